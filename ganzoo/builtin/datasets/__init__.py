@@ -1,0 +1,1 @@
+"""Datasets that ship with the core, one file a kind of source."""

@@ -1,0 +1,108 @@
+"""The options of the datasets that ship with the core."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from ganzoo.components.component import DatasetConfig
+
+NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
+"""Marks an option that may change without the images being decoded anew."""
+
+
+class DigitsConfig(DatasetConfig):
+    """scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels, bundled, no download."""
+
+    image_size: PositiveInt = 32
+    """Height and width of the images that the networks see, in pixels."""
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB; images of the other kind are converted."""
+    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
+    """Filter of every resize."""
+
+
+class SyntheticConfig(DatasetConfig):
+    """Made-up pictures of coloured discs, for tests and benchmarks; needs no data."""
+
+    count: PositiveInt = 1024
+    """How many images."""
+    classes: PositiveInt = 10
+    """How many classes; the class decides the disc's hue."""
+    seed: int = 0
+    """The same seed gives the same images."""
+
+
+class _TorchvisionConfig(DatasetConfig):
+    download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
+    """Download into `root` what is not there yet."""
+    split: Literal["train", "test"] = "train"
+    """Which of the images."""
+
+
+class MNISTConfig(_TorchvisionConfig):
+    """MNIST: 60,000 + 10,000 handwritten digits, grey, 28×28; under `root` as torchvision lays them out."""
+
+    image_size: PositiveInt = 28
+    """Height and width of the images that the networks see, in pixels."""
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB; images of the other kind are converted."""
+
+
+class FashionMNISTConfig(_TorchvisionConfig):
+    """Fashion-MNIST: 60,000 + 10,000 articles of clothing, grey, 28×28; as torchvision lays them out."""
+
+    image_size: PositiveInt = 28
+    """Height and width of the images that the networks see, in pixels."""
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB; images of the other kind are converted."""
+
+
+class CIFAR10Config(_TorchvisionConfig):
+    """CIFAR-10: 50,000 + 10,000 photos of ten classes, RGB, 32×32; as torchvision lays them out."""
+
+    image_size: PositiveInt = 32
+    """Height and width of the images that the networks see, in pixels."""
+
+
+class SVHNConfig(_TorchvisionConfig):
+    """Street View House Numbers: 73,257 + 26,032 + 531,131 digits, RGB, 32×32; `*_32x32.mat` in `root`."""
+
+    image_size: PositiveInt = 32
+    """Height and width of the images that the networks see, in pixels."""
+    split: Literal["train", "test", "extra"] = "train"  # type: ignore[assignment]
+    """Which of the images."""
+
+
+class CelebAConfig(DatasetConfig):
+    """CelebA, aligned: 202,599 faces of 178×218 pixels.
+
+    Under `root`: `img_align_celeba.zip` as downloaded, or the folder `img_align_celeba/`; either may
+    also lie in `celeba/`, and `root` may be the folder or the archive itself.
+    """
+
+    crop: PositiveInt | Literal["square", "none"] = 178
+    """Centre crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
+    download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
+    """Download through torchvision (from Google Drive, needs gdown) if nothing is there."""
+    split: Literal["all", "train", "valid", "test"] = "all"
+    """Which of the images; all but "all" need `list_eval_partition.txt`."""
+    attribute: str | None = None
+    """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
+    allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
+    """Take what is there, even if it is not all 202,599 images."""
+
+
+class LSUNConfig(DatasetConfig):
+    """LSUN scenes: LMDB folders such as `bedroom_train_lmdb/` in `root`; needs the package `lmdb`."""
+
+    classes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
+    """Which LMDB folders, without their `_lmdb`; several of them are the classes of the labels."""
+
+
+class ImageFolderConfig(DatasetConfig):
+    """A folder of images of any size and format, flat or nested."""
+
+    labels: Literal["none", "folders"] = "none"
+    """"folders": the folders right under `root` are the classes."""

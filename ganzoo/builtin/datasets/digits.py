@@ -1,0 +1,47 @@
+"""scikit-learn's handwritten digits, the dataset that is always there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from ganzoo.builtin.datasets.configs import DigitsConfig
+from ganzoo.components.dataset import Dataset, ImageSource
+
+
+class Digits(Dataset):
+    """1,797 digits of 8×8 pixels, grey, in ten classes; 16 levels of grey, spread over 0 to 255."""
+
+    Config = DigitsConfig
+
+    def prepare(self) -> None:
+        """Nothing to do: the images come with scikit-learn."""
+
+    def fingerprint(self) -> Sequence[object]:
+        """The version of scikit-learn that brings the images."""
+        return ("scikit-learn", version("scikit-learn"))
+
+    def open(self) -> ImageSource:
+        """All images, in scikit-learn's order."""
+        return _Digits()
+
+    def class_names(self) -> tuple[str, ...]:
+        """The ten digits."""
+        return tuple("0123456789")
+
+
+class _Digits:
+    def __init__(self) -> None:
+        digits = load_digits()
+        self._pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        self._labels = digits.target
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.fromarray(self._pixels[index]), int(self._labels[index])

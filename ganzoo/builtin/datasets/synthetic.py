@@ -1,0 +1,62 @@
+"""Made-up pictures of coloured discs: data of any size, at once, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ganzoo.builtin.datasets.configs import SyntheticConfig
+from ganzoo.components.dataset import Dataset, ImageSource
+
+
+class Synthetic(Dataset):
+    """A disc of random place, size and brightness on a dark ground; its hue tells the class.
+
+    Image i is of class i mod `classes` and depends on (seed, i) alone, so nothing is stored.
+    """
+
+    Config = SyntheticConfig
+    config: SyntheticConfig
+
+    def prepare(self) -> None:
+        """Nothing to do: the images are drawn when they are read."""
+
+    def fingerprint(self) -> Sequence[object]:
+        """Nothing beside the options, which say it all."""
+        return ()
+
+    def open(self) -> ImageSource:
+        """The images, drawn at twice their final size so that the resize smooths the disc's edge."""
+        return _Discs(self.config)
+
+    def class_names(self) -> tuple[str, ...]:
+        """One name a hue."""
+        return tuple(f"hue {index}" for index in range(self.config.classes))
+
+
+class _Discs:
+    def __init__(self, config: SyntheticConfig) -> None:
+        self._config = config
+
+    def __len__(self) -> int:
+        return self._config.count
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        label = index % self._config.classes
+        rng = np.random.default_rng((self._config.seed % 2**64, index))
+        side = 2 * self._config.image_size
+        radius = side * rng.uniform(0.15, 0.3)
+        x, y = side * rng.uniform(0.3, 0.7, size=2)
+        ground = int(rng.integers(10, 40))
+        image = Image.new("RGB", (side, side), (ground, ground, ground))
+        colour = colorsys.hsv_to_rgb(label / self._config.classes, 0.9, rng.uniform(0.7, 1.0))
+        red, green, blue = (round(255 * value) for value in colour)
+        ImageDraw.Draw(image).ellipse(
+            (x - radius, y - radius, x + radius, y + radius), fill=(red, green, blue)
+        )
+        return image, label

@@ -1,0 +1,100 @@
+"""The way of one image from its file to the pixels that the networks see: mode, crop, size."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from ganzoo.components.component import DatasetConfig
+
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+}
+_BACKGROUND = (255, 255, 255, 255)
+_ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
+
+
+def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
+    """Turn an image upright, convert, crop and resize it.
+
+    In this order: EXIF orientation; conversion to grey or RGB, where transparent parts show white,
+    as on a page, and 16-bit greys keep their whole range; `resize_first`; `crop`; resize to
+    `image_size`. Offsets and sizes are rounded as torchvision's `Resize` and `CenterCrop` round them,
+    so `resize_first=64, crop=64` gives their very pixels.
+
+    Args:
+        image: of any mode; its first frame if it has several.
+        config: the dataset's options.
+
+    Returns:
+        (image_size, image_size, channels), 0 to 255.
+
+    Raises:
+        ValueError: the image is smaller than the crop, or its mode has no defined range.
+        OSError: the image's data is damaged.
+    """
+    image = _convert(_upright(image), "L" if config.channels == 1 else "RGB")
+    resampling = _FILTERS[config.resize]
+    if config.resize_first is not None:
+        image = _resize(image, _shorter_side_to(image.size, config.resize_first), resampling)
+    if config.crop != "none":
+        image = _center_crop(image, min(image.size) if config.crop == "square" else config.crop, config)
+    image = _resize(image, (config.image_size, config.image_size), resampling)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except (
+        Exception
+    ):  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here
+        return image
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _to_eight_bits(image)
+    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit greys, and floats between 0 and 1, to 8 bits; PIL itself would clip them at 255."""
+    values = np.asarray(image).astype(np.float64)
+    top = 1.0 if image.mode == "F" else 65535.0
+    if not (values.min() >= 0 and values.max() <= top):
+        raise ValueError(
+            f"its grey values (PIL mode {image.mode}) run from {values.min():g} to {values.max():g}; "
+            f"those that can be read lie between 0 and {top:g}"
+        )
+    return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
+
+
+def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:
+    width, height = size
+    if width <= height:
+        return side, max(1, int(side * height / width))
+    return max(1, int(side * width / height)), side
+
+
+def _center_crop(image: Image.Image, side: int, config: DatasetConfig) -> Image.Image:
+    width, height = image.size
+    if side > min(width, height):
+        when = "" if config.resize_first is None else f" after resize_first = {config.resize_first}"
+        raise ValueError(f"{width}×{height} pixels{when} is smaller than the crop of {side}")
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+    return image if image.size == size else image.resize(size, resampling)
