@@ -1,0 +1,29 @@
+"""ganzoo, a configurable GAN zoo for PyTorch.
+
+    import ganzoo
+
+    trained = ganzoo.run("recipes/dcgan_digits.toml")
+    images = trained.sample(64)
+
+Importing this package imports neither torch nor wandb; the first call does.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganzoo.api import TrainedRun, load_run, resume, run
+
+__all__ = ["TrainedRun", "__version__", "load_run", "resume", "run"]
+
+__version__ = version("ganzoo-core")
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("TrainedRun", "load_run", "resume", "run"):
+        from ganzoo import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,229 @@
+"""The trainer of the original GAN algorithm: k discriminator updates, then one of the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ganzoo.builtin.configs import AdversarialConfig
+from ganzoo.components.dataset import Batch
+from ganzoo.components.loss import PenaltyStep
+from ganzoo.components.optimizer import current_lr
+from ganzoo.components.trainer import Trainer, TrainingParts
+
+
+@dataclass(frozen=True)
+class Fake:
+    """Generated images, what they were made from, and for which real minibatch."""
+
+    latents: Tensor
+    labels: Tensor | None
+    images: Tensor
+
+
+class Adversarial(Trainer):
+    """Algorithm 1 of arXiv 1406.2661, with the savings that do not change what is computed.
+
+    The discriminator learns from detached images and is frozen while the generator learns, so that
+    neither backward pass computes gradients that nobody uses; the generator's update reuses the
+    images of the last discriminator update unless `fake_batch = "fresh"`.
+    """
+
+    Config = AdversarialConfig
+    config: AdversarialConfig
+
+    def __init__(self, config: AdversarialConfig, *, parts: TrainingParts) -> None:
+        super().__init__(config, parts=parts)
+        self.batches_per_step = config.discriminator_steps
+        self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
+        owned = [parameter for penalty in parts.penalties.values() for parameter in penalty.parameters()]
+        self.discriminator_optimizer = config.discriminator_optimizer.build(
+            [*parts.discriminator.parameters(), *owned]
+        )
+        self.scalers = {
+            name: torch.amp.GradScaler(parts.rng.device.type, enabled=parts.loss_scaling)
+            for name in ("generator", "discriminator")
+        }
+        self.ema = (
+            AveragedModel(parts.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
+            if config.ema_decay
+            else None
+        )
+        self.steps = 0
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """`discriminator_steps` updates of the discriminator and one of the generator."""
+        metrics: dict[str, Tensor] = {}
+        minibatches = batch.split(self.batches_per_step)
+        for minibatch in minibatches:
+            reuse = minibatch is minibatches[-1] and self.config.fake_batch == "reuse"
+            with torch.set_grad_enabled(reuse):  # only images that the generator learns from need its graph
+                fake = self._generate(minibatch)
+            metrics |= self._update_discriminator(minibatch, fake)
+        if self.config.fake_batch == "fresh":
+            fake = self._generate(minibatch)
+        metrics |= self._update_generator(minibatch, fake)
+        self.steps += 1
+        self._update_ema()
+        return metrics
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Generator, discriminator, `generator_ema`, and the penalties that have a state."""
+        networks: dict[str, nn.Module] = {
+            "generator": self.parts.generator,
+            "discriminator": self.parts.discriminator,
+        }
+        if self.ema is not None:
+            networks["generator_ema"] = self.ema.module
+        stateful = {name: penalty for name, penalty in self.parts.penalties.items() if penalty.state_dict()}
+        return networks | {f"penalty_{name}": penalty for name, penalty in stateful.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimisers, loss scalers and counters."""
+        return {
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
+            "averaged": int(self.ema.n_averaged) if self.ema is not None else 0,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
+        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        for name, scaler in self.scalers.items():
+            scaler.load_state_dict(state["scalers"][name])
+        if self.ema is not None:
+            self.ema.n_averaged.fill_(state["averaged"])
+        self.steps = state["steps"]
+
+    def _generate(self, batch: Batch) -> Fake:
+        """As many images as the minibatch has, with its labels, so that classes come as often as in the data."""
+        generator = self.parts.generator
+        latents = generator.sample_latents(len(batch), self.parts.rng)
+        labels = batch.labels if generator.conditional else None
+        with self.parts.autocast():
+            images = generator(latents, labels)
+        return Fake(latents, batch.labels, images.float())
+
+    def _update_discriminator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
+        parts = self.parts
+        real, fake_images = self._seen(batch.images), self._seen(fake.images.detach())
+        real_logits, fake_logits = self._logits(real, batch.labels), self._logits(fake_images, fake.labels)
+        loss = parts.loss.discriminator_loss(real_logits, fake_logits)
+        step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
+        terms = self._penalty_terms("discriminator_term", step)
+        metrics = {
+            "loss/discriminator": loss.detach(),
+            "probability/real": real_logits.detach().sigmoid().mean(),
+            "probability/fake": fake_logits.detach().sigmoid().mean(),
+            **{f"penalty/{name}": term.detach() for name, term in terms.items()},
+            "lr/discriminator": torch.tensor(current_lr(self.discriminator_optimizer), device=loss.device),
+        }
+        total = torch.stack([loss, *terms.values()]).sum() if terms else loss
+        metrics |= self._descend("discriminator", total, self.discriminator_optimizer, parts.discriminator)
+        for penalty in parts.penalties.values():
+            penalty.after_discriminator_step(parts.discriminator)
+        return metrics
+
+    def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
+        parts = self.parts
+        with frozen(parts.discriminator):
+            fake_images = self._seen(fake.images)
+            fake_logits = self._logits(fake_images, fake.labels)
+            real, real_logits = batch.images, None
+            if parts.loss.needs_real_logits:
+                with torch.no_grad():
+                    real = self._seen(batch.images)
+                    real_logits = self._logits(real, batch.labels)
+            loss = parts.loss.generator_loss(real_logits, fake_logits)
+            step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
+            terms = self._penalty_terms("generator_term", step)
+            metrics = {
+                "loss/generator": loss.detach(),
+                **{f"penalty/{name}_generator": term.detach() for name, term in terms.items()},
+                "lr/generator": torch.tensor(current_lr(self.generator_optimizer), device=loss.device),
+            }
+            total = torch.stack([loss, *terms.values()]).sum() if terms else loss
+            return metrics | self._descend("generator", total, self.generator_optimizer, parts.generator)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Images as the penalties let the discriminator see them."""
+        for penalty in self.parts.penalties.values():
+            images = penalty.transform_images(images, self.parts.rng)
+        return images
+
+    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        """The discriminator's logits in fp32: losses lose too much in less."""
+        discriminator = self.parts.discriminator
+        with self.parts.autocast():
+            logits = discriminator(images, labels if discriminator.conditional else None)
+        return cast("Tensor", logits.float())
+
+    def _penalty_step(
+        self, real: Tensor, fake: Fake, fake_images: Tensor, real_logits: Tensor | None, fake_logits: Tensor
+    ) -> PenaltyStep:
+        parts = self.parts
+        return PenaltyStep(
+            generator=parts.generator,
+            discriminator=parts.discriminator,
+            real=real,
+            fake=fake_images,
+            latents=fake.latents,
+            labels=fake.labels,
+            real_logits=real_logits,
+            fake_logits=fake_logits,
+            rng=parts.rng,
+        )
+
+    def _penalty_terms(self, method: str, step: PenaltyStep) -> dict[str, Tensor]:
+        """The weighted terms that are due at this step, by the penalty's name."""
+        terms = {}
+        for name, penalty in self.parts.penalties.items():
+            if self.steps % penalty.config.interval == 0:
+                term = getattr(penalty, method)(step)
+                if term is not None:
+                    terms[name] = term * (penalty.config.weight * penalty.config.interval)
+        return terms
+
+    def _descend(self, name: str, loss: Tensor, optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
+        """One step of `optimizer` down the gradient of `loss`, clipped where the options say so."""
+        scaler = self.scalers[name]
+        limit: float | None = getattr(self.config, f"{name}_grad_clip")
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        metrics = {}
+        if limit is not None:
+            scaler.unscale_(optimizer)
+            metrics[f"gradient_norm/{name}"] = nn.utils.clip_grad_norm_(network.parameters(), limit)
+        scaler.step(optimizer)
+        scaler.update()
+        return metrics
+
+    def _update_ema(self) -> None:
+        if self.ema is None:
+            return
+        if self.steps <= self.config.ema_start:
+            self.ema.n_averaged.zero_()  # the next update copies instead of averaging
+        self.ema.update_parameters(self.parts.generator)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """While open, no parameter of `module` gathers a gradient; gradients still flow through it."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)

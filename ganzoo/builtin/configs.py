@@ -1,0 +1,81 @@
+"""The options of the losses, penalties and trainers that ship with the core."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ganzoo.components.component import LossConfig, PenaltyConfig, TrainerConfig
+from ganzoo.components.optimizer import AdamOptions, AnyOptimizer
+
+
+class NonSaturatingConfig(LossConfig):
+    """−log D(G(z)) for the generator (arXiv 1406.2661 §3), the loss that DCGAN trains with."""
+
+    discriminator_terms: Literal["mean", "sum"] = "mean"
+    """The discriminator's loss is the mean of its real and its fake term, or their sum as in the DCGAN authors' code."""
+
+
+class MinimaxConfig(NonSaturatingConfig):
+    """log(1 − D(G(z))) for the generator: the saturating game of arXiv 1406.2661, eq. 1."""
+
+
+class HingeConfig(LossConfig):
+    """The hinge loss (Geometric GAN, arXiv 1705.02894; SNGAN, arXiv 1802.05957)."""
+
+
+class WassersteinConfig(LossConfig):
+    """The critic's estimate of the Wasserstein distance (arXiv 1701.07875); needs a Lipschitz critic."""
+
+
+class LeastSquaresConfig(LossConfig):
+    """LSGAN (arXiv 1611.04076): targets for real, fake, and what the generator wants."""
+
+    real_target: float = 1.0
+    """b: what the discriminator should say of real images."""
+    fake_target: float = 0.0
+    """a: what the discriminator should say of generated images."""
+    generator_target: float = 1.0
+    """c: what the generator wants the discriminator to say."""
+
+
+class GradientPenaltyConfig(PenaltyConfig):
+    """WGAN-GP's penalty (arXiv 1704.00028), between real and generated images."""
+
+    weight: float = Field(default=10.0, ge=0)
+    """λ of the paper."""
+    target: float = Field(default=1.0, ge=0)
+    """The gradient norm that is not penalised: 1 in the paper, 0 for the zero-centred form."""
+
+
+class R1Config(PenaltyConfig):
+    """γ/2 · E‖∇D(x)‖² at real images (arXiv 1801.04406, eq. 9)."""
+
+    weight: float = Field(default=10.0, ge=0)
+    """γ of the paper."""
+
+
+class R2Config(R1Config):
+    """γ/2 · E‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
+
+
+class AdversarialConfig(TrainerConfig):
+    """Discriminator and generator in turn, on the same minibatch."""
+
+    discriminator_steps: PositiveInt = 1
+    """k of the GAN algorithm: discriminator updates before each generator update, each on a minibatch of its own."""
+    fake_batch: Literal["reuse", "fresh"] = "reuse"
+    """Let the generator learn from the images that the last discriminator update saw, or make new ones."""
+    generator_optimizer: AnyOptimizer = AdamOptions()
+    """Optimiser of the generator."""
+    discriminator_optimizer: AnyOptimizer = AdamOptions()
+    """Optimiser of the discriminator and of the penalties' parameters."""
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    """Keep an exponential moving average of the generator's weights with this decay; 0: none."""
+    ema_start: NonNegativeInt = 0
+    """Steps before the average begins; until then it is a copy."""
+    generator_grad_clip: PositiveFloat | None = None
+    """Largest norm of the generator's gradient; left out: no clipping."""
+    discriminator_grad_clip: PositiveFloat | None = None
+    """Largest norm of the discriminator's gradient; left out: no clipping."""

@@ -1,0 +1,45 @@
+"""Registers the components that ship with the core, as any plugin registers its own."""
+
+from __future__ import annotations
+
+from ganzoo.builtin import configs
+from ganzoo.builtin.datasets import configs as datasets
+from ganzoo.hookspecs import hookimpl
+from ganzoo.registry import Registrar
+
+LOSSES = "ganzoo.builtin.losses"
+PENALTIES = "ganzoo.builtin.penalties"
+DATASETS = "ganzoo.builtin.datasets"
+
+
+@hookimpl
+def register_losses(register: Registrar) -> None:
+    """The classic losses, and the gradient penalties."""
+    register("non_saturating", f"{LOSSES}:NonSaturating", config=configs.NonSaturatingConfig)
+    register("minimax", f"{LOSSES}:Minimax", config=configs.MinimaxConfig)
+    register("least_squares", f"{LOSSES}:LeastSquares", config=configs.LeastSquaresConfig)
+    register("hinge", f"{LOSSES}:Hinge", config=configs.HingeConfig)
+    register("wasserstein", f"{LOSSES}:Wasserstein", config=configs.WassersteinConfig)
+    register("gradient_penalty", f"{PENALTIES}:GradientPenalty", config=configs.GradientPenaltyConfig)
+    register("r1", f"{PENALTIES}:R1", config=configs.R1Config)
+    register("r2", f"{PENALTIES}:R2", config=configs.R2Config)
+
+
+@hookimpl
+def register_datasets(register: Registrar) -> None:
+    """Datasets that torchvision or scikit-learn bring, folders of images, and made-up ones."""
+    register("digits", f"{DATASETS}.digits:Digits", config=datasets.DigitsConfig)
+    register("mnist", f"{DATASETS}.torchvision_sets:MNIST", config=datasets.MNISTConfig)
+    register("fashion_mnist", f"{DATASETS}.torchvision_sets:FashionMNIST", config=datasets.FashionMNISTConfig)
+    register("cifar10", f"{DATASETS}.torchvision_sets:CIFAR10", config=datasets.CIFAR10Config)
+    register("svhn", f"{DATASETS}.torchvision_sets:SVHN", config=datasets.SVHNConfig)
+    register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
+    register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
+    register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
+    register("synthetic", f"{DATASETS}.synthetic:Synthetic", config=datasets.SyntheticConfig)
+
+
+@hookimpl
+def register_trainers(register: Registrar) -> None:
+    """The trainer of the original GAN algorithm."""
+    register("adversarial", "ganzoo.builtin.adversarial:Adversarial", config=configs.AdversarialConfig)

@@ -1,0 +1,1 @@
+"""The `ganzoo` command: parse, call, print."""

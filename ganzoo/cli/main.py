@@ -1,0 +1,87 @@
+"""The `ganzoo` command: its subcommands, its global options, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli import catalogue, recipes, runs, samples
+from ganzoo.errors import GanzooError
+from ganzoo.plugin_manager import DISABLE_VARIABLE
+
+app = typer.Typer(
+    name="ganzoo",
+    help="A configurable GAN zoo: train, resume, sample and compare GANs from recipes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("ganzoo-core"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    no_plugin: Annotated[
+        list[str] | None, typer.Option("--no-plugin", help="Leave this plugin out; may be given again.", metavar="NAME")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of every command; they may stand before or after its name."""
+    if no_plugin:
+        disabled = [*filter(None, [os.environ.get(DISABLE_VARIABLE)]), *no_plugin]
+        os.environ[DISABLE_VARIABLE] = ",".join(disabled)
+
+
+runs.add_to(app)
+samples.add_to(app)
+recipes.add_to(app)
+catalogue.add_to(app)
+
+
+def main() -> None:
+    """Run the command and leave with its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal interrupted."""
+    arguments = _global_options_first(sys.argv[1:])
+    try:
+        app(arguments)
+    except GanzooError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        else:
+            typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _global_options_first(arguments: list[str]) -> list[str]:
+    """Move `--debug` and `--no-plugin NAME` before the command's name, where the parser wants them."""
+    first: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--debug" or argument.startswith("--no-plugin="):
+            first.append(argument)
+        elif argument == "--no-plugin":
+            first += [argument, *([name] if (name := next(remaining, None)) is not None else [])]
+        else:
+            rest.append(argument)
+    return first + rest

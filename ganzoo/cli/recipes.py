@@ -1,0 +1,43 @@
+"""`ganzoo recipe`: check a recipe, show it resolved, print its JSON schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.runs import Overrides
+from ganzoo.plugin_manager import plugin_manager
+from ganzoo.recipe import load_recipe, recipe_schema
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+commands = typer.Typer(help="Check, show and describe recipes.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.add_typer(commands, name="recipe")
+
+
+@commands.command()
+def check(recipe: RecipeFile, set_: Overrides = None) -> None:
+    """Say everything that is wrong with a recipe, or that nothing is."""
+    load_recipe(recipe, plugin_manager(), set_ or ())
+    typer.echo(f"{recipe}: nothing wrong")
+
+
+@commands.command()
+def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Print a recipe with every default written out."""
+    resolved = load_recipe(recipe, plugin_manager(), set_ or ())
+    typer.echo(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
+
+
+@commands.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe with all installed plugins, for completion in editors."""
+    typer.echo(json.dumps(recipe_schema(plugin_manager().registries), indent=2))

@@ -1,0 +1,33 @@
+"""`ganzoo run` and `ganzoo resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change the recipe, such as trainer.batch_size=64; may be given again.", metavar="KEY=VALUE"),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("run")(run)
+    app.command("resume")(resume)
+
+
+def run(recipe: Annotated[Path, typer.Argument(help="A recipe file.")], set_: Overrides = None) -> None:
+    """Train a GAN. The last line on stdout is the run directory."""
+    from ganzoo import api
+
+    typer.echo(api.run(recipe, set_ or ()).path)
+
+
+def resume(run: Annotated[Path, typer.Argument(help="A run directory.")], set_: Overrides = None) -> None:
+    """Go on with a run from its last whole checkpoint."""
+    from ganzoo import api
+
+    typer.echo(api.resume(run, set_ or ()).path)

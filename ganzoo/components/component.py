@@ -1,0 +1,91 @@
+"""What all components share: options that are validated before anything heavy is imported.
+
+The config classes here stand apart from the contracts that use them, because those need torch
+and a recipe is checked without it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from ganzoo.images import Facts, ImageSpec
+
+
+class Options(BaseModel):
+    """A table of a recipe: frozen, without unknown keys, each field documented by the text under it."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+
+class ComponentConfig(Options):
+    """The options of a component; a component's own `Config` adds its fields to this."""
+
+    name: str = ""
+    """The name under which the component is registered."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Say whether these options can serve such images.
+
+        Raises:
+            ValueError: they cannot; the text says why, and which values would do.
+        """
+
+
+class GeneratorConfig(ComponentConfig):
+    """Options that every generator has."""
+
+    latent_dim: PositiveInt = 100
+    """How many numbers one latent vector holds."""
+
+
+class DiscriminatorConfig(ComponentConfig):
+    """Options that every discriminator has: none."""
+
+
+class LossConfig(ComponentConfig):
+    """Options that every loss has: none."""
+
+
+class PenaltyConfig(ComponentConfig):
+    """Options that every penalty has."""
+
+    weight: float = Field(default=1.0, ge=0)
+    """What the penalty's terms are multiplied with."""
+    interval: PositiveInt = 1
+    """Take the terms at every n-th step only, n times as strong (lazy regularisation, StyleGAN2 §4)."""
+
+
+class DatasetConfig(ComponentConfig):
+    """Options that every dataset has: how an image is brought to its final size."""
+
+    root: str = "data"
+    """Folder that holds the dataset, relative to the working directory."""
+    image_size: PositiveInt = 64
+    """Height and width of the images that the networks see, in pixels."""
+    channels: Literal[1, 3] = 3
+    """1 for grey, 3 for RGB; images of the other kind are converted."""
+    resize_first: PositiveInt | None = None
+    """Bring the shorter side to this many pixels before the crop; left out: no resize before the crop."""
+    crop: PositiveInt | Literal["square", "none"] = "square"
+    """Centre crop: a side in pixels, "square" for the largest that fits, "none" to squeeze the whole image."""
+    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
+    """Filter of every resize (PIL's, which averages over the whole footprint when it shrinks)."""
+    horizontal_flip: bool = False
+    """Mirror half of the images at random while training."""
+    max_bad_fraction: float = Field(default=0.0, ge=0, lt=1)
+    """Share of unreadable images to leave out (and list) rather than stop for."""
+
+    def image_spec(self) -> ImageSpec:
+        """The shape that every image of this dataset will have."""
+        return ImageSpec(self.channels, self.image_size, self.image_size)
+
+
+class TrainerConfig(ComponentConfig):
+    """Options that every trainer has."""
+
+    batch_size: PositiveInt = 128
+    """Images in a minibatch, over all processes together."""

@@ -1,0 +1,80 @@
+"""The contract of a dataset: where images come from, before they are decoded once into a pack."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from PIL.Image import Image
+from torch import Tensor
+
+from ganzoo.components.component import DatasetConfig
+
+
+class ImageSource(Protocol):
+    """Images in a fixed order, each with its class index; every torchvision dataset is one."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> tuple[Image, int]:
+        """One image, as stored, and its class index (ignored where the dataset has no classes)."""
+        ...
+
+
+class Dataset(ABC):
+    """Labelled or unlabelled images.
+
+    Building one reads nothing: `prepare` may download and reports what is missing, `open` gives the
+    images, and the core crops, resizes and packs them by the options that every dataset has.
+    """
+
+    Config: ClassVar[type[DatasetConfig]] = DatasetConfig
+
+    def __init__(self, config: DatasetConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Find the data, or download it where the options allow.
+
+        Raises:
+            DataError: it is not there; the text says which file to put where.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> Sequence[object]:
+        """Values that change when the source's content does, cheap to find (names, sizes, times, checksums)."""
+
+    @abstractmethod
+    def open(self) -> ImageSource:
+        """The images, after `prepare`; read from many threads."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """What the class indices stand for, after `prepare`; empty for data without labels."""
+        return ()
+
+    def describe(self, index: int) -> str:
+        """How to name one image in an error message: a path where there is one."""
+        return f"image {index}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (N, C, H, W) in [−1, 1] and their class indices (N,), on the device."""
+
+    images: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def split(self, count: int) -> list[Batch]:
+        """`count` batches of equal size, in order."""
+        assert len(self) % count == 0, f"{len(self)} images do not split into {count} equal batches"
+        images = self.images.chunk(count)
+        labels = self.labels.chunk(count) if self.labels is not None else [None] * count
+        return [Batch(part, label) for part, label in zip(images, labels, strict=True)]

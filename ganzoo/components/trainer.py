@@ -1,0 +1,68 @@
+"""The contract of a trainer: it owns the update schedule and the optimisers; the loop owns time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.components.component import TrainerConfig
+from ganzoo.components.dataset import Batch
+from ganzoo.components.loss import Loss, Penalty
+from ganzoo.components.network import Discriminator, Generator
+
+
+@dataclass(frozen=True)
+class TrainingParts:
+    """Everything that a trainer works on, already on its device.
+
+    `rng` is the one source of randomness in training. `autocast()` opens the run's precision;
+    `loss_scaling` is true where gradients need a scaler (fp16).
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    loss: Loss
+    rng: torch.Generator
+    autocast: Callable[[], AbstractContextManager[Any]]
+    penalties: Mapping[str, Penalty] = field(default_factory=dict)
+    loss_scaling: bool = False
+
+
+class Trainer(ABC):
+    """Knows when which network learns from what.
+
+    Args:
+        config: the options of this trainer.
+        parts: the networks, loss and penalties to train with.
+    """
+
+    Config: ClassVar[type[TrainerConfig]] = TrainerConfig
+
+    batches_per_step: int = 1
+    """How many minibatches of real images one step takes; `train_step` gets them as one batch."""
+
+    def __init__(self, config: TrainerConfig, *, parts: TrainingParts) -> None:
+        self.config = config
+        self.parts = parts
+
+    @abstractmethod
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Train on `batches_per_step` minibatches; returns scalars, detached and still on the device."""
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """The modules to checkpoint by name: `generator`, `discriminator`, `generator_ema` where there is one, …"""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All other state (optimisers, schedules, counters): tensors, numbers, text, lists and dictionaries only."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; the networks are loaded separately."""

@@ -1,0 +1,1 @@
+"""How a GAN experiment is run."""

@@ -1,0 +1,155 @@
+"""The one place where a recipe and the registries become a run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from ganzoo.components.component import ComponentConfig, PenaltyConfig
+from ganzoo.components.dataset import Dataset
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.trainer import Trainer, TrainingParts
+from ganzoo.data.feed import Feed
+from ganzoo.data.pack import prepare_pack
+from ganzoo.engine.device import Compute, choose_compute
+from ganzoo.engine.events import Events
+from ganzoo.engine.run import Run
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import Problem, RecipeError
+from ganzoo.images import Facts
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import Recipe
+from ganzoo.registry import Registry
+
+Progress = Callable[[int, int], None]
+C = TypeVar("C", bound=ComponentConfig)
+
+
+def build_run(
+    recipe: Recipe,
+    manager: PluginManager,
+    *,
+    directory: RunDirectory | None = None,
+    warn: Callable[[str], None],
+    progress: Progress | None = None,
+) -> Run:
+    """Make everything that a run consists of.
+
+    Args:
+        recipe: checked already.
+        manager: the installed plugins.
+        directory: where an earlier part of this run wrote; left out: a new one, made last, so that a
+            request which cannot be served leaves no empty folder.
+        warn: told of what goes wrong without ending the run.
+        progress: told (done, total) while the dataset is decoded.
+
+    Raises:
+        GanzooError: some part cannot be had; the text says which, and the cure.
+    """
+    registries = manager.registries
+    compute = choose_compute(recipe.device)
+    dataset: Dataset = registries.datasets[recipe.dataset.name].load()(recipe.dataset)
+    pack = prepare_pack(dataset, progress=progress)
+
+    seed_everything(recipe.run.seed)
+    generator, discriminator = build_networks(recipe, manager, pack.facts, compute)
+    loss = build_part(registries.losses, recipe.loss, "loss", pack.facts)
+    penalties = {
+        name: build_part(registries.penalties, config, f"penalties.{index}", pack.facts).to(compute.device)
+        for index, (name, config) in enumerate(_numbered(recipe.penalties))
+    }
+    parts = TrainingParts(
+        generator=generator,
+        discriminator=discriminator,
+        loss=loss,
+        penalties=penalties,
+        rng=torch.Generator(compute.device).manual_seed(recipe.run.seed),
+        autocast=compute.autocast,
+        loss_scaling=compute.loss_scaling,
+    )
+    trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
+    feed = Feed(
+        pack,
+        batch_size=recipe.trainer.batch_size * trainer.batches_per_step,
+        seed=recipe.run.seed,
+        device=compute.device,
+        horizontal_flip=recipe.dataset.horizontal_flip,
+    )
+    return Run(
+        recipe=recipe,
+        directory=directory or RunDirectory.create(recipe),
+        facts=pack.facts,
+        compute=compute,
+        trainer=trainer,
+        feed=feed,
+        events=Events(manager.pluggy, warn),
+        total_steps=total_steps(recipe, feed),
+        plugin_versions=manager.distributions(),
+    )
+
+
+def build_networks(
+    recipe: Recipe, manager: PluginManager, facts: Facts, compute: Compute
+) -> tuple[Generator, Discriminator]:
+    """Both networks on their device, channels last in memory, which convolutions are fastest in.
+
+    Raises:
+        RecipeError: one of them cannot make or judge such images.
+    """
+    registries = manager.registries
+    generator: Generator = build_part(registries.generators, recipe.generator, "generator", facts)
+    discriminator: Discriminator = build_part(
+        registries.discriminators, recipe.discriminator, "discriminator", facts
+    )
+    for name, network in (("generator", generator), ("discriminator", discriminator)):
+        if network.conditional and not facts.class_names:
+            raise RecipeError(
+                "recipe",
+                [Problem(name, f'needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up')],
+            )
+        network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.device.compile:
+            network.compile()
+    return generator, discriminator
+
+
+def build_part(registry: Registry[C], config: C, path: str, facts: Facts) -> Any:
+    """A component made from its options and the facts.
+
+    Raises:
+        RecipeError: its options do not fit the facts; `path` names its table.
+    """
+    component = registry[config.name].load()
+    try:
+        config.check_facts(facts)
+        return component(config, facts=facts)
+    except ValueError as error:
+        raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every global random number generator that a component may use."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - plugins may use the global one
+    torch.manual_seed(seed)
+
+
+def total_steps(recipe: Recipe, feed: Feed) -> int:
+    """The length of a run in steps, its last epoch begun included."""
+    if recipe.run.steps is not None:
+        return recipe.run.steps
+    assert recipe.run.epochs is not None
+    return max(1, round(recipe.run.epochs * len(feed.pack) / feed.batch_size))
+
+
+def _numbered(configs: Sequence[PenaltyConfig]) -> list[tuple[str, PenaltyConfig]]:
+    """Each penalty under its name, with a number where the name comes again."""
+    names: list[str] = []
+    for config in configs:
+        again = sum(name.split("-")[0] == config.name for name in names)
+        names.append(f"{config.name}-{again + 1}" if again else config.name)
+    return list(zip(names, configs, strict=True))

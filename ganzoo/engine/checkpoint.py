@@ -1,0 +1,231 @@
+"""Checkpoints: the whole state of a run in a folder, checksummed, written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganzoo.engine.files import output_errors, sync
+from ganzoo.engine.run import Run
+from ganzoo.errors import CheckpointError, OutputError
+from ganzoo.images import Facts, ImageSpec
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose manifest has been read and whose files match their checksums."""
+
+    path: Path
+    step: int
+    facts: Facts
+
+    def network(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one network, on the CPU.
+
+        Raises:
+            CheckpointError: there is no such network in it.
+        """
+        file = self.path / f"{name}.safetensors"
+        if not file.is_file():
+            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file}: cannot be read: {error}") from error
+
+    def networks(self) -> list[str]:
+        """The names of the networks in it."""
+        return sorted(file.stem for file in self.path.glob("*.safetensors"))
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the networks: optimisers, random number generators, position.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        try:
+            state: dict[str, Any] = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(f"{self.path / STATE}: cannot be read: {error}") from error
+        return state
+
+
+def save_checkpoint(run: Run) -> Path:
+    """Write the state of `run` below its run directory, and drop the oldest beyond `checkpoint.keep`.
+
+    Raises:
+        OutputError: it could not be written; the checkpoints before it are untouched.
+    """
+    final = run.directory.checkpoints / f"step_{run.step:07d}"
+    partial = final.with_name(f".{final.name}.partial")
+    with output_errors(final):
+        _remove(partial)
+        try:
+            partial.mkdir()
+            _write(run, partial)
+            _remove(final)  # left by a run that went further than the checkpoint it was resumed from
+            partial.replace(final)
+            sync(final.parent)
+        finally:
+            _remove(partial)
+        for old in checkpoint_folders(run.directory.checkpoints)[: -run.recipe.checkpoint.keep]:
+            _remove(old)
+    return final
+
+
+def latest_checkpoint(folder: Path) -> Checkpoint:
+    """The newest whole checkpoint among those of a run.
+
+    Raises:
+        CheckpointError: there is none, or each is damaged.
+    """
+    damage = []
+    for path in reversed(checkpoint_folders(folder)):
+        try:
+            return open_checkpoint(path)
+        except CheckpointError as error:
+            damage.append(str(error))
+    if damage:
+        raise CheckpointError("\n".join([f"{folder}: no checkpoint is whole", *damage]))
+    raise CheckpointError(f"{folder}: there is no checkpoint; the run ended before the first one was saved")
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """The folders of a run's checkpoints, oldest first; half-written ones have other names."""
+    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Check a checkpoint against its manifest.
+
+    Raises:
+        CheckpointError: a file is missing, changed, or of another format.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        recorded = manifest.pop("manifest_sha256")
+        files, step = manifest["files"], int(manifest["step"])
+        image, class_names = ImageSpec(*manifest["image"]), tuple(manifest["class_names"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path / MANIFEST}: cannot be read: {error}") from error
+    if recorded != _digest_of_manifest(manifest):
+        raise CheckpointError(f"{path / MANIFEST}: is damaged, its content does not match its checksum")
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(f"{path}: has format {manifest['format']}; this ganzoo reads format {FORMAT}")
+    for name, expected in files.items():
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path / name}: is missing")
+        if _digest(path / name) != expected:
+            raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
+    return Checkpoint(path, step, Facts(image, class_names))
+
+
+def restore(run: Run, checkpoint: Checkpoint) -> None:
+    """Bring `run` to where the checkpoint was saved, to the bit.
+
+    Raises:
+        CheckpointError: it is of another recipe, or lacks a part.
+    """
+    for name, network in run.trainer.networks().items():
+        load_network(network, checkpoint, name)
+    state = checkpoint.state()
+    try:
+        run.trainer.load_state_dict(state["trainer"])
+        run.feed.seek(state["position"])
+        _set_random_state(run, state["random"])
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{checkpoint.path}: does not fit the recipe: {error}") from error
+    run.step = checkpoint.step
+
+
+def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Give `network` the weights of that name.
+
+    Raises:
+        CheckpointError: they do not fit; the text says which.
+    """
+    try:
+        network.load_state_dict(checkpoint.network(name))
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {error}") from error
+
+
+def _write(run: Run, folder: Path) -> None:
+    for name, network in run.trainer.networks().items():
+        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+        try:
+            save_file(tensors, folder / f"{name}.safetensors")
+        except SafetensorError as error:  # it wraps the system's error in text
+            raise OutputError(f"{folder.parent}: the checkpoint cannot be written: {error}") from error
+    state = {"trainer": run.trainer.state_dict(), "position": run.feed.position, "random": _random_state(run)}
+    torch.save(state, folder / STATE)
+    files = sorted(folder.iterdir())
+    manifest = {
+        "format": FORMAT,
+        "step": run.step,
+        "image": list(run.facts.image.shape),
+        "class_names": list(run.facts.class_names),
+        "plugins": run.plugin_versions,
+        "files": {file.name: _digest(file) for file in files},
+    }
+    manifest["manifest_sha256"] = _digest_of_manifest(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    for file in (*files, folder / MANIFEST, folder):
+        sync(file)
+
+
+def _random_state(run: Run) -> dict[str, Any]:
+    """Every random number generator of the process and the run, as tensors and plain values."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global one is what plugins may use
+    device = run.compute.device
+    return {
+        "trainer": run.trainer.parts.rng.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
+        "python": random.getstate(),
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
+    }
+
+
+def _set_random_state(run: Run, state: Mapping[str, Any]) -> None:
+    run.trainer.parts.rng.set_state(state["trainer"])
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None and run.compute.device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], run.compute.device)
+    if state["mps"] is not None and run.compute.device.type == "mps":
+        torch.mps.set_rng_state(state["mps"])
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of_manifest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,94 @@
+"""What a run computes on and in which precision, and why."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ganzoo.errors import DeviceError
+from ganzoo.recipe import DeviceOptions
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a precision; `reason` says how `auto` came to them."""
+
+    device: torch.device
+    precision: str
+    reason: str
+
+    @property
+    def loss_scaling(self) -> bool:
+        """Whether gradients need a scaler: fp16's exponent is too short for them."""
+        return self.precision == "fp16"
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """A context in which networks compute in the run's precision; parameters stay fp32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given, to read a clock."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def __str__(self) -> str:
+        return f"{self.device} in {self.precision} ({self.reason})"
+
+
+def available_accelerators() -> list[str]:
+    """The accelerators of this machine, best first; always ends with "cpu"."""
+    available = []
+    if torch.cuda.is_available():
+        available.append("cuda")
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    return [*available, "cpu"]
+
+
+def choose_compute(options: DeviceOptions) -> Compute:
+    """The device and precision that a recipe asks for, on this machine.
+
+    Raises:
+        DeviceError: it asks for what is not there; the text lists what is.
+    """
+    available = available_accelerators()
+    if options.accelerator == "auto":
+        kind, why = available[0], "the best of " + ", ".join(available) if len(available) > 1 else "no accelerator found"
+    elif options.accelerator in available:
+        kind, why = options.accelerator, "as asked"
+    else:
+        raise DeviceError(
+            f'device.accelerator: "{options.accelerator}" is not there; '
+            f'this machine has: {", ".join(available)}. Set one of them, or "auto"'
+        )
+    device = torch.device(kind)
+    if options.precision == "auto":
+        precision, why_precision = _auto_precision(device)
+    else:
+        precision, why_precision = options.precision, "as asked"
+        if precision == "fp16" and kind == "cpu":
+            raise DeviceError(
+                'device.precision: "fp16" needs a GPU, and this run is on the CPU: set "bf16", "fp32" or "auto"'
+            )
+    return Compute(device, precision, f"{why}; {why_precision}")
+
+
+def _auto_precision(device: torch.device) -> tuple[str, str]:
+    """bf16 where the hardware multiplies in it; emulating it would be slower than fp32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    else:
+        native = False
+    return ("bf16", "computes in bf16") if native else ("fp32", "no native bf16")

@@ -1,0 +1,56 @@
+"""What a run ran on: versions, device, git commit and plugins, for whoever repeats it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from ganzoo.engine.run import Run
+
+
+def describe_environment(run: Run) -> dict[str, Any]:
+    """The facts of `environment.json`; nothing of the process's environment variables is in it."""
+    device = run.compute.device
+    return {
+        "ganzoo": version("ganzoo-core"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "precision": run.compute.precision,
+        "why": run.compute.reason,
+        "plugins": run.plugin_versions,
+        "git_commit": _git_commit(),
+        "images": len(run.feed.pack),
+        "pack": run.feed.pack.key,
+        "skipped_images": list(run.feed.pack.skipped),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, with "+" where files differ from it; None outside a repository."""
+    try:
+        commit = subprocess.run(  # noqa: S603
+            ["git", "rev-parse", "HEAD"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout.strip()
+        dirty = subprocess.run(  # noqa: S603
+            ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if dirty else "")

@@ -1,0 +1,52 @@
+"""Writing files so that a reader never sees half of one: beside, flushed, renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ganzoo.errors import OutputError
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+
+    Raises:
+        OutputError: it could not be written; what was at `path` is still there.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    with output_errors(path):
+        try:
+            write(partial)
+            sync(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text to `path` atomically."""
+    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors while writing `path` into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,76 @@
+"""The training loop: it owns time, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from ganzoo.engine.run import Interrupted, Run
+from ganzoo.errors import TrainingError
+
+
+def train(run: Run) -> None:
+    """Take steps until the run is complete, telling the observers of each.
+
+    Raises:
+        Interrupted: a signal asked for a stop; the observers have saved the state.
+        TrainingError: a loss is no longer a number.
+    """
+    fire = run.events.fire
+    try:
+        with run.stopping_on_signals():
+            fire("run_started", run=run)
+            clock = Clock(run)
+            while run.step < run.total_steps:
+                metrics = run.trainer.train_step(run.feed.next())
+                run.step += 1
+                due = run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps
+                figures = finite(metrics, run.step) | clock.lap() if due else None
+                fire("step_ended", run=run, step=run.step, metrics=figures)
+                if run.stop_signal is not None:
+                    raise Interrupted(run.stop_signal)
+    except BaseException as error:
+        fire("run_failed", run=run, error=error)
+        raise
+    finally:
+        fire("run_ended", run=run)
+
+
+class Clock:
+    """Measures how fast the run goes between two log points."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._start()
+
+    def lap(self) -> dict[str, float]:
+        """The epoch, and images a second since the last lap."""
+        self._run.compute.synchronize()
+        seconds = time.perf_counter() - self._time
+        images = (self._run.step - self._step) * self._run.images_per_step
+        self._start()
+        return {"epoch": self._run.epoch, "images_per_second": images / seconds}
+
+    def _start(self) -> None:
+        self._time = time.perf_counter()
+        self._step = self._run.step
+
+
+def finite(metrics: dict[str, Tensor], step: int) -> dict[str, float]:
+    """The figures of a step, fetched from the device together.
+
+    Raises:
+        TrainingError: one is not finite.
+    """
+    values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+    figures = dict(zip(metrics, values, strict=True))
+    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+    if wrong:
+        raise TrainingError(
+            f"step {step}: {', '.join(wrong)} is not a finite number any more. A lower learning rate, "
+            f"a penalty (r1) or precision fp32 usually helps; the last checkpoint is from before"
+        )
+    return figures

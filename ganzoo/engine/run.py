@@ -1,0 +1,100 @@
+"""A run as its loop and its observers see it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import torch
+
+from ganzoo.components.network import Generator
+from ganzoo.components.trainer import Trainer
+from ganzoo.data.feed import Feed
+from ganzoo.engine.device import Compute
+from ganzoo.engine.events import Events
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import GanzooError
+from ganzoo.images import Facts
+from ganzoo.recipe import Recipe
+
+
+class Interrupted(GanzooError):
+    """The run was asked to stop by a signal; its state is saved and `ganzoo resume` goes on with it."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+
+
+@dataclass
+class Run:
+    """Everything about one run: what it was asked (`recipe`), what it works with, and how far it is (`step`)."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    facts: Facts
+    compute: Compute
+    trainer: Trainer
+    feed: Feed
+    events: Events
+    total_steps: int
+    plugin_versions: dict[str, str]
+    step: int = 0
+    resumed_from: int | None = None
+    stop_signal: int | None = field(default=None, repr=False)
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that one step takes."""
+        return self.recipe.trainer.batch_size * self.trainer.batches_per_step
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the dataset so far."""
+        return self.step * self.images_per_step / len(self.feed.pack)
+
+    def fixed_latents(self, count: int) -> torch.Tensor:
+        """The same `count` latents in every run of this seed and generator config, on the CPU."""
+        rng = torch.Generator().manual_seed(self.recipe.run.seed)
+        return self.trainer.parts.generator.sample_latents(count, rng)
+
+    def fixed_labels(self, count: int) -> torch.Tensor | None:
+        """Class after class in turn for the fixed latents; None where the generator takes no labels."""
+        if not self.trainer.parts.generator.conditional:
+            return None
+        return torch.arange(count) % self.facts.num_classes
+
+    def sampling_generator(self, weights: str) -> Generator:
+        """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
+        networks = self.trainer.networks()
+        name = "generator_ema" if weights != "raw" and "generator_ema" in networks else "generator"
+        generator = networks[name]
+        assert isinstance(generator, Generator)
+        return generator
+
+    @contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        """While open, SIGINT and SIGTERM let the step finish and the state be saved; a second one ends at once."""
+
+        def request_stop(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+
+        try:
+            previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in previous:
+                signal.signal(number, request_stop)
+        except ValueError:  # signals belong to the main thread; elsewhere the caller is in charge
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+

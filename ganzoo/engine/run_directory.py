@@ -1,0 +1,132 @@
+"""The one product of a run: a folder with its recipe, metrics, samples, checkpoints and summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganzoo.engine.files import output_errors, write_text
+from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.recipe import Recipe
+
+
+class RunDirectory:
+    """Where the files of one run lie; made by `create`, found again by `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, recipe: Recipe) -> RunDirectory:
+        """Make the next free numbered folder below `<run.root>/<run.name>`, with the resolved recipe in it.
+
+        Raises:
+            RequestError: it cannot be made there.
+        """
+        parent = Path(recipe.run.root) / recipe.run.name
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            number = max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0) + 1
+            while True:
+                try:
+                    (parent / f"{number:04d}").mkdir()
+                    break
+                except FileExistsError:  # another process took the number in between
+                    number += 1
+        except OSError as error:
+            raise RequestError(
+                f"run.root: no run directory can be made in {parent}: {error.strerror}; "
+                f"set run.root to a folder that can be written to"
+            ) from error
+        directory = cls(parent / f"{number:04d}")
+        directory.samples.mkdir()
+        directory.checkpoints.mkdir()
+        directory.write_recipe(recipe)
+        return directory
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """The run directory at `path`.
+
+        Raises:
+            RunDirectoryError: there is none.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise RunDirectoryError(f"{path}: there is no such run directory")
+        if not (path / "recipe.toml").is_file():
+            inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
+            hint = f"; runs in it: {', '.join(inside)}" if inside else ""
+            raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
+        return cls(path)
+
+    @property
+    def samples(self) -> Path:
+        """Folder of the sample grids."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def read_recipe(self) -> dict[str, Any]:
+        """The resolved recipe's tables.
+
+        Raises:
+            RunDirectoryError: its file is damaged.
+        """
+        try:
+            return tomllib.loads((self.path / "recipe.toml").read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the resolved recipe: running it again repeats the run."""
+        header = "# Every option of this run, defaults included. `ganzoo run` on this file repeats it.\n\n"
+        write_text(self.path / "recipe.toml", header + recipe.to_toml())
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write a JSON file into the folder, atomically."""
+        write_text(self.path / name, json.dumps(values, indent=2) + "\n")
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one row to the metrics and flush it, so that a kill loses none.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with output_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All rows of metrics, in order; a torn last line (a kill while writing) is left out."""
+        if not self.metrics.exists():
+            return []
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def cut_metrics_after(self, step: int) -> None:
+        """Drop the rows of later steps, which a resumed run takes again."""
+        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)

@@ -1,0 +1,69 @@
+"""What can go wrong, as a user should read it: the thing, the place and the cure, never a traceback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class GanzooError(Exception):
+    """A failure that ganzoo understands; the command line prints its text and leaves with `exit_code`."""
+
+    exit_code = 1
+
+
+class RequestError(GanzooError):
+    """The request was wrong (a recipe, a path, an option): nothing was trained or written."""
+
+    exit_code = 2
+
+
+class PluginError(RequestError):
+    """A plugin cannot be loaded, or two of them want the same name."""
+
+
+class DataError(RequestError):
+    """A dataset is missing, incomplete or holds files that cannot be read."""
+
+
+class RunDirectoryError(RequestError):
+    """A run directory cannot be made, found or understood."""
+
+
+class CheckpointError(RequestError):
+    """A checkpoint is missing or damaged."""
+
+
+class DeviceError(RequestError):
+    """The device or precision that was asked for is not there."""
+
+
+class OutputError(GanzooError):
+    """Something could not be written while a run was going on (a full disk, say)."""
+
+
+class TrainingError(GanzooError):
+    """The training itself failed, such as by a loss that is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a recipe.
+
+    `path` is its TOML path (`trainer.batch_size`), empty for the file as a whole.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class RecipeError(RequestError):
+    """Everything that is wrong with one recipe, together."""
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source = source
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)]))

@@ -1,0 +1,1 @@
+"""What a trained GAN is worth: scores on images."""

@@ -1,0 +1,73 @@
+"""Every hook that a plugin can implement, one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo.engine.run import Run
+    from ganzoo.registry import Registrar
+
+hookspec = pluggy.HookspecMarker("ganzoo")
+hookimpl = pluggy.HookimplMarker("ganzoo")
+
+
+@hookspec
+def register_architectures(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each generator and discriminator."""
+
+
+@hookspec
+def register_losses(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each loss and penalty."""
+
+
+@hookspec
+def register_datasets(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each dataset."""
+
+
+@hookspec
+def register_trainers(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each trainer."""
+
+
+@hookspec
+def run_started(run: Run) -> None:
+    """Everything is built and the first step comes next; on a resumed run `run.step` says where it stands."""
+
+
+@hookspec
+def step_ended(run: Run, step: int, metrics: Mapping[str, float] | None) -> None:
+    """A step was taken; `metrics` are its figures at every `run.log_every`-th step and None between."""
+
+
+@hookspec
+def samples_ready(run: Run, step: int, images: Tensor) -> None:
+    """Images (N, 3 or 1, H, W) in [−1, 1], on the CPU, were made from the run's fixed latents."""
+
+
+@hookspec
+def metrics_evaluated(run: Run, step: int, scores: Mapping[str, float]) -> None:
+    """Samples of this step were scored."""
+
+
+@hookspec
+def checkpoint_saved(run: Run, step: int, path: Path) -> None:
+    """A whole checkpoint of this step lies in the folder `path`."""
+
+
+@hookspec
+def run_failed(run: Run, error: BaseException) -> None:
+    """The run ends early by this error (KeyboardInterrupt where it was asked to stop); `run_ended` follows."""
+
+
+@hookspec
+def run_ended(run: Run) -> None:
+    """Nothing follows, whether the run is complete or not."""

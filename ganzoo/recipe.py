@@ -1,0 +1,307 @@
+"""The recipe: one TOML file that names the parts of a run, checked whole before anything is imported or built."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, create_model, model_validator
+
+from ganzoo.components.component import (
+    DatasetConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    Options,
+    PenaltyConfig,
+    TrainerConfig,
+)
+from ganzoo.errors import Problem, RecipeError, RequestError
+from ganzoo.images import Facts
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe_errors import explain
+from ganzoo.registry import Registries
+
+
+class RunOptions(Options):
+    """How long a run is, where it writes, and what it can be repeated from."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Names the folder of runs below `root`, and the run on W&B."""
+    seed: NonNegativeInt = 2333
+    """Everything random follows from it."""
+    steps: PositiveInt | None = None
+    """Length in training steps; this or `epochs`."""
+    epochs: PositiveFloat | None = None
+    """Length in passes over the dataset; this or `steps`."""
+    root: str = "runs"
+    """Folder that run directories are made in, relative to the working directory."""
+    log_every: PositiveInt = 10
+    """Steps between two rows of metrics."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs, one of the two")
+        return self
+
+
+class PluginOptions(Options):
+    """What has to be installed for this recipe."""
+
+    requires: tuple[str, ...] = ()
+    """Distributions whose plugins the recipe uses, such as "ganzoo-dcgan"."""
+
+
+class DeviceOptions(Options):
+    """What the run computes on, and how."""
+
+    accelerator: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """auto: cuda where there is one, else mps, else cpu."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the hardware computes in it, else fp32."""
+    compile: bool = False
+    """Compile both networks with torch.compile."""
+
+
+class SampleOptions(Options):
+    """The grids that are made from fixed latents as the run goes on."""
+
+    every: PositiveInt | None = None
+    """Steps between two grids; left out: twenty over the run."""
+    count: PositiveInt = 64
+    """Images in a grid."""
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    """auto: ema where the trainer keeps one."""
+    batch_norm: Literal["running", "batch"] = "running"
+    """Statistics that batch norm takes: those gathered in training, or those of the images made together."""
+    gif: bool = True
+    """Write `samples/evolution.gif` at the end."""
+
+
+class CheckpointOptions(Options):
+    """When the state of the run is saved; it always is at the end and when the run is interrupted."""
+
+    every: PositiveInt = 1000
+    """Steps between two checkpoints."""
+    keep: PositiveInt = Field(default=2, ge=2)
+    """How many of the latest to keep."""
+
+
+class WandbOptions(Options):
+    """Tracking on Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: WANDB_MODE if set, else online where a key is known, else offline; never a prompt."""
+    project: str = "ganzoo"
+    """Project on W&B."""
+    entity: str | None = None
+    """User or team; left out: the account's default."""
+    group: str | None = None
+    """Runs to be shown together; left out: the run's name, so that its seeds line up."""
+    job_type: str = "train"
+    """Kind of run within the group."""
+    tags: tuple[str, ...] = ()
+    """Tags beside those that ganzoo sets: the names of the parts."""
+
+
+class TrackingOptions(Options):
+    """Where metrics go beside the run directory."""
+
+    wandb: WandbOptions = WandbOptions()
+    """Tracking on Weights & Biases."""
+
+
+class Recipe(Options):
+    """A whole run. The model that validates one is `recipe_model(registries)`, which knows the registered parts."""
+
+    run: RunOptions
+    """How long, where to, from which seed."""
+    plugins: PluginOptions = PluginOptions()
+    """What has to be installed."""
+    device: DeviceOptions = DeviceOptions()
+    """What to compute on."""
+    dataset: DatasetConfig
+    """The images."""
+    generator: GeneratorConfig
+    """The network that makes images."""
+    discriminator: DiscriminatorConfig
+    """The network that judges them."""
+    loss: LossConfig
+    """What both minimise."""
+    penalties: tuple[PenaltyConfig, ...] = ()
+    """Extra terms for either."""
+    trainer: TrainerConfig
+    """The update schedule and optimisers."""
+    samples: SampleOptions = SampleOptions()
+    """Grids from fixed latents."""
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    """Saved states."""
+    tracking: TrackingOptions = TrackingOptions()
+    """Where metrics go."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option with its value as TOML has it; what is unset is left out, since TOML has no null."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def to_toml(self) -> str:
+        """The resolved recipe: running it again repeats the run."""
+        return tomli_w.dumps(self.to_dict())
+
+
+def recipe_model(registries: Registries) -> type[Recipe]:
+    """The pydantic model of a recipe whose component tables are those that are registered."""
+    tables: dict[str, Any] = {
+        "dataset": (registries.datasets.options_type(), ...),
+        "generator": (registries.generators.options_type(), ...),
+        "discriminator": (registries.discriminators.options_type(), ...),
+        "loss": (registries.losses.options_type(), ...),
+        "penalties": (tuple[registries.penalties.options_type(), ...], ()),  # type: ignore[misc]
+        "trainer": (registries.trainers.options_type(), ...),
+    }
+    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **tables)
+
+
+def recipe_schema(registries: Registries) -> dict[str, Any]:
+    """The JSON schema of a recipe, with every component that is installed."""
+    schema = recipe_model(registries).model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe", **schema}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        RequestError: there is no such file, or it cannot be read.
+        RecipeError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise RequestError(f"{path}: there is no such recipe file") from None
+    except IsADirectoryError:
+        raise RequestError(f"{path}: is a folder; a recipe is one TOML file") from None
+    except OSError as error:
+        raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(str(path), [Problem("", f"is not valid TOML: {error}")]) from error
+
+
+def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of `tables` with each "path.to.key=value" set; a value that is not TOML is taken as text.
+
+    Raises:
+        RequestError: an override has no "=" or leads through something that is not a table.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(tables, default=str))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise RequestError(f'--set {override}: write KEY=VALUE, such as "trainer.batch_size=64"')
+        _set(result, keys, _toml_value(text.strip()), override)
+    return result
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(keys):
+        place = ".".join(keys[:depth])
+        if isinstance(table, list):
+            if not key.isdigit() or int(key) >= len(table):
+                raise RequestError(f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places")
+            index: Any = int(key)
+        elif isinstance(table, dict):
+            index = key
+        else:
+            raise RequestError(f"--set {override}: {place} is a value, not a table, so it has no {key}")
+        if depth == len(keys) - 1:
+            table[index] = value
+        else:
+            table = table[index] if isinstance(table, list) else table.setdefault(index, {})
+
+
+def parse_recipe(
+    tables: Mapping[str, Any], manager: PluginManager, *, source: str = "recipe", overrides: Iterable[str] = ()
+) -> Recipe:
+    """The recipe that `tables` describe, everything in it checked against what is installed.
+
+    Args:
+        tables: as read from TOML.
+        manager: the installed plugins.
+        source: how error messages name the recipe: its file.
+        overrides: "path.to.key=value" each, set before the check.
+
+    Raises:
+        RecipeError: with everything that is wrong, each problem with its TOML path.
+    """
+    tables = apply_overrides(tables, overrides)
+    problems = _missing_plugins(tables, manager)
+    model = recipe_model(manager.registries)
+    try:
+        recipe = model.model_validate_json(json.dumps(tables), strict=True)
+    except ValidationError as error:
+        problems += explain(error, tables, model, manager)
+        raise RecipeError(source, problems) from None
+    problems += _unfit_parts(recipe)
+    if problems:
+        raise RecipeError(source, problems)
+    return recipe
+
+
+def load_recipe(path: str | Path, manager: PluginManager, overrides: Iterable[str] = ()) -> Recipe:
+    """Read and check a recipe file.
+
+    Raises:
+        RequestError: the file cannot be read.
+        RecipeError: with everything that is wrong in it.
+    """
+    path = Path(path)
+    return parse_recipe(read_toml(path), manager, source=str(path), overrides=overrides)
+
+
+def _missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
+    """The distributions that the recipe requires and that bring no working plugin."""
+    plugins = tables.get("plugins")
+    requires = plugins.get("requires", []) if isinstance(plugins, dict) else []
+    if not isinstance(requires, list):
+        return []
+    problems = []
+    by_distribution = {plugin.distribution: plugin for plugin in manager.plugins}
+    for distribution in requires:
+        plugin = by_distribution.get(distribution)
+        if plugin is None:
+            problems.append(Problem("plugins.requires", f'"{distribution}" is not installed: pip install it'))
+        elif plugin.status == "disabled":
+            problems.append(Problem("plugins.requires", f'the plugin of "{distribution}" is disabled'))
+        elif plugin.status == "broken":
+            problems.append(Problem("plugins.requires", f'the plugin {plugin} does not load: {plugin.error}'))
+    return problems
+
+
+def _unfit_parts(recipe: Recipe) -> list[Problem]:
+    """Parts that cannot work on images of the size that the dataset will have."""
+    facts = Facts(recipe.dataset.image_spec())
+    parts = {
+        "generator": recipe.generator,
+        "discriminator": recipe.discriminator,
+        "loss": recipe.loss,
+        **{f"penalties.{index}": penalty for index, penalty in enumerate(recipe.penalties)},
+    }
+    problems = []
+    for path, config in parts.items():
+        try:
+            config.check_facts(facts)
+        except ValueError as error:
+            problems.append(Problem(path, f'"{config.name}" {error}'))
+    return problems

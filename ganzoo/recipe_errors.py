@@ -1,0 +1,147 @@
+"""Turns what pydantic finds wrong with a recipe into problems that name the TOML path and the cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from ganzoo.errors import Problem
+
+if TYPE_CHECKING:
+    from ganzoo.plugin_manager import PluginManager
+
+Location = Sequence[str | int]
+
+
+def explain(
+    error: ValidationError, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager
+) -> list[Problem]:
+    """One problem for each error, in the recipe's own words."""
+    schema = model.model_json_schema()
+    problems = []
+    for detail in error.errors(include_url=False):
+        location = _toml_location(detail["loc"], tables)
+        parent = _value_at(location[:-1], tables)
+        context = detail.get("ctx", {})
+        key = str(location[-1]) if location else ""
+        match detail["type"]:
+            case "extra_forbidden":
+                known = _known_keys(location[:-1], tables, schema)
+                message = f'there is no such key{_did_you_mean(key, known)}; known: {", ".join(known)}'
+            case "missing":
+                what = "table" if len(location) == 1 else "key"
+                message = f"is missing: this {what} is required"
+            case "union_tag_not_found":
+                message = f"names no {key}: give it a name, one of {_available(location, schema)}"
+            case "union_tag_invalid":
+                message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
+                location = [*location, "name"]
+            case "literal_error" if key == "name" and isinstance(parent, Mapping):
+                message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
+            case "literal_error":
+                expected = context["expected"].replace("'", '"')
+                options = expected.replace('"', "").replace(" or ", ", ").split(", ")
+                message = f"is {_shown(detail['input'])}{_did_you_mean(str(detail['input']), options)}; must be {expected}"
+            case "model_attributes_type" | "model_type" | "dict_type":
+                message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
+            case "value_error":
+                message = str(context["error"])
+            case _:
+                message = f"is {_shown(detail['input'])}: {_lower_first(detail['msg'])}"
+        problems.append(Problem(_dotted(location), message))
+    return problems
+
+
+def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
+    """The path as written in the file: pydantic puts the chosen name of a component between, which is taken out."""
+    result: list[str | int] = []
+    value: Any = tables
+    for step in location:
+        if isinstance(value, Mapping) and step not in value and value.get("name") == step:
+            continue
+        if isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            value = value.get(step) if isinstance(value, Mapping) else None
+        result.append(step)
+    return result
+
+
+def _value_at(location: Location, tables: Any) -> Any:
+    for step in location:
+        try:
+            tables = tables[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tables
+
+
+def _resolve(schema: Mapping[str, Any], node: Any) -> Any:
+    while isinstance(node, Mapping) and "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
+    """The part of the JSON schema that describes what stands at a path of the recipe."""
+    node: Any = schema
+    value = tables
+    for step in location:
+        node = _choose(_resolve(schema, node), value, schema)
+        node = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
+        value = _value_at([step], value)
+        if node is None:
+            return {}
+    return _choose(_resolve(schema, node), value, schema)
+
+
+def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
+    """Of a component's table the variant that its name picks."""
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    name = value.get("name") if isinstance(value, Mapping) else None
+    return _resolve(schema, {"$ref": mapping[name]}) if name in mapping else node
+
+
+def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> list[str]:
+    return list(_node_at(location, tables, schema).get("properties", {}))
+
+
+def _available(location: Location, schema: Mapping[str, Any]) -> str:
+    return ", ".join(_node_at(location, {}, schema).get("discriminator", {}).get("mapping", {}))
+
+
+def _unknown_name(
+    location: Location, name: str, expected: str, tables: Mapping[str, Any], manager: PluginManager
+) -> str:
+    """What to say of a component's name that is not registered."""
+    names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ")]
+    kind = {"penalties": "penalty"}.get(str(location[0]), str(location[-1]).replace("_", " "))
+    message = f'there is no {kind} "{name}"{_did_you_mean(name, names)}; installed: {", ".join(sorted(names))}'
+    plugins = tables.get("plugins")
+    required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
+    if required:
+        message += f"; the recipe expects it from {', '.join(map(str, required))}"
+    for plugin in manager.broken:
+        message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
+    return message
+
+
+def _did_you_mean(word: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(step) for step in location)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

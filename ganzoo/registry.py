@@ -1,0 +1,167 @@
+"""Components by name: registering them, listing them, and loading the one that a recipe names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, cast
+
+from pydantic import Field, create_model
+
+from ganzoo.components.component import (
+    ComponentConfig,
+    DatasetConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    PenaltyConfig,
+    TrainerConfig,
+)
+from ganzoo.errors import PluginError
+
+C = TypeVar("C", bound=ComponentConfig)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[C]):
+    """One registered component.
+
+    `target` is its class, or "module:Class" to be imported when it is first built; `config` is its
+    `Config` with the field `name` narrowed to this name.
+    """
+
+    name: str
+    target: type | str
+    config: type[C]
+    plugin: str
+
+    def load(self) -> Any:
+        """The component's class, imported now if it was registered by its place.
+
+        Raises:
+            PluginError: it cannot be imported, or its `Config` is not the registered one.
+        """
+        if isinstance(self.target, type):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            component = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise PluginError(
+                f'"{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if component.Config is not self.config.__bases__[0]:
+            raise PluginError(
+                f'"{self.name}" of the plugin {self.plugin} is registered with the config '
+                f"{self.config.__bases__[0].__name__}, but {self.target} has {component.Config.__name__}: "
+                f"set `Config` in the class to the config it is registered with"
+            )
+        return component
+
+
+class Registry(Generic[C]):
+    """The components of one kind, in the order of their names."""
+
+    def __init__(self, kind: str, base: type[C]) -> None:
+        self.kind = kind
+        self.base = base
+        self._entries: dict[str, Entry[C]] = {}
+
+    def register(self, name: str, target: type | str, config: type[C], plugin: str) -> None:
+        """Take in one component.
+
+        Raises:
+            PluginError: the name is taken; the text names both plugins.
+        """
+        if name in self._entries:
+            raise PluginError(
+                f'the {self.kind} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
+                f"the plugin {plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
+            )
+        named = create_model(config.__name__, __base__=config, __doc__=config.__doc__, name=(Literal[name], ...))
+        self._entries[name] = Entry(name, target, cast(type[C], named), plugin)
+
+    def remove(self, plugin: str) -> None:
+        """Take out everything that a plugin registered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.plugin != plugin}
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[Entry[C]]:
+        return (self._entries[name] for name in self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> Entry[C]:
+        return self._entries[name]
+
+    def options_type(self) -> Any:
+        """The type of a recipe's table for this kind: one of the registered configs, told apart by `name`."""
+        configs = [entry.config for entry in self]
+        if not configs:
+            return self.base
+        if len(configs) == 1:
+            return configs[0]
+        return Annotated[Union[tuple(configs)], Field(discriminator="name")]
+
+
+@dataclass(frozen=True)
+class Registries:
+    """One registry for each kind of component."""
+
+    generators: Registry[GeneratorConfig] = field(default_factory=lambda: Registry("generator", GeneratorConfig))
+    discriminators: Registry[DiscriminatorConfig] = field(
+        default_factory=lambda: Registry("discriminator", DiscriminatorConfig)
+    )
+    losses: Registry[LossConfig] = field(default_factory=lambda: Registry("loss", LossConfig))
+    penalties: Registry[PenaltyConfig] = field(default_factory=lambda: Registry("penalty", PenaltyConfig))
+    datasets: Registry[DatasetConfig] = field(default_factory=lambda: Registry("dataset", DatasetConfig))
+    trainers: Registry[TrainerConfig] = field(default_factory=lambda: Registry("trainer", TrainerConfig))
+
+    def all(self) -> list[Registry[Any]]:
+        """Every registry."""
+        return [getattr(self, registry.name) for registry in fields(self)]
+
+
+@dataclass(frozen=True)
+class Registrar:
+    """What a registration hook is handed: files components under the name of the plugin that calls it."""
+
+    registries: tuple[Registry[Any], ...]
+    plugin: str
+
+    def __call__(
+        self, name: str, component: type | str, *, config: type[ComponentConfig] | None = None
+    ) -> None:
+        """Register a component under `name`.
+
+        Args:
+            name: how recipes call it.
+            component: its class; or "module:Class", together with `config`, so that torch is not
+                imported until a recipe builds it.
+            config: the component's `Config`; needed only beside a "module:Class".
+
+        Raises:
+            PluginError: the name is taken, or the component is not of a kind that this hook registers.
+        """
+        if config is None:
+            config = getattr(component, "Config", None)
+        if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
+            raise PluginError(
+                f'the plugin {self.plugin} registers "{name}" without a config: give {component!r} a nested '
+                f"`Config` class, or pass `config=` beside a module path"
+            )
+        for registry in self.registries:
+            if issubclass(config, registry.base):
+                registry.register(name, component, config, self.plugin)
+                return
+        kinds = " or ".join(f"{registry.kind} ({registry.base.__name__})" for registry in self.registries)
+        raise PluginError(
+            f'the plugin {self.plugin} registers "{name}" through a hook for a {kinds}, but its config '
+            f"{config.__name__} derives from none of these"
+        )

@@ -1,0 +1,1 @@
+"""DCGAN for ganzoo: its variants, and the blocks they are made of."""
