@@ -82,7 +82,7 @@ def prepare_pack(
     """
     name = dataset.config.name or type(dataset).__name__.lower()
     packs = (cache or cache_folder()) / "packs"
-    with _reporting_disk_errors(packs):
+    with _reporting_disk_errors(name, packs):
         packs.mkdir(parents=True, exist_ok=True)
         # Two locks, as the pack's own place depends on what `prepare` finds or downloads.
         root = Path(dataset.config.root).expanduser().absolute()
@@ -236,14 +236,16 @@ def _check_room(folder: Path, name: str, count: int, image: ImageSpec) -> None:
 
 
 @contextmanager
-def _reporting_disk_errors(packs: Path) -> Iterator[None]:
+def _reporting_disk_errors(name: str, packs: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = getattr(error, "filename", None) or packs
+        text = error.strerror or str(error)
+        if error.filename is not None and not Path(error.filename).is_relative_to(packs):
+            raise DataError(f'{error.filename}: {text} (wanted for the dataset "{name}")') from error
         raise DataError(
-            f"{place}: {error.strerror or error}. The pack of the dataset belongs into {packs}; "
-            f"set GANZOO_CACHE to keep packs elsewhere"
+            f'the pack of the dataset "{name}" cannot be written to {packs}: {text}. '
+            f"Set GANZOO_CACHE to keep packs elsewhere"
         ) from error
 
 

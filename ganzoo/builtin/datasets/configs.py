@@ -34,44 +34,43 @@ class SyntheticConfig(DatasetConfig):
     """The same seed gives the same images."""
 
 
-class _TorchvisionConfig(DatasetConfig):
+class TorchvisionConfig(DatasetConfig):
+    """What the datasets that torchvision can download have in common."""
+
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download into `root` what is not there yet."""
-    split: Literal["train", "test"] = "train"
-    """Which of the images."""
 
 
-class MNISTConfig(_TorchvisionConfig):
+class MNISTConfig(TorchvisionConfig):
     """MNIST: 60,000 + 10,000 handwritten digits, grey, 28×28; under `root` as torchvision lays them out."""
 
     image_size: PositiveInt = 28
     """Height and width of the images that the networks see, in pixels."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB; images of the other kind are converted."""
+    split: Literal["train", "test"] = "train"
+    """Which of the images."""
 
 
-class FashionMNISTConfig(_TorchvisionConfig):
+class FashionMNISTConfig(MNISTConfig):
     """Fashion-MNIST: 60,000 + 10,000 articles of clothing, grey, 28×28; as torchvision lays them out."""
 
-    image_size: PositiveInt = 28
-    """Height and width of the images that the networks see, in pixels."""
-    channels: Literal[1, 3] = 1
-    """1 for grey, 3 for RGB; images of the other kind are converted."""
 
-
-class CIFAR10Config(_TorchvisionConfig):
+class CIFAR10Config(TorchvisionConfig):
     """CIFAR-10: 50,000 + 10,000 photos of ten classes, RGB, 32×32; as torchvision lays them out."""
 
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
+    split: Literal["train", "test"] = "train"
+    """Which of the images."""
 
 
-class SVHNConfig(_TorchvisionConfig):
+class SVHNConfig(TorchvisionConfig):
     """Street View House Numbers: 73,257 + 26,032 + 531,131 digits, RGB, 32×32; `*_32x32.mat` in `root`."""
 
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
-    split: Literal["train", "test", "extra"] = "train"  # type: ignore[assignment]
+    split: Literal["train", "test", "extra"] = "train"
     """Which of the images."""
 
 

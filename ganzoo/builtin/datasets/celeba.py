@@ -1,0 +1,165 @@
+"""CelebA, from whatever form of it people have on their disk."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torchvision import datasets
+
+from ganzoo.builtin.datasets.celeba_files import (
+    ARCHIVE,
+    ATTRIBUTES,
+    IMAGES,
+    PARTITION,
+    FoundImages,
+    find_images,
+    find_list,
+    read_list,
+)
+from ganzoo.builtin.datasets.configs import CelebAConfig
+from ganzoo.builtin.datasets.files import decode_image
+from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.errors import DataError
+
+COMPLETE = 202_599
+"""How many images CelebA has."""
+
+_SPLITS = {"train": "0", "valid": "1", "test": "2"}
+_WHERE = (
+    f"{ARCHIVE} (1.4 GB; from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html or "
+    f"https://www.kaggle.com/datasets/jessicali9530/celeba-dataset)"
+)
+
+
+class CelebA(Dataset):
+    """Aligned faces of celebrities, 178×218 pixels, with 40 attributes."""
+
+    Config = CelebAConfig
+    config: CelebAConfig
+
+    def __init__(self, config: CelebAConfig) -> None:
+        super().__init__(config)
+        self._images: FoundImages | None = None
+        self._names: list[str] = []
+        self._labels: list[int] = []
+        self._lists: list[Path] = []
+
+    @property
+    def root(self) -> Path:
+        """The folder, or the archive, that the options name."""
+        return Path(self.config.root).expanduser()
+
+    def prepare(self) -> None:
+        """Find the images and the lists that the options need, and download where nothing is there.
+
+        Raises:
+            DataError: something is missing or incomplete; the text says which file to put where.
+        """
+        self._images = self._find_images()
+        self._names, self._labels, self._lists = self._images.names, [], []
+        if self.config.split != "all":
+            self._names = self._take_split(self._images)
+        if self.config.attribute is not None:
+            self._labels = self._read_attribute(self._images, self.config.attribute)
+
+    def fingerprint(self) -> Sequence[object]:
+        """Names, sizes, and times or checksums, of all images and of the lists in use."""
+        assert self._images is not None, "prepare() comes first"
+        lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists]
+        return [*lists, *self._images.facts]
+
+    def open(self) -> ImageSource:
+        """The images of the split, in the order of their names."""
+        assert self._images is not None, "prepare() comes first"
+        return _Faces(self._images, self._names, self._labels)
+
+    def class_names(self) -> tuple[str, ...]:
+        """Without and with the attribute, if the options name one."""
+        attribute = self.config.attribute
+        return () if attribute is None else (f"not {attribute}", attribute)
+
+    def describe(self, index: int) -> str:
+        """The image's path, or its archive and its name there."""
+        assert self._images is not None, "prepare() comes first"
+        place = self._images.place
+        return f"{place}: {self._names[index]}" if place.is_file() else str(place / self._names[index])
+
+    def _find_images(self) -> FoundImages:
+        found, problems = find_images(self.root)
+        if not found and not problems:
+            self._download()
+            found, problems = find_images(self.root)
+        largest = max(found, key=lambda images: len(images.names), default=None)
+        if largest is not None and (len(largest.names) >= COMPLETE or self.config.allow_partial):
+            return largest
+        if largest is not None:
+            problems.append(
+                f"{largest.place} holds {len(largest.names):,} images of {COMPLETE:,}: unpack {ARCHIVE} again "
+                f"or put it into {self.root}, or set dataset.allow_partial = true to take what is there"
+            )
+        elif not problems:
+            problems.append(f"there is nothing of it in {self.root} after the download: put {_WHERE} there")
+        raise DataError("CelebA is not complete: " + "; ".join(problems))
+
+    def _download(self) -> None:
+        by_hand = f"put {_WHERE}, or the folder {IMAGES}/ from it, into {self.root}"
+        if not self.config.download:
+            raise DataError(f"CelebA is not in {self.root}, and dataset.download is false: {by_hand}")
+        try:
+            datasets.CelebA(str(self.root), split="all", download=True)
+        except (
+            Exception
+        ) as error:  # of many types: no gdown, no network, the quota of Google Drive, a full disk
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DataError(
+                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({reason}): "
+                f"{by_hand}"
+            ) from error
+
+    def _take_split(self, images: FoundImages) -> list[str]:
+        purpose = f'dataset.split = "{self.config.split}"'
+        path = find_list(PARTITION, self.root, images.place, purpose)
+        self._lists.append(path)
+        _, rows = read_list(path)
+        _check_rows(path, rows, images)
+        return [name for name in images.names if rows[name[:6]][0] == _SPLITS[self.config.split]]
+
+    def _read_attribute(self, images: FoundImages, attribute: str) -> list[int]:
+        path = find_list(ATTRIBUTES, self.root, images.place, f'dataset.attribute = "{attribute}"')
+        self._lists.append(path)
+        attributes, rows = read_list(path)
+        if attribute not in attributes:
+            by_lower = {known.lower(): known for known in attributes}
+            asked = attribute.lower().replace(" ", "_")
+            near = [by_lower[key] for key in difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)]
+            hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(attributes)}"
+            raise DataError(f'dataset.attribute: CelebA has no attribute "{attribute}"; {hint}')
+        _check_rows(path, rows, images)
+        column = attributes.index(attribute)
+        return [int(rows[name[:6]][column] == "1") for name in self._names]
+
+
+class _Faces:
+    def __init__(self, images: FoundImages, names: list[str], labels: list[int]) -> None:
+        self._images = images
+        self._names = names
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        image = decode_image(self._images.read(self._names[index]))
+        return image, self._labels[index] if self._labels else 0
+
+
+def _check_rows(path: Path, rows: dict[str, list[str]], images: FoundImages) -> None:
+    missing = [name for name in images.names if name[:6] not in rows]
+    if missing:
+        raise DataError(
+            f"{path} says nothing about {len(missing):,} of the {len(images.names):,} images in "
+            f"{images.place} (such as {missing[0]}): it is damaged or only partly downloaded, so download it again"
+        )

@@ -1,0 +1,58 @@
+"""Image files: which formats are read, and how their bytes become an image."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+
+# PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognises MPEG.
+_LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
+_LARGEST_FILE = 1024**3
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """The image (its first frame, if it has several) in the bytes of a file, loaded.
+
+    Raises:
+        PIL.UnidentifiedImageError, OSError: the bytes are no image, or a damaged one.
+        ValueError: the file is empty.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    image = Image.open(io.BytesIO(data), formats=readable_formats())
+    image.load()
+    return image
+
+
+def read_image(path: Path) -> Image.Image:
+    """The image in a file, loaded; the file is closed again.
+
+    Raises:
+        PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
+        ValueError: the file is empty, or larger than a gigabyte.
+    """
+    if path.stat().st_size > _LARGEST_FILE:
+        raise ValueError("the file is larger than a gigabyte")
+    return decode_image(path.read_bytes())
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """The formats, by PIL's names, that this PIL reads by itself."""
+    Image.init()
+    return tuple(sorted(set(Image.OPEN) - _LEFT_OUT))
+
+
+@cache
+def readable_suffixes() -> frozenset[str]:
+    """The suffixes of such files, in lower case and with their dot."""
+    formats = set(readable_formats())
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def printable(path: Path | str) -> str:
+    """A path fit for a message, even where its name is not valid UTF-8."""
+    return str(path).encode("utf-8", "replace").decode("utf-8")

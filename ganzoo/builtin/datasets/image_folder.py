@@ -1,0 +1,145 @@
+"""A folder of one's own images, in any mix of sizes, colour modes and formats."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ganzoo.builtin.datasets.configs import ImageFolderConfig
+from ganzoo.builtin.datasets.files import printable, read_image, readable_suffixes
+from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.errors import DataError
+
+_NOT_PICTURES = {"__MACOSX"}
+
+
+class ImageFolder(Dataset):
+    """All images under `root`, at any depth, in the order of their paths.
+
+    Hidden files and folders are ignored, and so are files whose suffix is of no image format. Links
+    are followed, except to a folder that they lie in.
+    """
+
+    Config = ImageFolderConfig
+    config: ImageFolderConfig
+
+    def __init__(self, config: ImageFolderConfig) -> None:
+        super().__init__(config)
+        self._files: list[_File] = []
+        self._classes: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return Path(self.config.root).expanduser()
+
+    def prepare(self) -> None:
+        """Look through the folder.
+
+        Raises:
+            DataError: there is no such folder, no image in it, or one outside the folders of the classes.
+        """
+        if not self.root.exists():
+            raise DataError(f"{self.root} does not exist: set dataset.root to the folder with your images")
+        if not self.root.is_dir():
+            raise DataError(f"{self.root} is not a folder: set dataset.root to the folder with your images")
+        others: Counter[str] = Counter()
+        self._files = sorted(
+            _walk(self.root, "", (_identity(self.root),), others), key=lambda file: file.name
+        )
+        if not self._files:
+            found = ", ".join(
+                f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5)
+            )
+            raise DataError(
+                f"no images in {self.root} or the folders in it "
+                f"({f'other files: {found}' if found else 'there are no files'}); "
+                f"set dataset.root to the folder with your images"
+            )
+        self._classes = self._find_classes() if self.config.labels == "folders" else ()
+
+    def fingerprint(self) -> Sequence[object]:
+        """Paths within the folder, sizes and times of all images."""
+        return [(file.name, file.size, file.changed) for file in self._files]
+
+    def open(self) -> ImageSource:
+        """The images."""
+        indices = {name: index for index, name in enumerate(self._classes)}
+        labels = [indices[file.folder] if indices else 0 for file in self._files]
+        return _Images([self.root / file.name for file in self._files], labels)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The folders right under `root` that hold images, sorted, if the labels come from folders."""
+        return self._classes
+
+    def describe(self, index: int) -> str:
+        """The image's path."""
+        return printable(self.root / self._files[index].name)
+
+    def _find_classes(self) -> tuple[str, ...]:
+        outside = [file for file in self._files if not file.folder]
+        if outside:
+            raise DataError(
+                f'dataset.labels is "folders", and {len(outside)} images lie in {self.root}, so in no class '
+                f'(such as {printable(outside[0].name)}): move them into a folder there, or set it to "none"'
+            )
+        return tuple(sorted({file.folder for file in self._files}))
+
+
+@dataclass(frozen=True)
+class _File:
+    """An image file: its path under the root with `/`, its size in bytes and its time in ns, or −1."""
+
+    name: str
+    size: int
+    changed: int
+
+    @property
+    def folder(self) -> str:
+        first, slash, _ = self.name.partition("/")
+        return printable(first) if slash else ""
+
+
+class _Images:
+    def __init__(self, paths: list[Path], labels: list[int]) -> None:
+        self._paths = paths
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return read_image(self._paths[index]), self._labels[index]
+
+
+def _walk(
+    folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]
+) -> Iterator[_File]:
+    """The image files under a folder; `ancestors` are the folders on the way, by device and inode."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name in _NOT_PICTURES:
+                continue
+            name = prefix + entry.name
+            if entry.is_dir():
+                identity = _identity(Path(entry.path))
+                if identity not in ancestors:
+                    yield from _walk(Path(entry.path), f"{name}/", (*ancestors, identity), others)
+            elif Path(entry.name).suffix.lower() in readable_suffixes():
+                if entry.is_file():
+                    fact = entry.stat()
+                    yield _File(name, fact.st_size, fact.st_mtime_ns)
+                elif entry.is_symlink():  # to nowhere; reading it will say so
+                    yield _File(name, -1, -1)
+            else:
+                others[Path(entry.name).suffix.lower()] += 1
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    fact = folder.stat()
+    return fact.st_dev, fact.st_ino

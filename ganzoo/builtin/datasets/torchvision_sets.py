@@ -1,0 +1,187 @@
+"""MNIST, Fashion-MNIST, CIFAR-10 and SVHN, as torchvision downloads and reads them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torchvision import datasets
+
+from ganzoo.builtin.datasets.configs import (
+    CIFAR10Config,
+    FashionMNISTConfig,
+    MNISTConfig,
+    SVHNConfig,
+    TorchvisionConfig,
+)
+from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.errors import DataError
+
+DIGITS = tuple("0123456789")
+
+
+class TorchvisionDataset(Dataset):
+    """What these datasets share: files in `root`, downloaded once where `download` allows."""
+
+    config: TorchvisionConfig
+
+    title: str
+    """The dataset's name as people write it."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files, unpacked, that torchvision reads."""
+
+    @abstractmethod
+    def sources(self) -> list[str]:
+        """Where those files come from on the net, to tell those who have to fetch them by hand."""
+
+    @abstractmethod
+    def load(self, *, download: bool) -> Any:
+        """The torchvision dataset."""
+
+    @property
+    def root(self) -> Path:
+        """The folder of all datasets of torchvision."""
+        return Path(self.config.root).expanduser()
+
+    def prepare(self) -> None:
+        """Download what is not there.
+
+        Raises:
+            DataError: it is not there and cannot be downloaded, or must not be.
+        """
+        missing = [path for path in self.files() if not path.is_file()]
+        if not missing:
+            return
+        names = ", ".join(path.name for path in missing)
+        by_hand = f"{missing[0].parent} (without .gz or .tar.gz: unpacked), from {' '.join(self.sources())}"
+        if not self.config.download:
+            raise DataError(
+                f"{self.title} is not in {self.root} and dataset.download is false: set it to true, "
+                f"or put {names} into {by_hand}"
+            )
+        try:
+            self.load(download=True)
+        except Exception as error:  # of many types: network, disk, archives
+            raise DataError(
+                f"{self.title} cannot be downloaded to {self.root} ({_first_line(error)}). Try again with a "
+                f"network, set dataset.root to where you have it, or put {names} into {by_hand}"
+            ) from error
+
+    def fingerprint(self) -> Sequence[object]:
+        """Names, sizes and times of the files."""
+        facts = [(path.name, path.stat()) for path in self.files()]
+        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
+
+    def open(self) -> ImageSource:
+        """All images of the split.
+
+        Raises:
+            DataError: the files are damaged.
+        """
+        try:
+            source: ImageSource = self.load(download=False)
+        except Exception as error:  # torchvision checks sums or trips over the bytes, as the dataset has it
+            places = ", ".join(str(path) for path in self.files())
+            raise DataError(
+                f"{self.title} is damaged or only partly there ({_first_line(error)}): remove {places} "
+                f"and let dataset.download = true fetch it again"
+            ) from error
+        return source
+
+
+class MNIST(TorchvisionDataset):
+    """Handwritten digits, 28×28, grey."""
+
+    Config = MNISTConfig
+    config: MNISTConfig
+    title = "MNIST"
+    torchvision_class: type[datasets.MNIST] = datasets.MNIST
+
+    def files(self) -> list[Path]:
+        """The four IDX files."""
+        raw = self.root / self.torchvision_class.__name__ / "raw"
+        return [raw / name.removesuffix(".gz") for name, _ in self.torchvision_class.resources]
+
+    def sources(self) -> list[str]:
+        """A folder with the four files, compressed."""
+        return [str(self.torchvision_class.mirrors[0])]
+
+    def load(self, *, download: bool) -> Any:
+        """The torchvision dataset."""
+        return self.torchvision_class(str(self.root), train=self.config.split == "train", download=download)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The ten digits."""
+        return DIGITS
+
+
+class FashionMNIST(MNIST):
+    """Articles of clothing, 28×28, grey."""
+
+    Config = FashionMNISTConfig
+    config: FashionMNISTConfig
+    title = "Fashion-MNIST"
+    torchvision_class = datasets.FashionMNIST
+
+    def class_names(self) -> tuple[str, ...]:
+        """The ten kinds of clothing."""
+        return tuple(datasets.FashionMNIST.classes)
+
+
+class CIFAR10(TorchvisionDataset):
+    """Photos of ten kinds of things, 32×32, RGB."""
+
+    Config = CIFAR10Config
+    config: CIFAR10Config
+    title = "CIFAR-10"
+
+    def files(self) -> list[Path]:
+        """Six batches and their description."""
+        kind = datasets.CIFAR10
+        names = [*(name for name, _ in kind.train_list + kind.test_list), kind.meta["filename"]]
+        return [self.root / kind.base_folder / name for name in names]
+
+    def sources(self) -> list[str]:
+        """The one archive."""
+        return [str(datasets.CIFAR10.url)]
+
+    def load(self, *, download: bool) -> Any:
+        """The torchvision dataset, which unpickles only files with the checksums it knows."""
+        return datasets.CIFAR10(str(self.root), train=self.config.split == "train", download=download)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The ten kinds of things."""
+        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class SVHN(TorchvisionDataset):
+    """Digits from photos of house numbers, 32×32, RGB."""
+
+    Config = SVHNConfig
+    config: SVHNConfig
+    title = "SVHN"
+
+    def files(self) -> list[Path]:
+        """The file of the split."""
+        return [self.root / datasets.SVHN.split_list[self.config.split][1]]
+
+    def sources(self) -> list[str]:
+        """The file's address."""
+        return [str(datasets.SVHN.split_list[self.config.split][0])]
+
+    def load(self, *, download: bool) -> Any:
+        """The torchvision dataset."""
+        return datasets.SVHN(str(self.root), split=self.config.split, download=download)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The ten digits; the files' class 10 is the digit 0."""
+        return DIGITS
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
