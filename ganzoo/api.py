@@ -191,9 +191,7 @@ def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginMa
     return _train(built, manager)
 
 
-def load_run(
-    path: str | Path, *, accelerator: str | None = None, manager: PluginManager | None = None
-) -> TrainedRun:
+def load_run(path: str | Path, *, accelerator: str | None = None, manager: PluginManager | None = None) -> TrainedRun:
     """Open a run directory to sample from what was trained in it; needs no dataset.
 
     Args:
@@ -207,7 +205,7 @@ def load_run(
     manager = manager or plugin_manager()
     directory = RunDirectory.open(path)
     recipe = parse_recipe(directory.read_recipe(), manager, source=str(directory.path / "recipe.toml"))
-    compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))  # type: ignore[arg-type]
+    compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     return TrainedRun(directory, recipe, latest_checkpoint(directory.checkpoints), compute, manager)
 
 

@@ -13,7 +13,7 @@ import pluggy
 
 from ganzoo import hookspecs
 from ganzoo.errors import PluginError
-from ganzoo.registry import Registrar, Registries
+from ganzoo.registry import Registrar, Registries, Registry
 
 ENTRY_POINT_GROUP = "ganzoo"
 DISABLE_VARIABLE = "GANZOO_DISABLE_PLUGINS"
@@ -80,7 +80,8 @@ class PluginManager:
         if entry_point.name in seen:
             other = seen[entry_point.name].distribution
             return info(
-                "broken", f'the distribution {other} has a plugin of the name "{entry_point.name}" too: uninstall one'
+                "broken",
+                f'the distribution {other} has a plugin of the name "{entry_point.name}" too: uninstall one',
             )
         try:
             self._register(entry_point.load(), str(info("loaded")))
@@ -91,7 +92,7 @@ class PluginManager:
     def _register(self, module: Any, plugin: str) -> None:
         """Register a plugin's hooks and the components it has, or, where any of it fails, nothing of it."""
         registries = self.registries
-        hooks = {
+        hooks: dict[str, tuple[Registry[Any], ...]] = {
             "register_architectures": (registries.generators, registries.discriminators),
             "register_losses": (registries.losses, registries.penalties),
             "register_datasets": (registries.datasets,),

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, create_model, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from ganzoo.components.component import (
     DatasetConfig,
@@ -219,7 +227,9 @@ def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
         place = ".".join(keys[:depth])
         if isinstance(table, list):
             if not key.isdigit() or int(key) >= len(table):
-                raise RequestError(f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places")
+                raise RequestError(
+                    f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places"
+                )
             index: Any = int(key)
         elif isinstance(table, dict):
             index = key
@@ -232,7 +242,11 @@ def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
 
 
 def parse_recipe(
-    tables: Mapping[str, Any], manager: PluginManager, *, source: str = "recipe", overrides: Iterable[str] = ()
+    tables: Mapping[str, Any],
+    manager: PluginManager,
+    *,
+    source: str = "recipe",
+    overrides: Iterable[str] = (),
 ) -> Recipe:
     """The recipe that `tables` describe, everything in it checked against what is installed.
 
@@ -285,7 +299,7 @@ def _missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[
         elif plugin.status == "disabled":
             problems.append(Problem("plugins.requires", f'the plugin of "{distribution}" is disabled'))
         elif plugin.status == "broken":
-            problems.append(Problem("plugins.requires", f'the plugin {plugin} does not load: {plugin.error}'))
+            problems.append(Problem("plugins.requires", f"the plugin {plugin} does not load: {plugin.error}"))
     return problems
 
 

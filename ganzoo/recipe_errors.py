@@ -30,7 +30,7 @@ def explain(
         match detail["type"]:
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
-                message = f'there is no such key{_did_you_mean(key, known)}; known: {", ".join(known)}'
+                message = f"there is no such key{_did_you_mean(key, known)}; known: {', '.join(known)}"
             case "missing":
                 what = "table" if len(location) == 1 else "key"
                 message = f"is missing: this {what} is required"
@@ -44,7 +44,9 @@ def explain(
             case "literal_error":
                 expected = context["expected"].replace("'", '"')
                 options = expected.replace('"', "").replace(" or ", ", ").split(", ")
-                message = f"is {_shown(detail['input'])}{_did_you_mean(str(detail['input']), options)}; must be {expected}"
+                message = (
+                    f"is {_shown(detail['input'])}{_did_you_mean(str(detail['input']), options)}; must be {expected}"
+                )
             case "model_attributes_type" | "model_type" | "dict_type":
                 message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
             case "value_error":

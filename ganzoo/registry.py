@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Generic, Literal, TypeVar, Union, cast
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, create_model
 
@@ -80,8 +80,9 @@ class Registry(Generic[C]):
                 f'the {self.kind} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
                 f"the plugin {plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
             )
-        named = create_model(config.__name__, __base__=config, __doc__=config.__doc__, name=(Literal[name], ...))
-        self._entries[name] = Entry(name, target, cast(type[C], named), plugin)
+        only_this_name: Any = Literal[name]
+        named = create_model(config.__name__, __base__=config, __doc__=config.__doc__, name=(only_this_name, ...))
+        self._entries[name] = Entry(name, target, named, plugin)
 
     def remove(self, plugin: str) -> None:
         """Take out everything that a plugin registered."""
@@ -107,7 +108,7 @@ class Registry(Generic[C]):
             return self.base
         if len(configs) == 1:
             return configs[0]
-        return Annotated[Union[tuple(configs)], Field(discriminator="name")]
+        return Annotated[tuple(configs), Field(discriminator="name")]
 
 
 @dataclass(frozen=True)
@@ -135,9 +136,7 @@ class Registrar:
     registries: tuple[Registry[Any], ...]
     plugin: str
 
-    def __call__(
-        self, name: str, component: type | str, *, config: type[ComponentConfig] | None = None
-    ) -> None:
+    def __call__(self, name: str, component: type | str, *, config: type[ComponentConfig] | None = None) -> None:
         """Register a component under `name`.
 
         Args:

@@ -44,18 +44,12 @@ class Adversarial(Trainer):
         self.batches_per_step = config.discriminator_steps
         self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
         owned = [parameter for penalty in parts.penalties.values() for parameter in penalty.parameters()]
-        self.discriminator_optimizer = config.discriminator_optimizer.build(
-            [*parts.discriminator.parameters(), *owned]
-        )
+        self.discriminator_optimizer = config.discriminator_optimizer.build([*parts.discriminator.parameters(), *owned])
         self.scalers = {
             name: torch.amp.GradScaler(parts.rng.device.type, enabled=parts.loss_scaling)
             for name in ("generator", "discriminator")
         }
-        self.ema = (
-            AveragedModel(parts.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True)
-            if config.ema_decay
-            else None
-        )
+        self.ema = averaged(parts.generator, config.ema_decay) if config.ema_decay else None
         self.steps = 0
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -199,7 +193,7 @@ class Adversarial(Trainer):
         scaler = self.scalers[name]
         limit: float | None = getattr(self.config, f"{name}_grad_clip")
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         metrics = {}
         if limit is not None:
             scaler.unscale_(optimizer)
@@ -214,6 +208,12 @@ class Adversarial(Trainer):
         if self.steps <= self.config.ema_start:
             self.ema.n_averaged.zero_()  # the next update copies instead of averaging
         self.ema.update_parameters(self.parts.generator)
+
+
+def averaged(generator: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of weights and batch statistics that starts as a copy of `generator`."""
+    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+    return AveragedModel(generator, multi_avg_fn=average, use_buffers=True)
 
 
 @contextmanager

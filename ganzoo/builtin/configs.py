@@ -14,7 +14,7 @@ class NonSaturatingConfig(LossConfig):
     """−log D(G(z)) for the generator (arXiv 1406.2661 §3), the loss that DCGAN trains with."""
 
     discriminator_terms: Literal["mean", "sum"] = "mean"
-    """The discriminator's loss is the mean of its real and its fake term, or their sum as in the DCGAN authors' code."""
+    """The discriminator's loss: mean of its real and its fake term, or their sum as in the DCGAN authors' code."""
 
 
 class MinimaxConfig(NonSaturatingConfig):

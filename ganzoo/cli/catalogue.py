@@ -22,7 +22,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_components(
-    kind: Annotated[Kind, typer.Argument(help="What to list; losses include penalties.")], as_json: AsJson = False
+    kind: Annotated[Kind, typer.Argument(help="What to list; losses include penalties.")],
+    as_json: AsJson = False,
 ) -> None:
     """List what is installed of one kind, with what each is and the plugin it comes from."""
     manager = plugin_manager()
@@ -63,12 +64,13 @@ def summary(entry: Entry[Any]) -> str:
 
 def _registries(manager: PluginManager, kind: Kind) -> list[Registry[Any]]:
     registries = manager.registries
-    return {
+    by_kind: dict[Kind, list[Registry[Any]]] = {
         "architectures": [registries.generators, registries.discriminators],
         "losses": [registries.losses, registries.penalties],
         "datasets": [registries.datasets],
         "trainers": [registries.trainers],
-    }[kind]
+    }
+    return by_kind[kind]
 
 
 def _table(rows: list[dict[str, str]], nothing: str) -> None:

@@ -34,7 +34,8 @@ def _version(value: bool) -> None:
 @app.callback()
 def options(
     no_plugin: Annotated[
-        list[str] | None, typer.Option("--no-plugin", help="Leave this plugin out; may be given again.", metavar="NAME")
+        list[str] | None,
+        typer.Option("--no-plugin", help="Leave this plugin out; may be given again.", metavar="NAME"),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[

@@ -9,7 +9,11 @@ import typer
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change the recipe, such as trainer.batch_size=64; may be given again.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--set",
+        help="Change the recipe, such as trainer.batch_size=64; may be given again.",
+        metavar="KEY=VALUE",
+    ),
 ]
 
 

@@ -23,7 +23,8 @@ def sample(
     labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
     weights: Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")] = "auto",
     batch_norm: Annotated[
-        Literal["running", "batch"] | None, typer.Option(help="Statistics of batch norm; default: as the recipe says.")
+        Literal["running", "batch"] | None,
+        typer.Option(help="Statistics of batch norm; default: as the recipe says."),
     ] = None,
 ) -> None:
     """Make images from a trained run: one grid, or a folder of single ones."""
@@ -31,9 +32,7 @@ def sample(
     from ganzoo.engine.pictures import save_grid, save_single_images
 
     check_output(out)
-    images = api.load_run(run).sample(
-        count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm
-    )
+    images = api.load_run(run).sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
     if out.suffix:
         save_grid(images, out)
     else:

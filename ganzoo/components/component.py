@@ -16,9 +16,7 @@ from ganzoo.images import Facts, ImageSpec
 class Options(BaseModel):
     """A table of a recipe: frozen, without unknown keys, each field documented by the text under it."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ComponentConfig(Options):

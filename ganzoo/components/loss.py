@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class PenaltyStep:
     def logits(self, images: Tensor) -> Tensor:
         """The discriminator's logits (N,) in fp32 for other images, with this step's labels."""
         labels = self.labels if self.discriminator.conditional else None
-        return self.discriminator(images, labels).float()
+        return cast("Tensor", self.discriminator(images, labels).float())
 
 
 class Penalty(nn.Module):

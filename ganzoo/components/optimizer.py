@@ -104,7 +104,11 @@ _TORCH_NAMES = {
 }
 
 # Devices on which torch has a fused form that is faster than the one it takes by itself.
-_FUSED: dict[str, tuple[str, ...]] = {"adam": ("cuda", "cpu"), "adamw": ("cuda", "cpu"), "sgd": ("cuda", "cpu")}
+_FUSED: dict[str, tuple[str, ...]] = {
+    "adam": ("cuda", "cpu"),
+    "adamw": ("cuda", "cpu"),
+    "sgd": ("cuda", "cpu"),
+}
 
 
 def current_lr(optimizer: Any) -> float:

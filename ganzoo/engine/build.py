@@ -102,14 +102,17 @@ def build_networks(
     """
     registries = manager.registries
     generator: Generator = build_part(registries.generators, recipe.generator, "generator", facts)
-    discriminator: Discriminator = build_part(
-        registries.discriminators, recipe.discriminator, "discriminator", facts
-    )
+    discriminator: Discriminator = build_part(registries.discriminators, recipe.discriminator, "discriminator", facts)
     for name, network in (("generator", generator), ("discriminator", discriminator)):
         if network.conditional and not facts.class_names:
             raise RecipeError(
                 "recipe",
-                [Problem(name, f'needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up')],
+                [
+                    Problem(
+                        name,
+                        f'needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
+                    )
+                ],
             )
         network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.device.compile:
@@ -134,7 +137,7 @@ def build_part(registry: Registry[C], config: C, path: str, facts: Facts) -> Any
 def seed_everything(seed: int) -> None:
     """Seed every global random number generator that a component may use."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - plugins may use the global one
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 

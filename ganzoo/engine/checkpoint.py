@@ -1,4 +1,4 @@
-"""Checkpoints: the whole state of a run in a folder, checksummed, written whole or not at all, read without running code."""
+"""Checkpoints: the state of a run in a folder, checksummed, written whole or not at all, read without running code."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _write(run: Run, folder: Path) -> None:
 
 def _random_state(run: Run) -> dict[str, Any]:
     """Every random number generator of the process and the run, as tensors and plain values."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global one is what plugins may use
+    kind, keys, *rest = np.random.get_state()
     device = run.compute.device
     return {
         "trainer": run.trainer.parts.rng.get_state(),
@@ -214,7 +214,7 @@ def _set_random_state(run: Run, state: Mapping[str, Any]) -> None:
         torch.mps.set_rng_state(state["mps"])
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
 
 
 def _digest(path: Path) -> str:

@@ -62,7 +62,10 @@ def choose_compute(options: DeviceOptions) -> Compute:
     """
     available = available_accelerators()
     if options.accelerator == "auto":
-        kind, why = available[0], "the best of " + ", ".join(available) if len(available) > 1 else "no accelerator found"
+        kind, why = (
+            available[0],
+            "the best of " + ", ".join(available) if len(available) > 1 else "no accelerator found",
+        )
     elif options.accelerator in available:
         kind, why = options.accelerator, "as asked"
     else:

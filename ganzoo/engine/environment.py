@@ -37,14 +37,14 @@ def describe_environment(run: Run) -> dict[str, Any]:
 def _git_commit() -> str | None:
     """The commit of the working directory, with "+" where files differ from it; None outside a repository."""
     try:
-        commit = subprocess.run(  # noqa: S603
+        commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=5,
             check=True,
         ).stdout.strip()
-        dirty = subprocess.run(  # noqa: S603
+        dirty = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607
             capture_output=True,
             text=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,9 +14,10 @@ from ganzoo.engine.files import write_atomic
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """One image (C, H', W') in [0, 1] of all `images` (N, C, H, W) in [−1, 1], nearly square unless `columns` is given."""
+    """One image (C, H', W') in [0, 1] of `images` (N, C, H, W) in [−1, 1], nearly square unless `columns` says."""
     columns = columns or math.ceil(math.sqrt(len(images)))
-    return make_grid(images, nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
+    picture: Tensor = make_grid(images, nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
+    return picture
 
 
 def save_grid(images: Tensor, path: Path, columns: int | None = None) -> None:
@@ -25,7 +27,7 @@ def save_grid(images: Tensor, path: Path, columns: int | None = None) -> None:
         OutputError: it cannot be written.
     """
     picture = grid(images, columns)
-    write_atomic(path, lambda partial: save_image(picture, partial, format="png"))
+    write_atomic(path, partial(save_image, picture, format="png"))
 
 
 def save_single_images(images: Tensor, folder: Path) -> None:
@@ -36,6 +38,4 @@ def save_single_images(images: Tensor, folder: Path) -> None:
     """
     digits = max(4, len(str(len(images) - 1)))
     for index, image in enumerate(torch.clamp(images / 2 + 0.5, 0, 1)):
-        write_atomic(
-            folder / f"{index:0{digits}d}.png", lambda partial, image=image: save_image(image, partial, format="png")
-        )
+        write_atomic(folder / f"{index:0{digits}d}.png", partial(save_image, image, format="png"))

@@ -96,5 +96,3 @@ class Run:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-

@@ -24,6 +24,11 @@ def leaky_relu(slope: float = 0.2) -> ActivationFactory:
     return lambda: nn.LeakyReLU(slope, inplace=True)
 
 
+def leaky() -> nn.Module:
+    """The paper's LeakyReLU, of slope 0.2."""
+    return nn.LeakyReLU(0.2, inplace=True)
+
+
 def relu() -> nn.Module:
     """ReLU that overwrites its input, which batch norm does not need again."""
     return nn.ReLU(inplace=True)
@@ -92,7 +97,7 @@ class DownBlock(nn.Sequential):
         padding: int | None = None,
         bias: bool = False,
         norm: NormFactory | None = nn.BatchNorm2d,
-        activation: ActivationFactory | None = leaky_relu(0.2),
+        activation: ActivationFactory | None = leaky,
         wrap: Wrap | None = None,
     ) -> None:
         padding = (kernel_size - 1) // 2 if padding is None else padding
@@ -152,7 +157,9 @@ def layers(
     return result
 
 
-def init_weights(module: nn.Module, *, weight_std: float = 0.02, norm_mean: float = 1.0, norm_std: float = 0.02) -> None:
+def init_weights(
+    module: nn.Module, *, weight_std: float = 0.02, norm_mean: float = 1.0, norm_std: float = 0.02
+) -> None:
     """Draw the weights of every layer in `module`: normal around 0, gains of norms around `norm_mean`; biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
