@@ -1,0 +1,145 @@
+"""Writes grids of images from fixed latents as the run goes on, and a film of them at its end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ganzoo.engine.files import write_atomic
+from ganzoo.engine.pictures import save_grid
+from ganzoo.engine.sampling import generate
+from ganzoo.errors import OutputError
+from ganzoo.hookspecs import hookimpl
+from ganzoo.observers.console import warn
+
+if TYPE_CHECKING:
+    from ganzoo.engine.run import Run
+
+GIF = "evolution.gif"
+FRAME_MS = 200
+LAST_FRAME_MS = 2000
+MAX_FRAMES = 100
+MAX_SIDE = 1024
+"""Longest side of the film in pixels."""
+
+
+class SampleWriter:
+    """Writes `samples/step_0001000.png` on schedule and `samples/evolution.gif` at the end; fires `samples_ready`."""
+
+    def __init__(self) -> None:
+        self._warned = False
+
+    @hookimpl
+    def run_started(self, run: Run) -> None:
+        """Remove what a resumed run is about to make again."""
+        if run.resumed_from is not None:
+            for path in grids(run.directory.samples):
+                if step_of(path) > run.resumed_from:
+                    path.unlink()
+
+    @hookimpl
+    def step_ended(self, run: Run, step: int) -> None:
+        """Make images where the schedule says so, and at the last step."""
+        every = run.recipe.samples.every or max(1, run.total_steps // 20)
+        if step % every and step != run.total_steps:
+            return
+        images = fixed_samples(run)
+        with self._surviving():
+            save_grid(images, run.directory.samples / f"step_{step:07d}.png")
+        run.events.fire("samples_ready", run=run, step=step, images=images)
+
+    @hookimpl
+    def run_ended(self, run: Run) -> None:
+        """Make the film of all grids that there are, whichever part of a resumed run they are from."""
+        paths = grids(run.directory.samples)
+        if run.recipe.samples.gif and paths:
+            with self._surviving():
+                write_atomic(run.directory.samples / GIF, lambda partial: write_film(paths, partial))
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Have a failure to write said once, and go on: no training is worth stopping for a picture."""
+        try:
+            yield
+        except OutputError as error:
+            if not self._warned:
+                warn(f"samples are missing: {error}")
+            self._warned = True
+
+
+def fixed_samples(run: Run) -> Tensor:
+    """Images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents; the run is left as it was."""
+    options = run.recipe.samples
+    generator = run.sampling_generator(options.weights)
+    # With "batch" statistics every image depends on those made together, so all of them are.
+    batch_size = options.count if options.batch_norm == "batch" else 64
+    device = run.compute.device
+    cuda = [device] if device.type == "cuda" else []
+    # A generator may draw noise of its own. Here that comes from the seed, and training does not see it.
+    with torch.random.fork_rng(cuda):
+        torch.default_generator.manual_seed(run.recipe.run.seed)
+        if cuda:
+            torch.cuda.manual_seed(run.recipe.run.seed)
+        images = generate(
+            generator,
+            run.fixed_latents(options.count),
+            run.fixed_labels(options.count),
+            batch_norm=options.batch_norm,
+            batch_size=batch_size,
+        )
+    return images.clone()  # an ordinary tensor, which observers may do anything with
+
+
+def grids(folder: Path) -> list[Path]:
+    """The grids of a run, in the order of their steps."""
+    return sorted((path for path in folder.glob("step_*.png") if re.fullmatch(r"step_\d+", path.stem)), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step that a grid was made at."""
+    return int(path.stem.removeprefix("step_"))
+
+
+def write_film(paths: Sequence[Path], target: Path) -> None:
+    """Write an animated GIF of at most 100 of the pictures, evenly taken, the last one held longer.
+
+    Pictures that cannot be read, or are of another size than the newest, are left out.
+
+    Raises:
+        OSError: it cannot be written, or no picture can be read.
+    """
+    frames = _frames(_thinned(paths, MAX_FRAMES))
+    if not frames:
+        raise OSError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
+    first, *rest = frames
+    durations = [FRAME_MS] * len(rest) + [LAST_FRAME_MS]
+    first.save(target, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def _thinned(paths: Sequence[Path], most: int) -> list[Path]:
+    if len(paths) <= most:
+        return list(paths)
+    return [paths[round(index * (len(paths) - 1) / (most - 1))] for index in range(most)]
+
+
+def _frames(paths: Sequence[Path]) -> list[Image.Image]:
+    """The pictures, oldest first, each in a palette of its own."""
+    frames = []
+    for path in paths:
+        try:
+            with Image.open(path) as file:
+                picture = file.convert("RGB")
+        except Exception:  # PIL raises errors of many kinds at a damaged file
+            warn(f"{path}: cannot be read and is left out of {GIF}")
+            continue
+        size = picture.size
+        picture.thumbnail((MAX_SIDE, MAX_SIDE))
+        frames.append((size, picture.quantize(256)))
+    return [frame for size, frame in frames if size == frames[-1][0]]

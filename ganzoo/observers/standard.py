@@ -1,0 +1,26 @@
+"""The observers of every run, in the order in which they are told of an event.
+
+`Events.fire` goes through pluggy's `get_hookimpls()`, which lists implementations in the order of their
+registration (those marked `trylast` before and those marked `tryfirst` after all others); it is pluggy's own
+call, `hook(...)`, that begins with the last registered. So: register the observers in the order of this list.
+"""
+
+from __future__ import annotations
+
+from ganzoo.recipe import Recipe
+
+
+def standard_observers(recipe: Recipe) -> list[object]:
+    """The observers of a run of `recipe`, to be registered in this order.
+
+    The order matters where one needs what another made: metrics are on disk before anything else can fail;
+    samples and their film are there before W&B sends them; W&B finishes before the console has the last word.
+    """
+    from ganzoo.observers.checkpoints import CheckpointWriter
+    from ganzoo.observers.console import ConsoleObserver
+    from ganzoo.observers.metrics_log import MetricsLog
+    from ganzoo.observers.samples import SampleWriter
+    from ganzoo.observers.wandb_tracking import WandbTracker
+
+    tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
+    return [MetricsLog(), SampleWriter(), CheckpointWriter(), *tracking, ConsoleObserver()]
