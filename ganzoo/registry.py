@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, create_model
@@ -108,7 +110,7 @@ class Registry(Generic[C]):
             return self.base
         if len(configs) == 1:
             return configs[0]
-        return Annotated[tuple(configs), Field(discriminator="name")]
+        return Annotated[reduce(or_, configs), Field(discriminator="name")]
 
 
 @dataclass(frozen=True)
