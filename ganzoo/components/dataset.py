@@ -29,7 +29,9 @@ class Dataset(ABC):
     """Labelled or unlabelled images.
 
     Building one reads nothing: `prepare` may download and reports what is missing, `open` gives the
-    images, and the core crops, resizes and packs them by the options that every dataset has.
+    images, and the core crops, resizes and packs them by the options that every dataset has. They are
+    packed anew when an option changes, except one declared with
+    `Field(json_schema_extra={"affects_pixels": False})`, such as leave to download.
     """
 
     Config: ClassVar[type[DatasetConfig]] = DatasetConfig

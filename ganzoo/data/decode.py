@@ -66,9 +66,7 @@ def decode_images(
         while starts or running:
             while starts and len(running) < 2 * workers:
                 start = starts.popleft()
-                running.append(
-                    executor.submit(_decode, dataset, source, range(start, min(start + step, count)))
-                )
+                running.append(executor.submit(_decode, dataset, source, range(start, min(start + step, count))))
             chunk = running.popleft().result()
             for pixels in chunk.pixels:
                 file.write(pixels.tobytes())

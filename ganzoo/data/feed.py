@@ -125,9 +125,7 @@ class Feed:
         """
         spans = self._spans(self._position + self._offset)
         pixels = self._gather(spans)
-        labels = (
-            None if self._labels is None else self._labels.index_select(0, self._order(spans, on_device=True))
-        )
+        labels = None if self._labels is None else self._labels.index_select(0, self._order(spans, on_device=True))
         mirrored = self._mirrored(spans)
         if mirrored is not None:
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)

@@ -53,9 +53,7 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except (
-        Exception
-    ):  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here
+    except Exception:  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here
         return image
 
 

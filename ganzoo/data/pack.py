@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,7 @@ def prepare_pack(
     with _reporting_disk_errors(name, packs):
         packs.mkdir(parents=True, exist_ok=True)
         # Two locks, as the pack's own place depends on what `prepare` finds or downloads.
-        root = Path(dataset.config.root).expanduser().absolute()
-        with FileLock(packs / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock"):
+        with _prepare_lock(packs, name, dataset):
             dataset.prepare()
         made_from = _made_from(dataset, name)
         key = _digest(made_from)
@@ -97,6 +96,14 @@ def prepare_pack(
                 pack = _open(path, key) or _make(dataset, path, key, made_from, progress)
     _check_bad_images(name, dataset, pack.skipped, len(pack) + len(pack.skipped))
     return pack
+
+
+def _prepare_lock(packs: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
+    """A lock on looking for, or downloading, a dataset; none in a cache that may only be read, with its packs ready."""
+    if not os.access(packs, os.W_OK):
+        return nullcontext()
+    root = Path(dataset.config.root).expanduser().absolute()
+    return FileLock(packs / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock")
 
 
 def _make(
@@ -111,9 +118,7 @@ def _make(
         shutil.rmtree(left_over, ignore_errors=True)
     source = dataset.open()
     if not len(source):
-        raise DataError(
-            f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})'
-        )
+        raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
     facts = Facts(dataset.config.image_spec(), dataset.class_names())
     _check_room(path.parent, made_from["name"], len(source), facts.image)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -178,8 +183,7 @@ def _made_from(dataset: Dataset, name: str) -> dict[str, Any]:
     without_effect = _COMMON_OPTIONS_WITHOUT_EFFECT | {
         option
         for option, field in type(config).model_fields.items()
-        if isinstance(field.json_schema_extra, dict)
-        and field.json_schema_extra.get("affects_pixels") is False
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("affects_pixels") is False
     }
     return {
         "format": FORMAT,

@@ -97,8 +97,8 @@ class CelebA(Dataset):
             return largest
         if largest is not None:
             problems.append(
-                f"{largest.place} holds {len(largest.names):,} images of {COMPLETE:,}: unpack {ARCHIVE} again "
-                f"or put it into {self.root}, or set dataset.allow_partial = true to take what is there"
+                f"{largest.place} holds {len(largest.names):,} images of {COMPLETE:,}: unpack {ARCHIVE} "
+                f"again or put it into {self.root}, or set dataset.allow_partial = true to take what is there"
             )
         elif not problems:
             problems.append(f"there is nothing of it in {self.root} after the download: put {_WHERE} there")
@@ -110,13 +110,10 @@ class CelebA(Dataset):
             raise DataError(f"CelebA is not in {self.root}, and dataset.download is false: {by_hand}")
         try:
             datasets.CelebA(str(self.root), split="all", download=True)
-        except (
-            Exception
-        ) as error:  # of many types: no gdown, no network, the quota of Google Drive, a full disk
+        except Exception as error:  # of many types: no gdown, no network, the quota of Google Drive, a full disk
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DataError(
-                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({reason}): "
-                f"{by_hand}"
+                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({reason}): {by_hand}"
             ) from error
 
     def _take_split(self, images: FoundImages) -> list[str]:
@@ -161,5 +158,5 @@ def _check_rows(path: Path, rows: dict[str, list[str]], images: FoundImages) -> 
     if missing:
         raise DataError(
             f"{path} says nothing about {len(missing):,} of the {len(images.names):,} images in "
-            f"{images.place} (such as {missing[0]}): it is damaged or only partly downloaded, so download it again"
+            f"{images.place} (such as {missing[0]}): it is damaged or not whole: download it again"
         )

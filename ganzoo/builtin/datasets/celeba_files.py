@@ -21,7 +21,7 @@ _IMAGE_NAME = re.compile(r"\d{6}\.(jpg|png)", re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 1024 * 1024
 # The zip's own folder, torchvision's, the official site's, and Kaggle's that holds itself.
 _PARENTS = ("", "celeba", "Img")
-_LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../..", "../Anno", "../Eval")
+_LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,7 @@ def _in_folder(folder: Path) -> FoundImages:
             if _IMAGE_NAME.fullmatch(entry.name) and entry.is_file()
             for fact in [entry.stat()]
         )
-    return FoundImages(
-        folder, [name for name, *_ in facts], list(facts), lambda name: (folder / name).read_bytes()
-    )
+    return FoundImages(folder, [name for name, *_ in facts], list(facts), lambda name: (folder / name).read_bytes())
 
 
 def _in_archive(path: Path) -> FoundImages:
@@ -151,16 +149,12 @@ def _in_archive(path: Path) -> FoundImages:
 
     def read(name: str) -> bytes:
         if members[name].file_size > _LARGEST_IMAGE:
-            raise ValueError(
-                f"{members[name].file_size / 1e6:,.0f} MB unpacked is too large for one of these images"
-            )
+            raise ValueError(f"{members[name].file_size / 1e6:,.0f} MB unpacked is too large for one of these images")
         with lock:
             return archive.read(members[name])
 
     names = sorted(members)
-    return FoundImages(
-        path, names, [(name, members[name].file_size, members[name].CRC) for name in names], read
-    )
+    return FoundImages(path, names, [(name, members[name].file_size, members[name].CRC) for name in names], read)
 
 
 def _is_web_page(path: Path) -> bool:

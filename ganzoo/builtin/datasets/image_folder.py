@@ -49,13 +49,9 @@ class ImageFolder(Dataset):
         if not self.root.is_dir():
             raise DataError(f"{self.root} is not a folder: set dataset.root to the folder with your images")
         others: Counter[str] = Counter()
-        self._files = sorted(
-            _walk(self.root, "", (_identity(self.root),), others), key=lambda file: file.name
-        )
+        self._files = sorted(_walk(self.root, "", (_identity(self.root),), others), key=lambda file: file.name)
         if not self._files:
-            found = ", ".join(
-                f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5)
-            )
+            found = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5))
             raise DataError(
                 f"no images in {self.root} or the folders in it "
                 f"({f'other files: {found}' if found else 'there are no files'}); "
@@ -117,9 +113,7 @@ class _Images:
         return read_image(self._paths[index]), self._labels[index]
 
 
-def _walk(
-    folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]
-) -> Iterator[_File]:
+def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]) -> Iterator[_File]:
     """The image files under a folder; `ancestors` are the folders on the way, by device and inode."""
     with os.scandir(folder) as entries:
         for entry in entries:

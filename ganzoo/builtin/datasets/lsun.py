@@ -74,9 +74,7 @@ class _Database:
             with self._environment.begin() as transaction:
                 self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
         except lmdb.Error as error:
-            raise DataError(
-                f"{path} is damaged or only partly unpacked ({error}): unpack it again"
-            ) from error
+            raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
     def read(self, index: int) -> Image.Image:
         with self._environment.begin() as transaction:

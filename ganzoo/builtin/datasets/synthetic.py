@@ -56,7 +56,5 @@ class _Discs:
         image = Image.new("RGB", (side, side), (ground, ground, ground))
         colour = colorsys.hsv_to_rgb(label / self._config.classes, 0.9, rng.uniform(0.7, 1.0))
         red, green, blue = (round(255 * value) for value in colour)
-        ImageDraw.Draw(image).ellipse(
-            (x - radius, y - radius, x + radius, y + radius), fill=(red, green, blue)
-        )
+        ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(red, green, blue))
         return image, label

@@ -1,0 +1,127 @@
+"""LSUN: databases read in order, and clear errors for what is missing."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ganzoo.builtin.datasets.configs import LSUNConfig
+from ganzoo.builtin.datasets.lsun import LSUN
+from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.errors import DataError
+
+
+class FakeError(Exception):
+    """What lmdb raises."""
+
+
+class FakeEnvironment:
+    """The little of lmdb's environment that is used, on a file with one grey value a line."""
+
+    def __init__(self, path: str, **options) -> None:
+        assert options["readonly"]
+        assert not options["lock"]
+        lines = (Path(path) / "data.mdb").read_text().split()
+        if lines == ["damaged"]:
+            raise FakeError("MDB_INVALID: File is not an LMDB file")
+        self.items = {f"key{number}".encode(): webp(int(value)) for number, value in enumerate(lines)}
+
+    def begin(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def cursor(self):
+        return self
+
+    def iternext(self, *, keys: bool, values: bool):
+        assert (keys, values) == (True, False)
+        return iter(self.items)
+
+    def get(self, key: bytes) -> bytes:
+        return self.items[key]
+
+
+class FakeLMDB:
+    """Stands for the package where it is not installed."""
+
+    open = FakeEnvironment
+    Error = FakeError
+
+
+def webp(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 16), (value, value, value)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_database(root: Path, name: str, values: str) -> None:
+    (root / f"{name}_lmdb").mkdir(parents=True)
+    (root / f"{name}_lmdb" / "data.mdb").write_text(values)
+
+
+def prepare(tmp_path: Path, **options) -> Pack:
+    config = LSUNConfig(root=str(tmp_path), image_size=8, **options)
+    return prepare_pack(LSUN(config), cache=tmp_path / "cache")
+
+
+def test_one_database_has_no_labels(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
+    write_database(tmp_path, "bedroom_train", "10 20 30")
+    pack = prepare(tmp_path)
+    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert pack.labels is None
+
+
+def test_several_databases_are_classes(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
+    write_database(tmp_path, "tower_val", "10 20")
+    write_database(tmp_path, "bridge_val", "30")
+    pack = prepare(tmp_path, classes=("tower_val", "bridge_val"))
+    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert pack.labels.tolist() == [0, 0, 1]
+    assert pack.facts.class_names == ("tower_val", "bridge_val")
+
+
+def test_a_real_database(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    path = tmp_path / "bedroom_val_lmdb"
+    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as transaction:
+        for value in (10, 20, 30):
+            transaction.put(f"key{value}".encode(), webp(value))
+    pack = prepare(tmp_path, classes=("bedroom_val",))
+    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    (path / "data.mdb").write_bytes(b"not a database" * 1000)
+    with pytest.raises(DataError, match="is damaged or only partly unpacked"):
+        prepare(tmp_path, classes=("bedroom_val",))
+
+
+def test_a_missing_database_says_what_to_fetch(tmp_path):
+    with pytest.raises(DataError) as error:
+        prepare(tmp_path, classes=("bedroom_train", "tower_train"))
+    text = str(error.value)
+    assert str(tmp_path / "bedroom_train_lmdb" / "data.mdb") in text
+    assert "tower_train_lmdb.zip" in text
+    assert "dataset.root" in text
+
+
+def test_a_damaged_database(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
+    write_database(tmp_path, "bedroom_train", "damaged")
+    with pytest.raises(DataError, match=r"bedroom_train_lmdb is damaged or only partly unpacked \(MDB_INVALID"):
+        prepare(tmp_path)
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    write_database(tmp_path, "bedroom_train", "10")
+    with pytest.raises(DataError, match="pip install lmdb"):
+        prepare(tmp_path)
