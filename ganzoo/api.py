@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.engine.build import build_networks, build_run
+from ganzoo.engine.build import build_networks, build_run, open_dataset
 from ganzoo.engine.checkpoint import Checkpoint, latest_checkpoint, load_network, restore
 from ganzoo.engine.device import Compute, choose_compute
 from ganzoo.engine.environment import describe_environment
@@ -72,14 +72,23 @@ class TrainedRun:
         Raises:
             RequestError: there are no such weights.
         """
+        generator, _ = self._networks
+        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
+        load_network(generator, self.checkpoint, name)
+        return generator.eval()
+
+    def weights_name(self, weights: str) -> str:
+        """Which weights "auto" stands for: "ema" where the trainer kept them, else "raw".
+
+        Raises:
+            RequestError: "ema" is asked for, and there are none.
+        """
         has_ema = "generator_ema" in self.checkpoint.networks()
         if weights == "ema" and not has_ema:
             raise RequestError(
                 f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
             )
-        generator, _ = self._networks
-        load_network(generator, self.checkpoint, "generator_ema" if has_ema and weights != "raw" else "generator")
-        return generator.eval()
+        return "ema" if has_ema and weights != "raw" else "raw"
 
     @property
     def discriminator(self) -> Discriminator:
@@ -117,6 +126,42 @@ class TrainedRun:
             self._labels(generator, count, labels),
             batch_norm=batch_norm or self.recipe.samples.batch_norm,
         )
+
+    def evaluate(self, samples: int = 1000, *, seed: int = 0, weights: str = "auto") -> dict[str, Any]:
+        """Score samples against the dataset; needs it, and its labels.
+
+        Returns `{"scores": …, "protocol": …}`, also written to `evaluation.json` in the run directory.
+
+        Args:
+            samples: how many to make.
+            seed: of their latents.
+            weights: "ema", "raw", or "auto" for ema where there is one.
+
+        Raises:
+            DataError: the dataset is not there, or has no labels.
+        """
+        from ganzoo.evaluation.classifier import classifier_for
+        from ganzoo.evaluation.scores import score
+
+        with packing_progress() as progress:
+            pack = open_dataset(self.recipe, self._manager, progress)
+        classifier = classifier_for(pack)
+        scores = score(self.sample(samples, seed=seed, weights=weights), pack, classifier)
+        protocol = {
+            "samples": samples,
+            "seed": seed,
+            "step": self.checkpoint.step,
+            "weights": self.weights_name(weights),
+            "batch_norm": self.recipe.samples.batch_norm,
+            "real_images": len(pack),
+            "pack": pack.key,
+            "extractor": "classifier",
+            "extractor_digest": classifier.digest,
+            "extractor_accuracy": classifier.accuracy,
+        }
+        result = {"scores": scores.to_dict(), "protocol": protocol}
+        self.directory.write_json("evaluation.json", result)
+        return result
 
     def _labels(self, generator: Generator, count: int, labels: Sequence[int] | None) -> Tensor | None:
         if not generator.conditional:

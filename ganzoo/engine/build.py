@@ -13,8 +13,8 @@ from ganzoo.components.component import ComponentConfig, PenaltyConfig
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.trainer import Trainer, TrainingParts
-from ganzoo.data.feed import Feed
-from ganzoo.data.pack import prepare_pack
+from ganzoo.data.feed import Feed, steps_for_epochs
+from ganzoo.data.pack import Pack, prepare_pack
 from ganzoo.engine.device import Compute, choose_compute
 from ganzoo.engine.events import Events
 from ganzoo.engine.run import Run
@@ -52,8 +52,7 @@ def build_run(
     """
     registries = manager.registries
     compute = choose_compute(recipe.device)
-    dataset: Dataset = registries.datasets[recipe.dataset.name].load()(recipe.dataset)
-    pack = prepare_pack(dataset, progress=progress)
+    pack = open_dataset(recipe, manager, progress)
 
     seed_everything(recipe.run.seed)
     generator, discriminator = build_networks(recipe, manager, pack.facts, compute)
@@ -90,6 +89,16 @@ def build_run(
         total_steps=total_steps(recipe, feed),
         plugin_versions=manager.distributions(),
     )
+
+
+def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> Pack:
+    """The images of a recipe, decoded now if they are not yet.
+
+    Raises:
+        DataError: they are not there, or cannot be read.
+    """
+    dataset: Dataset = manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset)
+    return prepare_pack(dataset, progress=progress)
 
 
 def build_networks(
@@ -146,7 +155,7 @@ def total_steps(recipe: Recipe, feed: Feed) -> int:
     if recipe.run.steps is not None:
         return recipe.run.steps
     assert recipe.run.epochs is not None
-    return max(1, round(recipe.run.epochs * len(feed.pack) / feed.batch_size))
+    return steps_for_epochs(recipe.run.epochs, len(feed.pack), feed.batch_size)
 
 
 def _numbered(configs: Sequence[PenaltyConfig]) -> list[tuple[str, PenaltyConfig]]:

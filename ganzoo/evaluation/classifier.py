@@ -1,0 +1,147 @@
+"""A small classifier trained on a labelled dataset itself, so that samples can be scored with no download."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganzoo.data.pack import Pack, cache_folder
+from ganzoo.engine.files import write_atomic
+from ganzoo.errors import DataError
+
+VERSION = 1
+"""Raised with every change to the network or its training, so that cached weights are not mixed up."""
+
+FEATURES = 128
+HELD_OUT = 0.1
+EXAMPLES = 30_000
+BATCH = 128
+SEED = 0
+
+
+class ClassifierNetwork(nn.Module):
+    """Four 3×3 convolutions, each halving the image, and one dense layer on their mean."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        widths = [channels, 32, 64, 128, FEATURES]
+        self.layers = nn.Sequential(
+            *(
+                nn.Sequential(
+                    nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+                )
+                for before, after in zip(widths, widths[1:], strict=False)
+            )
+        )
+        self.classes = nn.Linear(FEATURES, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 128) for images (N, C, H, W) in [−1, 1]."""
+        maps: Tensor = self.layers(images)
+        return maps.mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        logits: Tensor = self.classes(self.features(images))
+        return logits
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A trained classifier in evaluation mode, on the CPU.
+
+    `accuracy` is the share of held-out real images that it names right; `digest` identifies its weights.
+    """
+
+    network: ClassifierNetwork
+    accuracy: float
+    digest: str
+
+    @torch.inference_mode()
+    def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, 128) and class probabilities (N, classes) of images (N, C, H, W) in [−1, 1]."""
+        parts = [(self.network.features(part)) for part in images.split(256)]
+        features = torch.cat(parts)
+        return features, self.network.classes(features).softmax(1)
+
+
+def classifier_for(pack: Pack, cache: Path | None = None) -> Classifier:
+    """The classifier of a dataset: from the cache, or trained now, always the same for the same pack.
+
+    Raises:
+        DataError: the dataset has no labels.
+    """
+    if pack.labels is None:
+        raise DataError(
+            "the dataset has no labels to train a classifier on: classes covered and fd_classifier need them"
+        )
+    path = (cache or cache_folder()) / "classifiers" / f"{pack.key[:16]}-v{VERSION}.safetensors"
+    network = ClassifierNetwork(pack.facts.image.channels, pack.facts.num_classes)
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError):
+        _train(network, pack)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, partial(save_file, network.state_dict()))
+    network.eval()
+    return Classifier(network, _accuracy(network, pack), _digest(network))
+
+
+def real_images(pack: Pack, indices: Tensor) -> Tensor:
+    """The images (N, C, H, W) in [−1, 1] at these places (N,) of a pack, on the CPU."""
+    return torch.from_numpy(pack.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _split(pack: Pack) -> tuple[Tensor, Tensor]:
+    """Indices to train on, and to hold out."""
+    order = torch.randperm(len(pack), generator=torch.Generator().manual_seed(SEED))
+    held_out = max(1, int(len(pack) * HELD_OUT))
+    return order[held_out:], order[:held_out]
+
+
+def _train(network: ClassifierNetwork, pack: Pack) -> None:
+    """Adam with a rate falling along a cosine; the same number of examples whatever the size of the set."""
+    assert pack.labels is not None
+    rng = torch.Generator().manual_seed(SEED)
+    labels = torch.from_numpy(pack.labels)
+    train, _ = _split(pack)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.reset_parameters()
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    steps = EXAMPLES // BATCH
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    network.train()
+    for _ in range(steps):
+        chosen = train[torch.randint(len(train), (BATCH,), generator=rng)]
+        loss = F.cross_entropy(network(real_images(pack, chosen)), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+@torch.inference_mode()
+def _accuracy(network: ClassifierNetwork, pack: Pack) -> float:
+    assert pack.labels is not None
+    _, held_out = _split(pack)
+    labels = torch.from_numpy(pack.labels)
+    right = sum(int((network(real_images(pack, part)).argmax(1) == labels[part]).sum()) for part in held_out.split(256))
+    return right / len(held_out)
+
+
+def _digest(network: nn.Module) -> str:
+    content = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        content.update(tensor.numpy().tobytes())
+    return content.hexdigest()[:16]
