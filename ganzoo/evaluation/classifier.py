@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -38,7 +39,7 @@ class ClassifierNetwork(nn.Module):
                 nn.Sequential(
                     nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
                 )
-                for before, after in zip(widths, widths[1:], strict=False)
+                for before, after in pairwise(widths)
             )
         )
         self.classes = nn.Linear(FEATURES, classes)
@@ -68,8 +69,7 @@ class Classifier:
     @torch.inference_mode()
     def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, 128) and class probabilities (N, classes) of images (N, C, H, W) in [−1, 1]."""
-        parts = [(self.network.features(part)) for part in images.split(256)]
-        features = torch.cat(parts)
+        features = torch.cat([self.network.features(part) for part in torch.split(images, 256)])
         return features, self.network.classes(features).softmax(1)
 
 
@@ -136,8 +136,8 @@ def _accuracy(network: ClassifierNetwork, pack: Pack) -> float:
     assert pack.labels is not None
     _, held_out = _split(pack)
     labels = torch.from_numpy(pack.labels)
-    right = sum(int((network(real_images(pack, part)).argmax(1) == labels[part]).sum()) for part in held_out.split(256))
-    return right / len(held_out)
+    answers = torch.cat([network(real_images(pack, part)).argmax(1) for part in torch.split(held_out, 256)])
+    return float((answers == labels[held_out]).double().mean())
 
 
 def _digest(network: nn.Module) -> str:

@@ -47,7 +47,7 @@ class Scores:
 
 
 def score(images: Tensor, pack: Pack, classifier: Classifier) -> Scores:
-    """Score images (N, C, H, W) in [−1, 1] against 10,000 real ones, the same ones each time, or all if there are fewer."""
+    """Score images (N, C, H, W) in [−1, 1] against 10,000 real ones, always the same, or all where there are fewer."""
     order = torch.randperm(len(pack), generator=torch.Generator().manual_seed(0))
     real = real_images(pack, order[:REAL_IMAGES])
     features, probabilities = classifier.look_at(images)
