@@ -17,6 +17,7 @@ from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import PenaltyStep
 from ganzoo.components.optimizer import current_lr
 from ganzoo.components.trainer import Trainer, TrainingParts
+from ganzoo.engine.sampling import batch_norm_mode
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class Adversarial(Trainer):
 
     def __init__(self, config: AdversarialConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
-        self.batches_per_step = config.discriminator_steps
         self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
         owned = [parameter for penalty in parts.penalties.values() for parameter in penalty.parameters()]
         self.discriminator_optimizer = config.discriminator_optimizer.build([*parts.discriminator.parameters(), *owned])
@@ -54,18 +54,36 @@ class Adversarial(Trainer):
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """`discriminator_steps` updates of the discriminator and one of the generator."""
-        metrics: dict[str, Tensor] = {}
-        minibatches = batch.split(self.batches_per_step)
-        for minibatch in minibatches:
-            reuse = minibatch is minibatches[-1] and self.config.fake_batch == "reuse"
-            with torch.set_grad_enabled(reuse):  # only images that the generator learns from need its graph
-                fake = self._generate(minibatch)
-            metrics |= self._update_discriminator(minibatch, fake)
-        if self.config.fake_batch == "fresh":
-            fake = self._generate(minibatch)
-        metrics |= self._update_generator(minibatch, fake)
+        self._set_learning_rates()
+        minibatches = batch.split(self.config.batches_per_step)
+        if self.config.schedule == "alternate_minibatches":
+            metrics = self._alternate(minibatches)
+        else:
+            metrics = self._discriminator_first(minibatches)
         self.steps += 1
         self._update_ema()
+        return metrics
+
+    def _discriminator_first(self, minibatches: list[Batch]) -> dict[str, Tensor]:
+        """Algorithm 1: k updates of the discriminator, then the generator against the last minibatch."""
+        *earlier, last = minibatches
+        metrics: dict[str, Tensor] = {}
+        for minibatch in earlier:
+            metrics |= self._update_discriminator(minibatch, self._generate_for_discriminator(minibatch))
+        if self.config.fake_batch == "reuse":
+            fake = self._generate(last)
+            metrics |= self._update_discriminator(last, fake)
+        else:
+            metrics |= self._update_discriminator(last, self._generate_for_discriminator(last))
+            fake = self._generate(last)
+        return metrics | self._update_generator(last, fake)
+
+    def _alternate(self, minibatches: list[Batch]) -> dict[str, Tensor]:
+        """The DCGAN authors' order: one minibatch for the generator, k more for the discriminator."""
+        first, *others = minibatches
+        metrics = self._update_generator(first, self._generate(first))
+        for minibatch in others:
+            metrics |= self._update_discriminator(minibatch, self._generate_for_discriminator(minibatch))
         return metrics
 
     def networks(self) -> dict[str, nn.Module]:
@@ -108,10 +126,21 @@ class Adversarial(Trainer):
             images = generator(latents, labels)
         return Fake(latents, batch.labels, images.float())
 
+    @torch.no_grad()
+    def _generate_for_discriminator(self, batch: Batch) -> Fake:
+        """Images that only the discriminator learns from: without the generator's graph."""
+        if self.config.fake_statistics == "batch":
+            return self._generate(batch)
+        with batch_norm_mode(self.parts.generator, "running"):
+            return self._generate(batch)
+
     def _update_discriminator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
         parts = self.parts
         real, fake_images = self._seen(batch.images), self._seen(fake.images.detach())
-        real_logits, fake_logits = self._logits(real, batch.labels), self._logits(fake_images, fake.labels)
+        real_logits = self._logits(real, batch.labels)
+        if self.config.discriminator_update == "separate":
+            real_logits = self._learn_from_real_alone(real_logits, fake_images, fake.labels)
+        fake_logits = self._logits(fake_images, fake.labels)
         loss = parts.loss.discriminator_loss(real_logits, fake_logits)
         step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
         terms = self._penalty_terms("discriminator_term", step)
@@ -127,6 +156,14 @@ class Adversarial(Trainer):
         for penalty in parts.penalties.values():
             penalty.after_discriminator_step(parts.discriminator)
         return metrics
+
+    def _learn_from_real_alone(self, real_logits: Tensor, fake_images: Tensor, labels: Tensor | None) -> Tensor:
+        """An update by the real images' part of the loss; returns their logits, through which no more is learnt."""
+        with torch.no_grad():
+            fake_logits = self._logits(fake_images, labels)
+        loss = self.parts.loss.discriminator_loss(real_logits, fake_logits)
+        self._descend("discriminator", loss, self.discriminator_optimizer, self.parts.discriminator)
+        return real_logits.detach()
 
     def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
         parts = self.parts
@@ -201,6 +238,15 @@ class Adversarial(Trainer):
         scaler.step(optimizer)
         scaler.update()
         return metrics
+
+    def _set_learning_rates(self) -> None:
+        """The rates of this step, on the way down to 0 where the options let them fall."""
+        start = self.config.lr_decay_start * self.parts.total_steps
+        if self.steps < start or self.config.lr_decay_start == 1:
+            return
+        left = (self.parts.total_steps - self.steps) / (self.parts.total_steps - start)
+        self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_optimizer.lr * left
+        self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_optimizer.lr * left
 
     def _update_ema(self) -> None:
         if self.ema is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ganzoo.components.component import LossConfig, PenaltyConfig, TrainerConfig
 from ganzoo.components.optimizer import AdamOptions, AnyOptimizer
@@ -61,12 +61,20 @@ class R2Config(R1Config):
 
 
 class AdversarialConfig(TrainerConfig):
-    """Discriminator and generator in turn, on the same minibatch."""
+    """Discriminator and generator in turn, in the order of the paper or of the DCGAN authors' code."""
 
     discriminator_steps: PositiveInt = 1
-    """k of the GAN algorithm: discriminator updates before each generator update, each on a minibatch of its own."""
+    """k of the GAN algorithm: discriminator updates for each generator update, each on a minibatch of its own."""
+    schedule: Literal["discriminator_first", "alternate_minibatches"] = "discriminator_first"
+    """k discriminator updates, then the generator's beside the last; or one minibatch for the generator, then
+    k for the discriminator, as the DCGAN authors train."""
     fake_batch: Literal["reuse", "fresh"] = "reuse"
     """Let the generator learn from the images that the last discriminator update saw, or make new ones."""
+    discriminator_update: Literal["joint", "separate"] = "joint"
+    """One update on real and generated images together, or one on the real, then one on the generated."""
+    fake_statistics: Literal["batch", "running"] = "batch"
+    """Batch statistics in the generator for the images that the discriminator learns from; "running", as Keras'
+    `predict` takes them, needs `fake_batch = "fresh"`."""
     generator_optimizer: AnyOptimizer = AdamOptions()
     """Optimiser of the generator."""
     discriminator_optimizer: AnyOptimizer = AdamOptions()
@@ -75,7 +83,21 @@ class AdversarialConfig(TrainerConfig):
     """Keep an exponential moving average of the generator's weights with this decay; 0: none."""
     ema_start: NonNegativeInt = 0
     """Steps before the average begins; until then it is a copy."""
+    lr_decay_start: float = Field(default=1.0, ge=0, le=1)
+    """Share of the run after which both learning rates fall linearly to 0 at its end; 1: they stay."""
     generator_grad_clip: PositiveFloat | None = None
     """Largest norm of the generator's gradient; left out: no clipping."""
     discriminator_grad_clip: PositiveFloat | None = None
     """Largest norm of the discriminator's gradient; left out: no clipping."""
+
+    @property
+    def batches_per_step(self) -> int:
+        """A minibatch for each discriminator update, and one for the generator where it has its own."""
+        return self.discriminator_steps + (self.schedule == "alternate_minibatches")
+
+    @model_validator(mode="after")
+    def _running_statistics_make_fresh_images(self) -> Self:
+        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
+        if self.fake_statistics == "running" and reuses:
+            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
+        return self

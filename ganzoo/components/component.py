@@ -87,3 +87,8 @@ class TrainerConfig(ComponentConfig):
 
     batch_size: PositiveInt = 128
     """Images in a minibatch, over all processes together."""
+
+    @property
+    def batches_per_step(self) -> int:
+        """How many minibatches of real images one step takes; `Trainer.train_step` gets them as one batch."""
+        return 1

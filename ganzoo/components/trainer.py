@@ -22,7 +22,7 @@ class TrainingParts:
     """Everything that a trainer works on, already on its device.
 
     `rng` is the one source of randomness in training. `autocast()` opens the run's precision;
-    `loss_scaling` is true where gradients need a scaler (fp16).
+    `loss_scaling` is true where gradients need a scaler (fp16). `total_steps` is the length of the run.
     """
 
     generator: Generator
@@ -32,6 +32,7 @@ class TrainingParts:
     autocast: Callable[[], AbstractContextManager[Any]]
     penalties: Mapping[str, Penalty] = field(default_factory=dict)
     loss_scaling: bool = False
+    total_steps: int = 1
 
 
 class Trainer(ABC):
@@ -44,16 +45,13 @@ class Trainer(ABC):
 
     Config: ClassVar[type[TrainerConfig]] = TrainerConfig
 
-    batches_per_step: int = 1
-    """How many minibatches of real images one step takes; `train_step` gets them as one batch."""
-
     def __init__(self, config: TrainerConfig, *, parts: TrainingParts) -> None:
         self.config = config
         self.parts = parts
 
     @abstractmethod
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on `batches_per_step` minibatches; returns scalars, detached and still on the device."""
+        """Train on `config.batches_per_step` minibatches; returns scalars, detached and still on the device."""
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:

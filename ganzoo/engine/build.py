@@ -61,6 +61,13 @@ def build_run(
         name: build_part(registries.penalties, config, f"penalties.{index}", pack.facts).to(compute.device)
         for index, (name, config) in enumerate(_numbered(recipe.penalties))
     }
+    feed = Feed(
+        pack,
+        batch_size=recipe.trainer.batch_size * recipe.trainer.batches_per_step,
+        seed=recipe.run.seed,
+        device=compute.device,
+        horizontal_flip=recipe.dataset.horizontal_flip,
+    )
     parts = TrainingParts(
         generator=generator,
         discriminator=discriminator,
@@ -69,15 +76,9 @@ def build_run(
         rng=torch.Generator(compute.device).manual_seed(recipe.run.seed),
         autocast=compute.autocast,
         loss_scaling=compute.loss_scaling,
+        total_steps=total_steps(recipe, feed),
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
-    feed = Feed(
-        pack,
-        batch_size=recipe.trainer.batch_size * trainer.batches_per_step,
-        seed=recipe.run.seed,
-        device=compute.device,
-        horizontal_flip=recipe.dataset.horizontal_flip,
-    )
     return Run(
         recipe=recipe,
         directory=directory or RunDirectory.create(recipe),
@@ -86,7 +87,7 @@ def build_run(
         trainer=trainer,
         feed=feed,
         events=Events(manager.pluggy, warn),
-        total_steps=total_steps(recipe, feed),
+        total_steps=parts.total_steps,
         plugin_versions=manager.distributions(),
     )
 

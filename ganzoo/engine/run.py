@@ -49,7 +49,7 @@ class Run:
     @property
     def images_per_step(self) -> int:
         """Real images that one step takes."""
-        return self.recipe.trainer.batch_size * self.trainer.batches_per_step
+        return self.recipe.trainer.batch_size * self.recipe.trainer.batches_per_step
 
     @property
     def epoch(self) -> float:
