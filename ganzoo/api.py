@@ -4,179 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.engine.build import build_networks, build_run, open_dataset
-from ganzoo.engine.checkpoint import Checkpoint, latest_checkpoint, load_network, restore
-from ganzoo.engine.device import Compute, choose_compute
+from ganzoo.engine.build import build_run
+from ganzoo.engine.checkpoint import latest_checkpoint, restore
+from ganzoo.engine.device import choose_compute
 from ganzoo.engine.environment import describe_environment
 from ganzoo.engine.loop import train
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.engine.sampling import generate
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.observers.console import packing_progress, warn
 from ganzoo.observers.standard import standard_observers
 from ganzoo.plugin_manager import PluginManager, plugin_manager
 from ganzoo.recipe import DeviceOptions, Recipe, load_recipe, parse_recipe
-
-
-class TrainedRun:
-    """A run directory, to work with what was trained in it.
-
-    Args:
-        directory: the run's.
-        recipe: as it was run.
-        checkpoint: whose weights are used.
-        compute: where they are used.
-    """
-
-    def __init__(
-        self,
-        directory: RunDirectory,
-        recipe: Recipe,
-        checkpoint: Checkpoint,
-        compute: Compute,
-        manager: PluginManager,
-    ) -> None:
-        self.directory = directory
-        self.recipe = recipe
-        self.checkpoint = checkpoint
-        self.compute = compute
-        self._manager = manager
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-        return self.directory.path
-
-    @property
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`."""
-        return self.directory.read_metrics()
-
-    @property
-    def generator(self) -> Generator:
-        """The generator with the weights it samples from: the average where one was kept, else the last."""
-        return self.generator_with("auto")
-
-    def generator_with(self, weights: str) -> Generator:
-        """The generator with its "ema" or "raw" weights; "auto": ema where the trainer kept them.
-
-        Raises:
-            RequestError: there are no such weights.
-        """
-        generator, _ = self._networks
-        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
-        load_network(generator, self.checkpoint, name)
-        return generator.eval()
-
-    def weights_name(self, weights: str) -> str:
-        """Which weights "auto" stands for: "ema" where the trainer kept them, else "raw".
-
-        Raises:
-            RequestError: "ema" is asked for, and there are none.
-        """
-        has_ema = "generator_ema" in self.checkpoint.networks()
-        if weights == "ema" and not has_ema:
-            raise RequestError(
-                f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
-            )
-        return "ema" if has_ema and weights != "raw" else "raw"
-
-    @property
-    def discriminator(self) -> Discriminator:
-        """The discriminator."""
-        _, discriminator = self._networks
-        load_network(discriminator, self.checkpoint, "discriminator")
-        return discriminator.eval()
-
-    def sample(
-        self,
-        count: int = 64,
-        *,
-        seed: int = 0,
-        weights: str = "auto",
-        labels: Sequence[int] | None = None,
-        batch_norm: str | None = None,
-    ) -> Tensor:
-        """Images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
-
-        Args:
-            count: how many.
-            seed: of the latents.
-            weights: "ema", "raw", or "auto" for ema where there is one.
-            labels: class indices for a conditional generator, taken in turn; left out: class after class.
-            batch_norm: "running" or "batch" statistics; left out: as the recipe's [samples] has it.
-
-        Raises:
-            RequestError: the labels do not fit the generator.
-        """
-        generator = self.generator_with(weights)
-        latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
-        return generate(
-            generator,
-            latents,
-            self._labels(generator, count, labels),
-            batch_norm=batch_norm or self.recipe.samples.batch_norm,
-        )
-
-    def evaluate(self, samples: int = 1000, *, seed: int = 0, weights: str = "auto") -> dict[str, Any]:
-        """Score samples against the dataset; needs it, and its labels.
-
-        Returns `{"scores": …, "protocol": …}`, also written to `evaluation.json` in the run directory.
-
-        Args:
-            samples: how many to make.
-            seed: of their latents.
-            weights: "ema", "raw", or "auto" for ema where there is one.
-
-        Raises:
-            DataError: the dataset is not there, or has no labels.
-        """
-        from ganzoo.evaluation.classifier import classifier_for
-        from ganzoo.evaluation.scores import score
-
-        with packing_progress() as progress:
-            pack = open_dataset(self.recipe, self._manager, progress)
-        classifier = classifier_for(pack)
-        scores = score(self.sample(samples, seed=seed, weights=weights), pack, classifier)
-        protocol = {
-            "samples": samples,
-            "seed": seed,
-            "step": self.checkpoint.step,
-            "weights": self.weights_name(weights),
-            "batch_norm": self.recipe.samples.batch_norm,
-            "real_images": len(pack),
-            "pack": pack.key,
-            "extractor": "classifier",
-            "extractor_digest": classifier.digest,
-            "extractor_accuracy": classifier.accuracy,
-        }
-        result = {"scores": scores.to_dict(), "protocol": protocol}
-        self.directory.write_json("evaluation.json", result)
-        return result
-
-    def _labels(self, generator: Generator, count: int, labels: Sequence[int] | None) -> Tensor | None:
-        if not generator.conditional:
-            if labels is not None:
-                raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
-            return None
-        classes = self.checkpoint.facts.num_classes
-        chosen = list(labels) if labels is not None else list(range(classes))
-        if not chosen or any(label < 0 or label >= classes for label in chosen):
-            raise RequestError(f"labels {chosen}: must be class indices from 0 to {classes - 1}")
-        return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
-
-    @cached_property
-    def _networks(self) -> tuple[Generator, Discriminator]:
-        return build_networks(self.recipe, self._manager, self.checkpoint.facts, self.compute)
+from ganzoo.trained_run import TrainedRun
 
 
 def run(

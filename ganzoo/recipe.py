@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -85,8 +86,9 @@ class SampleOptions(Options):
     """Images in a grid."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
-    batch_norm: Literal["running", "batch"] = "running"
-    """Statistics that batch norm takes: those gathered in training, or those of the images made together."""
+    batch_norm: Literal["auto", "running", "batch", "standing"] = "auto"
+    """Statistics that batch norm takes: gathered in training, of the images made together, or gathered anew with
+    the weights as they are; auto: running where the generator keeps them, else batch."""
     gif: bool = True
     """Write `samples/evolution.gif` at the end."""
 
@@ -226,7 +228,7 @@ def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
     for depth, key in enumerate(keys):
         place = ".".join(keys[:depth])
         if isinstance(table, list):
-            if not key.isdigit() or int(key) >= len(table):
+            if not key.isdecimal() or int(key) >= len(table):
                 raise RequestError(
                     f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places"
                 )
@@ -291,16 +293,23 @@ def _missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[
     if not isinstance(requires, list):
         return []
     problems = []
-    by_distribution = {plugin.distribution: plugin for plugin in manager.plugins}
     for distribution in requires:
-        plugin = by_distribution.get(distribution)
-        if plugin is None:
+        if not isinstance(distribution, str):
+            continue
+        found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
+        if not found:
             problems.append(Problem("plugins.requires", f'"{distribution}" is not installed: pip install it'))
-        elif plugin.status == "disabled":
-            problems.append(Problem("plugins.requires", f'the plugin of "{distribution}" is disabled'))
-        elif plugin.status == "broken":
-            problems.append(Problem("plugins.requires", f"the plugin {plugin} does not load: {plugin.error}"))
+        for plugin in found:
+            if plugin.status == "disabled":
+                problems.append(Problem("plugins.requires", f"the plugin {plugin} is disabled"))
+            elif plugin.status == "broken":
+                problems.append(Problem("plugins.requires", f"the plugin {plugin} does not load: {plugin.error}"))
     return problems
+
+
+def _canonical(distribution: str) -> str:
+    """The one spelling of a distribution's name (PyPA's name normalisation)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _unfit_parts(recipe: Recipe) -> list[Problem]:

@@ -31,11 +31,14 @@ def explain(
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
                 message = f"there is no such key{_did_you_mean(key, known)}; known: {', '.join(known)}"
+            case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
+                location = location[:-1]
+                message = f"names no {_kind(location)}: give it a name, one of {only}"
             case "missing":
-                what = "table" if len(location) == 1 else "key"
+                what = "value" if isinstance(location[-1], int) else "table" if len(location) == 1 else "key"
                 message = f"is missing: this {what} is required"
             case "union_tag_not_found":
-                message = f"names no {key}: give it a name, one of {_available(location, schema)}"
+                message = f"names no {_kind(location)}: give it a name, one of {_available(location, tables, schema)}"
             case "union_tag_invalid":
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
                 location = [*location, "name"]
@@ -49,6 +52,10 @@ def explain(
                 )
             case "model_attributes_type" | "model_type" | "dict_type":
                 message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
+            case "list_type" | "tuple_type":
+                tables_in_it = {"$ref", "discriminator"} & _node_at(location, tables, schema).get("items", {}).keys()
+                what = f"of tables: [[{_dotted(location)}]]" if tables_in_it else "in square brackets"
+                message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
                 message = str(context["error"])
             case _:
@@ -111,8 +118,13 @@ def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> l
     return list(_node_at(location, tables, schema).get("properties", {}))
 
 
-def _available(location: Location, schema: Mapping[str, Any]) -> str:
-    return ", ".join(_node_at(location, {}, schema).get("discriminator", {}).get("mapping", {}))
+def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
+    return ", ".join(_node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
+
+
+def _kind(location: Location) -> str:
+    """What the component at a path is called in a sentence."""
+    return {"penalties": "penalty"}.get(str(location[0]), str(location[-1]).replace("_", " "))
 
 
 def _unknown_name(
@@ -120,8 +132,9 @@ def _unknown_name(
 ) -> str:
     """What to say of a component's name that is not registered."""
     names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ")]
-    kind = {"penalties": "penalty"}.get(str(location[0]), str(location[-1]).replace("_", " "))
-    message = f'there is no {kind} "{name}"{_did_you_mean(name, names)}; installed: {", ".join(sorted(names))}'
+    message = (
+        f'there is no {_kind(location)} "{name}"{_did_you_mean(name, names)}; installed: {", ".join(sorted(names))}'
+    )
     plugins = tables.get("plugins")
     required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
     if required:
@@ -137,7 +150,15 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    match value:
+        case bool():
+            text = str(value).lower()
+        case str():
+            text = f'"{value}"'
+        case Mapping():
+            text = "a table"
+        case _:
+            text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -23,7 +23,7 @@ def sample(
     labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
     weights: Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")] = "auto",
     batch_norm: Annotated[
-        Literal["running", "batch"] | None,
+        Literal["auto", "running", "batch", "standing"] | None,
         typer.Option(help="Statistics of batch norm; default: as the recipe says."),
     ] = None,
 ) -> None:
@@ -32,11 +32,13 @@ def sample(
     from ganzoo.engine.pictures import save_grid, save_single_images
 
     check_output(out)
-    images = api.load_run(run).sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
+    trained = api.load_run(run)
+    images = trained.sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
+    about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
     if out.suffix:
-        save_grid(images, out)
+        save_grid(images, out, about=about)
     else:
-        save_single_images(images, out)
+        save_single_images(images, out, about=about)
     typer.echo(out)
 
 

@@ -67,11 +67,14 @@ class Run:
             return None
         return torch.arange(count) % self.facts.num_classes
 
+    def weights_name(self, weights: str) -> str:
+        """What "auto" comes to: "ema" where the trainer keeps an average, else "raw"."""
+        return "ema" if weights != "raw" and "generator_ema" in self.trainer.networks() else "raw"
+
     def sampling_generator(self, weights: str) -> Generator:
         """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
-        networks = self.trainer.networks()
-        name = "generator_ema" if weights != "raw" and "generator_ema" in networks else "generator"
-        generator = networks[name]
+        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
+        generator = self.trainer.networks()[name]
         assert isinstance(generator, Generator)
         return generator
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.components.network import Generator
+
+BatchNormMode = Literal["auto", "running", "batch", "standing"]
+
+STANDING_BATCHES = 64
+BATCH_SIZE = 64
 
 
 @torch.inference_mode()
@@ -18,8 +24,8 @@ def generate(
     latents: Tensor,
     labels: Tensor | None = None,
     *,
-    batch_norm: str = "running",
-    batch_size: int = 64,
+    batch_norm: BatchNormMode = "auto",
+    batch_size: int = BATCH_SIZE,
 ) -> Tensor:
     """Images (N, C, H, W) in [−1, 1], fp32 on the CPU, for latents (N, latent_dim).
 
@@ -27,12 +33,12 @@ def generate(
         generator: left as it was, its mode and batch statistics included.
         latents: on any device.
         labels: class indices (N,) where the generator is conditional.
-        batch_norm: "running" statistics, or those of each "batch" of `batch_size` images made together.
-        batch_size: how many images are made at a time.
+        batch_norm: statistics that batch norm takes, see `batch_norm_mode`.
+        batch_size: how many images are made at a time, which "batch" statistics depend on.
     """
     device = next(generator.parameters()).device
     images = []
-    with batch_norm_mode(generator, batch_norm):
+    with batch_norm_mode(generator, batch_norm, labels):
         for start in range(0, len(latents), batch_size):
             part = slice(start, start + batch_size)
             chunk_labels = labels[part].to(device) if labels is not None else None
@@ -40,26 +46,66 @@ def generate(
     return torch.cat(images).contiguous()
 
 
-@contextmanager
-def batch_norm_mode(module: nn.Module, mode: str) -> Iterator[None]:
-    """Put `module` into evaluation, its batch norms by `mode` ("running" or "batch"), and back afterwards.
+def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
+    """What `mode` comes to for this network: "running", "batch", "standing", or "none" without batch norm.
 
-    "batch" computes as in training, but leaves the running statistics as they are.
+    A batch norm that keeps no running statistics always computes with those of the batch.
+    """
+    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
+    if not norms:
+        return "none"
+    if not all(norm.track_running_stats for norm in norms):
+        return "batch"
+    return "running" if mode == "auto" else mode
+
+
+@contextmanager
+def batch_norm_mode(module: nn.Module, mode: BatchNormMode, labels: Tensor | None = None) -> Iterator[None]:
+    """Put `module` into evaluation, its batch norms by `mode`, and back afterwards, statistics included.
+
+    "running" takes the averages gathered in training, "batch" the statistics of each batch as training does,
+    "standing" averages over 64 batches of 64 random latents of its own prior, made with the weights as
+    they are (BigGAN, arXiv 1809.11096, appendix); it needs a `Generator`.
     """
     modes = {child: child.training for child in module.modules()}
     norms = [child for child in module.modules() if isinstance(child, _BatchNorm) and child.track_running_stats]
-    saved = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    mode = "running" if mode == "auto" else mode
+    momenta = [norm.momentum for norm in norms]
+    statistics = [[buffer.clone() for buffer in norm.buffers()] for norm in norms]
     module.eval()
-    if mode == "batch":
-        for norm in norms:
-            norm.train()
-            norm.momentum = 0.0  # running = 1 · running + 0 · batch
-            norm.num_batches_tracked = None
     try:
+        if mode == "standing":
+            assert isinstance(module, Generator)
+            _gather_standing_statistics(module, norms, labels)
+        elif mode == "batch":
+            for norm in norms:
+                norm.train()
+                norm.momentum = 0.0  # running = 1 · running + 0 · batch
         yield
     finally:
-        for norm, momentum, tracked in saved:
-            norm.momentum = momentum
-            norm.num_batches_tracked = tracked
+        with torch.no_grad():
+            for norm, momentum, saved in zip(norms, momenta, statistics, strict=True):
+                norm.momentum = momentum
+                for buffer, value in zip(norm.buffers(), saved, strict=True):
+                    buffer.copy_(value)
         for child, training in modes.items():
             child.training = training
+
+
+@torch.no_grad()
+def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], labels: Tensor | None) -> None:
+    """Fill the running statistics with a plain mean over many batches, from latents of a fixed seed."""
+    device = next(generator.parameters()).device
+    rng = torch.Generator().manual_seed(0)
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+        norm.train()
+    for _ in range(STANDING_BATCHES):
+        latents = generator.sample_latents(BATCH_SIZE, rng).to(device)
+        drawn = None
+        if labels is not None:
+            drawn = labels[torch.randint(len(labels), (BATCH_SIZE,), generator=rng)].to(device)
+        generator(latents, drawn)
+    for norm in norms:
+        norm.eval()

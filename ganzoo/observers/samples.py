@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ganzoo.engine.files import write_atomic
 from ganzoo.engine.pictures import save_grid
-from ganzoo.engine.sampling import generate
+from ganzoo.engine.sampling import BATCH_SIZE, batch_norm_used, generate
 from ganzoo.errors import OutputError
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
@@ -22,6 +23,8 @@ from ganzoo.observers.console import warn
 if TYPE_CHECKING:
     from ganzoo.engine.run import Run
 
+GRIDS = 20
+"""How many grids are spread over a run, unless the recipe says how often."""
 GIF = "evolution.gif"
 FRAME_MS = 200
 LAST_FRAME_MS = 2000
@@ -47,12 +50,12 @@ class SampleWriter:
     @hookimpl
     def step_ended(self, run: Run, step: int) -> None:
         """Make images where the schedule says so, and at the last step."""
-        every = run.recipe.samples.every or max(1, run.total_steps // 20)
+        every = run.recipe.samples.every or math.ceil(run.total_steps / GRIDS)
         if step % every and step != run.total_steps:
             return
         images = fixed_samples(run)
         with self._surviving():
-            save_grid(images, run.directory.samples / f"step_{step:07d}.png")
+            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about(run))
         run.events.fire("samples_ready", run=run, step=step, images=images)
 
     @hookimpl
@@ -79,7 +82,8 @@ def fixed_samples(run: Run) -> Tensor:
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
     # With "batch" statistics every image depends on those made together, so all of them are.
-    batch_size = options.count if options.batch_norm == "batch" else 64
+    together = batch_norm_used(generator, options.batch_norm) == "batch"
+    batch_size = options.count if together else BATCH_SIZE
     device = run.compute.device
     cuda = [device] if device.type == "cuda" else []
     # A generator may draw noise of its own. Here that comes from the seed, and training does not see it.
@@ -95,6 +99,18 @@ def fixed_samples(run: Run) -> Tensor:
             batch_size=batch_size,
         )
     return images.clone()  # an ordinary tensor, which observers may do anything with
+
+
+def about(run: Run) -> dict[str, object]:
+    """How the run's grids are made, as the files say it."""
+    options = run.recipe.samples
+    return {
+        "run": run.recipe.run.name,
+        "step": run.step,
+        "seed": run.recipe.run.seed,
+        "weights": run.weights_name(options.weights),
+        "batch_norm": batch_norm_used(run.trainer.parts.generator, options.batch_norm),
+    }
 
 
 def grids(folder: Path) -> list[Path]:

@@ -1,0 +1,213 @@
+"""A run directory, opened to work with what was trained in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.engine.build import build_networks, open_dataset
+from ganzoo.engine.checkpoint import Checkpoint, load_network
+from ganzoo.engine.device import Compute
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.engine.sampling import BATCH_SIZE, BatchNormMode, batch_norm_used, generate
+from ganzoo.errors import RequestError
+from ganzoo.observers.console import packing_progress
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import Recipe
+
+Weights = Literal["auto", "ema", "raw"]
+
+
+class TrainedRun:
+    """A run directory, to work with what was trained in it.
+
+    Args:
+        directory: the run's.
+        recipe: as it was run.
+        checkpoint: whose weights are used.
+        compute: where they are used.
+        manager: the plugins that the recipe's parts come from.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        recipe: Recipe,
+        checkpoint: Checkpoint,
+        compute: Compute,
+        manager: PluginManager,
+    ) -> None:
+        self.directory = directory
+        self.recipe = recipe
+        self.checkpoint = checkpoint
+        self.compute = compute
+        self.manager = manager
+        self._networks: dict[str, Generator | Discriminator] = {}
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`."""
+        return self.directory.read_metrics()
+
+    @property
+    def generator(self) -> Generator:
+        """The generator with the weights it samples from: the average where one was kept, else the last."""
+        return self.generator_with("auto")
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """The discriminator."""
+        return cast("Discriminator", self._network("discriminator"))
+
+    def generator_with(self, weights: Weights) -> Generator:
+        """The generator with its "ema" or "raw" weights; "auto": ema where the trainer kept them.
+
+        Raises:
+            RequestError: there are no such weights.
+        """
+        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
+        return cast("Generator", self._network(name))
+
+    def weights_name(self, weights: Weights) -> str:
+        """Which weights "auto" stands for: "ema" where the trainer kept them, else "raw".
+
+        Raises:
+            RequestError: "ema" is asked for, and there are none.
+        """
+        has_ema = "generator_ema" in self.checkpoint.networks()
+        if weights == "ema" and not has_ema:
+            raise RequestError(
+                f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
+            )
+        return "ema" if has_ema and weights != "raw" else "raw"
+
+    def latents(self, count: int, seed: int = 0) -> Tensor:
+        """Latents (count, latent_dim) from the generator's prior, on the CPU."""
+        return self.generator.sample_latents(count, torch.Generator().manual_seed(seed))
+
+    def labels(self, count: int, classes: Sequence[int] | None = None) -> Tensor | None:
+        """Class indices (count,) for a conditional generator: `classes` in turn, or all; None for any other.
+
+        Raises:
+            RequestError: the generator takes no labels, or there is no such class.
+        """
+        if not self.generator.conditional:
+            if classes is not None:
+                raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
+            return None
+        known = self.checkpoint.facts.num_classes
+        chosen = list(classes) if classes is not None else list(range(known))
+        if not chosen or any(label < 0 or label >= known for label in chosen):
+            raise RequestError(f"labels {chosen}: must be class indices from 0 to {known - 1}")
+        return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
+
+    def images(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        weights: Weights = "auto",
+        batch_norm: BatchNormMode | None = None,
+    ) -> Tensor:
+        """Images (N, C, H, W) in [−1, 1], fp32 on the CPU, for latents (N, latent_dim).
+
+        Args:
+            latents: any, not only from the prior.
+            labels: class indices (N,) for a conditional generator.
+            weights: "ema", "raw", or "auto" for ema where there is one.
+            batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+        """
+        generator = self.generator_with(weights)
+        mode = batch_norm or self.recipe.samples.batch_norm
+        together = (
+            max(BATCH_SIZE, min(len(latents), 256)) if batch_norm_used(generator, mode) == "batch" else BATCH_SIZE
+        )
+        return generate(generator, latents, labels, batch_norm=mode, batch_size=together)
+
+    def sample(
+        self,
+        count: int = 64,
+        *,
+        seed: int = 0,
+        weights: Weights = "auto",
+        labels: Sequence[int] | None = None,
+        batch_norm: BatchNormMode | None = None,
+    ) -> Tensor:
+        """Images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
+
+        Args:
+            count: how many.
+            seed: of the latents.
+            weights: "ema", "raw", or "auto" for ema where there is one.
+            labels: class indices for a conditional generator, taken in turn; left out: class after class.
+            batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+
+        Raises:
+            RequestError: the labels do not fit the generator, or there are no such weights.
+        """
+        latents = self.latents(count, seed)
+        return self.images(latents, self.labels(count, labels), weights=weights, batch_norm=batch_norm)
+
+    def about(
+        self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object
+    ) -> Mapping[str, object]:
+        """How images made with these arguments were made, for the files that hold them."""
+        mode = batch_norm or self.recipe.samples.batch_norm
+        return {
+            "run": str(self.path),
+            "step": self.checkpoint.step,
+            "weights": self.weights_name(weights),
+            "batch_norm": batch_norm_used(self.generator_with(weights), mode),
+            **more,
+        }
+
+    def evaluate(self, samples: int = 1000, *, seed: int = 0, weights: Weights = "auto") -> dict[str, Any]:
+        """Score samples against the dataset; needs it, and its labels.
+
+        Returns `{"scores": …, "protocol": …}`, also written to `evaluation.json` in the run directory.
+
+        Args:
+            samples: how many to make.
+            seed: of their latents.
+            weights: "ema", "raw", or "auto" for ema where there is one.
+
+        Raises:
+            DataError: the dataset is not there, or has no labels.
+        """
+        from ganzoo.evaluation.classifier import classifier_for
+        from ganzoo.evaluation.scores import score
+
+        with packing_progress() as progress:
+            pack = open_dataset(self.recipe, self.manager, progress)
+        classifier = classifier_for(pack)
+        scores = score(self.sample(samples, seed=seed, weights=weights), pack, classifier)
+        protocol = {
+            **self.about(weights=weights, samples=samples, seed=seed),
+            "real_images": len(pack),
+            "pack": pack.key,
+            "extractor": "classifier",
+            "extractor_digest": classifier.digest,
+            "extractor_accuracy": classifier.accuracy,
+        }
+        result = {"scores": scores.to_dict(), "protocol": protocol}
+        self.directory.write_json("evaluation.json", result)
+        return result
+
+    def _network(self, name: str) -> Generator | Discriminator:
+        """A network of its own for each set of weights, so that one in use never changes under its user."""
+        if name not in self._networks:
+            generator, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.facts, self.compute)
+            network = discriminator if name == "discriminator" else generator
+            load_network(network, self.checkpoint, name)
+            self._networks[name] = network.eval()
+        return self._networks[name]
