@@ -165,13 +165,18 @@ class Recipe(Options):
 
 def recipe_model(registries: Registries) -> type[Recipe]:
     """The pydantic model of a recipe whose component tables are those that are registered."""
+    types: dict[str, Any] = {
+        "dataset": registries.datasets.options_type(),
+        "generator": registries.generators.options_type(),
+        "discriminator": registries.discriminators.options_type(),
+        "loss": registries.losses.options_type(),
+        "penalties": tuple[registries.penalties.options_type(), ...],  # type: ignore[misc]
+        "trainer": registries.trainers.options_type(),
+    }
+    documented = Recipe.model_fields
     tables: dict[str, Any] = {
-        "dataset": (registries.datasets.options_type(), ...),
-        "generator": (registries.generators.options_type(), ...),
-        "discriminator": (registries.discriminators.options_type(), ...),
-        "loss": (registries.losses.options_type(), ...),
-        "penalties": (tuple[registries.penalties.options_type(), ...], ()),  # type: ignore[misc]
-        "trainer": (registries.trainers.options_type(), ...),
+        table: (of, Field(documented[table].default, description=documented[table].description))
+        for table, of in types.items()
     }
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **tables)
 

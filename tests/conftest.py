@@ -1,0 +1,122 @@
+"""What many tests need: a recipe that trains in a moment, and the command run in this process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from ganzoo.plugin_manager import DISABLE_VARIABLE, PluginManager, plugin_manager
+from ganzoo.recipe import Recipe, parse_recipe
+
+Tables = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep packs out of the user's cache; one folder for all tests, so that each pack is made once."""
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    """A recipe of six steps on made-up images of 16 pixels, with networks of a few thousand weights."""
+    return {
+        "run": {"name": "tiny", "seed": 7, "steps": 6, "log_every": 2, "root": str(tmp_path / "runs")},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "dataset": {"name": "synthetic", "image_size": 16, "count": 64},
+        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
+        "discriminator": {"name": "dcgan", "width": 4},
+        "loss": {"name": "non_saturating"},
+        "trainer": {"name": "adversarial", "batch_size": 8},
+        "samples": {"every": 100, "count": 4, "gif": False},
+        "checkpoint": {"every": 3},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+
+
+@pytest.fixture
+def manager() -> PluginManager:
+    """The plugins that are installed."""
+    return plugin_manager()
+
+
+@pytest.fixture
+def parse(manager: PluginManager) -> Callable[..., Recipe]:
+    """Check tables: `parse(tables, "run.steps=3")`."""
+    return lambda tables, *overrides: parse_recipe(tables, manager, overrides=overrides)
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Callable[[Tables], Path]:
+    """Write tables to a recipe file."""
+
+    def write(tables: Tables) -> Path:
+        path = tmp_path / "recipe.toml"
+        path.write_text(tomli_w.dumps(tables))
+        return path
+
+    return write
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+    """Run `ganzoo` with these arguments in this process."""
+    monkeypatch.setenv(DISABLE_VARIABLE, "")
+
+    def run(*arguments: str | Path) -> Ended:
+        from ganzoo.cli.main import main
+
+        plugin_manager.cache_clear()
+        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    yield run
+    plugin_manager.cache_clear()
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `ganzoo` with these arguments as a process of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ganzoo", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            **options,
+        )
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
