@@ -14,7 +14,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganzoo.api import TrainedRun, load_run, resume, run
+    from ganzoo.api import load_run, resume, run
+    from ganzoo.trained_run import TrainedRun
 
 __all__ = ["TrainedRun", "__version__", "load_run", "resume", "run"]
 

@@ -14,7 +14,7 @@ from ganzoo.engine.build import build_networks, open_dataset
 from ganzoo.engine.checkpoint import Checkpoint, load_network
 from ganzoo.engine.device import Compute
 from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.engine.sampling import BATCH_SIZE, BatchNormMode, batch_norm_used, generate
+from ganzoo.engine.sampling import BatchNormMode, batch_norm_used, generate
 from ganzoo.errors import RequestError
 from ganzoo.observers.console import packing_progress
 from ganzoo.plugin_manager import PluginManager
@@ -127,12 +127,8 @@ class TrainedRun:
             weights: "ema", "raw", or "auto" for ema where there is one.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
         """
-        generator = self.generator_with(weights)
         mode = batch_norm or self.recipe.samples.batch_norm
-        together = (
-            max(BATCH_SIZE, min(len(latents), 256)) if batch_norm_used(generator, mode) == "batch" else BATCH_SIZE
-        )
-        return generate(generator, latents, labels, batch_norm=mode, batch_size=together)
+        return generate(self.generator_with(weights), latents, labels, batch_norm=mode)
 
     def sample(
         self,

@@ -34,16 +34,31 @@ def generate(
         latents: on any device.
         labels: class indices (N,) where the generator is conditional.
         batch_norm: statistics that batch norm takes, see `batch_norm_mode`.
-        batch_size: how many images are made at a time, which "batch" statistics depend on.
+        batch_size: how many images are made at a time. "batch" statistics are always of so many: images are
+            made together with others from latents of a fixed seed where they are fewer.
     """
     device = next(generator.parameters()).device
+    count = len(latents)
+    if batch_norm_used(generator, batch_norm) == "batch" and count % batch_size:
+        latents, labels = _filled_up(generator, latents, labels, batch_size - count % batch_size)
     images = []
     with batch_norm_mode(generator, batch_norm, labels):
         for start in range(0, len(latents), batch_size):
             part = slice(start, start + batch_size)
             chunk_labels = labels[part].to(device) if labels is not None else None
             images.append(generator(latents[part].to(device), chunk_labels).float().cpu())
-    return torch.cat(images).contiguous()
+    return torch.cat(images)[:count].contiguous()
+
+
+def _filled_up(
+    generator: Generator, latents: Tensor, labels: Tensor | None, missing: int
+) -> tuple[Tensor, Tensor | None]:
+    """`missing` more latents from the prior, with labels drawn from those that are there."""
+    rng = torch.Generator().manual_seed(0)
+    latents = torch.cat([latents, generator.sample_latents(missing, rng).to(latents.device)])
+    if labels is not None:
+        labels = torch.cat([labels, labels[torch.randint(len(labels), (missing,), generator=rng)]])
+    return latents, labels
 
 
 def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
