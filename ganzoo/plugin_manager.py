@@ -13,6 +13,7 @@ import pluggy
 
 from ganzoo import hookspecs
 from ganzoo.errors import PluginError
+from ganzoo.recipe_errors import did_you_mean
 from ganzoo.registry import Registrar, Registries, Registry
 
 ENTRY_POINT_GROUP = "ganzoo"
@@ -85,7 +86,7 @@ class PluginManager:
             )
         try:
             self._register(entry_point.load(), str(info("loaded")))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script without a main guard leaves when it is imported
             return info("broken", _explain(error))
         return info("loaded")
 
@@ -104,8 +105,8 @@ class PluginManager:
             others = [other for other in self.pluggy.get_plugins() if other is not module]
             for hook, targets in hooks.items():
                 self.pluggy.subset_hook_caller(hook, others)(register=Registrar(targets, plugin))
-        except Exception:
-            if self.pluggy.is_registered(module):
+        except BaseException:
+            if self.pluggy.get_plugin(plugin) is module:
                 self.pluggy.unregister(module)
             for registry in registries.all():
                 registry.remove(plugin)
@@ -115,7 +116,8 @@ class PluginManager:
         known = {name for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
         for name, function in vars(module).items():
             if hasattr(function, "ganzoo_impl") and name not in known:
-                raise PluginError(f'there is no hook "{name}"; the hooks are: {", ".join(sorted(known))}')
+                close = did_you_mean(name, known)
+                raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(known))}')
 
 
 def _own_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
@@ -124,7 +126,7 @@ def _own_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, s
     return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
 
 
-def _explain(error: Exception) -> str:
+def _explain(error: BaseException) -> str:
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 

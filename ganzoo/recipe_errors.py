@@ -30,7 +30,7 @@ def explain(
         match detail["type"]:
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
-                message = f"there is no such key{_did_you_mean(key, known)}; known: {', '.join(known)}"
+                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}"
             case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {only}"
@@ -42,13 +42,17 @@ def explain(
             case "union_tag_invalid":
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
                 location = [*location, "name"]
+            case "nothing_registered":
+                name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
+                message = _unknown_name(location, name, "", tables, manager)
+                location = [*location, "name"]
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
                 message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
             case "literal_error":
                 expected = context["expected"].replace("'", '"')
                 options = expected.replace('"', "").replace(" or ", ", ").split(", ")
                 message = (
-                    f"is {_shown(detail['input'])}{_did_you_mean(str(detail['input']), options)}; must be {expected}"
+                    f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"
                 )
             case "model_attributes_type" | "model_type" | "dict_type":
                 message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
@@ -131,10 +135,8 @@ def _unknown_name(
     location: Location, name: str, expected: str, tables: Mapping[str, Any], manager: PluginManager
 ) -> str:
     """What to say of a component's name that is not registered."""
-    names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ")]
-    message = (
-        f'there is no {_kind(location)} "{name}"{_did_you_mean(name, names)}; installed: {", ".join(sorted(names))}'
-    )
+    names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
+    message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {", ".join(sorted(names)) or "none"}'
     plugins = tables.get("plugins")
     required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
     if required:
@@ -144,7 +146,8 @@ def _unknown_name(
     return message
 
 
-def _did_you_mean(word: str, known: Collection[str]) -> str:
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """The end of a sentence that says what the word may have been meant to be, if anything is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {close[0]}?" if close else ""
 

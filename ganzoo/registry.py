@@ -9,7 +9,8 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
+from pydantic_core import PydanticCustomError
 
 from ganzoo.components.component import (
     ComponentConfig,
@@ -49,15 +50,16 @@ class Entry(Generic[C]):
         module, _, attribute = self.target.partition(":")
         try:
             component = getattr(importlib.import_module(module), attribute)
+            config = component.Config
         except Exception as error:
             raise PluginError(
                 f'"{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
                 f"{type(error).__name__}: {error}"
             ) from error
-        if component.Config is not self.config.__bases__[0]:
+        if config is not self.config.__bases__[0]:
             raise PluginError(
                 f'"{self.name}" of the plugin {self.plugin} is registered with the config '
-                f"{self.config.__bases__[0].__name__}, but {self.target} has {component.Config.__name__}: "
+                f"{self.config.__bases__[0].__name__}, but {self.target} has {config.__name__}: "
                 f"set `Config` in the class to the config it is registered with"
             )
         return component
@@ -107,10 +109,14 @@ class Registry(Generic[C]):
         """The type of a recipe's table for this kind: one of the registered configs, told apart by `name`."""
         configs = [entry.config for entry in self]
         if not configs:
-            return self.base
+            return Annotated[self.base, BeforeValidator(_nothing_registered)]
         if len(configs) == 1:
             return configs[0]
         return Annotated[reduce(or_, configs), Field(discriminator="name")]
+
+
+def _nothing_registered(table: Any) -> Any:
+    raise PydanticCustomError("nothing_registered", "nothing of this kind is installed")
 
 
 @dataclass(frozen=True)
