@@ -136,7 +136,8 @@ def _unknown_name(
 ) -> str:
     """What to say of a component's name that is not registered."""
     names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
-    message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {", ".join(sorted(names)) or "none"}'
+    installed = ", ".join(sorted(names)) or "none"
+    message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
     plugins = tables.get("plugins")
     required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
     if required:
