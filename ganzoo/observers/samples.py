@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo.engine.files import write_atomic
 from ganzoo.engine.pictures import save_grid
-from ganzoo.engine.sampling import BATCH_SIZE, batch_norm_used, generate
+from ganzoo.engine.sampling import batch_norm_used, generate
 from ganzoo.errors import OutputError
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
@@ -81,9 +81,6 @@ def fixed_samples(run: Run) -> Tensor:
     """Images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents; the run is left as it was."""
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
-    # With "batch" statistics every image depends on those made together, so all of them are.
-    together = batch_norm_used(generator, options.batch_norm) == "batch"
-    batch_size = options.count if together else BATCH_SIZE
     device = run.compute.device
     cuda = [device] if device.type == "cuda" else []
     # A generator may draw noise of its own. Here that comes from the seed, and training does not see it.
@@ -96,7 +93,6 @@ def fixed_samples(run: Run) -> Tensor:
             run.fixed_latents(options.count),
             run.fixed_labels(options.count),
             batch_norm=options.batch_norm,
-            batch_size=batch_size,
         )
     return images.clone()  # an ordinary tensor, which observers may do anything with
 

@@ -103,7 +103,11 @@ class WandbTracker:
             if status == "interrupted":
                 tracked.mark_preempting()
         with self._surviving():
-            tracked.finish(exit_code=EXIT_CODES[status])
+            try:
+                tracked.finish(exit_code=EXIT_CODES[status])
+            except TimeoutError:
+                files = Path(tracked.dir).parent
+                warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
 
     def _log(self, step: int, row: Mapping[str, Any]) -> None:
         if self._tracked is not None:
@@ -144,14 +148,16 @@ def start(run: Run) -> wandb.Run | None:
     if mode != "offline" and key_is_known():
         before = set(folder.iterdir())
         try:
-            return _begin(run, "online")
+            tracked = _begin(run, "online")
+            say(f"W&B: {tracked.url}")
+            return tracked
         except Exception as error:
             problem = first_line(error)
             _forget_attempt(set(folder.iterdir()) - before)
     elif mode == "online":
         problem = "no API key is known here, `wandb login` keeps one"
     tracked = _begin(run, "offline")
-    files = folder / f"offline-run-*-{tracked.id}"  # one of each part, where the run was resumed
+    files = folder / f"offline-run-*-{tracked.id}*"  # one of each part, where the run was resumed
     parts = list(folder.glob(files.name))
     hint = f"upload it with: wandb sync {parts[0] if len(parts) == 1 else files}"
     if problem:
@@ -170,14 +176,16 @@ def key_is_known() -> bool:
     settings = wandb.setup(wandb.Settings(silent=True)).settings
     if settings.api_key or settings.identity_token_file:
         return True
-    host = urlsplit(settings.base_url).netloc
+    hosts = {urlsplit(settings.base_url).netloc}
+    if settings.base_url == wandb.Settings().base_url:
+        hosts.add("api.wandb.ai")  # the name under which `wandb login` has kept the key of the public server
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for candidate in candidates:
         try:
-            found = netrc.netrc(Path(candidate).expanduser()).authenticators(host)
+            entries = netrc.netrc(Path(candidate).expanduser()).hosts
         except (OSError, netrc.NetrcParseError):
             continue
-        if found and found[2]:
+        if any(entries[host][2] for host in hosts & entries.keys()):
             return True
     return False
 
@@ -222,14 +230,15 @@ def first_line(error: BaseException) -> str:
 def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
     import wandb
 
-    options, directory, record = run.recipe.tracking.wandb, run.directory, _read_record(run)
+    options, record = run.recipe.tracking.wandb, _read_record(run)
+    folder = run.directory.path.resolve()
     wandb.setup(wandb.Settings(silent=True))
     tracked = wandb.init(
         project=options.project,
         entity=options.entity,
-        dir=directory.path,
+        dir=folder,
         id=record.get("id"),
-        name=f"{run.recipe.run.name}/{directory.path.resolve().name}",
+        name=f"{run.recipe.run.name}/{folder.name}",
         group=options.group or run.recipe.run.name,
         job_type=options.job_type,
         tags=tags(run),
@@ -248,20 +257,26 @@ def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
             label_disable=True,
             init_timeout=START_SECONDS,
             finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
         ),
     )
-    tracked.define_metric("step", hidden=True)
-    tracked.define_metric("*", step_metric="step")
-    tracked.define_metric(f"{SCORE}*", step_metric="step", summary="min,max,last")
-    tracked.save(str(directory.path / "recipe.toml"), base_path=str(directory.path), policy="now")
-    values = {
-        "id": tracked.id,
-        "mode": mode,
-        "project": tracked.project,
-        "entity": tracked.entity or options.entity,
-    }
-    path = Path(tracked.dir).parent.relative_to(directory.path.resolve())
-    directory.write_json(RECORD, {**values, "path": str(path)} | ({"url": tracked.url} if tracked.url else {}))
+    try:
+        tracked.define_metric("step", hidden=True)
+        tracked.define_metric("*", step_metric="step")
+        tracked.define_metric(f"{SCORE}*", step_metric="step", summary="min,max,last")
+        tracked.save(folder / "recipe.toml", base_path=folder, policy="now")
+        values = {
+            "id": tracked.id,
+            "mode": mode,
+            "project": tracked.project,
+            "entity": tracked.entity or options.entity,
+            "path": str(Path(tracked.dir).resolve().parent.relative_to(folder)),
+            "url": tracked.url,
+        }
+        run.directory.write_json(RECORD, values)
+    except Exception:
+        tracked.finish(exit_code=1)
+        raise
     return tracked
 
 

@@ -1,0 +1,111 @@
+"""A GAN that is made and trained in a blink, to observe."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.engine.build import build_run
+from ganzoo.engine.run import Run
+from ganzoo.images import Facts
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import parse_recipe
+
+# Test modules are imported one by one, without a package, so the reader that they share is loaded by its place.
+_spec = importlib.util.spec_from_file_location("wandb_reader", Path(__file__).with_name("wandb_reader.py"))
+assert _spec is not None
+assert _spec.loader is not None
+wandb_reader = importlib.util.module_from_spec(_spec)
+sys.modules["wandb_reader"] = wandb_reader
+_spec.loader.exec_module(wandb_reader)
+
+
+class TinyGenerator(Generator):
+    Config = GeneratorConfig
+
+    def __init__(self, config: GeneratorConfig, *, facts: Facts) -> None:
+        super().__init__(config, facts=facts)
+        self.layer = nn.Linear(config.latent_dim, 3 * facts.image.height * facts.image.width)
+        self.norm = nn.BatchNorm2d(3)
+        self.noise = 0.0
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        images = self.layer(latents).view(len(latents), *self.facts.image.shape)
+        return torch.tanh(self.norm(images) + self.noise * torch.randn_like(images))
+
+
+class TinyDiscriminator(Discriminator):
+    Config = DiscriminatorConfig
+
+    def __init__(self, config: DiscriminatorConfig, *, facts: Facts) -> None:
+        super().__init__(config, facts=facts)
+        self.layer = nn.Linear(3 * facts.image.height * facts.image.width, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.layer(images.flatten(1)).flatten()
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return [images]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, account or setting of the one who runs the tests, and no trace outside the test's folder."""
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "packs"))
+    monkeypatch.chdir(tmp_path)
+
+
+def tiny_manager() -> PluginManager:
+    manager = PluginManager()
+    manager.registries.generators.register("tiny", TinyGenerator, GeneratorConfig, "tests")
+    manager.registries.discriminators.register("tiny", TinyDiscriminator, DiscriminatorConfig, "tests")
+    return manager
+
+
+def tiny_recipe() -> dict[str, Any]:
+    return {
+        "run": {"name": "tiny", "steps": 40, "log_every": 10},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "dataset": {"name": "synthetic", "count": 32, "image_size": 8},
+        "generator": {"name": "tiny", "latent_dim": 4},
+        "discriminator": {"name": "tiny"},
+        "loss": {"name": "non_saturating"},
+        "trainer": {"name": "adversarial", "batch_size": 8},
+        "samples": {"count": 9, "every": 10},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+
+
+manager = pytest.fixture(tiny_manager, name="manager")
+tables = pytest.fixture(tiny_recipe, name="tables")
+BuildRun = Callable[..., Run]
+
+
+@pytest.fixture
+def build(manager: PluginManager, tables: dict[str, Any]) -> BuildRun:
+    """Makes a run of the recipe with "path.to.key=value" set; what observers do wrong comes to light."""
+
+    def refuse(warning: str) -> None:
+        raise AssertionError(warning)
+
+    def build(*overrides: str) -> Run:
+        return build_run(parse_recipe(tables, manager, overrides=overrides), manager, warn=refuse)
+
+    return build

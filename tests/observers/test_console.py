@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import io
+import re
+
+from rich.console import Console
+
+import ganzoo.api
+from ganzoo.engine.loop import train
+from ganzoo.engine.run import Interrupted
+from ganzoo.errors import TrainingError
+from ganzoo.observers.console import (
+    ConsoleObserver,
+    console,
+    count,
+    describe,
+    duration,
+    number,
+    packing_progress,
+    warn,
+)
+
+METRICS = {
+    "loss/discriminator": 0.5234,
+    "loss/generator": 1.9,
+    "probability/real": 0.71,
+    "probability/fake": 0.22,
+    "images_per_second": 310.4,
+}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), highlight=False)
+
+
+def lines(where: Console) -> list[str]:
+    assert isinstance(where.file, io.StringIO)
+    return where.file.getvalue().splitlines()
+
+
+def test_plain_lines_of_a_real_run(build, manager, capsys) -> None:
+    run, where = build(), plain()
+    with ganzoo.api.observing(manager, [ConsoleObserver(where)]):
+        train(run)
+    start, first, *_, last, end = lines(where)
+    assert start == (f"{run.directory}: cpu in fp32 (as asked; as asked); 32 images 3×8×8; G 966, D 193 parameters")
+    pattern = r"step {}/40  loss D \S+ G \S+  D\(x\) \S+  D\(G\(z\)\) \S+  \S+ images/s  left 0:00:0\d"
+    assert re.fullmatch(pattern.format(10), first)
+    assert re.fullmatch(pattern.format(40), last)
+    assert re.fullmatch(r"complete: 40 steps in 0:00:0\d", end)
+    assert capsys.readouterr().out == ""
+
+
+def test_about_one_line_a_second_and_always_the_first_and_the_last(build) -> None:
+    run, where, clock = build(), plain(), Clock()
+    observer = ConsoleObserver(where, clock)
+    observer.run_started(run)
+    for step in range(1, 41):
+        run.step = step
+        clock.now += 0.3
+        observer.step_ended(run, step, METRICS if step % 2 == 0 else None)
+    observer.run_ended(run)
+    shown = [int(match[1]) for line in lines(where) if (match := re.match(r"step (\d+)/", line))]
+    assert shown == [2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 40]
+    assert lines(where)[1] == ("step 2/40  loss D 0.523 G 1.9  D(x) 0.71  D(G(z)) 0.22  310 images/s  left 0:00:11")
+
+
+def test_an_interrupted_run_shows_its_last_figures_and_the_way_on(build) -> None:
+    run, where, clock = build(), plain(), Clock()
+    observer = ConsoleObserver(where, clock)
+    observer.run_started(run)
+    for run.step in (1, 2):
+        observer.step_ended(run, run.step, METRICS)
+    observer.run_failed(Interrupted(2))
+    observer.run_ended(run)
+    assert lines(where)[-2].startswith("step 2/40  loss")
+    assert lines(where)[-1] == f"interrupted at step 2 of 40: ganzoo resume {run.directory}"
+
+
+def test_a_failed_and_resumed_run(build) -> None:
+    run, where = build(), plain()
+    run.step = run.resumed_from = 20
+    observer = ConsoleObserver(where, Clock())
+    observer.run_started(run)
+    observer.run_failed(TrainingError("step 21: not finite"))
+    observer.run_ended(run)
+    assert lines(where)[1:] == ["goes on from step 20 of 40", "failed at step 20 of 40, after 0:00:00"]
+
+
+def test_metrics_of_another_trainer() -> None:
+    assert describe({}) == ""
+    assert describe({"lr/generator": 1e-4}) == ""
+    assert describe({"loss/critic": -12.345, "loss/generator": 1e-5}) == "loss critic -12.3 G 1e-05"
+
+
+def test_scores_are_shown() -> None:
+    where = plain()
+    ConsoleObserver(where).metrics_evaluated(500, {"fid": 41.26, "recall": 0.5})
+    assert lines(where) == ["step 500  fid 41.3  recall 0.5"]
+
+
+def test_a_terminal_has_a_bar_that_leaves_nothing_behind_but_the_last_figures(build, manager) -> None:
+    run = build()
+    where = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False, _environ={"TERM": "xterm"})
+    with ganzoo.api.observing(manager, [ConsoleObserver(where)]):
+        train(run)
+    assert isinstance(where.file, io.StringIO)
+    text = where.file.getvalue()
+    assert "━" in text
+    assert "\x1b[?25l" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
+    assert re.search(r"step 40/40  loss D .* images/s", text)
+    assert "complete: 40 steps" in text
+
+
+def test_warnings_are_one_line_on_stderr_however_long(capsys) -> None:
+    warn("[red]not markup[/red] " + "long " * 60)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("warning: [red]not markup[/red] long")
+    assert captured.err.count("\n") == 1
+    assert console() is console()
+
+
+def test_packing_says_nothing_when_the_pack_is_ready() -> None:
+    where = plain()
+    with packing_progress(where):
+        pass
+    with packing_progress(where) as report:
+        report(100, 100)
+    assert lines(where) == []
+
+
+def test_packing_shows_a_few_lines_or_a_bar() -> None:
+    where = plain()
+    with packing_progress(where) as report:
+        for done in range(1, 101):
+            report(done, 100)
+    assert lines(where) == ["decoding images 1/100", "decoding images 100/100"]
+
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with packing_progress(terminal) as report:
+        report(1, 3)
+        report(2, 3)
+    assert isinstance(terminal.file, io.StringIO)
+    assert "2/3" in terminal.file.getvalue()
+    assert terminal.file.getvalue().rindex("\x1b[?25h") > terminal.file.getvalue().rindex("\x1b[?25l")
+
+
+def test_numbers() -> None:
+    assert [number(v) for v in (0.0, 0.12345, -1.5, 99.94, 100.4, 12345.6)] == [
+        "0",
+        "0.123",
+        "-1.5",
+        "99.9",
+        "100",
+        "12346",
+    ]
+    assert [count(v) for v in (12, 3579, 3576704)] == ["12", "3.58k", "3.58M"]
+    assert duration(7529.6) == "2:05:30"

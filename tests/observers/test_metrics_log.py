@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ganzoo.api
+from ganzoo.engine.loop import train
+from ganzoo.engine.run import Interrupted, Run
+from ganzoo.errors import OutputError, TrainingError
+from ganzoo.hookspecs import hookimpl
+from ganzoo.observers.metrics_log import MetricsLog, lower_is_better, status_of
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    def no_constant(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    text = (run.directory.path / "summary.json").read_text()
+    result: dict[str, Any] = json.loads(text, parse_constant=no_constant)
+    return result
+
+
+def test_a_whole_run_has_a_row_at_each_log_point_and_a_summary(build, manager) -> None:
+    run = build()
+    with ganzoo.api.observing(manager, [MetricsLog()]):
+        train(run)
+    rows = run.directory.read_metrics()
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert [row["epoch"] for row in rows] == [2.5, 5.0, 7.5, 10.0]
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    assert {"loss/generator", "loss/discriminator", "images_per_second"} <= rows[-1].keys()
+
+    summary = summary_of(run)
+    assert summary["status"] == "complete"
+    assert (summary["steps"], summary["total_steps"], summary["epoch"]) == (40, 40, 10.0)
+    assert summary["metrics"]["loss/generator"] == rows[-1]["loss/generator"]
+    assert summary["images_per_second"]["last"] == rows[-1]["images_per_second"]
+    assert summary["scores"] == {"best": {}, "last": {}}
+    assert "error" not in summary
+
+
+def test_best_and_last_scores_know_their_direction(build) -> None:
+    run, log = build(), MetricsLog()
+    log.run_started(run)
+    for step, fid, recall in ((10, 80.0, 0.1), (20, 40.0, 0.3), (30, 60.0, 0.2)):
+        run.step = step
+        log.metrics_evaluated(run, step, {"fid": fid, "recall": recall, "broken": float("nan")})
+    log.run_ended(run)
+    rows = run.directory.read_metrics()
+    assert rows[0] | {"seconds": 0} == {"step": 10, "epoch": 2.5, "seconds": 0, "score/fid": 80.0, "score/recall": 0.1}
+    assert summary_of(run)["scores"] == {
+        "best": {"fid": {"value": 40.0, "step": 20}, "recall": {"value": 0.3, "step": 20}},
+        "last": {"fid": {"value": 60.0, "step": 30}, "recall": {"value": 0.2, "step": 30}},
+    }
+    assert lower_is_better("KID")
+    assert not lower_is_better("precision")
+
+
+def test_figures_that_are_not_finite_never_reach_the_file(build) -> None:
+    run, log = build(), MetricsLog()
+    log.run_started(run)
+    log.step_ended(run, 10, {"loss/generator": float("nan"), "images_per_second": float("inf"), "lr/generator": 1e-4})
+    assert run.directory.read_metrics()[0].keys() == {"step", "epoch", "seconds", "lr/generator"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(Interrupted(15), "interrupted"), (KeyboardInterrupt(), "interrupted"), (TrainingError("nan"), "failed")],
+)
+def test_the_summary_tells_how_the_run_ended(build, error: BaseException, status: str) -> None:
+    run, log = build(), MetricsLog()
+    log.run_started(run)
+    run.step = 7
+    log.run_failed(error)
+    log.run_ended(run)
+    summary = summary_of(run)
+    assert summary["status"] == status_of(run, error) == status
+    assert type(error).__name__ in summary["error"]
+    assert summary["steps"] == 7
+
+
+def test_a_resumed_run_goes_on_counting(build, manager, tables) -> None:
+    class Stop:
+        @hookimpl
+        def step_ended(self, run: Run, step: int) -> None:
+            if step == 25:
+                run.stop_signal = 15
+
+    run = build()
+    manager.pluggy.register(Stop())
+    with pytest.raises(Interrupted), ganzoo.api.observing(manager, ganzoo.api.standard_observers(run.recipe)):
+        train(run)
+    assert summary_of(run)["status"] == "interrupted"
+    before = run.directory.read_metrics()
+    manager.pluggy.unregister(next(p for p in manager.pluggy.get_plugins() if isinstance(p, Stop)))
+
+    ganzoo.api.resume(run.directory.path, manager=manager)
+    rows = run.directory.read_metrics()
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert rows[:2] == before
+    assert rows[2]["seconds"] >= before[-1]["seconds"]
+    assert summary_of(run)["status"] == "complete"
+
+
+def test_a_resumed_run_that_is_killed_leaves_no_word_of_an_earlier_end(build) -> None:
+    run = build()
+    run.directory.write_json("summary.json", {"status": "complete"})
+    run.resumed_from = 10
+    MetricsLog().run_started(run)
+    assert not (run.directory.path / "summary.json").exists()
+
+
+def test_a_full_disk_ends_the_run_but_not_its_end(build, monkeypatch, capsys) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run, log = build(), MetricsLog()
+    log.run_started(run)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OutputError, match=r"metrics\.jsonl: the disk is full: make room"):
+        log.step_ended(run, 10, {"loss/generator": 1.0})
+    monkeypatch.setattr(Path, "write_text", full)
+    log.run_ended(run)
+    assert "warning: the summary of the run is missing" in capsys.readouterr().err

@@ -1,0 +1,466 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from PIL import Image
+from wandb_reader import Recorded, read
+
+import ganzoo.api
+from ganzoo.engine.loop import train
+from ganzoo.engine.run import Interrupted, Run
+from ganzoo.errors import TrainingError
+from ganzoo.hookspecs import hookimpl
+from ganzoo.observers import wandb_tracking
+from ganzoo.observers.metrics_log import MetricsLog
+from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.wandb_tracking import WandbTracker, key_is_known
+
+KEY = "0123456789abcdef" * 2 + "01234567"
+OFFLINE = "tracking.wandb.mode=offline"
+AUTO = "tracking.wandb.mode=auto"
+ONLINE = "tracking.wandb.mode=online"
+
+Observe = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def fresh_wandb() -> Iterator[None]:
+    """W&B reads the environment once; every test begins with one of its own."""
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.fixture
+def observe(build, manager) -> Observe:
+    """Train with all observers and those given."""
+
+    def observe(*overrides: str, extra: tuple[object, ...] = ()) -> Run:
+        run: Run = build(*overrides)
+        with ganzoo.api.observing(manager, [*extra, *standard_observers(run.recipe)]):
+            train(run)
+        return run
+
+    return observe
+
+
+def record_of(run: Run) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((run.directory.path / "wandb.json").read_text())
+    return result
+
+
+def recorded(run: Run) -> Recorded:
+    wandb.teardown()  # W&B's own process writes the file to its end as it goes, at the latest when the program ends
+    record = record_of(run)
+    result: Recorded = read(run.directory.path / record["path"] / f"run-{record['id']}.wandb")
+    return result
+
+
+def wandb_lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return [line for line in captured.err.splitlines() if "W&B" in line or "wandb" in line.lower()]
+
+
+def files_with(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+class Scores:
+    @hookimpl
+    def step_ended(self, run: Run, step: int) -> None:
+        for at, fid in ((10, 90.0), (20, 50.0), (25, 70.0)):
+            if step == at:
+                run.events.fire("metrics_evaluated", run=run, step=step, scores={"fid": fid})
+
+
+def test_an_offline_run_holds_all_there_is_to_see(observe, capsys) -> None:
+    run = observe(OFFLINE, 'tracking.wandb.tags=["mine", "tiny"]', extra=(Scores(),))
+    seen, record = recorded(run), record_of(run)
+
+    assert record == {
+        "id": seen.run.run_id,
+        "mode": "offline",
+        "project": "ganzoo",
+        "entity": None,
+        "path": record["path"],
+        "url": None,
+    }
+    assert seen.run.project == "ganzoo"
+    assert seen.run.display_name == "tiny/0001"
+    assert seen.run.run_group == "tiny"
+    assert seen.run.job_type == "train"
+    assert list(seen.run.tags) == ["tiny", "non_saturating", "synthetic", "adversarial", "seed:2333", "mine"]
+
+    recipe = run.recipe.to_dict()
+    assert {table: seen.config[table] for table in recipe} == recipe
+    assert seen.config["facts"]["device"] == "cpu"
+    assert seen.config["facts"]["image"] == [3, 8, 8]
+    assert seen.config["facts"]["images"] == 32
+
+    rows = run.directory.read_metrics()
+    for row in rows:
+        sent = next(sent for sent in seen.history if sent["step"] == row["step"])
+        own = {"seconds", "epoch"} if "score/fid" in row else {"seconds"}
+        assert {key: sent[key] for key in row.keys() - own} == {key: row[key] for key in row.keys() - own}
+    assert all(row["step"] == row["_step"] for row in seen.history)
+    assert seen.column("score/fid") == [90.0, 50.0, 70.0]
+    axes = {metric.name or metric.glob_name: metric for metric in seen.metrics}
+    assert axes["*"].step_metric == axes["score/*"].step_metric == "step"
+    assert axes["score/*"].summary.min
+    assert axes["score/*"].summary.max
+
+    grids = seen.column("samples/grid/path")
+    assert len(grids) == 4
+    files = run.directory.path / record["path"] / "files"
+    with Image.open(files / grids[-1]) as picture, Image.open(run.directory.samples / "step_0000040.png") as original:
+        assert picture.size == original.size
+    with Image.open(files / seen.column("samples/evolution/path")[0]) as film:
+        assert film.n_frames == 4
+    assert (files / "recipe.toml").read_text() == (run.directory.path / "recipe.toml").read_text()
+    assert "recipe.toml" in seen.files
+    assert seen.summary["status"] == "complete"
+    assert seen.exit_code == 0
+    assert not seen.preempting
+
+    assert wandb_lines(capsys) == [
+        f"W&B: the run is tracked offline; upload it with: wandb sync {run.directory.path / record['path']}"
+    ]
+
+
+def test_group_and_job_type_of_the_recipe(observe) -> None:
+    run = observe(OFFLINE, "tracking.wandb.group=sweep-1", "tracking.wandb.job_type=baseline", "run.steps=1")
+    seen = recorded(run)
+    assert (seen.run.run_group, seen.run.job_type) == ("sweep-1", "baseline")
+
+
+def test_a_resumed_run_keeps_its_id(observe, manager, capsys) -> None:
+    run = observe(OFFLINE, "run.steps=20")
+    first = record_of(run)
+    capsys.readouterr()
+    ganzoo.api.resume(run.directory.path, ["run.steps=40"], manager=manager)
+    second = record_of(run)
+    assert second["id"] == first["id"]
+    assert second["path"] != first["path"]
+    assert recorded(run).column("step") == [30, 40]
+    pattern = f"{run.directory.path}/wandb/offline-run-*-{first['id']}*"
+    assert wandb_lines(capsys) == [f"W&B: the run is tracked offline; upload it with: wandb sync {pattern}"]
+    assert len(list(Path().glob(pattern))) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "preempting"), [(TrainingError("nan"), 1, False), (Interrupted(15), 255, True)]
+)
+def test_the_exit_code_tells_how_the_run_ended(build, error: Exception, exit_code: int, preempting: bool) -> None:
+    run, tracker = build(OFFLINE), WandbTracker()
+    tracker.run_started(run)
+    tracker.run_failed(error)
+    tracker.run_ended(run)
+    seen = recorded(run)
+    assert (seen.exit_code, seen.preempting) == (exit_code, preempting)
+
+
+def test_scores_that_come_late_are_kept(build) -> None:
+    run, tracker = build(OFFLINE), WandbTracker()
+    tracker.run_started(run)
+    tracker.step_ended(10, {"loss/generator": 1.0})
+    tracker.step_ended(20, {"loss/generator": 2.0})
+    tracker.metrics_evaluated(10, {"fid": 50.0, "broken": float("nan")})
+    tracker.run_ended(run)
+    row = next(row for row in recorded(run).history if "score/fid" in row)
+    assert (row["step"], row["loss/generator"], row["score/fid"]) == (20, 2.0, 50.0)
+    assert "score/broken" not in row
+
+
+def test_auto_without_a_key_is_offline_and_asks_nobody(observe, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a prompt"))
+    run = observe(AUTO, "run.steps=1")
+    assert record_of(run)["mode"] == "offline"
+    (line,) = wandb_lines(capsys)
+    assert line.startswith("W&B: the run is tracked offline; upload it with: wandb sync ")
+
+
+def test_online_without_a_key_says_what_to_do(observe, capsys) -> None:
+    run = observe(ONLINE, "run.steps=1")
+    assert record_of(run)["mode"] == "offline"
+    (line,) = wandb_lines(capsys)
+    assert line.startswith("warning: W&B: the run is tracked offline: no API key is known here, `wandb login`")
+
+
+def test_the_variable_decides_for_auto_only(observe, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    run = observe(AUTO, "run.steps=1")
+    assert not (run.directory.path / "wandb").exists()
+    assert not (run.directory.path / "wandb.json").exists()
+    assert record_of(observe(OFFLINE, "run.steps=1"))["mode"] == "offline"
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert record_of(observe(AUTO, "run.steps=1"))["mode"] == "offline"
+
+
+def test_where_a_key_is_looked_for(tmp_path, monkeypatch) -> None:
+    assert not key_is_known()
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"machine example.org login user password {KEY}\n")
+    assert not key_is_known()
+    netrc.write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    assert key_is_known()
+    netrc.write_text("not a netrc file")
+    assert not key_is_known()
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert key_is_known()
+
+
+def test_a_key_that_is_none_is_not_the_end(observe, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "tooshort")
+    run = observe(AUTO, "run.steps=1")
+    assert record_of(run)["mode"] == "offline"
+    (line,) = wandb_lines(capsys)
+    assert line.startswith("warning: W&B: the run is tracked offline: WANDB_API_KEY invalid")
+
+
+def test_files_that_cannot_be_written_turn_tracking_off(build, manager, capsys) -> None:
+    run = build(OFFLINE)
+    (run.directory.path / "wandb").write_text("a file in place of the folder")
+    with ganzoo.api.observing(manager, [MetricsLog(), WandbTracker()]):
+        train(run)
+    assert run.step == 40
+    (line,) = wandb_lines(capsys)
+    assert line.startswith("warning: W&B: tracking is off: ")
+    assert str(run.directory.metrics) in line
+
+
+def test_a_failing_service_costs_one_line_and_no_step(build, manager, capsys) -> None:
+    class Murder:
+        @hookimpl
+        def step_ended(self, step: int) -> None:
+            if step == 15:
+                tracker._tracked.log = explode  # type: ignore[union-attr, method-assign]
+
+    def explode(*args: object, **kwargs: object) -> None:
+        raise ConnectionResetError("Connection lost")
+
+    run, tracker = build(OFFLINE), WandbTracker()
+    with ganzoo.api.observing(manager, [MetricsLog(), tracker, Murder()]):
+        train(run)
+    assert [row["step"] for row in run.directory.read_metrics()] == [10, 20, 30, 40]
+    lines = [line for line in wandb_lines(capsys) if line.startswith("warning")]
+    assert lines == ["warning: W&B: something is missing there, the run goes on: Connection lost"]
+
+
+# A server of our own.
+
+
+class Server(ThreadingHTTPServer):
+    """Answers what W&B's client asks, well enough to be taken for one."""
+
+    status = 200
+    gone = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.runs: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        if self.server.gone:
+            self.close_connection = True
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer: dict[str, Any] = {}
+        if self.path == "/graphql" and self.server.status == 200:
+            answer = {"data": self._data(json.loads(body))}
+        elif self.path.endswith("file_stream"):
+            rows = json.loads(body).get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
+            self.server.rows += [json.loads(row) for row in rows]
+        text = json.dumps(answer).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_GET = do_PUT = do_POST
+
+    def _data(self, question: dict[str, Any]) -> dict[str, Any]:
+        asked = question.get("variables", {})
+        if "mutation UpsertBucket" in question["query"]:
+            self.server.runs.append(asked)
+            project = {"id": "project", "name": asked["project"], "entity": {"id": "entity", "name": "somebody"}}
+            bucket = {"id": "run", "name": asked["name"], "config": "{}", "historyLineCount": 0, "project": project}
+            return {"upsertBucket": {"inserted": True, "bucket": bucket}}
+        if "createRunFiles" in question["query"]:
+            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}}
+        return {}
+
+
+@pytest.fixture
+def server(monkeypatch) -> Iterator[Server]:
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+        server.shutdown()
+
+
+def test_a_run_reaches_a_server_and_its_key_stays_where_it_was(observe, server, monkeypatch, tmp_path, capsys) -> None:
+    run = observe(AUTO, extra=(Scores(),))
+    record = record_of(run)
+    assert record["mode"] == "online"
+    assert record["entity"] == "somebody"
+    assert server.runs[0]["name"] == record["id"]
+    assert server.runs[0]["displayName"] == "tiny/0001"
+    config = json.loads(server.runs[0]["config"])
+    assert config["generator"]["value"] == run.recipe.to_dict()["generator"]
+    assert [row["step"] for row in server.rows if "loss/generator" in row] == [10, 20, 30, 40]
+    assert wandb_lines(capsys) == [f"W&B: {server.url}/somebody/ganzoo/runs/{record['id']}"]
+    assert files_with(KEY, tmp_path) == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_the_server_refuses(observe, server, capsys, status: int) -> None:
+    server.status = status
+    run = observe(AUTO, "run.steps=1")
+    record = record_of(run)
+    assert record["mode"] == "offline"
+    (line,) = wandb_lines(capsys)
+    assert line.startswith("warning: W&B: the run is tracked offline: ")
+    assert [path.name for path in (run.directory.path / "wandb").iterdir()] == [Path(record["path"]).name]
+
+
+def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, capsys) -> None:
+    class Gone:
+        @hookimpl
+        def step_ended(self, step: int) -> None:
+            if step == 15:
+                server.gone = True
+
+    monkeypatch.setattr(wandb_tracking, "FINISH_SECONDS", 2.0)
+    started = time.monotonic()
+    run = observe(AUTO, extra=(Gone(),))
+    assert time.monotonic() - started < 20
+    assert len(run.directory.read_metrics()) == 4
+    online, last = wandb_lines(capsys)
+    files = run.directory.path.resolve() / record_of(run)["path"]
+    assert online.startswith("W&B: http://")
+    assert last == f"warning: W&B: the server does not take the last rows; upload them with: wandb sync {files}"
+    assert recorded(run).column("loss/generator") == [row["loss/generator"] for row in run.directory.read_metrics()]
+
+
+def test_a_server_that_is_not_there(observe, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(wandb_tracking, "START_SECONDS", 1.0)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    run = observe(AUTO)
+    assert record_of(run)["mode"] == "offline"
+    assert recorded(run).column("loss/generator") == [row["loss/generator"] for row in run.directory.read_metrics()]
+    (line,) = wandb_lines(capsys)
+    assert line.startswith("warning: W&B: the run is tracked offline: ")
+
+
+PROGRAM = """
+import importlib.util, sys, time
+import ganzoo.api
+from ganzoo.observers.wandb_tracking import WandbTracker
+from ganzoo.hookspecs import hookimpl
+from ganzoo.plugin_manager import PluginManager
+
+spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+manager = conftest.tiny_manager()
+
+start = WandbTracker.run_started
+def timed(self, run):
+    before = time.monotonic()
+    start(self, run)
+    print("start", time.monotonic() - before)
+WandbTracker.run_started = hookimpl(timed)
+run = ganzoo.api.run(conftest.tiny_recipe() | {"tracking": {"wandb": {"mode": "auto"}}}, manager=manager)
+print("run", run.path)
+print("ended", time.time())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["closed", "silent"])
+def test_how_long_an_absent_server_delays_a_run_and_its_exit(tmp_path, kind: str) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == "silent":
+            listener.listen()
+        port = listener.getsockname()[1]
+        environment = {**os.environ, "WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
+        del environment["WANDB_ERROR_REPORTING"]
+        result = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(PROGRAM), str(Path(__file__).with_name("conftest.py"))],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+        )
+        left = time.time()
+    told = dict(line.split(" ", 1) for line in result.stdout.splitlines())
+    assert float(told["start"]) < 15
+    assert left - float(told["ended"]) < 10
+    assert len((tmp_path / told["run"] / "metrics.jsonl").read_text().splitlines()) == 4
+    assert len([line for line in result.stderr.splitlines() if "W&B" in line]) == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_an_interrupt_from_the_terminal_leaves_a_whole_file(tmp_path) -> None:
+    """Ctrl-C goes to every process of the terminal's group, W&B's own included."""
+    program = PROGRAM.replace(
+        "conftest.tiny_recipe()", 'conftest.tiny_recipe() | {"run": {"name": "tiny", "steps": 10**6}}'
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(Path(__file__).with_name("conftest.py"))],
+        env={**os.environ, "WANDB_MODE": "offline"},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("step "):
+            break
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert "interrupted at step" in err
+    (path,) = (tmp_path / "runs/tiny/0001/wandb").glob("offline-run-*/*.wandb")
+    seen = read(path)
+    rows = [json.loads(line) for line in (tmp_path / "runs/tiny/0001/metrics.jsonl").read_text().splitlines()]
+    assert seen.column("loss/generator") == [row["loss/generator"] for row in rows]
+    assert (seen.exit_code, seen.preempting) == (255, True)
