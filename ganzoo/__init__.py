@@ -14,16 +14,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganzoo.api import load_run, resume, run
+    from ganzoo.api import import_run, load_run, resume, run
     from ganzoo.trained_run import TrainedRun
 
-__all__ = ["TrainedRun", "__version__", "load_run", "resume", "run"]
+__all__ = ["TrainedRun", "__version__", "import_run", "load_run", "resume", "run"]
 
 __version__ = version("ganzoo-core")
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TrainedRun", "load_run", "resume", "run"):
+    if name in ("TrainedRun", "import_run", "load_run", "resume", "run"):
         from ganzoo import api
 
         return getattr(api, name)

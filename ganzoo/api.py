@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ganzoo.components.importer import ImportedWeights
 from ganzoo.engine.build import build_run
 from ganzoo.engine.checkpoint import latest_checkpoint, restore
 from ganzoo.engine.device import choose_compute
 from ganzoo.engine.environment import describe_environment
+from ganzoo.engine.importing import import_weights
 from ganzoo.engine.loop import train
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
@@ -54,7 +56,7 @@ def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginMa
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: there is nothing to go on from, the run is complete, or it failed.
+        GanzooError: there is nothing to go on from, the run is complete or was imported, or it failed.
     """
     manager = manager or plugin_manager()
     directory = RunDirectory.open(path)
@@ -62,6 +64,11 @@ def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginMa
         directory.read_recipe(), manager, source=str(directory.path / "recipe.toml"), overrides=overrides
     )
     checkpoint = latest_checkpoint(directory.checkpoints)
+    if not checkpoint.resumable:
+        raise RequestError(
+            f"{directory}: was imported: weights without the optimisers' state, which nothing can go on from; "
+            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew"
+        )
     with packing_progress() as progress:
         built = build_run(recipe, manager, directory=directory, warn=warn, progress=progress)
     if built.facts != checkpoint.facts:
@@ -77,6 +84,36 @@ def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginMa
     directory.write_recipe(recipe)
     directory.cut_metrics_after(built.step)
     return _train(built, manager)
+
+
+def import_run(
+    source: str | Path,
+    out: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    importer: str | None = None,
+    report: Callable[[ImportedWeights], None] | None = None,
+    manager: PluginManager | None = None,
+) -> TrainedRun:
+    """Bring weights that were trained elsewhere into a run directory, to be worked with like any other.
+
+    Nothing in `source` is executed. The run cannot be resumed: optimisers' state does not come along.
+
+    Args:
+        source: a file or folder, in a form that an importer of an installed plugin reads.
+        out: the run directory to make; must not exist, or be empty.
+        overrides: changes to the recipe that goes with the weights, such as "dataset.name=cifar10".
+        importer: its name; left out: the one that recognises `source`.
+        report: handed what was read, with the list of what went where, once it is known to fit.
+        manager: the plugins to use; left out: those installed.
+
+    Raises:
+        GanzooError: the source is not there, damaged or of no known form, its weights do not fit, or
+            `out` is in use; nothing is written then.
+    """
+    manager = manager or plugin_manager()
+    directory = import_weights(Path(source), Path(out), manager, overrides, importer=importer, report=report)
+    return load_run(directory.path, manager=manager)
 
 
 def load_run(path: str | Path, *, accelerator: str | None = None, manager: PluginManager | None = None) -> TrainedRun:

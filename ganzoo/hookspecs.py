@@ -39,6 +39,11 @@ def register_trainers(register: Registrar) -> None:
 
 
 @hookspec
+def register_importers(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each importer of weights from elsewhere."""
+
+
+@hookspec
 def run_started(run: Run) -> None:
     """Everything is built and the first step comes next; on a resumed run `run.step` says where it stands."""
 

@@ -98,6 +98,7 @@ class PluginManager:
             "register_losses": (registries.losses, registries.penalties),
             "register_datasets": (registries.datasets,),
             "register_trainers": (registries.trainers,),
+            "register_importers": (registries.importers,),
         }
         try:
             self._check_hook_names(module)

@@ -17,6 +17,7 @@ from ganzoo.components.component import (
     DatasetConfig,
     DiscriminatorConfig,
     GeneratorConfig,
+    ImporterConfig,
     LossConfig,
     PenaltyConfig,
     TrainerConfig,
@@ -131,6 +132,7 @@ class Registries:
     penalties: Registry[PenaltyConfig] = field(default_factory=lambda: Registry("penalty", PenaltyConfig))
     datasets: Registry[DatasetConfig] = field(default_factory=lambda: Registry("dataset", DatasetConfig))
     trainers: Registry[TrainerConfig] = field(default_factory=lambda: Registry("trainer", TrainerConfig))
+    importers: Registry[ImporterConfig] = field(default_factory=lambda: Registry("importer", ImporterConfig))
 
     def all(self) -> list[Registry[Any]]:
         """Every registry."""

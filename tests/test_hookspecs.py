@@ -21,6 +21,7 @@ def test_hooks_are_those_of_the_documentation():
         "register_losses": ["register"],
         "register_datasets": ["register"],
         "register_trainers": ["register"],
+        "register_importers": ["register"],
         "run_started": ["run"],
         "step_ended": ["run", "step", "metrics"],
         "samples_ready": ["run", "step", "images"],

@@ -142,9 +142,9 @@ def test_remove_takes_out_one_plugin(registries: Registries, register: Registrar
     assert registries.losses.names() == ["margin"]
 
 
-def test_kinds_are_six(registries: Registries):
+def test_kinds_are_seven(registries: Registries):
     kinds = [registry.kind for registry in registries.all()]
-    assert kinds == ["generator", "discriminator", "loss", "penalty", "dataset", "trainer"]
+    assert kinds == ["generator", "discriminator", "loss", "penalty", "dataset", "trainer", "importer"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ganzoo.cli.recipes import AsJson
 from ganzoo.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry import Entry, Registry
 
-Kind = Literal["architectures", "losses", "datasets", "trainers"]
+Kind = Literal["architectures", "losses", "datasets", "trainers", "importers"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -69,6 +69,7 @@ def _registries(manager: PluginManager, kind: Kind) -> list[Registry[Any]]:
         "losses": [registries.losses, registries.penalties],
         "datasets": [registries.datasets],
         "trainers": [registries.trainers],
+        "importers": [registries.importers],
     }
     return by_kind[kind]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import catalogue, recipes, runs, samples, scores
+from ganzoo.cli import catalogue, imports, recipes, runs, samples, scores
 from ganzoo.errors import GanzooError
 from ganzoo.plugin_manager import DISABLE_VARIABLE
 
@@ -51,6 +51,7 @@ def options(
 runs.add_to(app)
 samples.add_to(app)
 scores.add_to(app)
+imports.add_to(app)
 recipes.add_to(app)
 catalogue.add_to(app)
 

@@ -82,6 +82,10 @@ class DatasetConfig(ComponentConfig):
         return ImageSpec(self.channels, self.image_size, self.image_size)
 
 
+class ImporterConfig(ComponentConfig):
+    """Options that every importer has: none."""
+
+
 class TrainerConfig(ComponentConfig):
     """Options that every trainer has."""
 

@@ -54,6 +54,11 @@ class Checkpoint:
         """The names of the networks in it."""
         return sorted(file.stem for file in self.path.glob("*.safetensors"))
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a run can go on from it; imported weights come without the state that this takes."""
+        return (self.path / STATE).is_file()
+
     def state(self) -> dict[str, Any]:
         """Everything but the networks: optimisers, random number generators, position.
 
@@ -73,20 +78,57 @@ def save_checkpoint(run: Run) -> Path:
     Raises:
         OutputError: it could not be written; the checkpoints before it are untouched.
     """
-    final = run.directory.checkpoints / f"step_{run.step:07d}"
+    path = write_checkpoint(
+        run.directory.checkpoints,
+        run.step,
+        {name: network.state_dict() for name, network in run.trainer.networks().items()},
+        facts=run.facts,
+        plugin_versions=run.plugin_versions,
+        state={"trainer": run.trainer.state_dict(), "position": run.feed.position, "random": _random_state(run)},
+    )
+    with output_errors(path):
+        for old in checkpoint_folders(run.directory.checkpoints)[: -run.recipe.checkpoint.keep]:
+            _remove(old)
+    return path
+
+
+def write_checkpoint(
+    folder: Path,
+    step: int,
+    networks: Mapping[str, Mapping[str, Tensor]],
+    *,
+    facts: Facts,
+    plugin_versions: Mapping[str, str],
+    state: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write one checkpoint, whole or not at all, in the place of any of the same step.
+
+    Args:
+        folder: of the run's checkpoints.
+        step: how far the run is.
+        networks: the tensors of each network.
+        facts: what the networks were built for.
+        plugin_versions: the distributions that the networks come from.
+        state: everything else that resuming needs; left out: weights to work with, not to go on from.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    final = folder / f"step_{step:07d}"
     partial = final.with_name(f".{final.name}.partial")
     with output_errors(final):
         _remove(partial)
         try:
             partial.mkdir()
-            _write(run, partial)
+            _write_tensors(networks, partial)
+            if state is not None:
+                torch.save(state, partial / STATE)
+            _write_manifest(partial, step, facts, plugin_versions)
             _remove(final)  # left by a run that went further than the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
         finally:
             _remove(partial)
-        for old in checkpoint_folders(run.directory.checkpoints)[: -run.recipe.checkpoint.keep]:
-            _remove(old)
     return final
 
 
@@ -132,7 +174,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     for name, expected in files.items():
         if not (path / name).is_file():
             raise CheckpointError(f"{path / name}: is missing")
-        if _digest(path / name) != expected:
+        if digest(path / name) != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     return Checkpoint(path, step, Facts(image, class_names))
 
@@ -167,23 +209,25 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
         raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {error}") from error
 
 
-def _write(run: Run, folder: Path) -> None:
-    for name, network in run.trainer.networks().items():
-        tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
+    for name, tensors in networks.items():
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         try:
-            save_file(tensors, folder / f"{name}.safetensors")
+            save_file(plain, folder / f"{name}.safetensors")
         except SafetensorError as error:  # it wraps the system's error in text
             raise OutputError(f"{folder.parent}: the checkpoint cannot be written: {error}") from error
-    state = {"trainer": run.trainer.state_dict(), "position": run.feed.position, "random": _random_state(run)}
-    torch.save(state, folder / STATE)
+
+
+def _write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mapping[str, str]) -> None:
+    """Seal the files in `folder` with their checksums, and have all of it on the disk."""
     files = sorted(folder.iterdir())
     manifest = {
         "format": FORMAT,
-        "step": run.step,
-        "image": list(run.facts.image.shape),
-        "class_names": list(run.facts.class_names),
-        "plugins": run.plugin_versions,
-        "files": {file.name: _digest(file) for file in files},
+        "step": step,
+        "image": list(facts.image.shape),
+        "class_names": list(facts.class_names),
+        "plugins": dict(plugin_versions),
+        "files": {file.name: digest(file) for file in files},
     }
     manifest["manifest_sha256"] = _digest_of_manifest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
@@ -217,7 +261,8 @@ def _set_random_state(run: Run, state: Mapping[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """The SHA-256 checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

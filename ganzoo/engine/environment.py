@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -12,22 +13,29 @@ import torch
 from ganzoo.engine.run import Run
 
 
-def describe_environment(run: Run) -> dict[str, Any]:
-    """The facts of `environment.json`; nothing of the process's environment variables is in it."""
-    device = run.compute.device
+def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
+    """The versions of everything that a run or an import goes through."""
     return {
         "ganzoo": version("ganzoo-core"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "platform": platform.platform(),
+        "plugins": dict(plugin_versions),
+        "git_commit": _git_commit(),
+    }
+
+
+def describe_environment(run: Run) -> dict[str, Any]:
+    """The facts of `environment.json`; nothing of the process's environment variables is in it."""
+    device = run.compute.device
+    return {
+        **describe_software(run.plugin_versions),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
         "threads": torch.get_num_threads(),
         "precision": run.compute.precision,
         "why": run.compute.reason,
-        "plugins": run.plugin_versions,
-        "git_commit": _git_commit(),
         "images": len(run.feed.pack),
         "pack": run.feed.pack.key,
         "skipped_images": list(run.feed.pack.skipped),

@@ -13,6 +13,8 @@ from ganzoo.engine.files import output_errors, write_text
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe import Recipe
 
+REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
+
 
 class RunDirectory:
     """Where the files of one run lie; made by `create`, found again by `open`."""
@@ -42,10 +44,15 @@ class RunDirectory:
                 f"run.root: no run directory can be made in {parent}: {error.strerror}; "
                 f"set run.root to a folder that can be written to"
             ) from error
-        directory = cls(parent / f"{number:04d}")
+        return cls.lay_out(parent / f"{number:04d}", recipe)
+
+    @classmethod
+    def lay_out(cls, path: Path, recipe: Recipe, header: str = REPEATS) -> RunDirectory:
+        """Make the empty folder `path` a run directory: its own folders, and the recipe under a comment."""
+        directory = cls(path)
         directory.samples.mkdir()
         directory.checkpoints.mkdir()
-        directory.write_recipe(recipe)
+        directory.write_recipe(recipe, header)
         return directory
 
     @classmethod
@@ -90,10 +97,9 @@ class RunDirectory:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
-    def write_recipe(self, recipe: Recipe) -> None:
-        """Write the resolved recipe: running it again repeats the run."""
-        header = "# Every option of this run, defaults included. `ganzoo run` on this file repeats it.\n\n"
-        write_text(self.path / "recipe.toml", header + recipe.to_toml())
+    def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
+        """Write the resolved recipe under a comment that says what running it gives."""
+        write_text(self.path / "recipe.toml", f"# {header}\n\n{recipe.to_toml()}")
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a JSON file into the folder, atomically."""
