@@ -1,0 +1,77 @@
+"""Choosing the device and the precision."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from ganzoo.engine.device import Compute, available_accelerators, choose_compute
+from ganzoo.errors import DeviceError
+from ganzoo.recipe import DeviceOptions
+
+
+@pytest.fixture
+def accelerators(monkeypatch: pytest.MonkeyPatch):
+    """Pretend that the machine has these and no others."""
+
+    def have(*names: str) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in names)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in names)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("there", "chosen"), [((), "cpu"), (("mps",), "mps"), (("cuda",), "cuda"), (("cuda", "mps"), "cuda")]
+)
+def test_auto_takes_the_best(accelerators, there: tuple[str, ...], chosen: str):
+    accelerators(*there)
+    compute = choose_compute(DeviceOptions())
+    assert compute.device.type == chosen
+    assert available_accelerators()[-1] == "cpu"
+    if chosen != "cpu":
+        assert compute.precision == "fp32"  # this pretended GPU only emulates bf16
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "mps"])
+def test_accelerator_that_is_not_there(accelerators, accelerator: str):
+    accelerators()
+    with pytest.raises(DeviceError) as caught:
+        choose_compute(DeviceOptions(accelerator=accelerator))
+    assert str(caught.value).startswith(f'device.accelerator: "{accelerator}" is not there; this machine has: cpu.')
+    assert caught.value.exit_code == 2
+
+
+def test_fp16_on_the_cpu_is_refused():
+    with pytest.raises(DeviceError, match=r'"fp16" needs a GPU.*"bf16", "fp32" or "auto"'):
+        choose_compute(DeviceOptions(accelerator="cpu", precision="fp16"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_auto_precision_follows_the_cpu(monkeypatch: pytest.MonkeyPatch, capabilities: dict, precision: str):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    compute = choose_compute(DeviceOptions(accelerator="cpu"))
+    assert compute.precision == precision
+    assert "bf16" in compute.reason
+
+
+def test_autocast_computes_in_the_precision():
+    left = torch.ones(2, 2)
+    dtypes = {}
+    for precision in ("fp32", "bf16"):
+        with choose_compute(DeviceOptions(accelerator="cpu", precision=precision)).autocast():
+            dtypes[precision] = (left @ left).dtype
+    assert dtypes == {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def test_only_fp16_scales_losses():
+    cpu = torch.device("cpu")
+    assert [Compute(cpu, p, "").loss_scaling for p in ("fp32", "bf16", "fp16")] == [False, False, True]
+    assert isinstance(Compute(cpu, "fp32", "").autocast(), nullcontext)
+    assert str(Compute(cpu, "fp32", "as asked")) == "cpu in fp32 (as asked)"
