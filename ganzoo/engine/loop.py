@@ -66,7 +66,8 @@ def finite(metrics: dict[str, Tensor], step: int) -> dict[str, float]:
         TrainingError: one is not finite.
     """
     values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
-    figures = dict(zip(metrics, values, strict=True))
+    # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
+    figures = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
         raise TrainingError(
