@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ganzoo_dcgan.same_padding import SameConv2d, SameConvTranspose2d
+
 NormFactory = Callable[[int], nn.Module]
 ActivationFactory = Callable[[], nn.Module]
 Wrap = Callable[[nn.Module], nn.Module]
+Padding = int | Literal["same"] | None
+Weighted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 NORMS: dict[str, NormFactory | None] = {
     "batch": nn.BatchNorm2d,
@@ -17,6 +22,22 @@ NORMS: dict[str, NormFactory | None] = {
     "layer": lambda channels: nn.GroupNorm(1, channels),
     "none": None,
 }
+
+
+def batch_norm(
+    *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, track: bool = True, flat: bool = False
+) -> NormFactory:
+    """Batch norm with these options, as a `norm` for the blocks.
+
+    Args:
+        eps: added to the variance.
+        momentum: share of the newest batch in the running statistics; Keras' 0.99 is 0.01 here.
+        affine: whether it has gains and biases.
+        track: keep running statistics for evaluation; without, those of the batch are taken always.
+        flat: for features (N, C) rather than images (N, C, H, W).
+    """
+    norm = nn.BatchNorm1d if flat else nn.BatchNorm2d
+    return lambda channels: norm(channels, eps, momentum, affine, track)
 
 
 def leaky_relu(slope: float = 0.2) -> ActivationFactory:
@@ -42,7 +63,8 @@ class UpBlock(nn.Sequential):
         out_channels: of the output.
         kernel_size: with the defaults for `padding` and `output_padding`, 4 and 5 double the size at stride 2.
         stride: how many output pixels lie between two input pixels.
-        padding: taken off the output on each side; left out: (kernel_size − 1) // 2.
+        padding: taken off the output on each side; left out: (kernel_size − 1) // 2; "same": as Keras does it,
+            see `SameConvTranspose2d`.
         output_padding: added at the bottom and right; left out: what makes stride 2 double exactly.
         bias: whether the convolution has one.
         norm: makes the normalisation for a number of channels; None for no normalisation.
@@ -57,18 +79,22 @@ class UpBlock(nn.Sequential):
         *,
         kernel_size: int = 4,
         stride: int = 2,
-        padding: int | None = None,
+        padding: Padding = None,
         output_padding: int | None = None,
         bias: bool = False,
         norm: NormFactory | None = nn.BatchNorm2d,
         activation: ActivationFactory | None = relu,
         wrap: Wrap | None = None,
     ) -> None:
-        padding = (kernel_size - 1) // 2 if padding is None else padding
-        output_padding = max(0, stride - kernel_size + 2 * padding) if output_padding is None else output_padding
-        convolution = nn.ConvTranspose2d(
-            in_channels, out_channels, kernel_size, stride, padding, output_padding, bias=bias
-        )
+        convolution: nn.Module
+        if padding == "same":
+            convolution = SameConvTranspose2d(in_channels, out_channels, kernel_size, stride, bias=bias)
+        else:
+            padding = (kernel_size - 1) // 2 if padding is None else padding
+            output_padding = max(0, stride - kernel_size + 2 * padding) if output_padding is None else output_padding
+            convolution = nn.ConvTranspose2d(
+                in_channels, out_channels, kernel_size, stride, padding, output_padding, bias=bias
+            )
         super().__init__(*layers(convolution, out_channels, norm, activation, wrap))
 
 
@@ -80,7 +106,7 @@ class DownBlock(nn.Sequential):
         out_channels: of the output.
         kernel_size: 4 and 5 both halve an even size exactly at stride 2.
         stride: how many input pixels lie between two output pixels.
-        padding: zeros on each side; left out: (kernel_size − 1) // 2.
+        padding: zeros on each side; left out: (kernel_size − 1) // 2; "same": as Keras does it, see `SameConv2d`.
         bias: whether the convolution has one.
         norm: makes the normalisation for a number of channels; None for no normalisation.
         activation: makes the activation; None for none.
@@ -94,15 +120,45 @@ class DownBlock(nn.Sequential):
         *,
         kernel_size: int = 4,
         stride: int = 2,
-        padding: int | None = None,
+        padding: Padding = None,
         bias: bool = False,
         norm: NormFactory | None = nn.BatchNorm2d,
         activation: ActivationFactory | None = leaky,
         wrap: Wrap | None = None,
     ) -> None:
-        padding = (kernel_size - 1) // 2 if padding is None else padding
-        convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
+        convolution: nn.Module
+        if padding == "same":
+            convolution = SameConv2d(in_channels, out_channels, kernel_size, stride, bias=bias)
+        else:
+            padding = (kernel_size - 1) // 2 if padding is None else padding
+            convolution = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
         super().__init__(*layers(convolution, out_channels, norm, activation, wrap))
+
+
+class DenseBlock(nn.Sequential):
+    """Dense layer, norm, activation: (N, in) → (N, out).
+
+    Args:
+        in_features: of the input.
+        out_features: of the output.
+        bias: whether the dense layer has one.
+        norm: makes the normalisation for a number of features; None for no normalisation.
+        activation: makes the activation; None for none.
+        wrap: applied to the dense layer.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        norm: NormFactory | None = None,
+        activation: ActivationFactory | None = None,
+        wrap: Wrap | None = None,
+    ) -> None:
+        dense = nn.Linear(in_features, out_features, bias)
+        super().__init__(*layers(dense, out_features, norm, activation, wrap))
 
 
 class Projection(nn.Module):
@@ -114,6 +170,7 @@ class Projection(nn.Module):
         size: height and width of the image.
         bias: whether the dense layer has one.
         norm: makes the normalisation for a number of channels; None for no normalisation.
+        norm_units: norm and activation come before the reshape, `norm` made for channels · size · size units.
         activation: makes the activation; None for none.
         wrap: applied to the dense layer.
     """
@@ -126,18 +183,23 @@ class Projection(nn.Module):
         *,
         bias: bool = True,
         norm: NormFactory | None = nn.BatchNorm2d,
+        norm_units: bool = False,
         activation: ActivationFactory | None = None,
         wrap: Wrap | None = None,
     ) -> None:
         super().__init__()
-        dense, *after = layers(nn.Linear(in_features, channels * size * size, bias), channels, norm, activation, wrap)
+        units = channels * size * size
+        normed = units if norm_units else channels
+        dense, *after = layers(nn.Linear(in_features, units, bias), normed, norm, activation, wrap)
+        self.norm_units = norm_units
         self.dense = dense
         self.reshape = nn.Unflatten(1, (channels, size, size))
         self.after = nn.Sequential(*after)
 
     def forward(self, latents: Tensor) -> Tensor:
         """(N, channels, size, size) for latents (N, in)."""
-        image: Tensor = self.after(self.reshape(self.dense(latents)))
+        units = self.dense(latents)
+        image: Tensor = self.reshape(self.after(units)) if self.norm_units else self.after(self.reshape(units))
         return image
 
 
@@ -158,15 +220,39 @@ def layers(
 
 
 def init_weights(
-    module: nn.Module, *, weight_std: float = 0.02, norm_mean: float = 1.0, norm_std: float = 0.02
+    module: nn.Module,
+    *,
+    weight_std: float = 0.02,
+    norm_mean: float = 1.0,
+    norm_std: float = 0.02,
+    bias: Literal["zero", "torch"] = "zero",
 ) -> None:
-    """Draw the weights of every layer in `module`: normal around 0, gains of norms around `norm_mean`; biases 0."""
+    """Draw the weights of every layer in `module`: normal around 0, gains of norms around `norm_mean`; biases 0.
+
+    Args:
+        module: a network or a part of one.
+        weight_std: deviation of convolutions and dense layers.
+        norm_mean: mean of the gains of norms.
+        norm_std: deviation of these gains.
+        bias: "torch" leaves the biases of convolutions and dense layers as torch has drawn them.
+    """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(layer, Weighted):
             nn.init.normal_(layer.weight, 0.0, weight_std)
+            if layer.bias is not None and bias == "zero":
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, _BatchNorm | nn.InstanceNorm2d | nn.GroupNorm) and layer.weight is not None:
             nn.init.normal_(layer.weight, norm_mean, norm_std)
-        else:
-            continue
-        if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def init_glorot(module: nn.Module) -> None:
+    """Draw the weights of every layer in `module` as Keras does: uniform after Glorot and Bengio, biases 0.
+
+    The limit is √(6 / (fan in + fan out)); norms keep gains of 1 and biases of 0.
+    """
+    for layer in module.modules():
+        if isinstance(layer, Weighted):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

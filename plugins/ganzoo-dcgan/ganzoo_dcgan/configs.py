@@ -10,6 +10,7 @@ from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig, Op
 from ganzoo.images import Facts, square_size
 
 NormName = Literal["batch", "instance", "layer", "none"]
+PriorName = Literal["normal", "uniform"]
 POWERS = (16, 32, 64, 128, 256)
 
 
@@ -17,11 +18,13 @@ class InitOptions(Options):
     """How weights start. The paper says N(0, 0.02) for all of them."""
 
     weight_std: PositiveFloat = 0.02
-    """Deviation of convolutions and dense layers around 0; their biases start at 0."""
+    """Deviation of convolutions and dense layers around 0."""
     norm_mean: float = 1.0
     """Mean of the gains of batch norm: 1 in the authors' code, 0 where the paper is taken at its word."""
     norm_std: NonNegativeFloat = 0.02
     """Deviation of these gains; their biases start at 0."""
+    bias: Literal["zero", "torch"] = "zero"
+    """Biases of convolutions and dense layers: 0, or as torch draws them where only weights are set."""
 
 
 class DCGANGeneratorConfig(GeneratorConfig):
@@ -72,7 +75,7 @@ class DenseGeneratorConfig(GeneratorConfig):
 
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and a multiple of 16 pixels."""
-        check_multiple_of_16(facts)
+        check_multiple(facts, 16)
 
 
 class DenseDiscriminatorConfig(DiscriminatorConfig):
@@ -89,7 +92,129 @@ class DenseDiscriminatorConfig(DiscriminatorConfig):
 
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and a multiple of 16 pixels."""
-        check_multiple_of_16(facts)
+        check_multiple(facts, 16)
+
+
+class AuthorsGeneratorConfig(GeneratorConfig):
+    """5×5 without any bias, as the DCGAN authors trained it: 1024, 512, 256, 128 channels at 64 pixels."""
+
+    latents: PriorName = "uniform"
+    """What latents are drawn from: U(−1, 1) as for faces and bedrooms, or N(0, 1) as for SVHN."""
+    width: PositiveInt = 128
+    """Channels before the last layer; they double towards the 4×4 start. The authors had 64 at 32 pixels."""
+    init: InitOptions = InitOptions()
+    """How weights start."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
+        check_power_of_two(facts)
+
+
+class AuthorsDiscriminatorConfig(DiscriminatorConfig):
+    """5×5 without any bias, as the DCGAN authors trained it: 128, 256, 512, 1024 channels at 64 pixels."""
+
+    width: PositiveInt = 128
+    """Channels of the first layer; they double with each. The authors had 64 at 32 pixels."""
+    slope: float = Field(default=0.2, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+    init: InitOptions = InitOptions()
+    """How weights start."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
+        check_power_of_two(facts)
+
+
+class AuthorsImageNetGeneratorConfig(AuthorsGeneratorConfig):
+    """3×3 without any bias, two layers for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
+
+    latent_dim: PositiveInt = 256
+    """How many numbers one latent vector holds."""
+    latents: PriorName = "uniform"
+    """What latents are drawn from: U(−1, 1) or N(0, 1)."""
+    width: PositiveInt = 128
+    """Channels before the last layer; they double from size to size towards the 4×4 start."""
+
+
+class AuthorsImageNetDiscriminatorConfig(AuthorsDiscriminatorConfig):
+    """3×3 without any bias, two layers for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
+
+    width: PositiveInt = 128
+    """Channels of the first two layers; they double from size to size."""
+
+
+class AuthorsMNISTGeneratorConfig(GeneratorConfig):
+    """Labels at every layer, as the DCGAN authors trained it on MNIST: two dense layers, then two of 5×5."""
+
+    latents: PriorName = "uniform"
+    """What latents are drawn from: U(−1, 1) or N(0, 1)."""
+    width: PositiveInt = 64
+    """Channels before the last layer; twice as many before that."""
+    dense_width: PositiveInt = 1024
+    """Units of the first layer."""
+    init: InitOptions = InitOptions()
+    """How weights start; the batch norms of this network have none."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and a multiple of 4 pixels."""
+        check_multiple(facts, 4)
+
+
+class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
+    """Labels at every layer, as the DCGAN authors trained it on MNIST: two layers of 5×5, then two dense."""
+
+    width: PositiveInt = 64
+    """Channels of the first layer; twice as many in the second."""
+    dense_width: PositiveInt = 1024
+    """Units of the last layer before the logit."""
+    slope: float = Field(default=0.2, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+    init: InitOptions = InitOptions()
+    """How weights start; the batch norms of this network have none."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and a multiple of 4 pixels."""
+        check_multiple(facts, 4)
+
+
+class GANInActionGeneratorConfig(GeneratorConfig):
+    """The Keras DCGAN of the book "GANs in Action", ch. 4: a dense layer, then three transposed 3×3."""
+
+    width: PositiveInt = 64
+    """Channels before the last layer; twice and four times as many before that."""
+    slope: float = Field(default=0.01, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and a multiple of 4 pixels."""
+        check_multiple(facts, 4)
+
+
+class GANInActionDiscriminatorConfig(DiscriminatorConfig):
+    """The Keras DCGAN of the book "GANs in Action", ch. 4: three 3×3 convolutions, no batch norm, a dense layer."""
+
+    width: PositiveInt = 32
+    """Channels of the first layer; they double twice."""
+    slope: float = Field(default=0.01, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+
+
+class GANGeneratorConfig(GeneratorConfig):
+    """The plain GAN, of dense layers alone: what DCGAN is measured against. One hidden layer as in "GANs in Action"."""
+
+    hidden: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1)
+    """Units of the hidden layers, first to last."""
+    slope: float = Field(default=0.01, ge=0, lt=1)
+    """Slope of LeakyReLU below 0; 0: ReLU."""
+
+
+class GANDiscriminatorConfig(DiscriminatorConfig):
+    """The plain GAN, of dense layers alone: what DCGAN is measured against. One hidden layer as in "GANs in Action"."""
+
+    hidden: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1)
+    """Units of the hidden layers, first to last."""
+    slope: float = Field(default=0.01, ge=0, lt=1)
+    """Slope of LeakyReLU below 0; 0: ReLU."""
 
 
 def check_power_of_two(facts: Facts) -> None:
@@ -100,10 +225,12 @@ def check_power_of_two(facts: Facts) -> None:
         raise ValueError(f"cannot make {size} pixels: set dataset.image_size to one of {sizes}, or take dcgan_dense")
 
 
-def check_multiple_of_16(facts: Facts) -> None:
-    """Raise ValueError unless four halvings leave a whole number of pixels."""
+def check_multiple(facts: Facts, factor: int) -> None:
+    """Raise ValueError unless the images are square and a multiple of `factor` pixels."""
     size = square_size(facts.image)
-    if size % 16:
-        below, above = size // 16 * 16, size // 16 * 16 + 16
+    if size % factor:
+        below, above = size // factor * factor, size // factor * factor + factor
         nearest = f"{below} or {above}" if below else str(above)
-        raise ValueError(f"cannot make {size} pixels: set dataset.image_size to a multiple of 16, such as {nearest}")
+        raise ValueError(
+            f"cannot make {size} pixels: set dataset.image_size to a multiple of {factor}, such as {nearest}"
+        )

@@ -14,3 +14,35 @@ def register_architectures(register: Registrar) -> None:
     register("dcgan", "ganzoo_dcgan.dcgan:DCGANDiscriminator", config=configs.DCGANDiscriminatorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseGenerator", config=configs.DenseGeneratorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseDiscriminator", config=configs.DenseDiscriminatorConfig)
+    register("dcgan_authors", "ganzoo_dcgan.authors:AuthorsGenerator", config=configs.AuthorsGeneratorConfig)
+    register("dcgan_authors", "ganzoo_dcgan.authors:AuthorsDiscriminator", config=configs.AuthorsDiscriminatorConfig)
+    register(
+        "dcgan_authors_imagenet32",
+        "ganzoo_dcgan.authors_imagenet:AuthorsImageNetGenerator",
+        config=configs.AuthorsImageNetGeneratorConfig,
+    )
+    register(
+        "dcgan_authors_imagenet32",
+        "ganzoo_dcgan.authors_imagenet:AuthorsImageNetDiscriminator",
+        config=configs.AuthorsImageNetDiscriminatorConfig,
+    )
+    register(
+        "dcgan_authors_mnist",
+        "ganzoo_dcgan.authors_mnist:AuthorsMNISTGenerator",
+        config=configs.AuthorsMNISTGeneratorConfig,
+    )
+    register(
+        "dcgan_authors_mnist",
+        "ganzoo_dcgan.authors_mnist:AuthorsMNISTDiscriminator",
+        config=configs.AuthorsMNISTDiscriminatorConfig,
+    )
+    register(
+        "gan_in_action", "ganzoo_dcgan.gan_in_action:GANInActionGenerator", config=configs.GANInActionGeneratorConfig
+    )
+    register(
+        "gan_in_action",
+        "ganzoo_dcgan.gan_in_action:GANInActionDiscriminator",
+        config=configs.GANInActionDiscriminatorConfig,
+    )
+    register("gan", "ganzoo_dcgan.gan:GANGenerator", config=configs.GANGeneratorConfig)
+    register("gan", "ganzoo_dcgan.gan:GANDiscriminator", config=configs.GANDiscriminatorConfig)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.images import Facts
+from ganzoo_dcgan.conditioning import concat_labels, one_hot
+
+Prior = Literal["normal", "uniform"]
 
 
 class StackedGenerator(Generator):
@@ -21,18 +25,32 @@ class StackedGenerator(Generator):
         blocks: the first takes latents (N, latent_dim), or (N, latent_dim, 1, 1) where `from_pixel`;
             the last gives images in [−1, 1].
         from_pixel: hand latents over as images of one pixel.
+        prior: what latents are drawn from: N(0, 1) or U(−1, 1).
     """
 
     def __init__(
-        self, config: GeneratorConfig, *, facts: Facts, blocks: Iterable[nn.Module], from_pixel: bool = False
+        self,
+        config: GeneratorConfig,
+        *,
+        facts: Facts,
+        blocks: Iterable[nn.Module],
+        from_pixel: bool = False,
+        prior: Prior = "normal",
     ) -> None:
         super().__init__(config, facts=facts)
         self.blocks = nn.Sequential(*blocks)
         self.from_pixel = from_pixel
+        self.prior = prior
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) for latents (N, latent_dim)."""
         return cast("Tensor", self.blocks(latents[:, :, None, None] if self.from_pixel else latents))
+
+    def sample_latents(self, count: int, rng: torch.Generator) -> Tensor:
+        """Latents (count, latent_dim) from `prior`, on the device of `rng`."""
+        if self.prior == "uniform":
+            return torch.rand(count, self.config.latent_dim, generator=rng, device=rng.device) * 2 - 1
+        return super().sample_latents(count, rng)
 
 
 class StackedDiscriminator(Discriminator):
@@ -61,5 +79,70 @@ class StackedDiscriminator(Discriminator):
         maps = []
         for block in self.blocks:
             images = block(images)
+            maps.append(images)
+        return maps
+
+
+class ConditionalStackedGenerator(StackedGenerator):
+    """Latents go through `blocks`, each of which also gets the one-hot labels.
+
+    Args:
+        config: the options.
+        facts: the images to make, and their classes.
+        blocks: each takes `facts.num_classes` more features or channels than the one before gives.
+        prior: what latents are drawn from: N(0, 1) or U(−1, 1).
+    """
+
+    conditional = True
+
+    def __init__(
+        self, config: GeneratorConfig, *, facts: Facts, blocks: Iterable[nn.Module], prior: Prior = "normal"
+    ) -> None:
+        super().__init__(config, facts=facts, blocks=blocks, prior=prior)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
+        classes = one_hot(labels, self.facts.num_classes)
+        images = latents
+        for block in self.blocks:
+            images = block(concat_labels(images, classes))
+        return images
+
+
+class ConditionalStackedDiscriminator(StackedDiscriminator):
+    """Images go through `blocks`, are flattened, and go through `head`; each layer also gets the one-hot labels.
+
+    Args:
+        config: the options.
+        facts: the images to judge, and their classes.
+        blocks: each takes `facts.num_classes` more channels than the one before gives.
+        head: dense layers, each of which takes so many more features; the last gives one number for each image.
+    """
+
+    conditional = True
+    head: nn.Sequential
+
+    def __init__(
+        self, config: DiscriminatorConfig, *, facts: Facts, blocks: Sequence[nn.Module], head: Iterable[nn.Module]
+    ) -> None:
+        super().__init__(config, facts=facts, blocks=blocks, head=nn.Sequential(*head))
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
+        classes = one_hot(labels, self.facts.num_classes)
+        features = self._maps(images, classes)[-1].flatten(1)
+        for layer in self.head:
+            features = layer(concat_labels(features, classes))
+        return features.flatten()
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The output of each block, for images of a class unknown: every class in equal parts."""
+        count = self.facts.num_classes
+        return self._maps(images, images.new_full((len(images), count), 1 / count))
+
+    def _maps(self, images: Tensor, classes: Tensor) -> list[Tensor]:
+        maps = []
+        for block in self.blocks:
+            images = block(concat_labels(images, classes))
             maps.append(images)
         return maps

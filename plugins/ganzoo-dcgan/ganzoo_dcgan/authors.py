@@ -1,0 +1,65 @@
+"""DCGAN as its authors trained it in Theano: 5×5 behind a dense projection, no bias, statistics of the batch always."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+from ganzoo.images import Facts
+from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_weights, leaky_relu, relu
+from ganzoo_dcgan.configs import AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
+from ganzoo_dcgan.dcgan import doublings
+from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
+
+START = 4
+NORM = batch_norm(eps=1e-8, track=False)
+UNIT_NORM = batch_norm(eps=1e-8, track=False, flat=True)
+
+
+class AuthorsGenerator(StackedGenerator):
+    """Dense → norm over all units → 4×4 → … → image; at 64 pixels 1024, 512, 256, 128 channels.
+
+    That of faces and bedrooms, and with `width = 64` that of SVHN at 32 pixels: 256, 128, 64 channels.
+    """
+
+    Config = AuthorsGeneratorConfig
+
+    def __init__(self, config: AuthorsGeneratorConfig, *, facts: Facts) -> None:
+        widths = [config.width * 2**power for power in range(doublings(facts) - 1, -1, -1)]
+        blocks = [
+            projection(config.latent_dim, widths[0]),
+            *(UpBlock(before, after, kernel_size=5, norm=NORM) for before, after in pairwise(widths)),
+            UpBlock(widths[-1], facts.image.channels, kernel_size=5, norm=None, activation=nn.Tanh),
+        ]
+        super().__init__(config, facts=facts, blocks=blocks, prior=config.latents)
+        init_weights(self, **config.init.model_dump())
+
+
+class AuthorsDiscriminator(StackedDiscriminator):
+    """Image → … → 4×4 → logit; at 64 pixels 128, 256, 512, 1024 channels, no norm after the first layer."""
+
+    Config = AuthorsDiscriminatorConfig
+
+    def __init__(self, config: AuthorsDiscriminatorConfig, *, facts: Facts) -> None:
+        activation = leaky_relu(config.slope)
+        widths = [config.width * 2**power for power in range(doublings(facts))]
+        blocks = [
+            DownBlock(facts.image.channels, widths[0], kernel_size=5, norm=None, activation=activation),
+            *(
+                DownBlock(before, after, kernel_size=5, norm=NORM, activation=activation)
+                for before, after in pairwise(widths)
+            ),
+        ]
+        super().__init__(config, facts=facts, blocks=blocks, head=dense_head(widths[-1]))
+        init_weights(self, **config.init.model_dump())
+
+
+def projection(latent_dim: int, channels: int) -> Projection:
+    """Latents (N, latent_dim) to images (N, channels, 4, 4), each unit with statistics of its own."""
+    return Projection(latent_dim, channels, START, bias=False, norm=UNIT_NORM, norm_units=True, activation=relu)
+
+
+def dense_head(channels: int) -> nn.Module:
+    """Images (N, channels, 4, 4) to logits (N, 1)."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * START * START, 1, bias=False))

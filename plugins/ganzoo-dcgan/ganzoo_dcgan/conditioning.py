@@ -1,0 +1,29 @@
+"""Labels as an input of any layer: one-hot, concatenated to its features or channels (arXiv 1411.1784)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def one_hot(labels: Tensor | None, num_classes: int) -> Tensor:
+    """Rows (N, num_classes) with a 1 at the class, for class indices (N,).
+
+    Raises:
+        ValueError: there are no labels.
+    """
+    if labels is None:
+        raise ValueError(f"a conditional network needs labels: class indices (N,) from 0 to {num_classes - 1}")
+    return F.one_hot(labels.long(), num_classes).float()
+
+
+def concat_labels(inputs: Tensor, classes: Tensor) -> Tensor:
+    """(N, C + K) or (N, C + K, H, W) for inputs (N, C) or (N, C, H, W) and one-hot classes (N, K).
+
+    Every pixel gets the whole one-hot row.
+    """
+    classes = classes.to(inputs.dtype)
+    if inputs.ndim == 4:
+        classes = classes[:, :, None, None].expand(-1, -1, *inputs.shape[2:])
+    return torch.cat([inputs, classes], 1)

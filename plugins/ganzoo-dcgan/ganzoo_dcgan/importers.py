@@ -1,0 +1,13 @@
+"""The options of the importers: which foreign weights this plugin reads, told without torch."""
+
+from __future__ import annotations
+
+from ganzoo.components.component import ImporterConfig
+
+
+class AuthorsDumpConfig(ImporterConfig):
+    """A folder of the DCGAN authors' weights: `…gen_params.jl_NN.npy` and `…discrim_params.jl_NN.npy`."""
+
+
+class TutorialStateConfig(ImporterConfig):
+    """A PyTorch state dict of the tutorials' DCGAN (`main.0.weight`, …), alone or inside a checkpoint."""
