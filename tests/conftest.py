@@ -12,24 +12,35 @@ from typing import Any
 
 import pytest
 import tomli_w
+import torch
 
 from ganzoo.plugin_manager import DISABLE_VARIABLE, PluginManager, plugin_manager
 from ganzoo.recipe import Recipe, parse_recipe
 
 Tables = dict[str, Any]
 
+torch.set_num_threads(1)  # networks this small lose more by waiting for each other's threads than they gain
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep packs out of the user's cache; one folder for all tests, so that each pack is made once."""
-    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> Tables:
+def tables(tmp_path: Path, tables_in: Callable[[Path], Tables]) -> Tables:
+    """A recipe that runs below `tmp_path`."""
+    return tables_in(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tables_in() -> Callable[[Path], Tables]:
     """A recipe of six steps on made-up images of 16 pixels, with networks of a few thousand weights."""
-    return {
-        "run": {"name": "tiny", "seed": 7, "steps": 6, "log_every": 2, "root": str(tmp_path / "runs")},
+    return lambda folder: {
+        "run": {"name": "tiny", "seed": 7, "steps": 6, "log_every": 2, "root": str(folder / "runs")},
         "device": {"accelerator": "cpu", "precision": "fp32"},
         "dataset": {"name": "synthetic", "image_size": 16, "count": 64},
         "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},

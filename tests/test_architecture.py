@@ -24,7 +24,7 @@ LAYERS = (
     {"hookspecs", "registry", "recipe", "recipe_errors", "plugin_manager"},
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
-    {"api", "trained_run", "testing"},
+    {"api", "trained_run", "latent", "testing"},
     {"cli", "__main__"},
 )
 

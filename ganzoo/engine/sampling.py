@@ -18,7 +18,7 @@ STANDING_BATCHES = 64
 BATCH_SIZE = 64
 
 
-@torch.inference_mode()
+@torch.no_grad()  # rather than inference mode, whose tensors a caller could neither train on nor change
 def generate(
     generator: Generator,
     latents: Tensor,
