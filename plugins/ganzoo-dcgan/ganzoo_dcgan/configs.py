@@ -36,6 +36,8 @@ class DCGANGeneratorConfig(GeneratorConfig):
     """No layer has more; matters at 128 pixels and more."""
     norm: NormName = "batch"
     """Normalisation of every layer but the last."""
+    edge_bias: bool = True
+    """Whether the last layer, which no norm follows, has a bias; PyTorch's tutorial has none."""
     init: InitOptions = InitOptions()
     """How weights start."""
 
@@ -53,6 +55,8 @@ class DCGANDiscriminatorConfig(DiscriminatorConfig):
     """No layer has more; matters at 256 pixels."""
     norm: NormName = "batch"
     """Normalisation of every layer but the first and the last; "none" or "layer" for a critic with gradient penalty."""
+    edge_bias: bool = True
+    """Whether the first and last layers, which no norm follows, have biases; PyTorch's tutorial has none."""
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()

@@ -23,7 +23,7 @@ class DCGANGenerator(StackedGenerator):
         blocks = [
             UpBlock(config.latent_dim, widths[0], stride=1, padding=0, norm=norm),
             *(UpBlock(before, after, norm=norm) for before, after in pairwise(widths)),
-            UpBlock(widths[-1], facts.image.channels, bias=True, norm=None, activation=nn.Tanh),
+            UpBlock(widths[-1], facts.image.channels, bias=config.edge_bias, norm=None, activation=nn.Tanh),
         ]
         super().__init__(config, facts=facts, blocks=blocks, from_pixel=True)
         init_weights(self, **config.init.model_dump())
@@ -38,13 +38,13 @@ class DCGANDiscriminator(StackedDiscriminator):
         activation = leaky_relu(config.slope)
         widths = [min(config.width * 2**power, config.max_channels) for power in range(doublings(facts))]
         blocks = [
-            DownBlock(facts.image.channels, widths[0], bias=True, norm=None, activation=activation),
+            DownBlock(facts.image.channels, widths[0], bias=config.edge_bias, norm=None, activation=activation),
             *(
                 DownBlock(before, after, norm=NORMS[config.norm], activation=activation)
                 for before, after in pairwise(widths)
             ),
         ]
-        head = DownBlock(widths[-1], 1, padding=0, bias=True, norm=None, activation=None)
+        head = DownBlock(widths[-1], 1, padding=0, bias=config.edge_bias, norm=None, activation=None)
         super().__init__(config, facts=facts, blocks=blocks, head=head)
         init_weights(self, **config.init.model_dump())
 
