@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganzoo.hookspecs import hookimpl
 from ganzoo.registry import Registrar
-from ganzoo_dcgan import configs
+from ganzoo_dcgan import configs, importers
 
 
 @hookimpl
@@ -46,3 +46,12 @@ def register_architectures(register: Registrar) -> None:
     )
     register("gan", "ganzoo_dcgan.gan:GANGenerator", config=configs.GANGeneratorConfig)
     register("gan", "ganzoo_dcgan.gan:GANDiscriminator", config=configs.GANDiscriminatorConfig)
+
+
+@hookimpl
+def register_importers(register: Registrar) -> None:
+    """Weights that others published for two of the variants."""
+    register("dcgan_authors", "ganzoo_dcgan.authors_dump:AuthorsDumpImporter", config=importers.AuthorsDumpConfig)
+    register(
+        "dcgan_tutorial", "ganzoo_dcgan.tutorial_state:TutorialStateImporter", config=importers.TutorialStateConfig
+    )
