@@ -63,7 +63,7 @@ def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginMa
     recipe = parse_recipe(
         directory.read_recipe(), manager, source=str(directory.path / "recipe.toml"), overrides=overrides
     )
-    checkpoint = latest_checkpoint(directory.checkpoints)
+    checkpoint = latest_checkpoint(directory.checkpoints, warn)
     if not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimisers' state, which nothing can go on from; "
@@ -77,8 +77,9 @@ def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginMa
         )
     restore(built, checkpoint)
     if built.step >= built.total_steps:
+        length = "run.steps" if recipe.run.steps is not None else "run.epochs"
         raise RequestError(
-            f"{directory}: is complete at step {built.step}; to go on, ask for more with --set run.steps=…"
+            f"{directory}: is complete at step {built.step}; to go on, ask for more with --set {length}=…"
         )
     built.resumed_from = built.step
     directory.write_recipe(recipe)
@@ -131,7 +132,7 @@ def load_run(path: str | Path, *, accelerator: str | None = None, manager: Plugi
     directory = RunDirectory.open(path)
     recipe = parse_recipe(directory.read_recipe(), manager, source=str(directory.path / "recipe.toml"))
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    return TrainedRun(directory, recipe, latest_checkpoint(directory.checkpoints), compute, manager)
+    return TrainedRun(directory, recipe, latest_checkpoint(directory.checkpoints, warn), compute, manager)
 
 
 def _recipe(
@@ -147,7 +148,7 @@ def _train(built: Run, manager: PluginManager) -> TrainedRun:
     built.directory.write_json("environment.json", describe_environment(built))
     with observing(manager, standard_observers(built.recipe)):
         train(built)
-    checkpoint = latest_checkpoint(built.directory.checkpoints)
+    checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)
 
 

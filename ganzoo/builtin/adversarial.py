@@ -109,8 +109,8 @@ class Adversarial(Trainer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        for name in ("generator_optimizer", "discriminator_optimizer"):
+            load_optimizer(getattr(self, name), state[name], name)
         for name, scaler in self.scalers.items():
             scaler.load_state_dict(state["scalers"][name])
         if self.ema is not None:
@@ -260,6 +260,25 @@ def averaged(generator: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and batch statistics that starts as a copy of `generator`."""
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(generator, multi_avg_fn=average, use_buffers=True)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
+    """Give an optimiser back what it remembers; its options stay those it was built with.
+
+    Raises:
+        ValueError: the state is another optimiser's.
+    """
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    for now, before in zip(options, state["param_groups"], strict=True):
+        kept = {key for key in _DECIDE_WHAT_IS_REMEMBERED if bool(now.get(key)) != bool(before.get(key))}
+        if now.keys() != before.keys() - {"params"} or kept:
+            raise ValueError(f"{name} is another one now, with nothing to go on from: leave it as it was")
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+
+
+_DECIDE_WHAT_IS_REMEMBERED = ("amsgrad", "centered", "momentum")
 
 
 @contextmanager

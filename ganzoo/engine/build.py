@@ -161,8 +161,11 @@ def total_steps(recipe: Recipe, feed: Feed) -> int:
 
 def _numbered(configs: Sequence[PenaltyConfig]) -> list[tuple[str, PenaltyConfig]]:
     """Each penalty under its name, with a number where the name comes again."""
-    names: list[str] = []
+    numbered: dict[str, PenaltyConfig] = {}
     for config in configs:
-        again = sum(name.split("-")[0] == config.name for name in names)
-        names.append(f"{config.name}-{again + 1}" if again else config.name)
-    return list(zip(names, configs, strict=True))
+        name, number = config.name, 1
+        while name in numbered:
+            number += 1
+            name = f"{config.name}-{number}"
+        numbered[name] = config
+    return list(numbered.items())

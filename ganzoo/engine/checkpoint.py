@@ -7,7 +7,7 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ganzoo.engine.files import output_errors, sync
 from ganzoo.engine.run import Run
-from ganzoo.errors import CheckpointError, OutputError
+from ganzoo.errors import CheckpointError, OutputError, TrainingError
 from ganzoo.images import Facts, ImageSpec
 
 FORMAT = 1
@@ -77,11 +77,14 @@ def save_checkpoint(run: Run) -> Path:
 
     Raises:
         OutputError: it could not be written; the checkpoints before it are untouched.
+        TrainingError: a weight is not finite, and nothing could go on from it.
     """
+    networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
+    _check_finite(networks, run.step)
     path = write_checkpoint(
         run.directory.checkpoints,
         run.step,
-        {name: network.state_dict() for name, network in run.trainer.networks().items()},
+        networks,
         facts=run.facts,
         plugin_versions=run.plugin_versions,
         state={"trainer": run.trainer.state_dict(), "position": run.feed.position, "random": _random_state(run)},
@@ -90,6 +93,16 @@ def save_checkpoint(run: Run) -> Path:
         for old in checkpoint_folders(run.directory.checkpoints)[: -run.recipe.checkpoint.keep]:
             _remove(old)
     return path
+
+
+def _check_finite(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
+    for name, tensors in networks.items():
+        for key, tensor in tensors.items():
+            if not tensor.isfinite().all():
+                raise TrainingError(
+                    f"step {step}: {key} of the {name} is not finite any more. A lower learning rate, a penalty (r1) "
+                    f"or precision fp32 usually helps; the last checkpoint is from before"
+                )
 
 
 def write_checkpoint(
@@ -122,7 +135,7 @@ def write_checkpoint(
             partial.mkdir()
             _write_tensors(networks, partial)
             if state is not None:
-                torch.save(state, partial / STATE)
+                _write_state(state, partial)
             _write_manifest(partial, step, facts, plugin_versions)
             _remove(final)  # left by a run that went further than the checkpoint it was resumed from
             partial.replace(final)
@@ -132,18 +145,22 @@ def write_checkpoint(
     return final
 
 
-def latest_checkpoint(folder: Path) -> Checkpoint:
-    """The newest whole checkpoint among those of a run.
+def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """The newest whole checkpoint among those of a run; `warn` is told of each newer one that is damaged.
 
     Raises:
         CheckpointError: there is none, or each is damaged.
     """
-    damage = []
+    damage: list[str] = []
     for path in reversed(checkpoint_folders(folder)):
         try:
-            return open_checkpoint(path)
+            checkpoint = open_checkpoint(path)
         except CheckpointError as error:
             damage.append(str(error))
+            continue
+        for text in damage:
+            warn(f"{text}; the checkpoint of step {checkpoint.step} is taken instead")
+        return checkpoint
     if damage:
         raise CheckpointError("\n".join([f"{folder}: no checkpoint is whole", *damage]))
     raise CheckpointError(f"{folder}: there is no checkpoint; the run ended before the first one was saved")
@@ -151,7 +168,8 @@ def latest_checkpoint(folder: Path) -> Checkpoint:
 
 def checkpoint_folders(folder: Path) -> list[Path]:
     """The folders of a run's checkpoints, oldest first; half-written ones have other names."""
-    return sorted(path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+    found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -207,6 +225,13 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
         network.load_state_dict(checkpoint.network(name))
     except RuntimeError as error:
         raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {error}") from error
+
+
+def _write_state(state: Mapping[str, Any], folder: Path) -> None:
+    try:
+        torch.save(state, folder / STATE)
+    except RuntimeError as error:  # torch's own writer says no more than that it failed
+        raise OutputError(f"{folder.parent}: the checkpoint cannot be written, is the disk full? {error}") from error
 
 
 def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
