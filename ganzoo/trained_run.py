@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
+from torchvision.transforms.functional import resize
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.engine.build import build_networks, open_dataset
@@ -18,7 +19,7 @@ from ganzoo.engine.sampling import BatchNormMode, batch_norm_used, generate
 from ganzoo.errors import RequestError
 from ganzoo.observers.console import packing_progress
 from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe
+from ganzoo.recipe import Recipe, parse_recipe
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -167,7 +168,15 @@ class TrainedRun:
             **more,
         }
 
-    def evaluate(self, samples: int = 1000, *, seed: int = 0, weights: Weights = "auto") -> dict[str, Any]:
+    def evaluate(
+        self,
+        samples: int = 1000,
+        *,
+        seed: int = 0,
+        weights: Weights = "auto",
+        image_size: int | None = None,
+        overrides: Sequence[str] = (),
+    ) -> dict[str, Any]:
         """Score samples against the dataset; needs it, and its labels.
 
         Returns `{"scores": …, "protocol": …}`, also written to `evaluation.json` in the run directory.
@@ -176,6 +185,8 @@ class TrainedRun:
             samples: how many to make.
             seed: of their latents.
             weights: "ema", "raw", or "auto" for ema where there is one.
+            image_size: bring samples and real images to this size first, so that runs of different sizes compare.
+            overrides: changes to the recipe, such as "dataset.root=/data" where the images have moved.
 
         Raises:
             DataError: the dataset is not there, or has no labels.
@@ -183,12 +194,20 @@ class TrainedRun:
         from ganzoo.evaluation.classifier import classifier_for
         from ganzoo.evaluation.scores import score
 
+        size = image_size or self.recipe.dataset.image_size
+        recipe = parse_recipe(self.recipe.to_dict(), self.manager, overrides=overrides)
+        dataset = recipe.dataset.model_copy(update={"image_size": size})
         with packing_progress() as progress:
-            pack = open_dataset(self.recipe, self.manager, progress)
+            pack = open_dataset(recipe.model_copy(update={"dataset": dataset}), self.manager, progress)
         classifier = classifier_for(pack)
-        scores = score(self.sample(samples, seed=seed, weights=weights), pack, classifier)
+        images = self.sample(samples, seed=seed, weights=weights)
+        if images.shape[-1] != size:
+            images = resize(images, [size, size], antialias=True)
+        scores = score(images, pack, classifier)
         protocol = {
             **self.about(weights=weights, samples=samples, seed=seed),
+            "image_size": size,
+            "resized_from": self.recipe.dataset.image_size,
             "real_images": len(pack),
             "pack": pack.key,
             "extractor": "classifier",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ganzoo.cli.recipes import AsJson
+from ganzoo.cli.runs import Overrides
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,12 +22,18 @@ def evaluate(
     samples: Annotated[int, typer.Option(min=2, help="How many images to make and score.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of their latents.")] = 0,
     weights: Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")] = "auto",
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="Compare at this size, where runs of different sizes are to be compared.")
+    ] = None,
+    set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Score samples against the dataset with a classifier trained on it; writes evaluation.json."""
     from ganzoo import api
 
-    result = api.load_run(run).evaluate(samples, seed=seed, weights=weights)
+    result = api.load_run(run).evaluate(
+        samples, seed=seed, weights=weights, image_size=image_size, overrides=set_ or ()
+    )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
