@@ -37,7 +37,9 @@ def import_(
 
 def show(weights: ImportedWeights) -> None:
     """Print the table of what went where, then what was assumed."""
-    rows = [(row.source, "×".join(map(str, row.shape)), row.target, row.change) for row in weights.assignments]
+    rows = [
+        (row.source, "×".join(map(str, row.shape)) or "scalar", row.target, row.change) for row in weights.assignments
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, shape, target, change in rows:
         line = f"{name:<{widths[0]}}  {shape:<{widths[1]}}  →  {target:<{widths[2]}}  {change}"

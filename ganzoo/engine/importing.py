@@ -109,23 +109,23 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
     built: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
     if "generator" not in weights.networks:
         raise RequestError(f"{source}: holds no generator")
-    origin = {row.target: row.source for row in weights.assignments}
-    problems = []
-    for name, tensors in weights.networks.items():
-        expected = built[name].state_dict()
-        problems += [f"{name}.{key}: nothing in the source goes there" for key in expected.keys() - tensors.keys()]
-        problems += [f"{name}.{key}: the network has no such tensor" for key in tensors.keys() - expected.keys()]
+    origins = {row.target: f"{row.source} → {row.target}" for row in weights.assignments}
+    problems = [f"{name}: is no network that a run holds" for name in weights.networks if name not in built]
+    for name in filter(weights.networks.__contains__, built):
+        tensors, expected = weights.networks[name], built[name].state_dict()
         problems += [
-            f"{origin.get(f'{name}.{key}', '')} → {name}.{key}: {wrong}".removeprefix(" → ")
-            for key, tensor in tensors.items()
-            if key in expected and (wrong := _unlike(tensor, expected[key]))
+            f"{origins.get(f'{name}.{key}', f'{name}.{key}')}: {wrong}"
+            for key in {**expected, **tensors}
+            if (wrong := _unlike(tensors.get(key), expected.get(key)))
         ]
     if problems:
         raise RequestError("\n".join([f"{source}: its weights do not fit:", *(f"  {each}" for each in problems)]))
 
 
-def _unlike(tensor: Tensor, expected: Tensor) -> str:
+def _unlike(tensor: Tensor | None, expected: Tensor | None) -> str:
     """Why `tensor` cannot stand in the place of `expected`; empty where it can."""
+    if tensor is None or expected is None:
+        return "nothing in the source goes there" if tensor is None else "the network has no such tensor"
     if tensor.shape != expected.shape:
         return f"has shape {tuple(tensor.shape)}, but must have {tuple(expected.shape)}"
     if tensor.dtype != expected.dtype:
