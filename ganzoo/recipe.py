@@ -184,7 +184,7 @@ def recipe_model(registries: Registries) -> type[Recipe]:
 def recipe_schema(registries: Registries) -> dict[str, Any]:
     """The JSON schema of a recipe, with every component that is installed."""
     schema = recipe_model(registries).model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe", **schema}
+    return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe"}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def sample(
     from ganzoo import api
     from ganzoo.engine.pictures import save_grid, save_single_images
 
-    check_output(out)
     trained = api.load_run(run)
+    check_output(out)
     images = trained.sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
     if out.suffix:

@@ -130,7 +130,8 @@ def write_checkpoint(
     final = folder / f"step_{step:07d}"
     partial = final.with_name(f".{final.name}.partial")
     with output_errors(final):
-        _remove(partial)
+        for left_over in folder.glob(".step_*.partial"):  # by a process that was killed
+            _remove(left_over)
         try:
             partial.mkdir()
             _write_tensors(networks, partial)

@@ -1,0 +1,102 @@
+"""How the command ends: exit codes, what is printed where, and no traceback for a user's error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Command = Callable[..., Any]
+
+
+def test_version(command: Command):
+    ended = command("--version")
+    assert (ended.code, ended.out) == (0, version("ganzoo-core") + "\n")
+
+
+def test_help_lists_every_command(command: Command):
+    ended = command("--help")
+    assert ended.code == 0
+    for name in ("run", "resume", "sample", "recipe", "list", "plugins"):
+        assert f"\n  {name} " in ended.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frobnicate"], ["run"], ["sample", "x"], ["list", "nonsense"], ["run", "--sett", "a=1"]]
+)
+def test_wrong_usage_ends_with_2(command: Command, arguments: list[str]):
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+    assert ended.out == ""
+
+
+def test_user_error_is_one_line_on_stderr_and_ends_with_2(command: Command):
+    ended = command("run", "no.toml")
+    assert (ended.code, ended.out, ended.err) == (2, "", "error: no.toml: there is no such recipe file\n")
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_debug_shows_the_traceback_wherever_it_stands(command: Command, place: int):
+    arguments = ["recipe", "check", "no.toml"]
+    arguments.insert(place, "--debug")
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert ended.err.startswith("Traceback (most recent call last)")
+    assert "RequestError: no.toml: there is no such recipe file" in ended.err
+
+
+def test_training_that_fails_ends_with_1(command: Command, recipe_file: Callable[[dict], Path], tables: dict):
+    ended = command("run", recipe_file(tables), "--set", "trainer.generator_optimizer={name='sgd', lr=1e38}")
+    assert ended.code == 1
+    assert ended.out == ""
+    assert "Traceback" not in ended.err
+    assert ended.err.splitlines()[-1].startswith("error: step ")
+
+
+def test_interruption_outside_of_training_ends_with_130(command: Command, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganzoo.api.run", interrupted)
+    ended = command("run", "r.toml")
+    assert ended.code == 130
+    assert "Traceback" not in ended.err
+
+
+def test_plugin_can_be_left_out(command: Command, recipe_file: Callable[[dict], Path], tables: dict):
+    for arguments in (
+        ["--no-plugin", "dcgan", "list", "architectures"],
+        ["list", "architectures", "--no-plugin=dcgan"],
+    ):
+        assert command(*arguments).out == "no architectures are installed\n"
+        os.environ.pop("GANZOO_DISABLE_PLUGINS")
+    ended = command("recipe", "check", recipe_file(tables), "--no-plugin", "dcgan")
+    assert ended.code == 2
+    assert 'generator.name: there is no generator "dcgan"; installed: none' in ended.err
+
+
+def test_no_plugin_without_a_name(command: Command):
+    assert command("plugins", "--no-plugin").code == 2
+
+
+def test_python_m_ganzoo_and_a_reader_that_leaves():
+    """`ganzoo recipe schema | head -1` ends without a traceback."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ganzoo", "recipe", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    assert child.stdout.readline() == "{\n"
+    child.stdout.close()
+    errors = child.stderr.read()
+    child.stderr.close()
+    child.wait()
+    assert "Traceback" not in errors
+    assert "Exception" not in errors
