@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from ganzoo_dcgan.same_padding import SameConv2d, SameConvTranspose2d
 
@@ -238,12 +240,21 @@ def init_weights(
     """
     for layer in module.modules():
         if isinstance(layer, Weighted):
-            nn.init.normal_(layer.weight, 0.0, weight_std)
+            draw_weight(layer, lambda weight: nn.init.normal_(weight, 0.0, weight_std))
             if layer.bias is not None and bias == "zero":
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, _BatchNorm | nn.InstanceNorm2d | nn.GroupNorm) and layer.weight is not None:
             nn.init.normal_(layer.weight, norm_mean, norm_std)
             nn.init.zeros_(layer.bias)
+
+
+def draw_weight(layer: Weighted, draw: Callable[[Tensor], Tensor]) -> None:
+    """Have `draw` fill the weight of a layer, also where a parametrisation such as spectral norm stands before it."""
+    if is_parametrized(layer, "weight"):  # what is read there is computed, and filling it would be in vain
+        with torch.no_grad():
+            layer.weight = draw(torch.empty_like(layer.weight))
+    else:
+        draw(layer.weight)
 
 
 def init_glorot(module: nn.Module) -> None:
@@ -253,6 +264,6 @@ def init_glorot(module: nn.Module) -> None:
     """
     for layer in module.modules():
         if isinstance(layer, Weighted):
-            nn.init.xavier_uniform_(layer.weight)
+            draw_weight(layer, nn.init.xavier_uniform_)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
