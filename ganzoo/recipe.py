@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -31,6 +31,7 @@ from ganzoo.components.component import (
 )
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.images import Facts
+from ganzoo.overrides import apply_overrides
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe_errors import explain
 from ganzoo.registry import Registries
@@ -204,48 +205,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(str(path), [Problem("", f"is not valid TOML: {error}")]) from error
-
-
-def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of `tables` with each "path.to.key=value" set; a value that is not TOML is taken as text.
-
-    Raises:
-        RequestError: an override has no "=" or leads through something that is not a table.
-    """
-    result: dict[str, Any] = json.loads(json.dumps(tables, default=str))
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        keys = path.strip().split(".")
-        if not equals or not all(keys):
-            raise RequestError(f'--set {override}: write KEY=VALUE, such as "trainer.batch_size=64"')
-        _set(result, keys, _toml_value(text.strip()), override)
-    return result
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
-    for depth, key in enumerate(keys):
-        place = ".".join(keys[:depth])
-        if isinstance(table, list):
-            if not key.isdecimal() or int(key) >= len(table):
-                raise RequestError(
-                    f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places"
-                )
-            index: Any = int(key)
-        elif isinstance(table, dict):
-            index = key
-        else:
-            raise RequestError(f"--set {override}: {place} is a value, not a table, so it has no {key}")
-        if depth == len(keys) - 1:
-            table[index] = value
-        else:
-            table = table[index] if isinstance(table, list) else table.setdefault(index, {})
 
 
 def parse_recipe(

@@ -21,16 +21,14 @@ MODULES = [*CORE, *(file for plugin in PLUGINS for file in sorted(plugin.rglob("
 LAYERS = (
     {"errors", "images"},
     {"components"},
-    {"hookspecs", "registry", "recipe", "recipe_errors", "plugin_manager"},
+    {"hookspecs", "registry", "recipe", "recipe_errors", "overrides", "plugin_manager"},
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
-    {"api", "trained_run", "latent", "testing"},
+    {"api", "trained_run", "latent", "explore", "examine", "testing"},
     {"cli", "__main__"},
 )
 
-LONG_FILES = {
-    "ganzoo/recipe.py": "the whole recipe on one page: half of it is fields with their documentation",
-}
+LONG_FILES: dict[str, str] = {}
 
 
 def name(file: Path) -> str:

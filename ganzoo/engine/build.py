@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from ganzoo.components.component import ComponentConfig, PenaltyConfig
@@ -17,6 +15,7 @@ from ganzoo.data.feed import Feed, steps_for_epochs
 from ganzoo.data.pack import Pack, prepare_pack
 from ganzoo.engine.device import Compute, choose_compute
 from ganzoo.engine.events import Events
+from ganzoo.engine.random_state import seed_everything
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import Problem, RecipeError
@@ -142,13 +141,6 @@ def build_part(registry: Registry[C], config: C, path: str, facts: Facts) -> Any
         return component(config, facts=facts)
     except ValueError as error:
         raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every global random number generator that a component may use."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -12,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.engine.files import output_errors, sync
+from ganzoo.engine.random_state import random_state, set_random_state
 from ganzoo.engine.run import Run
-from ganzoo.errors import CheckpointError, OutputError, TrainingError
+from ganzoo.errors import CheckpointError, DivergedError, OutputError
 from ganzoo.images import Facts, ImageSpec
 
 FORMAT = 1
@@ -77,7 +76,7 @@ def save_checkpoint(run: Run) -> Path:
 
     Raises:
         OutputError: it could not be written; the checkpoints before it are untouched.
-        TrainingError: a weight is not finite, and nothing could go on from it.
+        DivergedError: a weight is not finite, and nothing could go on from it.
     """
     networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
     _check_finite(networks, run.step)
@@ -87,7 +86,11 @@ def save_checkpoint(run: Run) -> Path:
         networks,
         facts=run.facts,
         plugin_versions=run.plugin_versions,
-        state={"trainer": run.trainer.state_dict(), "position": run.feed.position, "random": _random_state(run)},
+        state={
+            "trainer": run.trainer.state_dict(),
+            "position": run.feed.position,
+            "random": random_state(run.compute.device, run.trainer.parts.rng),
+        },
     )
     with output_errors(path):
         for old in checkpoint_folders(run.directory.checkpoints)[: -run.recipe.checkpoint.keep]:
@@ -96,13 +99,9 @@ def save_checkpoint(run: Run) -> Path:
 
 
 def _check_finite(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
-    for name, tensors in networks.items():
-        for key, tensor in tensors.items():
-            if not tensor.isfinite().all():
-                raise TrainingError(
-                    f"step {step}: {key} of the {name} is not finite any more. A lower learning rate, a penalty (r1) "
-                    f"or precision fp32 usually helps; the last checkpoint is from before"
-                )
+    wrong = [name for name, tensors in networks.items() if not all(t.isfinite().all() for t in tensors.values())]
+    if wrong:
+        raise DivergedError(step, f"the weights of {', '.join(wrong)} are")
 
 
 def write_checkpoint(
@@ -210,7 +209,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     try:
         run.trainer.load_state_dict(state["trainer"])
         run.feed.seek(state["position"])
-        _set_random_state(run, state["random"])
+        set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{checkpoint.path}: does not fit the recipe: {error}") from error
     run.step = checkpoint.step
@@ -259,32 +258,6 @@ def _write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mapp
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     for file in (*files, folder / MANIFEST, folder):
         sync(file)
-
-
-def _random_state(run: Run) -> dict[str, Any]:
-    """Every random number generator of the process and the run, as tensors and plain values."""
-    kind, keys, *rest = np.random.get_state()
-    device = run.compute.device
-    return {
-        "trainer": run.trainer.parts.rng.get_state(),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
-        "python": random.getstate(),
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
-    }
-
-
-def _set_random_state(run: Run, state: Mapping[str, Any]) -> None:
-    run.trainer.parts.rng.set_state(state["trainer"])
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and run.compute.device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], run.compute.device)
-    if state["mps"] is not None and run.compute.device.type == "mps":
-        torch.mps.set_rng_state(state["mps"])
-    random.setstate(state["python"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
 
 
 def digest(path: Path) -> str:

@@ -21,8 +21,9 @@ from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Penalty, PenaltyStep
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.trainer import TrainingParts
-from ganzoo.engine.build import build_networks, seed_everything
+from ganzoo.engine.build import build_networks
 from ganzoo.engine.device import Compute
+from ganzoo.engine.random_state import seed_everything
 from ganzoo.errors import RecipeError
 from ganzoo.images import Facts, ImageSpec
 from ganzoo.plugin_manager import PluginManager

@@ -1,0 +1,59 @@
+"""Changes to a recipe from outside its file: `--set trainer.batch_size=64`."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ganzoo.errors import RequestError
+
+
+def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """A copy of `tables` with each "path.to.key=value" set; a value that is not TOML is taken as text.
+
+    A run has one length: where steps are set, the epochs of the file go, and the other way round.
+
+    Raises:
+        RequestError: an override has no "=" or leads through something that is not a table.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(tables, default=str))
+    set_keys = set()
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise RequestError(f'--set {override}: write KEY=VALUE, such as "trainer.batch_size=64"')
+        _set(result, keys, _toml_value(text.strip()), override)
+        set_keys.add(".".join(keys))
+    for length, other in (("steps", "epochs"), ("epochs", "steps")):
+        if f"run.{length}" in set_keys and f"run.{other}" not in set_keys:
+            result["run"].pop(other, None)
+    return result
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(keys):
+        place = ".".join(keys[:depth])
+        if isinstance(table, list):
+            if not key.isdecimal() or int(key) >= len(table):
+                raise RequestError(
+                    f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places"
+                )
+            index: Any = int(key)
+        elif isinstance(table, dict):
+            index = key
+        else:
+            raise RequestError(f"--set {override}: {place} is a value, not a table, so it has no {key}")
+        if depth == len(keys) - 1:
+            table[index] = value
+        else:
+            table = table[index] if isinstance(table, list) else table.setdefault(index, {})
