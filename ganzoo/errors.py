@@ -42,7 +42,17 @@ class OutputError(GanzooError):
 
 
 class TrainingError(GanzooError):
-    """The training itself failed, such as by a loss that is no longer a number."""
+    """The training itself failed."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a weight is no longer a number."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(
+            f"step {step}: {what} not finite any more. A lower learning rate, a penalty (r1) or precision fp32 "
+            f"usually helps; the last checkpoint is from before"
+        )
 
 
 @dataclass(frozen=True)

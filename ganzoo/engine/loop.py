@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.engine.run import Interrupted, Run
-from ganzoo.errors import TrainingError
+from ganzoo.errors import DivergedError
 
 
 def train(run: Run) -> None:
@@ -17,7 +17,7 @@ def train(run: Run) -> None:
 
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
-        TrainingError: a loss is no longer a number.
+        DivergedError: a loss is no longer a number.
     """
     fire = run.events.fire
     try:
@@ -63,15 +63,12 @@ def finite(metrics: dict[str, Tensor], step: int) -> dict[str, float]:
     """The figures of a step, fetched from the device together.
 
     Raises:
-        TrainingError: one is not finite.
+        DivergedError: one is not finite.
     """
     values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
     # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
     figures = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]
     if wrong:
-        raise TrainingError(
-            f"step {step}: {', '.join(wrong)} is not a finite number any more. A lower learning rate, "
-            f"a penalty (r1) or precision fp32 usually helps; the last checkpoint is from before"
-        )
+        raise DivergedError(step, f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'}")
     return figures

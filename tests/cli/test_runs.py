@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ganzoo import api
 from ganzoo.engine.checkpoint import checkpoint_folders, open_checkpoint
 
@@ -56,6 +58,7 @@ def wait_for_steps(child: subprocess.Popen[str], run: Path, steps: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_processes_that_are_told_to_stop_and_one_that_is_killed(
     process: Callable[..., subprocess.Popen[str]], recipe_file: RecipeFile, tables: dict
 ):
