@@ -121,8 +121,9 @@ HEAVY = ("torch", "torchvision", "wandb", "sklearn", "numpy")
 assert not [m for m in HEAVY if m in sys.modules], "import ganzoo"
 from ganzoo.cli.main import main
 commands = ["--help", "--version", "plugins", "plugins --json", "recipe schema",
-            "run --help", "sample --help", "resume --help", f"recipe check {sys.argv[1]}", f"recipe show {sys.argv[1]}",
-            *(f"list {kind}" for kind in ("architectures", "losses", "datasets", "trainers"))]
+            "run --help", "sample --help", "resume --help", "import --help",
+            f"recipe check {sys.argv[1]}", f"recipe show {sys.argv[1]}",
+            *(f"list {kind}" for kind in ("architectures", "losses", "datasets", "trainers", "importers"))]
 for command in commands:
     sys.argv = ["ganzoo", *command.split()]
     try:
