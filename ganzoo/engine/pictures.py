@@ -1,11 +1,12 @@
-"""Images to files: a grid in one PNG, or a PNG each, that say how they were made."""
+"""Images to files: a grid in one PNG, a PNG each, or a film; all say how they were made."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
@@ -49,9 +50,41 @@ def save_single_images(images: Tensor, folder: Path, *, about: Mapping[str, obje
         _save(image, folder / f"{index:0{digits}d}.png", about or {})
 
 
-def _save(image: Tensor, path: Path, about: Mapping[str, object]) -> None:
+def save_picture(picture: Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write a picture as a PNG, atomically, with how it was made as text in it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     text = PngInfo()
-    for name, value in about.items():
+    for name, value in (about or {}).items():
         text.add_text(f"ganzoo:{name}", str(value))
-    picture = to_pil_image(image.mul(255).round().byte())
     write_atomic(path, lambda partial: picture.save(partial, format="PNG", pnginfo=text))
+
+
+def save_gif(
+    frames: Sequence[Image.Image], path: Path, *, frame_ms: int = 100, about: Mapping[str, object] | None = None
+) -> None:
+    """Write pictures of one size as an animated GIF without end, atomically, with how it was made as its comment.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items()).encode()
+    write_atomic(path, lambda partial: write_gif(frames, partial, [frame_ms] * len(frames), comment))
+
+
+def write_gif(frames: Sequence[Image.Image], target: Path, durations: Sequence[int], comment: bytes = b"") -> None:
+    """Write pictures of one size, each shown for so many milliseconds and in a palette of its own, as a GIF.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    first, *rest = (frame if frame.mode == "P" else frame.quantize(256) for frame in frames)
+    first.save(
+        target, format="GIF", save_all=True, append_images=rest, duration=list(durations), loop=0, comment=comment
+    )
+
+
+def _save(image: Tensor, path: Path, about: Mapping[str, object]) -> None:
+    save_picture(to_pil_image(image.mul(255).round().byte()), path, about=about)

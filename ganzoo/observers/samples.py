@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganzoo.engine.files import write_atomic
-from ganzoo.engine.pictures import save_grid
+from ganzoo.engine.pictures import save_grid, write_gif
 from ganzoo.engine.sampling import batch_norm_used, generate
 from ganzoo.errors import OutputError
 from ganzoo.hookspecs import hookimpl
@@ -130,9 +130,7 @@ def write_film(paths: Sequence[Path], target: Path) -> None:
     frames = _frames(_thinned(paths, MAX_FRAMES))
     if not frames:
         raise OSError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
-    first, *rest = frames
-    durations = [FRAME_MS] * len(rest) + [LAST_FRAME_MS]
-    first.save(target, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    write_gif(frames, target, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
 
 
 def _thinned(paths: Sequence[Path], most: int) -> list[Path]:
