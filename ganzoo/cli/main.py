@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import catalogue, imports, recipes, runs, samples, scores
+from ganzoo.cli import catalogue, filters, imports, latent, probe, recipes, runs, samples, scores
 from ganzoo.errors import GanzooError
 from ganzoo.plugin_manager import DISABLE_VARIABLE
 
@@ -50,6 +50,9 @@ def options(
 
 runs.add_to(app)
 samples.add_to(app)
+latent.add_to(app)
+filters.add_to(app)
+probe.add_to(app)
 scores.add_to(app)
 imports.add_to(app)
 recipes.add_to(app)

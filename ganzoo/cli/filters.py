@@ -1,0 +1,108 @@
+"""`ganzoo filters` and `ganzoo neighbours`: what the networks hold, and whether samples are copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.latent import (
+    Label,
+    Picture,
+    RunFolder,
+    WhichStatistics,
+    WhichWeights,
+    check_file,
+    make_folder,
+    numbers,
+)
+from ganzoo.errors import RequestError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("filters")(filters)
+    app.command("neighbours")(neighbours)
+
+
+def filters(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="A folder for the pictures.")],
+    layer: Annotated[int, typer.Option(help="Discriminator layer to look into; -1 for the last.")] = -1,
+    features: Annotated[
+        str | None, typer.Option(help="Its features, such as 1,5,9; default: the six with the strongest responses.")
+    ] = None,
+    guided: Annotated[bool, typer.Option(help="Guided backpropagation from these features; needs the dataset.")] = True,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="Generator maps to drop, such as 2:1,5,9; may be given again.", metavar="LAYER:MAPS"),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images made with and without them.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Of latents, and of the random baseline.")] = 0,
+    label: Label = None,
+    weights: WhichWeights = "auto",
+    batch_norm: WhichStatistics = None,
+) -> None:
+    """Draw the filters next to the images, what discriminator features respond to, and images without some maps."""
+    if out.suffix:
+        raise RequestError(f"--out {out}: give a folder")
+    chosen, dropped = numbers("--features", features), _maps(drop or [])
+    make_folder(out, out)
+    from ganzoo import api, examine
+
+    trained = api.load_run(run)
+    first = examine.first_filters(trained)
+    for number, one in enumerate(first.generator_layers):
+        typer.echo(f"generator layer {number}: {one.channels} maps", err=True)
+    # Everything that can be wrong is found before anything is written.
+    pictures: list[tuple[examine.Guided | examine.Dropped, Path]] = []
+    if dropped:
+        without = examine.drop(
+            trained, dropped, count=count, seed=seed, label=label, weights=weights, batch_norm=batch_norm
+        )
+        pictures.append((without, out / "dropped.png"))
+    if guided:
+        responses = examine.guided(trained, layer=layer, features=chosen, seed=seed)
+        pictures.append((responses, out / f"features_layer_{responses.trained.layer}.png"))
+    for path in first.save(out):
+        typer.echo(path)
+    for picture, path in pictures:
+        picture.save(path)
+        typer.echo(path)
+
+
+def neighbours(
+    run: RunFolder,
+    out: Picture,
+    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 8,
+    k: Annotated[int, typer.Option(min=1, help="How many neighbours of each.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    label: Label = None,
+    weights: WhichWeights = "auto",
+    batch_norm: WhichStatistics = None,
+) -> None:
+    """Draw samples beside the training images nearest to them by pixels, and print the distances."""
+    check_file(out, ".png")
+    from ganzoo import api, examine
+
+    found = examine.neighbours(
+        api.load_run(run), count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
+    )
+    for number, distances in enumerate(found.found.distances.tolist()):
+        typer.echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
+    typer.echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")
+    typer.echo(f"to the nearest other training image, median: training images {found.training_median:.2f}")
+    found.save(out)
+    typer.echo(out)
+
+
+def _maps(drop: list[str]) -> dict[int, list[int]]:
+    """`["2:1,5", "2:9", "3:0"]` as `{2: [1, 5, 9], 3: [0]}`."""
+    maps: dict[int, list[int]] = {}
+    for text in drop:
+        layer, colon, which = text.partition(":")
+        if not colon or not layer.strip().isdecimal():
+            raise RequestError(f'--drop "{text}": give LAYER:MAPS, such as 2:1,5,9')
+        maps.setdefault(int(layer), []).extend(numbers("--drop", which) or [])
+    return maps

@@ -1,0 +1,50 @@
+"""`ganzoo probe`: the discriminator of a run as a feature extractor."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.latent import RunFolder
+from ganzoo.cli.recipes import AsJson
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("probe")(probe)
+
+
+def probe(
+    run: RunFolder,
+    train: Annotated[int, typer.Option(min=1, help="Labelled images to fit, over all classes.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="How often to draw them.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws, and of the random weights.")] = 0,
+    dataset: Annotated[
+        str | None, typer.Option(help="Another dataset than the run's, at its image size and channels.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the dataset's options, dataset.…; may be given again.", metavar="KEY=VALUE"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a linear SVM to the discriminator's features, beside raw pixels and random weights; writes probe.json."""
+    from ganzoo import api, examine
+
+    result = examine.probe(
+        api.load_run(run), dataset=dataset, overrides=set_ or (), train=train, draws=draws, seed=seed
+    )
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for name, score in result["scores"].items():
+        edge = ", at the edge of those tried" if score["at_edge"] else ""
+        typer.echo(
+            f"{name.replace('_', ' ')}: {100 * score['accuracy']:.2f} ± {100 * score['deviation']:.2f} % "
+            f"({score['features']} features, C {score['penalty']:g}{edge})"
+        )
+    typer.echo("protocol:")
+    for name, value in result["protocol"].items():
+        typer.echo(f"  {name}: {value}")

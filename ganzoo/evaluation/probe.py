@@ -1,0 +1,256 @@
+"""The discriminator as a feature extractor: a linear SVM on its features, beside raw pixels and random weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.svm import LinearSVC
+from torch import Tensor
+
+from ganzoo.components.network import Discriminator
+from ganzoo.data.pack import Pack
+from ganzoo.engine.sampling import batch_norm_mode
+from ganzoo.errors import DataError, RequestError
+from ganzoo.evaluation.classifier import real_images
+from ganzoo.evaluation.standing import standing_statistics, training_batches
+
+GRID = 4
+PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+"""C of the support vector machine, as the authors of DCGAN searched it."""
+WIDER = (*PENALTIES, 2e-2, 5e-2, 1e-1)
+"""C for the baselines: that range was made for another scale of features, and must not hold them back."""
+MOST_VALIDATION = 10_000
+MOST_TEST = 10_000
+ITERATIONS = 5000
+BATCH = 128
+CHUNK = 1000
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ProbeScore:
+    """How well a linear SVM on one kind of features does.
+
+    Attributes:
+        accuracy: mean over the draws, on the test images.
+        deviation: standard deviation over the draws; 0 for one draw.
+        accuracies: of each draw.
+        validation_accuracy: mean over the draws, with the C that was chosen by it.
+        penalty: that C.
+        at_edge: whether it is the least or the largest of those tried, so that another might do better.
+        features: how many numbers stand for one image.
+        converged: whether every fit with this C ended before it ran out of iterations.
+    """
+
+    accuracy: float
+    deviation: float
+    accuracies: list[float]
+    validation_accuracy: float
+    penalty: float
+    at_edge: bool
+    features: int
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Indices into a pack, none in two parts: to fit (balanced over the classes), to choose C, to score."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+
+
+@torch.inference_mode()
+def pooled_features(discriminator: Discriminator, images: Tensor) -> Tensor:
+    """Features (N, D) on the CPU: every layer's maps max-pooled to 4×4, flattened, one after the other (paper, §5.1).
+
+    Maps smaller than 4×4, and layers that give vectors, are taken as they are.
+
+    Args:
+        discriminator: in evaluation mode, with fixed batch statistics.
+        images: (N, C, H, W) in [−1, 1].
+    """
+    device = next(discriminator.parameters()).device
+    found = []
+    for part in torch.split(images, BATCH):
+        maps = discriminator.features(part.to(device))
+        found.append(torch.cat([_pooled(one).flatten(1) for one in maps], 1).float().cpu())
+    return torch.cat(found)
+
+
+def layer_shapes(discriminator: Discriminator) -> list[str]:
+    """What each layer gives for one image and what is left of it: "64×16×16 → 64×4×4"."""
+    device = next(discriminator.parameters()).device
+    with torch.no_grad(), batch_norm_mode(discriminator, "auto"):
+        maps = discriminator.features(torch.zeros(2, *discriminator.facts.image.shape, device=device))
+    return [f"{_shape(one)} → {_shape(_pooled(one))}" for one in maps]
+
+
+def probe(
+    discriminator: Discriminator,
+    random: Discriminator,
+    pack: Pack,
+    *,
+    train: int = 1000,
+    draws: int = 5,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Fit a linear SVM to the features of a few labelled images, and score it on others (paper, tables 1 and 2).
+
+    As the authors did it: batch norm with statistics averaged over training batches and fixed; features of every
+    layer max-pooled to 4×4; no standardisation; scikit-learn's LinearSVC (L2 penalty, squared hinge, one against
+    the rest) on equally many images of each class; C by the mean accuracy over all draws on validation images, and
+    then the accuracy on test images. Here every draw parts the pack anew, so that small sets serve as well.
+
+    Args:
+        discriminator: as trained; left as it was.
+        random: the same network as it started; left as it was.
+        pack: labelled images of the shape that they judge.
+        train: labelled images to fit, over all classes.
+        draws: how often to draw them.
+        seed: of the draws.
+
+    Returns:
+        `{"scores": {"discriminator": …, "random_weights": …, "raw_pixels": …}, "protocol": …}`, the same for the
+        same arguments; each score as `ProbeScore` has it.
+
+    Raises:
+        DataError: the data has no labels.
+        RequestError: the images are of another shape, or there are too few.
+    """
+    if pack.facts.image != discriminator.facts.image:
+        raise RequestError(
+            f"the dataset's images are {pack.facts.image}, and the discriminator judges {discriminator.facts.image}: "
+            f"set dataset.image_size and dataset.channels"
+        )
+    parts = list(split(pack, train=train, draws=draws, seed=seed))
+    kinds: dict[str, Any] = {}
+    networks = (("discriminator", discriminator, PENALTIES), ("random_weights", random, WIDER))
+    for name, network, penalties in networks:
+        with standing_statistics(network, training_batches(pack)):
+            kinds[name] = score(partial(pooled_features, network), pack, parts, seed, penalties)
+    kinds["raw_pixels"] = score(lambda images: images.flatten(1), pack, parts, seed, WIDER)
+    return {
+        "scores": {name: asdict(kind) for name, kind in kinds.items()},
+        "protocol": {
+            "pack": pack.key,
+            "classes": pack.facts.num_classes,
+            "train_images": len(parts[0].train),
+            "validation_images": len(parts[0].validation),
+            "test_images": len(parts[0].test),
+            "draws": draws,
+            "seed": seed,
+            "layers": layer_shapes(discriminator),
+            "batch_norm": "mean of the statistics of training batches, fixed",
+            "classifier": "LinearSVC, squared hinge, L2, no standardisation",
+            "penalties": list(PENALTIES),
+            "penalties_of_baselines": list(WIDER),
+        },
+    }
+
+
+def split(pack: Pack, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
+    """Part the pack `draws` times; of what is left beside `train`, a third is to choose C, 10,000 at most.
+
+    Raises:
+        DataError: the data has no labels.
+        RequestError: a class has too few images.
+    """
+    if pack.labels is None:
+        raise DataError("the dataset has no labels: a probe asks how well its classes are told apart")
+    classes = pack.facts.num_classes
+    each = train // classes
+    counts = np.bincount(pack.labels, minlength=classes)
+    if draws < 1:
+        raise RequestError(f"{draws} draws: take at least 1")
+    if each < 1:
+        raise RequestError(f"{train} labelled images over {classes} classes: take at least one of each")
+    fewest = int(counts.argmin())
+    if counts[fewest] <= each or len(pack) - each * classes < 2 * classes:
+        raise RequestError(
+            f"{train} labelled images are {each} of each class, and the dataset has {len(pack)}, "
+            f'{counts[fewest]} of them of class "{pack.facts.class_names[fewest]}": '
+            f"take fewer, so that some are left to choose C and to test"
+        )
+    labels = torch.from_numpy(pack.labels)
+    rng = torch.Generator().manual_seed(seed)
+    for _ in range(draws):
+        order = torch.randperm(len(pack), generator=rng)
+        first = torch.zeros(len(pack), dtype=torch.bool)
+        for label in range(classes):
+            first[(labels[order] == label).nonzero().flatten()[:each]] = True
+        rest = order[~first]
+        validation = min(MOST_VALIDATION, len(rest) // 3)
+        yield Draw(order[first], rest[:validation], rest[validation:][:MOST_TEST])
+
+
+def score(
+    features: Callable[[Tensor], Tensor], pack: Pack, parts: Sequence[Draw], seed: int, penalties: Sequence[float]
+) -> ProbeScore:
+    """Fit and score on what `features` makes of images (N, C, H, W) in [−1, 1]: (N, D), one draw at a time."""
+    assert pack.labels is not None
+    shape = len(parts), len(penalties)
+    validation, test, converged = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
+    for row, draw in enumerate(parts):
+        seen = features(real_images(pack, draw.train))
+        basis = _basis(seen)
+        machines = []
+        for column, penalty in enumerate(penalties):
+            machine, converged[row, column] = _fit((seen @ basis).numpy(), pack.labels[draw.train], penalty, seed)
+            machines.append(machine)
+        for table, indices in ((validation, draw.validation), (test, draw.test)):
+            for part in torch.split(indices, CHUNK):
+                x = (features(real_images(pack, part)) @ basis).numpy()
+                table[row] += [np.sum(one.predict(x) == pack.labels[part]) / len(indices) for one in machines]
+    best = int(validation.mean(0).argmax())
+    return ProbeScore(
+        accuracy=float(test[:, best].mean()),
+        deviation=float(test[:, best].std(ddof=1)) if len(parts) > 1 else 0.0,
+        accuracies=test[:, best].tolist(),
+        validation_accuracy=float(validation[:, best].mean()),
+        penalty=penalties[best],
+        at_edge=best in (0, len(penalties) - 1),
+        features=seen.shape[1],
+        converged=bool(converged[:, best].all()),
+    )
+
+
+def _basis(features: Tensor) -> Tensor:
+    """Orthonormal columns (D, K) that span the features (N, D), or simply all of D where that is no more.
+
+    An L2 machine lies in the span of what it was fitted to, so that one fitted in these coordinates is the same, and
+    a few times sooner done.
+    """
+    count, size = features.shape
+    return torch.linalg.qr(features.t()).Q if size > count else torch.eye(size)
+
+
+def _fit(x: Array, y: Array, penalty: float, seed: int) -> tuple[LinearSVC, bool]:
+    # Coordinate descent in the dual is the fastest at small C and crawls at large ones.
+    dual = penalty <= max(PENALTIES)
+    machine = LinearSVC(C=penalty, dual=dual, max_iter=ITERATIONS, random_state=seed)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        machine.fit(x, y)
+    return machine, not any(issubclass(one.category, ConvergenceWarning) for one in raised)
+
+
+def _pooled(maps: Tensor) -> Tensor:
+    if maps.ndim != 4:
+        return maps
+    return F.adaptive_max_pool2d(maps, (min(GRID, maps.shape[2]), min(GRID, maps.shape[3])))
+
+
+def _shape(maps: Tensor) -> str:
+    return "×".join(map(str, maps.shape[1:]))

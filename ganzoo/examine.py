@@ -1,0 +1,290 @@
+"""The networks of a trained run, examined: nearest training images, filters, the discriminator's features probed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.network import Discriminator
+from ganzoo.data.pack import Pack
+from ganzoo.engine.build import build_networks, open_dataset
+from ganzoo.engine.figures import Panel, save_figure
+from ganzoo.errors import RequestError
+from ganzoo.evaluation import filters as filter_maths
+from ganzoo.evaluation.classifier import real_images
+from ganzoo.evaluation.filters import Layer, Responses
+from ganzoo.evaluation.neighbours import Neighbours, nearest, nearest_of_its_own
+from ganzoo.evaluation.probe import probe as probe_features
+from ganzoo.evaluation.standing import standing_statistics, training_batches
+from ganzoo.explore import Look, describe, images_of
+from ganzoo.observers.console import packing_progress
+from ganzoo.recipe import Recipe, parse_recipe
+from ganzoo.trained_run import TrainedRun
+
+COMPARED = 256
+"""How many samples, and how many training images, the typical distances are taken over."""
+
+
+@dataclass(frozen=True)
+class Neighbourhood:
+    """Samples beside their nearest training images.
+
+    Attributes:
+        samples: (N, C, H, W) in [−1, 1].
+        neighbours: (N, k, C, H, W), nearest first.
+        found: their indices in the dataset and distances: L2 over all pixels of images in [−1, 1].
+        samples_median: median distance of 256 samples to their nearest training image.
+        training_median: the same for 256 training images, to their nearest other one. Samples that are much nearer
+            than this are copies; a typical distance alone says nothing.
+        about: how the samples were made.
+    """
+
+    samples: Tensor
+    neighbours: Tensor
+    found: Neighbours
+    samples_median: float
+    training_median: float
+    about: Mapping[str, object]
+
+    def save(self, path: Path) -> None:
+        """Write a PNG: a row for each sample, the sample and then its neighbours with their distances."""
+        k = self.neighbours.shape[1]
+        captions = [f"{distance:.1f}" for distance in self.found.distances.flatten().tolist()]
+        panels = [
+            Panel(self.samples, 1, "sample", [""] * len(self.samples)),
+            Panel(self.neighbours.flatten(0, 1), k, "nearest training images", captions),
+        ]
+        save_figure(panels, path, about=self.about)
+
+
+def neighbours(run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **look: Unpack[Look]) -> Neighbourhood:
+    """Samples beside the training images nearest to them by pixels: are they new? Needs the dataset.
+
+    Raises:
+        DataError: the dataset is not there.
+        RequestError: there are fewer training images than neighbours, or the label does not fit the generator.
+    """
+    pack = training_set(run)
+    images = images_of(run, run.latents(max(count, COMPARED), seed), look)
+    found = nearest(images[:count], pack, k)
+    return Neighbourhood(
+        samples=images[:count],
+        neighbours=torch.stack([real_images(pack, one) for one in found.indices]),
+        found=found,
+        samples_median=float(nearest(images[:COMPARED], pack, 1).distances.median()),
+        training_median=float(nearest_of_its_own(pack, COMPARED).distances.median()),
+        about=describe(run, look, seed=seed),
+    )
+
+
+@dataclass(frozen=True)
+class FirstFilters:
+    """The filters next to the images, (F, C, h, w) in [−1, 1] each, and all layers of the generator."""
+
+    generator: Tensor
+    discriminator: Tensor
+    generator_layers: list[Layer]
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write `generator_filters.png` and `discriminator_filters.png`; returns their paths."""
+        written = []
+        for name, pictures in (("generator", self.generator), ("discriminator", self.discriminator)):
+            written.append(folder / f"{name}_filters.png")
+            save_figure([Panel(pictures, max(1, round(len(pictures) ** 0.5)))], written[-1])
+        return written
+
+
+def first_filters(run: TrainedRun) -> FirstFilters:
+    """The first convolution of the discriminator, and the generator's last, which makes the image.
+
+    Raises:
+        RequestError: a network has no convolution there.
+    """
+    channels = run.checkpoint.facts.image.channels
+    made, seen = filter_maths.generator_layers(run.generator), filter_maths.discriminator_layers(run.discriminator)
+    if not made or not seen:
+        raise RequestError(f"{run.path}: the {'discriminator' if made else 'generator'} has no convolutions to show")
+    return FirstFilters(
+        filter_maths.filter_pictures(made[-1], channels), filter_maths.filter_pictures(seen[0], channels), made
+    )
+
+
+@dataclass(frozen=True)
+class Guided:
+    """What features of the trained discriminator respond to, and those of one with random weights."""
+
+    trained: Responses
+    random: Responses
+
+    def save(self, path: Path) -> None:
+        """Write a PNG: a row for each feature; the images, what counts in them, and the same with random weights."""
+        top = self.trained.images.shape[1]
+        titles = (
+            f"layer {self.trained.layer}, features {', '.join(map(str, self.trained.features))}",
+            "guided backpropagation",
+            "the same with random weights",
+        )
+        groups = (self.trained.images, self.trained.guided, self.random.guided)
+        save_figure([Panel(group.flatten(0, 1), top, title) for group, title in zip(groups, titles, strict=True)], path)
+
+
+def guided(
+    run: TrainedRun, *, layer: int = -1, features: Sequence[int] | None = None, count: int = 6, seed: int = 0
+) -> Guided:
+    """Guided backpropagation from discriminator features, beside random weights (paper, fig. 5). Needs the dataset.
+
+    Args:
+        run: what was trained.
+        layer: which of the maps that `Discriminator.features` gives; −1 for the last.
+        features: channels of this layer; left out: the `count` with the strongest response. The random network's are
+            the same channels, each with the images that it responds to most itself.
+        count: how many where none are named.
+        seed: of the random weights, and of the images that are looked at.
+
+    Raises:
+        DataError: the dataset is not there.
+        RequestError: there is no such layer or feature, or no rectifier to guide through.
+    """
+    pack = training_set(run)
+
+    def strongest(discriminator: Discriminator, which: Sequence[int] | None) -> Responses:
+        with standing_statistics(discriminator, training_batches(pack)):
+            return filter_maths.strongest_responses(
+                discriminator, pack, layer=layer, features=which, count=count, seed=seed
+            )
+
+    trained = strongest(run.discriminator, features)
+    return Guided(trained, strongest(random_discriminator(run, seed), trained.features))
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Images (N, C, H, W) in [−1, 1] of the same latents, as they are and without some feature maps."""
+
+    before: Tensor
+    after: Tensor
+    about: Mapping[str, object]
+
+    def save(self, path: Path) -> None:
+        """Write a PNG with both side by side."""
+        columns = max(1, round(len(self.before) ** 0.5))
+        save_figure(
+            [Panel(self.before, columns, "as trained"), Panel(self.after, columns, "maps dropped")],
+            path,
+            about=self.about,
+        )
+
+
+def drop(
+    run: TrainedRun, maps: Mapping[int, Sequence[int]], *, count: int = 16, seed: int = 0, **look: Unpack[Look]
+) -> Dropped:
+    """Images with and without some of the generator's feature maps (paper, fig. 6, which drops those of windows).
+
+    Args:
+        run: what was trained.
+        maps: by the index of a convolution of the generator, in the order in which it runs them, channels of what
+            comes out behind its norm and activation.
+        count: how many images.
+        seed: of their latents.
+        look: label, weights, batch_norm. With the "batch" and "standing" statistics of batch norm, later layers
+            normalise by what is left.
+
+    Raises:
+        RequestError: there is no such layer or map, or the label does not fit the generator.
+    """
+    generator = run.generator_with(look.get("weights", "auto"))
+    layers = filter_maths.generator_layers(generator)
+    latents = run.latents(count, seed)
+    # A compiled network need not see hooks that come later.
+    with torch.compiler.set_stance("force_eager"):
+        before = images_of(run, latents, look)
+        with filter_maths.dropping(layers, maps):
+            after = images_of(run, latents, look)
+    dropped = {index: list(those) for index, those in maps.items()}
+    return Dropped(before, after, describe(run, look, seed=seed, dropped=dropped))
+
+
+def probe(
+    run: TrainedRun,
+    *,
+    dataset: str | None = None,
+    overrides: Iterable[str] = (),
+    train: int = 1000,
+    draws: int = 5,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The discriminator as a feature extractor for a linear SVM (paper, tables 1 and 2); needs labelled images.
+
+    Args:
+        run: what was trained.
+        dataset: another one than the run's, by name, at the run's image size and channels.
+        overrides: changes to the recipe's dataset, such as "dataset.split=test".
+        train: labelled images to fit, over all classes.
+        draws: how often to draw them.
+        seed: of the draws, and of the random weights of the baseline.
+
+    Returns:
+        scores and protocol as `evaluation.probe.probe` gives them, also written to `probe.json` in the run directory.
+
+    Raises:
+        DataError: the images are not there, or have no labels.
+        RequestError: they are of another shape than the discriminator's, or too few.
+    """
+    recipe = _with_dataset(run, dataset, overrides)
+    pack = _open(run, recipe)
+    result = probe_features(
+        run.discriminator, random_discriminator(run, seed), pack, train=train, draws=draws, seed=seed
+    )
+    told = {"run": str(run.path), "step": run.checkpoint.step, "dataset": recipe.dataset.model_dump(mode="json")}
+    result["protocol"] = {**told, **result["protocol"]}
+    run.directory.write_json("probe.json", result)
+    return result
+
+
+def training_set(run: TrainedRun) -> Pack:
+    """The images that a run was trained on.
+
+    Raises:
+        DataError: they are not there.
+        RequestError: they are not of the shape that they were.
+    """
+    pack = _open(run, run.recipe)
+    if pack.facts.image != run.checkpoint.facts.image:
+        raise RequestError(
+            f"{run.path}: the dataset has changed since: its images were {run.checkpoint.facts.image}, "
+            f"and are {pack.facts.image}"
+        )
+    return pack
+
+
+def random_discriminator(run: TrainedRun, seed: int = 0) -> Discriminator:
+    """The run's discriminator as it would start from `seed`; no generator of random numbers is moved on."""
+    device = run.compute.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        _, discriminator = build_networks(run.recipe, run.manager, run.checkpoint.facts, run.compute)
+    return discriminator.eval()
+
+
+def _open(run: TrainedRun, recipe: Recipe) -> Pack:
+    with packing_progress() as progress:
+        return open_dataset(recipe, run.manager, progress)
+
+
+def _with_dataset(run: TrainedRun, name: str | None, overrides: Iterable[str]) -> Recipe:
+    overrides = list(overrides)
+    wrong = [one for one in overrides if not one.strip().startswith("dataset.")]
+    if wrong:
+        raise RequestError(f"--set {wrong[0]}: only options of the dataset can be set here, dataset.…")
+    if name is None and not overrides:
+        return run.recipe
+    tables = run.recipe.to_dict()
+    if name is not None:
+        image = run.checkpoint.facts.image
+        tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
+    return parse_recipe(tables, run.manager, source="dataset", overrides=overrides)

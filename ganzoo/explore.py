@@ -1,0 +1,290 @@
+"""The latent space of a trained run, explored in pictures: numbered cells, walks, arithmetic, the turn vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict, Unpack
+
+import torch
+from torch import Tensor
+
+from ganzoo import latent
+from ganzoo.engine.figures import Panel, save_figure, save_film
+from ganzoo.engine.sampling import BatchNormMode
+from ganzoo.errors import RequestError
+from ganzoo.trained_run import TrainedRun, Weights
+
+CELLS = 100
+"""Images in the numbered grid; a cell stands for the same latent wherever a seed goes with it."""
+
+
+class Look(TypedDict, total=False):
+    """How images are made, for every function here.
+
+    `label` is the class index for a conditional generator, and must be left out for any other. `weights` and
+    `batch_norm` are those of `TrainedRun.images`.
+    """
+
+    label: int | None
+    weights: Weights
+    batch_norm: BatchNormMode | None
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The numbered grid: images (100, C, H, W) in [−1, 1], cell i made from latent i."""
+
+    images: Tensor
+    about: Mapping[str, object]
+
+    def save(self, path: Path) -> None:
+        """Write the images with their numbers, ten a row, as a PNG."""
+        captions = [str(number) for number in range(len(self.images))]
+        save_figure([Panel(self.images, 10, captions=captions)], path, about=self.about)
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Walks in latent space: images (R, S, C, H, W) in [−1, 1] and latents (R, S, D), S steps of each of R walks."""
+
+    images: Tensor
+    latents: Tensor
+    about: Mapping[str, object]
+
+    def save(self, path: Path) -> None:
+        """Write a PNG with a row for each walk, or, where `path` ends in .gif, a film of all at once, there and back.
+
+        Raises:
+            RequestError: `path` ends in neither.
+        """
+        check_suffix(path, (".png", ".gif"))
+        rows, steps = self.images.shape[:2]
+        if path.suffix.lower() == ".png":
+            save_figure([Panel(self.images.flatten(0, 1), steps)], path, about=self.about)
+            return
+        columns = round(rows**0.5)
+        there = [Panel(self.images[:, step], columns) for step in range(steps)]
+        save_film([*there, *reversed(there[1:-1])], path, about=self.about)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """a − b + c: images in [−1, 1].
+
+    Attributes:
+        exemplars: (K, C, H, W) of each concept, named "a", "b" and "c".
+        means: (1, C, H, W) of the mean latent of each.
+        result: (9, C, H, W): in the middle that of a − b + c, around it those nearby.
+        latent: a − b + c (D,).
+        picked: the cells of each concept.
+        spread: of the noise.
+        about: how they were made.
+    """
+
+    exemplars: Mapping[str, Tensor]
+    means: Mapping[str, Tensor]
+    result: Tensor
+    latent: Tensor
+    picked: Mapping[str, Sequence[int]]
+    spread: float
+    about: Mapping[str, object]
+
+    def save(self, path: Path) -> None:
+        """Write a PNG: a column for each concept, its exemplars above their mean, then the result."""
+        columns = [
+            Panel(torch.cat([self.exemplars[name], self.means[name]]), 1, title, [*map(str, self.picked[name]), "mean"])
+            for name, title in (("a", "a"), ("b", "- b"), ("c", "+ c"))
+        ]
+        save_figure([*columns, Panel(self.result, 3, f"= result, ±{self.spread:g}")], path, about=self.about)
+
+
+def cells(run: TrainedRun, *, seed: int = 0, **look: Unpack[Look]) -> Cells:
+    """A grid of 100 numbered images to pick exemplars from.
+
+    Raises:
+        RequestError: the label does not fit the generator.
+    """
+    return Cells(images_of(run, run.latents(CELLS, seed), look), describe(run, look, seed=seed))
+
+
+def latents_of(run: TrainedRun, chosen: Sequence[int], seed: int = 0) -> Tensor:
+    """The latents (N, D) of these cells of the numbered grid of `seed`.
+
+    Raises:
+        RequestError: there is no such cell.
+    """
+    off = [cell for cell in chosen if not 0 <= cell < CELLS]
+    if off:
+        raise RequestError(f"cell {off[0]} is not on the grid: cells are numbered from 0 to {CELLS - 1}")
+    return run.latents(CELLS, seed)[list(chosen)]
+
+
+def interpolate(
+    run: TrainedRun,
+    *,
+    steps: int = 10,
+    rows: int = 8,
+    method: latent.Method = "spherical",
+    seed: int = 0,
+    start: Sequence[int] | None = None,
+    end: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    **look: Unpack[Look],
+) -> Walks:
+    """Walks from latent to latent (paper, fig. 4): each row begins where the one above ends.
+
+    Args:
+        run: what was trained.
+        steps: images of each walk, both ends included.
+        rows: how many walks, through `rows` + 1 random latents.
+        method: "spherical", or "linear", natural for a generator with a uniform prior; see `latent.walk`.
+        seed: of the random latents, or of the grid that `start` and `end` number.
+        start: cells of the numbered grid where walks begin; with `end`, instead of random ones.
+        end: cells where they end, one for each of `start`.
+        seeds: walk through the first latent of each of these seeds, instead.
+        look: label, weights, batch_norm; without a label a conditional generator takes class after class, row by row.
+
+    Raises:
+        RequestError: the cells do not pair, are not on the grid, or the label does not fit the generator.
+    """
+    if steps < 2 or rows < 1:
+        raise RequestError(f"{rows} walks of {steps} steps: take at least 1 walk of 2 steps")
+    if seeds is not None and (start is not None or end is not None):
+        raise RequestError("give either seeds or the cells to walk from and to, not both")
+    if seeds is not None:
+        if len(seeds) < 2:
+            raise RequestError(f"seeds {list(seeds)}: a walk needs two or more")
+        ends = latent.pairs(torch.cat([run.latents(1, one) for one in seeds]))
+        chosen: dict[str, object] = {"seeds": list(seeds)}
+    elif start is not None or end is not None:
+        if not start or not end or len(start) != len(end):
+            raise RequestError(
+                f"walks from cells {list(start or ())} to cells {list(end or ())}: give as many ends as starts"
+            )
+        ends = latents_of(run, start, seed), latents_of(run, end, seed)
+        chosen = {"seed": seed, "from": list(start), "to": list(end)}
+    else:
+        ends = latent.pairs(run.latents(rows + 1, seed))
+        chosen = {"seed": seed}
+    return _walks(run, latent.walk(*ends, steps, method), look, method=method, **chosen)
+
+
+def arithmetic(
+    run: TrainedRun,
+    a: Sequence[int],
+    b: Sequence[int],
+    c: Sequence[int],
+    *,
+    seed: int = 0,
+    spread: float = 0.25,
+    **look: Unpack[Look],
+) -> Arithmetic:
+    """mean(a) − mean(b) + mean(c) in latent space (paper, fig. 7), the smiling woman − woman + man of DCGAN.
+
+    Args:
+        run: what was trained.
+        a: cells of the numbered grid that show the first concept; the paper takes three.
+        b: as many cells of the concept to take away.
+        c: as many of the one to add.
+        seed: of the grid, and of the noise.
+        spread: the eight images around the result have uniform noise of ±spread on every number of its latent.
+        look: label, weights, batch_norm.
+
+    Raises:
+        RequestError: a cell is not on the grid, the counts differ, or the label does not fit the generator.
+    """
+    picked = {"a": a, "b": b, "c": c}
+    counts = {len(one) for one in picked.values()}
+    if len(counts) > 1 or 0 in counts:
+        told = ", ".join(f"{name} has {len(one)}" for name, one in picked.items())
+        raise RequestError(f"each concept needs as many exemplars, three in the paper: {told}")
+    _require_label(run, look)
+    latents = {name: latents_of(run, one, seed) for name, one in picked.items()}
+    result = latent.combine(**latents)
+    nearby = latent.around(result, spread=spread, rng=torch.Generator().manual_seed(seed))
+    parts = [*latents.values(), *(one.mean(0, keepdim=True) for one in latents.values()), nearby]
+    images = torch.split(images_of(run, torch.cat(parts), look), [len(part) for part in parts])
+    return Arithmetic(
+        exemplars=dict(zip(picked, images[:3], strict=True)),
+        means=dict(zip(picked, images[3:6], strict=True)),
+        result=images[6],
+        latent=result,
+        picked=picked,
+        spread=spread,
+        about=describe(run, look, seed=seed, spread=spread, **{name: list(one) for name, one in picked.items()}),
+    )
+
+
+def turn(
+    run: TrainedRun,
+    left: Sequence[int],
+    right: Sequence[int],
+    *,
+    steps: int = 9,
+    rows: int = 8,
+    strength: float = 1.0,
+    seed: int = 0,
+    **look: Unpack[Look],
+) -> Walks:
+    """Random latents moved along mean(left) − mean(right) (paper, fig. 8), which there turned faces.
+
+    Args:
+        run: what was trained.
+        left: cells of the numbered grid that show one pose; the paper averages four.
+        right: cells that show the other.
+        steps: images of each row.
+        rows: how many random latents, of the seed after `seed`, so that none is on the grid.
+        strength: rows go from −strength to +strength times the vector; the middle of an odd row is the latent itself.
+        seed: of the grid.
+        look: label, weights, batch_norm.
+
+    Raises:
+        RequestError: a cell is not on the grid, a pose has none, or the label does not fit the generator.
+    """
+    if steps < 2 or rows < 1:
+        raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
+    if not left or not right:
+        raise RequestError("each pose needs at least one cell, four in the paper")
+    _require_label(run, look)
+    vector = latent.turn_vector(latents_of(run, left, seed), latents_of(run, right, seed))
+    moved = latent.along(run.latents(rows, seed + 1), vector, steps, strength)
+    return _walks(run, moved, look, seed=seed, left=list(left), right=list(right), strength=strength)
+
+
+def check_suffix(path: Path, allowed: Sequence[str]) -> None:
+    """Raise RequestError unless `path` ends as one of the kinds of file that can be written."""
+    if path.suffix.lower() not in allowed:
+        raise RequestError(f"{path}: give a file that ends in {' or '.join(allowed)}")
+
+
+def _walks(run: TrainedRun, latents: Tensor, look: Look, **more: object) -> Walks:
+    rows, steps = latents.shape[:2]
+    images = images_of(run, latents.flatten(0, 1), look, each=steps)
+    return Walks(images.view(rows, steps, *images.shape[1:]), latents, describe(run, look, **more))
+
+
+def images_of(run: TrainedRun, latents: Tensor, look: Look, each: int = 1) -> Tensor:
+    """Images of the label that is asked for, or of class after class, `each` of one before the next."""
+    label = look.get("label")
+    labels = run.labels(len(latents) // each, None if label is None else [label])
+    return run.images(
+        latents,
+        None if labels is None else labels.repeat_interleave(each),
+        weights=look.get("weights", "auto"),
+        batch_norm=look.get("batch_norm"),
+    )
+
+
+def _require_label(run: TrainedRun, look: Look) -> None:
+    """Latents of a conditional generator mean the same only within one class."""
+    if run.generator.conditional and look.get("label") is None:
+        last = run.checkpoint.facts.num_classes - 1
+        raise RequestError(f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last}")
+
+
+def describe(run: TrainedRun, look: Look, **more: object) -> Mapping[str, object]:
+    """How images made with `look` were made, for the files that hold them."""
+    label = {"label": look["label"]} if look.get("label") is not None else {}
+    return run.about(weights=look.get("weights", "auto"), batch_norm=look.get("batch_norm"), **label, **more)
