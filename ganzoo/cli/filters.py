@@ -48,10 +48,10 @@ def filters(
     if out.suffix:
         raise RequestError(f"--out {out}: give a folder")
     chosen, dropped = numbers("--features", features), _maps(drop or [])
-    make_folder(out, out)
     from ganzoo import api, examine
 
     trained = api.load_run(run)
+    make_folder(out, out)
     first = examine.first_filters(trained)
     for number, one in enumerate(first.generator_layers):
         typer.echo(f"generator layer {number}: {one.channels} maps", err=True)
@@ -83,11 +83,12 @@ def neighbours(
     batch_norm: WhichStatistics = None,
 ) -> None:
     """Draw samples beside the training images nearest to them by pixels, and print the distances."""
-    check_file(out, ".png")
     from ganzoo import api, examine
 
+    trained = api.load_run(run)
+    check_file(out, ".png")
     found = examine.neighbours(
-        api.load_run(run), count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
+        trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
     )
     for number, distances in enumerate(found.found.distances.tolist()):
         typer.echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")

@@ -38,10 +38,11 @@ def cells(
     batch_norm: WhichStatistics = None,
 ) -> None:
     """Draw a grid of 100 numbered images, to pick the cells that the other commands take."""
-    check_file(out, ".png")
     from ganzoo import api, explore
 
-    explore.cells(api.load_run(run), seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
+    trained = api.load_run(run)
+    check_file(out, ".png")
+    explore.cells(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
     typer.echo(out)
 
 
@@ -64,12 +65,13 @@ def interpolate(
     batch_norm: WhichStatistics = None,
 ) -> None:
     """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back."""
-    check_file(out, ".png", ".gif")
     walk_start, walk_end, walk_seeds = numbers("--from", start), numbers("--to", end), numbers("--seeds", seeds)
     from ganzoo import api, explore
 
+    trained = api.load_run(run)
+    check_file(out, ".png", ".gif")
     explore.interpolate(
-        api.load_run(run),
+        trained,
         steps=steps,
         rows=rows,
         method=method,
@@ -97,12 +99,13 @@ def arithmetic(
     batch_norm: WhichStatistics = None,
 ) -> None:
     """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it."""
-    check_file(out, ".png")
     cells_a, cells_b, cells_c = (cell_numbers(name, text) for name, text in (("--a", a), ("--b", b), ("--c", c)))
     from ganzoo import api, explore
 
+    trained = api.load_run(run)
+    check_file(out, ".png")
     explore.arithmetic(
-        api.load_run(run),
+        trained,
         cells_a,
         cells_b,
         cells_c,
@@ -129,12 +132,13 @@ def turn(
     batch_norm: WhichStatistics = None,
 ) -> None:
     """Move random latents along mean(left) − mean(right), the vector that turned the faces of DCGAN."""
-    check_file(out, ".png", ".gif")
     cells_left, cells_right = cell_numbers("--left", left), cell_numbers("--right", right)
     from ganzoo import api, explore
 
+    trained = api.load_run(run)
+    check_file(out, ".png", ".gif")
     explore.turn(
-        api.load_run(run),
+        trained,
         cells_left,
         cells_right,
         steps=steps,
