@@ -200,11 +200,9 @@ def drop(
     generator = run.generator_with(look.get("weights", "auto"))
     layers = filter_maths.generator_layers(generator)
     latents = run.latents(count, seed)
-    # A compiled network need not see hooks that come later.
-    with torch.compiler.set_stance("force_eager"):
-        before = images_of(run, latents, look)
-        with filter_maths.dropping(layers, maps):
-            after = images_of(run, latents, look)
+    before = images_of(run, latents, look)
+    with filter_maths.dropping(layers, maps):
+        after = images_of(run, latents, look)
     dropped = {index: list(those) for index, those in maps.items()}
     return Dropped(before, after, describe(run, look, seed=seed, dropped=dropped))
 

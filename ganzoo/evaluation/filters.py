@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ def layers(network: nn.Module, run: Callable[[], Any]) -> list[Layer]:
         if isinstance(module, CONVOLUTIONS)
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), eager():
             run()
     finally:
         for hook in hooks:
@@ -119,7 +119,8 @@ def dropping(layers: Sequence[Layer], drop: Mapping[int, Sequence[int]]) -> Iter
     try:
         for index, maps in drop.items():
             hooks.append(layers[index].output.register_forward_hook(_zeroing(maps)))
-        yield
+        with eager():
+            yield
     finally:
         for hook in hooks:
             hook.remove()
@@ -255,6 +256,11 @@ def _responses(discriminator: Discriminator, pack: Pack, chosen: Tensor, layer: 
             raise RequestError(f"layer {layer}: the discriminator's layers are numbered from 0 to {len(maps) - 1}")
         found.append(maps[index].flatten(2).amax(2).cpu() if maps[index].ndim > 2 else maps[index].cpu())
     return index, torch.cat(found)
+
+
+def eager() -> AbstractContextManager[Any]:
+    """Have networks run as written: a compiled one need not see hooks that come later."""
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 def _zeroing(maps: Sequence[int]) -> Callable[[nn.Module, Any, Tensor], Tensor]:

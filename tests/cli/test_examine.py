@@ -1,0 +1,106 @@
+"""`ganzoo filters`, `neighbours`, `probe`: what they write and print; wrong requests are one line and code 2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ganzoo import api
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> Path:
+    return api.run(tables_in(tmp_path_factory.mktemp("trained")), ["run.steps=2"]).path
+
+
+def test_filters(command: Command, trained: Path, tmp_path: Path):
+    out = tmp_path / "new"
+    ended = command(
+        "filters", trained, "--out", out, "--layer", "0", "--features", "1,3", "--drop", "1:0", "--drop", "1:2"
+    )
+    names = ["generator_filters.png", "discriminator_filters.png", "dropped.png", "features_layer_0.png"]
+    assert (ended.code, ended.out.splitlines()) == (0, [str(out / name) for name in names])
+    assert sorted(path.name for path in out.iterdir()) == sorted(names)
+    assert ended.err.splitlines() == [
+        "generator layer 0: 16 maps",
+        "generator layer 1: 8 maps",
+        "generator layer 2: 3 maps",
+    ]
+    with Image.open(out / "dropped.png") as picture:
+        assert picture.info["ganzoo:dropped"] == "{1: [0, 2]}"
+
+
+def test_filters_without_the_dataset(command: Command, trained: Path, tmp_path: Path):
+    ended = command("filters", trained, "--out", tmp_path, "--no-guided")
+    assert ended.code == 0
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_neighbours(command: Command, trained: Path, tmp_path: Path):
+    out = tmp_path / "neighbours.png"
+    ended = command("neighbours", trained, "--count", "2", "--k", "3", "--out", out)
+    lines = ended.out.splitlines()
+    assert ended.code == 0
+    assert [line.partition(":")[0] for line in lines[:2]] == ["sample 0", "sample 1"]
+    assert len(lines[0].split()) == 2 + 3
+    assert lines[2].startswith("to the nearest training image, median: samples ")
+    assert lines[3].startswith("to the nearest other training image, median: training images ")
+    assert lines[4] == str(out)
+    assert out.is_file()
+
+
+def test_probe(command: Command, trained: Path):
+    options = ["--set", "dataset.classes=2", "--train", "20", "--draws", "2"]
+    ended = command("probe", trained, *options, "--json")
+    result = json.loads(ended.out)
+    assert result["scores"].keys() == {"discriminator", "random_weights", "raw_pixels"}
+    assert json.loads((trained / "probe.json").read_text()) == result
+    lines = command("probe", trained, *options).out.splitlines()
+    accuracy = 100 * result["scores"]["random_weights"]["accuracy"]
+    assert lines[1].startswith(f"random weights: {accuracy:.2f} ± ")
+    assert lines[3] == "protocol:"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["filters", "--out", "a.png"], "a.png: give a folder"),
+        (["filters", "--out", "new", "--layer", "7"], "layer 7: the discriminator's layers are numbered from 0 to 1"),
+        (["filters", "--out", "new", "--features", "99"], "feature 99 of layer 1: its features are numbered"),
+        (["filters", "--out", "new", "--features", "a"], '--features "a": give whole numbers'),
+        (["filters", "--out", "new", "--drop", "9:1"], "layer 9: the network's layers are numbered from 0 to 2"),
+        (
+            ["filters", "--out", "new", "--drop", "0:16"],
+            "feature 16 of layer 0: its features are numbered from 0 to 15",
+        ),
+        (["filters", "--out", "new", "--drop", "3"], '--drop "3": give LAYER:MAPS'),
+        (["filters", "--out", "new", "--drop", "1:x"], '--drop "x": give whole numbers'),
+        (["neighbours", "--out", "a.gif"], "a.gif: give a file that ends in .png"),
+        (["neighbours", "--out", "a.png", "--k", "65"], "65 neighbours: the dataset has 64 images"),
+        (["probe", "--train", "5"], "5 labelled images over 10 classes"),
+        (["probe"], "1000 labelled images are 100 of each class, and the dataset has 64"),
+        (["probe", "--set", "run.seed=3"], "--set run.seed=3: only options of the dataset"),
+        (["probe", "--set", "dataset.image_size=32"], "set dataset.image_size and dataset.channels"),
+        (["probe", "--dataset", "image_folder", "--set", "dataset.root=pictures"], "the dataset has no labels"),
+    ],
+)
+def test_wrong_requests(
+    command: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "one.png")
+    ended = command(arguments[0], trained, *arguments[1:])
+    lines = [line for line in ended.err.splitlines() if not line.startswith(("decoding images", "generator layer"))]
+    assert ended.code == 2
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not [path for path in tmp_path.rglob("*.png") if path.parent.name != "pictures"]
