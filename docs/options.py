@@ -1,0 +1,185 @@
+"""Writes `pages/options.md`, the table of every option of a recipe, from the classes that check one.
+
+python docs/options.py
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganzoo.components.component import Options
+from ganzoo.components.optimizer import AdamOptions, NAdamOptions, OptimizerOptions, RMSpropOptions, SGDOptions
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import Recipe
+from ganzoo.registry import Registry
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "pages" / "options.md"
+
+HEAD = """\
+# All options
+
+Every table and option of a recipe, with the plugins that come with ganzoo. The page is written from the classes
+that check a recipe, by `python docs/options.py`; `ganzoo recipe schema` prints the same as a JSON schema, with
+whatever plugins you have installed. [Recipes](recipes.md) explains how the tables work together.
+
+"Unset" means that an option may be left out and then has no value.
+"""
+
+KINDS = {
+    "dataset": ("datasets", "dataset", "The images. Further down are the options of single datasets."),
+    "generator": ("generators", "generator", "The network that makes images."),
+    "discriminator": ("discriminators", "discriminator", "The network that judges them."),
+    "loss": ("losses", "loss", "What both networks minimise."),
+    "penalties": ("penalties", "[penalties]", "Extra terms, any number of them: one `[[penalties]]` table each."),
+    "trainer": ("trainers", "trainer", "The update schedule, and the optimisers."),
+}
+OPTIMIZERS = (AdamOptions, NAdamOptions, SGDOptions, RMSpropOptions)
+
+
+def page() -> str:
+    """The page as it should be."""
+    manager = PluginManager()
+    ours = distributions()
+    plugins = {str(plugin) for plugin in manager.plugins if plugin.distribution in ours}
+    parts = [HEAD]
+    for name, field in Recipe.model_fields.items():
+        if name in KINDS:
+            registry, title, about = KINDS[name]
+            parts.append(f"## `[{title}]`\n\n{about}\n")
+            parts += components(getattr(manager.registries, registry), plugins)
+        else:
+            assert isinstance(field.annotation, type)
+            parts += sections(field.annotation, name, f"{field.description}")
+    parts.append(
+        "## Optimisers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
+        "`name` picks the optimiser; a table that is left out is `adam` with its defaults. Every optimiser has:\n"
+    )
+    parts.append(table(OptimizerOptions))
+    for optimizer in OPTIMIZERS:
+        names = choices(optimizer.model_json_schema()["properties"]["name"])
+        parts.append(f"### {', '.join(f'`{name}`' for name in names)}\n\n{first_paragraph(optimizer)}\n")
+        parts.append(table(optimizer, base=OptimizerOptions, hidden={"name"}))
+    return "\n".join(part for part in parts if part)
+
+
+def distributions() -> set[str]:
+    """The core and the plugins of this repository."""
+    files = [ROOT / "pyproject.toml", *sorted((ROOT / "plugins").glob("*/pyproject.toml"))]
+    return {tomllib.loads(file.read_text(encoding="utf-8"))["project"]["name"] for file in files}
+
+
+def components(registry: Registry[Any], plugins: set[str]) -> Iterator[str]:
+    """A section for what all components of a kind share, then one for each."""
+    yield table(registry.base, hidden={"name"})
+    for entry in registry:
+        if entry.plugin not in plugins:
+            continue
+        anchor = f"{{#{registry.kind}-{entry.name.replace('_', '-')}}}"
+        config = entry.config.__bases__[0]
+        yield f"### {registry.kind} `{entry.name}` {anchor}\n\n{first_paragraph(config)}\n"
+        yield table(config, base=registry.base, hidden={"name"}) or "No further options.\n"
+
+
+def sections(model: type[Options], name: str, about: str) -> Iterator[str]:
+    """A table of the recipe, or where it holds nothing but tables, those."""
+    inner = {
+        key: field.annotation
+        for key, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Options)
+    }
+    if len(inner) == len(model.model_fields):
+        for key, each in inner.items():
+            yield from sections(each, f"{name}.{key}", first_paragraph(each))
+    else:
+        yield f"## `[{name}]`\n\n{about}\n"
+        yield table(model)
+
+
+def table(model: type[Options], base: type[Options] | None = None, hidden: Collection[str] = ()) -> str:
+    """Markdown for the options of `model`, without those that `base` has just so."""
+    rows = [
+        f"| `{key}` | {kind} | {default} | {about} |"
+        for key, kind, default, about in options(model.model_json_schema(), base)
+        if key not in hidden
+    ]
+    return "\n".join(["| option | value | default | |", "|---|---|---|---|", *rows, ""]) if rows else ""
+
+
+def options(schema: Mapping[str, Any], base: type[Options] | None = None) -> Iterator[tuple[str, str, str, str]]:
+    """Each option with its values, its default and what it does; those of tables in it under dotted names."""
+    inherited = base.model_json_schema()["properties"] if base else {}
+    definitions = {"$defs": schema.get("$defs", {})}
+    for key, option in schema["properties"].items():
+        about = " ".join(option.get("description", "").split()).replace("|", "\\|").replace("<", "&lt;")
+        inner = resolve(option, schema)
+        if option == inherited.get(key):
+            continue
+        if option.get("discriminator"):
+            yield key, "table, see [Optimisers](#optimisers)", "`adam`", about
+        elif inner.get("type") == "object":
+            for name, kind, default, text in options({**inner, **definitions}):
+                yield f"{key}.{name}", kind, default, text
+        else:
+            yield key, describe(option, schema), shown_default(key, option, schema), about
+
+
+def resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The definition that a reference leads to."""
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """What values an option takes, in words."""
+    node = resolve(node, schema)
+    if "anyOf" in node:
+        return " or ".join(describe(each, schema) for each in node["anyOf"] if each.get("type") != "null")
+    if "enum" in node or "const" in node:
+        return ", ".join(f"`{json.dumps(value)}`" for value in choices(node))
+    match node.get("type"):
+        case "boolean":
+            return "`true`, `false`"
+        case "string":
+            return "text"
+        case "array" if "prefixItems" in node:
+            return "[" + ", ".join(describe(each, schema) for each in node["prefixItems"]) + "]"
+        case "array":
+            return f"list of {describe(node['items'], schema)}"
+        case "integer" | "number" as kind:
+            return " ".join(filter(None, ("whole number" if kind == "integer" else "number", limits(node))))
+    raise ValueError(f"no words for {node}")
+
+
+def limits(node: Mapping[str, Any]) -> str:
+    """The bounds of a number."""
+    signs = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
+    if "minimum" in node:
+        signs.pop("exclusiveMinimum")
+    return ", ".join(f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node)
+
+
+def choices(node: Mapping[str, Any]) -> list[Any]:
+    """The values that an option is one of."""
+    return list(node["enum"]) if "enum" in node else [node["const"]]
+
+
+def shown_default(key: str, option: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """The default as TOML has it."""
+    if "default" not in option:
+        return "required" if key in schema.get("required", ()) else "unset"
+    value = option["default"]
+    return "unset" if value is None else f"`{json.dumps(value, ensure_ascii=False)}`"
+
+
+def first_paragraph(model: type[Options]) -> str:
+    """What a class of options is for."""
+    text = (model.__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,329 @@
+"""The documentation says what is so: its code runs, its tables are complete, its links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import tomli_w
+import typer
+
+import ganzoo
+from ganzoo import hookspecs
+from ganzoo.cli.main import app
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import parse_recipe, read_toml
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
+PAGES = sorted((ROOT / "docs" / "pages").glob("**/*.md"))
+DOCUMENTS = [README, CHANGELOG, *PAGES, *sorted((ROOT / "plugins").glob("*/README.md"))]
+PLUGIN_PAGE = ROOT / "docs" / "pages" / "write-a-plugin.md"
+HOOKS_PAGE = ROOT / "docs" / "pages" / "hooks.md"
+RECIPES_PAGE = ROOT / "docs" / "pages" / "recipes.md"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code: where it stands, its language, its title and its text."""
+
+    document: Path
+    language: str
+    title: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document.name}:{self.title or self.text.partition(chr(10))[0]}"
+
+
+def blocks(document: Path) -> list[Block]:
+    fence = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+    return [
+        Block(document, language, title, text)
+        for language, title, text in fence.findall(document.read_text(encoding="utf-8"))
+    ]
+
+
+ALL_BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+
+
+def titled(document: Path, title: str) -> str:
+    (found,) = [block.text for block in blocks(document) if block.title == title]
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=map(name_of, DOCUMENTS))
+
+
+class TestText:
+    @every_document
+    def test_local_links_lead_somewhere(self, document: Path) -> None:
+        text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
+                assert (document.parent / target.partition("#")[0]).exists(), f"{name_of(document)} links to {target}"
+
+    @every_document
+    def test_nobody_is_told_to_install_the_stranger_of_that_name(self, document: Path) -> None:
+        for command in re.findall(r"pip install([^\n`&;]*)", document.read_text(encoding="utf-8")):
+            assert not re.search(r"\sganzoo(?![-\w./])", command)
+
+    @every_document
+    def test_nothing_is_left_open_or_private(self, document: Path) -> None:
+        text = document.read_text(encoding="utf-8")
+        assert not re.search(r"\b(TODO|FIXME|XXX|TBD|lorem ipsum)\b", text, re.IGNORECASE)
+        assert not re.search(r"(?<![\w.:/~-])/(home|root|Users|mnt|tmp)/", text), "a path of one machine"
+
+    def test_every_page_is_reached_from_the_readme(self) -> None:
+        linked = re.findall(r"\]\((docs/pages/[^)#]+\.md)\)", README.read_text(encoding="utf-8"))
+        assert {*linked} == {name_of(page) for page in PAGES if page.name != "index.md"}
+
+    def test_pictures_are_small(self) -> None:
+        for picture in (ROOT / "docs").glob("**/*.png"):
+            assert picture.stat().st_size <= 100_000, name_of(picture)
+
+
+class TestReadme:
+    def test_has_the_command_that_trains_and_the_command_that_tests(self) -> None:
+        train, check = re.findall(r"^pip install .*&&.*$", README.read_text(encoding="utf-8"), re.MULTILINE)[:2]
+        assert train.endswith("&& ganzoo run recipes/dcgan_digits.toml")
+        assert check.endswith("&& pytest")
+
+    def test_lists_every_command(self) -> None:
+        listed = re.findall(r"^\| `ganzoo ([a-z -]+?)(?= [A-Z-]|`)", README.read_text(encoding="utf-8"), re.MULTILINE)
+        assert sorted(listed) == sorted(command_names(typer.main.get_command(app)))
+
+    @pytest.mark.usefixtures("example_path")
+    def test_its_plugin_works(self, example_path: Path, tables: dict[str, Any]) -> None:
+        (example_path / "smoothed_loss.py").write_text(titled(README, "smoothed_loss.py"))
+        install(example_path, "ganzoo-smoothed", {"smoothed": "smoothed_loss"})
+        tables["loss"] = {"name": "smoothed"}
+        assert ganzoo.run(tables, ["run.steps=2"], manager=PluginManager()).metrics[-1]["step"] == 2
+
+
+def command_names(group: Any, prefix: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from command_names(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name
+
+
+class TestCommands:
+    @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "sh"], ids=str)
+    def test_are_spelt_as_the_command_line_has_them(self, block: Block) -> None:
+        for line in block.text.splitlines():
+            for arguments in re.findall(r"(?:^|&& |do )ganzoo ([^;&>]+)", line):
+                command: Any = typer.main.get_command(app)
+                words = shlex.split(arguments)
+                while hasattr(command, "commands"):
+                    assert words[0] in command.commands, line
+                    command = command.commands[words.pop(0)]
+                command.make_context(line, words)  # raises where an option or argument is wrong
+
+
+class TestRecipes:
+    def test_all_that_ship_are_listed(self) -> None:
+        listed = re.findall(r"^\| `(recipes/[^`]+)`", RECIPES_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+        assert sorted(listed) == sorted(name_of(path) for path in (ROOT / "recipes").glob("**/*.toml"))
+
+    @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "toml"], ids=str)
+    def test_are_right_whole_or_in_part(self, block: Block, manager: PluginManager) -> None:
+        tables = tomllib.loads(block.text)
+        if block.title in ("pyproject.toml", "wrong.toml", "example.toml"):
+            return  # other tests look at these
+        if "run" not in tables:
+            base = read_toml(ROOT / "recipes" / "dcgan_digits.toml")
+            for name, table in tables.items():
+                base[name] = {**base.get(name, {}), **table} if isinstance(table, dict) else table
+            tables = base
+        parse_recipe(tables, manager, source=str(block))
+
+    def test_the_errors_are_those_that_are_shown(
+        self, tmp_path: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("wrong.toml").write_text(titled(RECIPES_PAGE, "wrong.toml"), encoding="utf-8")
+        ended = command("recipe", "check", "wrong.toml")
+        assert ended.code == 2
+        pattern = re.escape(titled(RECIPES_PAGE, "wrong.txt")).replace("…", ".*")
+        assert re.fullmatch(pattern, ended.err), ended.err
+
+
+class TestOptions:
+    def test_the_page_is_up_to_date(self) -> None:
+        options = module_at(ROOT / "docs" / "options.py")
+        assert options.PAGE.read_text(encoding="utf-8") == options.page(), "run: python docs/options.py"
+
+    def test_every_dataset_is_in_the_table(self, manager: PluginManager) -> None:
+        page = (ROOT / "docs" / "pages" / "datasets.md").read_text(encoding="utf-8")
+        rows = "".join(re.findall(r"^\| `.*$", page, re.MULTILINE))
+        ours = {entry.name for entry in manager.registries.datasets if entry.plugin.startswith("builtin ")}
+        assert ours <= {*re.findall(r"`(\w+)`", rows)}
+
+
+def module_at(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class TestHooks:
+    def test_the_page_has_every_hook_with_its_exact_signature_and_sentence(self) -> None:
+        documented = {}
+        for block in blocks(HOOKS_PAGE):
+            if block.language == "python" and not block.title:
+                (function,) = ast.parse(block.text).body
+                assert isinstance(function, ast.FunctionDef)
+                documented[function.name] = ast.unparse(function)
+        real = {}
+        for function in ast.parse(inspect.getsource(hookspecs)).body:
+            if isinstance(function, ast.FunctionDef):
+                function.decorator_list = []
+                real[function.name] = ast.unparse(function)
+        assert list(documented) == list(real)
+        assert documented == real
+
+
+class TestPython:
+    @pytest.mark.parametrize("document", [README, ROOT / "docs" / "pages" / "quickstart.md"], ids=name_of)
+    def test_the_api_is_used_rightly(
+        self, document: Path, tmp_path: Path, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        tables["run"] |= {"name": "dcgan-digits", "root": "runs", "steps": 2}
+        tables["dataset"] = {"name": "digits", "image_size": 32}
+        Path("recipes").mkdir()
+        Path("recipes/dcgan_digits.toml").write_text(tomli_w.dumps(tables))
+        variables: dict[str, Any] = {}
+        exec(compile(titled(document, "python_api.py"), str(document), "exec"), variables)
+        assert variables["images"].shape == (64, 1, 32, 32)
+
+    @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "python"], ids=str)
+    def test_is_python(self, block: Block) -> None:
+        assert max(map(len, block.text.splitlines())) <= 120
+        compile(block.text, str(block), "exec")
+
+
+@pytest.fixture
+def example_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that modules are imported from; what was imported from it is forgotten afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
+def install(folder: Path, distribution: str, entry_points: dict[str, str]) -> None:
+    """Leave what pip would leave of a distribution beside its modules."""
+    info = folder / f"{distribution.replace('-', '_')}-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.4\nName: {distribution}\nVersion: 0.1.0\n")
+    lines = [f"{name} = {module}" for name, module in entry_points.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[ganzoo]", *lines, ""]))
+
+
+class TestWriteAPlugin:
+    @pytest.fixture
+    def manager(self, example_path: Path) -> PluginManager:
+        """The plugins, with the one on the page installed, and its later examples as plugins of their own."""
+        for document in (PLUGIN_PAGE, HOOKS_PAGE):
+            for block in blocks(document):
+                if block.language == "python" and block.title:
+                    path = example_path / block.title
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_text(block.text, encoding="utf-8")
+        package = example_path / "ganzoo_example"
+        (package / "__init__.py").touch()
+        project = tomllib.loads(titled(PLUGIN_PAGE, "pyproject.toml"))["project"]
+        install(example_path, project["name"], project["entry-points"]["ganzoo"])
+        (package / "more.py").write_text(
+            "from ganzoo.hookspecs import hookimpl\nfrom ganzoo_example.datasets import Gradients\n\n\n"
+            "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n"
+        )
+        install(example_path, "ganzoo-more", {"more": "ganzoo_example.more", "ending": "ganzoo_example.ending"})
+        manager = PluginManager()
+        assert not manager.broken, [plugin.error for plugin in manager.broken]
+        return manager
+
+    @pytest.fixture
+    def recipe(self, tmp_path: Path) -> dict[str, Any]:
+        """The page's recipe, for two steps of a few images."""
+        tables = tomllib.loads(titled(PLUGIN_PAGE, "example.toml"))
+        tables["run"] |= {"steps": 2, "root": str(tmp_path / "runs")}
+        tables["generator"]["width"] = tables["discriminator"]["width"] = 4
+        tables["trainer"]["batch_size"] = 8
+        return {**tables, "device": {"accelerator": "cpu"}, "tracking": {"wandb": {"mode": "disabled"}}}
+
+    def test_is_short(self) -> None:
+        def lines(title: str) -> int:
+            return len(titled(PLUGIN_PAGE, title).splitlines())
+
+        assert lines("ganzoo_example/losses.py") <= 25
+        assert lines("ganzoo_example/discriminators.py") <= 30
+        settings = [line for line in titled(PLUGIN_PAGE, "example.toml").splitlines() if line and line[0] != "#"]
+        assert len(settings) <= 15
+
+    def test_its_distribution_asks_for_what_it_imports(self) -> None:
+        project = tomllib.loads(titled(PLUGIN_PAGE, "pyproject.toml"))["project"]
+        for requirement in project["dependencies"]:
+            name, low, high = re.fullmatch(r"([\w-]+)>=([\d.]+),<([\d.]+)", requirement).groups()  # type: ignore[union-attr]
+            numbers = [[int(part) for part in text.split(".")[:2]] for text in (low, version(name), high)]
+            assert numbers == sorted(numbers), requirement
+
+    def test_its_recipe_trains(self, manager: PluginManager, recipe: dict[str, Any]) -> None:
+        whole = tomllib.loads(titled(PLUGIN_PAGE, "example.toml"))
+        assert parse_recipe(whole, manager).plugins.requires == ("ganzoo-example",)
+        trained = ganzoo.run(recipe, ["loss.real_target=0.8"], manager=manager)
+        assert trained.metrics[-1]["step"] == 2
+        assert len(trained.discriminator.features(trained.sample(2))) == 3
+
+    def test_its_dataset_can_be_trained_on(self, manager: PluginManager, recipe: dict[str, Any]) -> None:
+        recipe["dataset"] = {"name": "gradients", "image_size": 32, "channels": 1, "count": 16}
+        trained = ganzoo.run(recipe, manager=manager)
+        assert trained.sample(1).shape == (1, 1, 32, 32)
+
+    def test_the_observer_of_the_hooks_page_is_told(
+        self, manager: PluginManager, recipe: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        trained = ganzoo.run(recipe, manager=manager)
+        assert f"{trained.path} ended at step 2 of 2" in capsys.readouterr().out
+
+    def test_its_quick_form_registers_the_same(self, manager: PluginManager, example_path: Path) -> None:
+        shutil.rmtree(example_path / "ganzoo_example-0.1.0.dist-info")
+        (example_path / "ganzoo_example" / "configs.py").write_text(
+            "from ganzoo_example.losses import SmoothedConfig\n"
+        )
+        install(example_path, "ganzoo-quick", {"quick": "ganzoo_example.quick_plugin"})
+        quick = PluginManager().registries.losses["smoothed"]
+        assert isinstance(quick.target, str)
+        assert quick.load() is manager.registries.losses["smoothed"].load()
+
+
+def version(distribution: str) -> str:
+    return importlib.metadata.version(distribution)
