@@ -74,6 +74,16 @@ class Penalty(nn.Module):
         self.config = config
         self.facts = facts
 
+    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+        """Make what depends on the networks, such as a head on features; once, after they are built.
+
+        Both networks are on their device; whatever is made here follows them there. A look at the
+        discriminator's features must leave it as it was: in evaluation, without gradients.
+
+        Raises:
+            ValueError: this penalty cannot work with these networks; the text says why, and which would do.
+        """
+
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """Change images, real and fake alike, before the discriminator sees them; must be differentiable."""
         return images

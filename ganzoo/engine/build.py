@@ -9,6 +9,7 @@ import torch
 
 from ganzoo.components.component import ComponentConfig, PenaltyConfig
 from ganzoo.components.dataset import Dataset
+from ganzoo.components.loss import Penalty
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.data.feed import Feed, steps_for_epochs
@@ -57,7 +58,7 @@ def build_run(
     generator, discriminator = build_networks(recipe, manager, pack.facts, compute)
     loss = build_part(registries.losses, recipe.loss, "loss", pack.facts)
     penalties = {
-        name: build_part(registries.penalties, config, f"penalties.{index}", pack.facts).to(compute.device)
+        name: build_penalty(manager, index, config, pack.facts, generator, discriminator).to(compute.device)
         for index, (name, config) in enumerate(_numbered(recipe.penalties))
     }
     feed = Feed(
@@ -141,6 +142,28 @@ def build_part(registry: Registry[C], config: C, path: str, facts: Facts) -> Any
         return component(config, facts=facts)
     except ValueError as error:
         raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
+
+
+def build_penalty(
+    manager: PluginManager,
+    index: int,
+    config: PenaltyConfig,
+    facts: Facts,
+    generator: Generator,
+    discriminator: Discriminator,
+) -> Penalty:
+    """A penalty that knows its networks.
+
+    Raises:
+        RecipeError: it cannot go with these images or networks; the text names the table, [[penalties]] `index`.
+    """
+    path = f"penalties.{index}"
+    penalty: Penalty = build_part(manager.registries.penalties, config, path, facts)
+    try:
+        penalty.attach(generator, discriminator)
+    except ValueError as error:
+        raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
+    return penalty
 
 
 def total_steps(recipe: Recipe, feed: Feed) -> int:
