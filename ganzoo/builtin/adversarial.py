@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganzoo.builtin.configs import AdversarialConfig
+from ganzoo.builtin.descent import Alarm, Descent, load_optimizer
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import PenaltyStep
 from ganzoo.components.optimizer import current_lr
-from ganzoo.components.trainer import Trainer, TrainingParts
+from ganzoo.components.trainer import Failure, Trainer, TrainingParts
 from ganzoo.engine.sampling import batch_norm_mode
 
 
@@ -43,18 +43,43 @@ class Adversarial(Trainer):
     def __init__(self, config: AdversarialConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
         self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
-        owned = [parameter for penalty in parts.penalties.values() for parameter in penalty.parameters()]
-        self.discriminator_optimizer = config.discriminator_optimizer.build([*parts.discriminator.parameters(), *owned])
-        self.scalers = {
-            name: torch.amp.GradScaler(parts.rng.device.type, enabled=parts.loss_scaling)
-            for name in ("generator", "discriminator")
+        owned = {
+            f"penalty_{name}.{key}": parameter
+            for name, penalty in parts.penalties.items()
+            for key, parameter in penalty.named_parameters()
         }
+        self.discriminator_optimizer = config.discriminator_optimizer.build(
+            [*parts.discriminator.parameters(), *owned.values()]
+        )
+        self._alarm = Alarm(parts.rng.device)
+        scaling = parts.loss_scaling
+        self._descents = {
+            "generator": Descent(
+                "generator",
+                parts.generator,
+                self.generator_optimizer,
+                self._alarm,
+                clip=config.generator_grad_clip,
+                scaling=scaling,
+            ),
+            "discriminator": Descent(
+                "discriminator",
+                parts.discriminator,
+                self.discriminator_optimizer,
+                self._alarm,
+                owned=owned,
+                clip=config.discriminator_grad_clip,
+                scaling=scaling,
+            ),
+        }
+        self._rng_state = parts.rng.get_state()
         self.ema = averaged(parts.generator, config.ema_decay) if config.ema_decay else None
         self.steps = 0
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """`discriminator_steps` updates of the discriminator and one of the generator."""
         self._set_learning_rates()
+        self._rng_state = self.parts.rng.get_state()
         minibatches = batch.split(self.config.batches_per_step)
         if self.config.schedule == "alternate_minibatches":
             metrics = self._alternate(minibatches)
@@ -102,7 +127,7 @@ class Adversarial(Trainer):
         return {
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
+            "scalers": {name: descent.scaler.state_dict() for name, descent in self._descents.items()},
             "averaged": int(self.ema.n_averaged) if self.ema is not None else 0,
             "steps": self.steps,
         }
@@ -111,11 +136,15 @@ class Adversarial(Trainer):
         """Take back what `state_dict` gave."""
         for name in ("generator_optimizer", "discriminator_optimizer"):
             load_optimizer(getattr(self, name), state[name], name)
-        for name, scaler in self.scalers.items():
-            scaler.load_state_dict(state["scalers"][name])
+        for name, descent in self._descents.items():
+            descent.scaler.load_state_dict(state["scalers"][name])
         if self.ema is not None:
             self.ema.n_averaged.fill_(state["averaged"])
         self.steps = state["steps"]
+
+    def failure(self) -> Failure | None:
+        """The first update whose loss or gradient was not finite; no weight has moved since."""
+        return self._alarm.failure()
 
     def _generate(self, batch: Batch) -> Fake:
         """As many images as the minibatch has, with its labels, so that classes come as often as in the data."""
@@ -149,10 +178,10 @@ class Adversarial(Trainer):
             "probability/real": real_logits.detach().sigmoid().mean(),
             "probability/fake": fake_logits.detach().sigmoid().mean(),
             **{f"penalty/{name}": term.detach() for name, term in terms.items()},
-            "lr/discriminator": torch.tensor(current_lr(self.discriminator_optimizer), device=loss.device),
+            "lr/discriminator": torch.full_like(loss, current_lr(self.discriminator_optimizer)),
         }
         total = torch.stack([loss, *terms.values()]).sum() if terms else loss
-        metrics |= self._descend("discriminator", total, self.discriminator_optimizer, parts.discriminator)
+        metrics |= self._descend("discriminator", total)
         for penalty in parts.penalties.values():
             penalty.after_discriminator_step(parts.discriminator)
         return metrics
@@ -162,29 +191,34 @@ class Adversarial(Trainer):
         with torch.no_grad():
             fake_logits = self._logits(fake_images, labels)
         loss = self.parts.loss.discriminator_loss(real_logits, fake_logits)
-        self._descend("discriminator", loss, self.discriminator_optimizer, self.parts.discriminator)
+        self._descend("discriminator", loss)
         return real_logits.detach()
 
     def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
+        with frozen(self.parts.discriminator):
+            total, metrics = self._generator_objective(batch, fake)
+            return metrics | self._descend("generator", total)
+
+    def _generator_objective(self, batch: Batch, fake: Fake) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the generator's update minimises, by the discriminator as it stands, and the metrics of it."""
         parts = self.parts
-        with frozen(parts.discriminator):
-            fake_images = self._seen(fake.images)
-            fake_logits = self._logits(fake_images, fake.labels)
-            real, real_logits = batch.images, None
-            if parts.loss.needs_real_logits:
-                with torch.no_grad():
-                    real = self._seen(batch.images)
-                    real_logits = self._logits(real, batch.labels)
-            loss = parts.loss.generator_loss(real_logits, fake_logits)
-            step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
-            terms = self._penalty_terms("generator_term", step)
-            metrics = {
-                "loss/generator": loss.detach(),
-                **{f"penalty/{name}_generator": term.detach() for name, term in terms.items()},
-                "lr/generator": torch.tensor(current_lr(self.generator_optimizer), device=loss.device),
-            }
-            total = torch.stack([loss, *terms.values()]).sum() if terms else loss
-            return metrics | self._descend("generator", total, self.generator_optimizer, parts.generator)
+        fake_images = self._seen(fake.images)
+        fake_logits = self._logits(fake_images, fake.labels)
+        real, real_logits = batch.images, None
+        if parts.loss.needs_real_logits:
+            with torch.no_grad():
+                real = self._seen(batch.images)
+                real_logits = self._logits(real, batch.labels)
+        loss = parts.loss.generator_loss(real_logits, fake_logits)
+        step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
+        terms = self._penalty_terms("generator_term", step)
+        metrics = {
+            "loss/generator": loss.detach(),
+            **{f"penalty/{name}_generator": term.detach() for name, term in terms.items()},
+            "lr/generator": torch.full_like(loss, current_lr(self.generator_optimizer)),
+        }
+        total = torch.stack([loss, *terms.values()]).sum() if terms else loss
+        return total, metrics
 
     def _seen(self, images: Tensor) -> Tensor:
         """Images as the penalties let the discriminator see them."""
@@ -225,19 +259,9 @@ class Adversarial(Trainer):
                     terms[name] = term * (penalty.config.weight * penalty.config.interval)
         return terms
 
-    def _descend(self, name: str, loss: Tensor, optimizer: Optimizer, network: nn.Module) -> dict[str, Tensor]:
-        """One step of `optimizer` down the gradient of `loss`, clipped where the options say so."""
-        scaler = self.scalers[name]
-        limit: float | None = getattr(self.config, f"{name}_grad_clip")
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        metrics = {}
-        if limit is not None:
-            scaler.unscale_(optimizer)
-            metrics[f"gradient_norm/{name}"] = nn.utils.clip_grad_norm_(network.parameters(), limit)
-        scaler.step(optimizer)
-        scaler.update()
-        return metrics
+    def _descend(self, name: str, loss: Tensor) -> dict[str, Tensor]:
+        """One step of a network down the gradient of `loss`."""
+        return self._descents[name].step(loss, number=self.steps + 1, rng=self._rng_state)
 
     def _set_learning_rates(self) -> None:
         """The rates of this step, on the way down to 0 where the options let them fall."""
@@ -260,25 +284,6 @@ def averaged(generator: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of weights and batch statistics that starts as a copy of `generator`."""
     average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
     return AveragedModel(generator, multi_avg_fn=average, use_buffers=True)
-
-
-def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
-    """Give an optimiser back what it remembers; its options stay those it was built with.
-
-    Raises:
-        ValueError: the state is another optimiser's.
-    """
-    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    for now, before in zip(options, state["param_groups"], strict=True):
-        kept = {key for key in _DECIDE_WHAT_IS_REMEMBERED if bool(now.get(key)) != bool(before.get(key))}
-        if now.keys() != before.keys() - {"params"} or kept:
-            raise ValueError(f"{name} is another one now, with nothing to go on from: leave it as it was")
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)
-
-
-_DECIDE_WHAT_IS_REMEMBERED = ("amsgrad", "centered", "momentum")
 
 
 @contextmanager

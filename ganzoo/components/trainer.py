@@ -35,6 +35,19 @@ class TrainingParts:
     total_steps: int = 1
 
 
+@dataclass(frozen=True)
+class Failure:
+    """The first update that was not finite, and was not made.
+
+    `what` says what was not finite, such as "the loss of the generator (nan) is"; `rng` is the state of
+    `TrainingParts.rng` at the beginning of the step.
+    """
+
+    step: int
+    what: str
+    rng: Tensor
+
+
 class Trainer(ABC):
     """Knows when which network learns from what.
 
@@ -64,3 +77,11 @@ class Trainer(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave; the networks are loaded separately."""
+
+    def failure(self) -> Failure | None:
+        """The first update that would have made a weight something else than a number, where the trainer looks.
+
+        Asked at log points and before a checkpoint is saved, and may wait for the device then; in between,
+        a trainer keeps such an update from the weights without waiting.
+        """
+        return None

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.files import output_errors, sync
 from ganzoo.engine.random_state import random_state, set_random_state
 from ganzoo.engine.run import Run
@@ -76,8 +77,9 @@ def save_checkpoint(run: Run) -> Path:
 
     Raises:
         OutputError: it could not be written; the checkpoints before it are untouched.
-        DivergedError: a weight is not finite, and nothing could go on from it.
+        DivergedError: a loss, gradient or weight is not finite, and nothing could go on from it.
     """
+    stop_if_diverged(run)
     networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
     _check_finite(networks, run.step)
     path = write_checkpoint(

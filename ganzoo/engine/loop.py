@@ -8,6 +8,7 @@ import time
 import torch
 from torch import Tensor
 
+from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.run import Interrupted, Run
 from ganzoo.errors import DivergedError
 
@@ -17,7 +18,7 @@ def train(run: Run) -> None:
 
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
-        DivergedError: a loss is no longer a number.
+        DivergedError: a loss or a gradient is no longer a number.
     """
     fire = run.events.fire
     try:
@@ -28,6 +29,8 @@ def train(run: Run) -> None:
                 metrics = run.trainer.train_step(run.feed.next())
                 run.step += 1
                 due = run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps
+                if due or run.stop_signal is not None:
+                    stop_if_diverged(run)
                 figures = finite(metrics, run.step) | clock.lap() if due else None
                 fire("step_ended", run=run, step=run.step, metrics=figures)
                 if run.stop_signal is not None and run.step < run.total_steps:

@@ -55,7 +55,7 @@ def test_loss_that_is_no_number_ends_the_run(tables: dict):
     path = Path(tables["run"]["root"]) / "tiny/0001"
     summary = json.loads((path / "summary.json").read_text())
     assert summary["status"] == "failed"
-    assert summary["error"].startswith("DivergedError: step 2: loss/")
+    assert summary["error"].startswith("DivergedError: step 1: the loss of the generator (nan) is not finite any more")
 
 
 def test_all_figures_that_are_not_finite_are_named():

@@ -1,0 +1,181 @@
+"""One network's way down its loss: scaled, clipped, and halted before a step that is not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ganzoo.components.trainer import Failure
+
+KEPT = 1000
+"""Steps whose figures wait on the device at most; then they are looked at, whether anybody asked or not."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update was made from: the loss and the norm of each parameter's gradient, still on the device."""
+
+    network: str
+    step: int
+    rng: Tensor
+    parameters: Sequence[str]
+    figures: Tensor
+
+
+class Alarm:
+    """Raised on the device by the first update that is not finite; from then on no weight moves.
+
+    The device is never waited for but in `failure`, which is asked at log points and before a checkpoint
+    is saved. What is known of the updates is kept until then.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.raised = torch.zeros((), device=device)
+        """1 where an update was not finite, else 0; optimisers know it as `found_inf`."""
+        self._updates: list[Update] = []
+        self._failure: Failure | None = None
+
+    def watch(self, update: Update) -> None:
+        """Take in an update that is about to be made."""
+        if self._updates and update.step - self._updates[0].step >= KEPT:
+            self.failure()
+        self._updates.append(update)
+        # 0 · x is 0 for every finite x and NaN for the others.
+        self.raised.masked_fill_(update.figures.mul(0).sum().isnan(), 1.0)
+
+    def failure(self) -> Failure | None:
+        """The first update that was not finite; waits for the device."""
+        if self._failure is None and self.raised.item():
+            self._failure = next(filter(None, map(explain, self._updates)))
+        self._updates.clear()
+        return self._failure
+
+
+def explain(update: Update) -> Failure | None:
+    """What was not finite in an update, if anything."""
+    loss, *norms = update.figures.tolist()
+    wrong = [(name, norm) for name, norm in zip(update.parameters, norms, strict=True) if not math.isfinite(norm)]
+    if not math.isfinite(loss):
+        what = f"the loss of the {update.network} ({loss}) is"
+    elif wrong:
+        name, norm = wrong[-1]  # the backward pass comes to it first
+        others = f", {len(wrong)} of {len(norms)} tensors" if len(wrong) > 1 else ""
+        what = f"the gradient of {name} (norm {norm}{others}) is"
+    else:
+        return None
+    return Failure(update.step, what, update.rng)
+
+
+class Descent:
+    """Takes steps of one optimiser.
+
+    Args:
+        name: of the network.
+        network: whose gradient is clipped.
+        owned: parameters of others that this optimiser moves too, by name.
+        optimizer: over all of them.
+        alarm: shared with the other network.
+        clip: largest norm of the network's gradient.
+        scaling: scale the loss, as fp16 needs it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        optimizer: Optimizer,
+        alarm: Alarm,
+        *,
+        owned: Mapping[str, Tensor] | None = None,
+        clip: float | None = None,
+        scaling: bool = False,
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.optimizer = optimizer
+        self.scaler = torch.amp.GradScaler(alarm.raised.device.type, enabled=scaling)
+        self._alarm = alarm
+        self._clip = clip
+        named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
+        self._parameters: dict[str, Tensor] = named | dict(owned or {})
+        self._before: list[Tensor] | None = None
+
+    def step(self, loss: Tensor, *, number: int, rng: Tensor) -> dict[str, Tensor]:
+        """One step down the gradient of `loss`, or none, for good, once the alarm is raised; returns metrics.
+
+        Args:
+            loss: what to minimise.
+            number: of the training step.
+            rng: the state of the run's random numbers at its beginning.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler.is_enabled():  # the scaler takes no step where the gradient is NaN
+            loss = loss * torch.where(loss.isfinite() & (self._alarm.raised == 0), 1.0, math.nan)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._clip is not None or self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimizer)
+        parameters = list(self._parameters)
+        self._alarm.watch(Update(self.name, number, rng, parameters, self._figures(loss.detach())))
+        metrics = {}
+        if self._clip is not None:
+            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+            metrics[f"gradient_norm/{self.name}"] = norm
+        self._move()
+        return metrics
+
+    def _figures(self, loss: Tensor) -> Tensor:
+        gradients = [parameter.grad for parameter in self._parameters.values()]
+        present = [gradient for gradient in gradients if gradient is not None]
+        norms = iter(torch._foreach_norm(present) if present else ())
+        none = torch.zeros_like(loss)
+        each = torch.stack([none if gradient is None else next(norms).to(loss.dtype) for gradient in gradients])
+        if self.scaler.is_enabled():  # it looks for a scale under which nothing overflows; 1 is no scale
+            each = torch.where(self.scaler.scale(torch.ones_like(loss)) > 1, none, each)
+        return torch.cat([loss[None], each])
+
+    def _move(self) -> None:
+        """Let the optimiser move the parameters unless the alarm is raised, whichever optimiser it is."""
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif getattr(self.optimizer, "_step_supports_amp_scaling", False):  # torch's fused ones look by themselves
+            self.optimizer.found_inf = self._alarm.raised  # type: ignore[attr-defined]
+            self.optimizer.step()
+        else:
+            self._move_and_take_back()
+
+    @torch.no_grad()
+    def _move_and_take_back(self) -> None:
+        parameters = list(self._parameters.values())
+        if self._before is None:
+            self._before = [torch.empty_like(parameter) for parameter in parameters]
+        torch._foreach_copy_(self._before, parameters)
+        self.optimizer.step()
+        fine = self._alarm.raised == 0
+        for parameter, before in zip(parameters, self._before, strict=True):
+            torch.where(fine, parameter, before, out=parameter)
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
+    """Give an optimiser back what it remembers; its options stay those it was built with.
+
+    Raises:
+        ValueError: the state is another optimiser's.
+    """
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    for now, before in zip(options, state["param_groups"], strict=True):
+        kept = {key for key in _DECIDE_WHAT_IS_REMEMBERED if bool(now.get(key)) != bool(before.get(key))}
+        if now.keys() != before.keys() - {"params"} or kept:
+            raise ValueError(f"{name} is another one now, with nothing to go on from: leave it as it was")
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
+
+
+_DECIDE_WHAT_IS_REMEMBERED = ("amsgrad", "centered", "momentum")
