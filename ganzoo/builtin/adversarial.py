@@ -197,25 +197,23 @@ class Adversarial(Trainer):
     def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
         with frozen(self.parts.discriminator):
             total, metrics = self._generator_objective(batch, fake)
-            return metrics | self._descend("generator", total)
+            return metrics | self._descend("generator", total, self.generator_optimizer, self.parts.generator)
 
     def _generator_objective(self, batch: Batch, fake: Fake) -> tuple[Tensor, dict[str, Tensor]]:
         """What the generator's update minimises, by the discriminator as it stands, and the metrics of it."""
         parts = self.parts
         fake_images = self._seen(fake.images)
         fake_logits = self._logits(fake_images, fake.labels)
-        real, real_logits = batch.images, None
-        if parts.loss.needs_real_logits:
-            with torch.no_grad():
-                real = self._seen(batch.images)
-                real_logits = self._logits(real, batch.labels)
+        with torch.no_grad():
+            real = self._seen(batch.images)
+            real_logits = self._logits(real, batch.labels) if parts.loss.needs_real_logits else None
         loss = parts.loss.generator_loss(real_logits, fake_logits)
         step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
         terms = self._penalty_terms("generator_term", step)
         metrics = {
             "loss/generator": loss.detach(),
             **{f"penalty/{name}_generator": term.detach() for name, term in terms.items()},
-            "lr/generator": torch.full_like(loss, current_lr(self.generator_optimizer)),
+            "lr/generator": torch.tensor(current_lr(self.generator_optimizer), device=loss.device),
         }
         total = torch.stack([loss, *terms.values()]).sum() if terms else loss
         return total, metrics
