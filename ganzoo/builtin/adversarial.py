@@ -87,6 +87,8 @@ class Adversarial(Trainer):
             metrics = self._discriminator_first(minibatches)
         self.steps += 1
         self._update_ema()
+        for name, penalty in self.parts.penalties.items():
+            metrics |= {f"penalty/{name}_{key}": value.detach() for key, value in penalty.metrics().items()}
         return metrics
 
     def _discriminator_first(self, minibatches: list[Batch]) -> dict[str, Tensor]:
@@ -197,7 +199,7 @@ class Adversarial(Trainer):
     def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
         with frozen(self.parts.discriminator):
             total, metrics = self._generator_objective(batch, fake)
-            return metrics | self._descend("generator", total, self.generator_optimizer, self.parts.generator)
+            return metrics | self._descend("generator", total)
 
     def _generator_objective(self, batch: Batch, fake: Fake) -> tuple[Tensor, dict[str, Tensor]]:
         """What the generator's update minimises, by the discriminator as it stands, and the metrics of it."""
@@ -213,7 +215,7 @@ class Adversarial(Trainer):
         metrics = {
             "loss/generator": loss.detach(),
             **{f"penalty/{name}_generator": term.detach() for name, term in terms.items()},
-            "lr/generator": torch.tensor(current_lr(self.generator_optimizer), device=loss.device),
+            "lr/generator": torch.full_like(loss, current_lr(self.generator_optimizer)),
         }
         total = torch.stack([loss, *terms.values()]).sum() if terms else loss
         return total, metrics

@@ -98,3 +98,7 @@ class Penalty(nn.Module):
 
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
         """Change the discriminator's weights after its update, as clipping does."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Scalars of its own to log at this step, such as a strength that changes; they stay on the device."""
+        return {}

@@ -356,10 +356,14 @@ class Recording(Penalty):
     def generator_term(self, step: PenaltyStep) -> Tensor:
         self.calls.append("generator_term")
         assert step.fake.requires_grad
+        assert step.real.abs().max() <= 0.5, "real images are as dark as the discriminator sees them"
         return self.value * self.scale.detach()
 
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
         self.calls.append("after")
+
+    def metrics(self) -> dict[str, Tensor]:
+        return {"scale": self.scale}
 
 
 def test_penalty_takes_part_in_both_updates(make: Make):
@@ -372,11 +376,13 @@ def test_penalty_takes_part_in_both_updates(make: Make):
     (batch,) = batches(trainer, 1)
     metrics = trainer.train_step(batch)
     update = ["transform", "transform", "discriminator_term", "after"]
-    assert penalty.calls == [*update, *update, "transform", "generator_term"]
+    assert penalty.calls == [*update, *update, "transform", "transform", "generator_term"]
     # Two updates of a parameter whose gradient is weight · value = 3.
     assert penalty.scale.item() == pytest.approx(2.0 - 2 * 0.1 * 3)
     assert metrics["penalty/recording"].item() == pytest.approx(3 * 1.7)
     assert metrics["penalty/recording_generator"].item() == pytest.approx(3 * 1.4)
+    assert metrics["penalty/recording_scale"].item() == pytest.approx(1.4)
+    assert not any(value.requires_grad for value in metrics.values())
     assert set(trainer.networks()) == {"generator", "discriminator", "penalty_recording"}
 
 
