@@ -16,6 +16,7 @@ from ganzoo.data.feed import Feed, steps_for_epochs
 from ganzoo.data.pack import Pack, prepare_pack
 from ganzoo.engine.device import Compute, choose_compute
 from ganzoo.engine.events import Events
+from ganzoo.engine.memory import memory_errors
 from ganzoo.engine.random_state import seed_everything
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
@@ -29,6 +30,7 @@ Progress = Callable[[int, int], None]
 C = TypeVar("C", bound=ComponentConfig)
 
 
+@memory_errors()
 def build_run(
     recipe: Recipe,
     manager: PluginManager,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.engine.failure import stop_if_diverged
+from ganzoo.engine.memory import memory_errors
 from ganzoo.engine.run import Interrupted, Run
 from ganzoo.errors import DivergedError
 
@@ -19,10 +20,15 @@ def train(run: Run) -> None:
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
         DivergedError: a loss or a gradient is no longer a number.
+        TrainingError: the memory does not suffice.
     """
     fire = run.events.fire
+    batch_size = run.recipe.trainer.batch_size
     try:
-        with run.stopping_on_signals():
+        with (
+            run.stopping_on_signals(),
+            memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
+        ):
             fire("run_started", run=run)
             clock = Clock(run)
             while run.step < run.total_steps:
