@@ -1,0 +1,1 @@
+"""Objectives for ganzoo: losses and penalties that go with any network."""

@@ -1,0 +1,70 @@
+"""Augmentation of whatever the discriminator sees, for training on few images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo.images import Facts
+from ganzoo_objectives.configs import AdaptiveAugmentConfig, DiffAugmentConfig
+from ganzoo_objectives.policies import augment
+
+
+class DiffAugment(Penalty):
+    """Changes real and generated images alike, for both updates (arXiv 2006.10738)."""
+
+    Config = DiffAugmentConfig
+    config: DiffAugmentConfig
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Images changed by every policy."""
+        return augment(images, rng, self.config)
+
+
+class AdaptiveAugment(Penalty):
+    """Augments as much as the discriminator overfits (ADA, arXiv 2006.06676, §3).
+
+    The sign of D(real) is 1 on average where the discriminator knows all real images, 0 where it guesses. The
+    probability of each policy rises while the mean sign is above `target` and falls while it is below. The
+    feedback is the paper's, with its figures; the policies are DiffAugment's three, not the paper's eighteen
+    transformations. All state is in buffers, and the device is never waited for.
+    """
+
+    Config = AdaptiveAugmentConfig
+    config: AdaptiveAugmentConfig
+    probability: Tensor
+    mean_sign: Tensor
+    sign_sum: Tensor
+    seen: Tensor
+    updates: Tensor
+
+    def __init__(self, config: AdaptiveAugmentConfig, *, facts: Facts) -> None:
+        super().__init__(config, facts=facts)
+        for name in ("probability", "mean_sign", "sign_sum", "seen"):
+            self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Images to each of which each policy was applied with the present probability."""
+        return augment(images, rng, self.config, self.probability)
+
+    @torch.no_grad()
+    def discriminator_term(self, step: PenaltyStep) -> None:
+        """No term: takes in the logits of real images, and adjusts the probability where that is due."""
+        assert step.real_logits is not None
+        self.sign_sum += step.real_logits.sign().sum()
+        self.seen += len(step.real_logits)
+        self.updates += 1
+        due = self.updates % self.config.adjust_every == 0
+        mean = self.sign_sum / self.seen
+        change = (mean - self.config.target).sign() * self.seen / self.config.ramp_images
+        adjusted = (self.probability + change).clamp(0, self.config.max_probability)
+        self.probability.copy_(torch.where(due, adjusted, self.probability))
+        self.mean_sign.copy_(torch.where(due, mean, self.mean_sign))
+        self.sign_sum.mul_(~due)
+        self.seen.mul_(~due)
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The probability, and the mean sign that it was last adjusted by."""
+        return {"probability": self.probability.clone(), "mean_sign": self.mean_sign.clone()}

@@ -1,0 +1,25 @@
+"""Weight clipping: how the first WGAN kept its critic Lipschitz."""
+
+from __future__ import annotations
+
+import torch
+
+from ganzoo.components.loss import Penalty
+from ganzoo.components.network import Discriminator
+from ganzoo_objectives.configs import WeightClippingConfig
+
+
+class WeightClipping(Penalty):
+    """Clamps every parameter of the critic after each of its updates (WGAN, arXiv 1701.07875, algorithm 1).
+
+    Gains and biases of norms are clipped too, as in the authors' code.
+    """
+
+    Config = WeightClippingConfig
+    config: WeightClippingConfig
+
+    @torch.no_grad()
+    def after_discriminator_step(self, discriminator: Discriminator) -> None:
+        """Bring all parameters into [−limit, limit]."""
+        for parameter in discriminator.parameters():
+            parameter.clamp_(-self.config.limit, self.config.limit)

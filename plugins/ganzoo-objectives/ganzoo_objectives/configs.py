@@ -1,0 +1,107 @@
+"""The options of the losses and penalties, without torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from ganzoo.builtin.configs import NonSaturatingConfig
+from ganzoo.components.component import LossConfig, PenaltyConfig
+
+PolicyName = Literal["color", "translation", "cutout"]
+
+
+class RelativisticAverageConfig(LossConfig):
+    """Is this image more real than the others are on average? (RaGAN, arXiv 1807.00734, §4)."""
+
+    form: Literal["logistic", "least_squares", "hinge"] = "logistic"
+    """What is made of the difference: RaSGAN's cross-entropy, RaLSGAN's square or RaHingeGAN's hinge."""
+
+
+class RelativisticPairingConfig(RelativisticAverageConfig):
+    """Is this image more real than that one? (RpGAN, arXiv 1807.00734; R3GAN, arXiv 2501.05441, with `r1` and `r2`)."""
+
+
+class LabelSmoothingConfig(NonSaturatingConfig):
+    """The non-saturating loss with one-sided label smoothing (arXiv 1606.03498, §3.4)."""
+
+    real_target: float = Field(default=0.9, gt=0.5, le=1)
+    """The probability that the discriminator should give to real images; that of generated ones stays 0."""
+
+
+class DRAGANConfig(PenaltyConfig):
+    """DRAGAN's penalty on the gradient around real images (arXiv 1705.07215)."""
+
+    weight: float = Field(default=10.0, ge=0)
+    """λ of the paper."""
+    target: float = Field(default=1.0, ge=0)
+    """k of the paper: the gradient norm that is not penalised."""
+    radius: float = Field(default=0.5, gt=0)
+    """How far from a real image, in standard deviations of all pixels of the batch."""
+
+
+class FeatureMatchingConfig(PenaltyConfig):
+    """Generated images should have the mean features of real ones (arXiv 1606.03498, §3.1); for the generator."""
+
+    layer: int = -1
+    """Which of the discriminator's feature maps: 0 is the first, −1 the last before the logit."""
+
+
+class ActionConfig(PenaltyConfig):
+    """A penalty that acts at every step instead of adding a term, so that there is nothing to weigh or leave out."""
+
+    @model_validator(mode="after")
+    def _has_no_term(self) -> Self:
+        if self.weight != 1 or self.interval != 1:
+            raise ValueError("adds no term to a loss and acts at every step: leave weight and interval out")
+        return self
+
+
+class WeightClippingConfig(ActionConfig):
+    """Every weight of the critic is kept in [−limit, limit] (WGAN, arXiv 1701.07875, algorithm 1)."""
+
+    limit: PositiveFloat = 0.01
+    """c of the paper."""
+
+
+class InstanceNoiseConfig(ActionConfig):
+    """Fading Gaussian noise on all images that the discriminator sees (arXiv 1610.04490, §3; arXiv 1701.04862, §3)."""
+
+    sigma: NonNegativeFloat = 0.1
+    """Standard deviation at the start; images are in [−1, 1]."""
+    final_sigma: NonNegativeFloat = 0.0
+    """Standard deviation at the end of `decay_steps`, and from then on."""
+    decay_steps: PositiveInt = 10_000
+    """Training steps over which it falls, in a straight line."""
+
+
+class AugmentConfig(ActionConfig):
+    """What both augmentations share: DiffAugment's policies (arXiv 2006.10738, §3.2)."""
+
+    policies: tuple[PolicyName, ...] = Field(default=("color", "translation", "cutout"), min_length=1)
+    """What is done to an image, in this order: brightness, saturation and contrast; a shift; a blank square."""
+    translation: float = Field(default=0.125, ge=0, le=0.5)
+    """Largest shift as a share of height and width; what comes in is 0, the middle grey."""
+    cutout: float = Field(default=0.5, gt=0, le=1)
+    """Side of the blank square as a share of height and width; its centre may lie anywhere in the image."""
+
+
+class DiffAugmentConfig(AugmentConfig):
+    """Random changes to all images that the discriminator sees (DiffAugment, arXiv 2006.10738)."""
+
+
+class AdaptiveAugmentConfig(AugmentConfig):
+    """DiffAugment's policies, each with a probability that ADA's feedback sets (arXiv 2006.06676, §3).
+
+    Only the feedback is ADA's: its pipeline of 18 transformations is not here.
+    """
+
+    target: float = Field(default=0.6, ge=-1, le=1)
+    """The mean sign of the logits of real images that is held; above it the discriminator overfits."""
+    ramp_images: PositiveInt = 500_000
+    """Real images seen by the discriminator in which the probability can rise from 0 to 1."""
+    adjust_every: PositiveInt = 4
+    """Updates of the discriminator between two adjustments, each by the mean sign since the last."""
+    max_probability: float = Field(default=0.8, ge=0, le=1)
+    """The probability goes no higher: near 1 the generator may learn the augmentation."""

@@ -1,0 +1,30 @@
+"""DRAGAN's penalty: the gradient of the discriminator around real images, rather than between real and generated."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganzoo.builtin.penalties import squared_gradient_norm
+from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo_objectives.configs import DRAGANConfig
+
+
+class DRAGAN(Penalty):
+    """(‖∇D(x̂)‖ − k)² at points x̂ near real images (arXiv 1705.07215, algorithm 1).
+
+    x̂ = x + α·radius·σ·u with the batch's deviation σ, u uniform in [0, 1) for each pixel and α for each image: so does
+    the authors' code; the paper writes normal noise.
+    """
+
+    Config = DRAGANConfig
+    config: DRAGANConfig
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        """The mean over the batch, before `weight`."""
+        real, device = step.real, step.real.device
+        noise = torch.rand(real.shape, generator=step.rng, device=device)
+        share = torch.rand(len(real), 1, 1, 1, generator=step.rng, device=device)
+        near = real + share * noise * (self.config.radius * real.std())
+        norm = (squared_gradient_norm(step, near) + 1e-12).sqrt()  # a norm has no gradient at 0
+        return (norm - self.config.target).square().mean()

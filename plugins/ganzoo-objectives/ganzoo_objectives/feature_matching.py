@@ -1,0 +1,40 @@
+"""Feature matching: the generator is to match what the discriminator sees in real images, on average."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo_objectives.configs import FeatureMatchingConfig
+
+
+class FeatureMatching(Penalty):
+    """(E f(x) − E f(G(z)))² (arXiv 1606.03498, §3.1), f being one layer of the discriminator.
+
+    The mean over the entries of f and not their sum, so that one `weight` serves layers of any size. In the
+    paper this is all that the generator learns from; here it comes on top of the loss.
+    """
+
+    Config = FeatureMatchingConfig
+    config: FeatureMatchingConfig
+
+    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+        """Raise ValueError unless the discriminator has the layer."""
+        image = self.facts.image
+        training = discriminator.training
+        device = next(discriminator.parameters()).device
+        with torch.no_grad():
+            count = len(discriminator.eval().features(torch.zeros(1, *image.shape, device=device)))
+        discriminator.train(training)
+        if not -count <= self.config.layer < count:
+            raise ValueError(f"has layer = {self.config.layer}; this discriminator has the layers 0 to {count - 1}")
+
+    def generator_term(self, step: PenaltyStep) -> Tensor:
+        """The squared distance of the two batch means, before `weight`; its gradient reaches the generator alone."""
+        layer = self.config.layer
+        with torch.no_grad():
+            real = step.discriminator.features(step.real)[layer].float().mean(0)
+        fake = step.discriminator.features(step.fake)[layer].float().mean(0)
+        return (fake - real).square().mean()

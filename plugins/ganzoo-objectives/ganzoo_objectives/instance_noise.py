@@ -1,0 +1,44 @@
+"""Instance noise: real and generated images are blurred into each other, less and less."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo.images import Facts
+from ganzoo_objectives.configs import InstanceNoiseConfig
+
+
+class InstanceNoise(Penalty):
+    """Adds N(0, σ²) to whatever the discriminator sees (arXiv 1610.04490, §3; arXiv 1701.04862, §3).
+
+    σ falls with the steps, which are counted in a buffer: a resumed run goes on where it was.
+    """
+
+    Config = InstanceNoiseConfig
+    config: InstanceNoiseConfig
+    steps: Tensor
+
+    def __init__(self, config: InstanceNoiseConfig, *, facts: Facts) -> None:
+        super().__init__(config, facts=facts)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def sigma(self) -> Tensor:
+        """The deviation at this step, a scalar on the device."""
+        done = (self.steps / self.config.decay_steps).clamp(max=1)
+        return self.config.sigma + (self.config.final_sigma - self.config.sigma) * done
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Noisy images, which may lie outside [−1, 1]."""
+        noise = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
+        return images + noise * self.sigma
+
+    def generator_term(self, step: PenaltyStep) -> None:
+        """No term: the generator is updated once a training step, so this is where steps are counted."""
+        self.steps += 1
+
+    def metrics(self) -> dict[str, Tensor]:
+        """σ of the next step."""
+        return {"sigma": self.sigma}

@@ -1,0 +1,27 @@
+"""Registers the losses and penalties with ganzoo."""
+
+from __future__ import annotations
+
+from ganzoo.hookspecs import hookimpl
+from ganzoo.registry import Registrar
+from ganzoo_objectives import configs
+
+HERE = "ganzoo_objectives"
+
+
+@hookimpl
+def register_losses(register: Registrar) -> None:
+    """Relativistic and smoothed losses; penalties on weights, gradients and features; noise and augmentation."""
+    register(
+        "relativistic_average", f"{HERE}.relativistic:RelativisticAverage", config=configs.RelativisticAverageConfig
+    )
+    register(
+        "relativistic_pairing", f"{HERE}.relativistic:RelativisticPairing", config=configs.RelativisticPairingConfig
+    )
+    register("label_smoothing", f"{HERE}.smoothing:LabelSmoothing", config=configs.LabelSmoothingConfig)
+    register("weight_clipping", f"{HERE}.clipping:WeightClipping", config=configs.WeightClippingConfig)
+    register("dragan", f"{HERE}.dragan:DRAGAN", config=configs.DRAGANConfig)
+    register("feature_matching", f"{HERE}.feature_matching:FeatureMatching", config=configs.FeatureMatchingConfig)
+    register("instance_noise", f"{HERE}.instance_noise:InstanceNoise", config=configs.InstanceNoiseConfig)
+    register("diff_augment", f"{HERE}.augment:DiffAugment", config=configs.DiffAugmentConfig)
+    register("adaptive_augment", f"{HERE}.augment:AdaptiveAugment", config=configs.AdaptiveAugmentConfig)

@@ -1,0 +1,75 @@
+"""Random changes to a batch of images through which gradients flow: DiffAugment's three policies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganzoo_objectives.configs import AugmentConfig
+
+
+def augment(images: Tensor, rng: torch.Generator, config: AugmentConfig, probability: Tensor | None = None) -> Tensor:
+    """Images (N, C, H, W) changed by the policies of `config`, each image in its own way.
+
+    Args:
+        images: in [−1, 1].
+        rng: on the device of the images; as much is drawn from it at any `probability`.
+        config: which policies, and how strong.
+        probability: a scalar; with it each policy is applied to each image; left out: always.
+    """
+    for policy in config.policies:
+        if policy == "color":
+            changed = color(images, rng)
+        elif policy == "translation":
+            changed = translation(images, rng, config.translation)
+        else:
+            changed = cutout(images, rng, config.cutout)
+        images = changed if probability is None else torch.where(_uniform(images, rng) < probability, changed, images)
+    return images
+
+
+def color(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Brightness by ±½, saturation by 0 to 2, contrast by ½ to 1½; the values may leave [−1, 1].
+
+    Saturation is about the mean of an image's channels at a pixel, contrast about its mean over all.
+    """
+    images = images + _uniform(images, rng) - 0.5
+    grey = images.mean(1, keepdim=True)
+    images = torch.lerp(grey, images, 2 * _uniform(images, rng))
+    mean = images.mean((1, 2, 3), keepdim=True)
+    return torch.lerp(mean, images, 0.5 + _uniform(images, rng))
+
+
+def translation(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
+    """Each image is shifted by whole pixels, up to `ratio` of its height and width; 0 comes in at the edges."""
+    for dim in (2, 3):
+        size = images.shape[dim]
+        reach = int(size * ratio)
+        shift = torch.randint(-reach, reach + 1, (len(images), 1), generator=rng, device=images.device)
+        source = torch.arange(size, device=images.device) - shift
+        # Turning round instead of clamping takes no pixel twice, so that the gradient is the same at every run.
+        where = _along(source % size, dim).expand(images.shape)
+        images = images.gather(dim, where) * _along((source >= 0) & (source < size), dim)
+    return images
+
+
+def cutout(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
+    """A rectangle of `ratio` of height and width is 0 in each image, around a point anywhere in it."""
+    hole = torch.ones((), dtype=torch.bool, device=images.device)
+    for dim in (2, 3):
+        size = images.shape[dim]
+        side = int(size * ratio + 0.5)
+        centre = torch.randint(0, size + 1 - side % 2, (len(images), 1), generator=rng, device=images.device)
+        offset = torch.arange(size, device=images.device) - (centre - side // 2)
+        hole = hole & _along((offset >= 0) & (offset < side), dim)
+    return images * ~hole
+
+
+def _uniform(images: Tensor, rng: torch.Generator) -> Tensor:
+    """One number in [0, 1) for each image, (N, 1, 1, 1)."""
+    return torch.rand(len(images), 1, 1, 1, generator=rng, device=images.device, dtype=images.dtype)
+
+
+def _along(values: Tensor, dim: int) -> Tensor:
+    """(N, size) as (N, 1, H, 1) or (N, 1, 1, W)."""
+    return values[:, None, :, None] if dim == 2 else values[:, None, None, :]

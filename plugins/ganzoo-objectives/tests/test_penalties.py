@@ -1,0 +1,104 @@
+"""Penalties on weights, gradients and features, and noise, on networks that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ganzoo.components.loss import PenaltyStep
+from ganzoo.plugin_manager import PluginManager
+
+Make = Callable[..., Any]
+Step = Callable[..., PenaltyStep]
+
+
+def test_clipping_keeps_every_parameter_within_the_limit(make: Make, step: Step) -> None:
+    discriminator = step().discriminator
+    discriminator.extra = nn.Linear(4, 4)
+    inside = discriminator.extra.weight.detach().clamp(-0.1, 0.1).clone()
+    make("weight_clipping", limit=0.1).after_discriminator_step(discriminator)
+    assert all(parameter.abs().max() <= 0.1 for parameter in discriminator.parameters())
+    torch.testing.assert_close(discriminator.extra.weight.detach(), inside, rtol=0, atol=0)
+    assert discriminator.b.item() == pytest.approx(0.1)
+    assert discriminator.b.requires_grad
+
+
+def test_dragan_looks_at_points_near_real_images(make: Make, step: Step) -> None:
+    """‖∇D(x̂)‖ is b·‖x̂‖, with x̂ from the same random numbers."""
+    now = step(detach=True)
+    term = make("dragan", radius=0.25, target=2.0).discriminator_term(now)
+    rng = torch.Generator().manual_seed(3)
+    noise = torch.rand(6, 3, 8, 8, generator=rng)
+    share = torch.rand(6, generator=rng).reshape(6, 1, 1, 1)
+    near = now.real + share * 0.25 * now.real.std() * noise
+    norms = near.flatten(1).norm(dim=1)
+    torch.testing.assert_close(term, (1.5 * norms - 2).square().mean())
+    term.backward()
+    torch.testing.assert_close(now.discriminator.b.grad, (2 * (1.5 * norms - 2) * norms).mean())
+    assert now.generator.a.grad is None
+
+
+def test_dragan_has_the_papers_figures(make: Make) -> None:
+    config = make("dragan").config
+    assert (config.weight, config.target, config.radius) == (10.0, 1.0, 0.5)
+
+
+@pytest.mark.parametrize(("layer", "scale"), [(0, 1.0), (-1, 1.5), (1, 1.5)])
+def test_feature_matching_compares_the_mean_features(make: Make, step: Step, layer: int, scale: float) -> None:
+    now = step()
+    now.discriminator.requires_grad_(False)
+    term = make("feature_matching", layer=layer).generator_term(now)
+    gap = now.generator(now.latents).mean(0) - now.real.mean(0)
+    torch.testing.assert_close(term, (scale * gap).square().mean())
+    term.backward()
+    latents = now.latents.reshape(-1, 3, 8, 8).mean(0)
+    torch.testing.assert_close(now.generator.a.grad, (2 * scale**2 * gap * latents).mean().detach())
+    assert make("feature_matching").discriminator_term(now) is None
+
+
+def test_feature_matching_refuses_a_layer_that_is_not_there(make: Make, step: Step) -> None:
+    now = step()
+    make("feature_matching", layer=-2).attach(now.generator, now.discriminator)
+    for layer in (2, -3):
+        with pytest.raises(ValueError, match="has the layers 0 to 1"):
+            make("feature_matching", layer=layer).attach(now.generator, now.discriminator)
+    assert now.discriminator.training
+
+
+def test_instance_noise_fades(make: Make, step: Step) -> None:
+    noise = make("instance_noise", sigma=0.4, final_sigma=0.1, decay_steps=3)
+    images = torch.zeros(64, 3, 8, 8)
+    rng = torch.Generator().manual_seed(0)
+    for sigma in (0.4, 0.3, 0.2, 0.1, 0.1):
+        assert noise.metrics()["sigma"].item() == pytest.approx(sigma)
+        seen = noise.transform_images(images, rng)
+        assert seen.std().item() == pytest.approx(sigma, rel=0.03)
+        assert seen.mean().item() == pytest.approx(0, abs=0.02)
+        assert noise.generator_term(step()) is None
+
+
+def test_instance_noise_is_gone_at_sigma_zero_and_differentiable_before(make: Make) -> None:
+    images = torch.rand(4, 3, 8, 8, requires_grad=True)
+    assert torch.equal(make("instance_noise", sigma=0.0).transform_images(images, torch.Generator()), images)
+    make("instance_noise").transform_images(images, torch.Generator()).sum().backward()
+    torch.testing.assert_close(images.grad, torch.ones_like(images))
+
+
+def test_instance_noise_goes_on_from_its_state(make: Make, step: Step) -> None:
+    one, other = make("instance_noise", decay_steps=9), make("instance_noise", decay_steps=9)
+    for _ in range(4):
+        one.generator_term(step())
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(other.sigma, one.sigma)
+    assert other.sigma.item() == pytest.approx(0.1 * 5 / 9)
+
+
+@pytest.mark.parametrize("name", ["weight_clipping", "instance_noise", "diff_augment", "adaptive_augment"])
+@pytest.mark.parametrize("options", [{"weight": 2.0}, {"interval": 4}])
+def test_what_adds_no_term_has_no_weight(manager: PluginManager, name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="leave weight and interval out"):
+        manager.registries.penalties[name].config(name=name, **options)
