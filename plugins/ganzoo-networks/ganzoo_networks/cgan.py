@@ -1,0 +1,64 @@
+"""Conditional DCGAN: labels concatenated to latents and to every pixel (arXiv 1411.1784)."""
+
+from __future__ import annotations
+
+from ganzoo_dcgan.blocks import NORMS, init_weights, leaky_relu
+from ganzoo_dcgan.conditioning import concat_labels, one_hot
+from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
+from torch import Tensor
+
+from ganzoo.images import Facts
+from ganzoo_networks.configs import CGANDiscriminatorConfig, CGANGeneratorConfig
+from ganzoo_networks.rows import down_row, logit_block, up_row
+
+
+class CGANGenerator(StackedGenerator):
+    """The generator of `dcgan`, its input longer by a one-hot label."""
+
+    Config = CGANGeneratorConfig
+    conditional = True
+
+    def __init__(self, config: CGANGeneratorConfig, *, facts: Facts) -> None:
+        blocks = up_row(
+            config.latent_dim + facts.num_classes,
+            facts,
+            width=config.width,
+            max_channels=config.max_channels,
+            norm=NORMS[config.norm],
+            bias=config.edge_bias,
+        )
+        super().__init__(config, facts=facts, blocks=blocks, from_pixel=True)
+        init_weights(self, **config.init.model_dump())
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
+        return super().forward(concat_labels(latents, one_hot(labels, self.facts.num_classes)))
+
+
+class CGANDiscriminator(StackedDiscriminator):
+    """The discriminator of `dcgan`; the image has one more channel a class, 1 in that of the label."""
+
+    Config = CGANDiscriminatorConfig
+    conditional = True
+
+    def __init__(self, config: CGANDiscriminatorConfig, *, facts: Facts) -> None:
+        blocks, channels = down_row(
+            facts.image.channels + facts.num_classes,
+            facts,
+            width=config.width,
+            max_channels=config.max_channels,
+            norm=NORMS[config.norm],
+            edge_bias=config.edge_bias,
+            activation=leaky_relu(config.slope),
+        )
+        super().__init__(config, facts=facts, blocks=blocks, head=logit_block(channels, bias=config.edge_bias))
+        init_weights(self, **config.init.model_dump())
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
+        return super().forward(concat_labels(images, one_hot(labels, self.facts.num_classes)))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The output of each block, for images of a class unknown: every class in equal parts."""
+        count = self.facts.num_classes
+        return super().features(concat_labels(images, images.new_full((len(images), count), 1 / count)))

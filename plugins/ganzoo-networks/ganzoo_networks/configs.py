@@ -1,0 +1,163 @@
+"""The options of the networks and heads, and which images they can make."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig, check_power_of_two
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig, PenaltyConfig
+from ganzoo.images import Facts, square_size
+
+RESNET_SIZES = (32, 64)
+
+
+class SNGANDiscriminatorConfig(DiscriminatorConfig):
+    """DCGAN's 4×4 convolutions with spectral norm and without batch norm (arXiv 1802.05957); goes with `hinge`."""
+
+    width: PositiveInt = 64
+    """Channels of the first layer; they double as the size halves."""
+    max_channels: PositiveInt = 1024
+    """No layer has more."""
+    slope: float = Field(default=0.1, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+    minibatch_stddev: NonNegativeInt = 0
+    """Tell the last layer how much images of groups of so many differ (ProGAN, arXiv 1710.10196: 4); 0: do not."""
+    weight_std: PositiveFloat = 0.02
+    """Deviation of the weights that are drawn, before they are normalised."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
+        check_power_of_two(facts)
+
+
+class ResNetGeneratorConfig(GeneratorConfig):
+    """SNGAN's ResNet for 32 or 64 pixels (arXiv 1802.05957, appendix B.4)."""
+
+    latent_dim: PositiveInt = 128
+    """How many numbers one latent vector holds."""
+    width: PositiveInt | None = None
+    """Channels of every block at 32 pixels (256 in the paper), of the last at 64 (64); left out: these."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and of 32 or 64 pixels."""
+        check_resnet(facts)
+
+
+class ResNetDiscriminatorConfig(DiscriminatorConfig):
+    """SNGAN's ResNet for 32 or 64 pixels, with spectral norm (arXiv 1802.05957, appendix B.4)."""
+
+    width: PositiveInt | None = None
+    """Channels of every block at 32 pixels (128 in the paper), of the first at 64 (64); left out: these."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images are square and of 32 or 64 pixels."""
+        check_resnet(facts)
+
+
+class ProjectionGeneratorConfig(ResNetGeneratorConfig):
+    """`sngan_resnet` with a gain and a bias of batch norm for each class (arXiv 1802.05637)."""
+
+
+class ProjectionDiscriminatorConfig(ResNetDiscriminatorConfig):
+    """`sngan_resnet` with an inner product of its features and a vector for each class (arXiv 1802.05637)."""
+
+
+class SAGANGeneratorConfig(GeneratorConfig):
+    """DCGAN's 4×4 blocks with spectral norm, batch norm and one layer of self-attention (arXiv 1805.08318)."""
+
+    latent_dim: PositiveInt = 128
+    """How many numbers one latent vector holds."""
+    width: PositiveInt = 64
+    """Half the channels before the last layer; they double towards the 4×4 start."""
+    max_channels: PositiveInt = 1024
+    """No layer has more."""
+    attention_size: PositiveInt = 32
+    """Height and width of the feature map that attention is paid to, smaller than the image: 4, 8, 16, …"""
+    weight_std: PositiveFloat = 0.02
+    """Deviation of the weights that are drawn, before they are normalised."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images can be made, and have a feature map of `attention_size`."""
+        check_power_of_two(facts)
+        check_attention(self.attention_size, facts)
+
+
+class SAGANDiscriminatorConfig(DiscriminatorConfig):
+    """DCGAN's 4×4 blocks with spectral norm and one layer of self-attention (arXiv 1805.08318)."""
+
+    width: PositiveInt = 64
+    """Channels of the first layer; they double as the size halves."""
+    max_channels: PositiveInt = 1024
+    """No layer has more."""
+    slope: float = Field(default=0.1, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+    attention_size: PositiveInt = 32
+    """Height and width of the feature map that attention is paid to, smaller than the image: 4, 8, 16, …"""
+    weight_std: PositiveFloat = 0.02
+    """Deviation of the weights that are drawn, before they are normalised."""
+
+    def check_facts(self, facts: Facts) -> None:
+        """Raise ValueError unless the images can be judged, and have a feature map of `attention_size`."""
+        check_power_of_two(facts)
+        check_attention(self.attention_size, facts)
+
+
+class CGANGeneratorConfig(DCGANGeneratorConfig):
+    """`dcgan` with the one-hot label beside the latents (arXiv 1411.1784)."""
+
+
+class CGANDiscriminatorConfig(DCGANDiscriminatorConfig):
+    """`dcgan` with the one-hot label beside the channels of the image (arXiv 1411.1784)."""
+
+
+class InfoGANGeneratorConfig(DCGANGeneratorConfig):
+    """`dcgan` with codes as the first part of its latents (arXiv 1606.03657); goes with `mutual_information`."""
+
+    categorical: tuple[PositiveInt, ...] = (10,)
+    """How many values each categorical code has; one-hot, in this order, at the beginning of the latents."""
+    continuous: NonNegativeInt = 2
+    """How many continuous codes, U(−1, 1), come after them; the rest of `latent_dim` is noise."""
+
+    @property
+    def code_dim(self) -> int:
+        """How many numbers of a latent vector, from its beginning, are codes."""
+        return sum(self.categorical) + self.continuous
+
+    @model_validator(mode="after")
+    def _codes_fit(self) -> Self:
+        if not 0 < self.code_dim <= self.latent_dim:
+            raise ValueError(f"codes take {self.code_dim} numbers; latent_dim = {self.latent_dim} wants 1 to so many")
+        return self
+
+
+class AuxiliaryClassifierConfig(PenaltyConfig):
+    """AC-GAN (arXiv 1610.09585): a classifier on the discriminator's features; needs a conditional generator."""
+
+    on_generated: bool = True
+    """Let the discriminator learn the class of generated images too, as the paper does."""
+
+
+class MutualInformationConfig(PenaltyConfig):
+    """InfoGAN (arXiv 1606.03657): codes that can be read from the image; needs the generator `infogan`."""
+
+    hidden: PositiveInt = 128
+    """Units of the layer between the discriminator's features and the codes."""
+    continuous_weight: float = Field(default=0.1, ge=0)
+    """Continuous codes' share, as they are of another scale than categorical ones."""
+
+
+def check_resnet(facts: Facts) -> None:
+    """Raise ValueError unless there is a ResNet for such images."""
+    size = square_size(facts.image)
+    if size not in RESNET_SIZES:
+        raise ValueError(f"cannot make {size} pixels: set dataset.image_size to 32 or 64")
+
+
+def check_attention(size: int, facts: Facts) -> None:
+    """Raise ValueError unless the row of blocks has a feature map of this size."""
+    sizes = [4 * 2**power for power in range((facts.image.height // 4).bit_length() - 1)]
+    if size not in sizes:
+        known = ", ".join(map(str, sizes))
+        raise ValueError(f"has no feature map of {size} pixels: set attention_size to one of {known}")

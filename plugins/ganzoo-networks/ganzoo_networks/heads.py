@@ -1,0 +1,112 @@
+"""Auxiliary heads on the discriminator's features, as penalties: AC-GAN's classifier and InfoGAN's Q."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo_networks.configs import AuxiliaryClassifierConfig, InfoGANGeneratorConfig, MutualInformationConfig
+
+
+def feature_count(discriminator: Discriminator) -> int:
+    """How many numbers the last of `features` holds for one image; the discriminator is left as it was."""
+    modes = {module: module.training for module in discriminator.modules()}
+    device = next(discriminator.parameters()).device
+    discriminator.eval()
+    try:
+        with torch.no_grad():
+            maps = discriminator.features(torch.zeros(1, *discriminator.facts.image.shape, device=device))
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return maps[-1].numel()
+
+
+class AuxiliaryClassifier(Penalty):
+    """AC-GAN (arXiv 1610.09585, eq. 3): a classifier on the last features, −log P(C = c | X) for both networks.
+
+    The discriminator learns to name the class of real images, and of generated ones where `on_generated`;
+    the generator to make images whose class is named rightly.
+    """
+
+    Config = AuxiliaryClassifierConfig
+    config: AuxiliaryClassifierConfig
+
+    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+        """Make the classifier.
+
+        Raises:
+            ValueError: the generator is told no labels, or the dataset has none.
+        """
+        if not generator.conditional:
+            raise ValueError('needs a generator that is told the label, such as "cgan"')
+        if not self.facts.class_names:
+            raise ValueError("needs a dataset with labels")
+        self.head = nn.Linear(feature_count(discriminator), self.facts.num_classes)
+
+    def class_logits(self, discriminator: Discriminator, images: Tensor) -> Tensor:
+        """(N, num_classes) for images (N, C, H, W)."""
+        return cast("Tensor", self.head(discriminator.features(images)[-1].flatten(1)))
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        """Cross-entropy of real images' classes, and of generated ones'."""
+        assert step.labels is not None
+        term = F.cross_entropy(self.class_logits(step.discriminator, step.real), step.labels)
+        if self.config.on_generated:
+            term = term + F.cross_entropy(self.class_logits(step.discriminator, step.fake), step.labels)
+        return term
+
+    def generator_term(self, step: PenaltyStep) -> Tensor:
+        """Cross-entropy of generated images' classes."""
+        assert step.labels is not None
+        return F.cross_entropy(self.class_logits(step.discriminator, step.fake), step.labels)
+
+
+class MutualInformation(Penalty):
+    """InfoGAN (arXiv 1606.03657, eq. 5): −L_I, what Q fails to read of the codes in generated images.
+
+    Q is a hidden layer and an output on the discriminator's last features. Its negative log likelihood is
+    cross-entropy for a categorical code and, for a continuous one, that of a normal distribution of deviation 1
+    around what Q says, which is ½(c − μ)² but for a constant. Both networks and Q minimise it.
+    """
+
+    Config = MutualInformationConfig
+    config: MutualInformationConfig
+
+    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+        """Make Q for the codes of the generator.
+
+        Raises:
+            ValueError: the generator has no codes.
+        """
+        if not isinstance(generator.config, InfoGANGeneratorConfig):
+            raise ValueError('needs a generator with codes in its latents: "infogan"')
+        self.codes = generator.config
+        self.head = nn.Sequential(
+            nn.Linear(feature_count(discriminator), self.config.hidden),
+            nn.LeakyReLU(0.1),
+            nn.Linear(self.config.hidden, self.codes.code_dim),
+        )
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        """−L_I of generated images, for Q and the layers below it."""
+        return self._term(step)
+
+    def generator_term(self, step: PenaltyStep) -> Tensor:
+        """−L_I of generated images, for the generator."""
+        return self._term(step)
+
+    def _term(self, step: PenaltyStep) -> Tensor:
+        read = self.head(step.discriminator.features(step.fake)[-1].flatten(1))
+        sizes = [*self.codes.categorical, self.codes.continuous]
+        *read_categorical, read_continuous = torch.split(read, sizes, 1)
+        *categorical, continuous = torch.split(step.latents[:, : self.codes.code_dim], sizes, 1)
+        term = self.config.continuous_weight * (continuous - read_continuous).square().sum(1).mean() / 2
+        for logits, code in zip(read_categorical, categorical, strict=True):
+            term = term + F.cross_entropy(logits, code)
+        return term

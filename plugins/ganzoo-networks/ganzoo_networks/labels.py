@@ -1,0 +1,18 @@
+"""Labels where a network cannot do without."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ganzoo.images import Facts
+
+
+def needed(labels: Tensor | None, facts: Facts) -> Tensor:
+    """Class indices (N,) as whole numbers.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if labels is None:
+        raise ValueError(f"a conditional network needs labels: class indices (N,) from 0 to {facts.num_classes - 1}")
+    return labels.long()

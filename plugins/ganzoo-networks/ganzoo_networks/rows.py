@@ -1,0 +1,77 @@
+"""The rows of 4×4 blocks that DCGAN's generator and discriminator are, for networks that change a part of one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlock, Wrap
+from ganzoo_dcgan.dcgan import doublings
+from torch import nn
+
+from ganzoo.images import Facts
+
+
+def up_row(
+    inputs: int,
+    facts: Facts,
+    *,
+    width: int,
+    max_channels: int,
+    norm: NormFactory | None = nn.BatchNorm2d,
+    bias: bool = True,
+    wrap: Wrap | None = None,
+) -> list[UpBlock]:
+    """Blocks from (N, inputs, 1, 1) by 4×4, 8×8, … to an image in [−1, 1].
+
+    Args:
+        inputs: numbers in a latent vector, with whatever is concatenated to it.
+        facts: the images to make.
+        width: half the channels before the last layer; they double towards the 4×4 start.
+        max_channels: no layer has more.
+        norm: of every layer but the last.
+        bias: of the last layer.
+        wrap: applied to every convolution.
+    """
+    widths = [min(width * 2**power, max_channels) for power in range(doublings(facts), 0, -1)]
+    return [
+        UpBlock(inputs, widths[0], stride=1, padding=0, norm=norm, wrap=wrap),
+        *(UpBlock(before, after, norm=norm, wrap=wrap) for before, after in pairwise(widths)),
+        UpBlock(widths[-1], facts.image.channels, bias=bias, norm=None, activation=nn.Tanh, wrap=wrap),
+    ]
+
+
+def down_row(
+    inputs: int,
+    facts: Facts,
+    *,
+    width: int,
+    max_channels: int,
+    activation: ActivationFactory,
+    norm: NormFactory | None = None,
+    edge_bias: bool = True,
+    wrap: Wrap | None = None,
+) -> tuple[list[DownBlock], int]:
+    """Blocks from an image (N, inputs, H, W) to (N, channels, 4, 4), and how many channels that is.
+
+    Args:
+        inputs: channels of the image, with whatever is concatenated to it.
+        facts: the images to judge.
+        width: channels of the first layer; they double with each.
+        max_channels: no layer has more.
+        activation: of every layer.
+        norm: of every layer but the first; without it, every layer has a bias.
+        edge_bias: whether the first layer has one.
+        wrap: applied to every convolution.
+    """
+    widths = [min(width * 2**power, max_channels) for power in range(doublings(facts))]
+    first = DownBlock(inputs, widths[0], bias=edge_bias, norm=None, activation=activation, wrap=wrap)
+    others = [
+        DownBlock(before, after, bias=norm is None, norm=norm, activation=activation, wrap=wrap)
+        for before, after in pairwise(widths)
+    ]
+    return [first, *others], widths[-1]
+
+
+def logit_block(channels: int, *, bias: bool = True, wrap: Wrap | None = None) -> DownBlock:
+    """(N, channels, 4, 4) to logits (N, 1, 1, 1)."""
+    return DownBlock(channels, 1, padding=0, bias=bias, norm=None, activation=None, wrap=wrap)

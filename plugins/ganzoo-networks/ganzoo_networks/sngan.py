@@ -1,0 +1,34 @@
+"""DCGAN's discriminator with spectral norm instead of batch norm (SNGAN, arXiv 1802.05957)."""
+
+from __future__ import annotations
+
+from ganzoo_dcgan.blocks import leaky_relu
+from ganzoo_dcgan.stacks import StackedDiscriminator
+from torch import nn
+
+from ganzoo.images import Facts
+from ganzoo_networks.configs import SNGANDiscriminatorConfig
+from ganzoo_networks.minibatch import MinibatchStdDev
+from ganzoo_networks.rows import down_row, logit_block
+from ganzoo_networks.spectral import drawn_spectral
+
+
+class SNGANDiscriminator(StackedDiscriminator):
+    """Image → … → 8×8 → 4×4 → 1×1, each layer with a bias and its largest singular value at 1."""
+
+    Config = SNGANDiscriminatorConfig
+
+    def __init__(self, config: SNGANDiscriminatorConfig, *, facts: Facts) -> None:
+        wrap = drawn_spectral(config.weight_std)
+        blocks, channels = down_row(
+            facts.image.channels,
+            facts,
+            width=config.width,
+            max_channels=config.max_channels,
+            activation=leaky_relu(config.slope),
+            wrap=wrap,
+        )
+        head: nn.Module = logit_block(channels, wrap=wrap)
+        if config.minibatch_stddev:
+            head = nn.Sequential(MinibatchStdDev(config.minibatch_stddev), logit_block(channels + 1, wrap=wrap))
+        super().__init__(config, facts=facts, blocks=blocks, head=head)

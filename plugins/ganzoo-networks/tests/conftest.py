@@ -1,0 +1,44 @@
+"""What the tests share: networks by name, kept to one thread, since the tensors are small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from ganzoo.images import Facts, ImageSpec
+from ganzoo.plugin_manager import plugin_manager
+
+DIGITS = tuple("0123456789")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def make() -> Callable[..., Any]:
+    """`make("generators", "cgan", size=16, width=4)`: the component of this name."""
+
+    def build(kind: str, name: str, *, size: int = 32, channels: int = 3, **options: Any) -> Any:
+        facts = Facts(ImageSpec(channels, size, size), DIGITS)
+        entry = getattr(plugin_manager().registries, kind)[name]
+        config = entry.config(name=name, **options)
+        config.check_facts(facts)
+        return entry.load()(config, facts=facts)
+
+    return build
