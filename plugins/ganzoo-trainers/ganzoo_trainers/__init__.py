@@ -1,0 +1,1 @@
+"""Training algorithms for ganzoo beyond the original one."""

@@ -1,0 +1,13 @@
+"""Registers the trainers with ganzoo."""
+
+from __future__ import annotations
+
+from ganzoo.hookspecs import hookimpl
+from ganzoo.registry import Registrar
+from ganzoo_trainers import configs
+
+
+@hookimpl
+def register_trainers(register: Registrar) -> None:
+    """The unrolled GAN."""
+    register("unrolled", "ganzoo_trainers.unrolled:Unrolled", config=configs.UnrolledConfig)

@@ -1,0 +1,76 @@
+"""The unrolled GAN: the generator learns from a discriminator that has already reacted to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ganzoo.builtin.adversarial import Adversarial, Fake
+from ganzoo.components.dataset import Batch
+from ganzoo_trainers.configs import UnrolledConfig
+
+
+class Unrolled(Adversarial):
+    """Metz et al. 2016 (arXiv 1611.02163, eq. 4 to 10) on the frame of `adversarial`.
+
+    The discriminator learns as ever. For the generator's update, K steps of gradient descent are taken from the
+    discriminator's weights, θ^{k+1} = θ^k − η ∇_θ loss(θ^k, generator), on the minibatch at hand; the generator's
+    loss is taken at θ^K, and its gradient goes through all K steps. The discriminator itself stays as it was,
+    batch statistics included. (The paper ascends f, which is minus the discriminator's loss.)
+
+    Penalties take part in the steps with their own parameters fixed.
+    """
+
+    Config = UnrolledConfig
+    config: UnrolledConfig
+
+    def _generator_objective(self, batch: Batch, fake: Fake) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of `adversarial`, by the discriminator that has reacted."""
+        if not self.config.unrolled_steps:
+            return super()._generator_objective(batch, fake)
+        judge = Judge(self.parts.discriminator)
+        # No update of the real discriminator may come of a look ahead: neither of weights nor of statistics.
+        weights = {name: parameter.detach().requires_grad_(True) for name, parameter in judge.named_parameters()}
+        buffers = {name: buffer.clone() for name, buffer in judge.named_buffers()}
+        for _ in range(self.config.unrolled_steps):
+            loss = judge.ask(weights | buffers, lambda: self._discriminator_objective(batch, fake))
+            gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
+            weights = {
+                name: weight if gradient is None else weight - self.config.unrolled_lr * gradient
+                for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+            }
+        objective = super()._generator_objective
+        return cast("tuple[Tensor, dict[str, Tensor]]", judge.ask(weights | buffers, lambda: objective(batch, fake)))
+
+    def _discriminator_objective(self, batch: Batch, fake: Fake) -> Tensor:
+        """What the discriminator minimises, as a function of its weights and of the generator's images."""
+        real, fake_images = self._seen(batch.images), self._seen(fake.images)
+        real_logits, fake_logits = self._logits(real, batch.labels), self._logits(fake_images, fake.labels)
+        step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
+        terms = self._penalty_terms("discriminator_term", step)
+        loss = self.parts.loss.discriminator_loss(real_logits, fake_logits)
+        return torch.stack([loss, *terms.values()]).sum()
+
+
+class Judge(nn.Module):
+    """A discriminator that lends its place to other weights while a question is answered.
+
+    Args:
+        discriminator: whoever asks it anything meanwhile, penalties included, is answered by those weights.
+    """
+
+    def __init__(self, discriminator: nn.Module) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, question: Callable[[], Any]) -> Any:
+        """What `question` returns."""
+        return question()
+
+    def ask(self, state: dict[str, Tensor], question: Callable[[], Any]) -> Any:
+        """What `question` returns where the parameters and buffers are those in `state`, under this module's names."""
+        return functional_call(self, state, (question,))

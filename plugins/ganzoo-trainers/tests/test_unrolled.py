@@ -1,0 +1,178 @@
+"""The unrolled trainer against steps written out by hand, and its place among the contracts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import ganzoo
+from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.dataset import Batch
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.trainer import TrainingParts
+from ganzoo.images import Facts, ImageSpec
+from ganzoo.plugin_manager import plugin_manager
+
+FACTS = Facts(ImageSpec(1, 2, 2))
+SGD = {"name": "sgd", "lr": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+class TinyGenerator(Generator):
+    def __init__(self) -> None:
+        super().__init__(GeneratorConfig(latent_dim=3), facts=FACTS)
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.layer(latents).tanh().view(-1, 1, 2, 2)
+
+
+class TinyDiscriminator(Discriminator):
+    def __init__(self, norm: bool = False) -> None:
+        super().__init__(DiscriminatorConfig(), facts=FACTS)
+        self.inner = nn.Linear(4, 5)
+        self.norm = nn.BatchNorm1d(5) if norm else nn.Identity()
+        self.outer = nn.Linear(5, 1)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.outer(self.norm(self.inner(images.flatten(1))).tanh()).flatten()
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        return []
+
+
+def build(name: str, discriminator: nn.Module, generator: nn.Module, **options: Any) -> Any:
+    registries = plugin_manager().registries
+    config = registries.trainers[name].config(
+        name=name, batch_size=8, generator_optimizer=SGD, discriminator_optimizer=SGD, **options
+    )
+    loss = registries.losses["non_saturating"]
+    parts = TrainingParts(
+        generator=copy.deepcopy(generator),
+        discriminator=copy.deepcopy(discriminator),
+        loss=loss.load()(loss.config(name="non_saturating"), facts=FACTS),
+        rng=torch.Generator().manual_seed(3),
+        autocast=nullcontext,
+    )
+    return registries.trainers[name].load()(config, parts=parts)
+
+
+@pytest.fixture
+def networks() -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    return TinyGenerator(), TinyDiscriminator()
+
+
+@pytest.fixture
+def batch() -> Batch:
+    return Batch(torch.rand(8, 1, 2, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1)
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    return [value.detach().clone() for value in network.state_dict().values()]
+
+
+def test_without_unrolled_steps_it_is_the_plain_trainer(networks: Any, batch: Batch) -> None:
+    generator, discriminator = networks
+    plain = build("adversarial", discriminator, generator)
+    unrolled = build("unrolled", discriminator, generator, unrolled_steps=0)
+    for _ in range(3):
+        first, second = plain.train_step(batch), unrolled.train_step(batch)
+        assert {k: v.item() for k, v in first.items()} == {k: v.item() for k, v in second.items()}
+    for one, other in zip(plain.networks().values(), unrolled.networks().values(), strict=True):
+        assert all(a.equal(b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_generators_update_is_one_written_out_by_hand(networks: Any, batch: Batch, steps: int) -> None:
+    generator, discriminator = networks
+    trainer = build("unrolled", discriminator, generator, unrolled_steps=steps, unrolled_lr=0.3)
+    trainer.train_step(batch)
+
+    def judge(w: list[Tensor], images: Tensor) -> Tensor:
+        return ((images.flatten(1) @ w[0].T + w[1]).tanh() @ w[2].T + w[3]).flatten()
+
+    def loss(w: list[Tensor], fake: Tensor) -> Tensor:
+        return (F.softplus(-judge(w, batch.images)).mean() + F.softplus(judge(w, fake)).mean()) / 2
+
+    latents = generator.sample_latents(8, torch.Generator().manual_seed(3))
+    fake = generator(latents)
+    w = [parameter.detach().clone().requires_grad_(True) for parameter in discriminator.parameters()]
+    w = [a - 0.5 * g for a, g in zip(w, torch.autograd.grad(loss(w, fake.detach()), w), strict=True)]
+    kept = [a.detach().clone() for a in w]
+    w = [a.detach().requires_grad_(True) for a in w]
+    for _ in range(steps):
+        gradients = torch.autograd.grad(loss(w, fake), w, create_graph=True)
+        w = [a - 0.3 * g for a, g in zip(w, gradients, strict=True)]
+    objective = F.softplus(-judge(w, fake)).mean()
+    gradients = torch.autograd.grad(objective, list(generator.parameters()))
+    expected = [p.detach() - 0.5 * g for p, g in zip(generator.parameters(), gradients, strict=True)]
+
+    for actual, by_hand in zip(trainer.parts.generator.parameters(), expected, strict=True):
+        torch.testing.assert_close(actual.detach(), by_hand)
+    for actual, by_hand in zip(trainer.parts.discriminator.parameters(), kept, strict=True):
+        torch.testing.assert_close(actual.detach(), by_hand)
+    assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
+
+
+def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch: Batch) -> None:
+    """Its weights and batch statistics are those of training without a look ahead, while the generator's differ."""
+    torch.manual_seed(0)
+    discriminator = TinyDiscriminator(norm=True)
+    plain = build("adversarial", discriminator, networks[0])
+    unrolled = build("unrolled", discriminator, networks[0], unrolled_steps=2)
+    for trainer in (plain, unrolled):
+        trainer.train_step(batch)
+    first, second = plain.parts.discriminator, unrolled.parts.discriminator
+    assert all(a.equal(b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    # The plain update of the generator is one more look at a batch; the unrolled one leaves the statistics alone.
+    assert second.norm.num_batches_tracked.item() == first.norm.num_batches_tracked.item() - 1
+    ours, theirs = unrolled.parts.generator.layer.weight, plain.parts.generator.layer.weight
+    assert not ours.allclose(theirs)
+
+
+def recipe(folder: Path) -> dict[str, Any]:
+    return {
+        "run": {"name": "tiny", "seed": 7, "steps": 4, "log_every": 2, "root": str(folder / "runs")},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "dataset": {"name": "synthetic", "image_size": 16, "count": 64},
+        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
+        "discriminator": {"name": "dcgan", "width": 4, "norm": "layer"},
+        "loss": {"name": "non_saturating"},
+        "penalties": [{"name": "gradient_penalty"}],
+        "trainer": {"name": "unrolled", "unrolled_steps": 2, "batch_size": 8},
+        "samples": {"every": 100, "count": 4, "gif": False},
+        "checkpoint": {"every": 2},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+
+
+def test_resumes_to_the_bit_penalties_included(tmp_path: Path) -> None:
+    whole = ganzoo.run(recipe(tmp_path / "whole"))
+    broken = ganzoo.run(recipe(tmp_path / "broken"), ["run.steps=2"])
+    resumed = ganzoo.resume(broken.path, ["run.steps=4"])
+    for network in ("generator", "discriminator"):
+        file = f"checkpoints/step_0000004/{network}.safetensors"
+        assert (whole.path / file).read_bytes() == (resumed.path / file).read_bytes()
