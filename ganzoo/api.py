@@ -17,10 +17,12 @@ from ganzoo.engine.loop import train
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.lints import lint
+from ganzoo.local_plugins import open_recipe, open_run_recipe
 from ganzoo.observers.console import packing_progress, warn
 from ganzoo.observers.standard import standard_observers
 from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import DeviceOptions, Recipe, load_recipe, parse_recipe
+from ganzoo.recipe import DeviceOptions, Recipe
 from ganzoo.trained_run import TrainedRun
 
 
@@ -32,6 +34,8 @@ def run(
 ) -> TrainedRun:
     """Train a GAN from beginning to end.
 
+    Plugin files that the recipe names are imported, which executes them.
+
     Args:
         recipe: a TOML file, its tables as a dictionary, or a checked recipe.
         overrides: "trainer.batch_size=64" and the like.
@@ -40,28 +44,36 @@ def run(
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
-    manager = manager or plugin_manager()
-    recipe = _recipe(recipe, overrides, manager)
+    recipe, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
+    for problem in lint(recipe, manager):
+        warn(str(problem))
     with packing_progress() as progress:
         built = build_run(recipe, manager, warn=warn, progress=progress)
     return _train(built, manager)
 
 
-def resume(path: str | Path, overrides: Iterable[str] = (), *, manager: PluginManager | None = None) -> TrainedRun:
+def resume(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    trust_plugins: bool | None = None,
+    manager: PluginManager | None = None,
+) -> TrainedRun:
     """Go on with a run from its last whole checkpoint, in the same run directory.
 
     Args:
         path: the run directory.
         overrides: changes to its recipe, such as "run.steps=50000".
+        trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
+            left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
         manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: there is nothing to go on from, the run is complete or was imported, or it failed.
     """
-    manager = manager or plugin_manager()
     directory = RunDirectory.open(path)
-    recipe = parse_recipe(
-        directory.read_recipe(), manager, source=str(directory.path / "recipe.toml"), overrides=overrides
+    recipe, manager = open_run_recipe(
+        directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
     )
     checkpoint = latest_checkpoint(directory.checkpoints, warn)
     if not checkpoint.resumable:
@@ -117,31 +129,31 @@ def import_run(
     return load_run(directory.path, manager=manager)
 
 
-def load_run(path: str | Path, *, accelerator: str | None = None, manager: PluginManager | None = None) -> TrainedRun:
+def load_run(
+    path: str | Path,
+    *,
+    accelerator: str | None = None,
+    trust_plugins: bool | None = None,
+    manager: PluginManager | None = None,
+) -> TrainedRun:
     """Open a run directory to sample from what was trained in it; needs no dataset.
 
     Args:
         path: the run directory.
         accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
+        trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
+            left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
         manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: it is no run directory, or holds no whole checkpoint.
     """
-    manager = manager or plugin_manager()
     directory = RunDirectory.open(path)
-    recipe = parse_recipe(directory.read_recipe(), manager, source=str(directory.path / "recipe.toml"))
+    recipe, manager = open_run_recipe(
+        directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
+    )
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     return TrainedRun(directory, recipe, latest_checkpoint(directory.checkpoints, warn), compute, manager)
-
-
-def _recipe(
-    recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Iterable[str], manager: PluginManager
-) -> Recipe:
-    if isinstance(recipe, str | Path):
-        return load_recipe(recipe, manager, overrides)
-    tables = recipe.to_dict() if isinstance(recipe, Recipe) else recipe
-    return parse_recipe(tables, manager, overrides=overrides)
 
 
 def _train(built: Run, manager: PluginManager) -> TrainedRun:

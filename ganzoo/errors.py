@@ -59,11 +59,13 @@ class DivergedError(TrainingError):
 class Problem:
     """One thing wrong with a recipe.
 
-    `path` is its TOML path (`trainer.batch_size`), empty for the file as a whole.
+    `path` is its TOML path (`trainer.batch_size`), empty for the file as a whole. `unchecked`: it may be
+    right, since the name may come from a plugin file that was not imported.
     """
 
     path: str
     message: str
+    unchecked: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.engine.run import Run
+    from ganzoo.errors import Problem
+    from ganzoo.recipe import Recipe
     from ganzoo.registry import Registrar
 
 hookspec = pluggy.HookspecMarker("ganzoo")
@@ -41,6 +43,11 @@ def register_trainers(register: Registrar) -> None:
 @hookspec
 def register_importers(register: Registrar) -> None:
     """Once at start: call `register(name, component)` for each importer of weights from elsewhere."""
+
+
+@hookspec
+def lint_recipe(recipe: Recipe) -> list[Problem | str]:  # type: ignore[empty-body]
+    """Before a run, and in `ganzoo recipe check`: warn of options that are allowed and yet work badly together."""
 
 
 @hookspec

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import importlib.util
 import os
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import pluggy
@@ -18,6 +22,12 @@ from ganzoo.registry import Registrar, Registries, Registry
 
 ENTRY_POINT_GROUP = "ganzoo"
 DISABLE_VARIABLE = "GANZOO_DISABLE_PLUGINS"
+FILES_VARIABLE = "GANZOO_PLUGIN_FILES"
+
+API_VERSION = 1
+"""The version of the contracts and hooks; raised when a plugin that held to them would no longer work.
+
+A plugin's module may say `GANZOO_API = 1`; one that is built for a later version than this is told to be."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,19 @@ class PluginInfo:
         return f"{self.name} ({self.distribution} {self.version})"
 
 
+@dataclass(frozen=True)
+class LocalFile:
+    """A plugin of one file that no distribution installs; `source` is what was imported."""
+
+    path: Path
+    source: bytes
+
+    @property
+    def name(self) -> str:
+        """The file's name, which is the plugin's."""
+        return self.path.name
+
+
 class PluginManager:
     """All installed plugins and what they registered.
 
@@ -42,19 +65,42 @@ class PluginManager:
 
     Args:
         disabled: names of plugins to leave out.
+        files: plugin files to import beside those that are installed.
+
+    Raises:
+        PluginError: one of `files` cannot be used.
     """
 
-    def __init__(self, disabled: Collection[str] = ()) -> None:
+    def __init__(self, disabled: Collection[str] = (), files: Iterable[Path] = ()) -> None:
         self.pluggy = pluggy.PluginManager("ganzoo")
         self.pluggy.add_hookspecs(hookspecs)
         self.registries = Registries()
         self.plugins: list[PluginInfo] = []
+        self.files: list[LocalFile] = []
+        self._disabled = disabled
         seen: dict[str, PluginInfo] = {}
         entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
         for entry_point in sorted(entry_points, key=_own_first):
             info = self._load(entry_point, disabled, seen)
             seen.setdefault(info.name, info)
             self.plugins.append(info)
+        for path in files:
+            self._load_file(path)
+
+    def with_files(self, files: Iterable[Path]) -> PluginManager:
+        """These plugins, with those of `files`, imported now; the object that this is called on stays without.
+
+        Raises:
+            PluginError: one of them cannot be used.
+        """
+        files = [path for path in files if path.resolve() not in {file.path for file in self.files}]
+        if not files:
+            return self
+        manager = PluginManager(self._disabled, [*(file.path for file in self.files), *files])
+        for name, plugin in self.pluggy.list_name_plugin():  # observers that a caller has registered
+            if plugin is not None and not manager.pluggy.has_plugin(name) and name not in self._own_names():
+                manager.pluggy.register(plugin, name=name)
+        return manager
 
     @property
     def broken(self) -> list[PluginInfo]:
@@ -62,8 +108,37 @@ class PluginManager:
         return [plugin for plugin in self.plugins if plugin.status == "broken"]
 
     def distributions(self) -> dict[str, str]:
-        """Name and version of every distribution that a loaded plugin came from."""
-        return {plugin.distribution: plugin.version for plugin in self.plugins if plugin.status == "loaded"}
+        """Name and version of every distribution, or plugin file, that a loaded plugin came from."""
+        files = {file.name for file in self.files}
+        return {
+            plugin.name if plugin.name in files else plugin.distribution: plugin.version
+            for plugin in self.plugins
+            if plugin.status == "loaded"
+        }
+
+    def _own_names(self) -> set[str]:
+        return {str(plugin) for plugin in self.plugins}
+
+    def _load_file(self, path: Path) -> None:
+        """Import one file and register what it has; the recipe asks for it, so any fault is an error."""
+        path = path.resolve()
+        if any(file.name == path.name for file in self.files):
+            raise PluginError(f"{path}: there is another plugin file of the name {path.name}: rename one of the two")
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            raise PluginError(f"{path}: the plugin file cannot be read: {error.strerror}") from error
+        digest = hashlib.sha256(source).hexdigest()[:12]
+        info = PluginInfo(path.name, "local file", f"sha256:{digest}", str(path), "loaded")
+        try:
+            module = _import_source(f"ganzoo_local_{path.stem}_{digest}", path, source)
+            self._register(module, str(info))
+            if not any(hasattr(function, "ganzoo_impl") for function in vars(module).values()):
+                raise PluginError("implements no hook: mark a function such as register_losses with @hookimpl")
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"the plugin file {path} cannot be used: {_explain(error)}") from error
+        self.plugins.append(info)
+        self.files.append(LocalFile(path, source))
 
     def _load(
         self,
@@ -101,6 +176,7 @@ class PluginManager:
             "register_importers": (registries.importers,),
         }
         try:
+            _check_api_version(module)
             self._check_hook_names(module)
             self.pluggy.register(module, name=plugin)
             others = [other for other in self.pluggy.get_plugins() if other is not module]
@@ -127,12 +203,46 @@ def _own_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, s
     return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
 
 
+def _check_api_version(module: Any) -> None:
+    wanted = getattr(module, "GANZOO_API", API_VERSION)
+    if not isinstance(wanted, int):
+        raise PluginError(f"GANZOO_API is {wanted!r}, but must be a whole number such as {API_VERSION}")
+    if wanted > API_VERSION:
+        raise PluginError(
+            f"is built for version {wanted} of ganzoo's plugin interface, and ganzoo-core "
+            f"{importlib.metadata.version('ganzoo-core')} has version {API_VERSION}: upgrade ganzoo-core, "
+            f"or install an older release of the plugin"
+        )
+
+
+def _import_source(name: str, path: Path, source: bytes) -> Any:
+    """A module of exactly these bytes, so that what is kept with a run is what it ran."""
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # pydantic and dataclasses look up what annotations mean there
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
 def _explain(error: BaseException) -> str:
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 
 @cache
 def plugin_manager() -> PluginManager:
-    """The process's plugins, loaded once; `GANZOO_DISABLE_PLUGINS` (names, comma between) leaves some out."""
+    """The process's plugins, loaded once; `GANZOO_DISABLE_PLUGINS` (names, comma between) leaves some out.
+
+    `GANZOO_PLUGIN_FILES` (paths, with what separates paths on this system between) adds plugin files.
+    """
     disabled = os.environ.get(DISABLE_VARIABLE, "")
-    return PluginManager([name.strip() for name in disabled.split(",") if name.strip()])
+    files = os.environ.get(FILES_VARIABLE, "")
+    return PluginManager(
+        [name.strip() for name in disabled.split(",") if name.strip()],
+        [Path(path) for path in files.split(os.pathsep) if path],
+    )

@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    create_model,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, create_model, model_validator
 
 from ganzoo.components.component import (
     DatasetConfig,
@@ -65,6 +57,8 @@ class PluginOptions(Options):
 
     requires: tuple[str, ...] = ()
     """Distributions whose plugins the recipe uses, such as "ganzoo-dcgan"."""
+    files: tuple[str, ...] = ()
+    """Plugin files, relative to the recipe, that are imported when it is run: their code is executed then."""
 
 
 class DeviceOptions(Options):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +28,7 @@ def explain(
         parent = _value_at(location[:-1], tables)
         context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
+        unknown_name = False
         match detail["type"]:
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
@@ -40,13 +42,16 @@ def explain(
             case "union_tag_not_found":
                 message = f"names no {_kind(location)}: give it a name, one of {_available(location, tables, schema)}"
             case "union_tag_invalid":
+                unknown_name = True
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
                 location = [*location, "name"]
             case "nothing_registered":
+                unknown_name = True
                 name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
                 message = _unknown_name(location, name, "", tables, manager)
                 location = [*location, "name"]
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
+                unknown_name = True
                 message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
             case "literal_error":
                 expected = context["expected"].replace("'", '"')
@@ -64,7 +69,9 @@ def explain(
                 message = str(context["error"])
             case _:
                 message = f"is {_shown(detail['input'])}: {_lower_first(detail['msg'])}"
-        problems.append(Problem(_dotted(location), message))
+        problems.append(
+            Problem(_dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
+        )
     return problems
 
 
@@ -140,11 +147,21 @@ def _unknown_name(
     message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
     plugins = tables.get("plugins")
     required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
+    if files := _not_imported(tables, manager):
+        message += f"; it may come from {', '.join(files)}, which is imported only with --trust"
     if required:
         message += f"; the recipe expects it from {', '.join(map(str, required))}"
     for plugin in manager.broken:
         message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
     return message
+
+
+def _not_imported(tables: Mapping[str, Any], manager: PluginManager) -> list[str]:
+    """The plugin files that the recipe names and that `manager` does not have."""
+    plugins = tables.get("plugins")
+    files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
+    imported = {file.name for file in manager.files}
+    return [str(file) for file in files if PurePath(str(file)).name not in imported] if isinstance(files, list) else []
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:

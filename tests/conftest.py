@@ -14,7 +14,8 @@ import pytest
 import tomli_w
 import torch
 
-from ganzoo.plugin_manager import DISABLE_VARIABLE, PluginManager, plugin_manager
+from ganzoo.local_plugins import TRUST_VARIABLE
+from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE, PluginManager, plugin_manager
 from ganzoo.recipe import Recipe, parse_recipe
 
 Tables = dict[str, Any]
@@ -89,13 +90,15 @@ class Ended:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
     """Run `ganzoo` with these arguments in this process."""
-    monkeypatch.setenv(DISABLE_VARIABLE, "")
+    for variable in (DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE):
+        monkeypatch.setenv(variable, "")
 
     def run(*arguments: str | Path) -> Ended:
         from ganzoo.cli.main import main
 
         plugin_manager.cache_clear()
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
+        monkeypatch.setattr("ganzoo.cli.main._leave_soon", sys.exit)  # which would end the tests too
         capsys.readouterr()
         code: Any = 0
         try:

@@ -21,10 +21,10 @@ MODULES = [*CORE, *(file for plugin in PLUGINS for file in sorted(plugin.rglob("
 LAYERS = (
     {"errors", "images"},
     {"components"},
-    {"hookspecs", "registry", "recipe", "recipe_errors", "overrides", "plugin_manager"},
+    {"hookspecs", "registry", "recipe", "recipe_errors", "overrides", "plugin_manager", "lints", "local_plugins"},
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
-    {"api", "trained_run", "latent", "explore", "examine", "testing"},
+    {"api", "datasets", "trained_run", "latent", "explore", "examine", "scaffold", "testing"},
     {"cli", "__main__"},
 )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from ganzoo.engine.events import Events
 from ganzoo.errors import RecipeError
@@ -92,6 +96,11 @@ FAULTS = {
         good("half") + "@hookimpl\ndef register_trainers(register):\n    raise ValueError('no')\n",
         "ValueError: no",
     ),
+    "is_built_for_a_later_ganzoo": (
+        "GANZOO_API = 2\n" + good("half"),
+        "is built for version 2 of ganzoo's plugin interface, and ganzoo-core",
+    ),
+    "says_no_number": ("GANZOO_API = '1'\n" + good("half"), "GANZOO_API is '1', but must be a whole number"),
     "registers_another_kind": (
         good("half").replace("def register_losses", "def register_trainers"),
         "through a hook for a trainer (TrainerConfig)",
@@ -195,6 +204,31 @@ def test_unknown_name_points_at_the_broken_plugin(install: Install, tables: dict
     tables["loss"] = {"name": "bad_loss"}
     with pytest.raises(RecipeError, match=r"the plugin bad \(ganzoo-bad 1.0\) could not be loaded"):
         parse_recipe(tables, PluginManager())
+
+
+def test_commands_that_do_not_need_a_broken_plugin_go_on(install: Install, tmp_path: Path, tables: dict):
+    """In a process of its own, as a user has it: the culprit is named, and the cure, and nothing else suffers."""
+    install("ganzoo-late", "3.1", {"late": "gz_late"}, gz_late="GANZOO_API = 2\n" + good("half"))
+    (tmp_path / "recipe.toml").write_text(tomli_w.dumps(tables))
+    script = """
+import sys
+from ganzoo.cli.main import main
+recipe = sys.argv[1]
+for command in ("--help", "plugins", "list losses", f"recipe check {recipe}"):
+    sys.argv = ["ganzoo", *command.split()]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, command
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "recipe.toml")]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "nothing wrong" in ended.stdout
+    assert "hinge" in ended.stdout
+    assert "late (ganzoo-late 3.1) could not be loaded: is built for version 2" in ended.stderr
+    assert "upgrade ganzoo-core" in ended.stderr
 
 
 def test_recipe_without_any_plugin(tables: dict):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from ganzoo.builtin import configs
 from ganzoo.builtin.datasets import configs as datasets
+from ganzoo.builtin.lints import lint_recipe
 from ganzoo.hookspecs import hookimpl
 from ganzoo.registry import Registrar
+
+__all__ = ["lint_recipe", "register_datasets", "register_losses", "register_trainers"]
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import catalogue, filters, imports, latent, probe, recipes, runs, samples, scores
+from ganzoo.cli import catalogue, filters, imports, latent, new_plugin, probe, recipes, runs, samples, scores
 from ganzoo.errors import GanzooError
-from ganzoo.plugin_manager import DISABLE_VARIABLE
+from ganzoo.local_plugins import TRUST_VARIABLE
+from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE
 
 app = typer.Typer(
     name="ganzoo",
@@ -37,6 +38,14 @@ def options(
         list[str] | None,
         typer.Option("--no-plugin", help="Leave this plugin out; may be given again.", metavar="NAME"),
     ] = None,
+    plugin: Annotated[
+        list[str] | None,
+        typer.Option("--plugin", help="Import this plugin file too; may be given again.", metavar="FILE"),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Import the plugin files of the run, or of the recipe to check: executes them."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
@@ -46,6 +55,11 @@ def options(
     if no_plugin:
         disabled = [*filter(None, [os.environ.get(DISABLE_VARIABLE)]), *no_plugin]
         os.environ[DISABLE_VARIABLE] = ",".join(disabled)
+    if plugin:
+        files = [*filter(None, [os.environ.get(FILES_VARIABLE)]), *plugin]
+        os.environ[FILES_VARIABLE] = os.pathsep.join(files)
+    if trust:
+        os.environ[TRUST_VARIABLE] = "1"
 
 
 runs.add_to(app)
@@ -57,6 +71,7 @@ scores.add_to(app)
 imports.add_to(app)
 recipes.add_to(app)
 catalogue.add_to(app)
+new_plugin.add_to(app)
 
 
 def main() -> None:
@@ -79,14 +94,15 @@ def main() -> None:
 
 
 def _global_options_first(arguments: list[str]) -> list[str]:
-    """Move `--debug` and `--no-plugin NAME` before the command's name, where the parser wants them."""
+    """Move the options of every command before the command's name, where the parser wants them."""
+    with_value = ("--no-plugin", "--plugin")
     first: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
-        if argument == "--debug" or argument.startswith("--no-plugin="):
+        if argument in ("--debug", "--trust") or argument.startswith(tuple(f"{option}=" for option in with_value)):
             first.append(argument)
-        elif argument == "--no-plugin":
+        elif argument in with_value:
             first += [argument, *([name] if (name := next(remaining, None)) is not None else [])]
         else:
             rest.append(argument)

@@ -43,6 +43,14 @@ class GeneratorConfig(ComponentConfig):
 class DiscriminatorConfig(ComponentConfig):
     """Options that every discriminator has: none."""
 
+    @property
+    def couples_images(self) -> bool:
+        """Whether the logit of an image depends on the others in its minibatch; batch norm does that.
+
+        So it is where an option `norm` says "batch"; a discriminator that always has batch norm overrides this.
+        """
+        return getattr(self, "norm", None) == "batch"
+
 
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""

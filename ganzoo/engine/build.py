@@ -83,7 +83,7 @@ def build_run(
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
     return Run(
         recipe=recipe,
-        directory=directory or RunDirectory.create(recipe),
+        directory=directory or RunDirectory.create(recipe, manager.files),
         facts=pack.facts,
         compute=compute,
         trainer=trainer,

@@ -32,6 +32,11 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes to `path` atomically."""
+    write_atomic(path, lambda partial: partial.write_bytes(content))
+
+
 def sync(path: Path) -> None:
     """Have the system put a file, or the names in a folder, on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

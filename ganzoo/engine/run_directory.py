@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganzoo.engine.files import output_errors, write_text
+from ganzoo.engine.files import output_errors, write_bytes, write_text
 from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.local_plugins import FOLDER
+from ganzoo.plugin_manager import LocalFile
 from ganzoo.recipe import Recipe
 
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
@@ -23,8 +25,12 @@ class RunDirectory:
         self.path = path
 
     @classmethod
-    def create(cls, recipe: Recipe) -> RunDirectory:
+    def create(cls, recipe: Recipe, files: Sequence[LocalFile] = ()) -> RunDirectory:
         """Make the next free numbered folder below `<run.root>/<run.name>`, with the resolved recipe in it.
+
+        Args:
+            recipe: of the run.
+            files: the plugin files that it goes through.
 
         Raises:
             RequestError: it cannot be made there.
@@ -44,7 +50,10 @@ class RunDirectory:
                 f"run.root: no run directory can be made in {parent}: {error.strerror}; "
                 f"set run.root to a folder that can be written to"
             ) from error
-        return cls.lay_out(parent / f"{number:04d}", recipe)
+        directory = cls.lay_out(parent / f"{number:04d}", recipe)
+        if files:
+            directory.keep_plugins(files, recipe)
+        return directory
 
     @classmethod
     def lay_out(cls, path: Path, recipe: Recipe, header: str = REPEATS) -> RunDirectory:
@@ -54,6 +63,14 @@ class RunDirectory:
         directory.checkpoints.mkdir()
         directory.write_recipe(recipe, header)
         return directory
+
+    def keep_plugins(self, files: Sequence[LocalFile], recipe: Recipe) -> None:
+        """Write plugin files as they were imported, and have the recipe name all of these."""
+        (self.path / FOLDER).mkdir(exist_ok=True)
+        for file in files:
+            write_bytes(self.path / FOLDER / file.name, file.source)
+        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
+        self.write_recipe(recipe.model_copy(update={"plugins": plugins}))
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -98,7 +115,12 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
-        """Write the resolved recipe under a comment that says what running it gives."""
+        """Write the resolved recipe under a comment that says what running it gives.
+
+        It names plugin files where a run directory keeps them, so that the folder can be moved.
+        """
+        kept = tuple(f"{FOLDER}/{Path(file).name}" for file in recipe.plugins.files)
+        recipe = recipe.model_copy(update={"plugins": recipe.plugins.model_copy(update={"files": kept})})
         write_text(self.path / "recipe.toml", f"# {header}\n\n{recipe.to_toml()}")
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:

@@ -124,6 +124,11 @@ class AuthorsDiscriminatorConfig(DiscriminatorConfig):
     init: InitOptions = InitOptions()
     """How weights start."""
 
+    @property
+    def couples_images(self) -> bool:
+        """It always has batch norm."""
+        return True
+
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
         check_power_of_two(facts)
@@ -175,6 +180,11 @@ class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()
     """How weights start; the batch norms of this network have none."""
+
+    @property
+    def couples_images(self) -> bool:
+        """It always has batch norm."""
+        return True
 
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""

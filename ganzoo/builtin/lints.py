@@ -1,0 +1,70 @@
+"""What the core warns of in a recipe: options of its own components that work badly with the rest.
+
+R1 and the gradient penalty under bf16 or fp16 are no reason to warn: penalties are computed in fp32.
+"""
+
+from __future__ import annotations
+
+from ganzoo.builtin.configs import AdversarialConfig, GradientPenaltyConfig, R1Config, WassersteinConfig
+from ganzoo.errors import Problem
+from ganzoo.hookspecs import hookimpl
+from ganzoo.recipe import Recipe
+
+
+@hookimpl
+def lint_recipe(recipe: Recipe) -> list[Problem | str]:
+    """Penalties on a critic with batch norm, a critic that nothing bounds, and an average that never settles."""
+    return [*_penalties(recipe), *_critic(recipe), *_average(recipe)]
+
+
+def _penalties(recipe: Recipe) -> list[Problem]:
+    """A gradient penalty is about one image at a time (arXiv 1704.00028, §4)."""
+    if not recipe.discriminator.couples_images:
+        return []
+    return [
+        Problem(
+            f"penalties.{index}",
+            f'"{penalty.name}" limits the gradient of one image\'s logit, and batch norm in the discriminator makes '
+            f"every logit depend on the whole batch: take a discriminator without it, such as one with layer norm",
+        )
+        for index, penalty in enumerate(recipe.penalties)
+        if isinstance(penalty, GradientPenaltyConfig | R1Config)
+    ]
+
+
+def _critic(recipe: Recipe) -> list[Problem]:
+    bounded = recipe.penalties or getattr(recipe.discriminator, "spectral_norm", False)
+    if not isinstance(recipe.loss, WassersteinConfig) or bounded:
+        return []
+    return [
+        Problem(
+            "loss",
+            f'"{recipe.loss.name}" has no bound: nothing keeps the critic\'s logits from growing. Add a penalty on '
+            f"its gradient, unless the discriminator is Lipschitz by itself",
+        )
+    ]
+
+
+def _average(recipe: Recipe) -> list[Problem]:
+    """An exponential average has forgotten its start after several times 1 / (1 − decay) steps."""
+    trainer, steps = recipe.trainer, recipe.run.steps
+    if not isinstance(trainer, AdversarialConfig) or not trainer.ema_decay or steps is None:
+        return []
+    if trainer.ema_start >= steps:
+        return [
+            Problem(
+                "trainer.ema_start",
+                f"is {trainer.ema_start}, and the run has {steps} steps: the average of the generator never begins",
+            )
+        ]
+    memory = 1 / (1 - trainer.ema_decay)
+    if memory <= steps - trainer.ema_start:
+        return []
+    return [
+        Problem(
+            "trainer.ema_decay",
+            f"is {trainer.ema_decay}, which averages over {memory:.0f} steps, and the run has "
+            f"{steps - trainer.ema_start} of them: samples will show the beginning; "
+            f"a decay below {1 - 10 / (steps - trainer.ema_start + 10):.2g} suits so short a run",
+        )
+    ]

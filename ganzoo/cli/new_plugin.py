@@ -1,0 +1,30 @@
+"""`ganzoo new-plugin`: a plugin to begin with, complete and working."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo import scaffold
+from ganzoo.plugin_manager import plugin_manager
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("new-plugin")(new_plugin)
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
+    kind: Annotated[scaffold.Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
+    out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
+) -> None:
+    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
+    folder = out or Path(name)
+    made = scaffold.new_plugin(name, kind, folder, plugin_manager())
+    for path in made.files:
+        typer.echo(f"wrote {path}", err=True)
+    typer.echo(f"next: cd {folder} && pip install -e . && pytest && ganzoo run {made.recipe}", err=True)
+    typer.echo(folder)
