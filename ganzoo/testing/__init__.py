@@ -1,0 +1,35 @@
+"""Conformance checks for plugins: whether a component keeps its contract, and what to change where it does not.
+
+    @pytest.mark.parametrize("entry", components_of("ganzoo-example"), ids=describe)
+    def test_contract(entry):
+        check_component(entry)
+
+Nothing here needs pytest: a check that fails raises `ConformanceError`, which is an AssertionError.
+"""
+
+from __future__ import annotations
+
+from ganzoo.testing.checks import check_component, check_config, train_briefly
+from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.networks import check_discriminator, check_export, check_generator
+from ganzoo.testing.terms import check_loss, check_penalty
+from ganzoo.testing.trainers import check_trainer
+from ganzoo.testing.trial import ConformanceError, components_of, describe, small_facts, small_options
+
+__all__ = [
+    "ConformanceError",
+    "check_component",
+    "check_config",
+    "check_dataset",
+    "check_discriminator",
+    "check_export",
+    "check_generator",
+    "check_loss",
+    "check_penalty",
+    "check_trainer",
+    "components_of",
+    "describe",
+    "small_facts",
+    "small_options",
+    "train_briefly",
+]

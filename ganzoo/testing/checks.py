@@ -1,0 +1,106 @@
+"""One check for any component, by its kind; and a recipe trained for a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ganzoo import api
+from ganzoo.components.component import (
+    DatasetConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    PenaltyConfig,
+    TrainerConfig,
+)
+from ganzoo.errors import PluginError
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry import Entry
+from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.networks import check_discriminator, check_generator
+from ganzoo.testing.terms import check_loss, check_penalty
+from ganzoo.testing.trainers import check_trainer
+from ganzoo.testing.trial import fail, require, small_options
+from ganzoo.trained_run import TrainedRun
+
+CHECKS: dict[type, Callable[..., None]] = {
+    GeneratorConfig: check_generator,
+    DiscriminatorConfig: check_discriminator,
+    LossConfig: check_loss,
+    PenaltyConfig: check_penalty,
+    DatasetConfig: check_dataset,
+    TrainerConfig: check_trainer,
+}
+
+
+def check_component(entry: Entry[Any], **options: Any) -> None:
+    """Everything that a component of its kind has to keep.
+
+    Args:
+        entry: the component, as a registry or `components_of` gives it.
+        options: set in its config for the check, where those of `small_options` do not suit it.
+
+    Raises:
+        ConformanceError: it does not; the text says what to change.
+    """
+    check_config(entry, **options)
+    for kind, check in CHECKS.items():
+        if issubclass(entry.config, kind):
+            check(entry, **options)
+
+
+def check_config(entry: Entry[Any], **options: Any) -> None:
+    """The options: those that are registered, documented, refusing what is unknown, the same again from a recipe.
+
+    Raises:
+        ConformanceError: with what to change.
+    """
+    try:
+        entry.load()
+    except PluginError as error:
+        fail(entry, str(error))
+    config = small_options(entry, options)
+    again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
+    require(again == config, entry, "its config changes on the way through a recipe: give options types that TOML has")
+    fields = {name: field for name, field in entry.config.model_fields.items() if name != "name"}
+    undocumented = [name for name, field in fields.items() if not field.description]
+    require(
+        not undocumented,
+        entry,
+        f"the options {', '.join(undocumented)} have no text under them, which the JSON schema and the docs show",
+    )
+    entry.config.model_json_schema()
+    try:
+        entry.config(name=entry.name, **{**options, "no_such_option": 1})
+    except ValidationError:
+        return
+    fail(entry, 'its config takes unknown keys: leave `extra` as it is, "forbid"')
+
+
+def train_briefly(
+    recipe: str | Path, folder: Path, *overrides: str, manager: PluginManager | None = None
+) -> TrainedRun:
+    """Two steps of a recipe in small minibatches, on the CPU and without W&B.
+
+    Args:
+        recipe: its file.
+        folder: where the run directory is made.
+        overrides: "path.to.key=value", over what is set here.
+        manager: the plugins to use; left out: those installed.
+    """
+    brief = [
+        "run.steps=2",
+        "run.log_every=1",
+        f"run.root={folder}",
+        "trainer.batch_size=8",
+        "device.accelerator=cpu",
+        "device.precision=fp32",
+        "samples.count=4",
+        "samples.gif=false",
+        "tracking.wandb.mode=disabled",
+    ]
+    return api.run(recipe, [*brief, *overrides], manager=manager)

@@ -1,0 +1,56 @@
+"""Whether datasets keep their contract, up to the pack that is made of them."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ganzoo.components.dataset import Dataset
+from ganzoo.data.pack import prepare_pack
+from ganzoo.registry import Entry
+from ganzoo.testing.trial import require, small_options
+
+LOOKED_AT = 8
+
+
+def check_dataset(entry: Entry[Any], **options: Any) -> None:
+    """Images, labels, fingerprint, and the pack.
+
+    Raises:
+        DataError: its data are not there; nothing is downloaded here.
+        ConformanceError: with what to change.
+    """
+    config = small_options(entry, {"image_size": 16, **options})
+    cls = entry.load()
+    dataset: Dataset = cls(config)
+    dataset.prepare()
+    names, source = dataset.class_names(), dataset.open()
+    require(len(source) > 0, entry, "open gives no images")
+    for index in range(min(LOOKED_AT, len(source))):
+        image, label = source[index]
+        require(isinstance(image, Image.Image), entry, f"image {index} is {type(image).__name__}: give a PIL image")
+        require(
+            not names or 0 <= int(label) < len(names),
+            entry,
+            f"image {index} is of class {label}, and class_names gives {len(names)}",
+        )
+        require(isinstance(dataset.describe(index), str), entry, "describe must give text")
+    other: Dataset = cls(config)
+    other.prepare()
+    require(
+        list(map(str, dataset.fingerprint())) == list(map(str, other.fingerprint())),
+        entry,
+        "fingerprint gives other values for the same data: it would be packed anew for every run",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        pack = prepare_pack(dataset, cache=Path(folder))
+        require(len(pack) > 0 and pack.images.dtype == np.uint8, entry, "its pack has no images")
+        require(pack.facts.image == config.image_spec(), entry, "its pack is of another shape than its config says")
+        require(pack.facts.class_names == tuple(names), entry, "its pack has other classes than class_names gives")
+        again = prepare_pack(other, cache=Path(folder))
+        require(again.key == pack.key, entry, "is packed anew when nothing has changed: look at fingerprint")
+        del pack, again  # they are mapped into memory, and the folder goes
