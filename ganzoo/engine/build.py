@@ -20,6 +20,7 @@ from ganzoo.engine.memory import memory_errors
 from ganzoo.engine.random_state import seed_everything
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.engine.space import check_place, check_room_for_run
 from ganzoo.errors import Problem, RecipeError
 from ganzoo.images import Facts
 from ganzoo.plugin_manager import PluginManager
@@ -54,6 +55,8 @@ def build_run(
     """
     registries = manager.registries
     compute = choose_compute(recipe.device)
+    if directory is None:
+        check_place(recipe)
     pack = open_dataset(recipe, manager, progress)
 
     seed_everything(recipe.run.seed)
@@ -81,6 +84,8 @@ def build_run(
         total_steps=total_steps(recipe, feed),
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
+    if directory is None:
+        check_room_for_run(recipe, trainer, pack.facts, parts.total_steps)
     return Run(
         recipe=recipe,
         directory=directory or RunDirectory.create(recipe, manager.files),

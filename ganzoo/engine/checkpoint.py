@@ -20,7 +20,8 @@ from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.files import output_errors, sync
 from ganzoo.engine.random_state import random_state, set_random_state
 from ganzoo.engine.run import Run
-from ganzoo.errors import CheckpointError, DivergedError, OutputError
+from ganzoo.engine.space import check_room, not_written, size_of
+from ganzoo.errors import CheckpointError, DivergedError
 from ganzoo.images import Facts, ImageSpec
 
 FORMAT = 1
@@ -133,6 +134,8 @@ def write_checkpoint(
     with output_errors(final):
         for left_over in folder.glob(".step_*.partial"):  # by a process that was killed
             _remove(left_over)
+        needed = size_of([dict(networks), state])
+        check_room(final, needed, "the checkpoint", "make room there, then `ganzoo resume` the run")
         try:
             partial.mkdir()
             _write_tensors(networks, partial)
@@ -233,7 +236,7 @@ def _write_state(state: Mapping[str, Any], folder: Path) -> None:
     try:
         torch.save(state, folder / STATE)
     except RuntimeError as error:  # torch's own writer says no more than that it failed
-        raise OutputError(f"{folder.parent}: the checkpoint cannot be written, is the disk full? {error}") from error
+        raise not_written(folder.parent, error) from error
 
 
 def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
@@ -242,7 +245,7 @@ def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -
         try:
             save_file(plain, folder / f"{name}.safetensors")
         except SafetensorError as error:  # it wraps the system's error in text
-            raise OutputError(f"{folder.parent}: the checkpoint cannot be written: {error}") from error
+            raise not_written(folder.parent, error) from error
 
 
 def _write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mapping[str, str]) -> None:

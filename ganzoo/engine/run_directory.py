@@ -59,8 +59,9 @@ class RunDirectory:
     def lay_out(cls, path: Path, recipe: Recipe, header: str = REPEATS) -> RunDirectory:
         """Make the empty folder `path` a run directory: its own folders, and the recipe under a comment."""
         directory = cls(path)
-        directory.samples.mkdir()
-        directory.checkpoints.mkdir()
+        with output_errors(path):
+            directory.samples.mkdir()
+            directory.checkpoints.mkdir()
         directory.write_recipe(recipe, header)
         return directory
 
