@@ -59,6 +59,10 @@ class Dataset(ABC):
         """What the class indices stand for, after `prepare`; empty for data without labels."""
         return ()
 
+    def notes(self) -> tuple[str, ...]:
+        """What `prepare` passed over and a user may want to know, each in one sentence."""
+        return ()
+
     def describe(self, index: int) -> str:
         """How to name one image in an error message: a path where there is one."""
         return f"image {index}"

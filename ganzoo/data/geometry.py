@@ -17,6 +17,12 @@ _FILTERS = {
 }
 _BACKGROUND = (255, 255, 255, 255)
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
+_MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
+"""Where PIL refuses to open an image; nor is one made larger than that on its way."""
+
+
+class TooSmallError(ValueError):
+    """An image is smaller than the crop."""
 
 
 def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
@@ -35,18 +41,30 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
         (image_size, image_size, channels), 0 to 255.
 
     Raises:
-        ValueError: the image is smaller than the crop, or its mode has no defined range.
+        TooSmallError: the image is smaller than the crop.
+        ValueError: its mode has no defined range, or its shape no sensible size after `resize_first`.
         OSError: the image's data is damaged.
     """
     image = _convert(_upright(image), "L" if config.channels == 1 else "RGB")
     resampling = _FILTERS[config.resize]
     if config.resize_first is not None:
-        image = _resize(image, _shorter_side_to(image.size, config.resize_first), resampling)
+        size = _shorter_side_to(image.size, config.resize_first)
+        if size[0] * size[1] > _MOST_PIXELS:
+            raise ValueError(f"{image.width}×{image.height} pixels are too long a strip for resize_first")
+        image = _resize(image, size, resampling)
     if config.crop != "none":
         image = _center_crop(image, min(image.size) if config.crop == "square" else config.crop, config)
     image = _resize(image, (config.image_size, config.image_size), resampling)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def enlargement(size: tuple[int, int], config: DatasetConfig) -> float:
+    """By what factor an image of this size is enlarged on its way; below 1 where it is shrunk."""
+    shorter = min(size)
+    before = 1.0 if config.resize_first is None else config.resize_first / shorter
+    cropped = config.crop if isinstance(config.crop, int) else before * shorter
+    return before * config.image_size / cropped
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -89,7 +107,7 @@ def _center_crop(image: Image.Image, side: int, config: DatasetConfig) -> Image.
     width, height = image.size
     if side > min(width, height):
         when = "" if config.resize_first is None else f" after resize_first = {config.resize_first}"
-        raise ValueError(f"{width}×{height} pixels{when} is smaller than the crop of {side}")
+        raise TooSmallError(f"{width}×{height} pixels{when} is smaller than the crop of {side}")
     left, top = round((width - side) / 2), round((height - side) / 2)
     return image.crop((left, top, left + side, top + side))
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision import transforms
 
 from ganzoo.components.component import DatasetConfig
-from ganzoo.data.geometry import to_pixels
+from ganzoo.data.geometry import enlargement, to_pixels
 
 
 def config(**options) -> DatasetConfig:
@@ -72,6 +72,29 @@ def test_square_takes_the_middle_and_none_takes_all():
     whole = to_pixels(image, config(crop="none"))
     assert whole[0, 0].tolist() == [255, 0, 0]
     assert whole.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "factor"),
+    [
+        ((178, 218), {"image_size": 64, "crop": 178}, 64 / 178),
+        ((218, 178), {"image_size": 64}, 64 / 178),
+        ((16, 32), {"image_size": 64}, 4),
+        ((16, 32), {"image_size": 64, "crop": "none"}, 4),
+        ((16, 32), {"image_size": 8, "resize_first": 32, "crop": 16}, 1),
+        ((128, 128), {"image_size": 64, "resize_first": 64, "crop": 32}, 1),
+        ((1, 9), {"image_size": 8}, 8),
+    ],
+)
+def test_how_much_an_image_is_enlarged(size, options, factor):
+    assert enlargement(size, config(**options)) == pytest.approx(factor)
+
+
+def test_a_strip_is_not_made_longer_than_memory():
+    strip = flat("1", 0, (60_000, 1))
+    assert to_pixels(strip, config()).shape == (8, 8, 3)
+    with pytest.raises(ValueError, match="60000×1 pixels are too long a strip for resize_first"):
+        to_pixels(strip, config(resize_first=64))
 
 
 def test_an_image_smaller_than_the_crop_says_so():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 from functools import cache
 from pathlib import Path
 
@@ -32,9 +33,12 @@ def read_image(path: Path) -> Image.Image:
 
     Raises:
         PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
-        ValueError: the file is empty, or larger than a gigabyte.
+        ValueError: it is no file (but a pipe, say), empty, or larger than a gigabyte.
     """
-    if path.stat().st_size > _LARGEST_FILE:
+    fact = path.stat()
+    if not stat.S_ISREG(fact.st_mode):
+        raise ValueError("not a file")  # reading a pipe or a device may never end
+    if fact.st_size > _LARGEST_FILE:
         raise ValueError("the file is larger than a gigabyte")
     return decode_image(path.read_bytes())
 
@@ -54,5 +58,6 @@ def readable_suffixes() -> frozenset[str]:
 
 
 def printable(path: Path | str) -> str:
-    """A path fit for a message, even where its name is not valid UTF-8."""
-    return str(path).encode("utf-8", "replace").decode("utf-8")
+    """A path fit for one line of a message, even where its name is not valid UTF-8 or holds line ends or escapes."""
+    text = str(path).encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

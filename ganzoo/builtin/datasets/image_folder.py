@@ -15,7 +15,7 @@ from ganzoo.builtin.datasets.files import printable, read_image, readable_suffix
 from ganzoo.components.dataset import Dataset, ImageSource
 from ganzoo.errors import DataError
 
-_NOT_PICTURES = {"__MACOSX"}
+_NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
 
 
 class ImageFolder(Dataset):
@@ -32,6 +32,7 @@ class ImageFolder(Dataset):
         super().__init__(config)
         self._files: list[_File] = []
         self._classes: tuple[str, ...] = ()
+        self._others: Counter[str] = Counter()
 
     @property
     def root(self) -> Path:
@@ -48,13 +49,12 @@ class ImageFolder(Dataset):
             raise DataError(f"{self.root} does not exist: set dataset.root to the folder with your images")
         if not self.root.is_dir():
             raise DataError(f"{self.root} is not a folder: set dataset.root to the folder with your images")
-        others: Counter[str] = Counter()
-        self._files = sorted(_walk(self.root, "", (_identity(self.root),), others), key=lambda file: file.name)
+        self._others = Counter()
+        self._files = sorted(_walk(self.root, "", (_identity(self.root),), self._others), key=lambda file: file.name)
         if not self._files:
-            found = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in others.most_common(5))
             raise DataError(
                 f"no images in {self.root} or the folders in it "
-                f"({f'other files: {found}' if found else 'there are no files'}); "
+                f"({f'other files: {self._other_files()}' if self._others else 'there are no files'}); "
                 f"set dataset.root to the folder with your images"
             )
         self._classes = self._find_classes() if self.config.labels == "folders" else ()
@@ -76,6 +76,16 @@ class ImageFolder(Dataset):
     def describe(self, index: int) -> str:
         """The image's path."""
         return printable(self.root / self._files[index].name)
+
+    def notes(self) -> tuple[str, ...]:
+        """How many files of other kinds lie between the images."""
+        if not self._others:
+            return ()
+        return (f"{self._others.total()} other files are left alone: {self._other_files()}",)
+
+    def _other_files(self) -> str:
+        kinds = self._others.most_common(5)
+        return ", ".join(f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds)
 
     def _find_classes(self) -> tuple[str, ...]:
         outside = [file for file in self._files if not file.folder]
@@ -120,18 +130,26 @@ def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], oth
             if entry.name.startswith(".") or entry.name in _NOT_PICTURES:
                 continue
             name = prefix + entry.name
-            if entry.is_dir():
+            if _leads_to_folder(entry):
                 identity = _identity(Path(entry.path))
                 if identity not in ancestors:
                     yield from _walk(Path(entry.path), f"{name}/", (*ancestors, identity), others)
             elif Path(entry.name).suffix.lower() in readable_suffixes():
-                if entry.is_file():
+                try:
                     fact = entry.stat()
-                    yield _File(name, fact.st_size, fact.st_mtime_ns)
-                elif entry.is_symlink():  # to nowhere; reading it will say so
+                except OSError:  # a link to nowhere, or to itself; reading it will say so
                     yield _File(name, -1, -1)
+                else:
+                    yield _File(name, fact.st_size, fact.st_mtime_ns)
             else:
                 others[Path(entry.name).suffix.lower()] += 1
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:
