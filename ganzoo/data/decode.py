@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
+import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +23,19 @@ from ganzoo.data.geometry import to_pixels
 _TASK_IMAGES = 64
 _TASK_BYTES = 4 * 1024 * 1024
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """What became of a dataset's images: the labels of the good ones, and what is wrong with each bad one."""
+    """What became of a dataset's images: the labels of the good ones, and what is wrong with each bad one.
+
+    `checksum` is the CRC-32 of all pixels.
+    """
 
     labels: list[int]
     bad: list[str]
+    checksum: int
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,7 @@ def decode_images(
 ) -> DecodedImages:
     """Write all images that can be read as one array (N, H, W, C) uint8 in numpy's format.
 
-    Threads suffice, since PIL decodes and resizes without the interpreter's lock. A file is written
-    rather than a memory map, because a full disk is then an error and not a bus error.
+    A file is written rather than a memory map, because a full disk is then an error and not a bus error.
 
     Args:
         dataset: its options say how to crop and resize; it also names images in messages.
@@ -54,33 +63,48 @@ def decode_images(
     """
     count, config = len(source), dataset.config
     shape = (config.image_size, config.image_size, config.channels)
-    header_size = _write_header(file, (count, *shape))
+    file.write(header := npy_header((count, *shape)))
     step = max(1, min(_TASK_IMAGES, _TASK_BYTES // (shape[0] * shape[1] * shape[2])))
-    workers = os.cpu_count() or 1
-    starts = deque(range(0, count, step))
-    running: deque[Future[_Chunk]] = deque()
     labels: list[int] = []
     bad: list[str] = []
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="ganzoo-decode")
-    try:
-        while starts or running:
-            while starts and len(running) < 2 * workers:
-                start = starts.popleft()
-                running.append(executor.submit(_decode, dataset, source, range(start, min(start + step, count))))
-            chunk = running.popleft().result()
+    checksum = 0
+    with closing(in_chunks(count, step, lambda indices: _decode(dataset, source, indices))) as chunks:
+        for chunk in chunks:
             for pixels in chunk.pixels:
-                file.write(pixels.tobytes())
+                data = pixels.tobytes()
+                checksum = zlib.crc32(data, checksum)
+                file.write(data)
             labels += chunk.labels
             bad += chunk.bad
             if progress is not None:
                 progress(len(labels) + len(bad), count)
-    finally:
-        executor.shutdown(cancel_futures=True)
     file.seek(0)
-    rewritten = _write_header(file, (len(labels), *shape))
-    assert rewritten == header_size, "numpy pads the header so that the first axis may change"
+    rewritten = file.write(npy_header((len(labels), *shape)))
+    assert rewritten == len(header), "numpy pads the header so that the first axis may change"
     file.flush()
-    return DecodedImages(labels, bad)
+    return DecodedImages(labels, bad, checksum)
+
+
+def in_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T, None, None]:
+    """What `work` makes of each range of at most `step` of `count` images, in order, over all cores.
+
+    Threads suffice, since PIL decodes and resizes without the interpreter's lock. PIL's warnings are
+    silenced meanwhile: what can be read in spite of them is read.
+    """
+    workers = os.cpu_count() or 1
+    starts = deque(range(0, count, step))
+    running: deque[Future[T]] = deque()
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="ganzoo-decode")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        try:
+            while starts or running:
+                while starts and len(running) < 2 * workers:
+                    start = starts.popleft()
+                    running.append(executor.submit(work, range(start, min(start + step, count))))
+                yield running.popleft().result()
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 def _decode(dataset: Dataset, source: ImageSource, indices: range) -> _Chunk:
@@ -90,14 +114,14 @@ def _decode(dataset: Dataset, source: ImageSource, indices: range) -> _Chunk:
             image, label = source[index]
             pixels = to_pixels(image, dataset.config)
         except Exception as error:  # decoders raise nearly every type on damaged files
-            chunk.bad.append(f"{dataset.describe(index)}: {_reason(error)}")
+            chunk.bad.append(f"{dataset.describe(index)}: {reason(error)}")
         else:
             chunk.pixels.append(pixels)
             chunk.labels.append(int(label))
     return chunk
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What is wrong with an image, in a user's words where PIL's are of no help."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a format that can be read"
@@ -110,7 +134,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.tell()
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    """What stands before the bytes of such an array in a `.npy` file."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()

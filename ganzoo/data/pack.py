@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import zlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ganzoo.components.dataset import Dataset
-from ganzoo.data.decode import DecodedImages, decode_images
+from ganzoo.data.decode import DecodedImages, decode_images, npy_header
+from ganzoo.data.disk import check_room, flush, flush_folder, reporting_disk_errors
 from ganzoo.errors import DataError
 from ganzoo.images import Facts, ImageSpec
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
 
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction"}
 _NAMES_IN_AN_ERROR = 20
-_HEADROOM = 16 * 1024 * 1024
+_IMAGES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,7 @@ class Pack:
         skipped: images that could not be read and were left out, each with the reason.
         path: the pack's folder.
         key: hash of everything that the pixels depend on.
+        checksum: CRC-32 of all pixels, as they were when the pack was made.
     """
 
     images: npt.NDArray[np.uint8]
@@ -51,9 +56,17 @@ class Pack:
     skipped: tuple[str, ...]
     path: Path
     key: str
+    checksum: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def is_intact(self) -> bool:
+        """Whether the pixels are still those that were written; reads them all."""
+        checksum = 0
+        for start in range(0, len(self), _IMAGES_AT_ONCE):
+            checksum = zlib.crc32(self.images[start : start + _IMAGES_AT_ONCE].data, checksum)
+        return checksum == self.checksum
 
 
 def cache_folder() -> Path:
@@ -63,7 +76,11 @@ def cache_folder() -> Path:
 
 
 def prepare_pack(
-    dataset: Dataset, *, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    *,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    check: bool = False,
 ) -> Pack:
     """Open the pack of a dataset, and make it first where there is none yet.
 
@@ -76,13 +93,15 @@ def prepare_pack(
         dataset: what to prepare.
         cache: the folder to keep packs in, under `packs/`; left out: `cache_folder()`.
         progress: called with the images done and their total, now and then, while a pack is made.
+        check: read all pixels of a pack that is ready, and make it anew if they have changed; the shape
+            of the files and the labels are checked in any case.
 
     Raises:
         DataError: the data is missing, empty or unreadable, or there is no room for the pack.
     """
     name = dataset.config.name or type(dataset).__name__.lower()
     packs = (cache or cache_folder()) / "packs"
-    with _reporting_disk_errors(name, packs):
+    with reporting_disk_errors(name, packs):
         packs.mkdir(parents=True, exist_ok=True)
         # Two locks, as the pack's own place depends on what `prepare` finds or downloads.
         with _prepare_lock(packs, name, dataset):
@@ -90,11 +109,10 @@ def prepare_pack(
         made_from = _made_from(dataset, name)
         key = _digest(made_from)
         path = packs / f"{_file_name(name)}-{key[:16]}"
-        pack = _open(path, key)
+        pack = _ready(path, key, dataset, check)
         if pack is None:
             with FileLock(packs / f"{path.name}.lock"):
-                pack = _open(path, key) or _make(dataset, path, key, made_from, progress)
-    _check_bad_images(name, dataset, pack.skipped, len(pack) + len(pack.skipped))
+                pack = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
     return pack
 
 
@@ -106,6 +124,14 @@ def _prepare_lock(packs: Path, name: str, dataset: Dataset) -> AbstractContextMa
     return FileLock(packs / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock")
 
 
+def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> Pack | None:
+    """The pack at `path` if it will do; one that leaves out too many images will not: they may be mended by now."""
+    pack = _open(path, key)
+    if pack is None or not _allows(dataset, len(pack.skipped), len(pack) + len(pack.skipped)):
+        return None
+    return pack if not check or pack.is_intact() else None
+
+
 def _make(
     dataset: Dataset,
     path: Path,
@@ -114,29 +140,31 @@ def _make(
     progress: Callable[[int, int], None] | None,
 ) -> Pack:
     """Decode a dataset into `path`; its lock is held, so whatever lies half-made there is nobody's."""
-    for left_over in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    _clear_left_overs(path)
     source = dataset.open()
     if not len(source):
         raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
     facts = Facts(dataset.config.image_spec(), dataset.class_names())
-    _check_room(path.parent, made_from["name"], len(source), facts.image)
+    check_room(path.parent, made_from["name"], len(source), facts.image)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with (folder / "images.npy").open("wb") as file:
             decoded = decode_images(dataset, source, file, progress)
-            _flush(file.fileno())
+            flush(file.fileno())
         _check_bad_images(made_from["name"], dataset, decoded.bad, len(source))
+        labels = _labels_file(made_from["name"], decoded, facts)
         if facts.class_names:
-            _write_labels(folder / "labels.npy", made_from["name"], decoded, facts)
+            with (folder / "labels.npy").open("wb") as file:
+                file.write(labels)
+                flush(file.fileno())
         with (folder / "pack.json").open("w", encoding="utf-8") as text:
-            json.dump(_contents(key, made_from, facts, decoded), text, indent=1)
+            json.dump(_contents(key, made_from, facts, decoded, labels), text, indent=1)
             text.flush()
-            _flush(text.fileno())
+            flush(text.fileno())
         if path.exists():
             shutil.rmtree(path)
         folder.rename(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -144,6 +172,17 @@ def _make(
     if pack is None:
         raise DataError(f"the pack {path} changed while it was made: is another program writing there?")
     return pack
+
+
+def _clear_left_overs(path: Path) -> None:
+    """Remove what killed processes left half-made, of this pack and of any that nobody is making now."""
+    for folder in path.parent.glob(".*.*"):
+        name = folder.name[1:].rpartition(".")[0]
+        with (
+            suppress(Timeout, OSError),
+            nullcontext() if name == path.name else FileLock(path.with_name(f"{name}.lock"), timeout=0),
+        ):
+            shutil.rmtree(folder)
 
 
 def _open(path: Path, key: str) -> Pack | None:
@@ -154,18 +193,32 @@ def _open(path: Path, key: str) -> Pack | None:
             return None
         facts = Facts(ImageSpec(**contents["image"]), tuple(contents["class_names"]))
         shape = (contents["count"], facts.image.height, facts.image.width, facts.image.channels)
-        images = np.load(path / "images.npy", mmap_mode="r")
-        if images.shape != shape or images.dtype != np.uint8 or not images.flags.c_contiguous:
+        images = _map(path / "images.npy", shape)
+        labels = _load(path / "labels.npy", contents["labels_checksum"]) if facts.class_names else None
+        if images is None or (facts.class_names and (labels is None or len(labels) != len(images))):
             return None
-        labels = np.load(path / "labels.npy") if facts.class_names else None
-        if labels is not None and (labels.shape != shape[:1] or labels.dtype != np.int64):
-            return None
-        return Pack(images, labels, facts, tuple(contents["skipped"]), path, key)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return Pack(images, labels, facts, tuple(contents["skipped"]), path, key, contents["checksum"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _contents(key: str, made_from: dict[str, Any], facts: Facts, decoded: DecodedImages) -> dict[str, Any]:
+def _map(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
+    """The array in a file, if it is to the byte as long, and begins as, a file of this shape."""
+    header = npy_header(shape)
+    with path.open("rb") as file:
+        if file.read(len(header)) != header or file.seek(0, os.SEEK_END) != len(header) + math.prod(shape):
+            return None
+        return np.memmap(file, dtype=np.uint8, mode="r", offset=len(header), shape=shape)
+
+
+def _load(path: Path, checksum: int) -> npt.NDArray[np.int64] | None:
+    data = path.read_bytes()
+    return np.load(io.BytesIO(data)) if zlib.crc32(data) == checksum else None
+
+
+def _contents(
+    key: str, made_from: dict[str, Any], facts: Facts, decoded: DecodedImages, labels: bytes
+) -> dict[str, Any]:
     image = {"channels": facts.image.channels, "height": facts.image.height, "width": facts.image.width}
     return {
         "format": FORMAT,
@@ -173,6 +226,8 @@ def _contents(key: str, made_from: dict[str, Any], facts: Facts, decoded: Decode
         "image": image,
         "class_names": list(facts.class_names),
         "count": len(decoded.labels),
+        "checksum": decoded.checksum,
+        "labels_checksum": zlib.crc32(labels),
         "skipped": decoded.bad,
         "made_from": made_from,
     }
@@ -194,14 +249,18 @@ def _made_from(dataset: Dataset, name: str) -> dict[str, Any]:
     }
 
 
-def _check_bad_images(name: str, dataset: Dataset, bad: tuple[str, ...] | list[str], total: int) -> None:
+def _allows(dataset: Dataset, bad: int, total: int) -> bool:
+    return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
+
+
+def _check_bad_images(name: str, dataset: Dataset, bad: list[str], total: int) -> None:
     """Raise unless the options allow as many unreadable images, and at least one is left."""
-    allowed = dataset.config.max_bad_fraction
-    if not bad or (len(bad) <= allowed * total and len(bad) < total):
+    if _allows(dataset, len(bad), total):
         return
+    allowed = dataset.config.max_bad_fraction
     listed = [f"  {text}" for text in bad[:_NAMES_IN_AN_ERROR]]
     if len(bad) > _NAMES_IN_AN_ERROR:
-        listed.append(f"  … and {len(bad) - _NAMES_IN_AN_ERROR} more")
+        listed.append(f"  … and {len(bad) - _NAMES_IN_AN_ERROR} more; `ganzoo data doctor` lists all")
     share = len(bad) / total
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
     raise DataError(
@@ -216,45 +275,18 @@ def _check_bad_images(name: str, dataset: Dataset, bad: tuple[str, ...] | list[s
     )
 
 
-def _write_labels(path: Path, name: str, decoded: DecodedImages, facts: Facts) -> None:
+def _labels_file(name: str, decoded: DecodedImages, facts: Facts) -> bytes:
+    """The contents of `labels.npy`."""
     labels = np.asarray(decoded.labels, dtype=np.int64)
     wrong = labels[(labels < 0) | (labels >= facts.num_classes)]
-    if len(wrong):
+    if facts.class_names and len(wrong):
         raise DataError(
             f'the dataset "{name}" gives an image the class index {wrong[0]}, and names {facts.num_classes} '
             f"classes: an index must be between 0 and {facts.num_classes - 1}"
         )
-    with path.open("wb") as file:
-        np.save(file, labels)
-        _flush(file.fileno())
-
-
-def _check_room(folder: Path, name: str, count: int, image: ImageSpec) -> None:
-    need = count * (image.channels * image.height * image.width + 8) + _HEADROOM
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise DataError(
-            f'the pack of the dataset "{name}" ({count} images of {image}) needs {_size(need)} in {folder}, '
-            f"and {_size(free)} are free there: free some, or set GANZOO_CACHE to a folder on a larger disk"
-        )
-
-
-@contextmanager
-def _reporting_disk_errors(name: str, packs: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        text = error.strerror or str(error)
-        if error.filename is not None and not Path(error.filename).is_relative_to(packs):
-            raise DataError(f'{error.filename}: {text} (wanted for the dataset "{name}")') from error
-        raise DataError(
-            f'the pack of the dataset "{name}" cannot be written to {packs}: {text}. '
-            f"Set GANZOO_CACHE to keep packs elsewhere"
-        ) from error
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    file = io.BytesIO()
+    np.save(file, labels)
+    return file.getvalue()
 
 
 def _digest(value: object) -> str:
@@ -264,17 +296,3 @@ def _digest(value: object) -> str:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself last; systems that cannot open a folder do without."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
