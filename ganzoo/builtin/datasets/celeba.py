@@ -43,9 +43,8 @@ class CelebA(Dataset):
     def __init__(self, config: CelebAConfig) -> None:
         super().__init__(config)
         self._images: FoundImages | None = None
+        self._lists: dict[str, Path] = {}
         self._names: list[str] = []
-        self._labels: list[int] = []
-        self._lists: list[Path] = []
 
     @property
     def root(self) -> Path:
@@ -58,23 +57,36 @@ class CelebA(Dataset):
         Raises:
             DataError: something is missing or incomplete; the text says which file to put where.
         """
-        self._images = self._find_images()
-        self._names, self._labels, self._lists = self._images.names, [], []
+        images, lists = self._find_images(), {}
         if self.config.split != "all":
-            self._names = self._take_split(self._images)
+            lists[PARTITION] = find_list(PARTITION, self.root, images.place, f'dataset.split = "{self.config.split}"')
         if self.config.attribute is not None:
-            self._labels = self._read_attribute(self._images, self.config.attribute)
+            purpose = f'dataset.attribute = "{self.config.attribute}"'
+            lists[ATTRIBUTES] = find_list(ATTRIBUTES, self.root, images.place, purpose)
+        self._images, self._lists = images, lists
 
     def fingerprint(self) -> Sequence[object]:
         """Names, sizes, and times or checksums, of all images and of the lists in use."""
         assert self._images is not None, "prepare() comes first"
-        lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists]
+        lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists.values()]
         return [*lists, *self._images.facts]
 
     def open(self) -> ImageSource:
-        """The images of the split, in the order of their names."""
-        assert self._images is not None, "prepare() comes first"
-        return _Faces(self._images, self._names, self._labels)
+        """The images of the split, in the order of their names.
+
+        Raises:
+            DataError: images are missing, or the lists do not say what they should.
+        """
+        images = self._images
+        assert images is not None, "prepare() comes first"
+        if not self._is_enough(len(images.names)):
+            raise DataError(f"CelebA is not complete: {self._how_incomplete(images)}")
+        self._names, labels = images.names, []
+        if self.config.split != "all":
+            self._names = self._take_split(images, self._lists[PARTITION], _SPLITS[self.config.split])
+        if self.config.attribute is not None:
+            labels = self._read_attribute(images, self._lists[ATTRIBUTES], self.config.attribute)
+        return _Faces(images, self._names, labels)
 
     def class_names(self) -> tuple[str, ...]:
         """Without and with the attribute, if the options name one."""
@@ -88,21 +100,27 @@ class CelebA(Dataset):
         return f"{place}: {self._names[index]}" if place.is_file() else str(place / self._names[index])
 
     def _find_images(self) -> FoundImages:
-        found, problems = find_images(self.root)
+        found, problems = find_images(self.root, COMPLETE)
         if not found and not problems:
             self._download()
-            found, problems = find_images(self.root)
-        largest = max(found, key=lambda images: len(images.names), default=None)
-        if largest is not None and (len(largest.names) >= COMPLETE or self.config.allow_partial):
+            found, problems = find_images(self.root, COMPLETE)
+        largest = max(found, key=lambda images: images.count, default=None)
+        if largest is not None and self._is_enough(largest.count):
             return largest
         if largest is not None:
-            problems.append(
-                f"{largest.place} holds {len(largest.names):,} images of {COMPLETE:,}: unpack {ARCHIVE} "
-                f"again or put it into {self.root}, or set dataset.allow_partial = true to take what is there"
-            )
+            problems.append(self._how_incomplete(largest))
         elif not problems:
             problems.append(f"there is nothing of it in {self.root} after the download: put {_WHERE} there")
         raise DataError("CelebA is not complete: " + "; ".join(problems))
+
+    def _is_enough(self, count: int) -> bool:
+        return count >= COMPLETE or self.config.allow_partial
+
+    def _how_incomplete(self, images: FoundImages) -> str:
+        return (
+            f"{images.place} holds {len(images.names):,} images of {COMPLETE:,}: unpack {ARCHIVE} "
+            f"again or put it into {self.root}, or set dataset.allow_partial = true to take what is there"
+        )
 
     def _download(self) -> None:
         by_hand = f"put {_WHERE}, or the folder {IMAGES}/ from it, into {self.root}"
@@ -116,17 +134,12 @@ class CelebA(Dataset):
                 f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({reason}): {by_hand}"
             ) from error
 
-    def _take_split(self, images: FoundImages) -> list[str]:
-        purpose = f'dataset.split = "{self.config.split}"'
-        path = find_list(PARTITION, self.root, images.place, purpose)
-        self._lists.append(path)
+    def _take_split(self, images: FoundImages, path: Path, split: str) -> list[str]:
         _, rows = read_list(path)
-        _check_rows(path, rows, images)
-        return [name for name in images.names if rows[name[:6]][0] == _SPLITS[self.config.split]]
+        _check_rows(path, rows, images, set(_SPLITS.values()))
+        return [name for name in images.names if rows[name[:6]] == [split]]
 
-    def _read_attribute(self, images: FoundImages, attribute: str) -> list[int]:
-        path = find_list(ATTRIBUTES, self.root, images.place, f'dataset.attribute = "{attribute}"')
-        self._lists.append(path)
+    def _read_attribute(self, images: FoundImages, path: Path, attribute: str) -> list[int]:
         attributes, rows = read_list(path)
         if attribute not in attributes:
             by_lower = {known.lower(): known for known in attributes}
@@ -134,7 +147,7 @@ class CelebA(Dataset):
             near = [by_lower[key] for key in difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)]
             hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(attributes)}"
             raise DataError(f'dataset.attribute: CelebA has no attribute "{attribute}"; {hint}')
-        _check_rows(path, rows, images)
+        _check_rows(path, rows, images, {"-1", "1"})
         column = attributes.index(attribute)
         return [int(rows[name[:6]][column] == "1") for name in self._names]
 
@@ -153,7 +166,13 @@ class _Faces:
         return image, self._labels[index] if self._labels else 0
 
 
-def _check_rows(path: Path, rows: dict[str, list[str]], images: FoundImages) -> None:
+def _check_rows(path: Path, rows: dict[str, list[str]], images: FoundImages, known: set[str]) -> None:
+    for name, values in rows.items():
+        if not known.issuperset(values):
+            raise DataError(
+                f"{path} has other values than {' and '.join(sorted(known))} for the image {name} "
+                f"({' '.join(values)[:40]}): it is damaged or another list: download it again"
+            )
     missing = [name for name in images.names if name[:6] not in rows]
     if missing:
         raise DataError(

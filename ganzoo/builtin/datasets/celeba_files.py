@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import Protocol
 
 from ganzoo.errors import DataError
 
@@ -19,39 +22,58 @@ ATTRIBUTES = "list_attr_celeba"
 
 _IMAGE_NAME = re.compile(r"\d{6}\.(jpg|png)", re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 1024 * 1024
+_ENTRY = b"PK\x01\x02"
+_ENCRYPTED = 1
+_LONGEST_END = 22 + 65535
 # The zip's own folder, torchvision's, the official site's, and Kaggle's that holds itself.
 _PARENTS = ("", "celeba", "Img")
 _LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
 
 
-@dataclass(frozen=True)
-class FoundImages:
-    """CelebA's images in one place.
+class FoundImages(Protocol):
+    """CelebA's images in one place."""
 
-    Attributes:
-        place: the folder or the archive.
-        names: file names without folders, sorted.
-        facts: a line of values for each name, that change when the file does.
-        read: gives a file's bytes by its name; may be called from many threads.
+    @property
+    def place(self) -> Path:
+        """The folder or the archive."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many there are, at most."""
+        ...
+
+    @property
+    def facts(self) -> Sequence[object]:
+        """Values that change when an image does."""
+        ...
+
+    @property
+    def names(self) -> list[str]:
+        """File names without folders, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """A file's bytes; called from many threads."""
+        ...
+
+
+def find_images(root: Path, complete: int) -> tuple[list[FoundImages], list[str]]:
+    """Every place at or under `root` that has CelebA's images, and what is wrong with those that have not.
+
+    Args:
+        root: a folder, or the archive.
+        complete: how many images there should be.
     """
-
-    place: Path
-    names: list[str]
-    facts: list[tuple[object, ...]]
-    read: Callable[[str], bytes]
-
-
-def find_images(root: Path) -> tuple[list[FoundImages], list[str]]:
-    """Every place at or under `root` that has CelebA's images, and what is wrong with those that have not."""
     found: list[FoundImages] = []
     problems: list[str] = []
     for place in _places(root):
         try:
-            images = _in_archive(place) if place.is_file() else _in_folder(place)
+            images = _Archive(place, complete) if place.is_file() else _Folder(place)
         except DataError as error:
             problems.append(str(error))
             continue
-        if images.names:
+        if images.count:
             found.append(images)
         elif place != root or root.name == IMAGES:
             problems.append(f"{place} holds no CelebA images (000001.jpg and so on)")
@@ -80,7 +102,7 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """The names of a list's columns, and the values of each image by its number ("000001").
 
     Raises:
-        DataError: the file has no line about an image.
+        DataError: the file has no line about an image, or lines of different lengths.
     """
     header: list[str] = []
     rows: dict[str, list[str]] = {}
@@ -94,6 +116,12 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
         kind = "a web page" if _is_web_page(path) else "damaged"
         raise DataError(f"{path} is {kind}, not CelebA's list, as it names no image: download it again")
     columns = len(next(iter(rows.values())))
+    for name, values in rows.items():
+        if len(values) != columns or not columns:
+            raise DataError(
+                f"{path} has {len(values)} values for the image {name}, and {columns} for the first: "
+                f"it is damaged or not whole: download it again"
+            )
     return header[-columns:], rows
 
 
@@ -113,48 +141,98 @@ def _places(root: Path) -> list[Path]:
     ]
 
 
-def _in_folder(folder: Path) -> FoundImages:
-    if not folder.is_dir():
-        return FoundImages(folder, [], [], lambda _: b"")
-    with os.scandir(folder) as entries:
-        facts = sorted(
-            (entry.name, fact.st_size, fact.st_mtime_ns)
-            for entry in entries
-            if _IMAGE_NAME.fullmatch(entry.name) and entry.is_file()
-            for fact in [entry.stat()]
-        )
-    return FoundImages(folder, [name for name, *_ in facts], list(facts), lambda name: (folder / name).read_bytes())
+class _Folder:
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.facts: list[tuple[str, int, int]] = []
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                self.facts = sorted(
+                    (entry.name, fact.st_size, fact.st_mtime_ns)
+                    for entry in entries
+                    if _IMAGE_NAME.fullmatch(entry.name) and entry.is_file()
+                    for fact in [entry.stat()]
+                )
+        self.names = [name for name, *_ in self.facts]
+        self.count = len(self.names)
+
+    def read(self, name: str) -> bytes:
+        return (self.place / name).read_bytes()
 
 
-def _in_archive(path: Path) -> FoundImages:
-    """The images in a zip; they are only ever read into memory, so no name in it can reach the disk."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, EOFError, ValueError) as error:
-        if _is_web_page(path):
+class _Archive:
+    """The images in a zip; they are only ever read into memory, so no name in it can reach the disk.
+
+    Going through 200,000 names takes seconds, so it waits until they are wanted where there are enough
+    of them to hold everything: what has changed shows in a checksum over all of the zip's directory.
+    """
+
+    def __init__(self, place: Path, complete: int) -> None:
+        self.place = place
+        directory = _directory(place)
+        entries = directory.count(_ENTRY)
+        self.count = complete if entries >= complete else len(self.names)
+        self.facts = [place.stat().st_size, entries, zlib.crc32(directory)] if entries else self._all_facts()
+        self._lock = Lock()
+
+    @cached_property
+    def names(self) -> list[str]:
+        return sorted(self._members)
+
+    def read(self, name: str) -> bytes:
+        member = self._members[name]
+        if member.file_size > _LARGEST_IMAGE:
+            raise ValueError(f"{member.file_size / 1e6:,.0f} MB unpacked is too large for one of these images")
+        with self._lock:
+            return self._archive.read(member)
+
+    @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.place)
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            if _is_web_page(self.place):
+                raise DataError(
+                    f"{self.place} is a web page and not the archive, likely Google Drive's notice that its quota "
+                    f"is used up: remove it and download {ARCHIVE} (1.4 GB) later, or from another place"
+                ) from error
             raise DataError(
-                f"{path} is a web page and not the archive, likely Google Drive's notice that its quota is "
-                f"used up: remove it and download {ARCHIVE} (1.4 GB) later, or from another place"
+                f"{self.place} is damaged or only partly downloaded, with {self.place.stat().st_size / 1e6:,.0f} MB "
+                f"of about 1,443 MB: download it again"
             ) from error
-        raise DataError(
-            f"{path} is damaged or only partly downloaded, with {path.stat().st_size / 1e6:,.0f} MB of about "
-            f"1,443 MB: download it again"
-        ) from error
-    members: dict[str, zipfile.ZipInfo] = {}
-    for member in archive.infolist():
-        name = PurePosixPath(member.filename).name
-        if _IMAGE_NAME.fullmatch(name) and not member.is_dir():
-            members.setdefault(name, member)
-    lock = Lock()
 
-    def read(name: str) -> bytes:
-        if members[name].file_size > _LARGEST_IMAGE:
-            raise ValueError(f"{members[name].file_size / 1e6:,.0f} MB unpacked is too large for one of these images")
-        with lock:
-            return archive.read(members[name])
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        members: dict[str, zipfile.ZipInfo] = {}
+        for member in self._archive.infolist():
+            name = PurePosixPath(member.filename.replace("\\", "/")).name  # some programs on Windows write \
+            if _IMAGE_NAME.fullmatch(name) and not member.is_dir():
+                members.setdefault(name, member)
+        if any(member.flag_bits & _ENCRYPTED for member in members.values()):
+            raise DataError(
+                f"{self.place} is encrypted: unpack it with its password, to {IMAGES}/ beside it, and remove it"
+            )
+        return members
 
-    names = sorted(members)
-    return FoundImages(path, names, [(name, members[name].file_size, members[name].CRC) for name in names], read)
+    def _all_facts(self) -> list[tuple[object, ...]]:
+        return [(name, self._members[name].file_size, self._members[name].CRC) for name in self.names]
+
+
+def _directory(path: Path) -> bytes:
+    """The bytes of a zip's central directory; none where it does not lie where zips of this size have it."""
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        file.seek(max(0, length - _LONGEST_END))
+        end = file.read()
+        found = end.rfind(b"PK\x05\x06")
+        if found < 0 or len(end) < found + 20:
+            return b""
+        size, start = struct.unpack_from("<II", end, found + 12)
+        if start + size > length:
+            return b""
+        file.seek(start)
+        directory = file.read(size)
+    return directory if directory.startswith(_ENTRY) else b""
 
 
 def _is_web_page(path: Path) -> bool:

@@ -98,6 +98,8 @@ class LSUNConfig(DatasetConfig):
 
     classes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
     """Which LMDB folders, without their `_lmdb`; several of them are the classes of the labels."""
+    limit: PositiveInt | None = None
+    """Take so many images of each folder, the first ones; left out: all."""
 
 
 class ImageFolderConfig(DatasetConfig):

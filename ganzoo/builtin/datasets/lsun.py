@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class LSUN(Dataset):
         Raises:
             DataError: a database is damaged.
         """
-        return _Scenes([_Database(path) for path in self._databases()])
+        return _Scenes([_Database(path, self.config.limit) for path in self._databases()])
 
     def class_names(self) -> tuple[str, ...]:
         """The databases, if there are several of them."""
@@ -65,14 +65,15 @@ class LSUN(Dataset):
 
 
 class _Database:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int | None) -> None:
         lmdb = _lmdb()
         try:
             self._environment = lmdb.open(
                 str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1024
             )
             with self._environment.begin() as transaction:
-                self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
+                keys = transaction.cursor().iternext(keys=True, values=False)
+                self.keys: list[bytes] = list(islice(keys, limit))
         except lmdb.Error as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 

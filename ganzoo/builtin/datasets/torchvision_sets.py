@@ -112,7 +112,10 @@ class MNIST(TorchvisionDataset):
 
     def load(self, *, download: bool) -> Any:
         """The torchvision dataset."""
-        return self.torchvision_class(str(self.root), train=self.config.split == "train", download=download)
+        images = self.torchvision_class(str(self.root), train=self.config.split == "train", download=download)
+        if len(images.targets) != len(images.data):
+            raise ValueError(f"{len(images.data)} images and {len(images.targets)} labels")
+        return images
 
     def class_names(self) -> tuple[str, ...]:
         """The ten digits."""
@@ -183,5 +186,7 @@ class SVHN(TorchvisionDataset):
 
 
 def _first_line(error: Exception) -> str:
+    if isinstance(error, AssertionError):
+        return "a file is not in the format that it should be in"
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

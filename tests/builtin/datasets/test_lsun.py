@@ -91,6 +91,17 @@ def test_several_databases_are_classes(tmp_path, monkeypatch):
     assert pack.facts.class_names == ("tower_val", "bridge_val")
 
 
+def test_the_first_of_each_database(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
+    write_database(tmp_path, "tower_val", "10 20 25")
+    write_database(tmp_path, "bridge_val", "30")
+    classes = ("tower_val", "bridge_val")
+    pack = prepare(tmp_path, classes=classes, limit=2)
+    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert pack.labels.tolist() == [0, 0, 1]
+    assert len(prepare(tmp_path, classes=classes)) == 4
+
+
 def test_a_real_database(tmp_path):
     lmdb = pytest.importorskip("lmdb")
     path = tmp_path / "bedroom_val_lmdb"
