@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import catalogue, filters, imports, latent, new_plugin, probe, recipes, runs, samples, scores
+from ganzoo.cli import catalogue, data, filters, imports, latent, new_plugin, probe, recipes, runs, samples, scores
 from ganzoo.errors import GanzooError
 from ganzoo.local_plugins import TRUST_VARIABLE
 from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE
@@ -69,6 +69,7 @@ filters.add_to(app)
 probe.add_to(app)
 scores.add_to(app)
 imports.add_to(app)
+data.add_to(app)
 recipes.add_to(app)
 catalogue.add_to(app)
 new_plugin.add_to(app)

@@ -182,14 +182,16 @@ def has_bar(where: Console) -> bool:
 
 
 @contextmanager
-def packing_progress(where: Console | None = None) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with (done, total) images while a dataset is decoded.
+def packing_progress(
+    where: Console | None = None, *, what: str = "decoding images"
+) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function to call with (done, total) images while a dataset is decoded, or `what` is done with it.
 
     It shows a bar on a terminal and a few lines elsewhere, and nothing where there is nothing to do.
     """
     where = where or console()
     bar = Progress(
-        TextColumn("decoding images {task.completed:.0f}/{task.total:.0f}"),
+        TextColumn(what + " {task.completed:.0f}/{task.total:.0f}"),
         BarColumn(bar_width=20),
         console=where,
         redirect_stdout=False,
@@ -206,7 +208,7 @@ def packing_progress(where: Console | None = None) -> Iterator[Callable[[int, in
             now = time.monotonic()
             if not begun or done >= total or now - last >= PACKING_LINE_SECONDS:
                 last = now
-                say(f"decoding images {done}/{total}", where=where)
+                say(f"{what} {done}/{total}", where=where)
         elif not begun:
             bar.add_task("", total=total, completed=done)
             bar.start()
