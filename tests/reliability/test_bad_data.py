@@ -1,0 +1,131 @@
+"""Every folder of the corpus: the good images have the right pixels, the bad ones are named with reason and cure."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganzoo.builtin.datasets.configs import ImageFolderConfig
+from ganzoo.builtin.datasets.files import printable
+from ganzoo.builtin.datasets.image_folder import ImageFolder
+from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.errors import DataError
+
+_spec = importlib.util.spec_from_file_location("bad_data_corpus", Path(__file__).with_name("bad_data_corpus.py"))
+assert _spec is not None
+assert _spec.loader is not None
+corpus = importlib.util.module_from_spec(_spec)
+sys.modules["bad_data_corpus"] = corpus
+_spec.loader.exec_module(corpus)
+
+FLAT = (10, 20, 30)
+
+
+def prepare(root: Path, **options) -> Pack:
+    config = ImageFolderConfig(root=str(root), **{"image_size": 8, "resize": "box", **options})
+    return prepare_pack(ImageFolder(config), cache=root.parent / "cache")
+
+
+def corners(image: np.ndarray) -> np.ndarray:
+    return image[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    return folder
+
+
+def test_the_corpus_is_large():
+    assert len(corpus.CASES) >= 90
+    assert len({case.name for case in corpus.CASES}) == len(corpus.CASES)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("case", corpus.CASES, ids=str)
+def test_case(case, root: Path):
+    case.make(root)
+    corpus.write(root / "~good.png", corpus.FLAT)
+    pack = prepare(root, max_bad_fraction=0.99, **case.options)
+    assert len(pack.skipped) == len(case.refused)
+    for line, (name, reason) in zip(pack.skipped, sorted(case.refused.items()), strict=True):
+        told = line.removeprefix(printable(root / name) + ": ")
+        assert told != line
+        assert told
+        assert reason in told
+        assert line.isprintable()
+    if case.refused:
+        with pytest.raises(DataError) as error:
+            prepare(root, **case.options)
+        assert error.value.exit_code == 2
+        head, *listed, cure = str(error.value).splitlines()
+        assert head.startswith(f"{len(case.refused)} of {len(case.refused) + len(case.taken) + 1} images")
+        assert [line.strip() for line in listed] == list(pack.skipped)
+        assert "dataset.max_bad_fraction" in cure
+    expected = case.taken | {"~good.png": (FLAT,) * 4}
+    assert len(pack) == len(expected)
+    for image, (name, seen) in zip(pack.images, sorted(expected.items()), strict=True):
+        assert np.abs(corners(image) - seen).max() <= case.tolerance, name
+
+
+SEVERAL = {
+    "PNG": corpus.encoded(corpus.noise(16)),
+    "JPEG": corpus.encoded(corpus.noise(16), "JPEG"),
+    "progressive JPEG": corpus.encoded(corpus.noise(16), "JPEG", progressive=True),
+    "GIF": corpus.encoded(corpus.noise(16), "GIF"),
+    "WebP": corpus.encoded(corpus.noise(16), "WEBP"),
+    "TIFF": corpus.encoded(corpus.noise(16), "TIFF", compression="tiff_lzw"),
+    "BMP": corpus.encoded(corpus.noise(16), "BMP"),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_a_file_cut_anywhere_is_refused(kind: str, root: Path):
+    """But for a few bytes at its end without which nothing is missing."""
+    whole = SEVERAL[kind]
+    for length in range(0, len(whole), max(1, len(whole) // 60)):
+        corpus.write(root / f"{length:05d}.png", whole[:length])
+    corpus.write(root / "~good.png", whole)
+    pack = prepare(root, max_bad_fraction=0.999)
+    assert len(pack) + len(pack.skipped) == len(list(root.iterdir()))
+    assert len(pack) <= 2
+    assert (pack.images == pack.images[-1]).all()
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_flipped_bits_stop_nothing_and_are_told_or_seen(kind: str, root: Path):
+    whole, rng = SEVERAL[kind], np.random.default_rng(0)
+    for number in range(100):
+        flipped = bytearray(whole)
+        flipped[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        corpus.write(root / f"{number:03d}.png", bytes(flipped))
+    corpus.write(root / "~good.png", whole)
+    pack = prepare(root, max_bad_fraction=0.999)
+    assert len(pack) + len(pack.skipped) == 101
+    if kind == "PNG":  # it has sums over its parts; the others show the damage in the picture, if at all
+        damaged = (pack.images != pack.images[-1]).any(axis=(1, 2, 3))
+        assert not damaged.any()
+
+
+def test_more_bad_images_than_one_wants_to_read_are_counted(root: Path):
+    for number in range(25):
+        (root / f"{number:02d}.png").touch()
+    with pytest.raises(DataError) as error:
+        prepare(root)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 23
+    assert lines[-2] == "  … and 5 more; `ganzoo data doctor` lists all"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission(root: Path):
+    corpus.write(root / "a.png", corpus.PNG)
+    (root / "a.png").chmod(0)
+    with pytest.raises(DataError, match=r"a\.png: Permission denied"):
+        prepare(root)

@@ -1,0 +1,380 @@
+"""A pack that is being made, killed at every line and at random moments; shared, changed and damaged packs."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganzoo.builtin.datasets.configs import ImageFolderConfig
+from ganzoo.builtin.datasets.image_folder import ImageFolder
+from ganzoo.data import decode, pack
+from ganzoo.data.pack import Pack, prepare_pack
+
+if not hasattr(os, "fork"):
+    pytest.skip("processes are killed as POSIX has it", allow_module_level=True)
+
+TRACED = {pack.__file__, decode.__file__, shutil.__file__}
+"""Where every line is a moment to be killed at; pixels are decoded in threads, which are not traced."""
+
+KILLS = 12
+SEED = 20240229
+
+
+def save(path: Path, value: int, side: int = 6) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), (value, value, value)).save(path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Five pictures in two classes."""
+    for number in range(5):
+        save(tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png", 10 * number)
+    return tmp_path / "pictures"
+
+
+def prepare(root: Path, **options: Any) -> Pack:
+    config = ImageFolderConfig(root=str(root), image_size=4, labels="folders")
+    return prepare_pack(ImageFolder(config), cache=root.parent / "cache", **options)
+
+
+def greys(found: Pack) -> list[int]:
+    return found.images[:, 0, 0, 0].tolist()
+
+
+def left_overs(root: Path) -> list[Path]:
+    return [path for path in (root.parent / "cache" / "packs").iterdir() if path.is_dir() and path.name[0] == "."]
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Do it in a process of its own; returns what it was killed by, or 0."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    try:
+        work()
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def tracing_lines(work: Callable[[], object], reached: Callable[[str, int], object]) -> None:
+    """Call `reached` with the file and the number of every line of the traced files."""
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        if frame.f_code.co_filename not in TRACED:
+            return None
+        if event == "line":
+            reached(frame.f_code.co_filename, frame.f_lineno)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+
+
+def killing_at(moment: int, work: Callable[[], object]) -> Callable[[], None]:
+    lines = 0
+
+    def reached(file: str, line: int) -> None:
+        nonlocal lines
+        if lines == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+        lines += 1
+
+    return lambda: tracing_lines(work, reached)
+
+
+def nothing(root: Path) -> None:
+    """There is no pack yet."""
+
+
+def damaged(root: Path) -> None:
+    """There is one, with its end cut off."""
+    images = prepare(root).path / "images.npy"
+    os.truncate(images, images.stat().st_size - 1)
+
+
+@pytest.mark.parametrize("before", [nothing, damaged])
+def test_killed_at_every_line(root: Path, before: Callable[[Path], None]):
+    cache = root.parent / "cache"
+    before(root)
+    seen: list[tuple[str, int]] = []
+    tracing_lines(lambda: prepare(root), lambda *place: seen.append(place))
+    expected = prepare(root)
+    images, labels = expected.images.copy(), expected.labels
+    # Of lines in a loop the first time; with a damaged pack, all goes as without one until its folder is removed.
+    moments = sorted({place: number for number, place in reversed(list(enumerate(seen)))}.values())
+    if before is damaged:
+        moments = [moment for moment in moments if moment >= [file for file, _ in seen].index(shutil.__file__)]
+    assert len(moments) >= (40 if before is damaged else 130)
+    for moment in moments:
+        shutil.rmtree(cache)
+        before(root)
+        assert in_child(killing_at(moment, lambda: prepare(root))) == -signal.SIGKILL
+        again = prepare(root)
+        assert np.array_equal(again.images, images), seen[moment]
+        assert np.array_equal(again.labels, labels), seen[moment]
+        assert again.is_intact()
+        assert left_overs(root) == []
+
+
+def test_killed_at_random_moments(tmp_path: Path):
+    """One prepare after the other, each killed, in the same cache."""
+    root, rng = tmp_path / "pictures", random.Random(SEED)
+    noise = np.random.default_rng(0)
+    for number in range(150):
+        pixels = noise.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        path = root / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, compress_level=1)
+    began = time.perf_counter()
+    expected = prepare(root).images.copy()
+    took = time.perf_counter() - began
+    shutil.rmtree(tmp_path / "cache")
+    whole = 0
+    for _ in range(KILLS):
+        child = os.fork()
+        if not child:
+            prepare(root)
+            os._exit(0)
+        time.sleep(rng.uniform(0, took))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for folder in (tmp_path / "cache").glob("packs/[!.]*/"):
+            whole += 1
+            assert np.array_equal(np.load(folder / "images.npy"), expected)
+            shutil.rmtree(folder)
+    assert whole < KILLS
+    assert np.array_equal(prepare(root).images, expected)
+    assert left_overs(root) == []
+
+
+def test_what_a_kill_left_of_another_pack_is_cleared_away_unless_it_is_being_made(root: Path):
+    prepare(root)
+    packs = root.parent / "cache" / "packs"
+    dead, live = packs / ".other-0123.abc", packs / ".busy.set-4567.def"
+    for folder in (dead, live):
+        folder.mkdir()
+        (folder / "images.npy").write_bytes(b"half")
+    save(root / "a" / "new.png", 99)
+    with pack.FileLock(packs / "busy.set-4567.lock"):
+        prepare(root)
+    assert not dead.exists()
+    assert live.exists()
+
+
+def test_many_processes_make_it_once(root: Path):
+    made = root.parent / "made"
+    made.mkdir()
+
+    def work() -> None:
+        prepare(root, progress=lambda done, total: (made / str(os.getpid())).touch())
+
+    children = []
+    for _ in range(6):
+        child = os.fork()
+        if not child:
+            try:
+                work()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 6
+    assert len(list(made.iterdir())) == 1
+
+
+def test_one_that_waits_goes_on_where_another_was_killed(root: Path):
+    ready, release = os.pipe()
+    first = os.fork()
+    if not first:
+        prepare(root, progress=lambda done, total: (os.write(release, b"."), time.sleep(60)))
+        os._exit(1)
+    os.read(ready, 1)
+    second = os.fork()
+    if not second:
+        try:
+            os._exit(0 if len(prepare(root)) == 5 else 2)
+        finally:
+            os._exit(1)
+    time.sleep(0.2)
+    assert os.waitpid(second, os.WNOHANG) == (0, 0)
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(second, 0)[1]) == 0
+    os.close(ready)
+    os.close(release)
+
+
+@pytest.fixture
+def recipe(tables: dict[str, Any], recipe_file: Callable[[dict[str, Any]], Path], tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    tables["dataset"] = {"name": "synthetic", "image_size": 32, "count": 3000}
+    return recipe_file(tables)
+
+
+def test_the_command_killed_and_twice_at_once(
+    recipe: Path, process: Callable[..., subprocess.Popen[str]], tmp_path: Path
+):
+    killed = process("data", "prepare", recipe)
+    assert killed.stderr is not None
+    assert killed.stderr.readline().startswith("decoding images")
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    packs = tmp_path / "cache" / "packs"
+    assert [path.name[0] for path in packs.iterdir() if path.is_dir()] == ["."]
+    two = [process("data", "prepare", recipe) for _ in range(2)]
+    (out, err), (other_out, other_err) = [each.communicate(timeout=120) for each in two]
+    assert [each.returncode for each in two] == [0, 0], err + other_err
+    assert out == other_out
+    assert out.splitlines()[0] == "3000 images 3×32×32, 10 classes, 9 MB"
+    assert sorted("decoding" in text for text in (err, other_err)) == [False, True]
+    assert [path for path in packs.iterdir() if path.is_dir()] == [Path(out.splitlines()[1])]
+
+
+def rewrite(path: Path, value: int) -> None:
+    """Another picture, of the same length, at the same name, later."""
+    before = path.stat()
+    save(path, value)
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+
+
+def swap(root: Path) -> None:
+    (root / "a" / "0.png").rename(root / "a" / "x.png")
+    (root / "a" / "2.png").rename(root / "a" / "0.png")
+    (root / "a" / "x.png").rename(root / "a" / "2.png")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], list[int]]] = {
+    "added": (lambda root: save(root / "b" / "9.png", 90), [0, 20, 40, 10, 30, 90]),
+    "removed": (lambda root: (root / "a" / "2.png").unlink(), [0, 40, 10, 30]),
+    "replaced": (lambda root: save(root / "a" / "2.png", 77, side=30), [0, 77, 40, 10, 30]),
+    "replaced by one as long": (lambda root: rewrite(root / "a" / "2.png", 21), [0, 21, 40, 10, 30]),
+    "renamed": (lambda root: (root / "a" / "0.png").rename(root / "a" / "z.png"), [20, 40, 0, 10, 30]),
+    "moved to another class": (lambda root: (root / "a" / "0.png").rename(root / "b" / "0.png"), [20, 40, 0, 10, 30]),
+    "class renamed": (lambda root: (root / "a").rename(root / "c"), [10, 30, 0, 20, 40]),
+    "class removed": (lambda root: shutil.rmtree(root / "b"), [0, 20, 40]),
+    "class added": (lambda root: save(root / "c" / "5.png", 50), [0, 20, 40, 10, 30, 50]),
+    "link added": (lambda root: (root / "b" / "9.png").symlink_to(root / "a" / "0.png"), [0, 20, 40, 10, 30, 0]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_the_source_is_noticed(root: Path, change: str):
+    do, expected = CHANGES[change]
+    first = prepare(root)
+    assert greys(first) == [0, 20, 40, 10, 30]
+    do(root)
+    second = prepare(root)
+    assert greys(second) == expected
+    assert second.path != first.path
+
+
+def test_files_that_swap_their_names(root: Path):
+    for number in (0, 2):
+        os.utime(root / "a" / f"{number}.png", ns=(number, number))
+    prepare(root)
+    swap(root)
+    assert greys(prepare(root)) == [20, 0, 40, 10, 30]
+
+
+def test_a_folder_that_moves_keeps_its_pack(root: Path):
+    first = prepare(root)
+    moved = root.parent / "elsewhere"
+    root.rename(moved)
+    assert prepare(moved).path == first.path
+
+
+def test_an_image_that_can_be_read_again_is_taken(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """Permission given, a disk back: nothing of this shows in a file's size and time."""
+    read = Path.read_bytes
+
+    def fails(path: Path) -> bytes:
+        if path.name == "2.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    config = ImageFolderConfig(root=str(root), image_size=4, max_bad_fraction=0.5, labels="folders")
+    lenient = prepare_pack(ImageFolder(config), cache=root.parent / "cache")
+    assert lenient.skipped == (f"{root}/a/2.png: Permission denied",)
+    monkeypatch.undo()
+    assert greys(prepare(root)) == [0, 20, 40, 10, 30]
+
+
+def files(found: Pack) -> Iterator[Path]:
+    return iter(sorted(found.path.iterdir()))
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "removed": Path.unlink,
+    "empty": lambda path: path.write_bytes(b""),
+    "cut by a byte": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "cut in half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "zeros": lambda path: path.write_bytes(b"\0" * path.stat().st_size),
+    "text": lambda path: path.write_text("hello"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a link to nowhere": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    "code": lambda path: path.write_bytes(b"\x80\x04cposix\nsystem\n(X\x05\0\0\0falsetR."),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "pack.json"])
+def test_a_damaged_file_of_a_pack(root: Path, file: str, damage: str):
+    first = prepare(root)
+    expected = first.images.copy()
+    assert [path.name for path in files(first)] == ["images.npy", "labels.npy", "pack.json"]
+    DAMAGES[damage](first.path / file)
+    again = prepare(root)
+    assert again.path == first.path
+    assert np.array_equal(again.images, expected)
+    assert again.labels is not None
+    assert again.labels.tolist() == [0, 0, 0, 1, 1]
+    assert left_overs(root) == []
+
+
+@pytest.mark.parametrize("file", ["images.npy", "labels.npy", "pack.json"])
+def test_any_flipped_bit_in_a_header_or_in_labels_ends_in_a_whole_pack(root: Path, file: str):
+    first = prepare(root)
+    expected, labels = first.images.copy(), first.labels
+    path, rng = first.path / file, random.Random(SEED)
+    whole = path.read_bytes()
+    end = len(whole) - (expected.nbytes if file == "images.npy" else 0)
+    for place in range(0, min(end, 600), 5 if file == "pack.json" else 2):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :])
+        again = prepare(root)
+        assert np.array_equal(again.images, expected), place
+        assert np.array_equal(again.labels, labels), place
+        if path.read_bytes() != whole:  # what it says of no consequence
+            path.write_bytes(whole)
+
+
+def test_flipped_bits_in_pixels_are_found_when_asked_for(root: Path):
+    first = prepare(root, check=True)
+    path, expected = first.path / "images.npy", first.images.copy()
+    whole = path.read_bytes()
+    for place in range(len(whole) - expected.nbytes, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert np.array_equal(prepare(root, check=True).images, expected)
+    path.write_bytes(whole)
+    made = []
+    prepare(root, check=True, progress=lambda done, total: made.append(done))
+    assert made == []
