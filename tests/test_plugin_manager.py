@@ -177,7 +177,7 @@ def test_disabled_plugin_is_not_even_imported(install: Install):
     assert found(manager, "bad").status == "disabled"
     assert found(manager, "dcgan").status == "disabled"
     assert manager.broken == []
-    assert manager.registries.generators.names() == []
+    assert "dcgan" not in manager.registries.generators
 
 
 def test_environment_disables_plugins(monkeypatch: pytest.MonkeyPatch):
