@@ -14,8 +14,10 @@ from ganzoo.engine.device import choose_compute
 from ganzoo.engine.environment import describe_environment
 from ganzoo.engine.importing import import_weights
 from ganzoo.engine.loop import train
+from ganzoo.engine.retention import checkpoint_folders
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.engine.run_lock import training_in
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.lints import lint
 from ganzoo.local_plugins import open_recipe, open_run_recipe
@@ -49,7 +51,8 @@ def run(
         warn(str(problem))
     with packing_progress() as progress:
         built = build_run(recipe, manager, warn=warn, progress=progress)
-    return _train(built, manager)
+    with training_in(built.directory):
+        return _train(built, manager)
 
 
 def resume(
@@ -59,7 +62,7 @@ def resume(
     trust_plugins: bool | None = None,
     manager: PluginManager | None = None,
 ) -> TrainedRun:
-    """Go on with a run from its last whole checkpoint, in the same run directory.
+    """Go on with a run from its last whole checkpoint, in the same run directory; from its start if it has none.
 
     Args:
         path: the run directory.
@@ -69,25 +72,32 @@ def resume(
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: there is nothing to go on from, the run is complete or was imported, or it failed.
+        GanzooError: another process trains in it, each of its checkpoints is damaged, the run is complete or
+            was imported, or it failed.
     """
     directory = RunDirectory.open(path)
-    recipe, manager = open_run_recipe(
-        directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
-    )
-    checkpoint = latest_checkpoint(directory.checkpoints, warn)
-    if not checkpoint.resumable:
+    with training_in(directory):
+        recipe, manager = open_run_recipe(
+            directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
+        )
+        return _resume(directory, recipe, manager)
+
+
+def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager) -> TrainedRun:
+    checkpoint = None if _before_first_checkpoint(directory, recipe) else latest_checkpoint(directory.checkpoints, warn)
+    if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimisers' state, which nothing can go on from; "
             f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew"
         )
     with packing_progress() as progress:
         built = build_run(recipe, manager, directory=directory, warn=warn, progress=progress)
-    if built.facts != checkpoint.facts:
-        raise RunDirectoryError(
-            f"{directory}: the dataset has changed since: it was {checkpoint.facts}, and is {built.facts}"
-        )
-    restore(built, checkpoint)
+    if checkpoint is not None:
+        if built.facts != checkpoint.facts:
+            raise RunDirectoryError(
+                f"{directory}: the dataset has changed since: it was {checkpoint.facts}, and is {built.facts}"
+            )
+        restore(built, checkpoint)
     if built.step >= built.total_steps:
         length = "run.steps" if recipe.run.steps is not None else "run.epochs"
         raise RequestError(
@@ -154,6 +164,15 @@ def load_run(
     )
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     return TrainedRun(directory, recipe, latest_checkpoint(directory.checkpoints, warn), compute, manager)
+
+
+def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
+    """Whether a run was stopped so early that it is repeated from its start; all that is random follows from the seed.
+
+    Without checkpoints, but with metrics of a step after the first was due, it has lost them.
+    """
+    reached = max((row["step"] for row in directory.read_metrics()), default=0)
+    return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
 
 
 def _train(built: Run, manager: PluginManager) -> TrainedRun:

@@ -95,6 +95,11 @@ class CheckpointOptions(Options):
     """Steps between two checkpoints."""
     keep: PositiveInt = Field(default=2, ge=2)
     """How many of the latest to keep."""
+    keep_every: PositiveInt | None = None
+    """Keep every n-th of them for good: 10 with `every = 1000` keeps those of steps 10000, 20000, …"""
+    best: str | None = None
+    """Name of a score, such as "fd_classifier": whenever it is evaluated at its best so far, the state is saved, and
+    kept until a better one comes."""
 
 
 class WandbOptions(Options):

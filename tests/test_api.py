@@ -32,6 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path]
 def test_run_directory_holds_what_the_documentation_says(trained: TrainedRun):
     files = {path.relative_to(trained.path).as_posix() for path in trained.path.rglob("*") if path.is_file()}
     assert files == {
+        ".lock",
         "recipe.toml",
         "environment.json",
         "metrics.jsonl",

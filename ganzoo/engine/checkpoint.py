@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.files import output_errors, sync
 from ganzoo.engine.random_state import random_state, set_random_state
+from ganzoo.engine.retention import checkpoint_folders, superseded
 from ganzoo.engine.run import Run
 from ganzoo.engine.space import check_room, not_written, size_of
 from ganzoo.errors import CheckpointError, DivergedError
@@ -73,8 +73,12 @@ class Checkpoint:
         return state
 
 
-def save_checkpoint(run: Run) -> Path:
-    """Write the state of `run` below its run directory, and drop the oldest beyond `checkpoint.keep`.
+def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
+    """Write the state of `run` below its run directory, and drop those that `checkpoint` does not keep.
+
+    Args:
+        run: between two steps.
+        spared: steps whose checkpoints stay in any case.
 
     Raises:
         OutputError: it could not be written; the checkpoints before it are untouched.
@@ -96,7 +100,7 @@ def save_checkpoint(run: Run) -> Path:
         },
     )
     with output_errors(path):
-        for old in checkpoint_folders(run.directory.checkpoints)[: -run.recipe.checkpoint.keep]:
+        for old in superseded(checkpoint_folders(run.directory.checkpoints), run.step, run.recipe.checkpoint, spared):
             _remove(old)
     return path
 
@@ -171,12 +175,6 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
     raise CheckpointError(f"{folder}: there is no checkpoint; the run ended before the first one was saved")
 
 
-def checkpoint_folders(folder: Path) -> list[Path]:
-    """The folders of a run's checkpoints, oldest first; half-written ones have other names."""
-    found = [path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step_")))
-
-
 def open_checkpoint(path: Path) -> Checkpoint:
     """Check a checkpoint against its manifest.
 
@@ -184,16 +182,18 @@ def open_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, changed, or of another format.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        text = (path / MANIFEST).read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        exact = text == json.dumps(manifest, indent=2)  # else a flipped blank would pass
         recorded = manifest.pop("manifest_sha256")
         files, step = manifest["files"], int(manifest["step"])
         image, class_names = ImageSpec(*manifest["image"]), tuple(manifest["class_names"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path / MANIFEST}: cannot be read: {error}") from error
-    if recorded != _digest_of_manifest(manifest):
+    if recorded == _digest_of_manifest(manifest) and manifest.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: has format {manifest.get('format')}; this ganzoo reads format {FORMAT}")
+    if not exact or recorded != _digest_of_manifest(manifest):
         raise CheckpointError(f"{path / MANIFEST}: is damaged, its content does not match its checksum")
-    if manifest["format"] != FORMAT:
-        raise CheckpointError(f"{path}: has format {manifest['format']}; this ganzoo reads format {FORMAT}")
     for name, expected in files.items():
         if not (path / name).is_file():
             raise CheckpointError(f"{path / name}: is missing")
@@ -242,6 +242,9 @@ def _write_state(state: Mapping[str, Any], folder: Path) -> None:
 def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
     for name, tensors in networks.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        memory = [value.untyped_storage().data_ptr() for value in plain.values()]
+        if len(set(memory)) < len(memory):  # weights that two layers share, which safetensors does not write
+            plain = {key: value.clone() for key, value in plain.items()}
         try:
             save_file(plain, folder / f"{name}.safetensors")
         except SafetensorError as error:  # it wraps the system's error in text
@@ -276,5 +279,8 @@ def _digest_of_manifest(manifest: Mapping[str, Any]) -> str:
 
 
 def _remove(folder: Path) -> None:
+    """Take a folder away in one step, so that a kill leaves no half of a checkpoint under its name."""
     if folder.exists():
-        shutil.rmtree(folder)
+        aside = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old.partial")
+        folder.replace(aside)
+        shutil.rmtree(aside)

@@ -1,17 +1,41 @@
-"""Saves the state of the run on schedule, at its end, and when it is interrupted."""
+"""Saves the state of the run on schedule, at its best score, at its end, and when it is interrupted."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 from ganzoo.engine.checkpoint import save_checkpoint
+from ganzoo.engine.retention import checkpoint_folders, step_of
 from ganzoo.engine.run import Interrupted, Run
+from ganzoo.errors import GanzooError, OutputError
 from ganzoo.hookspecs import hookimpl
+from ganzoo.observers.console import warn
+from ganzoo.observers.metrics_log import SCORE, lower_is_better
 
 
 class CheckpointWriter:
-    """Writes a checkpoint every `checkpoint.every` steps and whenever the run stops by itself or by a signal."""
+    """Writes a checkpoint every `checkpoint.every` steps and whenever the run stops by itself or by a signal.
+
+    Where `checkpoint.best` names a score, it also saves when that is at its best so far.
+    """
 
     def __init__(self) -> None:
         self._saved_at: int | None = None
+        self._scored = False
+        self._best: tuple[int, float] | None = None
+
+    @hookimpl
+    def run_started(self, run: Run) -> None:
+        """Learn from an earlier part of the run which of its checkpoints is the best."""
+        name = run.recipe.checkpoint.best
+        if name is not None:
+            kept = {step_of(path) for path in checkpoint_folders(run.directory.checkpoints)}
+            for row in run.directory.read_metrics():
+                if SCORE + name in row:
+                    self._scored = True
+                    if row["step"] in kept:
+                        self._compare(name, row["step"], row[SCORE + name])
 
     @hookimpl
     def step_ended(self, run: Run, step: int) -> None:
@@ -20,12 +44,48 @@ class CheckpointWriter:
             self._save(run)
 
     @hookimpl
-    def run_failed(self, run: Run, error: BaseException) -> None:
-        """Save what an interrupted run has; a failed one keeps its last good checkpoint."""
-        if isinstance(error, Interrupted) and self._saved_at != run.step:
+    def metrics_evaluated(self, run: Run, step: int, scores: Mapping[str, float]) -> None:
+        """Save the state that was scored if none was better; of an earlier step, keep it if it is still there."""
+        name = run.recipe.checkpoint.best
+        if name is None or name not in scores:
+            return
+        self._scored = True
+        there = any(step_of(path) == step for path in checkpoint_folders(run.directory.checkpoints))
+        if (there or step == run.step) and self._compare(name, step, scores[name]) and step == run.step:
             self._save(run)
 
+    @hookimpl
+    def run_failed(self, run: Run, error: BaseException) -> None:
+        """Save what an interrupted run has; a failed one keeps its last good checkpoint."""
+        if isinstance(error, Interrupted):
+            self._save(run)
+
+    @hookimpl
+    def run_ended(self, run: Run) -> None:
+        """Say so if the score never came by which the best checkpoint was to be known."""
+        name = run.recipe.checkpoint.best
+        if name is not None and not self._scored:
+            warn(f'checkpoint.best: no score "{name}" was evaluated in this run, so no checkpoint is its best')
+
+    def _compare(self, name: str, step: int, value: float) -> bool:
+        """Whether this is the best value so far, which is then remembered."""
+        sign = -1 if lower_is_better(name) else 1
+        if not math.isfinite(value) or (self._best is not None and sign * value <= sign * self._best[1]):
+            return False
+        self._best = (step, value)
+        return True
+
     def _save(self, run: Run) -> None:
-        path = save_checkpoint(run)
+        if self._saved_at == run.step:
+            return
+        try:
+            path = save_checkpoint(run, [self._best[0]] if self._best else [])
+        except GanzooError:
+            raise
+        except Exception as error:  # left to the events, it would cost a warning, and all checkpoints from here on
+            raise OutputError(
+                f"{run.directory.checkpoints}: the checkpoint of step {run.step} cannot be written: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         self._saved_at = run.step
         run.events.fire("checkpoint_saved", run=run, step=run.step, path=path)

@@ -22,7 +22,7 @@ POSITION = ("step", "epoch", "seconds")
 SCORE = "score/"
 
 # Words in the name of a score that is better when it is lower; any other is better when it is higher.
-LOWER_IS_BETTER = ("fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss")
+LOWER_IS_BETTER = ("fd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss")
 
 
 class MetricsLog:

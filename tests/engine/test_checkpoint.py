@@ -193,7 +193,7 @@ def test_no_checkpoint_at_all(tables: dict):
         api.run(tables, ["trainer.generator_optimizer={name='sgd', lr=1e38}", "checkpoint.every=1000"])
     run = Path(tables["run"]["root"]) / "tiny/0001"
     with pytest.raises(CheckpointError, match="there is no checkpoint; the run ended before the first one was saved"):
-        api.resume(run)
+        api.load_run(run)
 
 
 def test_resume_from_an_earlier_checkpoint_repeats_the_steps_after_it(
