@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import traceback
 from typing import Annotated
 
@@ -13,6 +14,9 @@ from ganzoo.cli import catalogue, data, filters, imports, latent, new_plugin, pr
 from ganzoo.errors import GanzooError
 from ganzoo.local_plugins import TRUST_VARIABLE
 from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE
+
+EXIT_SECONDS = 3.0
+"""How long a program that is interrupted may take to end."""
 
 app = typer.Typer(
     name="ganzoo",
@@ -86,12 +90,29 @@ def main() -> None:
         else:
             typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not _is_interruption(error):
+            raise
         typer.echo("interrupted", err=True)
-        sys.exit(130)
+        _leave_soon(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether somebody pressed Ctrl-C; typer makes an exit of that."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _leave_soon(code: int) -> None:
+    """Leave, whatever the exit hooks of libraries wait for: W&B's wait for its server."""
+    last = threading.Timer(EXIT_SECONDS, os._exit, [code])
+    last.daemon = True
+    last.start()
+    sys.exit(code)
 
 
 def _global_options_first(arguments: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from ganzoo.engine.sampling import batch_norm_used, generate
 from ganzoo.errors import OutputError
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
+from ganzoo.observers.metrics_log import status_of
 
 if TYPE_CHECKING:
     from ganzoo.engine.run import Run
@@ -38,6 +39,7 @@ class SampleWriter:
 
     def __init__(self) -> None:
         self._warned = False
+        self._error: BaseException | None = None
 
     @hookimpl
     def run_started(self, run: Run) -> None:
@@ -59,10 +61,18 @@ class SampleWriter:
         run.events.fire("samples_ready", run=run, step=step, images=images)
 
     @hookimpl
+    def run_failed(self, error: BaseException) -> None:
+        """Remember what the run ended by."""
+        self._error = error
+
+    @hookimpl
     def run_ended(self, run: Run) -> None:
-        """Make the film of all grids that there are, whichever part of a resumed run they are from."""
+        """Make the film of all grids that there are, whichever part of a resumed run they are from.
+
+        Not where the run was told to stop: a film takes seconds, and the run is to go on.
+        """
         paths = grids(run.directory.samples)
-        if run.recipe.samples.gif and paths:
+        if run.recipe.samples.gif and paths and status_of(run, self._error) != "interrupted":
             with self._surviving():
                 write_atomic(run.directory.samples / GIF, lambda partial: write_film(paths, partial))
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import netrc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
 from ganzoo.engine.pictures import grid
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import parameters, say, warn
 from ganzoo.observers.metrics_log import SCORE, finite, status_of
 from ganzoo.observers.samples import GIF
+from ganzoo.observers.wandb_key import key_is_known
 
 if TYPE_CHECKING:
     import wandb
@@ -29,6 +29,8 @@ START_SECONDS = 10.0
 """How long a server may take to accept a run, before the run is tracked offline."""
 FINISH_SECONDS = 45.0
 """How long the last rows may take to reach the server; whatever does not stays on disk, for `wandb sync`."""
+STOP_SECONDS = 2.0
+"""The same where the run was told to stop: whoever told it may not wait much longer."""
 
 RECORD = "wandb.json"
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
@@ -104,7 +106,7 @@ class WandbTracker:
                 tracked.mark_preempting()
         with self._surviving():
             try:
-                tracked.finish(exit_code=EXIT_CODES[status])
+                finish(tracked, EXIT_CODES[status], STOP_SECONDS if status == "interrupted" else None)
             except TimeoutError:
                 files = Path(tracked.dir).parent
                 warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
@@ -167,27 +169,25 @@ def start(run: Run) -> wandb.Run | None:
     return tracked
 
 
-def key_is_known() -> bool:
-    """Whether W&B can be logged in to without asking anybody: by variables, settings or netrc."""
-    import wandb
+def finish(tracked: wandb.Run, exit_code: int, seconds: float | None) -> None:
+    """End a run; in `seconds`, where W&B's own limit is not short enough.
 
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    settings = wandb.setup(wandb.Settings(silent=True)).settings
-    if settings.api_key or settings.identity_token_file:
-        return True
-    hosts = {urlsplit(settings.base_url).netloc}
-    if settings.base_url == wandb.Settings().base_url:
-        hosts.add("api.wandb.ai")  # the name under which `wandb login` has kept the key of the public server
-    candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
-    for candidate in candidates:
+    Raises:
+        TimeoutError: the server has not taken everything by then.
+    """
+    errors: list[Exception] = []
+
+    def end() -> None:
         try:
-            entries = netrc.netrc(Path(candidate).expanduser()).hosts
-        except (OSError, netrc.NetrcParseError):
-            continue
-        if any(entries[host][2] for host in hosts & entries.keys()):
-            return True
-    return False
+            tracked.finish(exit_code=exit_code)
+        except Exception as error:
+            errors.append(error)
+
+    ending = Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(seconds)
+    if ending.is_alive() or errors:
+        raise errors[0] if errors else TimeoutError
 
 
 def describe(run: Run) -> dict[str, Any]:

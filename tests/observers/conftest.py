@@ -21,13 +21,19 @@ from ganzoo.images import Facts
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import parse_recipe
 
-# Test modules are imported one by one, without a package, so the reader that they share is loaded by its place.
-_spec = importlib.util.spec_from_file_location("wandb_reader", Path(__file__).with_name("wandb_reader.py"))
-assert _spec is not None
-assert _spec.loader is not None
-wandb_reader = importlib.util.module_from_spec(_spec)
-sys.modules["wandb_reader"] = wandb_reader
-_spec.loader.exec_module(wandb_reader)
+
+def load(name: str) -> None:
+    """Make a module that lies beside this file importable; test modules are imported one by one, without a package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+load("wandb_reader")
+load("wandb_server")
 
 
 class TinyGenerator(Generator):

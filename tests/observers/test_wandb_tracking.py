@@ -10,7 +10,6 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 import wandb
 from PIL import Image
 from wandb_reader import Recorded, read
+from wandb_server import KEY, Server
 
 import ganzoo.api
 from ganzoo.engine.loop import train
@@ -27,9 +27,9 @@ from ganzoo.hookspecs import hookimpl
 from ganzoo.observers import wandb_tracking
 from ganzoo.observers.metrics_log import MetricsLog
 from ganzoo.observers.standard import standard_observers
-from ganzoo.observers.wandb_tracking import WandbTracker, key_is_known
+from ganzoo.observers.wandb_key import key_is_known
+from ganzoo.observers.wandb_tracking import WandbTracker
 
-KEY = "0123456789abcdef" * 2 + "01234567"
 OFFLINE = "tracking.wandb.mode=offline"
 AUTO = "tracking.wandb.mode=auto"
 ONLINE = "tracking.wandb.mode=online"
@@ -260,64 +260,6 @@ def test_a_failing_service_costs_one_line_and_no_step(build, manager, capsys) ->
     assert [row["step"] for row in run.directory.read_metrics()] == [10, 20, 30, 40]
     lines = [line for line in wandb_lines(capsys) if line.startswith("warning")]
     assert lines == ["warning: W&B: something is missing there, the run goes on: Connection lost"]
-
-
-# A server of our own.
-
-
-class Server(ThreadingHTTPServer):
-    """Answers what W&B's client asks, well enough to be taken for one."""
-
-    status = 200
-    gone = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.runs: list[dict[str, Any]] = []
-        self.rows: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        if self.server.gone:
-            self.close_connection = True
-            return
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer: dict[str, Any] = {}
-        if self.path == "/graphql" and self.server.status == 200:
-            answer = {"data": self._data(json.loads(body))}
-        elif self.path.endswith("file_stream"):
-            rows = json.loads(body).get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
-            self.server.rows += [json.loads(row) for row in rows]
-        text = json.dumps(answer).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    do_GET = do_PUT = do_POST
-
-    def _data(self, question: dict[str, Any]) -> dict[str, Any]:
-        asked = question.get("variables", {})
-        if "mutation UpsertBucket" in question["query"]:
-            self.server.runs.append(asked)
-            project = {"id": "project", "name": asked["project"], "entity": {"id": "entity", "name": "somebody"}}
-            bucket = {"id": "run", "name": asked["name"], "config": "{}", "historyLineCount": 0, "project": project}
-            return {"upsertBucket": {"inserted": True, "bucket": bucket}}
-        if "createRunFiles" in question["query"]:
-            return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}}
-        return {}
 
 
 @pytest.fixture
