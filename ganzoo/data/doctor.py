@@ -86,7 +86,7 @@ class Examination:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """One image: `problem` is why it cannot be used, and then the rest may be missing."""
 
@@ -99,7 +99,7 @@ class _Seen:
     too_small: bool = False
     digest: bytes = b""
     hash: int = 0
-    thumbnail: npt.NDArray[np.uint8] | None = None
+    thumbnail: bytes = b""
 
 
 def examine(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Examination:
@@ -157,7 +157,7 @@ def _look_at(source: ImageSource, config: DatasetConfig, index: int) -> _Seen:
     picture = Image.fromarray(pixels.squeeze(2) if config.channels == 1 else pixels)
     greys = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = np.packbits(greys[:, 1:] > greys[:, :-1])
-    thumbnail = np.asarray(picture.resize((8, 8), Image.Resampling.BOX), dtype=np.uint8).reshape(-1)
+    thumbnail = picture.resize((8, 8), Image.Resampling.BOX).tobytes()
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
     return _Seen(index, *kind, digest=digest, hash=int.from_bytes(bits.tobytes(), "big"), thumbnail=thumbnail)
 
@@ -197,7 +197,7 @@ def _alike(seen: list[_Seen]) -> list[list[int]]:
         return position
 
     hashes = np.array([each.hash for each in seen], dtype=np.uint64)
-    thumbnails = np.stack([each.thumbnail for each in seen if each.thumbnail is not None])
+    thumbnails = np.frombuffer(b"".join(each.thumbnail for each in seen), dtype=np.uint8).reshape(len(seen), -1)
     for first, second in _alike_pairs(hashes, thumbnails):
         low, high = sorted((group_of(first), group_of(second)))
         groups[high] = low

@@ -118,11 +118,11 @@ def test_killed_at_every_line(root: Path, before: Callable[[Path], None]):
     tracing_lines(lambda: prepare(root), lambda *place: seen.append(place))
     expected = prepare(root)
     images, labels = expected.images.copy(), expected.labels
-    # Of lines in a loop the first time; with a damaged pack, all goes as without one until its folder is removed.
+    # Of lines in a loop the first time; with a damaged pack in the way, each time of those that remove it.
     moments = sorted({place: number for number, place in reversed(list(enumerate(seen)))}.values())
     if before is damaged:
-        moments = [moment for moment in moments if moment >= [file for file, _ in seen].index(shutil.__file__)]
-    assert len(moments) >= (40 if before is damaged else 130)
+        moments = [number for number, (file, _) in enumerate(seen) if file == shutil.__file__]
+    assert len(moments) >= (30 if before is damaged else 100)
     for moment in moments:
         shutil.rmtree(cache)
         before(root)
@@ -358,7 +358,7 @@ def test_any_flipped_bit_in_a_header_or_in_labels_ends_in_a_whole_pack(root: Pat
     path, rng = first.path / file, random.Random(SEED)
     whole = path.read_bytes()
     end = len(whole) - (expected.nbytes if file == "images.npy" else 0)
-    for place in range(0, min(end, 600), 5 if file == "pack.json" else 2):
+    for place in range(0, min(end, 600), 9 if file == "pack.json" else 3):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :])
         again = prepare(root)
         assert np.array_equal(again.images, expected), place
