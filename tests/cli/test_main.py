@@ -74,11 +74,11 @@ def test_plugin_can_be_left_out(command: Command, recipe_file: Callable[[dict], 
         ["--no-plugin", "dcgan", "list", "architectures"],
         ["list", "architectures", "--no-plugin=dcgan"],
     ):
-        assert command(*arguments).out == "no architectures are installed\n"
+        assert not any(line.startswith("dcgan\t") for line in command(*arguments).out.splitlines())
         os.environ.pop("GANZOO_DISABLE_PLUGINS")
     ended = command("recipe", "check", recipe_file(tables), "--no-plugin", "dcgan")
     assert ended.code == 2
-    assert 'generator.name: there is no generator "dcgan"; installed: none' in ended.err
+    assert 'generator.name: there is no generator "dcgan"' in ended.err
 
 
 def test_no_plugin_without_a_name(command: Command):

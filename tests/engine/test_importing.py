@@ -61,7 +61,7 @@ def own_manager(tables: dict, networks: Networks) -> PluginManager:
             return None if source.suffix == ".weights" else "does not end in .weights"
 
         def read(self, source: Path) -> ImportedWeights:
-            facts = Facts(ganzoo.api.parse_recipe(tables, manager).dataset.image_spec())
+            facts = Facts(parse_recipe(tables, manager).dataset.image_spec())
             rows = [
                 Assignment(f"w{number}", tuple(tensor.shape), f"{name}.{key}")
                 for name, tensors in networks.items()

@@ -44,24 +44,23 @@ def test_new_directory_holds_the_resolved_recipe(directory: RunDirectory, recipe
     assert directory.checkpoints.is_dir()
 
 
-def test_processes_never_share_a_directory(tmp_path: Path):
+def test_processes_never_share_a_directory(tmp_path: Path, tables: dict):
+    tables["run"] |= {"root": str(tmp_path), "name": "r"}
     script = """
 import sys, json
 from pathlib import Path
 from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.plugin_manager import plugin_manager
+from ganzoo.recipe import parse_recipe
 
-class Recipe:
-    class run:
-        root, name = sys.argv[1], "r"
-    def to_toml(self): return ""
-
+recipe = parse_recipe(json.loads(sys.argv[1]), plugin_manager())
 print("ready", flush=True)
 sys.stdin.readline()
-print(json.dumps([RunDirectory.create(Recipe()).path.name for _ in range(30)]))
+print(json.dumps([RunDirectory.create(recipe).path.name for _ in range(30)]))
 """
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, json.dumps(tables)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(3)
     ]

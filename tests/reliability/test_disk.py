@@ -183,13 +183,6 @@ def test_read_only_disk_is_told_before_anything_is_decoded(
     )
 
 
-def test_disk_that_becomes_read_only(mounted: Callable[[str], Disk], tables: dict):
-    disk = mounted("size=2m")
-    with pytest.raises(OutputError, match="cannot be written: Read-only file system"):
-        api.run(on(disk, tables), manager=at_step(4, lambda: disk.remount("ro")))
-    assert api.load_run(checkpoints(disk).parent).checkpoint.step == 3
-
-
 @pytest.mark.parametrize(
     ("root", "told"),
     [
