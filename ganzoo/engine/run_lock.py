@@ -30,13 +30,13 @@ def training_in(directory: RunDirectory) -> Iterator[None]:
     """
     holder = directory.path / HOLDER
     lock = FileLock(directory.path / LOCK)
-    try:
-        with output_errors(directory.path):
+    with output_errors(directory.path):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise RunDirectoryError(
-            f"{directory}: {_name(holder)} is training in it; wait for its end, or stop it first"
-        ) from None
+        except Timeout:
+            raise RunDirectoryError(
+                f"{directory}: {_name(holder)} is training in it; wait for its end, or stop it first"
+            ) from None
     try:
         write_text(holder, json.dumps({"pid": os.getpid(), "host": platform.node()}) + "\n")
         yield
