@@ -20,7 +20,7 @@ def standard_observers(recipe: Recipe) -> list[object]:
     from ganzoo.observers.console import ConsoleObserver
     from ganzoo.observers.metrics_log import MetricsLog
     from ganzoo.observers.samples import SampleWriter
-    from ganzoo.observers.wandb_tracking import WandbTracker
+    from ganzoo.observers.wandb.tracker import WandbTracker
 
     tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
     return [MetricsLog(), SampleWriter(), CheckpointWriter(), *tracking, ConsoleObserver()]

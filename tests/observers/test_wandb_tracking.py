@@ -24,11 +24,11 @@ from ganzoo.engine.loop import train
 from ganzoo.engine.run import Interrupted, Run
 from ganzoo.errors import TrainingError
 from ganzoo.hookspecs import hookimpl
-from ganzoo.observers import wandb_tracking
 from ganzoo.observers.metrics_log import MetricsLog
 from ganzoo.observers.standard import standard_observers
-from ganzoo.observers.wandb_key import key_is_known
-from ganzoo.observers.wandb_tracking import WandbTracker
+from ganzoo.observers.wandb import session
+from ganzoo.observers.wandb.key import key_is_known
+from ganzoo.observers.wandb.tracker import WandbTracker
 
 OFFLINE = "tracking.wandb.mode=offline"
 AUTO = "tracking.wandb.mode=auto"
@@ -304,7 +304,7 @@ def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, cap
             if step == 15:
                 server.gone = True
 
-    monkeypatch.setattr(wandb_tracking, "FINISH_SECONDS", 2.0)
+    monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
     started = time.monotonic()
     run = observe(AUTO, extra=(Gone(),))
     assert time.monotonic() - started < 20
@@ -317,7 +317,7 @@ def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, cap
 
 
 def test_a_server_that_is_not_there(observe, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(wandb_tracking, "START_SECONDS", 1.0)
+    monkeypatch.setattr(session, "START_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     run = observe(AUTO)
@@ -330,7 +330,7 @@ def test_a_server_that_is_not_there(observe, monkeypatch, capsys) -> None:
 PROGRAM = """
 import importlib.util, sys, time
 import ganzoo.api
-from ganzoo.observers.wandb_tracking import WandbTracker
+from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.hookspecs import hookimpl
 from ganzoo.plugin_manager import PluginManager
 

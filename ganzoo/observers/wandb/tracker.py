@@ -1,0 +1,113 @@
+"""Sends what happens in a run to Weights & Biases; never costs the run a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.engine.pictures import grid
+from ganzoo.hookspecs import hookimpl
+from ganzoo.observers.console import warn
+from ganzoo.observers.metrics_log import SCORE, finite, status_of
+from ganzoo.observers.samples import GIF
+from ganzoo.observers.wandb.session import STOP_SECONDS, finish, first_line, start
+
+if TYPE_CHECKING:
+    import wandb
+    from torch import Tensor
+
+    from ganzoo.engine.run import Run
+
+EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
+"""255 together with "preempting" is how W&B tells a run that will go on from one that failed."""
+
+
+class WandbTracker:
+    """Sends the recipe, metrics, scores, grids and the film of a run to W&B.
+
+    Every row goes under its step, and charts have "step" as their axis. Whatever fails on the way to W&B
+    is said once and forgotten: `metrics.jsonl` is the truth, this is a view of it.
+    """
+
+    def __init__(self) -> None:
+        self._tracked: wandb.Run | None = None
+        self._step = 0
+        self._error: BaseException | None = None
+        self._warned = False
+
+    @hookimpl
+    def run_started(self, run: Run) -> None:
+        """Begin tracking, or go on with what an earlier part of the run began."""
+        self._step = run.step
+        try:
+            self._tracked = start(run)
+        except Exception as error:
+            warn(f"W&B: tracking is off: {first_line(error)}; the metrics are in {run.directory.metrics}")
+
+    @hookimpl
+    def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
+        """Send the figures of a log point."""
+        if metrics is not None:
+            self._log(step, finite(metrics))
+
+    @hookimpl
+    def samples_ready(self, step: int, images: Tensor) -> None:
+        """Send a grid of samples."""
+        if self._tracked is not None:
+            import wandb
+            from torchvision.transforms.functional import to_pil_image
+
+            with self._surviving():
+                picture = wandb.Image(to_pil_image(grid(images)), caption=f"step {step}")
+                self._log(step, {"samples/grid": picture})
+
+    @hookimpl
+    def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
+        """Send scores."""
+        self._log(step, {SCORE + name: value for name, value in finite(scores).items()})
+
+    @hookimpl
+    def run_failed(self, error: BaseException) -> None:
+        """Remember what the run ended by."""
+        self._error = error
+
+    @hookimpl
+    def run_ended(self, run: Run) -> None:
+        """Send the film, and let W&B finish with the exit code that tells how the run ended."""
+        tracked, self._tracked, status = self._tracked, None, status_of(run, self._error)
+        if tracked is None:
+            return
+        import wandb
+
+        film = run.directory.samples / GIF
+        with self._surviving():
+            if run.recipe.samples.gif and film.is_file():
+                tracked.log({"samples/evolution": wandb.Video(film), "step": self._step}, step=self._step)
+            tracked.summary["status"] = status
+            if status == "interrupted":
+                tracked.mark_preempting()
+        with self._surviving():
+            try:
+                finish(tracked, EXIT_CODES[status], STOP_SECONDS if status == "interrupted" else None)
+            except TimeoutError:
+                files = Path(tracked.dir).parent
+                warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
+
+    def _log(self, step: int, row: Mapping[str, Any]) -> None:
+        if self._tracked is not None:
+            # W&B drops a row that comes after one of a later step, such as scores that took their time.
+            self._step = max(step, self._step)
+            with self._surviving():
+                self._tracked.log({**row, "step": self._step}, step=self._step)
+
+    @contextmanager
+    def _surviving(self) -> Iterator[None]:
+        """Have what fails inside said once, and go on."""
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                warn(f"W&B: something is missing there, the run goes on: {first_line(error)}")
+            self._warned = True
