@@ -1,0 +1,170 @@
+"""Begins and ends a run on Weights & Biases: online where that works, else in a file of the run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal
+
+from ganzoo.observers.console import say, warn
+from ganzoo.observers.wandb.description import describe, tags
+from ganzoo.observers.wandb.key import key_is_known
+from ganzoo.observers.wandb.panels import define_panels
+
+if TYPE_CHECKING:
+    import wandb
+
+    from ganzoo.engine.run import Run
+
+START_SECONDS = 10.0
+"""How long a server may take to accept a run, before the run is tracked offline."""
+FINISH_SECONDS = 45.0
+"""How long the last rows may take to reach the server; whatever does not stays on disk, for `wandb sync`."""
+STOP_SECONDS = 2.0
+"""The same where the run was told to stop: whoever told it may not wait much longer."""
+
+RECORD = "wandb.json"
+
+# Values of WANDB_MODE; any other is taken as none.
+MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+
+
+def start(run: Run) -> wandb.Run | None:
+    """The W&B run to send to: online, or offline where that is asked for or all there is; None: disabled.
+
+    Raises:
+        Exception: of any kind: W&B cannot even write into the run directory.
+    """
+    mode: str | None = run.recipe.tracking.wandb.mode
+    if mode == "auto":
+        mode = MODES.get(os.environ.get("WANDB_MODE", ""))
+    if mode == "disabled":
+        return None
+    folder = run.directory.path / "wandb"
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass  # writable; where it is not, W&B would quietly take the system's temporary folder
+    # W&B's reports on itself go to the same server, and delay the exit where that does not answer.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    problem = ""
+    if mode != "offline" and key_is_known():
+        before = set(folder.iterdir())
+        try:
+            tracked = _begin(run, "online")
+            say(f"W&B: {tracked.url}")
+            return tracked
+        except Exception as error:
+            problem = first_line(error)
+            _forget_attempt(set(folder.iterdir()) - before)
+    elif mode == "online":
+        problem = "no API key is known here, `wandb login` keeps one"
+    tracked = _begin(run, "offline")
+    files = folder / f"offline-run-*-{tracked.id}*"  # one of each part, where the run was resumed
+    parts = list(folder.glob(files.name))
+    hint = f"upload it with: wandb sync {parts[0] if len(parts) == 1 else files}"
+    if problem:
+        warn(f"W&B: the run is tracked offline: {problem}; {hint}")
+    else:
+        say(f"W&B: the run is tracked offline; {hint}")
+    return tracked
+
+
+def finish(tracked: wandb.Run, exit_code: int, seconds: float | None) -> None:
+    """End a run; in `seconds`, where W&B's own limit is not short enough.
+
+    Raises:
+        TimeoutError: the server has not taken everything by then.
+    """
+    errors: list[Exception] = []
+
+    def end() -> None:
+        try:
+            tracked.finish(exit_code=exit_code)
+        except Exception as error:
+            errors.append(error)
+
+    ending = Thread(target=end, daemon=True)
+    ending.start()
+    ending.join(seconds)
+    if ending.is_alive() or errors:
+        raise errors[0] if errors else TimeoutError
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in short, or its kind where it says nothing."""
+    lines = str(error).splitlines()
+    return lines[0] if lines and lines[0] != "<no message>" else type(error).__name__
+
+
+def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
+    import wandb
+
+    options, record = run.recipe.tracking.wandb, _read_record(run)
+    folder = run.directory.path.resolve()
+    wandb.setup(wandb.Settings(silent=True))
+    tracked = wandb.init(
+        project=options.project,
+        entity=options.entity,
+        dir=folder,
+        id=record.get("id"),
+        name=f"{run.recipe.run.name}/{folder.name}",
+        group=options.group or run.recipe.run.name,
+        job_type=options.job_type,
+        tags=tags(run),
+        config=describe(run),
+        allow_val_change=True,
+        mode=mode,
+        resume="allow" if record.get("id") and mode == "online" else None,
+        reinit="create_new",  # leaves alone a run that the calling program has of its own
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            symlink=False,
+            save_code=False,
+            disable_code=True,
+            disable_git=True,
+            label_disable=True,
+            init_timeout=START_SECONDS,
+            finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
+        ),
+    )
+    try:
+        define_panels(tracked)
+        tracked.save(folder / "recipe.toml", base_path=folder, policy="now")
+        values = {
+            "id": tracked.id,
+            "mode": mode,
+            "project": tracked.project,
+            "entity": tracked.entity or options.entity,
+            "path": str(Path(tracked.dir).resolve().parent.relative_to(folder)),
+            "url": tracked.url,
+        }
+        run.directory.write_json(RECORD, values)
+    except Exception:
+        tracked.finish(exit_code=1)
+        raise
+    return tracked
+
+
+def _read_record(run: Run) -> dict[str, Any]:
+    """What an earlier part of the run wrote down; nothing where there is none or it cannot be read."""
+    try:
+        record = json.loads((run.directory.path / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _forget_attempt(leftovers: set[Path]) -> None:
+    """Free the id of a run that could not be started, and remove its files: they hold nothing to upload."""
+    import wandb
+
+    if wandb.run is None:  # else the calling program has a run of its own, which must not be ended
+        wandb.teardown()
+    for path in leftovers:
+        shutil.rmtree(path, ignore_errors=True)
