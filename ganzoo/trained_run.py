@@ -179,7 +179,8 @@ class TrainedRun:
     ) -> dict[str, Any]:
         """Score samples against the dataset; needs it, and its labels.
 
-        Returns `{"scores": …, "protocol": …}`, also written to `evaluation.json` in the run directory.
+        Returns the evaluation as `ganzoo.evaluation.evaluations.Evaluation` has it, which is also added to
+        `evaluation.json` in the run directory.
 
         Args:
             samples: how many to make.
@@ -191,8 +192,10 @@ class TrainedRun:
         Raises:
             DataError: the dataset is not there, or has no labels.
         """
-        from ganzoo.evaluation.classifier import classifier_for
-        from ganzoo.evaluation.scores import score
+        from ganzoo.evaluation.classifier import FEATURES, classifier_for
+        from ganzoo.evaluation.evaluations import Evaluation, add_evaluations
+        from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
+        from ganzoo.evaluation.scores import REAL_IMAGES, score
 
         size = image_size or self.recipe.dataset.image_size
         recipe = parse_recipe(self.recipe.to_dict(), self.manager, overrides=overrides)
@@ -203,20 +206,35 @@ class TrainedRun:
         images = self.sample(samples, seed=seed, weights=weights)
         if images.shape[-1] != size:
             images = resize(images, [size, size], antialias=True)
-        scores = score(images, pack, classifier)
-        protocol = {
-            **self.about(weights=weights, samples=samples, seed=seed),
-            "image_size": size,
-            "resized_from": self.recipe.dataset.image_size,
-            "real_images": len(pack),
-            "pack": pack.key,
-            "extractor": "classifier",
-            "extractor_digest": classifier.digest,
-            "extractor_accuracy": classifier.accuracy,
-        }
-        result = {"scores": scores.to_dict(), "protocol": protocol}
-        self.directory.write_json("evaluation.json", result)
-        return result
+        scores = score(images, pack, classifier).to_dict()
+        counts = scores.pop("class_counts")
+        about = self.about(weights=weights)
+        card = Card(
+            extractor=ExtractorCard(name="classifier", digest=classifier.digest, features=FEATURES),
+            real=RealCard(
+                dataset=recipe.dataset.name,
+                images=min(len(pack), REAL_IMAGES),
+                available=len(pack),
+                shape=str(pack.facts.image),
+                pixels=f"crc32:{pack.checksum:08x}",
+                pack=pack.key,
+            ),
+            samples=SamplesCard(
+                images=samples,
+                weights=str(about["weights"]),
+                batch_norm=str(about["batch_norm"]),
+                precision="fp32",
+                seed=seed,
+                made_at=str(self.checkpoint.facts.image),
+                resize="bilinear",
+            ),
+            run=str(self.path),
+            step=self.checkpoint.step,
+        )
+        details = {"class_counts": counts, "extractor_accuracy": classifier.accuracy}
+        evaluation = Evaluation(step=card.step, scores=scores, card=card, details=details)
+        add_evaluations(self.directory, [evaluation])
+        return evaluation.model_dump(mode="json")
 
     def _network(self, name: str) -> Generator | Discriminator:
         """A network of its own for each set of weights, so that one in use never changes under its user."""

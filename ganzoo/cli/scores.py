@@ -37,7 +37,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
-    for part in ("scores", "protocol"):
+    for part in ("scores", "details", "card"):
         typer.echo(f"{part}:")
         for name, value in result[part].items():
             typer.echo(f"  {name}: {f'{value:.4g}' if isinstance(value, float) else value}")

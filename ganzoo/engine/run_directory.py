@@ -124,7 +124,7 @@ class RunDirectory:
         recipe = recipe.model_copy(update={"plugins": recipe.plugins.model_copy(update={"files": kept})})
         write_text(self.path / "recipe.toml", f"# {header}\n\n{recipe.to_toml()}")
 
-    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a JSON file into the folder, atomically."""
         write_text(self.path / name, json.dumps(values, indent=2) + "\n")
 

@@ -1,0 +1,161 @@
+"""The protocol card: how a score was taken, kept with the score, and where two cards forbid to compare theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL = 1
+"""Raised whenever the same images would get other scores than before."""
+
+ANY = "none"
+"""Batch norm of a generator that has none: it goes with every mode."""
+
+_NOTED: Any = {"compared": False}
+
+
+class CardPart(BaseModel):
+    """A frozen group of facts; those declared with `compared: False` are noted and may differ between scores."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+
+class ExtractorCard(CardPart):
+    """The network whose features are compared, and how images get into it."""
+
+    name: str
+    """Its name in the recipe; "pixels" where the images themselves are compared."""
+    digest: str = ""
+    """Hash of its weights."""
+    features: int = 0
+    """Numbers for one image."""
+    input: str = ""
+    """Size that it brings images to, such as "299×299"; empty: it takes them as they are."""
+    resize: str = ""
+    """How it does."""
+    antialias: bool = False
+    """Whether that resize averages over the pixels between where it shrinks."""
+    weights: str = Field(default="", json_schema_extra=_NOTED)
+    """Where the weights came from."""
+
+
+class RealCard(CardPart):
+    """The real images."""
+
+    dataset: str
+    """Name of the dataset."""
+    images: int
+    """How many were used."""
+    available: int
+    """How many there were to choose from."""
+    shape: str
+    """Their shape as the extractor was given them."""
+    pixels: str
+    """Checksum of the pixels of all that there were: the same images, however they are stored."""
+    pack: str = Field(default="", json_schema_extra=_NOTED)
+    """Key of the pack that held them."""
+    options: dict[str, Any] = Field(default_factory=dict, json_schema_extra=_NOTED)
+    """Options of the dataset that differ from those trained on, such as the split."""
+
+
+class SamplesCard(CardPart):
+    """The generated images."""
+
+    images: int
+    """How many."""
+    weights: str
+    """"ema" or "raw"."""
+    batch_norm: str
+    """Statistics that batch norm took: "running", "batch", "standing"; "none" without batch norm."""
+    precision: str
+    """What generator and extractor computed in."""
+    seed: int = Field(json_schema_extra=_NOTED)
+    """Of the latents; scores of different seeds differ by chance."""
+    labels: str = Field(default="", json_schema_extra=_NOTED)
+    """What a conditional generator was given."""
+    made_at: str = Field(default="", json_schema_extra=_NOTED)
+    """Shape that the generator makes."""
+    resize: str = ""
+    """How images of another size are brought to that of the real ones."""
+    antialias: bool = True
+    """Whether that resize averages over the pixels between where it shrinks."""
+
+
+class Card(CardPart):
+    """How the scores of one extractor were taken."""
+
+    protocol: int = PROTOCOL
+    """Version of the way in which ganzoo takes scores."""
+    extractor: ExtractorCard
+    """The network whose features are compared."""
+    real: RealCard
+    """The real images."""
+    samples: SamplesCard
+    """The generated images."""
+    settings: dict[str, int | float | str] = Field(default_factory=dict)
+    """Numbers that the scores depend on: neighbours, subsets, images compared."""
+    run: str = Field(json_schema_extra=_NOTED)
+    """The run directory."""
+    step: int = Field(json_schema_extra=_NOTED)
+    """The step whose weights made the samples."""
+    device: str = Field(default="", json_schema_extra=_NOTED)
+    """What was computed on."""
+    versions: dict[str, str] = Field(default_factory=dict, json_schema_extra=_NOTED)
+    """Versions of the libraries."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One fact in which cards differ: its place, such as "extractor.digest", and the value on each card, in order."""
+
+    field: str
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        shown = dict.fromkeys(map(str, self.values))
+        return f"{self.field}: {' / '.join(value or 'none' for value in shown)}"
+
+
+def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[Difference]:
+    """Where cards differ in what scores depend on; empty: their scores may be ranked against each other.
+
+    What may differ is left out: the run and its step, the seed of the latents, where files lay, versions and device.
+    A generator without batch norm goes with every batch norm mode.
+
+    Args:
+        cards: any number of them.
+        ignoring: places to leave out, such as "samples.weights", where a user knows better.
+    """
+    facts = [dict(_facts(card)) for card in cards]
+    places = list(dict.fromkeys(place for each in facts for place in each if place not in ignoring))
+    found = []
+    for place in places:
+        values = tuple(each.get(place) for each in facts)
+        if place == "samples.batch_norm" and len({value for value in values if value != ANY}) <= 1:
+            continue
+        if any(value != values[0] for value in values):
+            found.append(Difference(place, values))
+    return found
+
+
+def noted(card: Card) -> dict[str, Any]:
+    """What stands on a card beside that which is compared, by place."""
+    compared = {place for place, _ in _facts(card)}
+    return {place: value for place, value in _facts(card, everything=True) if place not in compared}
+
+
+def _facts(part: CardPart, at: str = "", *, everything: bool = False) -> Iterator[tuple[str, Any]]:
+    """Each fact of a card with its dotted place."""
+    for name, field in type(part).model_fields.items():
+        if field.json_schema_extra == _NOTED and not everything:
+            continue
+        value = getattr(part, name)
+        if isinstance(value, CardPart):
+            yield from _facts(value, f"{at}{name}.", everything=everything)
+        elif isinstance(value, dict):
+            yield from ((f"{at}{name}.{key}", inner) for key, inner in value.items())
+        else:
+            yield f"{at}{name}", value

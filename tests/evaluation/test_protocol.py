@@ -1,0 +1,117 @@
+"""Protocol cards: what forbids to compare two scores, what may differ, and how they lie in evaluation.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import RunDirectoryError
+from ganzoo.evaluation.evaluations import Evaluation, add_evaluations, read_evaluations
+from ganzoo.evaluation.protocol import Card, Difference, differences, noted
+
+CARD: dict[str, Any] = {
+    "extractor": {"name": "inception", "digest": "6726825d", "features": 2048, "input": "299×299", "resize": "TF"},
+    "real": {"dataset": "cifar10", "images": 50_000, "available": 50_000, "shape": "3×32×32", "pixels": "crc32:1"},
+    "samples": {"images": 10_000, "weights": "ema", "batch_norm": "running", "precision": "fp32", "seed": 0},
+    "settings": {"neighbours": 3},
+    "run": "runs/a/0001",
+    "step": 1000,
+}
+
+
+def card(**changes: Any) -> Card:
+    """The card above with values at dotted places, dots written as two underscores, changed."""
+    tables: dict[str, Any] = json.loads(json.dumps(CARD))
+    for place, value in changes.items():
+        *parents, last = place.split("__")
+        table = tables
+        for parent in parents:
+            table = table[parent]
+        table[last] = value
+    return Card.model_validate(tables)
+
+
+def test_cards_of_other_runs_steps_and_seeds_compare():
+    changes = {"run": "runs/b/0003", "step": 9, "device": "cuda", "samples__seed": 4, "samples__made_at": "3×64×64"}
+    other = card(**changes, versions={"torch": "3"}, real__pack="abc", extractor__weights="a path")
+    assert differences([card(), other]) == []
+    assert noted(other) == {
+        "run": "runs/b/0003",
+        "step": 9,
+        "device": "cuda",
+        "versions.torch": "3",
+        "samples.seed": 4,
+        "samples.made_at": "3×64×64",
+        "samples.labels": "",
+        "real.pack": "abc",
+        "extractor.weights": "a path",
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("protocol", 2),
+        ("extractor__name", "classifier"),
+        ("extractor__digest", "ffff"),
+        ("extractor__input", "224×224"),
+        ("extractor__resize", "bilinear"),
+        ("extractor__antialias", True),
+        ("real__dataset", "svhn"),
+        ("real__images", 10_000),
+        ("real__pixels", "crc32:2"),
+        ("real__shape", "3×64×64"),
+        ("samples__images", 5000),
+        ("samples__weights", "raw"),
+        ("samples__batch_norm", "batch"),
+        ("samples__precision", "bf16"),
+        ("samples__antialias", False),
+        ("settings__neighbours", 5),
+        ("settings__subsets", 10),
+    ],
+)
+def test_whatever_moves_a_score_forbids_to_compare(place: str, value: Any):
+    cards = [card(), card(**{place: value}), card(run="c")]
+    (found,) = differences(cards)
+    assert found.field == place.replace("__", ".")
+    assert found.values[1] == value
+    assert found.values[0] == found.values[2]
+    assert differences(cards, ignoring=[found.field]) == []
+
+
+def test_a_generator_without_batch_norm_goes_with_every_mode():
+    without, running, batch = (card(samples__batch_norm=mode) for mode in ("none", "running", "batch"))
+    assert differences([without, running]) == differences([batch, without]) == []
+    assert [str(each) for each in differences([without, running, batch])] == [
+        "samples.batch_norm: none / running / batch"
+    ]
+
+
+def test_a_difference_reads_as_a_line():
+    assert str(Difference("samples.weights", ("ema", "raw", "ema"))) == "samples.weights: ema / raw"
+
+
+def test_evaluations_are_kept_beside_each_other(tmp_path: Path):
+    run = RunDirectory(tmp_path)
+    assert read_evaluations(run) == []
+    late, early = (Evaluation(step=step, scores={"fid": fid}, card=card(step=step)) for step, fid in ((9, 1.5), (3, 7)))
+    add_evaluations(run, [late])
+    add_evaluations(run, [early])
+    assert read_evaluations(run) == [early, late]
+    again = late.model_copy(update={"scores": {"fid": 1.25}, "card": card(step=9, run="moved", device="cuda")})
+    seed = Evaluation(step=9, scores={"fid": 1.75}, card=card(step=9, samples__seed=1))
+    add_evaluations(run, [again, seed])
+    assert [each.scores["fid"] for each in read_evaluations(run)] == [7, 1.25, 1.75]
+    (first, *_) = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (first["step"], first["scores"], first["card"]["samples"]["weights"]) == (3, {"fid": 7.0}, "ema")
+
+
+@pytest.mark.parametrize("content", ["{", '{"scores": {}, "protocol": {}}', "[1]", '[{"step": 1}]'])
+def test_a_damaged_file_is_told(tmp_path: Path, content: str):
+    (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(RunDirectoryError, match=r"evaluation\.json: .*remove it and evaluate the run again"):
+        read_evaluations(RunDirectory(tmp_path))

@@ -1,0 +1,164 @@
+"""SIGINT and SIGTERM: the step ends, the state is saved, W&B is closed, all in seconds; a second one ends at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from same import assert_same_checkpoint, rows
+from wandb_reader import read
+from wandb_server import KEY, Server
+
+from ganzoo import api
+from ganzoo.engine.checkpoint import latest_checkpoint
+
+pytestmark = pytest.mark.slow
+
+Tables = dict[str, Any]
+Process = Callable[..., subprocess.Popen[str]]
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def seconds_allowed() -> float:
+    """Five seconds, and more where the machine has more to do than it has processors for."""
+    return 5.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
+def server(surroundings: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def endless(tables: Tables, recipe_file: Callable[[Tables], Path]) -> Path:
+    """A recipe that goes on for hours, with a checkpoint every 20 steps and a film of many grids to be made."""
+    tables["run"] |= {"steps": 1_000_000, "log_every": 1}
+    tables["checkpoint"]["every"] = 20
+    tables["samples"] |= {"every": 5, "count": 64, "gif": True}
+    tables["trainer"]["ema_decay"] = 0.9
+    del tables["tracking"]
+    return recipe_file(tables)
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text().splitlines()) if path.is_file() else 0
+
+
+def wait_until(reached: Callable[[], Any], child: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert child.poll() is None, child.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def exit_code(child: subprocess.Popen[str]) -> int:
+    """As a shell gives it, which says 130 of a process that died of SIGINT."""
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+@pytest.mark.parametrize(
+    ("tracking", "number"),
+    [("offline", signal.SIGINT), ("online", signal.SIGTERM), ("server_gone", signal.SIGTERM)],
+    ids=["offline", "online", "server_gone"],
+)
+def test_one_signal(
+    endless: Path, process: Process, server: Server, tracking: str, number: signal.Signals, tables: Tables
+):
+    mode = "offline" if tracking == "offline" else "online"
+    child = process("run", endless, "--set", f"tracking.wandb.mode={mode}", cwd=endless.parent)
+    run = Path(tables["run"]["root"]) / "tiny/0001"
+    wait_until(lambda: lines(run / "metrics.jsonl") > 30, child)
+    server.gone = tracking == "server_gone"
+    told = lines(run / "metrics.jsonl")
+    wait_until(lambda: lines(run / "metrics.jsonl") > told, child)
+    begun = time.monotonic()
+    child.send_signal(number)
+    child.wait(timeout=60)
+    assert time.monotonic() - begun < seconds_allowed()
+    assert exit_code(child) == EXIT_CODES[number]
+    err = child.communicate()[1]
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == f"error: stopped by {number.name}"
+    assert ("upload them with: wandb sync" in err) == (tracking == "server_gone")
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert latest_checkpoint(run / "checkpoints", pytest.fail).step == summary["steps"] == lines(run / "metrics.jsonl")
+    (recorded,) = run.glob("wandb/*run-*/*.wandb")
+    assert [row["step"] for row in read(recorded).history if "loss/generator" in row] == [
+        row["step"] for row in rows(run)
+    ]
+    steps = summary["steps"] + 3
+    settings = [f"run.steps={steps}", "tracking.wandb.mode=disabled", "samples.every=1000"]
+    resumed = api.resume(run, settings)
+    whole = api.run(endless, [*settings, "run.name=whole"])
+    assert_same_checkpoint(resumed.checkpoint.path, whole.checkpoint.path)
+    assert rows(resumed.path) == rows(whole.path)
+
+
+@pytest.mark.parametrize("second", EXIT_CODES, ids=["int", "term"])
+def test_a_second_signal(endless: Path, process: Process, server: Server, second: signal.Signals, tables: Tables):
+    """While W&B waits for a server that has gone."""
+    child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
+    run = Path(tables["run"]["root"]) / "tiny/0001"
+    wait_until(lambda: lines(run / "metrics.jsonl") > 30, child)
+    server.gone = True
+    told = lines(run / "metrics.jsonl")
+    wait_until(lambda: lines(run / "metrics.jsonl") > told + 3, child)
+    child.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    begun = time.monotonic()
+    child.send_signal(second)
+    child.wait(timeout=60)
+    assert time.monotonic() - begun < seconds_allowed()
+    assert exit_code(child) == EXIT_CODES[second]
+    assert "Traceback" not in child.communicate()[1]
+    step = latest_checkpoint(run / "checkpoints", pytest.fail).step
+    assert step >= 20
+    settings = [f"run.steps={step + 3}", "tracking.wandb.mode=disabled", "samples.every=1000"]
+    resumed = api.resume(run, settings)
+    assert_same_checkpoint(resumed.checkpoint.path, api.run(endless, [*settings, "run.name=whole"]).checkpoint.path)
+
+
+@pytest.mark.parametrize("number", EXIT_CODES, ids=["int", "term"])
+def test_a_signal_before_the_first_step(
+    endless: Path, process: Process, server: Server, number: signal.Signals, tables: Tables, monkeypatch: Any
+):
+    """While W&B waits for a server that does not answer: nothing is lost yet, so it ends without a step."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
+        run = Path(tables["run"]["root"]) / "tiny/0001"
+        wait_until((run / "wandb").is_dir, child)
+        time.sleep(1)
+        begun = time.monotonic()
+        child.send_signal(number)
+        child.wait(timeout=60)
+        assert time.monotonic() - begun < seconds_allowed()
+    assert exit_code(child) == EXIT_CODES[number]
+    assert lines(run / "metrics.jsonl") == 0
+    assert api.resume(run, ["run.steps=2", "tracking.wandb.mode=disabled"]).checkpoint.step == 2
