@@ -4,77 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganzoo.builtin.configs import AdversarialConfig
-from ganzoo.builtin.descent import Alarm, Descent, load_optimizer
+from ganzoo.builtin.game import Fake, Game
 from ganzoo.components.dataset import Batch
-from ganzoo.components.loss import PenaltyStep
 from ganzoo.components.optimizer import current_lr
-from ganzoo.components.trainer import Failure, Trainer, TrainingParts
 from ganzoo.engine.sampling import batch_norm_mode
 
 
-@dataclass(frozen=True)
-class Fake:
-    """Generated images, what they were made from, and for which real minibatch."""
-
-    latents: Tensor
-    labels: Tensor | None
-    images: Tensor
-
-
-class Adversarial(Trainer):
+class Adversarial(Game):
     """Algorithm 1 of arXiv 1406.2661, with the savings that do not change what is computed.
 
     The discriminator learns from detached images and is frozen while the generator learns, so that
     neither backward pass computes gradients that nobody uses; the generator's update reuses the
     images of the last discriminator update unless `fake_batch = "fresh"`.
     """
-
-    Config = AdversarialConfig
-    config: AdversarialConfig
-
-    def __init__(self, config: AdversarialConfig, *, parts: TrainingParts) -> None:
-        super().__init__(config, parts=parts)
-        self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
-        owned = {
-            f"penalty_{name}.{key}": parameter
-            for name, penalty in parts.penalties.items()
-            for key, parameter in penalty.named_parameters()
-        }
-        self.discriminator_optimizer = config.discriminator_optimizer.build(
-            [*parts.discriminator.parameters(), *owned.values()]
-        )
-        self._alarm = Alarm(parts.rng.device)
-        scaling = parts.loss_scaling
-        self._descents = {
-            "generator": Descent(
-                "generator",
-                parts.generator,
-                self.generator_optimizer,
-                self._alarm,
-                clip=config.generator_grad_clip,
-                scaling=scaling,
-            ),
-            "discriminator": Descent(
-                "discriminator",
-                parts.discriminator,
-                self.discriminator_optimizer,
-                self._alarm,
-                owned=owned,
-                clip=config.discriminator_grad_clip,
-                scaling=scaling,
-            ),
-        }
-        self._rng_state = parts.rng.get_state()
-        self.ema = averaged(parts.generator, config.ema_decay) if config.ema_decay else None
-        self.steps = 0
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
         """`discriminator_steps` updates of the discriminator and one of the generator."""
@@ -112,50 +58,6 @@ class Adversarial(Trainer):
         for minibatch in others:
             metrics |= self._update_discriminator(minibatch, self._generate_for_discriminator(minibatch))
         return metrics
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Generator, discriminator, `generator_ema`, and the penalties that have a state."""
-        networks: dict[str, nn.Module] = {
-            "generator": self.parts.generator,
-            "discriminator": self.parts.discriminator,
-        }
-        if self.ema is not None:
-            networks["generator_ema"] = self.ema.module
-        stateful = {name: penalty for name, penalty in self.parts.penalties.items() if penalty.state_dict()}
-        return networks | {f"penalty_{name}": penalty for name, penalty in stateful.items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Optimisers, loss scalers and counters."""
-        return {
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "scalers": {name: descent.scaler.state_dict() for name, descent in self._descents.items()},
-            "averaged": int(self.ema.n_averaged) if self.ema is not None else 0,
-            "steps": self.steps,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
-        for name in ("generator_optimizer", "discriminator_optimizer"):
-            load_optimizer(getattr(self, name), state[name], name)
-        for name, descent in self._descents.items():
-            descent.scaler.load_state_dict(state["scalers"][name])
-        if self.ema is not None:
-            self.ema.n_averaged.fill_(state["averaged"])
-        self.steps = state["steps"]
-
-    def failure(self) -> Failure | None:
-        """The first update whose loss or gradient was not finite; no weight has moved since."""
-        return self._alarm.failure()
-
-    def _generate(self, batch: Batch) -> Fake:
-        """As many images as the minibatch has, with its labels, so that classes come as often as in the data."""
-        generator = self.parts.generator
-        latents = generator.sample_latents(len(batch), self.parts.rng)
-        labels = batch.labels if generator.conditional else None
-        with self.parts.autocast():
-            images = generator(latents, labels)
-        return Fake(latents, batch.labels, images.float())
 
     @torch.no_grad()
     def _generate_for_discriminator(self, batch: Batch) -> Fake:
@@ -219,71 +121,6 @@ class Adversarial(Trainer):
         }
         total = torch.stack([loss, *terms.values()]).sum() if terms else loss
         return total, metrics
-
-    def _seen(self, images: Tensor) -> Tensor:
-        """Images as the penalties let the discriminator see them."""
-        for penalty in self.parts.penalties.values():
-            images = penalty.transform_images(images, self.parts.rng)
-        return images
-
-    def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """The discriminator's logits in fp32: losses lose too much in less."""
-        discriminator = self.parts.discriminator
-        with self.parts.autocast():
-            logits = discriminator(images, labels if discriminator.conditional else None)
-        return cast("Tensor", logits.float())
-
-    def _penalty_step(
-        self, real: Tensor, fake: Fake, fake_images: Tensor, real_logits: Tensor | None, fake_logits: Tensor
-    ) -> PenaltyStep:
-        parts = self.parts
-        return PenaltyStep(
-            generator=parts.generator,
-            discriminator=parts.discriminator,
-            real=real,
-            fake=fake_images,
-            latents=fake.latents,
-            labels=fake.labels,
-            real_logits=real_logits,
-            fake_logits=fake_logits,
-            rng=parts.rng,
-        )
-
-    def _penalty_terms(self, method: str, step: PenaltyStep) -> dict[str, Tensor]:
-        """The weighted terms that are due at this step, by the penalty's name."""
-        terms = {}
-        for name, penalty in self.parts.penalties.items():
-            if self.steps % penalty.config.interval == 0:
-                term = getattr(penalty, method)(step)
-                if term is not None:
-                    terms[name] = term * (penalty.config.weight * penalty.config.interval)
-        return terms
-
-    def _descend(self, name: str, loss: Tensor) -> dict[str, Tensor]:
-        """One step of a network down the gradient of `loss`."""
-        return self._descents[name].step(loss, number=self.steps + 1, rng=self._rng_state)
-
-    def _set_learning_rates(self) -> None:
-        """The rates of this step, on the way down to 0 where the options let them fall."""
-        start = self.config.lr_decay_start * self.parts.total_steps
-        if self.steps < start or self.config.lr_decay_start == 1:
-            return
-        left = (self.parts.total_steps - self.steps) / (self.parts.total_steps - start)
-        self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_optimizer.lr * left
-        self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_optimizer.lr * left
-
-    def _update_ema(self) -> None:
-        if self.ema is None:
-            return
-        if self.steps <= self.config.ema_start:
-            self.ema.n_averaged.zero_()  # the next update copies instead of averaging
-        self.ema.update_parameters(self.parts.generator)
-
-
-def averaged(generator: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of weights and batch statistics that starts as a copy of `generator`."""
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(generator, multi_avg_fn=average, use_buffers=True)
 
 
 @contextmanager

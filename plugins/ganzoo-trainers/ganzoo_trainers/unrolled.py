@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.builtin.adversarial import Adversarial, Fake
+from ganzoo.builtin.adversarial import Adversarial
+from ganzoo.builtin.game import Fake
 from ganzoo.components.dataset import Batch
 from ganzoo_trainers.configs import UnrolledConfig
 
