@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.api import import_run, load_run, resume, run
+    from ganzoo.sweeps.run_sweep import sweep
     from ganzoo.trained_run import TrainedRun
 
-__all__ = ["TrainedRun", "__version__", "import_run", "load_run", "resume", "run"]
+__all__ = ["TrainedRun", "__version__", "import_run", "load_run", "resume", "run", "sweep"]
 
 __version__ = version("ganzoo-core")
 
@@ -27,4 +28,8 @@ def __getattr__(name: str) -> Any:
         from ganzoo import api
 
         return getattr(api, name)
+    if name == "sweep":
+        from ganzoo.sweeps.run_sweep import sweep
+
+        return sweep
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict
         keys = path.strip().split(".")
         if not equals or not all(keys):
             raise RequestError(f'--set {override}: write KEY=VALUE, such as "trainer.batch_size=64"')
-        _set(result, keys, _toml_value(text.strip()), override)
+        _set(result, keys, toml_value(text.strip()), override)
         set_keys.add(".".join(keys))
     for length, other in (("steps", "epochs"), ("epochs", "steps")):
         if f"run.{length}" in set_keys and f"run.{other}" not in set_keys:
@@ -33,7 +33,8 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict
     return result
 
 
-def _toml_value(text: str) -> Any:
+def toml_value(text: str) -> Any:
+    """A value as it was written: TOML, or else plain text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

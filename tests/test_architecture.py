@@ -24,7 +24,7 @@ LAYERS = (
     {"hookspecs", "registry", "recipe", "recipe_errors", "overrides", "plugin_manager", "lints", "local_plugins"},
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
-    {"api", "datasets", "trained_run", "latent", "explore", "examine", "scaffold", "testing"},
+    {"api", "datasets", "trained_run", "latent", "explore", "examine", "scaffold", "sweeps", "testing"},
     {"cli", "__main__"},
 )
 

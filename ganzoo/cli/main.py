@@ -10,7 +10,20 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import catalogue, data, filters, imports, latent, new_plugin, probe, recipes, runs, samples, scores
+from ganzoo.cli import (
+    catalogue,
+    data,
+    filters,
+    imports,
+    latent,
+    new_plugin,
+    probe,
+    recipes,
+    runs,
+    samples,
+    scores,
+    sweep,
+)
 from ganzoo.errors import GanzooError
 from ganzoo.local_plugins import TRUST_VARIABLE
 from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE
@@ -67,6 +80,7 @@ def options(
 
 
 runs.add_to(app)
+sweep.add_to(app)
 samples.add_to(app)
 latent.add_to(app)
 filters.add_to(app)

@@ -23,11 +23,18 @@ def add_to(app: typer.Typer) -> None:
     app.command("resume")(resume)
 
 
-def run(recipe: Annotated[Path, typer.Argument(help="A recipe file.")], set_: Overrides = None) -> None:
+def run(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="More of what --set takes: a W&B agent appends its choice here.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
     """Train a GAN. The last line on stdout is the run directory."""
     from ganzoo import api
 
-    typer.echo(api.run(recipe, set_ or ()).path)
+    typer.echo(api.run(recipe, [*(set_ or ()), *(changes or ())]).path)
 
 
 def resume(run: Annotated[Path, typer.Argument(help="A run directory.")], set_: Overrides = None) -> None:

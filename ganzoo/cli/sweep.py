@@ -1,0 +1,62 @@
+"""`ganzoo sweep`: variants and seeds of one recipe, each a run of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.runs import Overrides
+from ganzoo.errors import GanzooError
+from ganzoo.observers.console import say
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("sweep")(sweep)
+
+
+def sweep(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file.")],
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", help="An option and its values; may be given again.", metavar="KEY=VALUE,VALUE"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, from the recipe's seed upwards.")] = 1,
+    set_: Overrides = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs that go on at a time.")] = 1,
+    gpus: Annotated[str, typer.Option(help="GPUs to share out among the jobs.", metavar="0,1")] = "",
+    name: Annotated[
+        str | None, typer.Option(help="Of the sweep's directory; left out: the recipe's name with -sweep.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Run nothing; register the grid as a W&B sweep, for agents to run.")
+    ] = False,
+) -> None:
+    """Train every combination with several seeds; call it again to go on. The last line is the directory."""
+    from ganzoo.plugin_manager import plugin_manager
+    from ganzoo.sweeps.grid import parse_vary
+    from ganzoo.sweeps.plan import make_plan
+    from ganzoo.sweeps.run_sweep import run_plan
+
+    plan = make_plan(recipe, parse_vary(vary or ()), seeds, set_ or (), plugin_manager(), name=name)
+    if wandb:
+        from ganzoo.sweeps.wandb_sweep import register
+
+        registered = register(plan, set_ or ())
+        say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
+        typer.echo(registered)
+        return
+    swept = run_plan(plan, jobs=jobs, gpus=[each.strip() for each in gpus.split(",") if each.strip()],
+                     retry_failed=retry_failed)  # fmt: skip
+    typer.echo(swept.path)
+    if swept.failed or swept.unfinished:
+        lines = [f"{swept.path}: {len(swept.runs) - len(swept.failed) - len(swept.unfinished)} of {len(swept.runs)} "
+                 f"runs are complete"]  # fmt: skip
+        lines += [f"  {member}: {member.error or member.status}" for member in [*swept.failed, *swept.unfinished]]
+        if swept.failed:
+            lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
+        raise GanzooError("\n".join(lines))
+    say(f"compare them:  ganzoo compare {swept.path}")

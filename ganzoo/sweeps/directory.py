@@ -1,0 +1,199 @@
+"""A sweep's directory: `sweep.json` holds its grid and how far each run is; the runs lie beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from ganzoo.engine.files import output_errors, write_text
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.sweeps.grid import Choice, names
+from ganzoo.sweeps.plan import Plan
+
+STATE = "sweep.json"
+BASE = "base.toml"
+LOGS = "logs"
+VERSION = 1
+UNIMPORTANT = ("tracking", "run.root", "run.seed")
+"""Parts of a recipe that may change between two parts of one sweep."""
+
+Status = Literal["waiting", "running", "complete", "interrupted", "failed"]
+STATUSES = ("waiting", "running", "complete", "interrupted", "failed")
+
+
+@dataclass
+class Member:
+    """One run of a sweep.
+
+    Attributes:
+        variant: names its combination.
+        choice: the value of each key that is varied.
+        seed: of the run.
+        status: how far it is.
+        run: its run directory, relative to the sweep's; empty before it has one.
+        error: what it failed by.
+        seconds: spent on it by the sweep, over all attempts.
+    """
+
+    variant: str
+    choice: dict[str, str]
+    seed: int
+    status: Status = "waiting"
+    run: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def key(self) -> tuple[tuple[tuple[str, str], ...], int]:
+        """What makes it this run and no other."""
+        return tuple(sorted(self.choice.items())), self.seed
+
+    def __str__(self) -> str:
+        return f"{self.variant} seed {self.seed}"
+
+
+@dataclass
+class SweepDirectory:
+    """The state of a sweep, kept in `path/sweep.json`."""
+
+    path: Path
+    name: str = ""
+    source: str = "recipe"
+    tables: dict[str, Any] = field(default_factory=dict)
+    vary: dict[str, list[str]] = field(default_factory=dict)
+    members: list[Member] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, path: Path) -> SweepDirectory:
+        """The sweep at `path`.
+
+        Raises:
+            RunDirectoryError: there is none, or its state cannot be understood.
+        """
+        file = path / STATE
+        try:
+            state = json.loads(file.read_text(encoding="utf-8"))
+            known = {each.name for each in fields(Member)}
+            members = [Member(**{key: row[key] for key in known & row.keys()}) for row in state["runs"]]
+            for member in members:
+                inside = Path(member.run)
+                if member.status not in STATUSES or inside.is_absolute() or ".." in inside.parts:
+                    raise ValueError(f"of the run {member}")
+            vary = {str(key): [str(value) for value in values] for key, values in state["vary"].items()}
+            return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {error!r}") from error
+
+    @classmethod
+    def prepare(cls, path: Path, plan: Plan) -> SweepDirectory:
+        """The sweep at `path`, begun or widened so that it has all runs of `plan`; nothing is written yet.
+
+        Raises:
+            RequestError: there is another sweep, or something else; the text says what differs.
+        """
+        if not (path / STATE).is_file():
+            if path.exists() and (not path.is_dir() or any(child.name[0] != "." for child in path.iterdir())):
+                raise RequestError(f"{path}: is there already, and no sweep: give the sweep another --name")
+            sweep = cls(path, plan.name)
+        else:
+            sweep = cls.open(path)
+            sweep._check_same(plan)
+        sweep.source, sweep.tables = plan.source, dict(plan.tables)
+        for key, values in plan.vary.items():
+            sweep.vary[key] = [*sweep.vary.get(key, ()), *(v for v in values if v not in sweep.vary.get(key, ()))]
+        given = {member.variant: member.choice for member in sweep.members}
+        named = names([variant.choice for variant in plan.variants], plan.variants[0].name, {LOGS: None, **given})
+        known = {member.key for member in sweep.members}
+        asked = _members(named, plan.seeds)
+        sweep.members += [member for member in asked if member.key not in known]
+        return sweep
+
+    def of(self, plan: Plan) -> list[Member]:
+        """The runs that `plan` asks for, in the order in which they are to be run."""
+        mine = {member.key: member for member in self.members}
+        asked = _members({variant.name: variant.choice for variant in plan.variants}, plan.seeds)
+        return [mine[member.key] for member in asked]
+
+    def lay_out(self) -> None:
+        """Make the folders, and write the recipe that every run starts from."""
+        with output_errors(self.path):
+            (self.path / LOGS).mkdir(parents=True, exist_ok=True)
+        text = f"# What the runs of the sweep {self.name} have in common.\n\n{tomli_w.dumps(self.tables)}"
+        write_text(self.path / BASE, text)
+        self.save()
+
+    def save(self) -> None:
+        """Write the state, atomically."""
+        state = {
+            "version": VERSION,
+            "name": self.name,
+            "source": self.source,
+            "vary": self.vary,
+            "runs": [asdict(member) for member in self.members],
+            "recipe": self.tables,
+        }
+        write_text(self.path / STATE, json.dumps(state, indent=2) + "\n")
+
+    def log(self, member: Member) -> Path:
+        """Where what a run prints is kept."""
+        return self.path / LOGS / f"{member.variant}-{member.seed}.log"
+
+    def find_run(self, member: Member) -> RunDirectory | None:
+        """The run directory of a member: the newest with its seed in its variant's folder."""
+        folder = self.path / member.variant
+        if not folder.is_dir():
+            return None
+        for path in sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True):
+            try:
+                run = RunDirectory.open(path)
+                if run.read_recipe()["run"]["seed"] == member.seed:
+                    return run
+            except (RunDirectoryError, KeyError, TypeError):
+                continue  # made a moment ago, or not by a sweep
+        return None
+
+    def _check_same(self, plan: Plan) -> None:
+        if set(self.vary) != set(plan.vary):
+            raise RequestError(
+                f"{self.path}: this sweep varies {_listed(self.vary)}, and not {_listed(plan.vary)}: "
+                f"give the other sweep a --name of its own"
+            )
+        before, now = dict(flatten(self.tables)), dict(flatten(plan.tables))
+        changed = [
+            f"{key} was {_shown(before.get(key))} and is {_shown(now.get(key))}"
+            for key in sorted(before.keys() | now.keys())
+            if before.get(key) != now.get(key) and not key.startswith(UNIMPORTANT) and key not in plan.vary
+        ]
+        if changed:
+            raise RequestError(
+                f"{self.path}: the recipe has changed since this sweep was begun: {'; '.join(changed)}. "
+                f"Give the new sweep a --name of its own"
+            )
+
+
+def _members(variants: Mapping[str, Choice], seeds: Sequence[int]) -> list[Member]:
+    """Seed by seed, so that a sweep that is stopped early can be compared."""
+    return [Member(name, dict(choice), seed) for seed in seeds for name, choice in variants.items()]
+
+
+def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that nested tables hold, under its dotted path; lists are values."""
+    for key, value in tables.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _listed(keys: Mapping[str, Any]) -> str:
+    return ", ".join(keys) or "nothing"
+
+
+def _shown(value: Any) -> str:
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)

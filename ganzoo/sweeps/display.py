@@ -1,0 +1,170 @@
+"""Shows a sweep on stderr: all of it and each run under way as bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from textwrap import shorten
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import RunDirectoryError
+from ganzoo.observers.console import console, describe, duration, has_bar, say, warn
+from ganzoo.sweeps.directory import Member, SweepDirectory
+from ganzoo.sweeps.processes import Job
+
+LINE_SECONDS = 60.0
+"""Time between two plain lines of a run that is under way."""
+BAR_SECONDS = 1.0
+"""Time between two looks at the metrics of a run."""
+TAIL = 4096
+ERROR_LENGTH = 160
+
+
+class SweepDisplay:
+    """Tells of runs as they begin, go on and end.
+
+    Args:
+        sweep: whose runs they are.
+        members: those that this command is to bring to their end.
+        jobs: how many go on at a time.
+        where: console to write to; left out: the process's, on stderr.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        sweep: SweepDirectory,
+        members: Sequence[Member],
+        jobs: int,
+        where: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sweep, self._members, self._jobs, self._clock = sweep, members, jobs, clock
+        self._where = where or console()
+        self._bars: dict[str, TaskID] = {}
+        self._seen: dict[str, float] = {}
+        self._all: TaskID | None = None
+        self._took: list[float] = []
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[figures]}", markup=False),
+            console=self._where,
+            redirect_stdout=False,
+            transient=True,
+            refresh_per_second=4,
+        )
+
+    def begin(self) -> None:
+        """Say what there is to do."""
+        done = self._count("complete")
+        say(
+            f"{self._sweep.path}: {len(self._members)} runs, {len({m.variant for m in self._members})} variants"
+            + (f"; {done} are complete" if done else ""),
+            where=self._where,
+        )
+        if has_bar(self._where):
+            self._all = self._bar.add_task("sweep", total=len(self._members), completed=done, figures="")
+            self._bar.start()
+
+    def started(self, job: Job) -> None:
+        """A run begins, or goes on."""
+        self._seen[str(job.member)] = self._clock()
+        if self._all is not None:
+            self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
+        else:
+            what = "goes on" if job.run is not None else "starts"
+            say(f"{self._place(job.member)} {job.member}: {what}", where=self._where)
+
+    def look(self, jobs: Sequence[Job]) -> None:
+        """Show how far the runs under way are, where it is time to."""
+        shown = self._all is not None
+        for job in jobs:
+            name = str(job.member)
+            if self._clock() - self._seen[name] < (BAR_SECONDS if shown else LINE_SECONDS):
+                continue
+            self._seen[name] = self._clock()
+            job.run = job.run or self._sweep.find_run(job.member)
+            share, figures = progress(job.run)
+            if shown:
+                self._bar.update(self._bars[name], completed=share, figures=figures)
+            elif figures:
+                say(f"{self._place(job.member)} {name}: {figures}", where=self._where)
+        if self._all is not None:
+            self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
+
+    def ended(self, job: Job) -> None:
+        """A run has ended."""
+        member, took = job.member, self._clock() - job.begun
+        if member.status == "complete":
+            self._took.append(took)
+        if self._all is not None:
+            self._bar.remove_task(self._bars.pop(str(member)))
+        place = f"{self._place(member)} {member}: "
+        if member.status == "failed":
+            text = shorten(" ".join(member.error.split()), ERROR_LENGTH, placeholder=" …")
+            warn(f"{place}failed after {duration(took)}: {text}; all it said is in {job.log}")
+        else:
+            say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
+
+    def stopping(self) -> None:
+        """The sweep was told to stop."""
+        say("stopping: the runs under way save where they are", where=self._where)
+
+    def end(self) -> None:
+        """Take the bars away."""
+        if self._all is not None:
+            self._bar.stop()
+
+    def _place(self, member: Member) -> str:
+        return f"[{self._members.index(member) + 1}/{len(self._members)}]"
+
+    def _count(self, status: str) -> int:
+        return sum(member.status == status for member in self._members)
+
+    def _figures(self) -> str:
+        failed, open_ = self._count("failed"), self._count("waiting") + self._count("running")
+        parts = [f"{self._count('complete')}/{len(self._members)} complete"]
+        parts += [f"{failed} failed"] if failed else []
+        if self._took and open_:
+            seconds = sum(self._took) / len(self._took) * -(-open_ // self._jobs)
+            parts.append(f"about {duration(seconds)} left")
+        return "  ".join(parts)
+
+
+def progress(run: RunDirectory | None) -> tuple[float, str]:
+    """How far a run is, as a share of its length and in words, by the last row of its metrics."""
+    if run is None:
+        return 0.0, ""
+    row = last_row(run)
+    try:
+        length = run.read_recipe()["run"]
+        key = "steps" if "steps" in length else "epochs"
+        position = row["step" if key == "steps" else "epoch"]
+        words = f"{key.removesuffix('s')} {position:.4g}/{length[key]:g}" if key == "epochs" else ""
+        words = words or f"step {position}/{length[key]}"
+        return min(1.0, position / length[key]), f"{words}  {describe(row)}"
+    except (RunDirectoryError, KeyError, TypeError, ValueError, ZeroDivisionError):
+        return 0.0, ""
+
+
+def last_row(run: RunDirectory) -> Mapping[str, Any]:
+    """The last whole row of a run's metrics, without reading the others."""
+    try:
+        with run.metrics.open("rb") as file:
+            file.seek(max(0, run.metrics.stat().st_size - TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        with suppress(ValueError):
+            row = json.loads(line)
+            if isinstance(row, dict) and "images_per_second" in row:
+                return row
+    return {}

@@ -1,0 +1,168 @@
+"""Which runs a sweep consists of, each checked as a recipe before any is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganzoo.errors import Problem, RecipeError, RequestError
+from ganzoo.lints import lint
+from ganzoo.local_plugins import named_files
+from ganzoo.overrides import apply_overrides
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import Recipe, parse_recipe, read_toml
+from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
+
+RUN_NAME = "sweep"
+"""How a recipe without a name of its own would be called while it is checked."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One combination of the values that are varied.
+
+    Attributes:
+        name: names the folder of its runs.
+        choice: the value of each key.
+        recipe: checked, with the seed of the first of its runs.
+    """
+
+    name: str
+    choice: Choice
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        name: of the sweep, and of its group on W&B.
+        root: folder that the sweep's directory is made in.
+        source: the recipe's file, or "recipe".
+        tables: of the recipe, changed as `--set` asked.
+        vary: the grid.
+        seeds: of each variant.
+        variants: all combinations.
+        warnings: what the plugins' lints say, once each.
+    """
+
+    name: str
+    root: Path
+    source: str
+    tables: Mapping[str, Any]
+    vary: Vary
+    seeds: Sequence[int]
+    variants: Sequence[Variant]
+    warnings: Sequence[str]
+
+
+def make_plan(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    vary: Vary,
+    seeds: int,
+    overrides: Iterable[str],
+    manager: PluginManager,
+    *,
+    name: str | None = None,
+) -> Plan:
+    """Check every combination as a recipe.
+
+    Args:
+        recipe: a TOML file, its tables, or a checked recipe.
+        vary: the grid.
+        seeds: how many runs each combination gets, from the recipe's seed upwards.
+        overrides: "path.to.key=value" each, for all runs.
+        manager: the installed plugins.
+        name: of the sweep; left out: the recipe's with "-sweep".
+
+    Raises:
+        RequestError: the request is wrong; for recipes, with everything that is wrong in any of them.
+    """
+    if seeds < 1:
+        raise RequestError(f"--seeds {seeds}: must be 1 or more")
+    overrides = list(overrides)
+    check_vary(vary)
+    both = sorted(set(vary) & {override.partition("=")[0].strip() for override in overrides})
+    if both:
+        raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
+    source, tables = _read(recipe, overrides)
+    files = [Path(file) for file in named_files(tables)]
+    if files:
+        manager = manager.with_files(files)
+    named = names(combinations(vary), _own_name(tables))
+    parsed = _parse_all(tables, named, manager, source)
+    some = next(iter(parsed.values()))
+    name = name or f"{some.run.name}-sweep"
+    _check_name(name)
+    warnings: dict[str, None] = {}
+    for variant, each in parsed.items():
+        for problem in lint(each, manager):
+            warnings[str(problem) if len(parsed) == 1 else f"{variant}: {problem}"] = None
+    return Plan(
+        name=name,
+        root=Path(some.run.root),
+        source=source,
+        tables=tables,
+        vary={key: list(values) for key, values in vary.items()},
+        seeds=range(some.run.seed, some.run.seed + seeds),
+        variants=[Variant(variant, named[variant], each) for variant, each in parsed.items()],
+        warnings=list(warnings),
+    )
+
+
+def settings(choice: Choice) -> list[str]:
+    """A choice as the overrides that make it."""
+    return [f"{key}={value}" for key, value in choice.items()]
+
+
+def _read(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Where a recipe came from, and its tables; plugin files by their absolute paths."""
+    folder, source = Path(), "recipe"
+    if isinstance(recipe, str | Path):
+        folder, source = Path(recipe).parent, str(recipe)
+        tables: Mapping[str, Any] = read_toml(Path(recipe))
+    else:
+        tables = recipe.to_dict() if isinstance(recipe, Recipe) else recipe
+    changed = apply_overrides(tables, overrides)
+    files = named_files(changed)
+    if files:
+        changed["plugins"]["files"] = [str((folder / file).resolve()) for file in files]
+    return source, changed
+
+
+def _parse_all(
+    tables: Mapping[str, Any], named: Mapping[str, Choice], manager: PluginManager, source: str
+) -> dict[str, Recipe]:
+    parsed: dict[str, Recipe] = {}
+    wrong: dict[Problem, list[str]] = {}
+    for name, choice in named.items():
+        try:
+            parsed[name] = parse_recipe(tables, manager, source=source, overrides=settings(choice))
+        except RecipeError as error:
+            for problem in error.problems:
+                wrong.setdefault(problem, []).append(name)
+    if wrong:
+        raise RecipeError(source, [_placed(problem, where, len(named)) for problem, where in wrong.items()])
+    return parsed
+
+
+def _placed(problem: Problem, where: Sequence[str], of: int) -> Problem:
+    """A problem with the variants that have it, where not all do."""
+    if len(where) == of:
+        return problem
+    shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
+    return Problem(problem.path, f"{problem.message} (in {shown})", problem.unchecked)
+
+
+def _own_name(tables: Mapping[str, Any]) -> str:
+    run = tables.get("run")
+    return str(run.get("name", RUN_NAME)) if isinstance(run, Mapping) else RUN_NAME
+
+
+def _check_name(name: str) -> None:
+    if Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")

@@ -1,0 +1,139 @@
+"""Runs of a sweep as processes of their own: a crash, or memory that runs out, ends one run and not the sweep."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganzoo.engine.files import output_errors
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import RunDirectoryError
+from ganzoo.local_plugins import named_files
+from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
+from ganzoo.sweeps.plan import settings
+
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+ERROR = "error: "
+TAIL = 4000
+
+
+@dataclass
+class Job:
+    """A process that trains one member of a sweep."""
+
+    member: Member
+    process: subprocess.Popen[bytes]
+    log: Path
+    begun: float
+    slot: int
+    run: RunDirectory | None = None
+    told: int = 0
+    """How many signals were passed on to it."""
+
+
+def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping[str, str]) -> Job:
+    """Train a member from its beginning, or go on with it where it has a run directory.
+
+    Raises:
+        OutputError: its log cannot be written.
+    """
+    run = sweep.find_run(member)
+    if run is not None:
+        # Named here, the recipe's own plugin files are used, and those of the run directory need no trust.
+        words = [*(f"--plugin={file}" for file in named_files(sweep.tables)), "resume", str(run.path)]
+        changes: list[str] = []
+    else:
+        words = ["run", str(sweep.path / BASE)]
+        changes = [*settings(member.choice), *_own(sweep, member)]
+    command = [sys.executable, "-P", "-m", "ganzoo", *words, *(word for text in changes for word in ("--set", text))]
+    log = sweep.log(member)
+    with output_errors(log), log.open("ab") as file:
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on once
+        )
+    return Job(member, process, log, time.monotonic(), slot, run)
+
+
+def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:
+    """How a run whose process has ended did end, and the error where it failed."""
+    code = job.process.returncode
+    run = sweep.find_run(job.member)
+    status = ended(run) if run is not None else None
+    if code == 0 or status == "complete":
+        return "complete", ""
+    if code in INTERRUPTED or status == "interrupted":
+        return "interrupted", ""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return "failed", f"killed by {name}" + (", as systems do when memory runs out" if name == "SIGKILL" else "")
+    return "failed", _last_error(job.log) or f"exit code {code}"
+
+
+def ended(run: RunDirectory) -> Status | None:
+    """How a run ended, by its own files; None where they do not say: it was killed, or is under way."""
+    summary = read_json(run.path / "summary.json")
+    status = summary.get("status")
+    if status in ("complete", "interrupted", "failed"):
+        return status  # type: ignore[no-any-return]
+    return "complete" if _at_its_end(run) else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none, or it is no table."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _own(sweep: SweepDirectory, member: Member) -> list[str]:
+    """What makes this run one of the sweep's: its place, its seed, and where W&B shows it."""
+    wandb = sweep.tables.get("tracking", {}).get("wandb", {})
+    tags = [*wandb.get("tags", []), f"sweep:{sweep.name}", *settings(member.choice)]
+    return [
+        f"run.root={json.dumps(str(sweep.path))}",
+        f"run.name={json.dumps(member.variant)}",
+        f"run.seed={member.seed}",
+        f"tracking.wandb.group={json.dumps(sweep.name)}",
+        f"tracking.wandb.job_type={json.dumps(member.variant)}",
+        f"tracking.wandb.tags={json.dumps(tags)}",
+    ]
+
+
+def _at_its_end(run: RunDirectory) -> bool:
+    """Whether a run was killed after its last checkpoint, and before it wrote its summary."""
+    try:
+        length = run.read_recipe()["run"]
+        row = run.read_metrics()[-1]
+        done = row["step"] >= length["steps"] if "steps" in length else row["epoch"] >= length["epochs"]
+        return bool(done) and (run.checkpoints / f"step_{row['step']:07d}").is_dir()
+    except (RunDirectoryError, OSError, KeyError, TypeError, IndexError):
+        return False
+
+
+def _last_error(log: Path) -> str:
+    """What the command said last of what went wrong; the last line where it said nothing of the kind."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].startswith(ERROR):
+            return "\n".join(lines[index:]).removeprefix(ERROR)
+    return lines[-1] if lines else ""

@@ -1,0 +1,259 @@
+"""Runs a sweep: starts what is to be started, waits, keeps the state, and stops resumably."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.engine.run_lock import training_in
+from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
+from ganzoo.observers.console import warn
+from ganzoo.plugin_manager import PluginManager, plugin_manager
+from ganzoo.recipe import Recipe
+from ganzoo.sweeps.directory import Member, SweepDirectory
+from ganzoo.sweeps.display import SweepDisplay
+from ganzoo.sweeps.grid import as_text
+from ganzoo.sweeps.plan import Plan, make_plan
+from ganzoo.sweeps.processes import Job, ended, outcome, start
+
+POLL_SECONDS = 0.1
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class SweepInterrupted(GanzooError):
+    """The sweep was told to stop by a signal; the same command goes on with it."""
+
+    def __init__(self, sweep: SweepDirectory, number: int) -> None:
+        self.exit_code = 128 + number
+        done = sum(member.status == "complete" for member in sweep.members)
+        super().__init__(
+            f"{sweep.path}: stopped by {signal.Signals(number).name} with {done} of {len(sweep.members)} runs "
+            f"complete; the same command goes on"
+        )
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as it stands.
+
+    Attributes:
+        path: its directory, with `sweep.json` and a folder of runs for each variant.
+        runs: what was asked for, each with its status and its run directory.
+    """
+
+    path: Path
+    runs: Sequence[Member]
+
+    @property
+    def failed(self) -> list[Member]:
+        """The runs that failed."""
+        return [member for member in self.runs if member.status == "failed"]
+
+    @property
+    def unfinished(self) -> list[Member]:
+        """The runs that are neither complete nor failed: they were interrupted, or another process trains them."""
+        return [member for member in self.runs if member.status not in ("complete", "failed")]
+
+
+def sweep(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    vary: Mapping[str, Sequence[Any]],
+    overrides: Iterable[str] = (),
+    *,
+    seeds: int = 1,
+    jobs: int = 1,
+    gpus: Sequence[str] = (),
+    name: str | None = None,
+    retry_failed: bool = False,
+    manager: PluginManager | None = None,
+) -> Sweep:
+    """Train every combination of some options with several seeds, each in a process of its own.
+
+    All combinations are checked as recipes before anything starts. Called again with the same arguments it goes
+    on: complete runs are left alone, interrupted ones are resumed; with more values or seeds it adds their runs.
+    A run that fails does not end the sweep.
+
+    Args:
+        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
+        vary: the values of each option, such as `{"loss.name": ["hinge", "non_saturating"]}`.
+        overrides: "run.steps=1000" and the like, for all runs.
+        seeds: how many runs each combination gets: the recipe's seed, and those that follow it.
+        jobs: how many runs go on at a time.
+        gpus: their numbers, as `CUDA_VISIBLE_DEVICES` has them; each run gets one. Left out: every run sees all.
+        name: of the sweep's directory below `run.root`; left out: the recipe's name with "-sweep".
+        retry_failed: go on with runs that failed before, from their last checkpoint.
+        manager: the plugins to check with; left out: those installed. The runs always take those installed.
+
+    Raises:
+        GanzooError: the request is wrong, another process runs this sweep, or it was told to stop.
+    """
+    grid = {key: [as_text(value) for value in values] for key, values in vary.items()}
+    plan = make_plan(recipe, grid, seeds, overrides, manager or plugin_manager(), name=name)
+    return run_plan(plan, jobs=jobs, gpus=gpus, retry_failed=retry_failed)
+
+
+def run_plan(plan: Plan, *, jobs: int = 1, gpus: Sequence[str] = (), retry_failed: bool = False) -> Sweep:
+    """Bring every run of `plan` to its end; see `sweep`.
+
+    Raises:
+        GanzooError: as there.
+    """
+    if jobs < 1:
+        raise RequestError(f"--jobs {jobs}: must be 1 or more")
+    path = plan.root / plan.name
+    SweepDirectory.prepare(path, plan)  # refuses before a folder is made
+    for warning in plan.warnings:
+        warn(warning)
+    _make(path)
+    with training_in(RunDirectory(path)):
+        directory = SweepDirectory.prepare(path, plan)
+        members = directory.of(plan)
+        waiting = [member for member in members if _is_open(directory, member, retry_failed)]
+        directory.lay_out()
+        display = SweepDisplay(directory, members, jobs)
+        display.begin()
+        try:
+            _run_all(directory, waiting, display, jobs, gpus)
+        finally:
+            display.end()
+    return Sweep(path, members)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"run.root: no sweep can be made in {path.parent}: {error.strerror}; "
+            f"set run.root to a folder that can be written to"
+        ) from error
+
+
+def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
+    """Whether a member is to be trained; brings its status up to date with its run directory."""
+    run = sweep.find_run(member)
+    if run is None:
+        if member.status != "failed":
+            member.status = "waiting"
+    else:
+        member.run = str(run.path.relative_to(sweep.path))
+        if _is_held(run):
+            member.status = "running"
+            warn(f"{member}: another process is training in {run}; it is left alone")
+            return False
+        found = ended(run)
+        if found is not None or member.status != "failed":
+            member.status = found or "interrupted"
+    if member.status == "failed" and retry_failed:
+        member.status = "waiting"
+    return member.status in ("waiting", "interrupted")
+
+
+def _is_held(run: RunDirectory) -> bool:
+    try:
+        with training_in(run):
+            return False
+    except RunDirectoryError:
+        return True
+
+
+def _run_all(
+    sweep: SweepDirectory, waiting: list[Member], display: SweepDisplay, jobs: int, gpus: Sequence[str]
+) -> None:
+    running: list[Job] = []
+    queue = list(waiting)
+    free = list(range(jobs))
+    with _signals() as received:
+        try:
+            while (queue and not received) or running:
+                while queue and free and not received:
+                    job = start(sweep, queue.pop(0), slot := free.pop(0), _environment(slot, jobs, gpus))
+                    running.append(job)
+                    job.member.status, job.member.error = "running", ""
+                    sweep.save()
+                    display.started(job)
+                time.sleep(POLL_SECONDS)
+                _pass_on(received, running, display)
+                for job in [job for job in running if job.process.poll() is not None]:
+                    running.remove(job)
+                    free.append(job.slot)
+                    _settle(sweep, job)
+                    display.ended(job)
+                display.look(running)
+        finally:
+            _stop(running)
+            for job in running:
+                _settle(sweep, job)
+    if received:
+        raise SweepInterrupted(sweep, received[0])
+
+
+def _settle(sweep: SweepDirectory, job: Job) -> None:
+    member = job.member
+    member.status, member.error = outcome(sweep, job)
+    member.seconds = round(member.seconds + time.monotonic() - job.begun, 3)
+    run = sweep.find_run(member)
+    member.run = str(run.path.relative_to(sweep.path)) if run is not None else ""
+    sweep.save()
+
+
+def _pass_on(received: list[int], running: Sequence[Job], display: SweepDisplay) -> None:
+    """The first signal lets the runs under way save their state; a second one lets them end at once."""
+    told = {job.told for job in running}
+    for job in running:
+        if len(received) > job.told:
+            if not job.told:
+                job.process.send_signal(signal.SIGINT if received[0] == signal.SIGINT else signal.SIGTERM)
+            else:
+                job.process.kill()
+            job.told = len(received)
+    if received and told == {0}:
+        display.stopping()
+
+
+def _stop(running: Sequence[Job]) -> None:
+    """Have the runs under way save their state, when the sweep itself cannot go on."""
+    for job in running:
+        if job.process.poll() is None:
+            job.process.terminate()
+    for job in running:
+        job.process.wait()
+
+
+def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
+    """What tells a run of its share of the machine."""
+    environment = {}
+    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        environment["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return environment
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """While open, collects the signals that ask for a stop."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    try:
+        previous = {number: signal.signal(number, note) for number in SIGNALS}
+    except ValueError:  # signals belong to the main thread; elsewhere the caller is in charge
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,323 @@
+"""Sweeps with real processes: stopped, killed, gone on with, widened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import ganzoo
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.engine.run_lock import HOLDER, training_in
+from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.sweeps import processes, run_sweep
+from ganzoo.sweeps.directory import Member, SweepDirectory
+from ganzoo.sweeps.display import SweepDisplay, progress
+from ganzoo.sweeps.plan import make_plan
+from ganzoo.sweeps.processes import Job
+
+Tables = dict[str, Any]
+Start = Callable[..., subprocess.Popen[str]]
+LR = "trainer.generator_optimizer"
+
+
+@pytest.fixture
+def words(recipe_file: Callable[[Tables], Path], tables: Tables) -> list[str]:
+    """The command of a sweep of two losses."""
+    tables["run"] |= {"steps": 600, "log_every": 1}
+    tables["samples"]["every"] = 1000
+    return ["sweep", str(recipe_file(tables)), "--vary", "loss.name=hinge,wasserstein"]
+
+
+def state(path: Path) -> dict[str, tuple[str, str]]:
+    """Status and run directory of each run."""
+    rows = json.loads((path / "sweep.json").read_text())["runs"]
+    return {f"{row['variant']} {row['seed']}": (row["status"], row["run"]) for row in rows}
+
+
+def wait_for(path: Path, child: subprocess.Popen[str], lines: int = 1) -> None:
+    deadline = time.monotonic() + 240
+    while not path.is_file() or len(path.read_bytes().splitlines()) < lines:
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_interrupted_gone_on_with_and_widened(process: Start, words: list[str], tables: Tables):
+    sweep = Path(tables["run"]["root"]) / "tiny-sweep"
+    child = process(*words)
+    wait_for(sweep / "hinge/0001/metrics.jsonl", child, 5)
+    second = process(*words)  # another process cannot run the same sweep
+    out, err = second.communicate(timeout=240)
+    assert second.returncode == 2, err
+    assert f"process {child.pid} is training in it" in err
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=120)
+    assert (child.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert err.endswith("stopped by SIGINT with 0 of 2 runs complete; the same command goes on\n")
+    assert state(sweep) == {"hinge 7": ("interrupted", "hinge/0001"), "wasserstein 7": ("waiting", "")}
+    stopped = json.loads((sweep / "hinge/0001/summary.json").read_text())
+    assert stopped["status"] == "interrupted"
+    assert 5 <= stopped["steps"] < 600
+
+    child = process(*words)
+    out, err = child.communicate(timeout=240)
+    assert (child.returncode, out) == (0, f"{sweep}\n"), err
+    assert "hinge seed 7: goes on" in err
+    assert "wasserstein seed 7: starts" in err
+    assert state(sweep) == {
+        "hinge 7": ("complete", "hinge/0001"),
+        "wasserstein 7": ("complete", "wasserstein/0001"),
+    }
+    assert [row["step"] for row in RunDirectory(sweep / "hinge/0001").read_metrics()] == list(range(1, 601))
+    recipe = RunDirectory(sweep / "wasserstein/0001").read_recipe()
+    wandb = recipe["tracking"]["wandb"]
+    assert (wandb["group"], wandb["job_type"]) == ("tiny-sweep", "wasserstein")
+    assert wandb["tags"] == ["sweep:tiny-sweep", "loss.name=wasserstein"]
+
+    before = {path: path.stat().st_mtime_ns for path in sweep.glob("*/0001/summary.json")}
+    child = process(*words, "--seeds", "2")
+    out, err = child.communicate(timeout=240)
+    assert child.returncode == 0, err
+    assert "4 runs, 2 variants; 2 are complete" in err
+    assert {path: path.stat().st_mtime_ns for path in sweep.glob("*/0001/summary.json")} == before
+    assert state(sweep)["hinge 8"] == ("complete", "hinge/0002")
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(process: Start, words: list[str], tables: Tables):
+    sweep = Path(tables["run"]["root"]) / "tiny-sweep"
+    failing = '{name="sgd", lr=1e38}'
+    words = [*words[:2], "--vary", f'{LR}={{name="adam"}},{failing}', "--seeds", "2", "--jobs", "2"]
+    child = process(*words)
+    wait_for(sweep / "adam/0001/metrics.jsonl", child, 5)
+    os.kill(json.loads((sweep / "adam/0001" / HOLDER).read_text())["pid"], signal.SIGKILL)
+    out, err = child.communicate(timeout=240)
+    assert (child.returncode, out) == (1, f"{sweep}\n")
+    assert "1 of 4 runs are complete" in err
+    assert "adam seed 7: killed by SIGKILL, as systems do when memory runs out" in err
+    assert "sgd-lr-1e-38 seed 8: step " in err
+    assert {name: status for name, (status, _) in state(sweep).items()} == {
+        "adam 7": "failed",
+        "sgd-lr-1e-38 7": "failed",
+        "adam 8": "complete",
+        "sgd-lr-1e-38 8": "failed",
+    }
+    log = (sweep / "logs/adam-7.log").read_text()
+    assert "step 1/600" in log
+
+    again = process(*words)
+    assert "1 of 4 runs are complete" in again.communicate(timeout=240)[1]
+    assert (sweep / "logs/adam-7.log").read_text() == log  # failed runs are left alone
+
+    retried = process(*words, "--retry-failed")
+    assert "2 of 4 runs are complete" in retried.communicate(timeout=240)[1]
+    assert state(sweep)["adam 7"] == ("complete", "adam/0001")
+    steps = [row["step"] for row in RunDirectory(sweep / "adam/0001").read_metrics()]
+    assert steps == list(range(1, 601))  # gone on with, in the same directory
+
+
+@pytest.mark.slow
+def test_from_python_with_a_plugin_file_of_its_own(tables: Tables, tmp_path: Path):
+    (tmp_path / "calm.py").write_text(
+        "from ganzoo.builtin.losses import Hinge\nfrom ganzoo.hookspecs import hookimpl\n\n\n"
+        "class Calm(Hinge):\n    'The hinge loss by another name.'\n\n\n"
+        "@hookimpl\ndef register_losses(register):\n    register('calm', Calm)\n"
+    )
+    tables["plugins"] = {"files": [str(tmp_path / "calm.py")]}
+    swept = ganzoo.sweep(tables, {"loss.name": ["calm"], "generator.width": [4]}, ["run.steps=2"], name="mine")
+    assert swept.path == Path(tables["run"]["root"]) / "mine"
+    assert [(str(run), run.status, run.run) for run in swept.runs] == [
+        ("calm-width-4 seed 7", "complete", "calm-width-4/0001")
+    ]
+    assert ganzoo.load_run(swept.path / swept.runs[0].run, trust_plugins=True).checkpoint.step == 2
+
+
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, code: int) -> None:
+        self.returncode = code
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def wait(self) -> int:
+        return self.returncode
+
+
+class Faked:
+    """Children that leave what a run would leave, at once."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.endings: dict[str, tuple[int, str | None, str]] = {}
+
+    def __call__(self, sweep: SweepDirectory, member: Member, slot: int, environment: dict[str, str]) -> Job:
+        code, status, said = self.endings.get(str(member), (0, "complete", ""))
+        self.started.append(f"{member} {environment}" if environment else str(member))
+        run = sweep.find_run(member)
+        path = run.path if run else sweep.path / member.variant / f"{member.seed:04d}"
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "recipe.toml").write_text(f"[run]\nseed = {member.seed}\nsteps = 2\n")
+        (path / "summary.json").write_text(json.dumps({"status": status}) if status else "")
+        sweep.log(member).write_text(said)
+        return Job(member, Ended(code), sweep.log(member), time.monotonic(), slot, run)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch) -> Faked:
+    faked = Faked()
+    monkeypatch.setattr(run_sweep, "start", faked)
+    monkeypatch.setattr(run_sweep, "POLL_SECONDS", 0.0)
+    return faked
+
+
+class TestDecisions:
+    def test_what_runs_again_and_what_does_not(self, faked: Faked, tables: Tables):
+        vary = {"loss.name": ["hinge", "wasserstein", "minimax", "non_saturating"]}
+        faked.endings = {
+            "wasserstein seed 7": (1, "failed", "step 1\nerror: step 1: not finite\n  lower the rate\n"),
+            "minimax seed 7": (143, "interrupted", ""),
+            "non_saturating seed 7": (-9, None, "step 1"),
+        }
+        swept = ganzoo.sweep(tables, vary)
+        assert [(member.status, member.error) for member in swept.runs] == [
+            ("complete", ""),
+            ("failed", "step 1: not finite\n  lower the rate"),
+            ("interrupted", ""),
+            ("failed", "killed by SIGKILL, as systems do when memory runs out"),
+        ]
+        assert [str(member) for member in swept.unfinished] == ["minimax seed 7"]
+        faked.started, faked.endings = [], {}
+        ganzoo.sweep(tables, vary)
+        assert faked.started == ["minimax seed 7"]
+        swept = ganzoo.sweep(tables, vary, retry_failed=True)
+        assert faked.started[1:] == ["wasserstein seed 7", "non_saturating seed 7"]
+        assert not swept.failed
+        faked.started = []
+        ganzoo.sweep(tables, vary, retry_failed=True)
+        assert faked.started == []
+
+    def test_a_sweep_that_was_killed_finds_its_runs(self, faked: Faked, tables: Tables):
+        """Its state may be behind what its runs have done since."""
+        swept = ganzoo.sweep(tables, {"loss.name": ["hinge", "minimax"]})
+        sweep = SweepDirectory.open(swept.path)
+        for member in sweep.members:
+            member.status, member.run = "running", ""
+        sweep.save()
+        (swept.path / "minimax/0007/summary.json").unlink()
+        faked.started = []
+        swept = ganzoo.sweep(tables, {"loss.name": ["hinge", "minimax"]})
+        assert faked.started == ["minimax seed 7"]
+        assert [member.run for member in swept.runs] == ["hinge/0007", "minimax/0007"]
+
+    def test_a_run_that_another_process_trains_is_left_alone(self, faked: Faked, tables: Tables):
+        swept = ganzoo.sweep(tables, {})
+        run = RunDirectory.open(swept.path / swept.runs[0].run)
+        with training_in(run):
+            swept = ganzoo.sweep(tables, {}, seeds=2)
+        assert [member.status for member in swept.runs] == ["running", "complete"]
+        assert [str(member) for member in swept.unfinished] == ["tiny seed 7"]
+
+    def test_jobs_share_the_machine(self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+        ganzoo.sweep(tables, {}, seeds=3, jobs=2, gpus=["3", "5"])
+        shared = "'OMP_NUM_THREADS': '4', 'CUDA_VISIBLE_DEVICES':"
+        assert faked.started == [f"tiny seed {seed} {{{shared} '{gpu}'}}" for seed, gpu in ((7, 3), (8, 5), (9, 3))]
+
+    def test_a_killed_run_that_had_reached_its_end_is_complete(self, tmp_path: Path):
+        run = RunDirectory(tmp_path)
+        (tmp_path / "recipe.toml").write_text("[run]\nepochs = 2\n")
+        run.append_metrics({"step": 10, "epoch": 2.05})
+        assert processes.ended(run) is None
+        (run.checkpoints / "step_0000010").mkdir(parents=True)
+        assert processes.ended(run) == "complete"
+
+    @pytest.mark.parametrize(("name", "number"), [("jobs", 0), ("seeds", 0)])
+    def test_wrong_numbers(self, tables: Tables, name: str, number: int):
+        with pytest.raises(RequestError, match=f"--{name} 0: must be 1 or more"):
+            ganzoo.sweep(tables, {}, **{name: number})
+
+    def test_a_place_that_cannot_be_used(self, tables: Tables):
+        root = Path(tables["run"]["root"])
+        root.write_text("in the way")
+        with pytest.raises(RequestError, match="no sweep can be made in"):
+            ganzoo.sweep(tables, {})
+
+    def test_damaged_state(self, faked: Faked, tables: Tables):
+        swept = ganzoo.sweep(tables, {})
+        (swept.path / "sweep.json").write_text("{")
+        with pytest.raises(RunDirectoryError, match="damaged"):
+            ganzoo.sweep(tables, {})
+
+
+class TestCommand:
+    def test_last_line_is_the_sweep_and_failures_are_told(
+        self, faked: Faked, command: Callable[..., Any], recipe_file: Callable[[Tables], Path], tables: Tables
+    ):
+        words = ["sweep", recipe_file(tables), "--vary", "loss.name=hinge,minimax", "--set", "run.steps=3"]
+        faked.endings = {"minimax seed 7": (1, "failed", "error: no more")}
+        ended = command(*words)
+        sweep = Path(tables["run"]["root"]) / "tiny-sweep"
+        assert (ended.code, ended.out) == (1, f"{sweep}\n")
+        assert f"error: {sweep}: 1 of 2 runs are complete\n  minimax seed 7: no more\n" in ended.err
+        faked.endings = {}
+        ended = command(*words, "--retry-failed")
+        assert (ended.code, ended.out) == (0, f"{sweep}\n")
+        assert ended.err.endswith(f"compare them:  ganzoo compare {sweep}\n")
+
+    def test_wrong_recipes_start_nothing(
+        self, faked: Faked, command: Callable[..., Any], recipe_file: Callable[[Tables], Path], tables: Tables
+    ):
+        ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge,hige")
+        assert ended.code == 2
+        assert 'loss.name: there is no loss "hige"' in ended.err
+        assert faked.started == []
+        assert not Path(tables["run"]["root"]).exists()
+
+
+class TestDisplay:
+    @pytest.mark.parametrize("terminal", [True, False])
+    def test_shows_all_and_each(self, tmp_path: Path, tables: Tables, manager: PluginManager, terminal: bool):
+        plan = make_plan(tables, {"loss.name": ["hinge", "minimax"]}, 1, (), manager)
+        sweep = SweepDirectory.prepare(tmp_path / "s", plan)
+        sweep.lay_out()
+        run = tmp_path / "s/hinge/0001"
+        run.mkdir(parents=True)
+        (run / "recipe.toml").write_text("[run]\nseed = 7\nsteps = 100\n")
+        RunDirectory(run).append_metrics({"step": 40, "loss/generator": 1.25, "images_per_second": 9})
+        assert progress(RunDirectory(run))[0] == 0.4
+        with (tmp_path / "shown.txt").open("w+") as shown:
+            where = Console(file=shown, force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
+            time_now = 0.0
+            display = SweepDisplay(sweep, sweep.members, 1, where, lambda: time_now)
+            display.begin()
+            job = Job(sweep.members[0], Ended(0), tmp_path / "log", 0.0, 0)  # type: ignore[arg-type]
+            sweep.members[0].status = "running"
+            display.started(job)
+            time_now = 61.0
+            display.look([job])
+            time.sleep(0.6 if terminal else 0)  # bars are drawn four times a second
+            sweep.members[0].status, sweep.members[0].run = "complete", "hinge/0001"
+            display.ended(job)
+            display.look([])
+            display.end()
+            shown.seek(0)
+            text = shown.read()
+        assert "2 runs, 2 variants" in text
+        assert "step 40/100  loss G 1.25  9 images/s" in text
+        assert "[1/2] hinge seed 7: complete, 0:01:01" in text
+        assert ("about 0:01:01 left" in text) is terminal

@@ -1,0 +1,109 @@
+"""The W&B sweep: agents get the grid that a local sweep runs, and what they call is a command of ganzoo."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+from ganzoo.cli.main import app
+from ganzoo.errors import GanzooError, RequestError
+from ganzoo.overrides import apply_overrides
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.sweeps import wandb_sweep
+from ganzoo.sweeps.plan import Plan, make_plan, settings
+
+VARY = {
+    "loss.name": ["hinge", "non_saturating"],
+    "trainer.ema_decay": ["0", "0.99"],
+    "device.compile": ["true", "false"],
+    "penalties": ["[]", '[{name="r1", weight=1.0}]'],
+    "run.log_every": ["1"],
+}
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def plan(recipe_file: Callable[[dict], Path], tables: dict[str, Any], manager: PluginManager) -> Plan:
+    tables["tracking"]["wandb"] = {"mode": "disabled", "project": "p", "entity": "e"}
+    return make_plan(recipe_file(tables), VARY, 2, ["run.steps=3"], manager)
+
+
+def agent_arguments(config: dict[str, Any], values: tuple[Any, ...]) -> list[str]:
+    """What wandb's agent would call for one choice, by the function that it uses itself."""
+    args = {key: {"value": value} for key, value in zip(config["parameters"], values, strict=True)}
+    given = {**create_sweep_command_args({"args": args}), "env": ["/usr/bin/env"]}
+    return [word for part in config["command"] for word in (given[part[2:-1]] if part[0] == "$" else [part])]
+
+
+def test_agents_run_what_a_local_sweep_runs(plan: Plan, tables: dict[str, Any]):
+    config = json.loads(json.dumps(wandb_sweep.config(plan, ["run.steps=3"])))
+    assert config["method"] == "grid"
+    assert config["name"] == plan.name
+    grid = list(itertools.product(*(parameter["values"] for parameter in config["parameters"].values())))
+    assert len(grid) == 16 * 2
+    ours, theirs = [], []
+    for variant, seed in itertools.product(plan.variants, plan.seeds):
+        ours.append(apply_overrides(plan.tables, [*settings(variant.choice), f"run.seed={seed}"]))
+    for values in grid:
+        env, command, verb, *words = agent_arguments(config, values)
+        assert (env, command, verb) == ("/usr/bin/env", "ganzoo", "run")
+        parsed = get_command(app).commands["run"].make_context("run", words).params  # type: ignore[attr-defined]
+        assert parsed["recipe"] == Path(plan.source)
+        changed = apply_overrides(tables, [*parsed["set_"], *parsed["changes"]])
+        assert changed["tracking"]["wandb"].pop("group") == plan.name
+        theirs.append(changed)
+    assert sorted(map(repr, theirs)) == sorted(map(repr, ours))
+
+
+def test_run_takes_what_an_agent_appends(
+    command: Callable[..., Any], recipe_file: Callable[[dict], Path], tables: dict[str, Any]
+):
+    ended = command("run", recipe_file(tables), "loss.name=hinge", "run.steps=1", "--set", "run.name=other")
+    assert ended.code == 0
+    run = Path(ended.out.strip())
+    assert run.parent.name == "other"
+    assert 'name = "hinge"' in (run / "recipe.toml").read_text()
+    assert command("run", recipe_file(tables), "nonsense").code == 2
+
+
+def test_without_a_key_nothing_is_sent(
+    command: Callable[..., Any], recipe_file: Callable[[dict], Path], tables: dict[str, Any]
+):
+    ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge", "--wandb")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: --wandb: no API key of W&B is known here; `wandb login` keeps one\n"
+
+
+def test_registering(plan: Plan, monkeypatch: pytest.MonkeyPatch):
+    sent: list[Any] = []
+
+    def accept(config: dict[str, Any], **more: Any) -> str:
+        print("Create sweep with ID: abc")
+        sent.append((config, more))
+        return "abc"
+
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr("wandb.sweep", accept)
+    assert wandb_sweep.register(plan) == "e/p/abc"
+    assert sent == [(wandb_sweep.config(plan), {"entity": "e", "project": "p"})]
+
+    def refuse(config: dict[str, Any], **more: Any) -> str:
+        raise ValueError("permission denied\n  at …")
+
+    monkeypatch.setattr("wandb.sweep", refuse)
+    with pytest.raises(GanzooError, match=r"does not register the sweep: permission denied$") as caught:
+        wandb_sweep.register(plan)
+    assert not isinstance(caught.value, RequestError)
