@@ -24,8 +24,8 @@ def register(plan: Plan, overrides: Iterable[str] = ()) -> str:
     """
     import wandb
 
-    from ganzoo.observers.wandb_key import key_is_known
-    from ganzoo.observers.wandb_tracking import first_line
+    from ganzoo.observers.wandb.key import key_is_known
+    from ganzoo.observers.wandb.session import first_line
 
     if not key_is_known():
         raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
