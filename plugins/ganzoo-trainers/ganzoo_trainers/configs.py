@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import NonNegativeInt, PositiveFloat
+from typing import Literal, Self
+
+from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
 from ganzoo.builtin.configs import AdversarialConfig
 
@@ -12,5 +14,19 @@ class UnrolledConfig(AdversarialConfig):
 
     unrolled_steps: NonNegativeInt = 5
     """K of the paper: steps that the discriminator is thought ahead for the generator's update; 0: `adversarial`."""
-    unrolled_lr: PositiveFloat = 0.1
-    """η of the paper: length of these steps, which are plain gradient descent."""
+    unrolled_update: Literal["adam", "gradient"] = "adam"
+    """How these steps are taken: by Adam, from where the discriminator's stands, as in the paper's experiments; or by
+    plain gradient descent, as in its equations."""
+    unrolled_lr: PositiveFloat | None = None
+    """η of the paper: learning rate of these steps; left out: the discriminator's. Gradient descent on DCGAN's
+    discriminator, whose weights are small, gets unstable from about 1e-3 on."""
+
+    @model_validator(mode="after")
+    def _adam_is_there(self) -> Self:
+        options = self.discriminator_optimizer
+        if self.unrolled_steps and self.unrolled_update == "adam" and (options.name != "adam" or options.amsgrad):
+            raise ValueError(
+                'unrolled_update = "adam" goes on from the discriminator\'s Adam: let discriminator_optimizer be '
+                '"adam" without amsgrad, or set unrolled_update = "gradient"'
+            )
+        return self

@@ -12,18 +12,21 @@ from torch.func import functional_call
 from ganzoo.builtin.adversarial import Adversarial
 from ganzoo.builtin.game import Fake
 from ganzoo.components.dataset import Batch
+from ganzoo.components.optimizer import AdamOptions, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
+from ganzoo_trainers.lookahead import AdamSteps, GradientSteps, Steps
 
 
 class Unrolled(Adversarial):
     """Metz et al. 2016 (arXiv 1611.02163, eq. 4 to 10) on the frame of `adversarial`.
 
-    The discriminator learns as ever. For the generator's update, K steps of gradient descent are taken from the
-    discriminator's weights, θ^{k+1} = θ^k − η ∇_θ loss(θ^k, generator), on the minibatch at hand; the generator's
-    loss is taken at θ^K, and its gradient goes through all K steps. The discriminator itself stays as it was,
-    batch statistics included. (The paper ascends f, which is minus the discriminator's loss.)
+    The discriminator learns as ever. For the generator's update, K more of its steps are thought ahead, θ^{k+1} from
+    θ^k by the gradient of the discriminator's loss on the minibatch at hand; the generator's loss is taken at θ^K,
+    and its gradient goes through all K steps. The discriminator itself stays as it was, batch statistics and
+    optimiser included. (The paper ascends f, which is minus the discriminator's loss.)
 
-    Penalties take part in the steps with their own parameters fixed.
+    The steps are Adam's from the moments that the discriminator's has, as in the paper's experiments, or plain
+    gradient descent, as in its equations. Penalties take part with their own parameters fixed.
     """
 
     Config = UnrolledConfig
@@ -34,18 +37,27 @@ class Unrolled(Adversarial):
         if not self.config.unrolled_steps:
             return super()._generator_objective(batch, fake)
         judge = Judge(self.parts.discriminator)
+        parameters = dict(judge.named_parameters())
         # No update of the real discriminator may come of a look ahead: neither of weights nor of statistics.
-        weights = {name: parameter.detach().requires_grad_(True) for name, parameter in judge.named_parameters()}
+        weights = {name: parameter.detach().requires_grad_(True) for name, parameter in parameters.items()}
         buffers = {name: buffer.clone() for name, buffer in judge.named_buffers()}
+        steps = self._steps(list(parameters.values()))
         for _ in range(self.config.unrolled_steps):
             loss = judge.ask(weights | buffers, lambda: self._discriminator_objective(batch, fake))
-            gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True, allow_unused=True)
-            weights = {
-                name: weight if gradient is None else weight - self.config.unrolled_lr * gradient
-                for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-            }
+            before = list(weights.values())
+            gradients = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
+            weights = dict(zip(weights, steps.step(before, gradients), strict=True))
         objective = super()._generator_objective
         return cast("tuple[Tensor, dict[str, Tensor]]", judge.ask(weights | buffers, lambda: objective(batch, fake)))
+
+    def _steps(self, parameters: list[Tensor]) -> Steps:
+        """What moves the discriminator that is thought ahead."""
+        lr = self.config.unrolled_lr or current_lr(self.discriminator_optimizer)
+        options = self.config.discriminator_optimizer
+        if self.config.unrolled_update == "gradient":
+            return GradientSteps(lr)
+        assert isinstance(options, AdamOptions)
+        return AdamSteps(options, lr, self.discriminator_optimizer, parameters)
 
     def _discriminator_objective(self, batch: Batch, fake: Fake) -> Tensor:
         """What the discriminator minimises, as a function of its weights and of the generator's images."""

@@ -52,7 +52,7 @@ class TinyGenerator(Generator):
 class TinyDiscriminator(Discriminator):
     def __init__(self, norm: bool = False) -> None:
         super().__init__(DiscriminatorConfig(), facts=FACTS)
-        self.inner = nn.Linear(4, 5)
+        self.inner = nn.Linear(4, 5, bias=not norm)
         self.norm = nn.BatchNorm1d(5) if norm else nn.Identity()
         self.outer = nn.Linear(5, 1)
 
@@ -65,9 +65,8 @@ class TinyDiscriminator(Discriminator):
 
 def build(name: str, discriminator: nn.Module, generator: nn.Module, **options: Any) -> Any:
     registries = plugin_manager().registries
-    config = registries.trainers[name].config(
-        name=name, batch_size=8, generator_optimizer=SGD, discriminator_optimizer=SGD, **options
-    )
+    options = {"batch_size": 8, "generator_optimizer": SGD, "discriminator_optimizer": SGD, **options}
+    config = registries.trainers[name].config(name=name, **options)
     loss = registries.losses["non_saturating"]
     parts = TrainingParts(
         generator=copy.deepcopy(generator),
@@ -105,35 +104,71 @@ def test_without_unrolled_steps_it_is_the_plain_trainer(networks: Any, batch: Ba
         assert all(a.equal(b) for a, b in zip(weights(one), weights(other), strict=True))
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_the_generators_update_is_one_written_out_by_hand(networks: Any, batch: Batch, steps: int) -> None:
-    generator, discriminator = networks
-    trainer = build("unrolled", discriminator, generator, unrolled_steps=steps, unrolled_lr=0.3)
-    trainer.train_step(batch)
+def by_hand(
+    networks: tuple[nn.Module, nn.Module], batch: Batch, *, steps: int, update: str, lr: float
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights of both networks after one training step, written out for the tiny networks of this file."""
+    generator, discriminator = copy.deepcopy(networks)
+    norm = discriminator.inner.bias is None
 
     def judge(w: list[Tensor], images: Tensor) -> Tensor:
-        return ((images.flatten(1) @ w[0].T + w[1]).tanh() @ w[2].T + w[3]).flatten()
+        inner = images.flatten(1) @ w[0].T
+        if norm:
+            mean, variance = inner.mean(0), inner.var(0, unbiased=False)
+            inner = (inner - mean) / (variance + 1e-5).sqrt() * w[1] + w[2]
+        else:
+            inner = inner + w[1]
+        return (inner.tanh() @ w[-2].T + w[-1]).flatten()
 
     def loss(w: list[Tensor], fake: Tensor) -> Tensor:
         return (F.softplus(-judge(w, batch.images)).mean() + F.softplus(judge(w, fake)).mean()) / 2
 
-    latents = generator.sample_latents(8, torch.Generator().manual_seed(3))
-    fake = generator(latents)
+    def move(w: list[Tensor], gradients: Any, moments: list[Any], step: int) -> list[Tensor]:
+        if update == "gradient":
+            return [a - lr * g for a, g in zip(w, gradients, strict=True)]
+        moved = []
+        for i, (a, g) in enumerate(zip(w, gradients, strict=True)):
+            mean, square = 0.5 * moments[i][0] + 0.5 * g, 0.9 * moments[i][1] + 0.1 * g**2
+            moments[i] = mean, square
+            moved.append(a - lr * mean / (1 - 0.5**step) / ((square / (1 - 0.9**step)).sqrt() + 1e-8))
+        return moved
+
+    fake = generator(generator.sample_latents(8, torch.Generator().manual_seed(3)))
     w = [parameter.detach().clone().requires_grad_(True) for parameter in discriminator.parameters()]
-    w = [a - 0.5 * g for a, g in zip(w, torch.autograd.grad(loss(w, fake.detach()), w), strict=True)]
+    moments: list[Any] = [(torch.zeros_like(a), torch.zeros_like(a)) for a in w]
+    w = move(w, torch.autograd.grad(loss(w, fake.detach()), w), moments, 1)
     kept = [a.detach().clone() for a in w]
     w = [a.detach().requires_grad_(True) for a in w]
-    for _ in range(steps):
-        gradients = torch.autograd.grad(loss(w, fake), w, create_graph=True)
-        w = [a - 0.3 * g for a, g in zip(w, gradients, strict=True)]
-    objective = F.softplus(-judge(w, fake)).mean()
-    gradients = torch.autograd.grad(objective, list(generator.parameters()))
-    expected = [p.detach() - 0.5 * g for p, g in zip(generator.parameters(), gradients, strict=True)]
+    for step in range(steps):
+        w = move(w, torch.autograd.grad(loss(w, fake), w, create_graph=True), moments, 2 + step)
+    gradients = torch.autograd.grad(F.softplus(-judge(w, fake)).mean(), list(generator.parameters()))
+    return [p.detach() - 0.5 * g for p, g in zip(generator.parameters(), gradients, strict=True)], kept
 
-    for actual, by_hand in zip(trainer.parts.generator.parameters(), expected, strict=True):
-        torch.testing.assert_close(actual.detach(), by_hand)
-    for actual, by_hand in zip(trainer.parts.discriminator.parameters(), kept, strict=True):
-        torch.testing.assert_close(actual.detach(), by_hand)
+
+@pytest.mark.parametrize("norm", [False, True], ids=["without norm", "batch norm"])
+@pytest.mark.parametrize("update", ["gradient", "adam"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_generators_update_is_one_written_out_by_hand(
+    networks: Any, batch: Batch, steps: int, update: str, norm: bool
+) -> None:
+    torch.manual_seed(0)
+    networks = networks[0], TinyDiscriminator(norm)
+    lr = 0.3 if update == "gradient" else 0.02
+    optimizer = {"name": "adam", "lr": lr, "betas": [0.5, 0.9]} if update == "adam" else {"name": "sgd", "lr": lr}
+    trainer = build(
+        "unrolled",
+        networks[1],
+        networks[0],
+        unrolled_steps=steps,
+        unrolled_update=update,
+        discriminator_optimizer=optimizer,
+    )
+    trainer.train_step(batch)
+    ours, theirs = by_hand(networks, batch, steps=steps, update=update, lr=lr)
+    for actual, expected in zip(trainer.parts.generator.parameters(), ours, strict=True):
+        torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
+    for actual, expected in zip(trainer.parts.discriminator.parameters(), theirs, strict=True):
+        torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
     assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
 
 
@@ -142,7 +177,7 @@ def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch
     torch.manual_seed(0)
     discriminator = TinyDiscriminator(norm=True)
     plain = build("adversarial", discriminator, networks[0])
-    unrolled = build("unrolled", discriminator, networks[0], unrolled_steps=2)
+    unrolled = build("unrolled", discriminator, networks[0], unrolled_steps=2, unrolled_update="gradient")
     for trainer in (plain, unrolled):
         trainer.train_step(batch)
     first, second = plain.parts.discriminator, unrolled.parts.discriminator

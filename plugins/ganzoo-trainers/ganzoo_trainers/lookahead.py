@@ -1,0 +1,70 @@
+"""Steps of optimisers as functions of weights and gradients, so that what follows from them can be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ganzoo.components.optimizer import AdamOptions
+
+TINY = 1e-30
+"""Added under the root of the second moment, whose derivative at 0 would be infinite; far below any `eps`."""
+
+
+class Steps(Protocol):
+    """One step after the other from given weights; an object serves one look ahead."""
+
+    def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """The weights after one more step; one without a gradient stays."""
+
+
+class GradientSteps:
+    """θ − η g."""
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+
+    def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """One step of gradient descent."""
+        pairs = zip(weights, gradients, strict=True)
+        return [weight if gradient is None else weight - self.lr * gradient for weight, gradient in pairs]
+
+
+class AdamSteps:
+    """Adam (arXiv 1412.6980, algorithm 1) from the moments at which an optimiser stands, which stays there.
+
+    Args:
+        options: of the optimiser; its weight decay is coupled, as torch's Adam has it.
+        lr: the learning rate, α of the paper.
+        optimizer: whose moments are the start.
+        parameters: those that the weights stand for, in their order.
+    """
+
+    def __init__(self, options: AdamOptions, lr: float, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
+        self.options = options
+        self.lr = lr
+        states: list[Mapping[str, Tensor]] = [optimizer.state.get(parameter, {}) for parameter in parameters]
+        self.taken = max((float(state["step"]) for state in states if state), default=0.0)
+        self.moments: list[tuple[Tensor, Tensor] | None] = [
+            (state["exp_avg"].clone(), state["exp_avg_sq"].clone()) if state else None for state in states
+        ]
+
+    def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
+        """One step of Adam."""
+        (decay, decay_of_squares), self.taken = self.options.betas, self.taken + 1
+        bias, bias_of_squares = 1 - decay**self.taken, 1 - decay_of_squares**self.taken
+        moved = list(weights)
+        for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
+            if gradient is None:
+                continue
+            gradient = gradient + self.options.weight_decay * weight
+            mean, square = self.moments[i] or (gradient.detach() * 0, gradient.detach() * 0)
+            mean = decay * mean + (1 - decay) * gradient
+            square = decay_of_squares * square + (1 - decay_of_squares) * gradient.square()
+            self.moments[i] = mean, square
+            root = (square / bias_of_squares + TINY).sqrt()
+            moved[i] = weight - self.lr / bias * mean / (root + self.options.eps)
+        return moved
