@@ -276,7 +276,7 @@ def _canonical(distribution: str) -> str:
 
 
 def _unfit_parts(recipe: Recipe) -> list[Problem]:
-    """Parts that cannot work on images of the size that the dataset will have."""
+    """Parts that cannot work on images of the size that the dataset will have, or without labels."""
     facts = Facts(recipe.dataset.image_spec())
     parts = {
         "generator": recipe.generator,
@@ -290,4 +290,11 @@ def _unfit_parts(recipe: Recipe) -> list[Problem]:
             config.check_facts(facts)
         except ValueError as error:
             problems.append(Problem(path, f'"{config.name}" {error}'))
+        if config.needs_labels and recipe.dataset.has_labels is False:
+            problems.append(
+                Problem(
+                    path,
+                    f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
+                )
+            )
     return problems

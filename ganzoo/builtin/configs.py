@@ -48,12 +48,22 @@ class GradientPenaltyConfig(PenaltyConfig):
     target: float = Field(default=1.0, ge=0)
     """The gradient norm that is not penalised: 1 in the paper, 0 for the zero-centred form."""
 
+    @property
+    def limits_gradient(self) -> bool:
+        """Between real and generated images."""
+        return True
+
 
 class R1Config(PenaltyConfig):
     """γ/2 · E‖∇D(x)‖² at real images (arXiv 1801.04406, eq. 9)."""
 
     weight: float = Field(default=10.0, ge=0)
     """γ of the paper."""
+
+    @property
+    def limits_gradient(self) -> bool:
+        """At the images themselves."""
+        return True
 
 
 class R2Config(R1Config):
@@ -94,6 +104,11 @@ class AdversarialConfig(TrainerConfig):
     def batches_per_step(self) -> int:
         """A minibatch for each discriminator update, and one for the generator where it has its own."""
         return self.discriminator_steps + (self.schedule == "alternate_minibatches")
+
+    @property
+    def scales_loss(self) -> bool:
+        """It does, for each network by itself."""
+        return True
 
     @model_validator(mode="after")
     def _running_statistics_make_fresh_images(self) -> Self:

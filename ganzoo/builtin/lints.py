@@ -5,7 +5,7 @@ R1 and the gradient penalty under bf16 or fp16 are no reason to warn: penalties 
 
 from __future__ import annotations
 
-from ganzoo.builtin.configs import AdversarialConfig, GradientPenaltyConfig, R1Config, WassersteinConfig
+from ganzoo.builtin.configs import AdversarialConfig, WassersteinConfig
 from ganzoo.errors import Problem
 from ganzoo.hookspecs import hookimpl
 from ganzoo.recipe import Recipe
@@ -13,8 +13,8 @@ from ganzoo.recipe import Recipe
 
 @hookimpl
 def lint_recipe(recipe: Recipe) -> list[Problem | str]:
-    """Penalties on a critic with batch norm, a critic that nothing bounds, and an average that never settles."""
-    return [*_penalties(recipe), *_critic(recipe), *_average(recipe)]
+    """Penalties on a critic with batch norm, a critic that nothing bounds, an average that never settles, bare fp16."""
+    return [*_penalties(recipe), *_critic(recipe), *_average(recipe), *_precision(recipe)]
 
 
 def _penalties(recipe: Recipe) -> list[Problem]:
@@ -28,12 +28,12 @@ def _penalties(recipe: Recipe) -> list[Problem]:
             f"every logit depend on the whole batch: take a discriminator without it, such as one with layer norm",
         )
         for index, penalty in enumerate(recipe.penalties)
-        if isinstance(penalty, GradientPenaltyConfig | R1Config)
+        if penalty.limits_gradient
     ]
 
 
 def _critic(recipe: Recipe) -> list[Problem]:
-    bounded = recipe.penalties or getattr(recipe.discriminator, "spectral_norm", False)
+    bounded = recipe.penalties or recipe.discriminator.has_spectral_norm
     if not isinstance(recipe.loss, WassersteinConfig) or bounded:
         return []
     return [
@@ -66,5 +66,18 @@ def _average(recipe: Recipe) -> list[Problem]:
             f"is {trainer.ema_decay}, which averages over {memory:.0f} steps, and the run has "
             f"{steps - trainer.ema_start} of them: samples will show the beginning; "
             f"a decay below {1 - 10 / (steps - trainer.ema_start + 10):.2g} suits so short a run",
+        )
+    ]
+
+
+def _precision(recipe: Recipe) -> list[Problem]:
+    """Gradients below 6e-8 are 0 in fp16."""
+    if recipe.device.precision != "fp16" or recipe.trainer.scales_loss:
+        return []
+    return [
+        Problem(
+            "device.precision",
+            f'is "fp16", in which small gradients vanish, and the trainer "{recipe.trainer.name}" does not scale its '
+            f'losses: take "bf16" or "fp32"',
         )
     ]

@@ -25,6 +25,11 @@ class ComponentConfig(Options):
     name: str = ""
     """The name under which the component is registered."""
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether it works with labelled images alone, as a conditional network does, which overrides this."""
+        return False
+
     def check_facts(self, facts: Facts) -> None:
         """Say whether these options can serve such images.
 
@@ -51,6 +56,11 @@ class DiscriminatorConfig(ComponentConfig):
         """
         return getattr(self, "norm", None) == "batch"
 
+    @property
+    def has_spectral_norm(self) -> bool:
+        """Whether its layers are under spectral norm, so that it is Lipschitz by itself; such a one overrides this."""
+        return False
+
 
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""
@@ -63,6 +73,11 @@ class PenaltyConfig(ComponentConfig):
     """What the penalty's terms are multiplied with."""
     interval: PositiveInt = 1
     """Take the terms at every n-th step only, n times as strong (lazy regularisation, StyleGAN2 §4)."""
+
+    @property
+    def limits_gradient(self) -> bool:
+        """Whether its term is about the gradient of one image's logit, as a gradient penalty, which overrides this."""
+        return False
 
 
 class DatasetConfig(ComponentConfig):
@@ -85,6 +100,11 @@ class DatasetConfig(ComponentConfig):
     max_bad_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of unreadable images to leave out (and list) rather than stop for."""
 
+    @property
+    def has_labels(self) -> bool | None:
+        """Whether there will be labels; None, unless overridden: known only once the images are there."""
+        return None
+
     def image_spec(self) -> ImageSpec:
         """The shape that every image of this dataset will have."""
         return ImageSpec(self.channels, self.image_size, self.image_size)
@@ -104,3 +124,8 @@ class TrainerConfig(ComponentConfig):
     def batches_per_step(self) -> int:
         """How many minibatches of real images one step takes; `Trainer.train_step` gets them as one batch."""
         return 1
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether it scales losses where fp16 needs it (`TrainingParts.loss_scaling`); one that does overrides this."""
+        return False

@@ -59,6 +59,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
     require(images.dtype == torch.float32, entry, f"forward gives {images.dtype} for fp32 latents: keep their type")
     require(images.isfinite().all(), entry, "forward gives images that are not finite: look at how weights start")
     require(images.abs().max() <= 1, entry, "forward leaves [−1, 1]: end with tanh")
+    _check_conditional(entry, config, network)
     if not network.conditional:
         network(latents)  # labels may be left out
     _check_gradients(entry, network, images)
@@ -87,6 +88,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     require(torch.equal(images, before), entry, "forward changes the images it is given: the first layer is in place")
     last = [module for module in network.modules() if not list(module.children())][-1]
     require(not isinstance(last, nn.Sigmoid), entry, "ends with a sigmoid: losses want logits, so leave it out")
+    _check_conditional(entry, config, network)
     if not network.conditional:
         network(images)  # labels may be left out
     maps = network.features(images)
@@ -130,6 +132,16 @@ def _check_built_alike(entry: Entry[Any], one: nn.Module, other: nn.Module) -> N
         entry,
         f"starts with other weights for the same seed ({', '.join(different[:3])}): "
         f"draw them with torch's random numbers",
+    )
+
+
+def _check_conditional(entry: Entry[Any], config: Any, network: Any) -> None:
+    """Whether the options say what the network says, since a recipe is checked without the network."""
+    require(
+        config.needs_labels == network.conditional,
+        entry,
+        f"conditional is {network.conditional}, and its config's property needs_labels {config.needs_labels}: let both "
+        f"say whether labels are needed",
     )
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganzoo.builtin.adversarial import Adversarial
 from ganzoo.builtin.losses import NonSaturating
+from ganzoo.builtin.penalties import R1
 from ganzoo.components.component import PenaltyConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Penalty, PenaltyStep
@@ -331,6 +332,16 @@ def test_bf16_computes_in_bf16_and_keeps_losses_and_weights_in_fp32(make: Make):
     z = hand.noise()
     hand.update_discriminator(batch.images, z)
     assert metrics["loss/generator"].item() == pytest.approx(hand.update_generator(z), rel=0.02)
+
+
+def test_r1_loses_nothing_to_bf16(make: Make):
+    """It is computed in fp32, so that a recipe with both needs no warning."""
+    terms = []
+    for autocast in (nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
+        trainer = make(autocast=autocast, penalties={"r1": R1(R1.Config(), facts=FACTS)})
+        terms.append(trainer.train_step(*batches(trainer, 1))["penalty/r1"].item())
+    assert terms[0] > 0
+    assert terms[0] == pytest.approx(terms[1], rel=1e-6)
 
 
 class Recording(Penalty):

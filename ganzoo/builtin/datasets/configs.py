@@ -22,6 +22,11 @@ class DigitsConfig(DatasetConfig):
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     """Filter of every resize."""
 
+    @property
+    def has_labels(self) -> bool | None:
+        """Which digit it is."""
+        return True
+
 
 class SyntheticConfig(DatasetConfig):
     """Made-up pictures of coloured discs, for tests and benchmarks; needs no data."""
@@ -33,12 +38,22 @@ class SyntheticConfig(DatasetConfig):
     seed: int = 0
     """The same seed gives the same images."""
 
+    @property
+    def has_labels(self) -> bool | None:
+        """The class of the disc."""
+        return True
+
 
 class TorchvisionConfig(DatasetConfig):
     """What the datasets that torchvision can download have in common."""
 
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download into `root` what is not there yet."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """All of them have classes."""
+        return True
 
 
 class MNISTConfig(TorchvisionConfig):
@@ -92,6 +107,11 @@ class CelebAConfig(DatasetConfig):
     allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
     """Take what is there, even if it is not all 202,599 images."""
 
+    @property
+    def has_labels(self) -> bool | None:
+        """Where an attribute gives them."""
+        return self.attribute is not None
+
 
 class LSUNConfig(DatasetConfig):
     """LSUN scenes: LMDB folders such as `bedroom_train_lmdb/` in `root`; needs the package `lmdb`."""
@@ -101,9 +121,19 @@ class LSUNConfig(DatasetConfig):
     limit: PositiveInt | None = None
     """Take so many images of each folder, the first ones; left out: all."""
 
+    @property
+    def has_labels(self) -> bool | None:
+        """Where there are several scenes."""
+        return len(self.classes) > 1
+
 
 class ImageFolderConfig(DatasetConfig):
     """A folder of images of any size and format, flat or nested."""
 
     labels: Literal["none", "folders"] = "none"
     """"folders": the folders right under `root` are the classes."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """Where the folders are classes."""
+        return self.labels == "folders"

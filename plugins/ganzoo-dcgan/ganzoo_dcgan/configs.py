@@ -164,6 +164,11 @@ class AuthorsMNISTGeneratorConfig(GeneratorConfig):
     init: InitOptions = InitOptions()
     """How weights start; the batch norms of this network have none."""
 
+    @property
+    def needs_labels(self) -> bool:
+        """It is told the class at every layer."""
+        return True
+
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""
         check_multiple(facts, 4)
@@ -184,6 +189,11 @@ class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
     @property
     def couples_images(self) -> bool:
         """It always has batch norm."""
+        return True
+
+    @property
+    def needs_labels(self) -> bool:
+        """It is told the class at every layer."""
         return True
 
     def check_facts(self, facts: Facts) -> None:

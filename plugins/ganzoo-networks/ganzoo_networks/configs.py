@@ -27,6 +27,11 @@ class SNGANDiscriminatorConfig(DiscriminatorConfig):
     weight_std: PositiveFloat = 0.02
     """Deviation of the weights that are drawn, before they are normalised."""
 
+    @property
+    def has_spectral_norm(self) -> bool:
+        """In each layer."""
+        return True
+
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
         check_power_of_two(facts)
@@ -51,6 +56,11 @@ class ResNetDiscriminatorConfig(DiscriminatorConfig):
     width: PositiveInt | None = None
     """Channels of every block at 32 pixels (128 in the paper), of the first at 64 (64); left out: these."""
 
+    @property
+    def has_spectral_norm(self) -> bool:
+        """In each layer."""
+        return True
+
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images are square and of 32 or 64 pixels."""
         check_resnet(facts)
@@ -59,9 +69,19 @@ class ResNetDiscriminatorConfig(DiscriminatorConfig):
 class ProjectionGeneratorConfig(ResNetGeneratorConfig):
     """`sngan_resnet` with a gain and a bias of batch norm for each class (arXiv 1802.05637)."""
 
+    @property
+    def needs_labels(self) -> bool:
+        """It is told the class."""
+        return True
+
 
 class ProjectionDiscriminatorConfig(ResNetDiscriminatorConfig):
     """`sngan_resnet` with an inner product of its features and a vector for each class (arXiv 1802.05637)."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """It is told the class."""
+        return True
 
 
 class SAGANGeneratorConfig(GeneratorConfig):
@@ -98,6 +118,11 @@ class SAGANDiscriminatorConfig(DiscriminatorConfig):
     weight_std: PositiveFloat = 0.02
     """Deviation of the weights that are drawn, before they are normalised."""
 
+    @property
+    def has_spectral_norm(self) -> bool:
+        """In each layer."""
+        return True
+
     def check_facts(self, facts: Facts) -> None:
         """Raise ValueError unless the images can be judged, and have a feature map of `attention_size`."""
         check_power_of_two(facts)
@@ -107,9 +132,19 @@ class SAGANDiscriminatorConfig(DiscriminatorConfig):
 class CGANGeneratorConfig(DCGANGeneratorConfig):
     """`dcgan` with the one-hot label beside the latents (arXiv 1411.1784)."""
 
+    @property
+    def needs_labels(self) -> bool:
+        """It is told the class."""
+        return True
+
 
 class CGANDiscriminatorConfig(DCGANDiscriminatorConfig):
     """`dcgan` with the one-hot label beside the channels of the image (arXiv 1411.1784)."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """It is told the class."""
+        return True
 
 
 class InfoGANGeneratorConfig(DCGANGeneratorConfig):
@@ -137,6 +172,11 @@ class AuxiliaryClassifierConfig(PenaltyConfig):
 
     on_generated: bool = True
     """Let the discriminator learn the class of generated images too, as the paper does."""
+
+    @property
+    def needs_labels(self) -> bool:
+        """Those that it learns to tell."""
+        return True
 
 
 class MutualInformationConfig(PenaltyConfig):

@@ -40,6 +40,11 @@ class DRAGANConfig(PenaltyConfig):
     radius: float = Field(default=0.5, gt=0)
     """How far from a real image, in standard deviations of all pixels of the batch."""
 
+    @property
+    def limits_gradient(self) -> bool:
+        """Around real images."""
+        return True
+
 
 class FeatureMatchingConfig(PenaltyConfig):
     """Generated images should have the mean features of real ones (arXiv 1606.03498, §3.1); for the generator."""

@@ -1,8 +1,10 @@
-"""Registers the losses and penalties with ganzoo."""
+"""Registers the losses and penalties with ganzoo, and warns of what does not go with them."""
 
 from __future__ import annotations
 
+from ganzoo.errors import Problem
 from ganzoo.hookspecs import hookimpl
+from ganzoo.recipe import Recipe
 from ganzoo.registry import Registrar
 from ganzoo_objectives import configs
 
@@ -25,3 +27,20 @@ def register_losses(register: Registrar) -> None:
     register("instance_noise", f"{HERE}.instance_noise:InstanceNoise", config=configs.InstanceNoiseConfig)
     register("diff_augment", f"{HERE}.augment:DiffAugment", config=configs.DiffAugmentConfig)
     register("adaptive_augment", f"{HERE}.augment:AdaptiveAugment", config=configs.AdaptiveAugmentConfig)
+
+
+@hookimpl
+def lint_recipe(recipe: Recipe) -> list[Problem]:
+    """Weight clipping on a critic with spectral norm."""
+    if not recipe.discriminator.has_spectral_norm:
+        return []
+    return [
+        Problem(
+            f"penalties.{index}",
+            f'"{penalty.name}" clamps weights that spectral norm in "{recipe.discriminator.name}" then divides by '
+            f"their largest singular value: it bounds nothing that is not bounded already, and bends the weights. "
+            f"Either of the two keeps a critic Lipschitz: leave the clipping out",
+        )
+        for index, penalty in enumerate(recipe.penalties)
+        if isinstance(penalty, configs.WeightClippingConfig)
+    ]
