@@ -85,7 +85,7 @@ class Adversarial(Game):
             "lr/discriminator": torch.full_like(loss, current_lr(self.discriminator_optimizer)),
         }
         total = torch.stack([loss, *terms.values()]).sum() if terms else loss
-        metrics |= self._descend("discriminator", total)
+        self._descend("discriminator", total)
         for penalty in parts.penalties.values():
             penalty.after_discriminator_step(parts.discriminator)
         return metrics
@@ -94,14 +94,14 @@ class Adversarial(Game):
         """An update by the real images' part of the loss; returns their logits, through which no more is learnt."""
         with torch.no_grad():
             fake_logits = self._logits(fake_images, labels)
-        loss = self.parts.loss.discriminator_loss(real_logits, fake_logits)
-        self._descend("discriminator", loss)
+        self._descend("discriminator", self.parts.loss.discriminator_loss(real_logits, fake_logits))
         return real_logits.detach()
 
     def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
         with frozen(self.parts.discriminator):
             total, metrics = self._generator_objective(batch, fake)
-            return metrics | self._descend("generator", total)
+            self._descend("generator", total)
+        return metrics
 
     def _generator_objective(self, batch: Batch, fake: Fake) -> tuple[Tensor, dict[str, Tensor]]:
         """What the generator's update minimises, by the discriminator as it stands, and the metrics of it."""

@@ -104,10 +104,12 @@ class Descent:
         self._clip = clip
         named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
         self._parameters: dict[str, Tensor] = named | dict(owned or {})
+        self._owned = len(owned or {})
+        self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
 
-    def step(self, loss: Tensor, *, number: int, rng: Tensor) -> dict[str, Tensor]:
-        """One step down the gradient of `loss`, or none, for good, once the alarm is raised; returns metrics.
+    def step(self, loss: Tensor, *, number: int, rng: Tensor) -> None:
+        """One step down the gradient of `loss`, or none, for good, once the alarm is raised.
 
         Args:
             loss: what to minimise.
@@ -120,24 +122,35 @@ class Descent:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._clip is not None or self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
+        self._norms = self._norm_of_each(loss.dtype)
         parameters = list(self._parameters)
-        self._alarm.watch(Update(self.name, number, rng, parameters, self._figures(loss.detach())))
-        metrics = {}
+        self._alarm.watch(Update(self.name, number, rng, parameters, self._figures(loss.detach(), self._norms)))
         if self._clip is not None:
-            norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
-            metrics[f"gradient_norm/{self.name}"] = norm
+            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._move()
-        return metrics
 
-    def _figures(self, loss: Tensor) -> Tensor:
+    def gradient_norm(self) -> Tensor:
+        """Norm of the network's gradient in the last update, before it was clipped, still on the device.
+
+        0 where the gradient overflowed in fp16, and the scaler took no step.
+        """
+        assert self._norms is not None, "no step has been taken"
+        norm = torch.linalg.vector_norm(self._norms[: len(self._norms) - self._owned])
+        return torch.where(norm.isfinite(), norm, 0.0) if self.scaler.is_enabled() else norm
+
+    def _norm_of_each(self, dtype: torch.dtype) -> Tensor:
+        """The norm of each parameter's gradient, 0 where there is none."""
         gradients = [parameter.grad for parameter in self._parameters.values()]
         present = [gradient for gradient in gradients if gradient is not None]
         norms = iter(torch._foreach_norm(present) if present else ())
-        none = torch.zeros_like(loss)
-        each = torch.stack([none if gradient is None else next(norms).to(loss.dtype) for gradient in gradients])
+        none = torch.zeros((), dtype=dtype, device=self._alarm.raised.device)
+        return torch.stack([none if gradient is None else next(norms).to(dtype) for gradient in gradients])
+
+    def _figures(self, loss: Tensor, norms: Tensor) -> Tensor:
+        """What tells whether an update is finite: the loss and the norms."""
         if self.scaler.is_enabled():  # it looks for a scale under which nothing overflows; 1 is no scale
-            each = torch.where(self.scaler.scale(torch.ones_like(loss)) > 1, none, each)
-        return torch.cat([loss[None], each])
+            norms = torch.where(self.scaler.scale(torch.ones_like(loss)) > 1, torch.zeros_like(norms), norms)
+        return torch.cat([loss[None], norms])
 
     def _move(self) -> None:
         """Let the optimiser move the parameters unless the alarm is raised, whichever optimiser it is."""

@@ -66,6 +66,10 @@ class Game(Trainer):
         self.ema = averaged(parts.generator, config.ema_decay) if config.ema_decay else None
         self.steps = 0
 
+    def measure(self) -> dict[str, Tensor]:
+        """The norm of each network's gradient in its last update."""
+        return {f"gradient_norm/{name}": descent.gradient_norm() for name, descent in self._descents.items()}
+
     def networks(self) -> dict[str, nn.Module]:
         """Generator, discriminator, `generator_ema`, and the penalties that have a state."""
         networks: dict[str, nn.Module] = {
@@ -149,9 +153,9 @@ class Game(Trainer):
                     terms[name] = term * (penalty.config.weight * penalty.config.interval)
         return terms
 
-    def _descend(self, name: str, loss: Tensor) -> dict[str, Tensor]:
+    def _descend(self, name: str, loss: Tensor) -> None:
         """One step of a network down the gradient of `loss`."""
-        return self._descents[name].step(loss, number=self.steps + 1, rng=self._rng_state)
+        self._descents[name].step(loss, number=self.steps + 1, rng=self._rng_state)
 
     def _set_learning_rates(self) -> None:
         """The rates of this step, on the way down to 0 where the options let them fall."""

@@ -64,7 +64,18 @@ class Trainer(ABC):
 
     @abstractmethod
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on `config.batches_per_step` minibatches; returns scalars, detached and still on the device."""
+        """Train on `config.batches_per_step` minibatches; returns scalars, detached and still on the device.
+
+        Runs of all trainers line up where these go by the same names: `loss/generator`, `loss/discriminator`,
+        `probability/real` (D(x)), `probability/fake` (D(G(z))), `lr/generator`, `lr/discriminator`, `penalty/<name>`.
+        """
+
+    def measure(self) -> dict[str, Tensor]:
+        """Figures of the last step that are worth their cost at log points only, which is when this is asked.
+
+        Scalars, detached and still on the device: `gradient_norm/generator`, `gradient_norm/discriminator`.
+        """
+        return {}
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:

@@ -37,7 +37,7 @@ def train(run: Run) -> None:
                 due = run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps
                 if due or run.stop_signal is not None:
                     stop_if_diverged(run)
-                figures = finite(metrics, run.step) | clock.lap() if due else None
+                figures = finite(metrics | run.trainer.measure(), run.step) | clock.lap() if due else None
                 fire("step_ended", run=run, step=run.step, metrics=figures)
                 if run.stop_signal is not None and run.step < run.total_steps:
                     raise Interrupted(run.stop_signal)

@@ -239,8 +239,10 @@ def test_frozen_discriminator_thaws_after_an_error(make: Make):
 
 
 def test_metrics_are_detached_scalars(make: Make):
-    metrics = make(generator_grad_clip=1.0).train_step(batches(make(), 1)[0])
+    trainer = make()
+    metrics = trainer.train_step(batches(trainer, 1)[0]) | trainer.measure()
     assert sorted(metrics) == [
+        "gradient_norm/discriminator",
         "gradient_norm/generator",
         "loss/discriminator",
         "loss/generator",
@@ -281,14 +283,21 @@ def test_gradient_clipping(make: Make):
     free.train_step(batch)
     norm = gradient_norm(free.parts.generator)
     clipped = make(generator_grad_clip=norm / 10)
-    metrics = clipped.train_step(batch)
-    assert metrics["gradient_norm/generator"].item() == pytest.approx(norm, rel=1e-4)
+    clipped.train_step(batch)
+    assert clipped.measure()["gradient_norm/generator"].item() == pytest.approx(norm, rel=1e-4)
     assert gradient_norm(clipped.parts.generator) == pytest.approx(norm / 10, rel=1e-4)
-    assert "gradient_norm/discriminator" not in metrics
     loose = make(generator_grad_clip=norm * 10, discriminator_grad_clip=1e-3)
-    metrics = loose.train_step(batch)
+    loose.train_step(batch)
     assert gradient_norm(loose.parts.discriminator) == pytest.approx(1e-3, rel=1e-3)
-    assert metrics["gradient_norm/discriminator"] > 1e-3
+    assert loose.measure()["gradient_norm/discriminator"] > 1e-3
+
+
+def test_gradient_norms_are_those_of_the_last_updates(make: Make):
+    trainer = make(discriminator_steps=3)
+    trainer.train_step(batches(trainer, 1)[0])
+    for name in ("generator", "discriminator"):
+        measured = trainer.measure()[f"gradient_norm/{name}"].item()
+        assert measured == pytest.approx(gradient_norm(trainer.networks()[name]), rel=1e-5)
 
 
 def gradient_norm(network: nn.Module) -> float:

@@ -60,9 +60,11 @@ def test_overflow_of_a_scaled_gradient_is_the_scalers_business(tables: dict, par
     before = weight.clone()
     for _ in range(2):
         trainer.train_step(feed.next())
+        assert trainer.measure()["gradient_norm/generator"] == 0  # no step was taken
     assert torch.equal(weight, before)
     trainer.train_step(feed.next())
     assert not torch.equal(weight, before)
+    assert trainer.measure()["gradient_norm/generator"] > 0
     assert trainer.failure() is None
     assert trainer.state_dict()["scalers"]["generator"]["scale"] == 65536 / 4
 

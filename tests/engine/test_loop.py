@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ganzoo import api
+from ganzoo.builtin.adversarial import Adversarial
 from ganzoo.engine.checkpoint import latest_checkpoint
 from ganzoo.engine.loop import finite
 from ganzoo.engine.run import Interrupted
@@ -28,6 +30,19 @@ def test_figures_come_every_so_often_and_at_the_end(tables: dict):
     assert steps_of(run) == [3, 6, 7]
     assert [row["epoch"] for row in run.metrics] == [3 / 8, 6 / 8, 7 / 8]
     assert all(row["images_per_second"] > 0 for row in run.metrics)
+
+
+def test_what_costs_something_is_measured_at_log_points_only(tables: dict, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def measure(trainer: Adversarial) -> dict[str, Tensor]:
+        asked.append(trainer.steps)
+        return {"gradient_norm/generator": torch.tensor(2.0)}
+
+    monkeypatch.setattr(Adversarial, "measure", measure)
+    run = api.run(tables, ["run.steps=7", "run.log_every=3"])
+    assert asked == [3, 6, 7]
+    assert [row["gradient_norm/generator"] for row in run.metrics] == [2.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (0.5, 4), (0.3, 3), (0.01, 1)])
