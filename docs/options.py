@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.components.component import Options
+from ganzoo.components.descriptions import descriptions
 from ganzoo.components.optimizer import AdamOptions, NAdamOptions, OptimizerOptions, RMSpropOptions, SGDOptions
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import Recipe
@@ -54,7 +55,7 @@ def page() -> str:
             parts += components(getattr(manager.registries, registry), plugins)
         else:
             assert isinstance(field.annotation, type)
-            parts += sections(field.annotation, name, f"{field.description}")
+            parts += sections(field.annotation, name, descriptions(Recipe)[name])
     parts.append(
         "## Optimisers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
         "`name` picks the optimiser; a table that is left out is `adam` with its defaults. Every optimiser has:\n"
@@ -80,7 +81,7 @@ def components(registry: Registry[Any], plugins: set[str]) -> Iterator[str]:
         if entry.plugin not in plugins:
             continue
         anchor = f"{{#{registry.kind}-{entry.name.replace('_', '-')}}}"
-        config = entry.config.__bases__[0]
+        config = entry.options
         yield f"### {registry.kind} `{entry.name}` {anchor}\n\n{first_paragraph(config)}\n"
         yield table(config, base=registry.base, hidden={"name"}) or "No further options.\n"
 

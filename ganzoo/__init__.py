@@ -10,20 +10,22 @@ Importing this package imports neither torch nor wandb; the first call does.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from ganzoo.api import import_run, load_run, resume, run
     from ganzoo.sweeps.run_sweep import sweep
     from ganzoo.trained_run import TrainedRun
 
 __all__ = ["TrainedRun", "__version__", "import_run", "load_run", "resume", "run", "sweep"]
 
-__version__ = version("ganzoo-core")
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ganzoo-core")
     if name in ("TrainedRun", "import_run", "load_run", "resume", "run"):
         from ganzoo import api
 

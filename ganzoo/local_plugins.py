@@ -11,8 +11,8 @@ from ganzoo.errors import RequestError
 from ganzoo.overrides import apply_overrides
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import Recipe, parse_recipe, read_toml
+from ganzoo.variables import TRUST_VARIABLE
 
-TRUST_VARIABLE = "GANZOO_TRUST_PLUGINS"
 FOLDER = "plugins"
 """Where a run directory keeps the plugin files of its run."""
 

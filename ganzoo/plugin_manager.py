@@ -7,8 +7,8 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +19,9 @@ from ganzoo import hookspecs
 from ganzoo.errors import PluginError
 from ganzoo.recipe_errors import did_you_mean
 from ganzoo.registry import Registrar, Registries, Registry
+from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE
 
 ENTRY_POINT_GROUP = "ganzoo"
-DISABLE_VARIABLE = "GANZOO_DISABLE_PLUGINS"
-FILES_VARIABLE = "GANZOO_PLUGIN_FILES"
 
 API_VERSION = 1
 """The version of the contracts and hooks; raised when a plugin that held to them would no longer work.
@@ -38,7 +37,7 @@ class PluginInfo:
     distribution: str
     version: str
     module: str
-    status: Literal["loaded", "disabled", "broken"]
+    status: Literal["loaded", "disabled", "broken"] = "loaded"
     error: str = ""
 
     def __str__(self) -> str:
@@ -79,9 +78,8 @@ class PluginManager:
         self.files: list[LocalFile] = []
         self._disabled = disabled
         seen: dict[str, PluginInfo] = {}
-        entry_points = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-        for entry_point in sorted(entry_points, key=_own_first):
-            info = self._load(entry_point, disabled, seen)
+        for entry_point, distribution, version in sorted(_installed(), key=_own_first):
+            info = self._load(entry_point, PluginInfo(entry_point.name, distribution, version, entry_point.value), seen)
             seen.setdefault(info.name, info)
             self.plugins.append(info)
         for path in files:
@@ -141,29 +139,20 @@ class PluginManager:
         self.files.append(LocalFile(path, source))
 
     def _load(
-        self,
-        entry_point: importlib.metadata.EntryPoint,
-        disabled: Collection[str],
-        seen: dict[str, PluginInfo],
+        self, entry_point: importlib.metadata.EntryPoint, info: PluginInfo, seen: dict[str, PluginInfo]
     ) -> PluginInfo:
-        def info(status: Literal["loaded", "disabled", "broken"], error: str = "") -> PluginInfo:
-            dist = entry_point.dist
-            distribution, version = (dist.name, dist.version) if dist else ("unknown", "unknown")
-            return PluginInfo(entry_point.name, distribution, version, entry_point.value, status, error)
-
-        if entry_point.name in disabled:
-            return info("disabled")
-        if entry_point.name in seen:
-            other = seen[entry_point.name].distribution
-            return info(
-                "broken",
-                f'the distribution {other} has a plugin of the name "{entry_point.name}" too: uninstall one',
-            )
+        """What became of one plugin, `info` if it works."""
+        if info.name in self._disabled:
+            return replace(info, status="disabled")
+        if info.name in seen:
+            other = seen[info.name].distribution
+            error = f'the distribution {other} has a plugin of the name "{info.name}" too: uninstall one'
+            return replace(info, status="broken", error=error)
         try:
-            self._register(entry_point.load(), str(info("loaded")))
+            self._register(entry_point.load(), str(info))
         except (Exception, SystemExit) as error:  # a script without a main guard leaves when it is imported
-            return info("broken", _explain(error))
-        return info("loaded")
+            return replace(info, status="broken", error=_explain(error))
+        return info
 
     def _register(self, module: Any, plugin: str) -> None:
         """Register a plugin's hooks and the components it has, or, where any of it fails, nothing of it."""
@@ -197,9 +186,17 @@ class PluginManager:
                 raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(known))}')
 
 
-def _own_first(entry_point: importlib.metadata.EntryPoint) -> tuple[bool, str, str]:
+def _installed() -> Iterator[tuple[importlib.metadata.EntryPoint, str, str]]:
+    """The entry points of all plugins, each with the name and the version of its distribution."""
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        # Each look at `metadata` reads and parses the file anew.
+        metadata = entry_point.dist.metadata if entry_point.dist else {"Name": "unknown", "Version": "unknown"}
+        yield entry_point, metadata["Name"], metadata["Version"]
+
+
+def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tuple[bool, str, str]:
     """The core's own components come first, so that a plugin which takes one of their names is the one at fault."""
-    distribution = entry_point.dist.name if entry_point.dist else ""
+    entry_point, distribution, _ = installed
     return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,9 +21,9 @@ from ganzoo.components.component import (
     TrainerConfig,
 )
 from ganzoo.errors import Problem, RecipeError, RequestError
-from ganzoo.images import Facts
 from ganzoo.overrides import apply_overrides
 from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe_checks import missing_plugins, unfit_parts
 from ganzoo.recipe_errors import explain
 from ganzoo.registry import Registries
 
@@ -163,21 +162,22 @@ class Recipe(Options):
         return tomli_w.dumps(self.to_dict())
 
 
-def recipe_model(registries: Registries) -> type[Recipe]:
-    """The pydantic model of a recipe whose component tables are those that are registered."""
+def recipe_model(registries: Registries, names: Collection[str] | None = None) -> type[Recipe]:
+    """The pydantic model of a recipe whose component tables are those that are registered.
+
+    Args:
+        registries: of the components.
+        names: of the components that are wanted; left out: all.
+    """
     types: dict[str, Any] = {
-        "dataset": registries.datasets.options_type(),
-        "generator": registries.generators.options_type(),
-        "discriminator": registries.discriminators.options_type(),
-        "loss": registries.losses.options_type(),
-        "penalties": tuple[registries.penalties.options_type(), ...],  # type: ignore[misc]
-        "trainer": registries.trainers.options_type(),
+        "dataset": registries.datasets.options_type(names),
+        "generator": registries.generators.options_type(names),
+        "discriminator": registries.discriminators.options_type(names),
+        "loss": registries.losses.options_type(names),
+        "penalties": tuple[registries.penalties.options_type(names), ...],  # type: ignore[misc]
+        "trainer": registries.trainers.options_type(names),
     }
-    documented = Recipe.model_fields
-    tables: dict[str, Any] = {
-        table: (of, Field(documented[table].default, description=documented[table].description))
-        for table, of in types.items()
-    }
+    tables: dict[str, Any] = {table: (of, Recipe.model_fields[table].default) for table, of in types.items()}
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **tables)
 
 
@@ -225,14 +225,15 @@ def parse_recipe(
         RecipeError: with everything that is wrong, each problem with its TOML path.
     """
     tables = apply_overrides(tables, overrides)
-    problems = _missing_plugins(tables, manager)
-    model = recipe_model(manager.registries)
+    problems = missing_plugins(tables, manager)
+    text = json.dumps(tables)
     try:
-        recipe = model.model_validate_json(json.dumps(tables), strict=True)
-    except ValidationError as error:
-        problems += explain(error, tables, model, manager)
+        # To build what checks the options of all that is installed takes longer than all else that a command does.
+        recipe = recipe_model(manager.registries, _named(tables)).model_validate_json(text, strict=True)
+    except ValidationError:
+        problems += _explained(text, tables, manager)
         raise RecipeError(source, problems) from None
-    problems += _unfit_parts(recipe)
+    problems += unfit_parts(recipe)
     if problems:
         raise RecipeError(source, problems)
     return recipe
@@ -249,52 +250,18 @@ def load_recipe(path: str | Path, manager: PluginManager, overrides: Iterable[st
     return parse_recipe(read_toml(path), manager, source=str(path), overrides=overrides)
 
 
-def _missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """The distributions that the recipe requires and that bring no working plugin."""
-    plugins = tables.get("plugins")
-    requires = plugins.get("requires", []) if isinstance(plugins, dict) else []
-    if not isinstance(requires, list):
-        return []
-    problems = []
-    for distribution in requires:
-        if not isinstance(distribution, str):
-            continue
-        found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
-        if not found:
-            problems.append(Problem("plugins.requires", f'"{distribution}" is not installed: pip install it'))
-        for plugin in found:
-            if plugin.status == "disabled":
-                problems.append(Problem("plugins.requires", f"the plugin {plugin} is disabled"))
-            elif plugin.status == "broken":
-                problems.append(Problem("plugins.requires", f"the plugin {plugin} does not load: {plugin.error}"))
-    return problems
+def _named(tables: Mapping[str, Any]) -> set[str]:
+    """The names of components that a recipe's tables give, right or not."""
+    parts = [part for table in tables.values() for part in (table if isinstance(table, list) else [table])]
+    names = [part.get("name") for part in parts if isinstance(part, Mapping)]
+    return {name for name in names if isinstance(name, str)}
 
 
-def _canonical(distribution: str) -> str:
-    """The one spelling of a distribution's name (PyPA's name normalisation)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def _unfit_parts(recipe: Recipe) -> list[Problem]:
-    """Parts that cannot work on images of the size that the dataset will have, or without labels."""
-    facts = Facts(recipe.dataset.image_spec())
-    parts = {
-        "generator": recipe.generator,
-        "discriminator": recipe.discriminator,
-        "loss": recipe.loss,
-        **{f"penalties.{index}": penalty for index, penalty in enumerate(recipe.penalties)},
-    }
-    problems = []
-    for path, config in parts.items():
-        try:
-            config.check_facts(facts)
-        except ValueError as error:
-            problems.append(Problem(path, f'"{config.name}" {error}'))
-        if config.needs_labels and recipe.dataset.has_labels is False:
-            problems.append(
-                Problem(
-                    path,
-                    f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
-                )
-            )
-    return problems
+def _explained(text: str, tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
+    """What is wrong with a recipe that does not pass, in view of all components that there are."""
+    model = recipe_model(manager.registries)
+    try:
+        model.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        return explain(error, tables, model, manager)
+    raise AssertionError("a recipe that does not pass is wrong whatever else is installed")

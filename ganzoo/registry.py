@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -31,14 +31,20 @@ C = TypeVar("C", bound=ComponentConfig)
 class Entry(Generic[C]):
     """One registered component.
 
-    `target` is its class, or "module:Class" to be imported when it is first built; `config` is its
-    `Config` with the field `name` narrowed to this name.
+    `target` is its class, or "module:Class" to be imported when it is first built; `options` is its `Config`.
     """
 
     name: str
     target: type | str
-    config: type[C]
+    options: type[C]
     plugin: str
+
+    @cached_property
+    def config(self) -> type[C]:
+        """The `Config` with the field `name` narrowed to this name; made when it is first asked for."""
+        only_this_name: Any = Literal[self.name]
+        base = self.options
+        return create_model(base.__name__, __base__=base, __doc__=base.__doc__, name=(only_this_name, ...))
 
     def load(self) -> Any:
         """The component's class, imported now if it was registered by its place.
@@ -57,10 +63,10 @@ class Entry(Generic[C]):
                 f'"{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
                 f"{type(error).__name__}: {error}"
             ) from error
-        if config is not self.config.__bases__[0]:
+        if config is not self.options:
             raise PluginError(
                 f'"{self.name}" of the plugin {self.plugin} is registered with the config '
-                f"{self.config.__bases__[0].__name__}, but {self.target} has {config.__name__}: "
+                f"{self.options.__name__}, but {self.target} has {config.__name__}: "
                 f"set `Config` in the class to the config it is registered with"
             )
         return component
@@ -85,9 +91,7 @@ class Registry(Generic[C]):
                 f'the {self.kind} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
                 f"the plugin {plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
             )
-        only_this_name: Any = Literal[name]
-        named = create_model(config.__name__, __base__=config, __doc__=config.__doc__, name=(only_this_name, ...))
-        self._entries[name] = Entry(name, target, named, plugin)
+        self._entries[name] = Entry(name, target, config, plugin)
 
     def remove(self, plugin: str) -> None:
         """Take out everything that a plugin registered."""
@@ -106,9 +110,14 @@ class Registry(Generic[C]):
     def __getitem__(self, name: str) -> Entry[C]:
         return self._entries[name]
 
-    def options_type(self) -> Any:
-        """The type of a recipe's table for this kind: one of the registered configs, told apart by `name`."""
-        configs = [entry.config for entry in self]
+    def options_type(self, names: Collection[str] | None = None) -> Any:
+        """The type of a recipe's table for this kind: one of the registered configs, told apart by `name`.
+
+        Args:
+            names: those that are wanted; left out, or none of them registered: all.
+        """
+        wanted = [entry for entry in self if names is None or entry.name in names]
+        configs = [entry.config for entry in wanted or self]
         if not configs:
             return Annotated[self.base, BeforeValidator(_nothing_registered)]
         if len(configs) == 1:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import keyword
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.errors import RequestError
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.registry import Registries, Registry
+
+if TYPE_CHECKING:
+    from ganzoo.plugin_manager import PluginManager
+    from ganzoo.registry import Registries, Registry
 
 Kind = Literal["full", "loss", "architecture", "dataset", "trainer", "observer", "penalty"]
 
@@ -112,13 +110,18 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
 
 
 def _render(template: str, words: dict[str, str]) -> str:
+    from importlib.resources import files
+    from string import Template
+
     text = files("ganzoo").joinpath("templates", f"{template}.tmpl").read_text(encoding="utf-8")
     return Template(text).substitute(words)
 
 
 def _bounds() -> str:
     """The releases that keep the contracts which the new plugin is written for."""
-    major, minor = importlib.metadata.version("ganzoo-core").split(".")[:2]
+    from importlib.metadata import version
+
+    major, minor = version("ganzoo-core").split(".")[:2]
     return f">={major}.{minor},<{major}.{int(minor) + 1}"
 
 
@@ -136,6 +139,9 @@ def _check_name(distribution: str, package: str, name: str) -> None:
 
 
 def _check_free(distribution: str, package: str, name: str, outline: Outline, manager: PluginManager) -> None:
+    import importlib.metadata
+    import importlib.util
+
     cure = "take another name"
     try:
         found = importlib.metadata.distribution(distribution)

@@ -14,9 +14,9 @@ import pytest
 import tomli_w
 import torch
 
-from ganzoo.local_plugins import TRUST_VARIABLE
-from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE, PluginManager, plugin_manager
+from ganzoo.plugin_manager import PluginManager, plugin_manager
 from ganzoo.recipe import Recipe, parse_recipe
+from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 
 Tables = dict[str, Any]
 

@@ -14,8 +14,9 @@ import tomli_w
 
 from ganzoo.engine.events import Events
 from ganzoo.errors import RecipeError
-from ganzoo.plugin_manager import DISABLE_VARIABLE, PluginInfo, PluginManager, plugin_manager
+from ganzoo.plugin_manager import PluginInfo, PluginManager, plugin_manager
 from ganzoo.recipe import parse_recipe
+from ganzoo.variables import DISABLE_VARIABLE
 
 Install = Callable[..., None]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from typing import Annotated, Any, Literal
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.cli.recipes import AsJson
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.registry import Entry, Registry
+
+if TYPE_CHECKING:
+    from ganzoo.plugin_manager import PluginManager
+    from ganzoo.registry import Entry, Registry
 
 Kind = Literal["architectures", "losses", "datasets", "trainers", "importers"]
 
@@ -26,6 +28,8 @@ def list_components(
     as_json: AsJson = False,
 ) -> None:
     """List what is installed of one kind, with what each is and the plugin it comes from."""
+    from ganzoo.plugin_manager import plugin_manager
+
     manager = plugin_manager()
     rows = [
         {"name": entry.name, "kind": registry.kind, "summary": summary(entry), "plugin": entry.plugin}
@@ -41,6 +45,8 @@ def list_components(
 
 def plugins(as_json: AsJson = False) -> None:
     """List the installed plugins, those that cannot be loaded included, with the reason."""
+    from ganzoo.plugin_manager import plugin_manager
+
     manager = plugin_manager()
     rows = [
         {
@@ -58,7 +64,9 @@ def plugins(as_json: AsJson = False) -> None:
 
 def summary(entry: Entry[Any]) -> str:
     """The first line of the component's documentation: its class's where that is imported, else its options'."""
-    documented = entry.target if isinstance(entry.target, type) else entry.config
+    import inspect
+
+    documented = entry.target if isinstance(entry.target, type) else entry.options
     return (inspect.getdoc(documented) or "").partition("\n")[0]
 
 
@@ -76,17 +84,16 @@ def _registries(manager: PluginManager, kind: Kind) -> list[Registry[Any]]:
 
 def _table(rows: list[dict[str, str]], nothing: str) -> None:
     """Print rows as columns; rich draws them on a terminal, plain tab-separated text goes elsewhere."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
     if not rows:
         typer.echo(nothing)
-    elif console.is_terminal:
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(*[key for key in rows[0] if any(row[key] for row in rows)])
         for row in rows:
             table.add_row(*[row[column.header] for column in table.columns])  # type: ignore[index]
-        console.print(table)
+        Console().print(table)
     else:
         for row in rows:
             typer.echo("\t".join(row.values()).rstrip())

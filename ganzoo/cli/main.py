@@ -25,8 +25,7 @@ from ganzoo.cli import (
     sweep,
 )
 from ganzoo.errors import GanzooError
-from ganzoo.local_plugins import TRUST_VARIABLE
-from ganzoo.plugin_manager import DISABLE_VARIABLE, FILES_VARIABLE
+from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 
 EXIT_SECONDS = 3.0
 """How long a program that is interrupted may take to end."""

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo import scaffold
-from ganzoo.plugin_manager import plugin_manager
+from ganzoo.scaffold import Kind
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,10 +17,13 @@ def add_to(app: typer.Typer) -> None:
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
-    kind: Annotated[scaffold.Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
+    kind: Annotated[Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
 ) -> None:
     """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
+    from ganzoo import scaffold
+    from ganzoo.plugin_manager import plugin_manager
+
     folder = out or Path(name)
     made = scaffold.new_plugin(name, kind, folder, plugin_manager())
     for path in made.files:

@@ -10,10 +10,6 @@ import typer
 
 from ganzoo.cli.runs import Overrides
 from ganzoo.errors import RecipeError
-from ganzoo.lints import lint
-from ganzoo.local_plugins import open_recipe, trusted
-from ganzoo.plugin_manager import plugin_manager
-from ganzoo.recipe import recipe_schema
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -29,6 +25,10 @@ def add_to(app: typer.Typer) -> None:
 @commands.command()
 def check(recipe: RecipeFile, set_: Overrides = None) -> None:
     """Say everything that is wrong with a recipe, or that nothing is; imports its plugin files only with --trust."""
+    from ganzoo.lints import lint
+    from ganzoo.local_plugins import open_recipe, trusted
+    from ganzoo.plugin_manager import plugin_manager
+
     try:
         checked, manager = open_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
     except RecipeError as error:
@@ -46,6 +46,9 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
 @commands.command()
 def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe with every default written out."""
+    from ganzoo.local_plugins import open_recipe, trusted
+    from ganzoo.plugin_manager import plugin_manager
+
     resolved, _ = open_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
     typer.echo(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
 
@@ -53,4 +56,7 @@ def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) ->
 @commands.command()
 def schema() -> None:
     """Print the JSON schema of a recipe with all installed plugins, for completion in editors."""
+    from ganzoo.plugin_manager import plugin_manager
+    from ganzoo.recipe import recipe_schema
+
     typer.echo(json.dumps(recipe_schema(plugin_manager().registries), indent=2))

@@ -6,17 +6,31 @@ and a recipe is checked without it.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
 
+from ganzoo.components.descriptions import descriptions
 from ganzoo.images import Facts, ImageSpec
 
 
 class Options(BaseModel):
-    """A table of a recipe: frozen, without unknown keys, each field documented by the text under it."""
+    """A table of a recipe: frozen, without unknown keys, each field documented by the text under it.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    pydantic reads those texts, and builds the validator, when a class is made; here both wait until
+    they are wanted, since every command makes the classes of every installed plugin.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The JSON schema, with the text under each field as its description."""
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in descriptions(cls).items():
+            properties[name].setdefault("description", text)
+        return schema
 
 
 class ComponentConfig(Options):

@@ -17,6 +17,7 @@ from ganzoo.components.component import (
     PenaltyConfig,
     TrainerConfig,
 )
+from ganzoo.components.descriptions import descriptions
 from ganzoo.errors import PluginError
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.registry import Entry
@@ -66,8 +67,7 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
     config = small_options(entry, options)
     again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
     require(again == config, entry, "its config changes on the way through a recipe: give options types that TOML has")
-    fields = {name: field for name, field in entry.config.model_fields.items() if name != "name"}
-    undocumented = [name for name, field in fields.items() if not field.description]
+    undocumented = sorted(entry.options.model_fields.keys() - descriptions(entry.options).keys() - {"name"})
     require(
         not undocumented,
         entry,

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from ganzoo.builtin.datasets import configs
+from ganzoo.components.descriptions import descriptions
 
 # What a recipe that names nothing but the dataset trains on: channels and image_size.
 DEFAULTS = {
@@ -37,8 +38,7 @@ def test_defaults(place, default):
 def test_every_option_is_documented():
     for name in DEFAULTS:
         config = getattr(configs, f"{name.partition(':')[2]}Config")
-        for option, field in config.model_fields.items():
-            assert field.description, f"{config.__name__}.{option}"
+        assert descriptions(config).keys() == config.model_fields.keys(), config.__name__
 
 
 def test_the_options_need_neither_torch_nor_pil():
