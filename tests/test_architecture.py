@@ -123,7 +123,9 @@ libraries = {"pydantic", "rich", "numpy", "pluggy", "importlib.metadata"} & sys.
 print(sorted(ours | libraries))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ended.stdout.splitlines()[-1] == "['ganzoo.errors', 'ganzoo.scaffold', 'ganzoo.variables']"
+    imported = set(ast.literal_eval(ended.stdout.splitlines()[-1]))
+    extra = imported - {"ganzoo.errors", "ganzoo.scaffold", "ganzoo.variables"}
+    assert not extra, "a module in ganzoo/cli imports these at its top: move that into the command's function"
 
 
 def test_light_commands_import_neither_torch_nor_wandb(tmp_path: Path):

@@ -9,7 +9,6 @@ import typer
 
 from ganzoo.cli.runs import Overrides
 from ganzoo.errors import GanzooError
-from ganzoo.observers.console import say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,6 +35,7 @@ def sweep(
     ] = False,
 ) -> None:
     """Train every combination with several seeds; call it again to go on. The last line is the directory."""
+    from ganzoo.observers.console import say
     from ganzoo.plugin_manager import plugin_manager
     from ganzoo.sweeps.grid import parse_vary
     from ganzoo.sweeps.plan import make_plan
