@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from ganzoo.engine.convolution import FastConvolutions
 from ganzoo.errors import DeviceError
 from ganzoo.recipe import DeviceOptions
 
@@ -16,22 +17,27 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and a precision; `reason` says how `auto` came to them."""
+    """A device and a precision; `reason` says how `auto` came to them, `compiled` whether torch.compile has its way."""
 
     device: torch.device
     precision: str
     reason: str
+    compiled: bool = False
 
     @property
     def loss_scaling(self) -> bool:
         """Whether gradients need a scaler: fp16's exponent is too short for them."""
         return self.precision == "fp16"
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """A context in which networks compute in the run's precision; parameters stay fp32."""
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """A context in which networks compute in the run's precision, and by the fastest way; parameters stay fp32."""
+        with ExitStack() as stack:
+            if self.precision != "fp32":
+                stack.enter_context(torch.autocast(self.device.type, dtype=DTYPES[self.precision]))
+            if self.device.type == "cpu" and not self.compiled:
+                stack.enter_context(FastConvolutions())
+            yield
 
     def synchronize(self) -> None:
         """Wait until the device has done all it was given, to read a clock."""
@@ -82,7 +88,7 @@ def choose_compute(options: DeviceOptions) -> Compute:
             raise DeviceError(
                 'device.precision: "fp16" needs a GPU, and this run is on the CPU: set "bf16", "fp32" or "auto"'
             )
-    return Compute(device, precision, f"{why}; {why_precision}")
+    return Compute(device, precision, f"{why}; {why_precision}", compiled=options.compile)
 
 
 def _auto_precision(device: torch.device) -> tuple[str, str]:

@@ -5,7 +5,6 @@ Each recipe's own trainer, loss and optimisers are taken, so that what is compar
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from ganzoo.components.dataset import Batch
 from ganzoo.components.trainer import Trainer, TrainingParts
+from ganzoo.engine.device import Compute
 from ganzoo.images import Facts
 from ganzoo.plugin_manager import plugin_manager
 from ganzoo.recipe import load_recipe
@@ -35,15 +35,16 @@ def trainer_of(
     recipe = load_recipe(RECIPES / f"{recipe_name}.toml", manager, overrides)
     generator, discriminator = build(recipe.generator.name, facts, *options)
     loss = manager.registries.losses[recipe.loss.name].load()(recipe.loss, facts=facts)
-    parts = TrainingParts(
+    given = TrainingParts(
         generator=generator,
         discriminator=discriminator,
         loss=loss,
         rng=torch.Generator().manual_seed(0),
-        autocast=nullcontext,
+        autocast=Compute(torch.device("cpu"), "fp32", "").autocast,
         total_steps=1_000,
     )
-    return manager.registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
+    trainer: type[Trainer] = manager.registries.trainers[recipe.trainer.name].load()
+    return trainer(recipe.trainer, parts=given)
 
 
 def assert_same_weights(network: nn.Module, weights: list[Tensor], lr: float, unmoved: tuple[int, ...] = ()) -> None:
