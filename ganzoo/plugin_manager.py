@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import sys
+import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -151,7 +153,10 @@ class PluginManager:
         try:
             self._register(entry_point.load(), str(info))
         except (Exception, SystemExit) as error:  # a script without a main guard leaves when it is imported
-            return replace(info, status="broken", error=_explain(error))
+            cure = ""
+            if not isinstance(error, PluginError):
+                cure = f"; upgrade or uninstall {info.distribution}, or give --no-plugin {info.name}"
+            return replace(info, status="broken", error=_explain(error) + cure)
         return info
 
     def _register(self, module: Any, plugin: str) -> None:
@@ -166,7 +171,7 @@ class PluginManager:
         }
         try:
             _check_api_version(module)
-            self._check_hook_names(module)
+            _check_hooks(module)
             self.pluggy.register(module, name=plugin)
             others = [other for other in self.pluggy.get_plugins() if other is not module]
             for hook, targets in hooks.items():
@@ -177,13 +182,6 @@ class PluginManager:
             for registry in registries.all():
                 registry.remove(plugin)
             raise
-
-    def _check_hook_names(self, module: Any) -> None:
-        known = {name for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
-        for name, function in vars(module).items():
-            if hasattr(function, "ganzoo_impl") and name not in known:
-                close = did_you_mean(name, known)
-                raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(known))}')
 
 
 def _installed() -> Iterator[tuple[importlib.metadata.EntryPoint, str, str]]:
@@ -198,6 +196,29 @@ def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tup
     """The core's own components come first, so that a plugin which takes one of their names is the one at fault."""
     entry_point, distribution, _ = installed
     return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
+
+
+def _check_hooks(module: Any) -> None:
+    """Whether what is marked as a hook is one and takes what it will be given, and what looks like one is marked."""
+    specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
+    for name, function in vars(module).items():
+        marked = hasattr(function, "ganzoo_impl")
+        if marked and name not in specs:
+            close = did_you_mean(name, specs)
+            raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(specs))}')
+        if not marked and name in specs and getattr(function, "__module__", "") == module.__name__:
+            raise PluginError(
+                f"the function {name} has the name of a hook and would not be called: put @hookimpl above it"
+            )
+        if marked:
+            _check_arguments(name, function, list(inspect.signature(specs[name]).parameters))
+
+
+def _check_arguments(hook: str, function: Any, given: list[str]) -> None:
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.default is argument.empty and name not in given:
+            close = did_you_mean(name, given)
+            raise PluginError(f'the hook {hook} is given no "{name}"{close}; it may take: {", ".join(given)}')
 
 
 def _check_api_version(module: Any) -> None:
@@ -228,7 +249,14 @@ def _import_source(name: str, path: Path, source: bytes) -> Any:
 
 
 def _explain(error: BaseException) -> str:
-    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
+    """What happened, in one line, and in which line of which file where that is not said already."""
+    if isinstance(error, PluginError):
+        return str(error)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename == __file__:
+        return text
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 @cache

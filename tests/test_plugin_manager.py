@@ -75,8 +75,12 @@ def test_stranger_plugin_comes_in_by_its_entry_point(install: Install):
 
 
 FAULTS = {
-    "fails_to_import": ("import no_such_module_at_all", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
-    "raises": ("raise RuntimeError('boom')", "RuntimeError: boom"),
+    "fails_to_import": (
+        "import no_such_module_at_all",
+        "ModuleNotFoundError: No module named 'no_such_module_at_all' (gz_fails_to_import.py, line 1); "
+        "upgrade or uninstall ganzoo-aaa, or give --no-plugin aaa",
+    ),
+    "raises": ("\nraise RuntimeError('boom')", "RuntimeError: boom (gz_raises.py, line 2)"),
     "exits": ("raise SystemExit(3)", "SystemExit: 3"),
     "does_not_parse": ("def (:", "SyntaxError"),
     "misspells_a_hook": (
@@ -85,7 +89,15 @@ FAULTS = {
     ),
     "takes_a_wrong_argument": (
         "from ganzoo.hookspecs import hookimpl\n@hookimpl\ndef step_ended(run, stepp): pass",
-        "stepp",
+        'the hook step_ended is given no "stepp", did you mean step?; it may take: run, step, metrics',
+    ),
+    "takes_the_wrong_registrar": (
+        good("half").replace("(register)", "(registrar)"),
+        'the hook register_losses is given no "registrar", did you mean register?; it may take: register',
+    ),
+    "forgets_to_mark_a_hook": (
+        good("half").replace("@hookimpl", ""),
+        "the function register_losses has the name of a hook and would not be called: put @hookimpl above it",
     ),
     "takes_a_name_of_the_core": (
         good("half") + '    register("hinge", Half)\n',
@@ -118,6 +130,7 @@ def test_faulty_plugin_is_named_and_left_out(install: Install, fault: str):
     (culprit,) = manager.broken
     assert str(culprit) == "aaa (ganzoo-aaa 0.3)"
     assert told in culprit.error
+    assert "\n" not in culprit.error
     assert found(manager, "zzz").status == "loaded"
     assert "zeta" in manager.registries.losses
     assert "ganzoo-aaa" not in manager.distributions()
