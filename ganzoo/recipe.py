@@ -23,7 +23,7 @@ from ganzoo.components.component import (
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.overrides import apply_overrides
 from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe_checks import missing_plugins, unfit_parts
+from ganzoo.recipe_checks import missing_plugins, unfit_parts, unmet_wishes
 from ganzoo.recipe_errors import explain
 from ganzoo.registry import Registries
 
@@ -116,6 +116,9 @@ class WandbOptions(Options):
     """Kind of run within the group."""
     tags: tuple[str, ...] = ()
     """Tags beside those that ganzoo sets: the names of the parts."""
+    checkpoints: Literal[False, True, "best", "all"] = False
+    """Send checkpoints too, as artefacts. true: the last and, where `checkpoint.best` names a score, the best when the
+    run has ended; "best": only that; "all": each when it is saved."""
 
 
 class TrackingOptions(Options):
@@ -233,7 +236,7 @@ def parse_recipe(
     except ValidationError:
         problems += _explained(text, tables, manager)
         raise RecipeError(source, problems) from None
-    problems += unfit_parts(recipe)
+    problems += [*unfit_parts(recipe), *unmet_wishes(recipe)]
     if problems:
         raise RecipeError(source, problems)
     return recipe

@@ -63,3 +63,11 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
                 )
             )
     return problems
+
+
+def unmet_wishes(recipe: Recipe) -> list[Problem]:
+    """Options that can come to nothing because of another."""
+    if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
+        needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
+        return [Problem("tracking.wandb.checkpoints", needs)]
+    return []

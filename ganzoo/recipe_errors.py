@@ -54,7 +54,7 @@ def explain(
                 unknown_name = True
                 message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
             case "literal_error":
-                expected = context["expected"].replace("'", '"')
+                expected = context["expected"].replace("'", '"').replace("True", "true").replace("False", "false")
                 options = expected.replace('"', "").replace(" or ", ", ").split(", ")
                 message = (
                     f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"

@@ -120,9 +120,14 @@ def test_an_offline_run_holds_all_there_is_to_see(observe, capsys) -> None:
     assert all(row["step"] == row["_step"] for row in seen.history)
     assert seen.column("score/fid") == [90.0, 50.0, 70.0]
     axes = {metric.name or metric.glob_name: metric for metric in seen.metrics}
-    assert axes["*"].step_metric == axes["score/*"].step_metric == "step"
-    assert axes["score/*"].summary.min
-    assert axes["score/*"].summary.max
+    assert axes["step"].options.hidden
+    assert {metric.step_metric for metric in seen.metrics if metric.name != "step"} == {"step"}
+    assert seen.summary["score/fid"] == {"min": 50.0, "max": 90.0, "last": 70.0}
+    for name in ("loss/generator", "gradient_norm/discriminator", "probability/real"):
+        values = [row[name] for row in rows if name in row]
+        assert seen.summary[name] == {"min": min(values), "max": max(values), "last": values[-1]}
+    assert seen.summary["lr/generator"] == rows[-1]["lr/generator"]
+    assert seen.artifacts == []
 
     grids = seen.column("samples/grid/path")
     assert len(grids) == 4

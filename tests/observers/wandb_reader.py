@@ -26,6 +26,7 @@ class Recorded:
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[Any] = field(default_factory=list)
+    artifacts: list[Any] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     exit_code: int | None = None
     preempting: bool = False
@@ -51,6 +52,8 @@ def read(path: Path) -> Recorded:
             result.summary.update(_values(record.summary.update))
         elif kind == "metric":
             result.metrics.append(record.metric)
+        elif kind == "artifact":
+            result.artifacts.append(record.artifact)
         elif kind == "files":
             result.files += [file.path for file in record.files.files]
         elif kind == "exit":

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from ganzoo.observers.console import say, warn
 from ganzoo.observers.wandb.description import describe, tags
 from ganzoo.observers.wandb.key import key_is_known
-from ganzoo.observers.wandb.panels import define_panels
 
 if TYPE_CHECKING:
     import wandb
@@ -134,7 +133,6 @@ def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
         ),
     )
     try:
-        define_panels(tracked)
         tracked.save(folder / "recipe.toml", base_path=folder, policy="now")
         values = {
             "id": tracked.id,

@@ -12,6 +12,8 @@ from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
 from ganzoo.observers.metrics_log import SCORE, finite, status_of
 from ganzoo.observers.samples import GIF
+from ganzoo.observers.wandb.artefacts import CheckpointArtefacts
+from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, first_line, start
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ class WandbTracker:
 
     def __init__(self) -> None:
         self._tracked: wandb.Run | None = None
+        self._panels: Panels | None = None
+        self._artefacts: CheckpointArtefacts | None = None
         self._step = 0
         self._error: BaseException | None = None
         self._warned = False
@@ -42,7 +46,10 @@ class WandbTracker:
         """Begin tracking, or go on with what an earlier part of the run began."""
         self._step = run.step
         try:
-            self._tracked = start(run)
+            tracked = start(run)
+            if tracked is not None:
+                self._panels, self._artefacts = Panels(tracked), CheckpointArtefacts(run, tracked)
+                self._tracked = tracked
         except Exception as error:
             warn(f"W&B: tracking is off: {first_line(error)}; the metrics are in {run.directory.metrics}")
 
@@ -69,13 +76,20 @@ class WandbTracker:
         self._log(step, {SCORE + name: value for name, value in finite(scores).items()})
 
     @hookimpl
+    def checkpoint_saved(self, path: Path) -> None:
+        """Send the checkpoint, where every one is wanted."""
+        if self._artefacts is not None:
+            with self._surviving():
+                self._artefacts.saved(path)
+
+    @hookimpl
     def run_failed(self, error: BaseException) -> None:
         """Remember what the run ended by."""
         self._error = error
 
     @hookimpl
     def run_ended(self, run: Run) -> None:
-        """Send the film, and let W&B finish with the exit code that tells how the run ended."""
+        """Send the film, checkpoints and a summary; let W&B finish with the exit code that tells how the run ended."""
         tracked, self._tracked, status = self._tracked, None, status_of(run, self._error)
         if tracked is None:
             return
@@ -84,23 +98,32 @@ class WandbTracker:
         film = run.directory.samples / GIF
         with self._surviving():
             if run.recipe.samples.gif and film.is_file():
-                tracked.log({"samples/evolution": wandb.Video(film), "step": self._step}, step=self._step)
-            tracked.summary["status"] = status
+                tracked.log({"samples/evolution": wandb.Video(film), STEP: self._step}, step=self._step)
+            tracked.log({STEP: self._step}, step=self._step, commit=True)  # no row follows that would undo the summary
+            tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status})
             if status == "interrupted":
                 tracked.mark_preempting()
+        if self._artefacts is not None and status != "interrupted":  # which is to go on
+            with self._surviving():
+                self._artefacts.ended()
         with self._surviving():
             try:
                 finish(tracked, EXIT_CODES[status], STOP_SECONDS if status == "interrupted" else None)
             except TimeoutError:
                 files = Path(tracked.dir).parent
                 warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
+            else:
+                if self._artefacts is not None and not tracked.offline:
+                    self._artefacts.close()
 
     def _log(self, step: int, row: Mapping[str, Any]) -> None:
         if self._tracked is not None:
             # W&B drops a row that comes after one of a later step, such as scores that took their time.
             self._step = max(step, self._step)
             with self._surviving():
-                self._tracked.log({**row, "step": self._step}, step=self._step)
+                if self._panels is not None:
+                    self._panels.define(row)
+                self._tracked.log({**row, STEP: self._step}, step=self._step)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:

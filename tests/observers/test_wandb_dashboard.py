@@ -1,0 +1,196 @@
+"""What a dashboard shows: panels that line up between variants, summaries over resumed parts, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import wandb
+from wandb_reader import Recorded, read
+
+from ganzoo import api
+from ganzoo.errors import RecipeError
+from ganzoo.hookspecs import hookimpl
+from ganzoo.observers.wandb.artefacts import link
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import parse_recipe
+from ganzoo.trained_run import TrainedRun
+
+Train = Callable[..., TrainedRun]
+
+
+@pytest.fixture(autouse=True)
+def fresh_wandb() -> Iterator[None]:
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+class Scores:
+    """Scores every tenth step: the best comes in the middle."""
+
+    @hookimpl
+    def step_ended(self, run: Any, step: int) -> None:
+        if step % 10 == 0:
+            run.events.fire("metrics_evaluated", run=run, step=step, scores={"fid": 10.0 + abs(step - 20)})
+
+
+@pytest.fixture
+def train(tables: dict[str, Any], manager: PluginManager) -> Train:
+    """Train a tracked run that is scored, with "path.to.key=value" set."""
+    manager.pluggy.register(Scores())
+
+    def train(*overrides: str) -> TrainedRun:
+        return api.run(tables, ["tracking.wandb.mode=offline", "checkpoint.every=10", *overrides], manager=manager)
+
+    return train
+
+
+def recorded(run: TrainedRun) -> Recorded:
+    wandb.teardown()
+    record = json.loads((run.path / "wandb.json").read_text())
+    result: Recorded = read(run.path / record["path"] / f"run-{record['id']}.wandb")
+    return result
+
+
+def figures(seen: Recorded) -> set[str]:
+    """Names of what is drawn, of pictures without what W&B notes of their files."""
+    return {"/".join(key.split("/")[:2]) for row in seen.history for key in row if not key.startswith("_")}
+
+
+def test_panels_of_variants_line_up(train, tables, manager) -> None:
+    plain = recorded(train())
+    tables["loss"] = {"name": "wasserstein"}
+    tables["penalties"] = [{"name": "gradient_penalty", "weight": 10.0}]
+    tables["trainer"] = {"name": "adversarial", "batch_size": 8, "discriminator_steps": 2, "ema_decay": 0.9}
+    critic = recorded(train())
+    tables["penalties"] = []
+    tables["trainer"] = {"name": "unrolled", "batch_size": 8, "unrolled_steps": 2}
+    unrolled = recorded(train())
+
+    assert figures(plain) == {
+        "step",
+        "epoch",
+        "images_per_second",
+        "loss/generator",
+        "loss/discriminator",
+        "probability/real",
+        "probability/fake",
+        "gradient_norm/generator",
+        "gradient_norm/discriminator",
+        "lr/generator",
+        "lr/discriminator",
+        "score/fid",
+        "samples/grid",
+        "samples/evolution",
+    }
+    assert figures(critic) == figures(plain) | {"penalty/gradient_penalty"}
+    assert figures(unrolled) == figures(plain)
+    for other in (critic, unrolled):
+        assert other.column("step") == plain.column("step")
+        assert other.run.run_group == plain.run.run_group == "tiny"
+        assert other.run.job_type == plain.run.job_type == "train"
+        axes = {metric.name or metric.glob_name: metric.SerializeToString() for metric in other.metrics}
+        shared = {metric.name or metric.glob_name: metric.SerializeToString() for metric in plain.metrics}
+        assert axes.items() >= shared.items()
+        assert other.summary.keys() >= plain.summary.keys()
+        assert all(norm > 0 for norm in other.column("gradient_norm/generator"))
+    assert set(critic.run.tags) - set(plain.run.tags) == {"wasserstein", "gradient_penalty"}
+    assert set(unrolled.run.tags) - set(plain.run.tags) == {"wasserstein", "unrolled"}
+
+
+def test_summary_of_a_resumed_run_is_that_of_all_its_parts(train, manager) -> None:
+    part = train("run.steps=20")
+    whole = api.resume(part.path, ["run.steps=40"], manager=manager)
+    seen = recorded(whole)
+    assert min(seen.column("step")) == 30
+    assert seen.summary["score/fid"] == {"min": 10.0, "max": 30.0, "last": 30.0}
+    losses = [row["loss/generator"] for row in whole.metrics if "loss/generator" in row]
+    assert len(losses) == 4
+    assert seen.summary["loss/generator"] == {"min": min(losses), "max": max(losses), "last": losses[-1]}
+    assert seen.files.count("recipe.toml") == 1
+    files = whole.path / json.loads((whole.path / "wandb.json").read_text())["path"] / "files"
+    assert "steps = 40" in (files / "recipe.toml").read_text()
+
+
+def contents(artifact: Any, folder: Path) -> Path:
+    """What downloading an artefact gives."""
+    for entry in artifact.manifest.contents:
+        target = folder / entry.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(Path(entry.local_path).read_bytes())
+    return folder
+
+
+def aliases(seen: Recorded) -> list[list[str]]:
+    return [list(artifact.aliases) for artifact in seen.artifacts]
+
+
+def test_checkpoints_are_sent_as_run_directories(train, manager, tmp_path, capsys) -> None:
+    run = train("tracking.wandb.checkpoints=true", "checkpoint.best=fid")
+    seen = recorded(run)
+    assert aliases(seen) == [["step-20", "best"], ["step-40", "latest"]]
+    best, last = seen.artifacts
+    assert best.name == last.name == f"tiny-{seen.run.run_id}"
+    assert best.type == "model"
+    about = json.loads(best.metadata)
+    assert (about["step"], about["scores"], about["generator"], about["seed"]) == (20, {"fid": 10.0}, "tiny", 2333)
+
+    copy = api.load_run(contents(last, tmp_path / "last"), manager=manager)
+    assert torch.equal(copy.sample(5), run.sample(5))
+    assert copy.checkpoint.resumable
+    assert api.load_run(contents(best, tmp_path / "best"), manager=manager).checkpoint.step == 20
+    resumed = api.resume(tmp_path / "last", ["run.steps=41", "tracking.wandb.mode=disabled"], manager=manager)
+    assert resumed.checkpoint.step == 41
+    assert "wandb: " not in capsys.readouterr().err  # nothing but our own words
+
+
+def test_every_checkpoint_outlives_those_that_follow(train, manager, tmp_path) -> None:
+    run = train("tracking.wandb.checkpoints=all")
+    seen = recorded(run)
+    assert [path.name for path in sorted((run.path / "checkpoints").iterdir())] == ["step_0000030", "step_0000040"]
+    assert aliases(seen)[:3] == [["step-10"], ["step-20"], ["step-30"]]
+    assert aliases(seen)[3:] == [["step-40"], ["step-40", "latest"]]
+    first = api.load_run(contents(seen.artifacts[0], tmp_path / "first"), manager=manager)
+    assert first.checkpoint.step == 10
+
+
+def test_best_alone(train) -> None:
+    assert aliases(recorded(train("tracking.wandb.checkpoints=best", "checkpoint.best=fid"))) == [["step-20", "best"]]
+
+
+def test_best_needs_a_score(tables, manager) -> None:
+    with pytest.raises(RecipeError, match=r"tracking.wandb.checkpoints: is \"best\".* checkpoint.best"):
+        parse_recipe(tables, manager, overrides=["tracking.wandb.checkpoints=best"])
+    with pytest.raises(RecipeError, match='is "some"; must be false, true, "best" or "all"'):
+        parse_recipe(tables, manager, overrides=["tracking.wandb.checkpoints=some"])
+
+
+def test_tracking_with_checkpoints_leaves_training_alone(train, tables, manager) -> None:
+    tracked = train("tracking.wandb.checkpoints=all")
+    alone = api.run(tables, ["checkpoint.every=10", "tracking.wandb.mode=disabled"], manager=manager)
+    for network in ("generator", "discriminator"):
+        ours, theirs = tracked.checkpoint.network(network), alone.checkpoint.network(network)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    timeless = [
+        [
+            {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+            for row in run.metrics
+        ]
+        for run in (tracked, alone)
+    ]
+    assert timeless[0] == timeless[1]
+
+
+def test_links_where_there_are_none(tmp_path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    (tmp_path / "a").write_text("content")
+    monkeypatch.setattr("os.link", refuse)
+    link(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_text() == "content"
