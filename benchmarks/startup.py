@@ -80,11 +80,11 @@ def cases(folder: Path) -> list[Case]:
         "ganzoo plugins": ["plugins"],
         "ganzoo list losses": ["list", "losses"],
         "ganzoo recipe check": ["recipe", "check", RECIPE],
-        "ganzoo recipe schema": ["recipe", "schema"],
     }
     return [
         Case("python -c pass", [sys.executable, "-c", "pass"]),
         *(Case(name, [*ganzoo, *arguments], LIGHT_LIMIT) for name, arguments in light.items()),
+        Case("ganzoo recipe schema", [*ganzoo, "recipe", "schema"]),
         Case(TORCH, [sys.executable, "-c", "import torch"]),
         Case(
             "ganzoo run, to step 1, W&B disabled",

@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
-from torchvision.transforms.functional import resize
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.engine.build import build_networks, open_dataset
@@ -205,6 +204,8 @@ class TrainedRun:
         classifier = classifier_for(pack)
         images = self.sample(samples, seed=seed, weights=weights)
         if images.shape[-1] != size:
+            from torchvision.transforms.functional import resize
+
             images = resize(images, [size, size], antialias=True)
         scores = score(images, pack, classifier).to_dict()
         counts = scores.pop("class_counts")

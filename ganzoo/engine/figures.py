@@ -9,7 +9,6 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 from ganzoo.engine.pictures import save_gif, save_picture
 
@@ -72,6 +71,8 @@ def save_film(frames: Sequence[Panel], path: Path, *, about: Mapping[str, object
 
 
 def _draw_panel(panel: Panel) -> Image.Image:
+    from torchvision.transforms.functional import to_pil_image
+
     count, _, height, width = panel.images.shape
     assert not panel.captions or len(panel.captions) == count
     scale = max(1, math.ceil(LEGIBLE / max(height, width)))

@@ -9,14 +9,14 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
-from torchvision.utils import make_grid
 
 from ganzoo.engine.files import write_atomic
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
     """One image (C, H', W') in [0, 1] of `images` (N, C, H, W) in [−1, 1], nearly square unless `columns` says."""
+    from torchvision.utils import make_grid
+
     columns = columns or math.ceil(math.sqrt(len(images)))
     picture: Tensor = make_grid(images, nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
     return picture
@@ -87,4 +87,6 @@ def write_gif(frames: Sequence[Image.Image], target: Path, durations: Sequence[i
 
 
 def _save(image: Tensor, path: Path, about: Mapping[str, object]) -> None:
+    from torchvision.transforms.functional import to_pil_image
+
     save_picture(to_pil_image(image.mul(255).round().byte()), path, about=about)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from torchvision import datasets
 
 from ganzoo.builtin.datasets.celeba_files import (
     ARCHIVE,
@@ -127,6 +126,8 @@ class CelebA(Dataset):
         if not self.config.download:
             raise DataError(f"CelebA is not in {self.root}, and dataset.download is false: {by_hand}")
         try:
+            from torchvision import datasets
+
             datasets.CelebA(str(self.root), split="all", download=True)
         except Exception as error:  # of many types: no gdown, no network, the quota of Google Drive, a full disk
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,7 +7,6 @@ from importlib.metadata import version
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from ganzoo.builtin.datasets.configs import DigitsConfig
 from ganzoo.components.dataset import Dataset, ImageSource
@@ -36,6 +35,8 @@ class Digits(Dataset):
 
 class _Digits:
     def __init__(self) -> None:
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
         self._pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         self._labels = digits.target
