@@ -18,7 +18,7 @@ from wandb_server import KEY, Server
 
 from ganzoo import api
 from ganzoo.hookspecs import hookimpl
-from ganzoo.observers import wandb_tracking
+from ganzoo.observers.wandb import session
 from ganzoo.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
@@ -32,8 +32,8 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setattr(wandb_tracking, "START_SECONDS", 2.0)
-    monkeypatch.setattr(wandb_tracking, "FINISH_SECONDS", 2.0)
+    monkeypatch.setattr(session, "START_SECONDS", 2.0)
+    monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
     wandb.teardown()
     yield
     with suppress(ConnectionError):  # its process may have been killed
