@@ -18,7 +18,7 @@ from ganzoo.engine.retention import checkpoint_folders
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.engine.run_lock import training_in
-from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
 from ganzoo.lints import lint
 from ganzoo.local_plugins import open_recipe, open_run_recipe
 from ganzoo.observers.console import packing_progress, warn
@@ -163,7 +163,11 @@ def load_run(
         directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
     )
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    return TrainedRun(directory, recipe, latest_checkpoint(directory.checkpoints, warn), compute, manager)
+    checkpoint = latest_checkpoint(directory.checkpoints, warn)
+    if checkpoint.facts.image != recipe.dataset.image_spec():
+        of, image = checkpoint.facts.image, recipe.dataset.image_spec()
+        raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")
+    return TrainedRun(directory, recipe, checkpoint, compute, manager)
 
 
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ganzoo.errors import RequestError
+from ganzoo.reading import parse_toml
 
 
 def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict
     Raises:
         RequestError: an override has no "=" or leads through something that is not a table.
     """
-    result: dict[str, Any] = json.loads(json.dumps(tables, default=str))
+    result: dict[str, Any] = _plain(tables)
     set_keys = set()
     for override in overrides:
         path, equals, text = override.partition("=")
@@ -36,9 +36,14 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict
 def toml_value(text: str) -> Any:
     """A value as it was written: TOML, or else plain text."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return _plain(parse_toml(f"value = {text}")["value"])
+    except ValueError:
         return text
+
+
+def _plain(value: Any) -> Any:
+    """A copy of a value as JSON has it, in which dates are text."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:

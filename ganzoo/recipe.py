@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +22,7 @@ from ganzoo.components.component import (
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.overrides import apply_overrides
 from ganzoo.plugin_manager import PluginManager
+from ganzoo.reading import parse_toml
 from ganzoo.recipe_checks import missing_plugins, unfit_parts, unmet_wishes
 from ganzoo.recipe_errors import explain
 from ganzoo.registry import Registries
@@ -198,14 +198,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecipeError: it is not TOML.
     """
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return parse_toml(path.read_bytes().decode())
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such recipe file") from None
     except IsADirectoryError:
         raise RequestError(f"{path}: is a folder; a recipe is one TOML file") from None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RecipeError(str(path), [Problem("", f"is not valid TOML: {error}")]) from error
 
 

@@ -13,6 +13,7 @@ from ganzoo.components.network import Discriminator, Generator
 from ganzoo.engine.build import build_networks, open_dataset
 from ganzoo.engine.checkpoint import Checkpoint, load_network
 from ganzoo.engine.device import Compute
+from ganzoo.engine.memory import memory_errors
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.engine.sampling import BatchNormMode, batch_norm_used, generate
 from ganzoo.errors import RequestError
@@ -240,7 +241,9 @@ class TrainedRun:
     def _network(self, name: str) -> Generator | Discriminator:
         """A network of its own for each set of weights, so that one in use never changes under its user."""
         if name not in self._networks:
-            generator, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.facts, self.compute)
+            with memory_errors(self.compute.device, when=lambda: "for the networks"):
+                parts = build_networks(self.recipe, self.manager, self.checkpoint.facts, self.compute)
+            generator, discriminator = parts
             network = discriminator if name == "discriminator" else generator
             load_network(network, self.checkpoint, name)
             self._networks[name] = network.eval()

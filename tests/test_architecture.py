@@ -19,7 +19,7 @@ MODULES = [*CORE, *(file for plugin in PLUGINS for file in sorted(plugin.rglob("
 
 # Lowest first: a module may import its own layer and those before it.
 LAYERS = (
-    {"errors", "images", "variables"},
+    {"errors", "images", "reading", "variables"},
     {"components"},
     {"hookspecs", "registry", "recipe", "recipe_checks", "recipe_errors", "overrides"}
     | {"plugin_manager", "lints", "local_plugins"},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -17,25 +15,26 @@ from torch import Tensor, nn
 
 from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.files import output_errors, sync
+from ganzoo.engine.manifest import read_manifest, write_manifest
 from ganzoo.engine.random_state import random_state, set_random_state
 from ganzoo.engine.retention import checkpoint_folders, superseded
 from ganzoo.engine.run import Run
 from ganzoo.engine.space import check_room, not_written, size_of
 from ganzoo.errors import CheckpointError, DivergedError
 from ganzoo.images import Facts, ImageSpec
+from ganzoo.reading import load_tensors
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 STATE = "state.pt"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder whose manifest has been read and whose files match their checksums."""
+    """A checkpoint folder whose manifest has been read, and whose `files`, all that it names, match their checksums."""
 
     path: Path
     step: int
     facts: Facts
+    files: frozenset[str]
 
     def network(self, name: str) -> dict[str, Tensor]:
         """The tensors of one network, on the CPU.
@@ -44,7 +43,7 @@ class Checkpoint:
             CheckpointError: there is no such network in it.
         """
         file = self.path / f"{name}.safetensors"
-        if not file.is_file():
+        if file.name not in self.files:
             raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
         try:
             return load_file(file)
@@ -53,12 +52,12 @@ class Checkpoint:
 
     def networks(self) -> list[str]:
         """The names of the networks in it."""
-        return sorted(file.stem for file in self.path.glob("*.safetensors"))
+        return sorted(Path(name).stem for name in self.files if name.endswith(".safetensors"))
 
     @property
     def resumable(self) -> bool:
         """Whether a run can go on from it; imported weights come without the state that this takes."""
-        return (self.path / STATE).is_file()
+        return STATE in self.files
 
     def state(self) -> dict[str, Any]:
         """Everything but the networks: optimisers, random number generators, position.
@@ -67,8 +66,8 @@ class Checkpoint:
             CheckpointError: it cannot be read.
         """
         try:
-            state: dict[str, Any] = torch.load(self.path / STATE, map_location="cpu", weights_only=True)
-        except Exception as error:
+            state: dict[str, Any] = load_tensors(self.path / STATE)
+        except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.path / STATE}: cannot be read: {error}") from error
         return state
 
@@ -145,7 +144,7 @@ def write_checkpoint(
             _write_tensors(networks, partial)
             if state is not None:
                 _write_state(state, partial)
-            _write_manifest(partial, step, facts, plugin_versions)
+            write_manifest(partial, step, facts, plugin_versions)
             _remove(final)  # left by a run that went further than the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
@@ -181,25 +180,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: a file is missing, changed, or of another format.
     """
-    try:
-        text = (path / MANIFEST).read_text(encoding="utf-8")
-        manifest = json.loads(text)
-        exact = text == json.dumps(manifest, indent=2)  # else a flipped blank would pass
-        recorded = manifest.pop("manifest_sha256")
-        files, step = manifest["files"], int(manifest["step"])
-        image, class_names = ImageSpec(*manifest["image"]), tuple(manifest["class_names"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path / MANIFEST}: cannot be read: {error}") from error
-    if recorded == _digest_of_manifest(manifest) and manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: has format {manifest.get('format')}; this ganzoo reads format {FORMAT}")
-    if not exact or recorded != _digest_of_manifest(manifest):
-        raise CheckpointError(f"{path / MANIFEST}: is damaged, its content does not match its checksum")
-    for name, expected in files.items():
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path / name}: is missing")
-        if digest(path / name) != expected:
-            raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
-    return Checkpoint(path, step, Facts(image, class_names))
+    manifest = read_manifest(path)
+    facts = Facts(ImageSpec(*manifest.image), manifest.class_names)
+    return Checkpoint(path, manifest.step, facts, frozenset(manifest.files))
 
 
 def restore(run: Run, checkpoint: Checkpoint) -> None:
@@ -215,8 +198,9 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
         run.trainer.load_state_dict(state["trainer"])
         run.feed.seek(state["position"])
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{checkpoint.path}: does not fit the recipe: {error}") from error
+    except Exception as error:  # of any kind: nothing of what is in it has been looked at before
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"{checkpoint.path / STATE}: does not fit the recipe: {reason}") from error
     run.step = checkpoint.step
 
 
@@ -229,7 +213,9 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
     try:
         network.load_state_dict(checkpoint.network(name))
     except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {error}") from error
+        _, first, *others = [*map(str.strip, str(error).splitlines()), ""]
+        reason = first.rstrip(".") + (f", and {len(others) - 1} more" if len(others) > 1 else "")
+        raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {reason}") from error
 
 
 def _write_state(state: Mapping[str, Any], folder: Path) -> None:
@@ -249,33 +235,6 @@ def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -
             save_file(plain, folder / f"{name}.safetensors")
         except SafetensorError as error:  # it wraps the system's error in text
             raise not_written(folder.parent, error) from error
-
-
-def _write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mapping[str, str]) -> None:
-    """Seal the files in `folder` with their checksums, and have all of it on the disk."""
-    files = sorted(folder.iterdir())
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "image": list(facts.image.shape),
-        "class_names": list(facts.class_names),
-        "plugins": dict(plugin_versions),
-        "files": {file.name: digest(file) for file in files},
-    }
-    manifest["manifest_sha256"] = _digest_of_manifest(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    for file in (*files, folder / MANIFEST, folder):
-        sync(file)
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _digest_of_manifest(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _remove(folder: Path) -> None:

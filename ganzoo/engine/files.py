@@ -19,6 +19,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     with output_errors(path):
+        partial.unlink(missing_ok=True)  # a link there would be written through
         try:
             write(partial)
             sync(partial)

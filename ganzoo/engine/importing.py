@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.engine.build import build_networks
-from ganzoo.engine.checkpoint import digest, write_checkpoint
+from ganzoo.engine.checkpoint import write_checkpoint
 from ganzoo.engine.device import Compute
 from ganzoo.engine.environment import describe_software
 from ganzoo.engine.files import output_errors
+from ganzoo.engine.manifest import digest
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RequestError
 from ganzoo.plugin_manager import PluginManager

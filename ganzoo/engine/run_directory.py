@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ from ganzoo.engine.files import output_errors, write_bytes, write_text
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.local_plugins import FOLDER
 from ganzoo.plugin_manager import LocalFile
+from ganzoo.reading import parse_json, parse_toml
 from ganzoo.recipe import Recipe
 
+WANDB = "wandb"
+"""The folder in it that W&B writes to."""
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
 
 
@@ -78,7 +80,7 @@ class RunDirectory:
         """The run directory at `path`.
 
         Raises:
-            RunDirectoryError: there is none.
+            RunDirectoryError: there is none, or something in it leads out of it.
         """
         path = Path(path)
         if not path.is_dir():
@@ -87,6 +89,7 @@ class RunDirectory:
             inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
             hint = f"; runs in it: {', '.join(inside)}" if inside else ""
             raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
+        _check_links(path)
         return cls(path)
 
     @property
@@ -111,8 +114,8 @@ class RunDirectory:
             RunDirectoryError: its file is damaged.
         """
         try:
-            return tomllib.loads((self.path / "recipe.toml").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            return parse_toml((self.path / "recipe.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
@@ -138,16 +141,11 @@ class RunDirectory:
             file.write(json.dumps(row) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows of metrics, in order; a torn last line (a kill while writing) is left out."""
+        """All rows of metrics, in order; what is none, such as a last line torn by a kill, is left out."""
         if not self.metrics.exists():
             return []
-        rows = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows
+        lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [row for line in lines if (row := _row(line)) is not None]
 
     def cut_metrics_after(self, step: int) -> None:
         """Drop the rows of later steps, which a resumed run takes again."""
@@ -159,3 +157,30 @@ class RunDirectory:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links that lead out of a run directory, so that what a stranger packed is neither read nor written there.
+
+    What is in W&B's folder is W&B's own affair; it links its log there to that of its service.
+    """
+    whole = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                raise RunDirectoryError(
+                    f"{path}: is a link that leads out of the run directory, and is not followed: "
+                    f"put what it leads to in its place"
+                )
+        if Path(place) == folder and WANDB in folders:
+            folders.remove(WANDB)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """The row of metrics in a line: numbers by name, that of the step among them."""
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return None
+    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
+    return row if numbers and isinstance(row.get("step"), int) else None

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from ganzoo.engine.files import output_errors, write_text
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
+from ganzoo.reading import parse_json
 
 LOCK = ".lock"
 HOLDER = ".process.json"
@@ -48,7 +49,7 @@ def training_in(directory: RunDirectory) -> Iterator[None]:
 def _name(holder: Path) -> str:
     """The process that wrote `holder`, in words."""
     try:
-        written = json.loads(holder.read_text(encoding="utf-8"))
+        written = parse_json(holder.read_text(encoding="utf-8"))
         pid, host = int(written["pid"]), str(written["host"])
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

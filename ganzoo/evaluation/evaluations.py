@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
 from ganzoo.evaluation.protocol import Card
+from ganzoo.reading import parse_json
 
 FILE = "evaluation.json"
 
@@ -40,7 +40,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
     """
     path = directory.path / FILE
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, list):
             raise RunDirectoryError(f"{path}: is not of this version of ganzoo: remove it and evaluate the run again")
         return [Evaluation.model_validate(each) for each in content]

@@ -154,7 +154,7 @@ def _frames(paths: Sequence[Path]) -> list[Image.Image]:
     frames = []
     for path in paths:
         try:
-            with Image.open(path) as file:
+            with Image.open(path, formats=["PNG"]) as file:  # of others, PIL has programs run
                 picture = file.convert("RGB")
         except Exception:  # PIL raises errors of many kinds at a damaged file
             warn(f"{path}: cannot be read and is left out of {GIF}")

@@ -59,3 +59,13 @@ def test_full_device(tmp_path: Path):
     path = tmp_path / "metrics"
     with pytest.raises(OutputError, match="the disk is full"), output_errors(path), Path("/dev/full").open("w") as file:
         file.write("x" * 100_000)
+
+
+def test_link_in_the_place_of_the_half_written_file_is_not_written_through(tmp_path: Path):
+    other = tmp_path / "other"
+    other.write_text("of somebody else")
+    (tmp_path / ".a.partial.txt").symlink_to(other)
+    write_text(tmp_path / "a.txt", "mine")
+    assert other.read_text() == "of somebody else"
+    assert (tmp_path / "a.txt").read_text() == "mine"
+    assert not (tmp_path / "a.txt").is_symlink()

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ganzoo import api
-from ganzoo.engine import checkpoint, files, retention
+from ganzoo.engine import checkpoint, files, manifest, retention
 from ganzoo.engine.build import build_run
 from ganzoo.engine.checkpoint import latest_checkpoint, open_checkpoint, save_checkpoint
 from ganzoo.engine.retention import checkpoint_folders, step_of, superseded
@@ -30,7 +30,7 @@ from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import CheckpointOptions, Recipe
 from ganzoo.trained_run import TrainedRun
 
-TRACED = {checkpoint.__file__, files.__file__, retention.__file__, shutil.__file__}
+TRACED = {checkpoint.__file__, files.__file__, manifest.__file__, retention.__file__, shutil.__file__}
 """Where every line is a moment to be killed at."""
 
 RANDOM_KILLS = 50

@@ -93,11 +93,11 @@ def test_the_name_of_the_holder_is_a_courtesy(tmp_path: Path, holder: str | None
             raise AssertionError
 
 
-def hold(path: Path, entered: Any) -> None:
+def hold(path: Path, entered: Any, all_tried: Any) -> None:
     try:
         with training_in(RunDirectory(path)):
             entered.put(os.getpid())
-            time.sleep(2)
+            all_tried.wait(60)
     except RunDirectoryError:
         entered.put(0)
 
@@ -105,12 +105,14 @@ def hold(path: Path, entered: Any) -> None:
 def test_of_many_processes_one_gets_in(tmp_path: Path):
     context = multiprocessing.get_context("fork" if hasattr(os, "fork") else "spawn")
     entered = context.SimpleQueue()
-    children = [context.Process(target=hold, args=(tmp_path, entered)) for _ in range(6)]
+    all_tried = context.Event()
+    children = [context.Process(target=hold, args=(tmp_path, entered, all_tried)) for _ in range(6)]
     for child in children:
         child.start()
+    assert sorted(entered.get() > 0 for _ in children) == [False] * 5 + [True]
+    all_tried.set()
     for child in children:
         child.join()
-    assert sorted(entered.get() > 0 for _ in children) == [False] * 5 + [True]
 
 
 def test_a_folder_that_cannot_be_written_to(tables: Tables, monkeypatch: pytest.MonkeyPatch):

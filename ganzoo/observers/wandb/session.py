@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ganzoo.observers.console import say, warn
 from ganzoo.observers.wandb.description import describe, tags
 from ganzoo.observers.wandb.key import key_is_known
+from ganzoo.reading import parse_json
 
 if TYPE_CHECKING:
     import wandb
@@ -152,7 +152,7 @@ def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
 def _read_record(run: Run) -> dict[str, Any]:
     """What an earlier part of the run wrote down; nothing where there is none or it cannot be read."""
     try:
-        record = json.loads((run.directory.path / RECORD).read_text(encoding="utf-8"))
+        record = parse_json((run.directory.path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

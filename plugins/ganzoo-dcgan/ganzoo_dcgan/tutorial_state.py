@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from torch import Tensor
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
 from ganzoo.images import Facts, ImageSpec
+from ganzoo.reading import CodeError, load_tensors
 from ganzoo_dcgan.configs import POWERS, DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.importers import TutorialStateConfig
@@ -146,17 +146,14 @@ def _state_dicts(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[t
 
 def _load(source: Path) -> Any:
     try:
-        return torch.load(source, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own text proposes to load the file unsafely
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" ({found[1]})" if found else ""
+        return load_tensors(source)
+    except CodeError as error:
         raise RequestError(
-            f"{source}: holds more than tensors and plain values{what}, and is not run to see what; "
-            f"whoever trusts it can save the state dict by itself: torch.save(network.state_dict(), …)"
+            f"{source}: {error}; whoever trusts it can save the state dict by itself: "
+            f"torch.save(network.state_dict(), …)"
         ) from error
-    except Exception as error:
-        reason = re.split(r"\n|\. ", str(error))[0]
-        raise RequestError(f"{source}: is damaged, or not of torch.save: {reason}") from error
+    except ValueError as error:
+        raise RequestError(f"{source}: {error}") from error
 
 
 def _tell_apart(stacks: list[Stack], source: Path) -> tuple[Stack, Stack | None]:
