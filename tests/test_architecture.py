@@ -26,6 +26,7 @@ LAYERS = (
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
     {"api", "datasets", "trained_run", "latent", "explore", "examine", "scaffold", "sweeps", "testing"},
+    {"bench"},
     {"cli", "__main__"},
 )
 

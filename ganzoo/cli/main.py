@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ganzoo.cli import (
+    bench,
     catalogue,
     data,
     filters,
@@ -87,6 +88,7 @@ probe.add_to(app)
 scores.add_to(app)
 imports.add_to(app)
 data.add_to(app)
+bench.add_to(app)
 recipes.add_to(app)
 catalogue.add_to(app)
 new_plugin.add_to(app)

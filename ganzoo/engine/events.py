@@ -28,7 +28,7 @@ class Events:
             if implementation.plugin in self._muted:
                 continue
             try:
-                implementation.function(*(arguments[name] for name in implementation.argnames))
+                self.call(implementation, event, arguments)
             except GanzooError:
                 raise
             except Exception as error:
@@ -37,3 +37,7 @@ class Events:
                     f"the observer {implementation.plugin_name} failed in {event} and is left out from here on: "
                     f"{type(error).__name__}: {error}"
                 )
+
+    def call(self, implementation: pluggy.HookImpl, event: str, arguments: dict[str, Any]) -> None:
+        """Call one observer with the arguments that it takes."""
+        implementation.function(*(arguments[name] for name in implementation.argnames))

@@ -1,0 +1,38 @@
+"""`ganzoo bench`: how fast a recipe trains on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.recipes import AsJson, RecipeFile
+from ganzoo.cli.runs import Overrides
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's command to `app`."""
+    app.command("bench")(bench)
+
+
+def bench(
+    recipe: RecipeFile,
+    set_: Overrides = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Python file with a loop to compare with, such as benchmarks/tutorial_loop.py: it is executed.",
+            metavar="FILE",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of each way to train.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure training: images a second, share of what the machine can do, memory, and where the time goes."""
+    from ganzoo.bench.measure import measure
+
+    report = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
