@@ -1,4 +1,4 @@
-"""Writes `pages/options.md`, the table of every option of a recipe, from the classes that check one.
+"""Writes `pages/options.md` and `pages/components/`, every option of a recipe, from the classes that check one.
 
 python docs/options.py
 """
@@ -24,15 +24,16 @@ PAGE = ROOT / "docs" / "pages" / "options.md"
 HEAD = """\
 # All options
 
-Every table and option of a recipe, with the plugins that come with ganzoo. The page is written from the classes
-that check a recipe, by `python docs/options.py`; `ganzoo recipe schema` prints the same as a JSON schema, with
-whatever plugins you have installed. [Recipes](recipes.md) explains how the tables work together.
+Every table of a recipe with its options; those of single [components](components/index.md) stand on pages of their own.
+The page is written from the classes that check a recipe, by `python docs/options.py`; `ganzoo recipe schema` prints
+the same as a JSON schema, with whatever plugins you have installed. [Recipes](recipes.md) explains how the tables
+work together.
 
 "Unset" means that an option may be left out and then has no value.
 """
 
 KINDS = {
-    "dataset": ("datasets", "dataset", "The images. Further down are the options of single datasets."),
+    "dataset": ("datasets", "dataset", "The images."),
     "generator": ("generators", "generator", "The network that makes images."),
     "discriminator": ("discriminators", "discriminator", "The network that judges them."),
     "loss": ("losses", "loss", "What both networks minimise."),
@@ -75,15 +76,12 @@ def distributions() -> set[str]:
 
 
 def components(registry: Registry[Any], plugins: set[str]) -> Iterator[str]:
-    """A section for what all components of a kind share, then one for each."""
+    """What all components of a kind share, and a link to each."""
     yield table(registry.base, hidden={"name"})
-    for entry in registry:
-        if entry.plugin not in plugins:
-            continue
-        anchor = f"{{#{registry.kind}-{entry.name.replace('_', '-')}}}"
-        config = entry.options
-        yield f"### {registry.kind} `{entry.name}` {anchor}\n\n{first_paragraph(config)}\n"
-        yield table(config, base=registry.base, hidden={"name"}) or "No further options.\n"
+    links = [
+        f"[`{entry.name}`](components/{registry.kind}-{entry.name}.md)" for entry in registry if entry.plugin in plugins
+    ]
+    yield f"`name` is one of {', '.join(links)}.\n"
 
 
 def sections(model: type[Options], name: str, about: str) -> Iterator[str]:
@@ -101,17 +99,31 @@ def sections(model: type[Options], name: str, about: str) -> Iterator[str]:
         yield table(model)
 
 
-def table(model: type[Options], base: type[Options] | None = None, hidden: Collection[str] = ()) -> str:
-    """Markdown for the options of `model`, without those that `base` has just so."""
+def table(
+    model: type[Options],
+    base: type[Options] | None = None,
+    hidden: Collection[str] = (),
+    optimisers: str = "#optimisers",
+) -> str:
+    """Markdown for the options of `model`, without those that `base` has just so.
+
+    Args:
+        model: a class of options.
+        base: what it derives from.
+        hidden: options to leave out.
+        optimisers: where the options of optimisers are, as a link.
+    """
     rows = [
         f"| `{key}` | {kind} | {default} | {about} |"
-        for key, kind, default, about in options(model.model_json_schema(), base)
+        for key, kind, default, about in options(model.model_json_schema(), base, optimisers)
         if key not in hidden
     ]
-    return "\n".join(["| option | value | default | |", "|---|---|---|---|", *rows, ""]) if rows else ""
+    return "\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *rows, ""]) if rows else ""
 
 
-def options(schema: Mapping[str, Any], base: type[Options] | None = None) -> Iterator[tuple[str, str, str, str]]:
+def options(
+    schema: Mapping[str, Any], base: type[Options] | None = None, optimisers: str = "#optimisers"
+) -> Iterator[tuple[str, str, str, str]]:
     """Each option with its values, its default and what it does; those of tables in it under dotted names."""
     inherited = base.model_json_schema()["properties"] if base else {}
     definitions = {"$defs": schema.get("$defs", {})}
@@ -121,7 +133,7 @@ def options(schema: Mapping[str, Any], base: type[Options] | None = None) -> Ite
         if option == inherited.get(key):
             continue
         if option.get("discriminator"):
-            yield key, "table, see [Optimisers](#optimisers)", "`adam`", about
+            yield key, f"table, see [Optimisers]({optimisers})", "`adam`", about
         elif inner.get("type") == "object":
             for name, kind, default, text in options({**inner, **definitions}):
                 yield f"{key}.{name}", kind, default, text
@@ -183,4 +195,7 @@ def first_paragraph(model: type[Options]) -> str:
 
 
 if __name__ == "__main__":
+    import component_pages
+
     PAGE.write_text(page(), encoding="utf-8")
+    component_pages.write()

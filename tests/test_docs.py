@@ -30,7 +30,9 @@ from ganzoo.recipe import parse_recipe, read_toml
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
-PAGES = sorted((ROOT / "docs" / "pages").glob("**/*.md"))
+PAGES_FOLDER = ROOT / "docs" / "pages"
+PAGES = sorted(PAGES_FOLDER.glob("**/*.md"))
+COMPONENTS = PAGES_FOLDER / "components"
 DOCUMENTS = [README, CHANGELOG, *PAGES, *sorted((ROOT / "plugins").glob("*/README.md"))]
 PLUGIN_PAGE = ROOT / "docs" / "pages" / "write-a-plugin.md"
 HOOKS_PAGE = ROOT / "docs" / "pages" / "hooks.md"
@@ -94,7 +96,8 @@ class TestText:
 
     def test_every_page_is_reached_from_the_readme(self) -> None:
         linked = re.findall(r"\]\((docs/pages/[^)#]+\.md)\)", README.read_text(encoding="utf-8"))
-        assert {*linked} == {name_of(page) for page in PAGES if page.name != "index.md"}
+        alone = [page for page in PAGES if page.parent == COMPONENTS] + [PAGES_FOLDER / "index.md"]
+        assert {*linked} == {name_of(page) for page in {*PAGES} - {*alone}} | {name_of(COMPONENTS / "index.md")}
 
     def test_pictures_are_small(self) -> None:
         for picture in (ROOT / "docs").glob("**/*.png"):
@@ -151,6 +154,15 @@ class TestRecipes:
         tables = tomllib.loads(block.text)
         if block.title in ("pyproject.toml", "wrong.toml", "example.toml"):
             return  # other tests look at these
+        if block.document.parent == COMPONENTS:  # one whole part, beside others that take anything
+            tables = {
+                "run": {"name": "page", "steps": 1},
+                "dataset": {"name": "synthetic"},
+                **{kind: {"name": "gan"} for kind in ("generator", "discriminator")},
+                "loss": {"name": "hinge"},
+                "trainer": {"name": "adversarial"},
+                **tables,
+            }
         if "run" not in tables:
             base = read_toml(ROOT / "recipes" / "dcgan_digits.toml")
             for name, table in tables.items():
@@ -173,6 +185,25 @@ class TestOptions:
     def test_the_page_is_up_to_date(self) -> None:
         options = module_at(ROOT / "docs" / "options.py")
         assert options.PAGE.read_text(encoding="utf-8") == options.page(), "run: python docs/options.py"
+
+    def test_every_component_has_its_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.syspath_prepend(str(ROOT / "docs"))
+        written = module_at(ROOT / "docs" / "component_pages.py").pages()
+        assert {*COMPONENTS.glob("*")} == written.keys(), (
+            "run: python docs/options.py, and git add docs/pages/components"
+        )
+        for path, text in written.items():
+            assert path.read_text(encoding="utf-8") == text, "run: python docs/options.py"
+
+    @pytest.mark.parametrize("kind", ["generator", "discriminator", "loss", "penalty", "trainer"])
+    def test_every_component_names_its_paper(self, kind: str) -> None:
+        books = {"gan_in_action"}
+        without = [
+            page.stem
+            for page in COMPONENTS.glob(f"{kind}-*.md")
+            if "\n| paper | " not in page.read_text(encoding="utf-8") and page.stem.partition("-")[2] not in books
+        ]
+        assert without == []
 
     def test_every_dataset_is_in_the_table(self, manager: PluginManager) -> None:
         page = (ROOT / "docs" / "pages" / "datasets.md").read_text(encoding="utf-8")

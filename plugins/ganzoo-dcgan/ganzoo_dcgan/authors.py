@@ -1,4 +1,4 @@
-"""DCGAN as its authors trained it in Theano: 5×5 behind a dense projection, no bias, statistics of the batch always."""
+"""DCGAN (arXiv 1511.06434) as its authors trained it: dense, then 5×5, no bias, statistics of the batch always."""
 
 from __future__ import annotations
 

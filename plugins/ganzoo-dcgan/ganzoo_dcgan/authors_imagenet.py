@@ -1,4 +1,4 @@
-"""The DCGAN that the authors trained on ImageNet at 32 pixels: six 3×3 convolutions, every second of stride 2."""
+"""The DCGAN (arXiv 1511.06434) for ImageNet at 32 pixels: six 3×3 convolutions, every second of stride 2."""
 
 from __future__ import annotations
 

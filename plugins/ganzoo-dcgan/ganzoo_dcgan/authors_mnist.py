@@ -1,4 +1,4 @@
-"""The conditional DCGAN that the authors trained on MNIST: the label is an input of every layer."""
+"""The conditional DCGAN (arXiv 1511.06434) that the authors trained on MNIST: the label is an input of every layer."""
 
 from __future__ import annotations
 

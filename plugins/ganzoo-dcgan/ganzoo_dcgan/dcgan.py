@@ -1,4 +1,4 @@
-"""DCGAN of 4×4 convolutions, without any dense layer: the form that most tutorials build."""
+"""DCGAN (arXiv 1511.06434) of 4×4 convolutions, without any dense layer: the form that most tutorials build."""
 
 from __future__ import annotations
 

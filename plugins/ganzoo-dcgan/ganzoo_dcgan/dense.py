@@ -1,4 +1,4 @@
-"""DCGAN of 5×5 convolutions behind a dense projection."""
+"""DCGAN (arXiv 1511.06434) of 5×5 convolutions behind a dense projection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain GAN of dense layers: the baseline that DCGAN is compared with.
+"""The plain GAN (arXiv 1406.2661) of dense layers: the baseline that DCGAN is compared with.
 
 arXiv 1406.2661 leaves the layers open (ReLU and sigmoid, maxout, dropout); these are those of "GANs in Action"
 (Langr and Bok 2019, ch. 3), which its DCGAN replaces: one hidden layer of 128 units with LeakyReLU of slope 0.01.

@@ -1,0 +1,180 @@
+"""Writes `pages/components/`, a page for each component that comes with ganzoo, from its class and its options.
+
+`python docs/options.py` writes these pages too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from options import ROOT, distributions, first_paragraph, table
+
+from ganzoo.images import Facts, ImageSpec
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.registry import Entry, Registry
+
+FOLDER = ROOT / "docs" / "pages" / "components"
+SIZES = (8, 16, 28, 32, 48, 64, 96, 128, 256, 512)
+"""In pixels, that a network is asked about; one that takes all of them takes any."""
+KINDS = {
+    "generator": ("Generators", "make images from latents."),
+    "discriminator": ("Discriminators", "judge images; any of them goes with any generator."),
+    "loss": ("Losses", "are what both networks minimise."),
+    "penalty": ("Penalties", "are extra terms for either network, any number of them, with any loss."),
+    "dataset": ("Datasets", "bring the images. [Datasets](../datasets.md) says where each is looked for."),
+    "trainer": ("Trainers", "own the update schedule and the optimisers."),
+}
+
+INDEX = """\
+# Components
+
+What a recipe can name, with the plugins that come with ganzoo: a page each, written by `python docs/options.py` from
+the component's class and options. `ganzoo list architectures` and the like list what you have installed yourself.
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Every page by its path, as it should be."""
+    manager = PluginManager()
+    ours = {str(plugin) for plugin in manager.plugins if plugin.distribution in distributions()}
+    shipped = {path.name: load_recipe(path, manager) for path in sorted((ROOT / "recipes").glob("*.toml"))}
+    registries = [registry for registry in manager.registries.all() if registry.kind in KINDS]
+    index, written = [INDEX], {}
+    for registry in registries:
+        title, about = KINDS[registry.kind]
+        index.append(f"## {title}\n\n{title} {about}\n\n| name | what it is | plugin |\n|---|---|---|")
+        for entry in registry:
+            if entry.plugin in ours:
+                file = f"{registry.kind}-{entry.name}.md"
+                index.append(
+                    f"| [`{entry.name}`]({file}) | {linked(first_paragraph(entry.options))} | {distribution(entry)} |"
+                )
+                written[FOLDER / file] = page(registry, entry, shipped)
+        index.append("")
+    written[FOLDER / "index.md"] = "\n".join(index)
+    return written
+
+
+def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recipe]) -> str:
+    """The page of one component."""
+    component = entry.load()
+    parts = [f"# {registry.kind.capitalize()} `{entry.name}`", linked(first_paragraph(entry.options))]
+    parts += [linked(paragraph) for paragraph in further_paragraphs(entry.options, component)]
+    parts.append("\n".join(["| | |", "|---|---|", *facts(registry, entry, component, shipped)]))
+    parts.append(f"```toml\n{in_a_recipe(registry, entry)}\n```")
+    own = table(entry.options, base=registry.base, hidden={"name"}, optimisers="../options.md#optimisers")
+    parts.append("## Options\n\n" + (own or "None of its own.\n").rstrip())
+    shared = table(registry.base, hidden={"name", *changed(registry, entry)})
+    if shared:
+        parts.append(f"Every {registry.kind} has besides:\n\n{shared.rstrip()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def facts(registry: Registry[Any], entry: Entry[Any], component: type, shipped: Mapping[str, Recipe]) -> Iterator[str]:
+    """The rows of the table at the top."""
+    papers = papers_of(entry.options.__doc__, component.__doc__, inspect.getmodule(component).__doc__)
+    if papers:
+        yield f"| paper | {', '.join(linked(f'arXiv {paper}') for paper in papers)} |"
+    yield f"| class | `{component.__module__}.{component.__name__}` |"
+    yield f"| comes with | {distribution(entry)} |"
+    if registry.kind in ("generator", "discriminator"):
+        yield f"| images | {sizes(entry)} |"
+    if entry.options(name=entry.name).needs_labels:
+        yield "| labels | needed: the dataset must have classes |"
+    using = [f"`recipes/{file}`" for file, recipe in shipped.items() if entry.name in named(recipe, registry.kind)]
+    if using and len(using) <= 6:
+        yield f"| recipes | {', '.join(using)} |"
+    elif using:
+        yield f"| recipes | {len(using)} of those that ship, such as {', '.join(using[:3])} |"
+
+
+def named(recipe: Recipe, kind: str) -> set[str]:
+    """The components of a kind that a recipe names."""
+    parts = recipe.penalties if kind == "penalty" else [getattr(recipe, kind)]
+    return {part.name for part in parts}
+
+
+def sizes(entry: Entry[Any]) -> str:
+    """Which images a network can make or judge, as its options say."""
+    able = [size for size in SIZES if serves(entry, size)]
+    if len(able) == len(SIZES):
+        return "any size"
+    return f"{', '.join(map(str, able))} pixels, of {', '.join(map(str, SIZES))}"
+
+
+def serves(entry: Entry[Any], size: int) -> bool:
+    """Whether the network takes square images of so many pixels, with some of its options."""
+    config = entry.options(name=entry.name)
+    attention = [4 * 2**power for power in range(6)] if "attention_size" in entry.options.model_fields else [None]
+    for attended in attention:
+        tried = config if attended is None else config.model_copy(update={"attention_size": attended})
+        try:
+            tried.check_facts(Facts(ImageSpec(3, size, size), ("a", "b")))
+        except ValueError:
+            continue
+        return True
+    return False
+
+
+def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
+    """The component's table with the options that it adds, at their defaults; without tables in it."""
+    values = entry.options(name=entry.name).model_dump(mode="json", exclude_none=True)
+    shared = registry.base.model_fields.keys() - changed(registry, entry)
+    chosen = {"name": entry.name} | {key: value for key, value in values.items() if key not in shared}
+    head = "[[penalties]]" if registry.kind == "penalty" else f"[{registry.kind}]"
+    lines = [f"{key} = {json.dumps(value)}" for key, value in chosen.items() if not isinstance(value, dict)]
+    return "\n".join([head, *lines])
+
+
+def changed(registry: Registry[Any], entry: Entry[Any]) -> set[str]:
+    """The options of every component of the kind that this one has with another default or text."""
+    ours, theirs = (each.model_json_schema()["properties"] for each in (entry.options, registry.base))
+    return {key for key in theirs if ours[key] != theirs[key]}
+
+
+def further_paragraphs(*documented: type) -> Iterator[str]:
+    """The docstrings after the first paragraph of the first, without their lists of arguments."""
+    seen = set()
+    for number, each in enumerate(documented):
+        text = re.split(r"\n\n?(?:Args|Raises|Attributes):\n", inspect.cleandoc(each.__doc__ or ""))[0]
+        paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+        for paragraph in paragraphs[0 if number else 1 :]:
+            if paragraph and paragraph not in seen and paragraph != first_paragraph(documented[0]):
+                seen.add(paragraph)
+                yield paragraph
+
+
+def papers_of(*texts: str | None) -> list[str]:
+    """The papers that the first of the texts which cites any cites, by their arXiv number."""
+    for text in texts:
+        papers = list(dict.fromkeys(re.findall(r"arXiv (\d{4}\.\d{4,5})", text or "")))
+        if papers:
+            return papers
+    return []
+
+
+def linked(text: str) -> str:
+    """The text with its papers as links, safe in a table."""
+    text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def distribution(entry: Entry[Any]) -> str:
+    """The distribution that an entry's plugin comes from."""
+    return "`" + entry.plugin.partition(" (")[2].split()[0] + "`"
+
+
+def write() -> None:
+    """Write all pages, and remove those of components that are gone."""
+    written = pages()
+    FOLDER.mkdir(exist_ok=True)
+    for path, text in written.items():
+        path.write_text(text, encoding="utf-8")
+    for path in set(FOLDER.glob("*.md")) - written.keys():
+        path.unlink()
