@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganzoo.builtin.configs import AdversarialConfig
 from ganzoo.builtin.descent import Alarm, Descent, load_optimizer
@@ -63,7 +64,7 @@ class Game(Trainer):
             ),
         }
         self._rng_state = parts.rng.get_state()
-        self.ema = averaged(parts.generator, config.ema_decay) if config.ema_decay else None
+        self.ema = Average(parts.generator, config.ema_decay) if config.ema_decay else None
         self.steps = 0
 
     def measure(self) -> dict[str, Tensor]:
@@ -87,7 +88,7 @@ class Game(Trainer):
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "scalers": {name: descent.scaler.state_dict() for name, descent in self._descents.items()},
-            "averaged": int(self.ema.n_averaged) if self.ema is not None else 0,
+            "averaged": self.ema.taken if self.ema is not None else 0,
             "steps": self.steps,
         }
 
@@ -98,7 +99,7 @@ class Game(Trainer):
         for name, descent in self._descents.items():
             descent.scaler.load_state_dict(state["scalers"][name])
         if self.ema is not None:
-            self.ema.n_averaged.fill_(state["averaged"])
+            self.ema.taken = state["averaged"]
         self.steps = state["steps"]
 
     def failure(self) -> Failure | None:
@@ -170,11 +171,34 @@ class Game(Trainer):
         if self.ema is None:
             return
         if self.steps <= self.config.ema_start:
-            self.ema.n_averaged.zero_()  # the next update copies instead of averaging
-        self.ema.update_parameters(self.parts.generator)
+            self.ema.taken = 0  # the next update copies instead of averaging
+        self.ema.update(self.parts.generator)
 
 
-def averaged(generator: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of weights and batch statistics that starts as a copy of `generator`."""
-    average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-    return AveragedModel(generator, multi_avg_fn=average, use_buffers=True)
+class Average:
+    """An exponential moving average of weights and batch statistics that starts as a copy of `network`.
+
+    Torch's `AveragedModel` counts its updates in a tensor, which is fetched from the device or sent there each time.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(network)
+        self.taken = 0
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights as they are, which the first time are the average."""
+        pairs = list(zip(_state(self.module), _state(network), strict=True))
+        averaged = [pair for pair in pairs if self.taken and pair[0].is_floating_point()]
+        copied = [pair for pair in pairs if not (self.taken and pair[0].is_floating_point())]
+        if averaged:
+            averages, weights = map(list, zip(*averaged, strict=True))
+            torch._foreach_lerp_(averages, weights, 1 - self._decay)
+        for average, weight in copied:  # counters among them
+            average.copy_(weight)
+        self.taken += 1
+
+
+def _state(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

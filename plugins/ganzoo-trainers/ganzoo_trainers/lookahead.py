@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -47,7 +49,9 @@ class AdamSteps:
         self.options = options
         self.lr = lr
         states: list[Mapping[str, Tensor]] = [optimizer.state.get(parameter, {}) for parameter in parameters]
-        self.taken = max((float(state["step"]) for state in states if state), default=0.0)
+        steps = [state["step"].float() for state in states if state]
+        # Stays on the device: to look at it there would stop the work at each step.
+        self.taken = torch.stack(steps).max() if steps else torch.zeros((), device=parameters[0].device)
         self.moments: list[tuple[Tensor, Tensor] | None] = [
             (state["exp_avg"].clone(), state["exp_avg_sq"].clone()) if state else None for state in states
         ]
@@ -55,7 +59,7 @@ class AdamSteps:
     def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
         """One step of Adam."""
         (decay, decay_of_squares), self.taken = self.options.betas, self.taken + 1
-        bias, bias_of_squares = 1 - decay**self.taken, 1 - decay_of_squares**self.taken
+        bias, bias_of_squares = _one_minus_power(decay, self.taken), _one_minus_power(decay_of_squares, self.taken)
         moved = list(weights)
         for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
             if gradient is None:
@@ -68,3 +72,8 @@ class AdamSteps:
             root = (square / bias_of_squares + TINY).sqrt()
             moved[i] = weight - self.lr / bias * mean / (root + self.options.eps)
         return moved
+
+
+def _one_minus_power(base: float, exponent: Tensor) -> Tensor:
+    """1 − base ** exponent, to all digits of fp32 where the base is close to 1."""
+    return -torch.expm1(exponent * math.log(base)) if base else torch.ones_like(exponent)
