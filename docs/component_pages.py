@@ -9,6 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,13 @@ KINDS = {
     "penalty": ("Penalties", "are extra terms for either network, any number of them, with any loss."),
     "dataset": ("Datasets", "bring the images. [Datasets](../datasets.md) says where each is looked for."),
     "trainer": ("Trainers", "own the update schedule and the optimisers."),
+    "extractor": (
+        "Extractors",
+        "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
+    ),
 }
+LISTS = {"penalty": "penalties", "extractor": "evaluation.extractors"}
+"""Kinds of which a recipe has any number, with the place of their tables."""
 
 INDEX = """\
 # Components
@@ -85,7 +92,7 @@ def facts(registry: Registry[Any], entry: Entry[Any], component: type, shipped: 
     yield f"| comes with | {distribution(entry)} |"
     if registry.kind in ("generator", "discriminator"):
         yield f"| images | {sizes(entry)} |"
-    if entry.options(name=entry.name).needs_labels:
+    if options_of(entry).needs_labels:
         yield "| labels | needed: the dataset must have classes |"
     using = [f"`recipes/{file}`" for file, recipe in shipped.items() if entry.name in named(recipe, registry.kind)]
     if using and len(using) <= 6:
@@ -96,8 +103,14 @@ def facts(registry: Registry[Any], entry: Entry[Any], component: type, shipped: 
 
 def named(recipe: Recipe, kind: str) -> set[str]:
     """The components of a kind that a recipe names."""
-    parts = recipe.penalties if kind == "penalty" else [getattr(recipe, kind)]
-    return {part.name for part in parts}
+    parts = attrgetter(LISTS.get(kind, kind))(recipe)
+    return {part.name for part in (parts if kind in LISTS else [parts])}
+
+
+def options_of(entry: Entry[Any]) -> Any:
+    """The options at their defaults; a text that has none is left open."""
+    required = [name for name, field in entry.options.model_fields.items() if field.is_required() and name != "name"]
+    return entry.options(name=entry.name, **dict.fromkeys(required, "…"))
 
 
 def sizes(entry: Entry[Any]) -> str:
@@ -110,7 +123,7 @@ def sizes(entry: Entry[Any]) -> str:
 
 def serves(entry: Entry[Any], size: int) -> bool:
     """Whether the network takes square images of so many pixels, with some of its options."""
-    config = entry.options(name=entry.name)
+    config = options_of(entry)
     attention = [4 * 2**power for power in range(6)] if "attention_size" in entry.options.model_fields else [None]
     for attended in attention:
         tried = config if attended is None else config.model_copy(update={"attention_size": attended})
@@ -124,11 +137,15 @@ def serves(entry: Entry[Any], size: int) -> bool:
 
 def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
     """The component's table with the options that it adds, at their defaults; without tables in it."""
-    values = entry.options(name=entry.name).model_dump(mode="json", exclude_none=True)
+    values = options_of(entry).model_dump(mode="json", exclude_none=True)
     shared = registry.base.model_fields.keys() - changed(registry, entry)
     chosen = {"name": entry.name} | {key: value for key, value in values.items() if key not in shared}
-    head = "[[penalties]]" if registry.kind == "penalty" else f"[{registry.kind}]"
-    lines = [f"{key} = {json.dumps(value)}" for key, value in chosen.items() if not isinstance(value, dict)]
+    head = f"[[{LISTS[registry.kind]}]]" if registry.kind in LISTS else f"[{registry.kind}]"
+    lines = [
+        f"{key} = {json.dumps(value, ensure_ascii=False)}"
+        for key, value in chosen.items()
+        if not isinstance(value, dict)
+    ]
     return "\n".join([head, *lines])
 
 

@@ -58,6 +58,10 @@ def page() -> str:
             assert isinstance(field.annotation, type)
             parts += sections(field.annotation, name, descriptions(Recipe)[name])
     parts.append(
+        "## Extractors\n\nOne `[[evaluation.extractors]]` table each; [Evaluate a run](evaluation.md) compares them.\n"
+    )
+    parts += components(manager.registries.extractors, plugins)
+    parts.append(
         "## Optimisers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
         "`name` picks the optimiser; a table that is left out is `adam` with its defaults. Every optimiser has:\n"
     )
@@ -134,7 +138,7 @@ def options(
             continue
         if option.get("discriminator"):
             yield key, f"table, see [Optimisers]({optimisers})", "`adam`", about
-        elif inner.get("type") == "object":
+        elif "properties" in inner:
             for name, kind, default, text in options({**inner, **definitions}):
                 yield f"{key}.{name}", kind, default, text
         else:
@@ -154,12 +158,16 @@ def describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if "enum" in node or "const" in node:
         return ", ".join(f"`{json.dumps(value)}`" for value in choices(node))
     match node.get("type"):
+        case "object":
+            return "table"
         case "boolean":
             return "`true`, `false`"
         case "string":
             return "text"
         case "array" if "prefixItems" in node:
             return "[" + ", ".join(describe(each, schema) for each in node["prefixItems"]) + "]"
+        case "array" if resolve(node["items"], schema).get("type") == "object":
+            return "tables, see [Extractors](#extractors)"
         case "array":
             return f"list of {describe(node['items'], schema)}"
         case "integer" | "number" as kind:

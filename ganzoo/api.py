@@ -19,6 +19,7 @@ from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.engine.run_lock import training_in
 from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
+from ganzoo.evaluation.evaluations import cut_evaluations_after
 from ganzoo.lints import lint
 from ganzoo.local_plugins import open_recipe, open_run_recipe
 from ganzoo.observers.console import packing_progress, warn
@@ -106,6 +107,7 @@ def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager) -> 
     built.resumed_from = built.step
     directory.write_recipe(recipe)
     directory.cut_metrics_after(built.step)
+    cut_evaluations_after(directory, built.step)
     return _train(built, manager)
 
 
@@ -181,7 +183,7 @@ def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
 
 def _train(built: Run, manager: PluginManager) -> TrainedRun:
     built.directory.write_json("environment.json", describe_environment(built))
-    with observing(manager, standard_observers(built.recipe)):
+    with observing(manager, standard_observers(built.recipe, manager)):
         train(built)
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)

@@ -46,6 +46,11 @@ def register_importers(register: Registrar) -> None:
 
 
 @hookspec
+def register_extractors(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each extractor of the features that samples are scored by."""
+
+
+@hookspec
 def lint_recipe(recipe: Recipe) -> list[Problem | str]:  # type: ignore[empty-body]
     """Before a run, and in `ganzoo recipe check`: warn of options that are allowed and yet work badly together."""
 

@@ -168,6 +168,7 @@ class PluginManager:
             "register_datasets": (registries.datasets,),
             "register_trainers": (registries.trainers,),
             "register_importers": (registries.importers,),
+            "register_extractors": (registries.extractors,),
         }
         try:
             _check_api_version(module)

@@ -25,6 +25,7 @@ from ganzoo.plugin_manager import PluginManager
 from ganzoo.reading import parse_toml
 from ganzoo.recipe_checks import missing_plugins, unfit_parts, unmet_wishes
 from ganzoo.recipe_errors import explain
+from ganzoo.recipe_evaluation import EvaluationOptions, evaluation_model
 from ganzoo.registry import Registries
 
 
@@ -153,6 +154,8 @@ class Recipe(Options):
     """Grids from fixed latents."""
     checkpoint: CheckpointOptions = CheckpointOptions()
     """Saved states."""
+    evaluation: EvaluationOptions = EvaluationOptions()
+    """How samples are scored."""
     tracking: TrackingOptions = TrackingOptions()
     """Where metrics go."""
 
@@ -179,6 +182,7 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
         "loss": registries.losses.options_type(names),
         "penalties": tuple[registries.penalties.options_type(names), ...],  # type: ignore[misc]
         "trainer": registries.trainers.options_type(names),
+        "evaluation": evaluation_model(registries, names),
     }
     tables: dict[str, Any] = {table: (of, Recipe.model_fields[table].default) for table, of in types.items()}
     return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **tables)
@@ -255,7 +259,10 @@ def load_recipe(path: str | Path, manager: PluginManager, overrides: Iterable[st
 
 def _named(tables: Mapping[str, Any]) -> set[str]:
     """The names of components that a recipe's tables give, right or not."""
-    parts = [part for table in tables.values() for part in (table if isinstance(table, list) else [table])]
+    evaluation = tables.get("evaluation")
+    nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
+    listed = [*tables.values(), *nested]
+    parts = [part for table in listed for part in (table if isinstance(table, list) else [table])]
     names = [part.get("name") for part in parts if isinstance(part, Mapping)]
     return {name for name in names if isinstance(name, str)}
 

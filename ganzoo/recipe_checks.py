@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.errors import Problem
 from ganzoo.images import Facts
 from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe_evaluation import unfit_images
 
 if TYPE_CHECKING:
     from ganzoo.recipe import Recipe
@@ -48,8 +49,9 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
         "discriminator": recipe.discriminator,
         "loss": recipe.loss,
         **{f"penalties.{index}": penalty for index, penalty in enumerate(recipe.penalties)},
+        **{f"evaluation.extractors.{index}": each for index, each in enumerate(recipe.evaluation.extractors)},
     }
-    problems = []
+    problems = unfit_images(recipe.evaluation, recipe.dataset)
     for path, config in parts.items():
         try:
             config.check_facts(facts)

@@ -135,7 +135,9 @@ def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> st
 
 def _kind(location: Location) -> str:
     """What the component at a path is called in a sentence."""
-    return {"penalties": "penalty"}.get(str(location[0]), str(location[-1]).replace("_", " "))
+    of_lists = {"penalties": "penalty", "extractors": "extractor"}
+    listed = [of_lists[str(step)] for step in location if str(step) in of_lists]
+    return listed[0] if listed else str(location[-1]).replace("_", " ")
 
 
 def _unknown_name(

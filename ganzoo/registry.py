@@ -16,6 +16,7 @@ from ganzoo.components.component import (
     ComponentConfig,
     DatasetConfig,
     DiscriminatorConfig,
+    ExtractorConfig,
     GeneratorConfig,
     ImporterConfig,
     LossConfig,
@@ -142,6 +143,7 @@ class Registries:
     datasets: Registry[DatasetConfig] = field(default_factory=lambda: Registry("dataset", DatasetConfig))
     trainers: Registry[TrainerConfig] = field(default_factory=lambda: Registry("trainer", TrainerConfig))
     importers: Registry[ImporterConfig] = field(default_factory=lambda: Registry("importer", ImporterConfig))
+    extractors: Registry[ExtractorConfig] = field(default_factory=lambda: Registry("extractor", ExtractorConfig))
 
     def all(self) -> list[Registry[Any]]:
         """Every registry."""

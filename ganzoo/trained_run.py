@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.engine.build import build_networks, open_dataset
+from ganzoo.engine.build import build_networks
 from ganzoo.engine.checkpoint import Checkpoint, load_network
 from ganzoo.engine.device import Compute
 from ganzoo.engine.memory import memory_errors
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.engine.sampling import BatchNormMode, batch_norm_used, generate
 from ganzoo.errors import RequestError
-from ganzoo.observers.console import packing_progress
+from ganzoo.evaluation.evaluations import Evaluated, add_evaluations
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import Recipe, parse_recipe
 
@@ -170,73 +171,57 @@ class TrainedRun:
 
     def evaluate(
         self,
-        samples: int = 1000,
+        samples: int | None = None,
         *,
-        seed: int = 0,
-        weights: Weights = "auto",
+        seed: int | None = None,
+        seeds: int = 1,
+        weights: Weights | None = None,
         image_size: int | None = None,
+        extractors: Sequence[str] = (),
         overrides: Sequence[str] = (),
-    ) -> dict[str, Any]:
-        """Score samples against the dataset; needs it, and its labels.
+    ) -> Evaluated:
+        """Score samples against the dataset, as the recipe's [evaluation] has it; needs the dataset.
 
-        Returns the evaluation as `ganzoo.evaluation.evaluations.Evaluation` has it, which is also added to
-        `evaluation.json` in the run directory.
+        What is found is added to `evaluation.json` in the run directory.
 
         Args:
-            samples: how many to make.
+            samples: how many to make; this and what follows, left out: as the recipe has it.
             seed: of their latents.
+            seeds: evaluate with so many seeds, from this one on, to see how far scores move by chance.
             weights: "ema", "raw", or "auto" for ema where there is one.
             image_size: bring samples and real images to this size first, so that runs of different sizes compare.
+            extractors: names of those to score by, with their default options.
             overrides: changes to the recipe, such as "dataset.root=/data" where the images have moved.
 
         Raises:
-            DataError: the dataset is not there, or has no labels.
+            DataError: the dataset or an extractor's weights are not there; the text says which to put where.
+            RecipeError: an option of these is wrong.
         """
-        from ganzoo.evaluation.classifier import FEATURES, classifier_for
-        from ganzoo.evaluation.evaluations import Evaluation, add_evaluations
-        from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
-        from ganzoo.evaluation.scores import REAL_IMAGES, score
+        from ganzoo.evaluation.evaluator import Evaluator
 
-        size = image_size or self.recipe.dataset.image_size
-        recipe = parse_recipe(self.recipe.to_dict(), self.manager, overrides=overrides)
-        dataset = recipe.dataset.model_copy(update={"image_size": size})
-        with packing_progress() as progress:
-            pack = open_dataset(recipe.model_copy(update={"dataset": dataset}), self.manager, progress)
-        classifier = classifier_for(pack)
-        images = self.sample(samples, seed=seed, weights=weights)
-        if images.shape[-1] != size:
-            from torchvision.transforms.functional import resize
-
-            images = resize(images, [size, size], antialias=True)
-        scores = score(images, pack, classifier).to_dict()
-        counts = scores.pop("class_counts")
-        about = self.about(weights=weights)
-        card = Card(
-            extractor=ExtractorCard(name="classifier", digest=classifier.digest, features=FEATURES),
-            real=RealCard(
-                dataset=recipe.dataset.name,
-                images=min(len(pack), REAL_IMAGES),
-                available=len(pack),
-                shape=str(pack.facts.image),
-                pixels=f"crc32:{pack.checksum:08x}",
-                pack=pack.key,
-            ),
-            samples=SamplesCard(
-                images=samples,
-                weights=str(about["weights"]),
-                batch_norm=str(about["batch_norm"]),
-                precision="fp32",
-                seed=seed,
-                made_at=str(self.checkpoint.facts.image),
-                resize="bilinear",
-            ),
-            run=str(self.path),
-            step=self.checkpoint.step,
+        wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
+        changes = [f"evaluation.{key}={json.dumps(value)}" for key, value in wanted.items() if value is not None]
+        if extractors:
+            tables = ", ".join(f"{{name = {json.dumps(name)}}}" for name in extractors)
+            changes.append(f"evaluation.extractors=[{tables}]")
+        recipe = parse_recipe(
+            self.recipe.to_dict(), self.manager, source=str(self.path), overrides=[*overrides, *changes]
         )
-        details = {"class_counts": counts, "extractor_accuracy": classifier.accuracy}
-        evaluation = Evaluation(step=card.step, scores=scores, card=card, details=details)
-        add_evaluations(self.directory, [evaluation])
-        return evaluation.model_dump(mode="json")
+        options = recipe.evaluation
+        generator = self.generator_with(options.weights)
+        evaluator = Evaluator(recipe, self.manager, self.compute.device)
+        found = [
+            evaluator.evaluate(
+                generator,
+                weights=self.weights_name(options.weights),
+                run=str(self.path),
+                step=self.checkpoint.step,
+                seed=each,
+            )
+            for each in range(options.seed, options.seed + seeds)
+        ]
+        add_evaluations(self.directory, [each for evaluations in found for each in evaluations])
+        return Evaluated(found)
 
     def _network(self, name: str) -> Generator | Discriminator:
         """A network of its own for each set of weights, so that one in use never changes under its user."""

@@ -21,7 +21,7 @@ MODULES = [*CORE, *(file for plugin in PLUGINS for file in sorted(plugin.rglob("
 LAYERS = (
     {"errors", "images", "reading", "variables"},
     {"components"},
-    {"hookspecs", "registry", "recipe", "recipe_checks", "recipe_errors", "overrides"}
+    {"hookspecs", "registry", "recipe", "recipe_checks", "recipe_errors", "recipe_evaluation", "overrides"}
     | {"plugin_manager", "lints", "local_plugins"},
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
@@ -145,7 +145,8 @@ from ganzoo.cli.main import main
 commands = ["--help", "--version", "plugins", "plugins --json", "recipe schema",
             "run --help", "sample --help", "resume --help", "import --help",
             f"recipe check {sys.argv[1]}", f"recipe show {sys.argv[1]}",
-            *(f"list {kind}" for kind in ("architectures", "losses", "datasets", "trainers", "importers"))]
+            *(f"list {kind}" for kind in ("architectures", "losses", "datasets", "trainers", "importers")),
+            "list extractors"]
 for command in commands:
     sys.argv = ["ganzoo", *command.split()]
     try:

@@ -22,6 +22,7 @@ def test_hooks_are_those_of_the_documentation():
         "register_datasets": ["register"],
         "register_trainers": ["register"],
         "register_importers": ["register"],
+        "register_extractors": ["register"],
         "lint_recipe": ["recipe"],
         "run_started": ["run"],
         "step_ended": ["run", "step", "metrics"],
@@ -88,6 +89,8 @@ def test_events_of_a_run(tables: dict, witness: Witness):
     api.run(tables, manager=manager)
     figures = [
         "epoch",
+        "gradient_norm/discriminator",
+        "gradient_norm/generator",
         "images_per_second",
         "loss/discriminator",
         "loss/generator",

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from ganzoo.builtin import configs
 from ganzoo.builtin.datasets import configs as datasets
+from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.builtin.lints import lint_recipe
 from ganzoo.hookspecs import hookimpl
 from ganzoo.registry import Registrar
 
-__all__ = ["lint_recipe", "register_datasets", "register_losses", "register_trainers"]
+__all__ = ["lint_recipe", "register_datasets", "register_extractors", "register_losses", "register_trainers"]
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
+EXTRACTORS = "ganzoo.builtin.extractors"
 
 
 @hookimpl
@@ -46,3 +48,15 @@ def register_datasets(register: Registrar) -> None:
 def register_trainers(register: Registrar) -> None:
     """The trainer of the original GAN algorithm."""
     register("adversarial", "ganzoo.builtin.adversarial:Adversarial", config=configs.AdversarialConfig)
+
+
+@hookimpl
+def register_extractors(register: Registrar) -> None:
+    """FID's Inception, a classifier of the dataset's own, and torchvision's."""
+    register("classifier", f"{EXTRACTORS}.classifier:ClassifierFeatures", config=extractors.ClassifierConfig)
+    register("inception", f"{EXTRACTORS}.inception:Inception", config=extractors.InceptionConfig)
+    register(
+        "torchvision",
+        f"{EXTRACTORS}.torchvision_backbone:TorchvisionBackbone",
+        config=extractors.TorchvisionBackboneConfig,
+    )

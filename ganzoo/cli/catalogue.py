@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ganzoo.plugin_manager import PluginManager
     from ganzoo.registry import Entry, Registry
 
-Kind = Literal["architectures", "losses", "datasets", "trainers", "importers"]
+Kind = Literal["architectures", "losses", "datasets", "trainers", "importers", "extractors"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,6 +78,7 @@ def _registries(manager: PluginManager, kind: Kind) -> list[Registry[Any]]:
         "datasets": [registries.datasets],
         "trainers": [registries.trainers],
         "importers": [registries.importers],
+        "extractors": [registries.extractors],
     }
     return by_kind[kind]
 

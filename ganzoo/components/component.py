@@ -128,6 +128,10 @@ class ImporterConfig(ComponentConfig):
     """Options that every importer has: none."""
 
 
+class ExtractorConfig(ComponentConfig):
+    """Options that every extractor of features has: none."""
+
+
 class TrainerConfig(ComponentConfig):
     """Options that every trainer has."""
 

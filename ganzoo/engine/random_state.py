@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,15 @@ def set_random_state(state: Mapping[str, Any], device: torch.device, rng: torch.
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed every global generator while open and put all back afterwards, so that what goes on inside is never felt."""
+    unused = torch.Generator(device)
+    before = random_state(device, unused)
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before, device, unused)

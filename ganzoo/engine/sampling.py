@@ -18,7 +18,6 @@ STANDING_BATCHES = 64
 BATCH_SIZE = 64
 
 
-@torch.no_grad()  # rather than inference mode, whose tensors a caller could neither train on nor change
 def generate(
     generator: Generator,
     latents: Tensor,
@@ -37,17 +36,33 @@ def generate(
         batch_size: how many images are made at a time. "batch" statistics are always of so many: images are
             made together with others from latents of a fixed seed where they are fewer.
     """
+    batches = generate_batches(generator, latents, labels, batch_norm=batch_norm, batch_size=batch_size)
+    return torch.cat([batch.cpu() for batch in batches]).contiguous()
+
+
+@torch.no_grad()  # rather than inference mode, whose tensors a caller could neither train on nor change
+def generate_batches(
+    generator: Generator,
+    latents: Tensor,
+    labels: Tensor | None = None,
+    *,
+    batch_norm: BatchNormMode = "auto",
+    batch_size: int = BATCH_SIZE,
+) -> Iterator[Tensor]:
+    """The images of `generate` one batch after the other, on the generator's device, so that not all have to be held.
+
+    The generator is in evaluation until the last is taken.
+    """
     device = next(generator.parameters()).device
     count = len(latents)
     if batch_norm_used(generator, batch_norm) == "batch" and count % batch_size:
         latents, labels = _filled_up(generator, latents, labels, batch_size - count % batch_size)
-    images = []
     with batch_norm_mode(generator, batch_norm, labels):
-        for start in range(0, len(latents), batch_size):
+        for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
             chunk_labels = labels[part].to(device) if labels is not None else None
-            images.append(generator(latents[part].to(device), chunk_labels).float().cpu())
-    return torch.cat(images)[:count].contiguous()
+            images: Tensor = generator(latents[part].to(device), chunk_labels).float()
+            yield images[: count - start]
 
 
 def _filled_up(

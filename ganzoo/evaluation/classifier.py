@@ -84,7 +84,8 @@ def classifier_for(pack: Pack, cache: Path | None = None) -> Classifier:
             "the dataset has no labels to train a classifier on: classes covered and fd_classifier need them"
         )
     path = (cache or cache_folder()) / "classifiers" / f"{pack.key[:16]}-v{VERSION}.safetensors"
-    network = ClassifierNetwork(pack.facts.image.channels, pack.facts.num_classes)
+    with torch.random.fork_rng(devices=[]):
+        network = ClassifierNetwork(pack.facts.image.channels, pack.facts.num_classes)
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError):

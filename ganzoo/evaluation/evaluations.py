@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -30,6 +32,35 @@ class Evaluation(BaseModel):
     """What is worth knowing and is no score: samples of each class, the verdict on memorisation."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds that each part took."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One step of a run, scored with one or more seeds: `evaluations` of each seed, one an extractor."""
+
+    evaluations: list[list[Evaluation]]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Each score's mean over the seeds."""
+        return {name: statistics.fmean(values) for name, values in self._values().items()}
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """Each score's standard deviation over the seeds; empty where there is one only."""
+        if len(self.evaluations) < 2:
+            return {}
+        return {name: statistics.stdev(values) for name, values in self._values().items()}
+
+    def _values(self) -> dict[str, list[float]]:
+        """The values of each score that every seed has."""
+        merged = [all_scores(each) for each in self.evaluations]
+        return {name: [each[name] for each in merged] for name in merged[0] if all(name in each for each in merged)}
+
+
+def all_scores(evaluations: Iterable[Evaluation]) -> dict[str, float]:
+    """The scores of all extractors together."""
+    return {name: value for evaluation in evaluations for name, value in evaluation.scores.items()}
 
 
 def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
@@ -63,6 +94,13 @@ def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
     for each in new:
         kept[_key(each)] = each
     write_evaluations(directory, kept.values())
+
+
+def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
+    """Drop evaluations of later steps, which a resumed run takes anew."""
+    evaluations = read_evaluations(directory)
+    if any(each.step > step for each in evaluations):
+        write_evaluations(directory, (each for each in evaluations if each.step <= step))
 
 
 def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:

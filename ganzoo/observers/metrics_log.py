@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,9 @@ POSITION = ("step", "epoch", "seconds")
 SCORE = "score/"
 
 # Words in the name of a score that is better when it is lower; any other is better when it is higher.
-LOWER_IS_BETTER = ("fd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss")
+LOWER_IS_BETTER = frozenset(
+    ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorisation", "copies")
+)
 
 
 class MetricsLog:
@@ -105,7 +108,7 @@ def finite(figures: Mapping[str, float]) -> dict[str, float]:
 
 def lower_is_better(score: str) -> bool:
     """Whether the best value of a score of this name is its lowest."""
-    return any(word in score.lower() for word in LOWER_IS_BETTER)
+    return not LOWER_IS_BETTER.isdisjoint(re.split(r"[^a-z]+", score.lower()))
 
 
 def summarize(

@@ -7,20 +7,24 @@ call, `hook(...)`, that begins with the last registered. So: register the observ
 
 from __future__ import annotations
 
+from ganzoo.plugin_manager import PluginManager, plugin_manager
 from ganzoo.recipe import Recipe
 
 
-def standard_observers(recipe: Recipe) -> list[object]:
-    """The observers of a run of `recipe`, to be registered in this order.
+def standard_observers(recipe: Recipe, manager: PluginManager | None = None) -> list[object]:
+    """The observers of a run of `recipe`, to be registered in this order; `manager` has the plugins that it uses.
 
     The order matters where one needs what another made: metrics are on disk before anything else can fail;
-    samples and their film are there before W&B sends them; W&B finishes before the console has the last word.
+    samples and their film are there before W&B sends them; a step is scored before its checkpoint is saved, so that
+    no resumed run has a gap; W&B finishes before the console has the last word.
     """
     from ganzoo.observers.checkpoints import CheckpointWriter
     from ganzoo.observers.console import ConsoleObserver
+    from ganzoo.observers.evaluation import PeriodicEvaluation
     from ganzoo.observers.metrics_log import MetricsLog
     from ganzoo.observers.samples import SampleWriter
     from ganzoo.observers.wandb.tracker import WandbTracker
 
     tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
-    return [MetricsLog(), SampleWriter(), CheckpointWriter(), *tracking, ConsoleObserver()]
+    scoring = [PeriodicEvaluation(manager or plugin_manager())] if recipe.evaluation.every else []
+    return [MetricsLog(), SampleWriter(), *scoring, CheckpointWriter(), *tracking, ConsoleObserver()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from ganzoo.testing.checks import check_component, check_config, train_briefly
 from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.extractors import check_extractor
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
 from ganzoo.testing.terms import check_loss, check_penalty
 from ganzoo.testing.trainers import check_trainer
@@ -23,6 +24,7 @@ __all__ = [
     "check_dataset",
     "check_discriminator",
     "check_export",
+    "check_extractor",
     "check_generator",
     "check_loss",
     "check_penalty",

@@ -12,6 +12,7 @@ from ganzoo import api
 from ganzoo.components.component import (
     DatasetConfig,
     DiscriminatorConfig,
+    ExtractorConfig,
     GeneratorConfig,
     LossConfig,
     PenaltyConfig,
@@ -22,6 +23,7 @@ from ganzoo.errors import PluginError
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.registry import Entry
 from ganzoo.testing.datasets import check_dataset
+from ganzoo.testing.extractors import check_extractor
 from ganzoo.testing.networks import check_discriminator, check_generator
 from ganzoo.testing.terms import check_loss, check_penalty
 from ganzoo.testing.trainers import check_trainer
@@ -35,6 +37,7 @@ CHECKS: dict[type, Callable[..., None]] = {
     PenaltyConfig: check_penalty,
     DatasetConfig: check_dataset,
     TrainerConfig: check_trainer,
+    ExtractorConfig: check_extractor,
 }
 
 

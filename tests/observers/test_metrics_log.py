@@ -58,7 +58,9 @@ def test_best_and_last_scores_know_their_direction(build) -> None:
         "last": {"fid": {"value": 60.0, "step": 30}, "recall": {"value": 0.2, "step": 30}},
     }
     assert lower_is_better("KID")
+    assert lower_is_better("kd_dcgan_discriminator")
     assert not lower_is_better("precision")
+    assert not lower_is_better("confidence")  # which has "fid" in it
 
 
 def test_figures_that_are_not_finite_never_reach_the_file(build) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ganzoo.hookspecs import hookimpl
 from ganzoo.registry import Registrar
-from ganzoo_dcgan import configs, importers
+from ganzoo_dcgan import configs, extractor_config, importers
 
 
 @hookimpl
@@ -54,4 +54,14 @@ def register_importers(register: Registrar) -> None:
     register("dcgan_authors", "ganzoo_dcgan.authors_dump:AuthorsDumpImporter", config=importers.AuthorsDumpConfig)
     register(
         "dcgan_tutorial", "ganzoo_dcgan.tutorial_state:TutorialStateImporter", config=importers.TutorialStateConfig
+    )
+
+
+@hookimpl
+def register_extractors(register: Registrar) -> None:
+    """The discriminator of a trained run, which samples of others can be scored by."""
+    register(
+        "dcgan_discriminator",
+        "ganzoo_dcgan.extractors:DiscriminatorFeatures",
+        config=extractor_config.DiscriminatorFeaturesConfig,
     )

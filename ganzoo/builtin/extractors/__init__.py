@@ -1,0 +1,1 @@
+"""Extractors of features that ship with the core, one file each."""

@@ -1,0 +1,45 @@
+"""The classifier of a labelled dataset as an extractor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from torch import Tensor
+
+from ganzoo.builtin.extractors.configs import ClassifierConfig
+from ganzoo.components.extractor import Extractor
+from ganzoo.data.pack import Pack
+from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
+
+
+class ClassifierFeatures(Extractor):
+    """The mean of a small network's last maps; see `ganzoo.evaluation.classifier`, which trains and caches it."""
+
+    Config = ClassifierConfig
+
+    names_classes = True
+    source = "trained on the dataset"
+
+    def prepare(self, real: Pack) -> None:
+        """Take the classifier of these images from the cache, or train it now.
+
+        Raises:
+            DataError: they have no labels.
+        """
+        classifier = classifier_for(real)
+        self.network: ClassifierNetwork = classifier.network
+        self._accuracy = classifier.accuracy
+        self.requires_grad_(False).eval()
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 128)."""
+        return self.network.features(images)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, classes)."""
+        return cast("Tensor", self.network.classes(features))
+
+    def notes(self) -> Mapping[str, float | str]:
+        """The share of held-out real images that it names right."""
+        return {"accuracy": self._accuracy}

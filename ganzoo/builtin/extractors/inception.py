@@ -1,0 +1,69 @@
+"""Inception-v3 as FID is defined by it: torch-fidelity's network, with the weights of the original TensorFlow graph."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ganzoo.builtin.extractors.configs import InceptionConfig
+from ganzoo.builtin.extractors.weights import check_hash, downloaded, load_tensors
+from ganzoo.components.extractor import Extractor
+from ganzoo.data.pack import Pack
+from ganzoo.errors import DataError
+
+WHAT = "the Inception weights of FID"
+HASH_PREFIX = "6726825d"
+"""Of the file's SHA-256. With other weights a distance is not the FID."""
+
+
+class Inception(Extractor):
+    """2048 features of its last pooling; images are rounded to 8 bits and made RGB, as where they are files."""
+
+    Config = InceptionConfig
+    config: InceptionConfig
+
+    input = "299×299"
+    resize = "bilinear as TensorFlow 1 has it"
+    score_names: ClassVar = {"fd_inception": "fid", "kd_inception": "kid", "is_inception": "inception_score"}
+
+    @property
+    def source(self) -> str:
+        """The file's name."""
+        return self._file.name
+
+    def prepare(self, real: Pack) -> None:
+        """Load the weights, from the file that the options name or torch's cache.
+
+        Raises:
+            DataError: they cannot be had, or are others.
+        """
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+        if self.config.weights is None:
+            self._file = downloaded(URL_INCEPTION_V3, WHAT, "weights under [[evaluation.extractors]]", HASH_PREFIX)
+        else:
+            self._file = Path(self.config.weights).expanduser()
+            check_hash(self._file, WHAT, HASH_PREFIX)
+        # The network would unpickle whatever is in the file. It is handed a copy of nothing but the tensors.
+        tensors = io.BytesIO()
+        torch.save(load_tensors(self._file, WHAT), tensors)
+        tensors.seek(0)
+        try:
+            self.network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=tensors)
+        except RuntimeError as error:
+            raise DataError(f"{self._file}: does not hold {WHAT}: {str(error).splitlines()[0]}") from error
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, 2048)."""
+        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+        assert isinstance(features, Tensor)
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """(N, 1008), without the bias, as the inception score is taken."""
+        return cast("Tensor", features @ self.network.fc.weight.T)

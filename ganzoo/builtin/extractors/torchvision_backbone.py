@@ -1,0 +1,132 @@
+"""Any of torchvision's classifiers as an extractor: what its last dense layer sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision import models
+
+from ganzoo.builtin.extractors.configs import TorchvisionBackboneConfig
+from ganzoo.builtin.extractors.weights import downloaded, load_tensors
+from ganzoo.components.extractor import Extractor
+from ganzoo.data.pack import Pack
+from ganzoo.errors import DataError
+from ganzoo.images import Facts
+from ganzoo.recipe_errors import did_you_mean
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's pixels, which all of torchvision's classifiers are trained with."""
+RANDOM = "random"
+
+
+class TorchvisionBackbone(Extractor):
+    """Images are made RGB, brought to a square without a crop, and normalised as torchvision's weights want it."""
+
+    Config = TorchvisionBackboneConfig
+    config: TorchvisionBackboneConfig
+
+    resize = "bilinear"
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: TorchvisionBackboneConfig, *, facts: Facts) -> None:
+        super().__init__(config, facts=facts)
+        self.input = f"{config.input_size}×{config.input_size}"
+        self.antialias = config.antialias
+
+    @property
+    def label(self) -> str:
+        """The model's name, and whether its weights are random."""
+        return self.config.model + ("_random" if self.config.weights == RANDOM else "")
+
+    @property
+    def source(self) -> str:
+        """Name of the weights, or their file's."""
+        return Path(self.config.weights).name
+
+    def prepare(self, real: Pack) -> None:
+        """Build the network and give it its weights.
+
+        Raises:
+            DataError: there is no such model, or it has no dense layer last, or its weights cannot be had.
+        """
+        names = models.list_models(module=models)
+        if self.config.model not in names:
+            raise DataError(
+                f'extractor "{self.config.name}": torchvision has no classifier '
+                f'"{self.config.model}"{did_you_mean(self.config.model, names)}'
+            )
+        tensors = self._tensors()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            network = models.get_model(self.config.model, weights=None, **_no_warning(self.config.model))
+        if tensors is not None:
+            try:
+                network.load_state_dict(tensors)
+            except RuntimeError as error:
+                raise DataError(
+                    f"{self.config.weights}: are not weights of {self.config.model}: {_second_line(error)}"
+                ) from error
+        self.head = _cut_off_head(network, self.config.model)
+        self.network = network
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, D); D is the model's, 2048 for resnet50."""
+        size = [self.config.input_size] * 2
+        pixels = (images.expand(-1, 3, -1, -1) + 1) / 2
+        if pixels.shape[2:] != torch.Size(size):
+            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=self.config.antialias)
+        return cast("Tensor", self.network((pixels - self.mean) / self.deviation))
+
+    def logits(self, features: Tensor) -> Tensor | None:
+        """(N, 1000) over ImageNet's classes; None where the weights are random."""
+        return None if self.config.weights == RANDOM else cast("Tensor", self.head(features))
+
+    def _tensors(self) -> dict[str, Tensor] | None:
+        weights, what = self.config.weights, f"the weights of {self.config.model}"
+        if weights == RANDOM:
+            return None
+        known = models.get_model_weights(self.config.model)
+        if weights in known.__members__:
+            url = known[weights].url
+            prefix = url.rpartition("-")[2].partition(".")[0]
+            return load_tensors(downloaded(url, what, "weights under [[evaluation.extractors]]", prefix), what)
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise DataError(
+                f'extractor "{self.config.name}": weights = "{weights}" is neither a file nor a name of '
+                f"{what}: {', '.join(known.__members__)}, {RANDOM}"
+            )
+        return load_tensors(path, what)
+
+
+def _cut_off_head(network: nn.Module, model: str) -> nn.Linear:
+    """Put nothing in the place of the last dense layer, and return it.
+
+    Raises:
+        DataError: there is none.
+    """
+    dense = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    if not dense or dense[-1][1].out_features != 1000:
+        raise DataError(f'extractor: "{model}" does not end in a dense layer, before which its features could be taken')
+    name, head = dense[-1]
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, nn.Identity())
+    return head
+
+
+def _no_warning(model: str) -> dict[str, Any]:
+    """Inception and GoogLeNet warn unless they are told to draw their weights as ever."""
+    return {"init_weights": True} if model in ("googlenet", "inception_v3") else {}
+
+
+def _second_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[1] if len(lines) > 1 else lines[0]

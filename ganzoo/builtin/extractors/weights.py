@@ -1,0 +1,95 @@
+"""Weights of extractors: found, fetched, checked, and loaded without running code from them."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ganzoo.errors import DataError
+
+SECONDS = 15.0
+"""How long a server may be silent before it is given up."""
+
+
+def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
+    """The file of torch's cache that `url` stands for, downloaded now where it is not there yet.
+
+    Args:
+        url: where it is had.
+        what: how a message calls it.
+        option: the key of a recipe that names a file to take instead.
+        hash_prefix: what the SHA-256 of the file begins with.
+
+    Raises:
+        DataError: it cannot be fetched; the text says what to fetch and where to put it.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _impatient():
+                torch.hub.download_url_to_file(url, str(path), hash_prefix)
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"{what} cannot be downloaded ({reason}): fetch {url} where there is a network, and put it at {path}, "
+                f"or name its place with {option}"
+            ) from error
+    check_hash(path, what, hash_prefix)
+    return path
+
+
+def check_hash(path: Path, what: str, hash_prefix: str) -> None:
+    """Compare a file with its SHA-256.
+
+    Raises:
+        DataError: it is another file, or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: {what} cannot be read there: {error.strerror}") from error
+    if not found.startswith(hash_prefix):
+        raise DataError(
+            f"{path}: is not {what}, or is damaged: its SHA-256 begins with {found[: len(hash_prefix)]}, "
+            f"and must begin with {hash_prefix}; remove it"
+        )
+
+
+def load_tensors(path: Path, what: str) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file, or of a state dict that torch saved; nothing else is loaded from either.
+
+    Raises:
+        DataError: it is neither.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no state dict of tensors"
+        raise DataError(f"{path}: {what} cannot be read there: {reason}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path}: {what} cannot be read there: it is no state dict of tensors")
+    return state
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Give up a server that does not answer: torch's download waits for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

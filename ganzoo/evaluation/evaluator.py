@@ -1,0 +1,247 @@
+"""Scores the generators of one recipe against its real images, and writes down how."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import resize
+
+from ganzoo.components.component import ExtractorConfig
+from ganzoo.components.extractor import Extractor
+from ganzoo.components.network import Generator
+from ganzoo.data.pack import Pack
+from ganzoo.engine.build import build_part, open_dataset
+from ganzoo.engine.random_state import own_randomness
+from ganzoo.engine.sampling import batch_norm_used, generate_batches
+from ganzoo.errors import RequestError
+from ganzoo.evaluation.evaluations import Evaluation
+from ganzoo.evaluation.measures import Measured, Settings, measure_features, measure_pixels
+from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
+from ganzoo.evaluation.real_features import features_of_real
+from ganzoo.observers.console import packing_progress
+from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe import Recipe
+from ganzoo.recipe_evaluation import Metric, other_images
+
+OF_PIXELS: tuple[Metric, ...] = ("memorisation", "diversity")
+"""Scores that need no extractor."""
+PIXELS_KEPT = 1000
+"""Samples of which the pixels are kept, for the scores of pixels."""
+
+
+class Evaluator:
+    """Holds what is the same for all evaluations of a recipe: the real images, the extractors and their features.
+
+    Args:
+        recipe: whose `evaluation` says what to do.
+        manager: the plugins that its parts come from.
+        device: to compute on.
+
+    Raises:
+        DataError: images or weights are not there; the text says which to put where.
+        RequestError: two extractors would call their scores the same.
+    """
+
+    def __init__(self, recipe: Recipe, manager: PluginManager, device: torch.device) -> None:
+        self.recipe = recipe
+        self.options = recipe.evaluation
+        self.device = device
+        self._manager = manager
+        with own_randomness(self.options.seed, device):
+            self.training = self._open({})
+            self.real = self._open(self.options.real) if self.options.real else self.training
+            self.unseen = self._open(self.options.held_out) if self.options.held_out else None
+            self.extractors = self._prepared() if set(self.options.metrics) - set(OF_PIXELS) else []
+        self._real_features: dict[str, Tensor] = {}
+
+    def evaluate(
+        self, generator: Generator, *, weights: str, run: str, step: int, seed: int | None = None
+    ) -> list[Evaluation]:
+        """Make samples and score them: an evaluation for each extractor, and one for the pixels.
+
+        The generator is left as it was, and so are all random numbers but these evaluations' own.
+
+        Args:
+            generator: on the device.
+            weights: "ema" or "raw", for the card.
+            run: the run directory, for the card.
+            step: how far the run is.
+            seed: of the latents; left out: as the recipe has it.
+        """
+        seed = self.options.seed if seed is None else seed
+        timings: dict[str, float] = {}
+        with own_randomness(seed, self.device), full_precision(self.device):
+            real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
+            features, pixels = self._sample(generator, seed, timings)
+            samples = self._samples_card(generator, weights, seed)
+            found = []
+            for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
+                measured = measure_features(extractor, real_features, fake_features, self.options.metrics, self.device)
+                card = self._card(samples, run, step, extractor, real_features.shape, measured.settings)
+                found.append(self._evaluation(card, measured, timings))
+            wanted = [metric for metric in self.options.metrics if metric in OF_PIXELS]
+            if wanted:
+                mirrored = self.recipe.dataset.horizontal_flip
+                measured = measure_pixels(pixels, self.training, self.unseen, wanted, mirrored=mirrored)
+                image = self.training.facts.image
+                shape = len(self.training), image.channels * image.height * image.width
+                card = self._card(samples, run, step, None, shape, measured.settings)
+                found.append(self._evaluation(card, measured, timings))
+        return found
+
+    @torch.no_grad()
+    def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
+        """Features (N, D) of all samples by each extractor, and the pixels of the first of them, all on the CPU."""
+        count, image = self.options.samples, self.training.facts.image
+        latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
+        labels = torch.arange(count) % generator.facts.num_classes if generator.conditional else None
+        features: list[list[Tensor]] = [[] for _ in self.extractors]
+        pixels: list[Tensor] = []
+        kept = 0
+        batches = generate_batches(generator, latents, labels, batch_norm=self.recipe.samples.batch_norm)
+        while True:
+            with self._timed("samples", timings):
+                images = next(batches, None)
+                if images is None:
+                    break
+                if images.shape[2:] != (image.height, image.width):
+                    images = resize(images, [image.height, image.width], antialias=True)
+            for extractor, parts in zip(self.extractors, features, strict=True):
+                with self._timed(f"features/{extractor.label}", timings):
+                    parts.append(extractor.features(images).float().cpu())
+            if kept < PIXELS_KEPT:
+                pixels.append(images.cpu())
+                kept += len(images)
+        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:PIXELS_KEPT]
+
+    def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
+        """From this process's memory, or the cache, or computed now."""
+        label = extractor.label
+        if label not in self._real_features:
+            with (
+                self._timed(f"real_features/{label}", timings),
+                packing_progress(what=f"features of real images ({label})") as progress,
+            ):
+                self._real_features[label] = features_of_real(
+                    extractor, self.real, self.options.real_images, self.device, progress
+                )
+        return self._real_features[label]
+
+    def _prepared(self) -> list[Extractor]:
+        registry = self._manager.registries.extractors
+        configs: Sequence[ExtractorConfig] = self.options.extractors
+        if not configs:
+            name = "classifier" if self.training.facts.class_names else "inception"
+            configs = [registry[name].config(name=name)]
+        extractors: dict[str, Extractor] = {}
+        for index, config in enumerate(configs):
+            extractor: Extractor = build_part(registry, config, f"evaluation.extractors.{index}", self.training.facts)
+            if extractor.label in extractors:
+                raise RequestError(
+                    f'evaluation.extractors: two of them call their scores "{extractor.label}": leave one out'
+                )
+            extractor.prepare(self.training)
+            extractors[extractor.label] = extractor.to(self.device).eval()
+        return list(extractors.values())
+
+    def _open(self, changes: dict[str, Any]) -> Pack:
+        dataset = other_images(self.recipe.dataset, changes, self.options.image_size)
+        with packing_progress() as progress:
+            return open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
+
+    def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:
+        return SamplesCard(
+            images=self.options.samples,
+            weights=weights,
+            batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
+            precision="fp32",
+            seed=seed,
+            labels="each class in turn" if generator.conditional else "",
+            made_at=str(generator.facts.image),
+            resize="bilinear",
+            antialias=True,
+        )
+
+    def _card(
+        self,
+        samples: SamplesCard,
+        run: str,
+        step: int,
+        extractor: Extractor | None,
+        shape: Sequence[int],
+        settings: Settings,
+    ) -> Card:
+        pack = self.real if extractor else self.training
+        return Card(
+            extractor=_extractor_card(extractor, shape[1]),
+            real=RealCard(
+                dataset=self.recipe.dataset.name,
+                images=shape[0],
+                available=len(pack),
+                shape=str(pack.facts.image),
+                pixels=f"crc32:{pack.checksum:08x}",
+                pack=pack.key,
+                options=self.options.real if extractor else {},
+            ),
+            samples=samples,
+            settings=settings,
+            run=run,
+            step=step,
+            device=str(self.device),
+            versions={name: version(name) for name in ("ganzoo-core", "torch", "torchmetrics", "torch-fidelity")},
+        )
+
+    @staticmethod
+    def _evaluation(card: Card, measured: Measured, timings: dict[str, float]) -> Evaluation:
+        label = card.extractor.name
+        of_this = {
+            name.partition("/")[0]: seconds for name, seconds in timings.items() if name.endswith(("samples", label))
+        }
+        took = {name: round(seconds, 3) for name, seconds in {**of_this, **measured.timings}.items()}
+        return Evaluation(step=card.step, scores=measured.scores, card=card, details=measured.details, timings=took)
+
+    @contextmanager
+    def _timed(self, name: str, timings: dict[str, float]) -> Iterator[None]:
+        """Add the seconds that pass inside to `timings`, those of the device included."""
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def _extractor_card(extractor: Extractor | None, features: int) -> ExtractorCard:
+    if extractor is None:
+        return ExtractorCard(name="pixels", features=features)
+    return ExtractorCard(
+        name=extractor.label,
+        digest=extractor.digest(),
+        features=features,
+        input=extractor.input,
+        resize=extractor.resize,
+        antialias=extractor.antialias,
+        weights=extractor.source,
+    )
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Have products and convolutions computed in fp32 as it is; NVIDIA's take shortcuts otherwise (TF32)."""
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

@@ -1,0 +1,71 @@
+"""The discriminator of a trained run as an extractor of features, pooled as the paper's probe pools them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ganzoo.components.extractor import Extractor
+from ganzoo.components.network import Discriminator
+from ganzoo.data.pack import Pack
+from ganzoo.errors import DataError, RunDirectoryError
+from ganzoo.evaluation.standing import standing_statistics, training_batches
+from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
+
+
+class DiscriminatorFeatures(Extractor):
+    """Batch norm takes the mean of its statistics over training batches, as the authors had it."""
+
+    Config = DiscriminatorFeaturesConfig
+    config: DiscriminatorFeaturesConfig
+
+    @property
+    def source(self) -> str:
+        """The run, and the step of its checkpoint."""
+        return f"{self.config.run}, step {self._step}"
+
+    def prepare(self, real: Pack) -> None:
+        """Load the run's discriminator, and gather its batch statistics.
+
+        Raises:
+            DataError: there is no such run, or its images are of another shape.
+        """
+        from ganzoo import api
+
+        try:
+            run = api.load_run(Path(self.config.run).expanduser(), accelerator="cpu")
+        except RunDirectoryError as error:
+            raise DataError(f'extractor "{self.config.name}": run: {error}') from error
+        judged = run.checkpoint.facts.image
+        if judged != self.facts.image:
+            raise DataError(
+                f'extractor "{self.config.name}": run {self.config.run}: its discriminator judges {judged}, and the '
+                f"images are {self.facts.image}: set evaluation.image_size, or name another run"
+            )
+        self.network: Discriminator = run.discriminator
+        self._step = run.checkpoint.step
+        # The statistics stay for as long as the network does, which is this extractor's alone.
+        self._statistics = ExitStack()
+        self._statistics.enter_context(standing_statistics(self.network, training_batches(real)))
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """(N, D); with a grid of 1 D is the number of channels of all layers together."""
+        maps = self.network.features(images.contiguous(memory_format=torch.channels_last))
+        return torch.cat([self._pooled(one).flatten(1) for one in maps], 1).float()
+
+    def notes(self) -> Mapping[str, float | str]:
+        """The run whose discriminator this is."""
+        return {"run": self.config.run, "step": self._step}
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        if maps.ndim != 4:
+            return maps
+        grid = self.config.grid
+        return F.adaptive_max_pool2d(maps, (min(grid, maps.shape[2]), min(grid, maps.shape[3])))

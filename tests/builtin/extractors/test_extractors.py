@@ -1,0 +1,167 @@
+"""Inception, the classifier and torchvision's backbones: what features they give, of which weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchvision import models
+
+from ganzoo.builtin.datasets.configs import SyntheticConfig
+from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.extractors import inception
+from ganzoo.builtin.extractors.classifier import ClassifierFeatures
+from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
+from ganzoo.builtin.extractors.inception import Inception
+from ganzoo.builtin.extractors.torchvision_backbone import TorchvisionBackbone
+from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.errors import DataError
+from ganzoo.evaluation.classifier import classifier_for, real_images
+
+
+@pytest.fixture(scope="module")
+def pack() -> Pack:
+    return prepare_pack(Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=64)))
+
+
+@pytest.fixture
+def images(pack: Pack) -> Tensor:
+    return real_images(pack, torch.arange(3))
+
+
+class TestTorchvision:
+    def build(self, pack: Pack, **options: Any) -> TorchvisionBackbone:
+        config = TorchvisionBackboneConfig(name="torchvision", **{"weights": "random", "input_size": 32, **options})
+        extractor = TorchvisionBackbone(config, facts=pack.facts)
+        extractor.prepare(pack)
+        return extractor
+
+    def test_features_are_what_the_last_layer_sees(self, pack: Pack, images: Tensor, tmp_path: Path):
+        network = models.resnet18(weights=None).eval()
+        torch.save(network.state_dict(), tmp_path / "mine.pth")
+        extractor = self.build(pack, model="resnet18", weights=str(tmp_path / "mine.pth"))
+        features = extractor.features(images)
+        assert (extractor.label, extractor.source, features.shape) == ("resnet18", "mine.pth", (3, 512))
+        # From torchvision's own preprocessing of the same images.
+        pixels = torch.nn.functional.interpolate((images + 1) / 2, (32, 32), mode="bilinear", antialias=True)
+        standard = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
+        normalised = (pixels - torch.tensor(standard.mean)[:, None, None]) / torch.tensor(standard.std)[:, None, None]
+        torch.testing.assert_close(extractor.logits(features), network(normalised))
+
+    @pytest.mark.parametrize(
+        ("model", "features"), [("vgg11", 4096), ("densenet121", 1024), ("mobilenet_v3_small", 1024), ("vit_b_32", 768)]
+    )
+    def test_every_family(self, pack: Pack, images: Tensor, model: str, features: int):
+        size = 224 if model.startswith("vit") else 32
+        assert self.build(pack, model=model, input_size=size).features(images).shape == (3, features)
+
+    def test_random_weights_follow_from_the_seed(self, pack: Pack):
+        one, same, other = (self.build(pack, model="resnet18", seed=seed) for seed in (1, 1, 2))
+        assert one.digest() == same.digest() != other.digest()
+        assert one.label == "resnet18_random"
+        assert one.logits(torch.zeros(1, 512)) is None
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"model": "resnet81"}, 'torchvision has no classifier "resnet81", did you mean resnet18?'),
+            ({"model": "squeezenet1_0"}, '"squeezenet1_0" does not end in a dense layer'),
+            (
+                {"model": "resnet18", "weights": "mine"},
+                "neither a file nor a name of the weights of resnet18: IMAGENET",
+            ),
+        ],
+    )
+    def test_wrong_requests(self, pack: Pack, options: dict[str, Any], message: str):
+        with pytest.raises(DataError) as raised:
+            self.build(pack, **options)
+        assert message in str(raised.value)
+
+    def test_weights_of_another_model(self, pack: Pack, tmp_path: Path):
+        torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
+        with pytest.raises(DataError, match=r"other\.pth: are not weights of resnet18: Missing key"):
+            self.build(pack, model="resnet18", weights=str(tmp_path / "other.pth"))
+
+
+def test_the_classifier_is_the_one_of_the_dataset(pack: Pack, images: Tensor):
+    extractor = ClassifierFeatures(ClassifierConfig(name="classifier"), facts=pack.facts)
+    extractor.prepare(pack)
+    features, probabilities = classifier_for(pack).look_at(images)
+    torch.testing.assert_close(extractor.features(images), features)
+    torch.testing.assert_close(extractor.logits(features).softmax(1), probabilities)
+    assert extractor.notes()["accuracy"] == classifier_for(pack).accuracy
+
+
+class TestInception:
+    @pytest.mark.slow
+    def test_is_torch_fidelitys_network(
+        self, pack: Pack, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """With made-up weights of the right shapes, and their sum in the place of the real one's."""
+        torch.manual_seed(0)
+        monkeypatch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        bare = FeatureExtractorInceptionV3(
+            "x", ["2048", "logits_unbiased"], feature_extractor_weights_path=_nothing(tmp_path)
+        )
+        monkeypatch.undo()
+        path = tmp_path / "weights.pth"
+        torch.save(bare.state_dict(), path)
+        monkeypatch.setattr(inception, "HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), facts=pack.facts)
+        extractor.prepare(pack)
+        features = extractor.features(images)
+        expected, logits = bare(((images + 1) * 127.5).round().to(torch.uint8))
+        torch.testing.assert_close(features, expected)
+        torch.testing.assert_close(extractor.logits(features), logits)
+        assert extractor.features(images[:, :1]).shape == (3, 2048)  # grey
+
+    def test_other_weights_are_refused(self, pack: Pack, tmp_path: Path):
+        path = tmp_path / "weights.pth"
+        torch.save({"a": torch.ones(1)}, path)
+        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), facts=pack.facts)
+        with pytest.raises(DataError, match="is not the Inception weights of FID, or is damaged"):
+            extractor.prepare(pack)
+
+    def test_weights_of_the_right_sum_and_the_wrong_shape(
+        self, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        path = tmp_path / "weights.pth"
+        torch.save({"a": torch.ones(1)}, path)
+        monkeypatch.setattr(inception, "HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), facts=pack.facts)
+        with pytest.raises(DataError, match="does not hold the Inception weights of FID"):
+            extractor.prepare(pack)
+
+
+def _nothing(tmp_path: Path) -> Path:
+    torch.save({}, tmp_path / "nothing.pth")
+    return tmp_path / "nothing.pth"
+
+
+def test_without_a_network_the_command_says_what_to_fetch(
+    command: Callable[..., Any],
+    tables: dict[str, Any],
+    recipe_file: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    tables["evaluation"] = {"every": 3, "extractors": [{"name": "inception"}]}
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(recipe_file(tables).parent / "hub"))
+
+    def offline(*_: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    ended = command("run", recipe_file(tables))
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert ended.code == 2
+    assert "the Inception weights of FID cannot be downloaded (Network is unreachable): fetch https://" in line
+    assert "hub/checkpoints/weights-inception-2015-12-05-6726825d.pth, or name its place with" in line
+    (metrics,) = recipe_file(tables).parent.glob("runs/tiny/*")
+    assert json.loads((metrics / "summary.json").read_text())["steps"] == 0

@@ -1,0 +1,186 @@
+"""Scores taken while training: when, where they are told, and that the training is none other for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from ganzoo import api
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.evaluation.evaluations import read_evaluations
+from ganzoo.evaluation.protocol import differences
+
+Tables = dict[str, Any]
+SCORES = {
+    *(f"{name}_classifier" for name in ("fd", "kd", "is", "precision", "recall", "density", "coverage", "diversity")),
+    *("classes_covered", "balance", "confidence", "memorisation", "copies", "diversity"),
+}
+
+
+@pytest.fixture
+def scored(tables: Tables) -> Tables:
+    """The tiny recipe, with 40 samples scored at steps 2, 4 and 6."""
+    return {**tables, "evaluation": {"every": 2, "samples": 40}}
+
+
+def networks(path: Path) -> dict[str, Any]:
+    """All tensors of the last checkpoint."""
+    files = sorted((path / "checkpoints" / "step_0000006").glob("*.safetensors"))
+    return {f"{file.stem}.{key}": value for file in files for key, value in load_file(file).items()}
+
+
+def test_scores_are_told_everywhere(scored: Tables, capsys: pytest.CaptureFixture[str]):
+    run = api.run(scored)
+    rows = [row for row in run.metrics if "score/fd_classifier" in row]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert {key.removeprefix("score/") for key in rows[0] if key.startswith("score/")} == SCORES
+    evaluations = read_evaluations(run.directory)
+    assert [(each.step, each.card.extractor.name) for each in evaluations] == [
+        (step, name) for step in (2, 4, 6) for name in ("classifier", "pixels")
+    ]
+    assert evaluations[0].scores["fd_classifier"] == rows[0]["score/fd_classifier"]
+    assert not differences([evaluations[0].card, evaluations[4].card])
+    summary = json.loads((run.path / "summary.json").read_text())["scores"]
+    assert summary["last"]["fd_classifier"]["step"] == 6
+    assert summary["best"]["fd_classifier"]["value"] == min(row["score/fd_classifier"] for row in rows)
+    assert "step 4  fd_classifier" in capsys.readouterr().err
+    # The command scores the same weights in the same way, and its scores take the place of those of the last step.
+    again = run.evaluate(samples=40)
+    assert again.scores == pytest.approx({name: rows[-1][f"score/{name}"] for name in SCORES}, rel=1e-5, abs=1e-6)
+    assert len(read_evaluations(run.directory)) == len(evaluations)
+
+
+def test_training_is_the_same_to_the_bit(tables: Tables):
+    tables["trainer"]["ema_decay"] = 0.9
+    tables["evaluation"] = {"samples": 16, "extractors": [{"name": "classifier"}]}
+    without = api.run(tables)
+    tables["evaluation"]["every"] = 1
+    often = api.run(tables)
+    assert len(read_evaluations(often.directory)) == 2 * 6
+    expected, found = networks(without.path), networks(often.path)
+    assert expected.keys() == found.keys()
+    assert all(expected[key].equal(found[key]) for key in expected)
+    figures = [
+        [{k: v for k, v in row.items() if k.startswith(("loss/", "prob"))} for row in run.metrics]
+        for run in (without, often)
+    ]
+    assert figures[0] == [row for row in figures[1] if row]
+
+
+def test_the_best_checkpoint_is_kept_by_a_score(scored: Tables):
+    scored["checkpoint"] = {"every": 100, "best": "fd_classifier"}
+    run = api.run(scored)
+    best = json.loads((run.path / "summary.json").read_text())["scores"]["best"]["fd_classifier"]["step"]
+    steps = {int(path.name.removeprefix("step_")) for path in (run.path / "checkpoints").glob("step_*")}
+    assert steps >= {best, 6}
+
+
+def test_a_resumed_run_has_each_evaluation_once(scored: Tables):
+    scored["checkpoint"] = {"every": 4}
+    whole = api.run(scored)
+    scored["run"]["steps"] = 5
+    run = api.run(scored)
+    api.resume(run.path, ["run.steps=6"])  # from step 5, whose evaluation at the end is one of a run of 5
+    evaluations = read_evaluations(RunDirectory(run.path))
+    assert [each.step for each in evaluations][::2] == [2, 4, 5, 6]
+    last = read_evaluations(whole.directory)[-2]
+    assert evaluations[-2].scores == last.scores
+
+
+def test_several_extractors_each_with_its_card(tables: Tables):
+    tables["evaluation"] = {
+        "samples": 32,
+        "metrics": ["frechet", "diversity"],
+        "extractors": [
+            {"name": "torchvision", "model": "resnet18", "weights": "random", "input_size": 32},
+            {"name": "classifier"},
+        ],
+        "image_size": 32,
+        "real_images": 50,
+    }
+    run = api.run(tables)
+    found = run.evaluate(seeds=2)
+    assert found.scores.keys() == {
+        *("fd_resnet18_random", "diversity_resnet18_random", "fd_classifier", "diversity_classifier", "diversity"),
+    }
+    assert found.deviations.keys() == found.scores.keys()
+    first, second = ({e.card.extractor.name: e for e in one} for one in found.evaluations)
+    assert not differences([first["classifier"].card, second["classifier"].card])
+    places = {each.field for each in differences([first["classifier"].card, first["resnet18_random"].card])}
+    assert places == {f"extractor.{key}" for key in ("name", "digest", "features", "input", "resize", "antialias")}
+    card = first["resnet18_random"].card
+    assert (card.real.images, card.real.available, card.real.shape) == (50, 64, "3×32×32")
+    assert (card.samples.made_at, card.samples.images) == ("3×16×16", 32)
+    mean = (first["classifier"].scores["fd_classifier"] + second["classifier"].scores["fd_classifier"]) / 2
+    assert found.scores["fd_classifier"] == pytest.approx(mean)
+
+
+def test_real_and_held_out_images_of_their_own(tables: Tables):
+    run = api.run(tables, ["run.steps=2"])
+    plain = run.evaluate(samples=16)
+    other = run.evaluate(samples=16, overrides=["evaluation.real.seed=5", "evaluation.held_out.seed=6"])
+    (by_classifier, by_pixels), (other_classifier, other_pixels) = plain.evaluations[0], other.evaluations[0]
+    assert by_classifier.card.extractor == other_classifier.card.extractor  # it learns from the training images
+    assert [each.field for each in differences([by_classifier.card, other_classifier.card])] == ["real.pixels"]
+    assert other_classifier.card.real.options == {"seed": 5}
+    assert [each.field for each in differences([by_pixels.card, other_pixels.card])] == ["settings.unseen"]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "message"),
+    [
+        ({"real": {"splitt": "test"}}, "evaluation.real: splitt: extra inputs are not permitted"),
+        ({"held_out": {"image_size": 8}}, "evaluation.held_out: image_size must be as in [dataset]: leave out"),
+        ({"extractors": [{"name": "inceptionn"}]}, 'there is no extractor "inceptionn", did you mean inception?'),
+        ({"metrics": ["fidd"]}, 'evaluation.metrics.0: is "fidd"'),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_built(
+    parse: Callable[..., Any], tables: Tables, evaluation: Tables, message: str
+):
+    with pytest.raises(api.RequestError) as raised:
+        parse({**tables, "evaluation": evaluation})
+    assert message in str(raised.value)
+
+
+def test_two_extractors_of_one_name(tables: Tables):
+    tables["evaluation"] = {"samples": 8, "extractors": [{"name": "classifier"}, {"name": "classifier"}]}
+    run = api.run(tables, ["run.steps=2"])
+    with pytest.raises(api.RequestError, match='two of them call their scores "classifier"'):
+        run.evaluate()
+
+
+def test_without_labels_the_extractor_is_inception(tables: Tables, tmp_path: Path):
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    for name in range(8):
+        Image.new("RGB", (16, 16), (name * 20, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
+    tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "pictures"), "image_size": 16}
+    run = api.run(tables, ["run.steps=2"])
+    found = run.evaluate(samples=8, overrides=['evaluation.metrics=["memorisation", "diversity"]'])  # without any
+    assert found.scores.keys() == {"memorisation", "copies", "diversity"}
+    with pytest.raises(api.RequestError, match="the Inception weights of FID cannot be read there: No such file"):
+        run.evaluate(samples=8, overrides=[f'evaluation.extractors=[{{name="inception", weights="{tmp_path}/none"}}]'])
+
+
+def test_the_command_prints_scores_cards_and_json(command: Callable[..., Any], tables: Tables):
+    run = api.run(tables, ["run.steps=2"])
+    ended = command("evaluate", run.path, "--samples", "16", "--seeds", "2", "--extractor", "classifier")
+    lines = ended.out.splitlines()
+    assert ended.code == 0
+    assert lines[0] == "scores at step 2, mean ± deviation over 2 seeds:"
+    assert lines[1].startswith("  fd_classifier: ")
+    assert " ± " in lines[1]
+    assert {"details, classifier:", "card, classifier:", "card, pixels:", "timings, classifier:"} <= set(lines)
+    assert "  samples.images: 16" in lines
+    result = json.loads(command("evaluate", run.path, "--samples", "16", "--seed", "1", "--json").out)
+    assert result["deviations"] == {}
+    assert [each["card"]["samples"]["seed"] for each in result["evaluations"]] == [1, 1]
+    ended = command("evaluate", run.path, "--extractor", "clasifier")
+    assert (ended.code, 'no extractor "clasifier", did you mean classifier?' in ended.err) == (2, True)
