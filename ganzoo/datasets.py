@@ -45,6 +45,7 @@ def examine(
         GanzooError: the recipe is wrong, or the data as a whole missing.
     """
     recipe, dataset = _dataset(recipe, overrides, manager)
+    dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
     with packing_progress(what="looking at images") as progress:
         found = doctor.examine(dataset, progress)
     needed = recipe.trainer.batch_size * recipe.trainer.batches_per_step

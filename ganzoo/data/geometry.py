@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.component import DatasetConfig
 
@@ -21,8 +24,32 @@ _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 """Where PIL refuses to open an image; nor is one made larger than that on its way."""
 
 
+_Box = tuple[int, int, int, int]
+
+_REDUCED = "ganzoo:reduced"
+"""Where an image that was decoded smaller says how many times, and how large it is as a whole."""
+_MARGIN = 1.25
+"""How much is left to shrink, at least, after a JPEG was decoded smaller: its pixels are means of whole blocks, and
+what the filter of the resize gives differs from these the less, the more of them it takes together."""
+
+
 class TooSmallError(ValueError):
     """An image is smaller than the crop."""
+
+
+def reduce_decoding(image: Image.Image, config: DatasetConfig) -> None:
+    """Have a JPEG that was opened, and not yet loaded, decoded at 1/2, 1/4 or 1/8 where `fast_decode` allows.
+
+    Never where the pixels are taken as they are, as by `crop = 64` for images of 64 pixels: only if they
+    are still to be shrunk by a quarter after it.
+    """
+    if not config.fast_decode or not isinstance(image, JpegImageFile):
+        return
+    shrunk = min(image.size) / config.resize_first if config.resize_first else 1 / enlargement(image.size, config)
+    scale = next((scale for scale in (8, 4, 2) if shrunk >= scale * _MARGIN), 1)
+    width, height = image.size
+    if scale > 1 and image.draft(None, (width // scale, height // scale)):
+        image.info[_REDUCED] = scale, (width, height)
 
 
 def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
@@ -34,7 +61,7 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
     so `resize_first=64, crop=64` gives their very pixels.
 
     Args:
-        image: of any mode; its first frame if it has several.
+        image: of any mode; its first frame if it has several; what `reduce_decoding` made smaller is taken so.
         config: the dataset's options.
 
     Returns:
@@ -45,16 +72,20 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
         ValueError: its mode has no defined range, or its shape no sensible size after `resize_first`.
         OSError: the image's data is damaged.
     """
+    scale, size = image.info.get(_REDUCED, (1, image.size))
     image = _convert(_upright(image), "L" if config.channels == 1 else "RGB")
+    if image.width != math.ceil(size[0] / scale):
+        size = size[::-1]  # turned by its EXIF orientation
     resampling = _FILTERS[config.resize]
+    box = (0, 0, *size)
     if config.resize_first is not None:
-        size = _shorter_side_to(image.size, config.resize_first)
+        size = _shorter_side_to(size, config.resize_first)
         if size[0] * size[1] > _MOST_PIXELS:
-            raise ValueError(f"{image.width}×{image.height} pixels are too long a strip for resize_first")
-        image = _resize(image, size, resampling)
+            raise ValueError(f"{box[2]}×{box[3]} pixels are too long a strip for resize_first")
+        image, scale, box = _resize(image, size, resampling, box, scale), 1, (0, 0, *size)
     if config.crop != "none":
-        image = _center_crop(image, min(image.size) if config.crop == "square" else config.crop, config)
-    image = _resize(image, (config.image_size, config.image_size), resampling)
+        box = _center_box(size, min(size) if config.crop == "square" else config.crop, config)
+    image = _resize(image, (config.image_size, config.image_size), resampling, box, scale)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
@@ -70,6 +101,8 @@ def enlargement(size: tuple[int, int], config: DatasetConfig) -> float:
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # PIL would copy it
         return ImageOps.exif_transpose(image)
     except Exception:  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here
         return image
@@ -103,14 +136,22 @@ def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, int(side * width / height)), side
 
 
-def _center_crop(image: Image.Image, side: int, config: DatasetConfig) -> Image.Image:
-    width, height = image.size
+def _center_box(size: tuple[int, int], side: int, config: DatasetConfig) -> _Box:
+    width, height = size
     if side > min(width, height):
         when = "" if config.resize_first is None else f" after resize_first = {config.resize_first}"
         raise TooSmallError(f"{width}×{height} pixels{when} is smaller than the crop of {side}")
     left, top = round((width - side) / 2), round((height - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+    return left, top, left + side, top + side
 
 
-def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Image.Image:
+def _resize(
+    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling, box: _Box, scale: int
+) -> Image.Image:
+    """The part of an image in a box, whose edges are those in an image `scale` times as large, in another size."""
+    if scale > 1:
+        left, top, right, bottom = (edge / scale for edge in box)
+        return image.resize(size, resampling, box=(left, top, right, bottom))
+    if box != (0, 0, *image.size):  # else PIL would copy it
+        image = image.crop(box)
     return image if image.size == size else image.resize(size, resampling)

@@ -30,7 +30,7 @@ from ganzoo.images import Facts, ImageSpec
 FORMAT = 2
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
 
-_COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction"}
+_COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
 _NAMES_IN_AN_ERROR = 20
 _IMAGES_AT_ONCE = 1024
 

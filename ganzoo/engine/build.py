@@ -72,6 +72,7 @@ def build_run(
         seed=recipe.run.seed,
         device=compute.device,
         horizontal_flip=recipe.dataset.horizontal_flip,
+        placement=recipe.dataset.placement,
     )
     parts = TrainingParts(
         generator=generator,

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
+from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.component import DatasetConfig
-from ganzoo.data.geometry import enlargement, to_pixels
+from ganzoo.data.geometry import enlargement, reduce_decoding, to_pixels
 
 
 def config(**options) -> DatasetConfig:
@@ -183,3 +184,81 @@ def test_a_truncated_file_raises():
     noise(64, 64).save(file, "PNG")
     with pytest.raises(OSError, match="truncated"):
         to_pixels(Image.open(io.BytesIO(file.getvalue()[:2000])), config())
+
+
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def detailed(width: int, height: int) -> Image.Image:
+    """Waves, grain, and edges all over, so many whatever its size: what a photograph has, and more of it."""
+    picture = np.asarray(face(width, height)).astype(float)
+    y, x = np.mgrid[0:height, 0:width]
+    picture += 40 * ((x * 20 // width + y * 15 // height) % 2)[..., None] + np.random.default_rng(1).normal(
+        0, 6, picture.shape
+    )
+    return Image.fromarray(picture.clip(0, 255).astype(np.uint8))
+
+
+def decoded(data: bytes, **options) -> np.ndarray:
+    chosen = config(**options)
+    return to_pixels(decode_image(data, chosen), chosen).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "reduced"),
+    [
+        ((178, 218), {"image_size": 64, "crop": 178}, 2),
+        ((178, 218), {"image_size": 64}, 2),
+        ((179, 219), {"image_size": 64, "crop": 178}, 2),
+        ((178, 218), {"image_size": 64, "crop": 108}, 1),
+        ((512, 512), {"image_size": 64}, 4),
+        ((1024, 700), {"image_size": 64}, 8),
+        ((1024, 700), {"image_size": 64, "crop": "none"}, 8),
+        ((700, 1024), {"image_size": 64, "resize_first": 96, "crop": 64}, 4),
+        ((178, 218), {"image_size": 64, "crop": 64}, 1),
+        ((64, 64), {"image_size": 64}, 1),
+        ((512, 512), {"image_size": 32, "channels": 1}, 8),
+    ],
+)
+def test_fast_decoding_stays_close_to_the_whole(size, options, reduced):
+    data = jpeg(detailed(*size))
+    opened = Image.open(io.BytesIO(data))
+    reduce_decoding(opened, config(fast_decode=True, **options))
+    assert opened.width == -(-size[0] // reduced)
+    whole, fast = decoded(data, **options), decoded(data, fast_decode=True, **options)
+    assert fast.shape == whole.shape
+    difference = np.abs(fast - whole)
+    if reduced == 1:
+        assert difference.max() == 0
+    else:
+        assert difference.mean() <= 1.5
+        assert np.percentile(difference, 99) <= 8
+
+
+def test_fast_decoding_is_off_by_default_and_leaves_other_formats_alone():
+    data = jpeg(detailed(512, 512))
+    assert decode_image(data, config()).size == (512, 512)
+    png = io.BytesIO()
+    noise(512, 512).save(png, "PNG")
+    assert decode_image(png.getvalue(), config(fast_decode=True)).size == (512, 512)
+
+
+def test_fast_decoding_turns_images_upright_all_the_same():
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    detailed(400, 600).save(file, "JPEG", quality=95, exif=exif)
+    options = {"image_size": 32, "crop": 380}
+    difference = np.abs(decoded(file.getvalue(), fast_decode=True, **options) - decoded(file.getvalue(), **options))
+    assert difference.mean() <= 1.5
+
+
+def test_the_image_of_a_source_is_not_changed():
+    image = noise(8, 8)
+    before = image.tobytes()
+    pixels = to_pixels(image, config())
+    pixels.copy()[:] = 0
+    assert image.tobytes() == before

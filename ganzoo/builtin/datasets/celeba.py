@@ -85,7 +85,7 @@ class CelebA(Dataset):
             self._names = self._take_split(images, self._lists[PARTITION], _SPLITS[self.config.split])
         if self.config.attribute is not None:
             labels = self._read_attribute(images, self._lists[ATTRIBUTES], self.config.attribute)
-        return _Faces(images, self._names, labels)
+        return _Faces(images, self._names, labels, self.config)
 
     def class_names(self) -> tuple[str, ...]:
         """Without and with the attribute, if the options name one."""
@@ -154,7 +154,8 @@ class CelebA(Dataset):
 
 
 class _Faces:
-    def __init__(self, images: FoundImages, names: list[str], labels: list[int]) -> None:
+    def __init__(self, images: FoundImages, names: list[str], labels: list[int], config: CelebAConfig) -> None:
+        self._config = config
         self._images = images
         self._names = names
         self._labels = labels
@@ -163,7 +164,7 @@ class _Faces:
         return len(self._names)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        image = decode_image(self._images.read(self._names[index]))
+        image = decode_image(self._images.read(self._names[index]), self._config)
         return image, self._labels[index] if self._labels else 0
 
 

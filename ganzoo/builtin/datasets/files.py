@@ -9,13 +9,20 @@ from pathlib import Path
 
 from PIL import Image
 
+from ganzoo.components.component import DatasetConfig
+from ganzoo.data.geometry import reduce_decoding
+
 # PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognises MPEG.
 _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _LARGEST_FILE = 1024**3
 
 
-def decode_image(data: bytes) -> Image.Image:
+def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Image:
     """The image (its first frame, if it has several) in the bytes of a file, loaded.
+
+    Args:
+        data: the bytes.
+        config: of the dataset; its `fast_decode` may have a JPEG decoded smaller. Left out: whole.
 
     Raises:
         PIL.UnidentifiedImageError, OSError: the bytes are no image, or a damaged one.
@@ -24,12 +31,14 @@ def decode_image(data: bytes) -> Image.Image:
     if not data:
         raise ValueError("the file is empty")
     image = Image.open(io.BytesIO(data), formats=readable_formats())
+    if config is not None:
+        reduce_decoding(image, config)
     image.load()
     return image
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image in a file, loaded; the file is closed again.
+def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
+    """The image in a file, loaded, as by `decode_image`; the file is closed again.
 
     Raises:
         PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
@@ -40,7 +49,7 @@ def read_image(path: Path) -> Image.Image:
         raise ValueError("not a file")  # reading a pipe or a device may never end
     if fact.st_size > _LARGEST_FILE:
         raise ValueError("the file is larger than a gigabyte")
-    return decode_image(path.read_bytes())
+    return decode_image(path.read_bytes(), config)
 
 
 @cache

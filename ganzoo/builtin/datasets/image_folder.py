@@ -67,7 +67,7 @@ class ImageFolder(Dataset):
         """The images."""
         indices = {name: index for index, name in enumerate(self._classes)}
         labels = [indices[file.folder] if indices else 0 for file in self._files]
-        return _Images([self.root / file.name for file in self._files], labels)
+        return _Images([self.root / file.name for file in self._files], labels, self.config)
 
     def class_names(self) -> tuple[str, ...]:
         """The folders right under `root` that hold images, sorted, if the labels come from folders."""
@@ -112,7 +112,8 @@ class _File:
 
 
 class _Images:
-    def __init__(self, paths: list[Path], labels: list[int]) -> None:
+    def __init__(self, paths: list[Path], labels: list[int], config: ImageFolderConfig) -> None:
+        self._config = config
         self._paths = paths
         self._labels = labels
 
@@ -120,7 +121,7 @@ class _Images:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return read_image(self._paths[index]), self._labels[index]
+        return read_image(self._paths[index], self._config), self._labels[index]
 
 
 def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]) -> Iterator[_File]:

@@ -53,7 +53,7 @@ class LSUN(Dataset):
         Raises:
             DataError: a database is damaged.
         """
-        return _Scenes([_Database(path, self.config.limit) for path in self._databases()])
+        return _Scenes([_Database(path, self.config) for path in self._databases()])
 
     def class_names(self) -> tuple[str, ...]:
         """The databases, if there are several of them."""
@@ -65,7 +65,8 @@ class LSUN(Dataset):
 
 
 class _Database:
-    def __init__(self, path: Path, limit: int | None) -> None:
+    def __init__(self, path: Path, config: LSUNConfig) -> None:
+        self._config = config
         lmdb = _lmdb()
         try:
             self._environment = lmdb.open(
@@ -73,13 +74,13 @@ class _Database:
             )
             with self._environment.begin() as transaction:
                 keys = transaction.cursor().iternext(keys=True, values=False)
-                self.keys: list[bytes] = list(islice(keys, limit))
+                self.keys: list[bytes] = list(islice(keys, config.limit))
         except lmdb.Error as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
     def read(self, index: int) -> Image.Image:
         with self._environment.begin() as transaction:
-            return decode_image(bytes(transaction.get(self.keys[index])))
+            return decode_image(bytes(transaction.get(self.keys[index])), self._config)
 
 
 class _Scenes:
