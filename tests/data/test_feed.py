@@ -172,7 +172,43 @@ def test_auto_places_the_pack_on_a_gpu_with_room(monkeypatch, free, placement):
     from ganzoo.data import feed
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
-    assert feed._place(make_pack(), torch.device("cuda")) == placement
+    assert feed._place(make_pack(), torch.device("cuda"), "auto") == placement
+
+
+@pytest.mark.parametrize("wanted", ["host", "device"])
+def test_a_placement_that_is_asked_for_is_taken(monkeypatch, wanted):
+    from ganzoo.data import feed
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 10_000))
+    assert feed._place(make_pack(), torch.device("cuda"), wanted) == wanted
+    assert make_feed(placement=wanted).placement == wanted
+
+
+def test_a_pack_that_cannot_be_on_the_device_is_an_error_with_the_cure(monkeypatch):
+    from ganzoo.data import feed
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    with pytest.raises(RequestError, match=r'dataset\.placement is "device".*set it to "auto" or "host"'):
+        feed._place(make_pack(), torch.device("cuda"), "device")
+
+
+def test_reading_ahead_gives_the_same_batches_also_after_a_seek(monkeypatch):
+    """What a GPU's feed does while the device computes, without its pinned memory."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ganzoo.data import feed as module
+
+    monkeypatch.setattr(module, "_pinned", lambda shape: torch.empty(shape, dtype=torch.uint8))
+    plain, ahead = make_feed(horizontal_flip=True), make_feed(horizontal_flip=True)
+    ahead._reader = ThreadPoolExecutor(1)
+    for step in range(12):
+        expected, batch = plain.next(), ahead.next()
+        assert torch.equal(batch.images, expected.images)
+        assert torch.equal(batch.labels, expected.labels)
+        if step % 4 == 3:
+            for feed in (plain, ahead):
+                feed.seek(5 * step)
+    ahead._reader.shutdown()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -21,6 +21,8 @@ from ganzoo.builtin.datasets.synthetic import Synthetic
 from ganzoo.components.component import DatasetConfig
 from ganzoo.components.dataset import Dataset
 from ganzoo.data import pack as pack_module
+from ganzoo.data.decode import npy_header
+from ganzoo.data.feed import Feed
 from ganzoo.data.pack import cache_folder, prepare_pack
 from ganzoo.errors import DataError
 
@@ -132,7 +134,14 @@ def test_the_folder_is_named_after_the_dataset(tmp_path, options, name):
 
 
 @pytest.mark.parametrize(
-    "options", [{"horizontal_flip": True}, {"root": "elsewhere"}, {"max_bad_fraction": 0.5}, {"speed": "fast"}]
+    "options",
+    [
+        {"horizontal_flip": True},
+        {"root": "elsewhere"},
+        {"placement": "device"},
+        {"speed": "fast"},
+        {"max_bad_fraction": 0.5},
+    ],
 )
 def test_options_that_leave_the_pixels_alone_keep_the_pack(tmp_path, options):
     assert prepare_pack(greys(), cache=tmp_path).path == prepare_pack(greys(**options), cache=tmp_path).path
@@ -140,7 +149,15 @@ def test_options_that_leave_the_pixels_alone_keep_the_pack(tmp_path, options):
 
 @pytest.mark.parametrize(
     "options",
-    [{"image_size": 5}, {"channels": 1}, {"resize": "box"}, {"crop": "none"}, {"shift": 1}, {"version": 2}],
+    [
+        {"image_size": 5},
+        {"channels": 1},
+        {"resize": "box"},
+        {"fast_decode": True},
+        {"crop": "none"},
+        {"shift": 1},
+        {"version": 2},
+    ],
 )
 def test_other_options_and_other_sources_make_another(tmp_path, options):
     assert prepare_pack(greys(), cache=tmp_path).path != prepare_pack(greys(**options), cache=tmp_path).path
@@ -350,6 +367,29 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     assert pack.path.is_relative_to(tmp_path)
     monkeypatch.delenv("GANZOO_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "ganzoo"
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_a_pack_takes_the_memory_of_the_pages_that_are_read_and_no_more(tmp_path):
+    first = prepare_pack(greys(image_size=64), cache=tmp_path)
+    contents = json.loads((first.path / "pack.json").read_text()) | {"count": 200_000}
+    (first.path / "pack.json").write_text(json.dumps(contents))
+    header = npy_header((200_000, 64, 64, 3))
+    with (first.path / "images.npy").open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 200_000 * 64 * 64 * 3)  # a file of 2.5 GB that takes no room
+    before, started = resident(), time.perf_counter()
+    pack = prepare_pack(greys(image_size=64), cache=tmp_path)
+    assert time.perf_counter() - started < 0.2
+    assert len(pack) == 200_000
+    feed = Feed(pack, batch_size=64, seed=0, device="cpu")
+    assert resident() - before < 8e6
+    feed.next()
+    assert resident() - before < 64e6  # two orders of an epoch, a batch, and the pages around its images
 
 
 def test_opening_a_large_pack_is_fast(tmp_path):

@@ -65,6 +65,11 @@ def test_networks_are_channels_last(build: Callable[..., Run]):
     assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convolutions)
 
 
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_recipe_says_where_the_pixels_wait(build: Callable[..., Run], placement: str):
+    assert build(f"dataset.placement={placement}").feed.placement == placement
+
+
 def test_facts_reach_the_networks(build: Callable[..., Run]):
     run = build("dataset.channels=1", "dataset.image_size=32", "dataset.classes=3")
     assert run.facts.image.shape == (1, 32, 32)
