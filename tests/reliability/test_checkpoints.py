@@ -125,6 +125,7 @@ def kill_at_every_line(run: Run) -> Iterator[None]:
 
 
 @needs_fork
+@pytest.mark.slow
 def test_killed_at_every_line_of_a_save(run: Run):
     """Whatever has the name of a checkpoint is whole; there are always two; what is left over goes with the next."""
     folder = run.directory.checkpoints
@@ -141,6 +142,7 @@ def test_killed_at_every_line_of_a_save(run: Run):
 
 
 @needs_fork
+@pytest.mark.slow
 def test_killed_at_every_line_of_a_save_in_the_place_of_a_damaged_one(run: Run):
     """A run that was resumed from before a damaged checkpoint comes to its step again."""
     folder = run.directory.checkpoints

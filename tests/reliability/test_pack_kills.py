@@ -110,6 +110,7 @@ def damaged(root: Path) -> None:
     os.truncate(images, images.stat().st_size - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [nothing, damaged])
 def test_killed_at_every_line(root: Path, before: Callable[[Path], None]):
     cache = root.parent / "cache"
