@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from ganzoo.api import import_run, load_run, resume, run
+    from ganzoo.api import import_run, load_export, load_run, resume, run
     from ganzoo.sweeps.run_sweep import sweep
     from ganzoo.trained_run import TrainedRun
 
-__all__ = ["TrainedRun", "__version__", "import_run", "load_run", "resume", "run", "sweep"]
+__all__ = ["TrainedRun", "__version__", "import_run", "load_export", "load_run", "resume", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ganzoo-core")
-    if name in ("TrainedRun", "import_run", "load_run", "resume", "run"):
+    if name in ("TrainedRun", "import_run", "load_export", "load_run", "resume", "run"):
         from ganzoo import api
 
         return getattr(api, name)

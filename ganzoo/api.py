@@ -20,6 +20,8 @@ from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.engine.run_lock import training_in
 from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluations import cut_evaluations_after
+from ganzoo.export.fit import check_fit
+from ganzoo.export.folder import MANIFEST, is_export, open_export
 from ganzoo.lints import lint
 from ganzoo.local_plugins import open_recipe, open_run_recipe
 from ganzoo.observers.console import packing_progress, warn
@@ -76,6 +78,8 @@ def resume(
         GanzooError: another process trains in it, each of its checkpoints is damaged, the run is complete or
             was imported, or it failed.
     """
+    if is_export(Path(path)):
+        raise RequestError(f"{path}: is an export, without the state of the optimisers, which nothing can go on from")
     directory = RunDirectory.open(path)
     with training_in(directory):
         recipe, manager = open_run_recipe(
@@ -151,7 +155,7 @@ def load_run(
     """Open a run directory to sample from what was trained in it; needs no dataset.
 
     Args:
-        path: the run directory.
+        path: the run directory, or a folder that `ganzoo export` made.
         accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
@@ -160,6 +164,8 @@ def load_run(
     Raises:
         GanzooError: it is no run directory, or holds no whole checkpoint.
     """
+    if is_export(Path(path)):
+        return load_export(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
     directory = RunDirectory.open(path)
     recipe, manager = open_run_recipe(
         directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
@@ -170,6 +176,40 @@ def load_run(
         of, image = checkpoint.facts.image, recipe.dataset.image_spec()
         raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")
     return TrainedRun(directory, recipe, checkpoint, compute, manager)
+
+
+def load_export(
+    path: str | Path,
+    *,
+    accelerator: str | None = None,
+    trust_plugins: bool | None = None,
+    manager: PluginManager | None = None,
+) -> TrainedRun:
+    """Open a folder that `ganzoo export` made, to sample from it; runs no code from it.
+
+    Args:
+        path: the folder, of the format safetensors or hub.
+        accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
+        trust_plugins: whether plugin files that lie in the folder may be imported, which executes them;
+            left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        manager: the plugins to use; left out: those installed.
+
+    Raises:
+        GanzooError: it is no such folder, a file in it is missing or changed, or its plugin is not installed.
+    """
+    directory = RunDirectory(Path(path))
+    if not is_export(directory.path):
+        raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {MANIFEST}")
+    weights = open_export(directory.path)
+    recipe, manager = open_run_recipe(
+        directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
+    )
+    made, expected = weights.facts.image, recipe.dataset.image_spec()
+    if made != expected:
+        raise CheckpointError(f"{path}: its weights make images of {made}, but its recipe has a dataset of {expected}")
+    check_fit(recipe, weights, manager)
+    compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
+    return TrainedRun(directory, recipe, weights, compute, manager)
 
 
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:

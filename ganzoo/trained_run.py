@@ -23,6 +23,7 @@ from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import Recipe, parse_recipe
 
 Weights = Literal["auto", "ema", "raw"]
+Format = Literal["safetensors", "onnx", "hub"]
 
 
 class TrainedRun:
@@ -168,6 +169,43 @@ class TrainedRun:
             "batch_norm": batch_norm_used(self.generator_with(weights), mode),
             **more,
         }
+
+    def export(
+        self,
+        out: str | Path,
+        format: Format = "safetensors",  # noqa: A002
+        *,
+        weights: Weights = "auto",
+        discriminator: bool = False,
+        batch_norm: BatchNormMode | None = None,
+        licence: str | None = None,
+    ) -> Path:
+        """Write the generator, its recipe and a model card into the new folder `out`; gives the folder.
+
+        Args:
+            out: must not exist, or be empty.
+            format: "safetensors", which `ganzoo.load_export` opens; "hub", the same laid out as the Hugging Face Hub
+                has it; "onnx", compared with torch by onnxruntime (extra `onnx`).
+            weights: "ema", "raw", or "auto" for ema where there is one.
+            discriminator: export it too; not as ONNX.
+            batch_norm: statistics that are fixed in an ONNX file; left out: as the recipe's [samples] has it.
+            licence: under which the weights are given away, such as "mit".
+
+        Raises:
+            RequestError: `out` is taken, or the run cannot be exported so; nothing is written.
+            OutputError: it could not be written; nothing of it is left.
+        """
+        from ganzoo.export.exporting import export
+
+        return export(
+            self,
+            Path(out),
+            format,
+            weights=weights,
+            discriminator=discriminator,
+            batch_norm=batch_norm,
+            licence=licence,
+        )
 
     def evaluate(
         self,

@@ -25,7 +25,7 @@ LAYERS = (
     | {"plugin_manager", "lints", "local_plugins"},
     {"data", "engine"},
     {"observers", "builtin", "evaluation"},
-    {"api", "datasets", "trained_run", "latent", "explore", "examine", "scaffold", "sweeps", "testing"},
+    {"api", "datasets", "export", "trained_run", "latent", "explore", "examine", "scaffold", "sweeps", "testing"},
     {"bench"},
     {"cli", "__main__"},
 )

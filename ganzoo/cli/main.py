@@ -14,6 +14,7 @@ from ganzoo.cli import (
     bench,
     catalogue,
     data,
+    export,
     filters,
     imports,
     latent,
@@ -87,6 +88,7 @@ filters.add_to(app)
 probe.add_to(app)
 scores.add_to(app)
 imports.add_to(app)
+export.add_to(app)
 data.add_to(app)
 bench.add_to(app)
 recipes.add_to(app)

@@ -141,7 +141,7 @@ def write_checkpoint(
         check_room(final, needed, "the checkpoint", "make room there, then `ganzoo resume` the run")
         try:
             partial.mkdir()
-            _write_tensors(networks, partial)
+            write_tensors(networks, partial)
             if state is not None:
                 _write_state(state, partial)
             write_manifest(partial, step, facts, plugin_versions)
@@ -225,7 +225,12 @@ def _write_state(state: Mapping[str, Any], folder: Path) -> None:
         raise not_written(folder.parent, error) from error
 
 
-def _write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
+def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
+    """Write the tensors of each network to `<its name>.safetensors`.
+
+    Raises:
+        OutputError: they could not be written.
+    """
     for name, tensors in networks.items():
         plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         memory = [value.untyped_storage().data_ptr() for value in plain.values()]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ganzoo.errors import OutputError
+from ganzoo.errors import OutputError, RequestError
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -45,6 +46,44 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_free(out: Path) -> None:
+    """See that a folder can be made at `out` without anything being lost.
+
+    Raises:
+        RequestError: something is there.
+    """
+    if out.is_dir() and not out.is_symlink():
+        if any(out.iterdir()):
+            raise RequestError(f"--out {out}: is a folder with files in it; name one that is not there yet")
+    elif out.exists() or out.is_symlink():
+        raise RequestError(f"--out {out}: is there already; name a folder that is not there yet")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to fill, which takes its place in one step; where that fails, nothing of it is left.
+
+    Raises:
+        RequestError: something is there, or no folder can be made there.
+        OutputError: it could not be written.
+    """
+    check_free(out)
+    out = out.absolute()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise RequestError(f"--out {out}: cannot be made: {error.strerror}") from error
+    with output_errors(out):
+        try:
+            yield partial
+            sync(partial)
+            partial.replace(out)
+            sync(out.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from ganzoo.engine.build import build_networks
 from ganzoo.engine.checkpoint import write_checkpoint
 from ganzoo.engine.device import Compute
 from ganzoo.engine.environment import describe_software
-from ganzoo.engine.files import output_errors
+from ganzoo.engine.files import check_free, new_folder
 from ganzoo.engine.manifest import digest
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RequestError
@@ -53,7 +51,7 @@ def import_weights(
     """
     if not source.exists():
         raise RequestError(f"{source}: there is no such file or folder to import")
-    _check_free(out)
+    check_free(out)
     entry = choose_importer(source, manager, importer)
     reader: Importer = entry.load()(entry.config(name=entry.name))
     weights = reader.read(source)
@@ -86,14 +84,6 @@ def choose_importer(source: Path, manager: PluginManager, name: str | None = Non
         reasons = "; ".join(f"{name}: {reason}" for name, reason in mismatches.items()) or "none is installed"
         raise RequestError(f"{source}: no importer knows this form ({reasons})")
     return fitting[0]
-
-
-def _check_free(out: Path) -> None:
-    if out.is_dir() and not out.is_symlink():
-        if any(out.iterdir()):
-            raise RequestError(f"--out {out}: is a folder with files in it; name one that is not there yet")
-    elif out.exists() or out.is_symlink():
-        raise RequestError(f"--out {out}: is there already; name a folder that is not there yet")
 
 
 def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: PluginManager) -> None:
@@ -148,33 +138,23 @@ def _origin(source: Path, importer: str, weights: ImportedWeights) -> dict[str, 
 def _write(
     out: Path, recipe: Recipe, weights: ImportedWeights, manager: PluginManager, origin: Mapping[str, Any]
 ) -> None:
-    """Fill a folder beside `out` and put it there in one step.
+    """Fill the run directory.
 
     Raises:
         RequestError: no folder can be made there.
         OutputError: it could not be written.
     """
-    out = out.absolute()
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-    except OSError as error:
-        raise RequestError(f"--out {out}: cannot be made: {error.strerror}") from error
-    with output_errors(out):
-        try:
-            directory = RunDirectory.lay_out(partial, recipe, HEADER)
-            directory.write_json("environment.json", {**describe_software(manager.distributions()), "imported": origin})
-            directory.write_json("summary.json", _summary(weights, origin))
-            write_checkpoint(
-                directory.checkpoints,
-                0,
-                weights.networks,
-                facts=weights.facts,
-                plugin_versions=manager.distributions(),
-            )
-            partial.replace(out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(out) as partial:
+        directory = RunDirectory.lay_out(partial, recipe, HEADER)
+        directory.write_json("environment.json", {**describe_software(manager.distributions()), "imported": origin})
+        directory.write_json("summary.json", _summary(weights, origin))
+        write_checkpoint(
+            directory.checkpoints,
+            0,
+            weights.networks,
+            facts=weights.facts,
+            plugin_versions=manager.distributions(),
+        )
 
 
 def _summary(weights: ImportedWeights, origin: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mappi
         "plugins": dict(plugin_versions),
         "files": {file.name: digest(file) for file in files},
     }
-    manifest["manifest_sha256"] = _digest_of_manifest(manifest)
+    manifest["manifest_sha256"] = digest_of_manifest(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     for file in (*files, folder / MANIFEST, folder):
         sync(file)
@@ -65,9 +65,9 @@ def read_manifest(folder: Path) -> Manifest:
         recorded = values.pop("manifest_sha256")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if recorded == _digest_of_manifest(values) and values.get("format") != FORMAT:
+    if recorded == digest_of_manifest(values) and values.get("format") != FORMAT:
         raise CheckpointError(f"{folder}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
-    if not exact or recorded != _digest_of_manifest(values):
+    if not exact or recorded != digest_of_manifest(values):
         raise CheckpointError(f"{path}: is damaged, its content does not match its checksum")
     manifest = _checked(values, folder)
     for name, expected in manifest.files.items():
@@ -100,5 +100,6 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _digest_of_manifest(manifest: Mapping[str, Any]) -> str:
+def digest_of_manifest(manifest: Mapping[str, Any]) -> str:
+    """The SHA-256 checksum of what a manifest says."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -108,7 +108,7 @@ def test_room_is_asked_for_before_a_checkpoint_is_written(
     disk = mounted("size=2m")
     on(disk, tables)
     manager = at_step(4, lambda: disk.fill(left=20_000))
-    monkeypatch.setattr(checkpoint, "_write_tensors", guarded(checkpoint._write_tensors, disk))
+    monkeypatch.setattr(checkpoint, "write_tensors", guarded(checkpoint.write_tensors, disk))
     with pytest.raises(OutputError) as caught:
         api.run(tables, manager=manager)
     assert caught.value.exit_code == 1

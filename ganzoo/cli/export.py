@@ -1,0 +1,40 @@
+"""`ganzoo export`: a trained generator in a folder to give away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.cli.latent import RunFolder, WhichStatistics, WhichWeights
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("export")(export)
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="The folder to make.", metavar="FOLDER")],
+    format_: Annotated[
+        Literal["safetensors", "onnx", "hub"],
+        typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
+    ] = "safetensors",
+    weights: WhichWeights = "auto",
+    discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
+    batch_norm: WhichStatistics = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", "--license", help="Of the weights, such as mit or cc-by-4.0.")
+    ] = None,
+) -> None:
+    """Write the generator with its recipe, checksums and a model card into a new folder."""
+    from ganzoo import api
+
+    trained = api.load_run(run)
+    typer.echo(
+        trained.export(
+            out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, licence=licence
+        )
+    )

@@ -1,0 +1,182 @@
+"""A generator as an ONNX model, compared with the network it was made of before anybody gets it."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ganzoo.components.network import Generator
+from ganzoo.engine.sampling import BatchNormMode, batch_norm_mode, batch_norm_used
+from ganzoo.errors import RequestError
+
+LATENTS, LABELS, IMAGES = "latents", "labels", "images"
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference from torch, in a range of images from −1 to 1."""
+BATCHES = (1, 2, 7, 64)
+"""Batch sizes that are compared."""
+
+
+class Latents(nn.Module):
+    """A generator that takes latents alone."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Images for latents."""
+        return self.generator(latents).float()  # type: ignore[no-any-return]
+
+
+class LatentsAndLabels(nn.Module):
+    """A generator that takes labels too."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Images for latents and labels."""
+        return self.generator(latents, labels).float()  # type: ignore[no-any-return]
+
+
+def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[bytes, dict[str, Any]]:
+    """The ONNX file of a generator, and what came of comparing it: the largest difference by batch size.
+
+    Args:
+        generator: left as it was.
+        mode: statistics of batch norm to be fixed in the file.
+        source: names the run in errors.
+
+    Raises:
+        RequestError: it cannot be exported faithfully; the text says why.
+    """
+    check_installed()
+    used = batch_norm_used(generator, mode)
+    if used == "batch":
+        keeps = " Its batch norms keep no statistics, so there are no others to take." if mode != "batch" else ""
+        cure = "take --format safetensors" if keeps else "give --batch-norm running or standing, if that is good enough"
+        raise RequestError(
+            f"{source}: samples with the statistics of each batch, so that an image depends on those beside it. An "
+            f"ONNX file with fixed statistics would make other images.{keeps} To go on, {cure}"
+        )
+    if used == "standing" and generator.conditional:
+        raise RequestError(
+            f"{source}: standing statistics of a conditional generator depend on the labels that are asked for, which "
+            f"an ONNX file cannot know. To go on, give --batch-norm running, if that is good enough"
+        )
+    copied = copy.deepcopy(generator).cpu().eval()
+    with batch_norm_mode(copied, mode):
+        for module in list(copied.modules()):
+            for name in list(getattr(module, "parametrizations", {})):
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        model = (LatentsAndLabels(copied) if copied.conditional else Latents(copied)).eval()
+        content = _convert(model, _inputs(copied, 2), source)
+        differences = {str(count): _difference(model, content, _inputs(copied, count), source) for count in BATCHES}
+    worst = max(differences.values())
+    if not worst <= TOLERANCE:
+        raise RequestError(
+            f"{source}: the ONNX model differs from torch by up to {worst:.2g}, more than {TOLERANCE:g}: the generator "
+            f'"{generator.config.name}" draws noise of its own, or uses what ONNX computes otherwise. '
+            f"Take --format safetensors"
+        )
+    return content, {"opset": OPSET, "tolerance": TOLERANCE, "largest_difference": differences}
+
+
+def check_installed() -> None:
+    """See that the libraries are there.
+
+    Raises:
+        RequestError: one is not; the text names the extra that brings it.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise RequestError(
+            f'--format onnx: needs {error.name or "onnx"}, which is not installed: pip install ".[onnx]" '
+            f"in a checkout of ganzoo, or pip install onnx onnxscript onnxruntime"
+        ) from error
+
+
+def _inputs(generator: Generator, count: int) -> tuple[Tensor, ...]:
+    latents = generator.sample_latents(count, torch.Generator().manual_seed(count))
+    if not generator.conditional:
+        return (latents,)
+    return latents, torch.arange(count) % generator.facts.num_classes
+
+
+def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes:
+    """The file; batches of any size go in.
+
+    Raises:
+        RequestError: torch cannot turn this network into ONNX.
+    """
+    names = (LATENTS, LABELS)[: len(inputs)]
+    batch = torch.export.Dim("batch")
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                inputs,
+                dynamo=True,
+                dynamic_shapes={name: {0: batch} for name in names},
+                input_names=list(names),
+                output_names=[IMAGES],
+                opset_version=OPSET,
+                verbose=False,
+            )
+        assert program is not None
+        return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+    except Exception as error:  # torch raises whatever the network's own code does
+        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
+        reason = next(filter(None, lines), type(error).__name__)
+        raise RequestError(
+            f"{source}: the generator cannot be turned into ONNX by torch: {reason}. Take --format safetensors"
+        ) from error
+
+
+def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], source: str) -> float:
+    """The largest difference between what onnxruntime and torch make of the same inputs.
+
+    Raises:
+        RequestError: onnxruntime cannot run the model, or its images are of another shape.
+    """
+    import onnxruntime
+
+    with torch.no_grad():
+        expected = model(*inputs)
+    feed = {name: value.numpy() for name, value in zip((LATENTS, LABELS), inputs, strict=False)}
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        (found,) = session.run([IMAGES], feed)
+    except Exception as error:  # onnxruntime's errors have no class in common
+        first = str(error).splitlines()[0]
+        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {first}") from error
+    if found.shape != tuple(expected.shape):
+        raise RequestError(f"{source}: the ONNX model makes {found.shape}, where torch makes {tuple(expected.shape)}")
+    return float((torch.from_numpy(found) - expected).abs().max())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch says of its own work off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
