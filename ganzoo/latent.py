@@ -34,11 +34,11 @@ def walk(starts: Tensor, ends: Tensor, steps: int = 10, method: Method = "spheri
         raise ValueError(f"a walk of {steps} steps cannot have both of its ends: take 2 or more")
     if method not in get_args(Method):
         raise ValueError(f'method "{method}": take one of {", ".join(get_args(Method))}')
-    first, last = starts.double()[:, None], ends.double()[:, None]
-    at = torch.linspace(0, 1, steps, dtype=torch.float64, device=starts.device)[None, :, None]
+    first, last = (ends_of_all.cpu().double()[:, None] for ends_of_all in (starts, ends))  # not all GPUs have float64
+    at = torch.linspace(0, 1, steps, dtype=torch.float64)[None, :, None]
     straight = torch.lerp(first, last, at)
     points = straight if method == "linear" else _on_the_sphere(first, last, at, straight)
-    return points.to(starts.dtype)
+    return points.to(starts)
 
 
 def _on_the_sphere(first: Tensor, last: Tensor, at: Tensor, straight: Tensor) -> Tensor:

@@ -70,6 +70,10 @@ class DeviceOptions(Options):
     """auto: bf16 where the hardware computes in it, else fp32."""
     compile: bool = False
     """Compile both networks with torch.compile."""
+    tf32: bool = False
+    """On a CUDA GPU, let products in fp32 round their factors to TF32, which keeps 10 of 23 bits."""
+    cuda_graphs: bool = False
+    """Record the training step as a CUDA graph and replay it; for steps that are alike, on a CUDA GPU."""
 
 
 class SampleOptions(Options):

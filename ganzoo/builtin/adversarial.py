@@ -22,20 +22,22 @@ class Adversarial(Game):
     images of the last discriminator update unless `fake_batch = "fresh"`.
     """
 
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+    def compute_step(self, batch: Batch) -> dict[str, Tensor]:
         """`discriminator_steps` updates of the discriminator and one of the generator."""
-        self._set_learning_rates()
-        self._rng_state = self.parts.rng.get_state()
         minibatches = batch.split(self.config.batches_per_step)
         if self.config.schedule == "alternate_minibatches":
             metrics = self._alternate(minibatches)
         else:
             metrics = self._discriminator_first(minibatches)
-        self.steps += 1
-        self._update_ema()
         for name, penalty in self.parts.penalties.items():
             metrics |= {f"penalty/{name}_{key}": value.detach() for key, value in penalty.metrics().items()}
         return metrics
+
+    def unrecordable(self) -> str | None:
+        """What of the options, or of a class derived from this one, may differ from step to step."""
+        if type(self) is not Adversarial:
+            return f"{type(self).__name__} may do other work at each step than what it derives from"
+        return super().unrecordable()
 
     def _discriminator_first(self, minibatches: list[Batch]) -> dict[str, Tensor]:
         """Algorithm 1: k updates of the discriminator, then the generator against the last minibatch."""

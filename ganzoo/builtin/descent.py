@@ -43,11 +43,20 @@ class Alarm:
 
     def watch(self, update: Update) -> None:
         """Take in an update that is about to be made."""
+        self.note(update)
+        # 0 · x is 0 for every finite x and NaN for the others.
+        self.raised.masked_fill_(update.figures.mul(0).sum().isnan(), 1.0)
+
+    def note(self, update: Update) -> None:
+        """Keep what is known of an update, whose look for what is not finite is done already or soon."""
         if self._updates and update.step - self._updates[0].step >= KEPT:
             self.failure()
         self._updates.append(update)
-        # 0 · x is 0 for every finite x and NaN for the others.
-        self.raised.masked_fill_(update.figures.mul(0).sum().isnan(), 1.0)
+
+    def take(self) -> list[Update]:
+        """The updates that were noted since the device was last waited for, and forget them."""
+        updates, self._updates = self._updates, []
+        return updates
 
     def failure(self) -> Failure | None:
         """The first update that was not finite; waits for the device."""
@@ -157,7 +166,7 @@ class Descent:
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        elif getattr(self.optimizer, "_step_supports_amp_scaling", False):  # torch's fused ones look by themselves
+        elif looks_for_infinities(self.optimizer):
             self.optimizer.found_inf = self._alarm.raised  # type: ignore[attr-defined]
             self.optimizer.step()
         else:
@@ -173,6 +182,11 @@ class Descent:
         fine = self._alarm.raised == 0
         for parameter, before in zip(parameters, self._before, strict=True):
             torch.where(fine, parameter, before, out=parameter)
+
+
+def looks_for_infinities(optimizer: Optimizer) -> bool:
+    """Whether an optimiser takes no step by itself where `found_inf` says so, as torch's fused ones do."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:

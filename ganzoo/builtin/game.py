@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ganzoo.builtin.configs import AdversarialConfig
-from ganzoo.builtin.descent import Alarm, Descent, load_optimizer
+from ganzoo.builtin.descent import Alarm, Descent, load_optimizer, looks_for_infinities
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import PenaltyStep
-from ganzoo.components.trainer import Failure, Trainer, TrainingParts
+from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class Fake:
     images: Tensor
 
 
-class Game(Trainer):
-    """All but the order of the updates, which a subclass gives in `train_step`."""
+class Game(RecordableTrainer):
+    """All but the order of the updates, which a subclass gives in `compute_step`."""
 
     Config = AdversarialConfig
     config: AdversarialConfig
@@ -66,6 +68,45 @@ class Game(Trainer):
         self._rng_state = parts.rng.get_state()
         self.ema = Average(parts.generator, config.ema_decay) if config.ema_decay else None
         self.steps = 0
+
+    def begin_step(self) -> None:
+        """Set the learning rates of this step, and remember where the random numbers stand."""
+        self._set_learning_rates()
+        self._rng_state = self.parts.rng.get_state()
+
+    def end_step(self) -> None:
+        """Count the step, and take it into the average."""
+        self.steps += 1
+        self._update_ema()
+
+    def optimizers(self) -> list[Optimizer]:
+        """Generator's and discriminator's."""
+        return [self.generator_optimizer, self.discriminator_optimizer]
+
+    def unrecordable(self) -> str | None:
+        """What in the options changes with the number of the step, or is known to the host alone."""
+        if self.config.lr_decay_start < 1:
+            return "the learning rates fall (trainer.lr_decay_start), and a graph holds them as they were"
+        for name, penalty in self.parts.penalties.items():
+            if penalty.config.interval > 1:
+                return f'the penalty "{name}" is not taken at every step (interval)'
+            if not penalty.recordable:
+                return f'the penalty "{name}" does not say that it does the same at each step'
+        if self.parts.loss_scaling and not all(map(looks_for_infinities, self.optimizers())):
+            return "in fp16, an optimiser that is not fused looks at its gradients on the host at each step"
+        return None
+
+    def recorded(self) -> Callable[[], None]:
+        """After each replay, the alarm is told of updates like those that were recorded."""
+        updates = self._alarm.take()
+
+        def after_replay() -> None:
+            for update in updates:
+                self._alarm.note(
+                    replace(update, step=self.steps + 1, rng=self._rng_state, figures=update.figures.clone())
+                )
+
+        return after_replay
 
     def measure(self) -> dict[str, Tensor]:
         """The norm of each network's gradient in its last update."""

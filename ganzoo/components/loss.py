@@ -69,6 +69,9 @@ class Penalty(nn.Module):
 
     Config: ClassVar[type[PenaltyConfig]] = PenaltyConfig
 
+    recordable: ClassVar[bool] = False
+    """Whether it does the same work on the device at each step, as a CUDA graph needs it (see `RecordableTrainer`)."""
+
     def __init__(self, config: PenaltyConfig, *, facts: Facts) -> None:
         super().__init__()
         self.config = config

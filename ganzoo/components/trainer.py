@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ganzoo.components.component import TrainerConfig
 from ganzoo.components.dataset import Batch
@@ -96,3 +97,42 @@ class Trainer(ABC):
         a trainer keeps such an update from the weights without waiting.
         """
         return None
+
+
+class RecordableTrainer(Trainer):
+    """A trainer whose step is the same work on the device each time, but for bookkeeping before and after.
+
+    Such work can be recorded as a CUDA graph and replayed. It must not look at a value on the device, nor branch on
+    anything that changes from step to step, nor remember anything but in tensors that it changes in place.
+    """
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Bookkeeping, work, bookkeeping."""
+        self.begin_step()
+        metrics = self.compute_step(batch)
+        self.end_step()
+        return metrics
+
+    @abstractmethod
+    def begin_step(self) -> None:
+        """Bookkeeping before the work; never recorded."""
+
+    @abstractmethod
+    def compute_step(self, batch: Batch) -> dict[str, Tensor]:
+        """The work: trains on `config.batches_per_step` minibatches; returns scalars, detached and on the device."""
+
+    @abstractmethod
+    def end_step(self) -> None:
+        """Bookkeeping after the work; never recorded."""
+
+    @abstractmethod
+    def unrecordable(self) -> str | None:
+        """Why the work differs from step to step with these options; None: it does not."""
+
+    @abstractmethod
+    def optimizers(self) -> list[Optimizer]:
+        """Those that take steps in the work."""
+
+    def recorded(self) -> Callable[[], None]:
+        """Called once after the work was recorded; what it returns is called after each replay."""
+        return lambda: None

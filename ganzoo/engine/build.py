@@ -14,6 +14,7 @@ from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.data.feed import Feed, steps_for_epochs
 from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.engine.cuda_graph import recorded
 from ganzoo.engine.device import Compute, choose_compute
 from ganzoo.engine.events import Events
 from ganzoo.engine.memory import memory_errors
@@ -55,6 +56,7 @@ def build_run(
     """
     registries = manager.registries
     compute = choose_compute(recipe.device)
+    compute.configure()
     if directory is None:
         check_place(recipe)
     pack = open_dataset(recipe, manager, progress)
@@ -85,6 +87,8 @@ def build_run(
         total_steps=total_steps(recipe, feed),
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
+    if recipe.device.cuda_graphs:
+        trainer = recorded(trainer, compute)
     if directory is None:
         check_room_for_run(recipe, trainer, pack.facts, parts.total_steps)
     return Run(

@@ -17,17 +17,27 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and a precision; `reason` says how `auto` came to them, `compiled` whether torch.compile has its way."""
+    """A device and a precision; `reason` says how `auto` came to them, `compiled` whether torch.compile has its way.
+
+    `tf32` is whether products in fp32 may round their factors to TF32 on a GPU.
+    """
 
     device: torch.device
     precision: str
     reason: str
     compiled: bool = False
+    tf32: bool = False
 
     @property
     def loss_scaling(self) -> bool:
         """Whether gradients need a scaler: fp16's exponent is too short for them."""
         return self.precision == "fp16"
+
+    def configure(self) -> None:
+        """Set what torch holds for the whole process: on a GPU, fp32 means fp32, in convolutions too, unless `tf32`."""
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = self.tf32
+            torch.backends.cudnn.allow_tf32 = self.tf32
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -88,7 +98,7 @@ def choose_compute(options: DeviceOptions) -> Compute:
             raise DeviceError(
                 'device.precision: "fp16" needs a GPU, and this run is on the CPU: set "bf16", "fp32" or "auto"'
             )
-    return Compute(device, precision, f"{why}; {why_precision}", compiled=options.compile)
+    return Compute(device, precision, f"{why}; {why_precision}", compiled=options.compile, tf32=options.tf32)
 
 
 def _auto_precision(device: torch.device) -> tuple[str, str]:

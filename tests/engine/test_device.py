@@ -72,3 +72,32 @@ def test_only_fp16_scales_losses():
     cpu = torch.device("cpu")
     assert [Compute(cpu, p, "").loss_scaling for p in ("fp32", "bf16", "fp16")] == [False, False, True]
     assert str(Compute(cpu, "fp32", "as asked")) == "cpu in fp32 (as asked)"
+
+
+@pytest.fixture
+def kept_tf32():
+    """The places where torch holds it, set back afterwards."""
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    yield backends
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_fp32_is_fp32_on_a_gpu_unless_tf32_is_asked_for(kept_tf32, accelerators, tf32: bool):
+    """Torch itself lets cuDNN's convolutions round to TF32."""
+    accelerators("cuda")
+    for backend in kept_tf32:
+        backend.allow_tf32 = not tf32
+    choose_compute(DeviceOptions(tf32=tf32)).configure()
+    assert torch.backends.cuda.matmul.allow_tf32 is tf32
+    assert torch.backends.cudnn.allow_tf32 is tf32
+
+
+def test_other_devices_leave_tf32_alone(kept_tf32, accelerators):
+    accelerators("mps")
+    torch.backends.cudnn.allow_tf32 = True
+    choose_compute(DeviceOptions()).configure()
+    choose_compute(DeviceOptions(accelerator="cpu")).configure()
+    assert torch.backends.cudnn.allow_tf32
