@@ -11,6 +11,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.engine.alerts import Alert
     from ganzoo.engine.run import Run
     from ganzoo.errors import Problem
     from ganzoo.recipe import Recipe
@@ -73,6 +74,11 @@ def samples_ready(run: Run, step: int, images: Tensor) -> None:
 @hookspec
 def metrics_evaluated(run: Run, step: int, scores: Mapping[str, float]) -> None:
     """Samples of this step were scored."""
+
+
+@hookspec
+def alert_raised(run: Run, step: int, alert: Alert) -> None:
+    """Something goes wrong in the run, by its watchdog or a plugin's: `alert` says what, and what to try."""
 
 
 @hookspec

@@ -25,7 +25,7 @@ from ganzoo.plugin_manager import PluginManager
 from ganzoo.reading import parse_toml
 from ganzoo.recipe_checks import missing_plugins, unfit_parts, unmet_wishes
 from ganzoo.recipe_errors import explain
-from ganzoo.recipe_evaluation import EvaluationOptions, evaluation_model
+from ganzoo.recipe_evaluation import EvaluationOptions, WatchdogOptions, evaluation_model
 from ganzoo.registry import Registries
 
 
@@ -160,6 +160,8 @@ class Recipe(Options):
     """Saved states."""
     evaluation: EvaluationOptions = EvaluationOptions()
     """How samples are scored."""
+    watchdog: WatchdogOptions = WatchdogOptions()
+    """Telling of a run that goes wrong."""
     tracking: TrackingOptions = TrackingOptions()
     """Where metrics go."""
 

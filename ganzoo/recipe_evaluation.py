@@ -1,4 +1,4 @@
-"""The table of a recipe that says how a run is judged: `[evaluation]`."""
+"""The tables of a recipe that say how a run is judged as it goes on: `[evaluation]` and `[watchdog]`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,29 @@ class EvaluationOptions(Options):
     """auto: ema where the trainer keeps one."""
     seed: NonNegativeInt = 0
     """Of the latents, and of all else that is random; training does not see it."""
+
+
+class WatchdogOptions(Options):
+    """Tells of a run that goes wrong, with the remedy to try; changes nothing, unless it is to `stop`."""
+
+    enabled: bool = True
+    """Watch at all."""
+    stop: bool = False
+    """End the run at the first alarm, as failed; the checkpoints stay."""
+    patience: PositiveInt = 5
+    """Log points in a row at which something must be wrong; grids and evaluations: two in a row."""
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the run at its beginning during which nothing is judged."""
+    discriminator_wins: float = Field(default=0.99, gt=0.5, lt=1)
+    """Alarm where it says this of real images, and one minus this of generated ones, or surer."""
+    least_gradient: float = Field(default=1e-3, ge=0)
+    """Alarm where the generator's gradient is shorter than this share of what it was at half of the log points."""
+    least_diversity: float = Field(default=0.1, ge=0, lt=1)
+    """Alarm where samples differ from each other by less than this share of how real images do by half of the run, or
+    of how they once did."""
+    least_coverage: float = Field(default=0.5, ge=0, le=1)
+    """Alarm where fewer than this share of the classes are covered by half of the run, or of those that once were
+    covered; takes evaluations with a classifier."""
 
 
 def evaluation_model(registries: Registries, names: Collection[str] | None = None) -> type[EvaluationOptions]:

@@ -28,6 +28,7 @@ def test_hooks_are_those_of_the_documentation():
         "step_ended": ["run", "step", "metrics"],
         "samples_ready": ["run", "step", "images"],
         "metrics_evaluated": ["run", "step", "scores"],
+        "alert_raised": ["run", "step", "alert"],
         "checkpoint_saved": ["run", "step", "path"],
         "run_failed": ["run", "error"],
         "run_ended": ["run"],
@@ -132,4 +133,4 @@ def test_events_of_a_run_that_fails(tables: dict, witness: Witness):
 
 def test_every_event_is_heard_or_is_for_evaluation(witness: Witness):
     implemented = {name for name in EVENTS if hasattr(witness, name)}
-    assert set(EVENTS) - implemented == {"metrics_evaluated"}
+    assert set(EVENTS) - implemented == {"metrics_evaluated", "alert_raised"}

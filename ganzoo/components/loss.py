@@ -21,6 +21,8 @@ class Loss(ABC):
 
     needs_real_logits: bool = False
     """Whether `generator_loss` wants the logits of real images too, as relativistic losses do."""
+    tells_probabilities: bool = True
+    """Whether logits far from 0 mean that the discriminator is sure; a Wasserstein critic's only differ."""
 
     def __init__(self, config: LossConfig, *, facts: Facts) -> None:
         self.config = config

@@ -17,6 +17,7 @@ from ganzoo.recipe import Recipe
 
 WANDB = "wandb"
 """The folder in it that W&B writes to."""
+ALERT = "alert"
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
 
 
@@ -142,6 +143,13 @@ class RunDirectory:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All rows of metrics, in order; what is none, such as a last line torn by a kill, is left out."""
+        return [row for row in self._rows() if ALERT not in row]
+
+    def read_alerts(self) -> list[dict[str, Any]]:
+        """The rows that hold an alert: its step, and under "alert" its kind, text and remedy."""
+        return [row for row in self._rows() if ALERT in row]
+
+    def _rows(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():
             return []
         lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -149,7 +157,7 @@ class RunDirectory:
 
     def cut_metrics_after(self, step: int) -> None:
         """Drop the rows of later steps, which a resumed run takes again."""
-        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        rows = [row for row in self._rows() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
     def __fspath__(self) -> str:
@@ -177,10 +185,13 @@ def _check_links(folder: Path) -> None:
 
 
 def _row(line: str) -> dict[str, Any] | None:
-    """The row of metrics in a line: numbers by name, that of the step among them."""
+    """The row of metrics in a line: numbers by name, that of the step among them, or the texts of an alert."""
     try:
         row = parse_json(line)
     except ValueError:
         return None
-    numbers = isinstance(row, dict) and all(type(value) in (int, float) for value in row.values())
-    return row if numbers and isinstance(row.get("step"), int) else None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    alert = row.get(ALERT, {})
+    texts = isinstance(alert, dict) and all(isinstance(value, str) for value in alert.values())
+    return row if texts and all(type(row[key]) in (int, float) for key in row.keys() - {ALERT}) else None

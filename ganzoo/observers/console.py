@@ -18,6 +18,7 @@ from ganzoo.hookspecs import hookimpl
 if TYPE_CHECKING:
     from torch import nn
 
+    from ganzoo.engine.alerts import Alert
     from ganzoo.engine.run import Run
 
 LINE_SECONDS = 1.0
@@ -62,6 +63,7 @@ class ConsoleObserver:
         self._first_step = 0
         self._last_line = float("-inf")
         self._unseen = ""
+        self._scored = False
         self._figures = ""
         self._error: BaseException | None = None
 
@@ -104,7 +106,13 @@ class ConsoleObserver:
     @hookimpl
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
         """Print the scores."""
+        self._scored = True
         self._say(f"step {step}  " + "  ".join(f"{name} {number(value)}" for name, value in scores.items()))
+
+    @hookimpl
+    def alert_raised(self, step: int, alert: Alert) -> None:
+        """Print what goes wrong, and what to try."""
+        say(f"step {step}: {alert.text}; try {alert.remedy}", "alert: ", self._where)
 
     @hookimpl
     def run_failed(self, error: BaseException) -> None:
@@ -120,6 +128,7 @@ class ConsoleObserver:
             self._bar.stop()
             self._unseen = f"step {run.step}/{run.total_steps}  {self._figures}" if self._figures else ""
         self._print_unseen()
+        self._say_scores(run)
         status, took = status_of(run, self._error), duration(self._clock() - self._started)
         if status == "complete":
             self._say(f"complete: {run.step - self._first_step} steps in {took}")
@@ -130,6 +139,15 @@ class ConsoleObserver:
 
     def _say(self, message: str) -> None:
         say(message, where=self._where)
+
+    def _say_scores(self, run: Run) -> None:
+        """The last scores of the run and its best, each of which alone would tell half of the truth."""
+        from ganzoo.observers.metrics_log import best_and_last
+
+        scores = best_and_last(run.directory.read_metrics()) if self._scored else {}
+        for which, values in scores.items():
+            shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
+            self._say(f"{which} scores: {', '.join(shown)}")
 
     def _print_unseen(self) -> None:
         if self._unseen:

@@ -7,13 +7,16 @@ import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
+from ganzoo.engine.run_directory import ALERT
 from ganzoo.errors import OutputError
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
 
 if TYPE_CHECKING:
+    from ganzoo.engine.alerts import Alert
     from ganzoo.engine.run import Run
 
 Status = Literal["complete", "interrupted", "failed"]
@@ -68,6 +71,15 @@ class MetricsLog:
         self._append(run, step, {SCORE + name: value for name, value in scores.items()})
 
     @hookimpl
+    def alert_raised(self, run: Run, step: int, alert: Alert) -> None:
+        """Write an alert in a row of its own, under "alert".
+
+        Raises:
+            OutputError: as above.
+        """
+        run.directory.append_metrics({**self._position(run, step), ALERT: asdict(alert)})
+
+    @hookimpl
     def run_failed(self, error: BaseException) -> None:
         """Remember what the run ended by."""
         self._error = error
@@ -85,8 +97,10 @@ class MetricsLog:
         return round(time.monotonic() - self._started, 3)
 
     def _append(self, run: Run, step: int, figures: Mapping[str, float]) -> None:
-        position = {"step": step, "epoch": run.epoch, "seconds": self._seconds()}
-        run.directory.append_metrics(finite(position | dict(figures)))
+        run.directory.append_metrics(finite(self._position(run, step) | dict(figures)))
+
+    def _position(self, run: Run, step: int) -> dict[str, float]:
+        return {"step": step, "epoch": run.epoch, "seconds": self._seconds()}
 
 
 def status_of(run: Run, error: BaseException | None) -> Status:
@@ -133,14 +147,15 @@ def summarize(
         "seconds": seconds,
         "images_per_second": {"median": statistics.median(rates), "last": rates[-1]} if rates else {},
         "metrics": metrics,
-        "scores": _scores(rows),
+        "scores": best_and_last(rows),
+        "alerts": [{"step": row["step"], **row[ALERT]} for row in run.directory.read_alerts()],
     }
     if error is not None:
         summary["error"] = f"{type(error).__name__}: {error}"
     return summary
 
 
-def _scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+def best_and_last(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
     """The best and the last value of each score, each with its step."""
     best: dict[str, dict[str, float]] = {}
     last: dict[str, dict[str, float]] = {}

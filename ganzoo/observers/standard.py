@@ -24,7 +24,9 @@ def standard_observers(recipe: Recipe, manager: PluginManager | None = None) -> 
     from ganzoo.observers.metrics_log import MetricsLog
     from ganzoo.observers.samples import SampleWriter
     from ganzoo.observers.wandb.tracker import WandbTracker
+    from ganzoo.observers.watchdog import Watchdog
 
     tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
     scoring = [PeriodicEvaluation(manager or plugin_manager())] if recipe.evaluation.every else []
-    return [MetricsLog(), SampleWriter(), *scoring, CheckpointWriter(), *tracking, ConsoleObserver()]
+    watching = [Watchdog()] if recipe.watchdog.enabled else []
+    return [MetricsLog(), SampleWriter(), *scoring, CheckpointWriter(), *tracking, *watching, ConsoleObserver()]

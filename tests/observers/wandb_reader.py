@@ -27,6 +27,7 @@ class Recorded:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[Any] = field(default_factory=list)
     artifacts: list[Any] = field(default_factory=list)
+    alerts: list[Any] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     exit_code: int | None = None
     preempting: bool = False
@@ -54,6 +55,8 @@ def read(path: Path) -> Recorded:
             result.metrics.append(record.metric)
         elif kind == "artifact":
             result.artifacts.append(record.artifact)
+        elif kind == "alert":
+            result.alerts.append(record.alert)
         elif kind == "files":
             result.files += [file.path for file in record.files.files]
         elif kind == "exit":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import wandb
     from torch import Tensor
 
+    from ganzoo.engine.alerts import Alert
     from ganzoo.engine.run import Run
 
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
@@ -74,6 +75,14 @@ class WandbTracker:
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
         """Send scores."""
         self._log(step, {SCORE + name: value for name, value in finite(scores).items()})
+
+    @hookimpl
+    def alert_raised(self, step: int, alert: Alert) -> None:
+        """Send an alert, which W&B mails or posts to whoever asked for it."""
+        if self._tracked is not None:
+            with self._surviving():
+                text = f"Step {step}: {alert.text}. Try {alert.remedy}."
+                self._tracked.alert(title=alert.kind.replace("_", " "), text=text, level="WARN")
 
     @hookimpl
     def checkpoint_saved(self, path: Path) -> None:
