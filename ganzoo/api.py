@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ganzoo.components.importer import ImportedWeights
+from ganzoo.components.processes import Processes
 from ganzoo.engine.build import build_run
 from ganzoo.engine.checkpoint import latest_checkpoint, restore
 from ganzoo.engine.device import choose_compute
+from ganzoo.engine.distributed import launched
 from ganzoo.engine.environment import describe_environment
 from ganzoo.engine.importing import import_weights
 from ganzoo.engine.loop import train
@@ -49,13 +51,14 @@ def run(
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
+    processes = launched()
     recipe, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
-    for problem in lint(recipe, manager):
+    for problem in lint(recipe, manager) if processes.first else ():
         warn(str(problem))
-    with packing_progress() as progress:
-        built = build_run(recipe, manager, warn=warn, progress=progress)
-    with training_in(built.directory):
-        return _train(built, manager)
+    with processes.connected(choose_compute(recipe.device, processes).device):
+        built = _build(recipe, manager, processes)
+        with training_in(built.directory) if processes.first else nullcontext():
+            return _train(built, manager)
 
 
 def resume(
@@ -80,23 +83,26 @@ def resume(
     """
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimisers, which nothing can go on from")
-    directory = RunDirectory.open(path)
-    with training_in(directory):
+    processes, directory = launched(), RunDirectory.open(path)
+    with training_in(directory) if processes.first else nullcontext():
         recipe, manager = open_run_recipe(
             directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
         )
-        return _resume(directory, recipe, manager)
+        with processes.connected(choose_compute(recipe.device, processes).device):
+            return _resume(directory, recipe, manager, processes)
 
 
-def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager) -> TrainedRun:
-    checkpoint = None if _before_first_checkpoint(directory, recipe) else latest_checkpoint(directory.checkpoints, warn)
+def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, processes: Processes) -> TrainedRun:
+    checkpoint = None
+    if processes.first and not _before_first_checkpoint(directory, recipe):
+        checkpoint = latest_checkpoint(directory.checkpoints, warn)
+    checkpoint = processes.tell(checkpoint)
     if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimisers' state, which nothing can go on from; "
             f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew"
         )
-    with packing_progress() as progress:
-        built = build_run(recipe, manager, directory=directory, warn=warn, progress=progress)
+    built = _build(recipe, manager, processes, directory)
     if checkpoint is not None:
         if built.facts != checkpoint.facts:
             raise RunDirectoryError(
@@ -109,9 +115,10 @@ def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager) -> 
             f"{directory}: is complete at step {built.step}; to go on, ask for more with --set {length}=…"
         )
     built.resumed_from = built.step
-    directory.write_recipe(recipe)
-    directory.cut_metrics_after(built.step)
-    cut_evaluations_after(directory, built.step)
+    if processes.first:
+        directory.write_recipe(recipe)
+        directory.cut_metrics_after(built.step)
+        cut_evaluations_after(directory, built.step)
     return _train(built, manager)
 
 
@@ -221,10 +228,24 @@ def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
     return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
 
 
+def _build(recipe: Recipe, manager: PluginManager, processes: Processes, directory: RunDirectory | None = None) -> Run:
+    with packing_progress() as progress:
+        return build_run(
+            recipe,
+            manager,
+            directory=directory,
+            warn=warn,
+            progress=progress if processes.first else None,
+            processes=processes,
+        )
+
+
 def _train(built: Run, manager: PluginManager) -> TrainedRun:
-    built.directory.write_json("environment.json", describe_environment(built))
-    with observing(manager, standard_observers(built.recipe, manager)):
+    if built.processes.first:
+        built.directory.write_json("environment.json", describe_environment(built))
+    with observing(manager, standard_observers(built.recipe, manager) if built.processes.first else ()):
         train(built)
+    built.processes.agree(None)  # the others wait here until the first has written all there is
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)
 

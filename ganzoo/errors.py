@@ -45,6 +45,10 @@ class TrainingError(GanzooError):
     """The training itself failed."""
 
 
+class LostProcessError(TrainingError):
+    """Another process of the same run ended, or no longer answers."""
+
+
 class DivergedError(TrainingError):
     """A loss, a gradient or a weight is no longer a number."""
 

@@ -74,6 +74,8 @@ class DeviceOptions(Options):
     """On a CUDA GPU, let products in fp32 round their factors to TF32, which keeps 10 of 23 bits."""
     cuda_graphs: bool = False
     """Record the training step as a CUDA graph and replay it; for steps that are alike, on a CUDA GPU."""
+    sync_batch_norm: bool = True
+    """With several processes: batch norm takes its statistics from the images of all, or each process from its own."""
 
 
 class SampleOptions(Options):

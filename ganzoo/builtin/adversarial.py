@@ -76,7 +76,7 @@ class Adversarial(Game):
         if self.config.discriminator_update == "separate":
             real_logits = self._learn_from_real_alone(real_logits, fake_images, fake.labels)
         fake_logits = self._logits(fake_images, fake.labels)
-        loss = parts.loss.discriminator_loss(real_logits, fake_logits)
+        loss = self._discriminator_loss(real_logits, fake_logits)
         step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
         terms = self._penalty_terms("discriminator_term", step)
         metrics = {
@@ -96,7 +96,7 @@ class Adversarial(Game):
         """An update by the real images' part of the loss; returns their logits, through which no more is learnt."""
         with torch.no_grad():
             fake_logits = self._logits(fake_images, labels)
-        self._descend("discriminator", self.parts.loss.discriminator_loss(real_logits, fake_logits))
+        self._descend("discriminator", self._discriminator_loss(real_logits, fake_logits))
         return real_logits.detach()
 
     def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ class Adversarial(Game):
         with torch.no_grad():
             real = self._seen(batch.images)
             real_logits = self._logits(real, batch.labels) if parts.loss.needs_real_logits else None
-        loss = parts.loss.generator_loss(real_logits, fake_logits)
+        loss = self._generator_loss(real_logits, fake_logits)
         step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
         terms = self._penalty_terms("generator_term", step)
         metrics = {

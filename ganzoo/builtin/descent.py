@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo.components.processes import Processes
 from ganzoo.components.trainer import Failure
 
 KEPT = 1000
@@ -92,6 +93,7 @@ class Descent:
         alarm: shared with the other network.
         clip: largest norm of the network's gradient.
         scaling: scale the loss, as fp16 needs it.
+        processes: that take the same step, each down the gradient of its part of the minibatch.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Descent:
         owned: Mapping[str, Tensor] | None = None,
         clip: float | None = None,
         scaling: bool = False,
+        processes: Processes | None = None,
     ) -> None:
         self.name = name
         self.network = network
@@ -111,6 +114,7 @@ class Descent:
         self.scaler = torch.amp.GradScaler(alarm.raised.device.type, enabled=scaling)
         self._alarm = alarm
         self._clip = clip
+        self._processes = processes or Processes()
         named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
         self._parameters: dict[str, Tensor] = named | dict(owned or {})
         self._owned = len(owned or {})
@@ -129,11 +133,14 @@ class Descent:
         if self.scaler.is_enabled():  # the scaler takes no step where the gradient is NaN
             loss = loss * torch.where(loss.isfinite() & (self._alarm.raised == 0), 1.0, math.nan)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        # With the loss, so that all processes raise the alarm, or none does.
+        self._processes.average_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
         if self._clip is not None or self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         self._norms = self._norm_of_each(loss.dtype)
         parameters = list(self._parameters)
-        self._alarm.watch(Update(self.name, number, rng, parameters, self._figures(loss.detach(), self._norms)))
+        self._alarm.watch(Update(self.name, number, rng, parameters, self._figures(loss, self._norms)))
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._move()

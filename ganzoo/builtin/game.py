@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ class Game(RecordableTrainer):
             [*parts.discriminator.parameters(), *owned.values()]
         )
         self._alarm = Alarm(parts.rng.device)
-        scaling = parts.loss_scaling
+        scaling, processes = parts.loss_scaling, parts.processes
         self._descents = {
             "generator": Descent(
                 "generator",
@@ -54,6 +55,7 @@ class Game(RecordableTrainer):
                 self._alarm,
                 clip=config.generator_grad_clip,
                 scaling=scaling,
+                processes=processes,
             ),
             "discriminator": Descent(
                 "discriminator",
@@ -63,6 +65,7 @@ class Game(RecordableTrainer):
                 owned=owned,
                 clip=config.discriminator_grad_clip,
                 scaling=scaling,
+                processes=processes,
             ),
         }
         self._rng_state = parts.rng.get_state()
@@ -150,7 +153,8 @@ class Game(RecordableTrainer):
     def _generate(self, batch: Batch) -> Fake:
         """As many images as the minibatch has, with its labels, so that classes come as often as in the data."""
         generator = self.parts.generator
-        latents = generator.sample_latents(len(batch), self.parts.rng)
+        with self._drawing(batch):
+            latents = generator.sample_latents(len(batch), self.parts.rng)
         labels = batch.labels if generator.conditional else None
         with self.parts.autocast():
             images = generator(latents, labels)
@@ -158,8 +162,9 @@ class Game(RecordableTrainer):
 
     def _seen(self, images: Tensor) -> Tensor:
         """Images as the penalties let the discriminator see them."""
-        for penalty in self.parts.penalties.values():
-            images = penalty.transform_images(images, self.parts.rng)
+        with self._drawing(images):
+            for penalty in self.parts.penalties.values():
+                images = penalty.transform_images(images, self.parts.rng)
         return images
 
     def _logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
@@ -168,6 +173,21 @@ class Game(RecordableTrainer):
         with self.parts.autocast():
             logits = discriminator(images, labels if discriminator.conditional else None)
         return cast("Tensor", logits.float())
+
+    def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """The loss on the whole minibatch, over all processes: some losses compare its images with each other."""
+        gather = self.parts.processes.gather
+        return self.parts.loss.discriminator_loss(gather(real_logits), gather(fake_logits))
+
+    def _generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        """The loss on the whole minibatch, over all processes."""
+        gather = self.parts.processes.gather
+        real_logits = None if real_logits is None else gather(real_logits)
+        return self.parts.loss.generator_loss(real_logits, gather(fake_logits))
+
+    def _drawing(self, images: Batch | Tensor) -> AbstractContextManager[object]:
+        """While open, what is drawn from the run's random numbers is for these images of the whole minibatch."""
+        return self.parts.processes.drawing(self.parts.rng, len(images))
 
     def _penalty_step(
         self, real: Tensor, fake: Fake, fake_images: Tensor, real_logits: Tensor | None, fake_logits: Tensor
@@ -183,6 +203,7 @@ class Game(RecordableTrainer):
             real_logits=real_logits,
             fake_logits=fake_logits,
             rng=parts.rng,
+            processes=parts.processes,
         )
 
     def _penalty_terms(self, method: str, step: PenaltyStep) -> dict[str, Tensor]:
@@ -190,7 +211,8 @@ class Game(RecordableTrainer):
         terms = {}
         for name, penalty in self.parts.penalties.items():
             if self.steps % penalty.config.interval == 0:
-                term = getattr(penalty, method)(step)
+                with self._drawing(step.real):
+                    term = getattr(penalty, method)(step)
                 if term is not None:
                     terms[name] = term * (penalty.config.weight * penalty.config.interval)
         return terms

@@ -26,11 +26,14 @@ from ganzoo.cli import (
     scores,
     sweep,
 )
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, LostProcessError
 from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 
 EXIT_SECONDS = 3.0
 """How long a program that is interrupted may take to end."""
+
+OTHERS_WAIT = 2.0
+"""How long the other processes of a run leave it to the first to tell of an error."""
 
 app = typer.Typer(
     name="ganzoo",
@@ -104,7 +107,7 @@ def main() -> None:
     except GanzooError as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        else:
+        elif _is_to_say(error):
             typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -115,6 +118,15 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _is_to_say(error: GanzooError) -> bool:
+    """Whether this process tells of an error, which all processes of a run may have."""
+    if "RANK" not in os.environ:
+        return True
+    from ganzoo.engine.distributed import first_to_say
+
+    return first_to_say(0 if isinstance(error, LostProcessError) else OTHERS_WAIT)
 
 
 def _is_interruption(error: BaseException | None) -> bool:

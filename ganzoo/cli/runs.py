@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ganzoo.trained_run import TrainedRun
 
 Overrides = Annotated[
     list[str] | None,
@@ -34,11 +37,19 @@ def run(
     """Train a GAN. The last line on stdout is the run directory."""
     from ganzoo import api
 
-    typer.echo(api.run(recipe, [*(set_ or ()), *(changes or ())]).path)
+    _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
 
 
 def resume(run: Annotated[Path, typer.Argument(help="A run directory.")], set_: Overrides = None) -> None:
     """Go on with a run from its last whole checkpoint."""
     from ganzoo import api
 
-    typer.echo(api.resume(run, set_ or ()).path)
+    _print_path(api.resume(run, set_ or ()))
+
+
+def _print_path(trained: TrainedRun) -> None:
+    """The run directory; of several processes, one says it."""
+    from ganzoo.engine.distributed import launched
+
+    if launched().first:
+        typer.echo(trained.path)

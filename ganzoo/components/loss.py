@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.component import LossConfig, PenaltyConfig
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.processes import Processes
 from ganzoo.images import Facts
 
 
@@ -44,6 +45,7 @@ class PenaltyStep:
     `real` and `fake` are images (N, C, H, W) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
     In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
     `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
+    With several `processes` all this is the part of one of them; a statistic over the minibatch is a `processes.mean`.
     """
 
     generator: Generator
@@ -55,6 +57,7 @@ class PenaltyStep:
     real_logits: Tensor | None
     fake_logits: Tensor
     rng: torch.Generator
+    processes: Processes = field(default_factory=Processes)
 
     def logits(self, images: Tensor) -> Tensor:
         """The discriminator's logits (N,) in fp32 for other images, with this step's labels."""

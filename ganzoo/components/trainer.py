@@ -16,6 +16,7 @@ from ganzoo.components.component import TrainerConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss, Penalty
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TrainingParts:
 
     `rng` is the one source of randomness in training. `autocast()` opens the run's precision;
     `loss_scaling` is true where gradients need a scaler (fp16). `total_steps` is the length of the run.
+    `processes` are those that take every step together: a trainer averages its gradients over them.
     """
 
     generator: Generator
@@ -34,6 +36,11 @@ class TrainingParts:
     penalties: Mapping[str, Penalty] = field(default_factory=dict)
     loss_scaling: bool = False
     total_steps: int = 1
+    processes: Processes = field(default_factory=Processes)
+
+    def modules(self) -> list[nn.Module]:
+        """The networks and the penalties."""
+        return [self.generator, self.discriminator, *self.penalties.values()]
 
 
 @dataclass(frozen=True)

@@ -40,17 +40,18 @@ class Feed:
 
     Args:
         pack: the images.
-        batch_size: images in a minibatch, over all processes together.
+        batch_size: images drawn together, over all processes.
+        minibatches: how many equal minibatches they are, which a training step may take more of than one.
         seed: of the order and the mirroring.
         device: where batches are wanted.
         horizontal_flip: mirror half of the images at random.
         placement: keep the pack's pixels in a memory map ("host") or copy them to the device whole
             ("device"). "auto" takes the device where it is CUDA and half of its free memory suffices.
-        rank: which contiguous part of each minibatch this process takes.
+        rank: which contiguous part of each of the minibatches this process takes.
         world_size: into how many equal parts it is split.
 
     Raises:
-        DataError: the pack holds fewer images than one minibatch.
+        DataError: the pack holds fewer images than are drawn together.
         RequestError: the minibatch does not split evenly over the processes, or the pack is wanted on a
             device that has no room for it.
     """
@@ -60,6 +61,7 @@ class Feed:
         pack: Pack,
         *,
         batch_size: int,
+        minibatches: int = 1,
         seed: int,
         device: torch.device | str,
         horizontal_flip: bool = False,
@@ -72,9 +74,10 @@ class Feed:
                 f"the dataset has {len(pack)} images and trainer.batch_size is {batch_size}: "
                 f"set trainer.batch_size to {len(pack)} or less"
             )
-        if batch_size % world_size:
+        minibatch = batch_size // minibatches
+        if minibatch % world_size:
             raise RequestError(
-                f"trainer.batch_size is {batch_size} and there are {world_size} processes: "
+                f"trainer.batch_size is {minibatch} and there are {world_size} processes: "
                 f"set it to a multiple of {world_size}"
             )
         assert 0 <= rank < world_size, f"rank {rank} of {world_size}"
@@ -84,8 +87,8 @@ class Feed:
         self.placement = _place(pack, self.device, placement)
         self._seed = seed
         self._horizontal_flip = horizontal_flip
-        self._share = batch_size // world_size
-        self._offset = rank * self._share
+        self._share = minibatch // world_size
+        self._offsets = [rank * self._share + number * minibatch for number in range(minibatches)]
         self._position = 0
         self._epochs: dict[int, _Epoch] = {}
         self._pixels = _mapped(pack)
@@ -118,14 +121,25 @@ class Feed:
         self._position = position
 
     def next(self) -> Batch:
-        """Draw this process's part of the next minibatch.
+        """Draw this process's part of the next minibatches.
 
         Returns:
             images (batch_size / world_size, C, H, W), float32 in [−1, 1] and channels_last; labels int64
             or None; both on the device.
         """
-        spans = self._spans(self._position + self._offset)
-        pixels = self._gather(spans)
+        spans = self._own_spans()
+        batch = self._batch(spans, self._gather(spans))
+        self._position += self.batch_size
+        self._read_ahead()
+        return batch
+
+    def drawn_at(self, position: int) -> Batch:
+        """What all processes together draw at a position, on the device."""
+        spans = self._spans(position, self.batch_size)
+        order = self._order(spans, on_device=self.placement == "device")
+        return self._batch(spans, self._pixels.index_select(0, order).to(self.device))
+
+    def _batch(self, spans: list[tuple[_Epoch, slice]], pixels: Tensor) -> Batch:
         labels = None if self._labels is None else self._labels.index_select(0, self._order(spans, on_device=True))
         mirrored = self._mirrored(spans)
         if mirrored is not None:
@@ -133,8 +147,6 @@ class Feed:
         # The pack is (N, H, W, C), so the permuted view is channels_last as it stands. To multiply is faster than to
         # divide, and 1 / 127.5 is such that 0 and 255 still give -1 and 1 exactly.
         images = pixels.permute(0, 3, 1, 2).to(torch.float32).sub_(127.5).mul_(1 / 127.5)
-        self._position += self.batch_size
-        self._read_ahead()
         return Batch(images, labels)
 
     def _gather(self, spans: list[tuple[_Epoch, slice]]) -> Tensor:
@@ -152,16 +164,20 @@ class Feed:
 
     def _read_ahead(self) -> None:
         if self._reader is not None:
-            order = self._order(self._spans(self._position + self._offset))
+            order = self._order(self._own_spans())
             self._ahead = (self._position, self._reader.submit(self._gather_pinned, order))
 
     def _gather_pinned(self, order: Tensor) -> Tensor:
         # Torch keeps pinned memory in a pool and hands none out again before its copy to the device is done.
         return torch.index_select(self._pixels, 0, order, out=_pinned((len(order), *self._pixels.shape[1:])))
 
-    def _spans(self, start: int) -> list[tuple[_Epoch, slice]]:
-        """The parts of permutations that this process's share of the stream, from `start` on, lies in."""
-        spans, end = [], start + self._share
+    def _own_spans(self) -> list[tuple[_Epoch, slice]]:
+        """The parts of permutations that this process's share of the next minibatches lies in."""
+        return [span for offset in self._offsets for span in self._spans(self._position + offset, self._share)]
+
+    def _spans(self, start: int, length: int) -> list[tuple[_Epoch, slice]]:
+        """The parts of permutations that a piece of the stream lies in."""
+        spans, end = [], start + length
         while start < end:
             number, first = divmod(start, len(self.pack))
             count = min(end - start, len(self.pack) - first)

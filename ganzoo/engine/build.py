@@ -11,6 +11,7 @@ from ganzoo.components.component import ComponentConfig, PenaltyConfig
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.loss import Penalty
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.processes import Processes
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.data.feed import Feed, steps_for_epochs
 from ganzoo.data.pack import Pack, prepare_pack
@@ -40,6 +41,7 @@ def build_run(
     directory: RunDirectory | None = None,
     warn: Callable[[str], None],
     progress: Progress | None = None,
+    processes: Processes | None = None,
 ) -> Run:
     """Make everything that a run consists of.
 
@@ -50,16 +52,18 @@ def build_run(
             request which cannot be served leaves no empty folder.
         warn: told of what goes wrong without ending the run.
         progress: told (done, total) while the dataset is decoded.
+        processes: that train it together, connected; left out: this one alone.
 
     Raises:
         GanzooError: some part cannot be had; the text says which, and the cure.
     """
-    registries = manager.registries
-    compute = choose_compute(recipe.device)
+    registries, processes = manager.registries, processes or Processes()
+    compute = choose_compute(recipe.device, processes)
     compute.configure()
-    if directory is None:
+    if directory is None and processes.first:
         check_place(recipe)
-    pack = open_dataset(recipe, manager, progress)
+    with processes.one_of_each_machine_first():  # where there is no pack yet, it makes one, and shows how far it is
+        pack = open_dataset(recipe, manager, progress)
 
     seed_everything(recipe.run.seed)
     generator, discriminator = build_networks(recipe, manager, pack.facts, compute)
@@ -68,13 +72,18 @@ def build_run(
         name: build_penalty(manager, index, config, pack.facts, generator, discriminator).to(compute.device)
         for index, (name, config) in enumerate(_numbered(recipe.penalties))
     }
+    if recipe.device.sync_batch_norm:
+        processes.join_batch_norms([generator, discriminator, *penalties.values()])
     feed = Feed(
         pack,
         batch_size=recipe.trainer.batch_size * recipe.trainer.batches_per_step,
+        minibatches=recipe.trainer.batches_per_step,
         seed=recipe.run.seed,
         device=compute.device,
         horizontal_flip=recipe.dataset.horizontal_flip,
         placement=recipe.dataset.placement,
+        rank=processes.rank,
+        world_size=processes.count,
     )
     parts = TrainingParts(
         generator=generator,
@@ -85,22 +94,27 @@ def build_run(
         autocast=compute.autocast,
         loss_scaling=compute.loss_scaling,
         total_steps=total_steps(recipe, feed),
+        processes=processes,
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
     if recipe.device.cuda_graphs:
         trainer = recorded(trainer, compute)
-    if directory is None:
+    if directory is None and processes.first:
         check_room_for_run(recipe, trainer, pack.facts, parts.total_steps)
+        directory = RunDirectory.create(recipe, manager.files)
+    directory = processes.tell(directory)
+    assert directory is not None
     return Run(
         recipe=recipe,
-        directory=directory or RunDirectory.create(recipe, manager.files),
+        directory=directory,
         facts=pack.facts,
         compute=compute,
         trainer=trainer,
         feed=feed,
-        events=Events(manager.pluggy, warn),
+        events=Events(manager.pluggy if processes.first else None, warn),
         total_steps=parts.total_steps,
         plugin_versions=manager.distributions(),
+        processes=processes,
     )
 
 

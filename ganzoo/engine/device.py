@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ganzoo.components.processes import Processes
 from ganzoo.engine.convolution import FastConvolutions
 from ganzoo.errors import DeviceError
 from ganzoo.recipe import DeviceOptions
@@ -70,13 +71,20 @@ def available_accelerators() -> list[str]:
     return [*available, "cpu"]
 
 
-def choose_compute(options: DeviceOptions) -> Compute:
+def choose_compute(options: DeviceOptions, processes: Processes | None = None) -> Compute:
     """The device and precision that a recipe asks for, on this machine.
+
+    Args:
+        options: of the recipe.
+        processes: that share the machine; each takes a GPU of its own.
 
     Raises:
         DeviceError: it asks for what is not there; the text lists what is.
     """
+    processes = processes or Processes()
     available = available_accelerators()
+    if processes.count > 1:  # torch has no exchange between processes on MPS
+        available = [accelerator for accelerator in available if accelerator != "mps"]
     if options.accelerator == "auto":
         kind, why = (
             available[0],
@@ -85,11 +93,14 @@ def choose_compute(options: DeviceOptions) -> Compute:
     elif options.accelerator in available:
         kind, why = options.accelerator, "as asked"
     else:
+        together = " for several processes" if processes.count > 1 else ""
         raise DeviceError(
-            f'device.accelerator: "{options.accelerator}" is not there; '
+            f'device.accelerator: "{options.accelerator}" is not there{together}; '
             f'this machine has: {", ".join(available)}. Set one of them, or "auto"'
         )
     device = torch.device(kind)
+    if kind == "cuda" and processes.count > 1:
+        device = _own_gpu(processes)
     if options.precision == "auto":
         precision, why_precision = _auto_precision(device)
     else:
@@ -99,6 +110,17 @@ def choose_compute(options: DeviceOptions) -> Compute:
                 'device.precision: "fp16" needs a GPU, and this run is on the CPU: set "bf16", "fp32" or "auto"'
             )
     return Compute(device, precision, f"{why}; {why_precision}", compiled=options.compile, tf32=options.tf32)
+
+
+def _own_gpu(processes: Processes) -> torch.device:
+    gpus = torch.cuda.device_count()
+    if processes.local_count > gpus:
+        raise DeviceError(
+            f"{processes.local_count} processes were started on this machine, which has {gpus} GPUs: "
+            f'start it with --nproc-per-node {gpus}, or set device.accelerator to "cpu"'
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device("cuda", processes.local_rank)
 
 
 def _auto_precision(device: torch.device) -> tuple[str, str]:

@@ -33,6 +33,7 @@ def describe_environment(run: Run) -> dict[str, Any]:
         **describe_software(run.plugin_versions),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "processes": run.processes.count,
         "threads": torch.get_num_threads(),
         "precision": run.compute.precision,
         "why": run.compute.reason,

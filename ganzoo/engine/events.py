@@ -13,17 +13,21 @@ from ganzoo.errors import GanzooError
 class Events:
     """The event hooks of all observers of one run.
 
+    Of several processes only the first has observers: `manager` None is nobody.
+
     A `GanzooError` from an observer ends the run: it means what it says (a full disk). Any other error
     is the observer's own; it is reported once through `warn` and the observer hears no more of the run.
     """
 
-    def __init__(self, manager: pluggy.PluginManager, warn: Callable[[str], None]) -> None:
+    def __init__(self, manager: pluggy.PluginManager | None, warn: Callable[[str], None]) -> None:
         self._manager = manager
         self._warn = warn
         self._muted: set[object] = set()
 
     def fire(self, event: str, **arguments: Any) -> None:
         """Call `event` on every observer, in the order they were registered."""
+        if self._manager is None:
+            return
         for implementation in getattr(self._manager.hook, event).get_hookimpls():
             if implementation.plugin in self._muted:
                 continue

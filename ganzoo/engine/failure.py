@@ -24,14 +24,15 @@ def stop_if_diverged(run: Run) -> None:
         return
     path = run.directory.path / "failure" / f"step_{failure.step:07d}.pt"
     try:
-        with output_errors(path):
-            path.parent.mkdir(exist_ok=True)
-        write_atomic(path, lambda partial: _save(moment(run, failure), partial))
+        if run.processes.first:
+            with output_errors(path):
+                path.parent.mkdir(exist_ok=True)
+            write_atomic(path, lambda partial: _save(moment(run, failure), partial))
         kept = f"the minibatch, the weights and the state of the random numbers of that step are in {path}"
     except OutputError as error:
         kept = f"the minibatch could not be kept: {error}"
     diverged = DivergedError(failure.step, failure.what, kept)
-    if path.exists():
+    if run.processes.first and path.exists():
         write_text(path.with_suffix(".txt"), f"{diverged}\n")
     raise diverged
 
@@ -41,10 +42,7 @@ def moment(run: Run, failure: Failure) -> dict[str, Any]:
 
     Nothing has moved the weights since; batch statistics have gone on.
     """
-    now = run.feed.position
-    run.feed.seek(now - (run.step - failure.step + 1) * run.feed.batch_size)
-    batch = run.feed.next()
-    run.feed.seek(now)
+    batch = run.feed.drawn_at(run.feed.position - (run.step - failure.step + 1) * run.feed.batch_size)
     return {
         "step": torch.tensor(failure.step),
         "images": batch.images.cpu(),

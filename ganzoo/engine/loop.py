@@ -8,6 +8,8 @@ import time
 import torch
 from torch import Tensor
 
+from ganzoo.components.processes import Processes
+from ganzoo.engine.distributed import check_drift, joint_step, lost_processes
 from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.memory import memory_errors
 from ganzoo.engine.run import Interrupted, Run
@@ -20,7 +22,7 @@ def train(run: Run) -> None:
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
         DivergedError: a loss or a gradient is no longer a number.
-        TrainingError: the memory does not suffice.
+        TrainingError: the memory does not suffice, or another process of the run is lost.
     """
     fire = run.events.fire
     batch_size = run.recipe.trainer.batch_size
@@ -29,18 +31,22 @@ def train(run: Run) -> None:
         with (
             run.stopping_on_signals(),
             memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
+            lost_processes(run),
         ):
             clock = Clock(run)
             while run.step < run.total_steps:
-                metrics = run.trainer.train_step(run.feed.next())
-                run.step += 1
-                due = run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps
-                if due or run.stop_signal is not None:
+                if (signal := run.processes.agree(run.stop_signal)) is not None:
                     stop_if_diverged(run)
-                figures = finite(metrics | run.trainer.measure(), run.step) | clock.lap() if due else None
+                    raise Interrupted(signal)
+                with joint_step(run):
+                    metrics = run.trainer.train_step(run.feed.next())
+                run.step += 1
+                figures = None
+                if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
+                    stop_if_diverged(run)
+                    check_drift(run)
+                    figures = finite(metrics | run.trainer.measure(), run.step, run.processes) | clock.lap()
                 fire("step_ended", run=run, step=run.step, metrics=figures)
-                if run.stop_signal is not None and run.step < run.total_steps:
-                    raise Interrupted(run.stop_signal)
     except BaseException as error:
         fire("run_failed", run=run, error=error)
         raise
@@ -68,13 +74,15 @@ class Clock:
         self._step = self._run.step
 
 
-def finite(metrics: dict[str, Tensor], step: int) -> dict[str, float]:
-    """The figures of a step, fetched from the device together.
+def finite(metrics: dict[str, Tensor], step: int, processes: Processes | None = None) -> dict[str, float]:
+    """The figures of a step, averaged over the processes and fetched from the device together.
 
     Raises:
         DivergedError: one is not finite.
     """
-    values = torch.stack([value.detach().float() for value in metrics.values()]).tolist()
+    stacked = torch.stack([value.detach().float() for value in metrics.values()])
+    (processes or Processes()).average_([stacked])
+    values = stacked.tolist()
     # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
     figures = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}
     wrong = [name for name, value in figures.items() if not math.isfinite(value)]

@@ -11,6 +11,7 @@ from types import FrameType
 import torch
 
 from ganzoo.components.network import Generator
+from ganzoo.components.processes import Processes
 from ganzoo.components.trainer import Trainer
 from ganzoo.data.feed import Feed
 from ganzoo.engine.device import Compute
@@ -42,6 +43,7 @@ class Run:
     events: Events
     total_steps: int
     plugin_versions: dict[str, str]
+    processes: Processes = field(default_factory=Processes, repr=False)
     step: int = 0
     resumed_from: int | None = None
     stop_signal: int | None = field(default=None, repr=False)
@@ -80,12 +82,20 @@ class Run:
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """While open, SIGINT and SIGTERM let the step finish and the state be saved; a second one ends at once."""
+        """While open, SIGINT and SIGTERM let the step finish and the state be saved; a second one ends at once.
+
+        Not so with several processes: torchrun and a scheduler may each send one, and torchrun does not wait for ever.
+        What it sends to those that are left when one has ended must not keep them from saying so.
+        """
 
         def request_stop(number: int, frame: FrameType | None) -> None:
             self.stop_signal = number
-            for each, handler in previous.items():
-                signal.signal(each, handler)
+            if self.processes.count == 1:
+                restore()
+
+        def restore() -> None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
         try:
             previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -96,6 +106,8 @@ class Run:
             return
         try:
             yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        except BaseException:
+            if self.processes.count == 1:
+                restore()
+            raise
+        restore()

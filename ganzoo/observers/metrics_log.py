@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.engine.run_directory import ALERT
-from ganzoo.errors import OutputError
+from ganzoo.errors import LostProcessError, OutputError
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
 
@@ -107,7 +107,7 @@ def status_of(run: Run, error: BaseException | None) -> Status:
     """How a run ended, given the error that it ended by, if any."""
     from ganzoo.engine.run import Interrupted
 
-    if isinstance(error, Interrupted | KeyboardInterrupt):
+    if isinstance(error, Interrupted | KeyboardInterrupt | LostProcessError):
         return "interrupted"
     if error is None and run.step >= run.total_steps:
         return "complete"

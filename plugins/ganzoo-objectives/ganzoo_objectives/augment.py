@@ -53,8 +53,9 @@ class AdaptiveAugment(Penalty):
     def discriminator_term(self, step: PenaltyStep) -> None:
         """No term: takes in the logits of real images, and adjusts the probability where that is due."""
         assert step.real_logits is not None
-        self.sign_sum += step.real_logits.sign().sum()
-        self.seen += len(step.real_logits)
+        logits = step.processes.gather(step.real_logits)  # so that all processes augment alike
+        self.sign_sum += logits.sign().sum()
+        self.seen += len(logits)
         self.updates += 1
         due = self.updates % self.config.adjust_every == 0
         mean = self.sign_sum / self.seen

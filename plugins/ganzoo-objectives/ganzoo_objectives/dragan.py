@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ganzoo.builtin.penalties import squared_gradient_norm
 from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo.components.processes import Processes
 from ganzoo_objectives.configs import DRAGANConfig
 
 
@@ -25,6 +26,13 @@ class DRAGAN(Penalty):
         real, device = step.real, step.real.device
         noise = torch.rand(real.shape, generator=step.rng, device=device)
         share = torch.rand(len(real), 1, 1, 1, generator=step.rng, device=device)
-        near = real + share * noise * (self.config.radius * real.std())
+        near = real + share * noise * (self.config.radius * deviation(real, step.processes))
         norm = (squared_gradient_norm(step, near) + 1e-12).sqrt()  # a norm has no gradient at 0
         return (norm - self.config.target).square().mean()
+
+
+def deviation(images: Tensor, processes: Processes) -> Tensor:
+    """The standard deviation of all pixels, in the images of all processes."""
+    count = images.numel() * processes.count
+    variance = processes.mean((images - processes.mean(images.mean())).square().mean())
+    return (variance * (count / (count - 1))).sqrt()

@@ -33,8 +33,10 @@ class FeatureMatching(Penalty):
 
     def generator_term(self, step: PenaltyStep) -> Tensor:
         """The squared distance of the two batch means, before `weight`; its gradient reaches the generator alone."""
-        layer = self.config.layer
         with torch.no_grad():
-            real = step.discriminator.features(step.real)[layer].float().mean(0)
-        fake = step.discriminator.features(step.fake)[layer].float().mean(0)
-        return (fake - real).square().mean()
+            real = self._mean_features(step, step.real)
+        return (self._mean_features(step, step.fake) - real).square().mean()
+
+    def _mean_features(self, step: PenaltyStep, images: Tensor) -> Tensor:
+        features = step.discriminator.features(images)[self.config.layer]
+        return step.processes.mean(features.float().mean(0))

@@ -45,7 +45,9 @@ class Unrolled(Adversarial):
         for _ in range(self.config.unrolled_steps):
             loss = judge.ask(weights | buffers, lambda: self._discriminator_objective(batch, fake))
             before = list(weights.values())
-            gradients = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
+            own = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
+            mean = self.parts.processes.mean
+            gradients = [None if gradient is None else mean(gradient) for gradient in own]
             weights = dict(zip(weights, steps.step(before, gradients), strict=True))
         objective = super()._generator_objective
         return cast("tuple[Tensor, dict[str, Tensor]]", judge.ask(weights | buffers, lambda: objective(batch, fake)))
@@ -65,7 +67,7 @@ class Unrolled(Adversarial):
         real_logits, fake_logits = self._logits(real, batch.labels), self._logits(fake_images, fake.labels)
         step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
         terms = self._penalty_terms("discriminator_term", step)
-        loss = self.parts.loss.discriminator_loss(real_logits, fake_logits)
+        loss = self._discriminator_loss(real_logits, fake_logits)
         return torch.stack([loss, *terms.values()]).sum()
 
 

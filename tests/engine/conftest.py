@@ -1,0 +1,15 @@
+"""Makes the modules that these tests share importable; test modules are imported one by one, without a package."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+for path in (Path(__file__).with_name(f"{name}.py") for name in ("torchrun", "joint_runs")):
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])

@@ -1,0 +1,76 @@
+"""Runs of three steps of every kind that several processes could get wrong.
+
+Started by torchrun with a folder as its argument, it trains all of them there, one after the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SGD = {"name": "sgd", "lr": 0.05}
+GENTLE = {"name": "sgd", "lr": 0.01}
+
+# What each has beside the common recipe: no Adam but where it is asked for, since it makes a large step of a tiny
+# gradient, and so of its rounding error.
+CASES: dict[str, dict[str, Any]] = {
+    "dcgan": {},
+    "adam": {"trainer": {"generator_optimizer": {"name": "adam"}, "discriminator_optimizer": {"name": "adam"}}},
+    "wgan_gp": {
+        "loss": {"name": "wasserstein"},
+        "penalties": [{"name": "gradient_penalty"}],
+        "discriminator": {"norm": "layer"},
+        "trainer": {"discriminator_optimizer": GENTLE},
+    },
+    "gradient_penalty_through_batch_norm": {
+        "penalties": [{"name": "gradient_penalty"}],
+        "trainer": {"discriminator_optimizer": GENTLE},
+    },
+    "r1": {"penalties": [{"name": "r1"}]},
+    "several_discriminator_steps": {
+        "penalties": [{"name": "r1", "weight": 0.1, "interval": 2}, {"name": "r2", "weight": 0.1}],
+        "trainer": {"discriminator_steps": 3},
+    },
+    "alternate_minibatches": {"trainer": {"schedule": "alternate_minibatches", "discriminator_steps": 2}},
+    "separate": {"trainer": {"discriminator_update": "separate"}},
+    "running_statistics": {"trainer": {"fake_batch": "fresh", "fake_statistics": "running"}},
+    "clipped": {"trainer": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1}},
+}
+
+
+def tables_of(case: Mapping[str, Any], name: str, root: Path) -> dict[str, Any]:
+    """The recipe of a case."""
+    tables: dict[str, Any] = {
+        "run": {"name": name, "seed": 7, "steps": 3, "log_every": 1, "root": str(root)},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "dataset": {"name": "synthetic", "image_size": 16, "count": 64, "horizontal_flip": True},
+        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
+        "discriminator": {"name": "dcgan", "width": 4},
+        "loss": {"name": "non_saturating"},
+        "trainer": {
+            "name": "adversarial",
+            "batch_size": 8,
+            "ema_decay": 0.5,
+            "generator_optimizer": SGD,
+            "discriminator_optimizer": SGD,
+        },
+        "samples": {"every": 100, "count": 4, "gif": False},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+    for table, values in case.items():
+        tables[table] = {**tables.get(table, {}), **values} if isinstance(values, dict) else values
+    return tables
+
+
+def train_all(cases: Mapping[str, Mapping[str, Any]], root: Path) -> None:
+    """Train each, in as many processes as this program was started in."""
+    import ganzoo
+
+    for name, case in cases.items():
+        ganzoo.run(tables_of(case, name, root))
+
+
+if __name__ == "__main__":
+    train_all(CASES, Path(sys.argv[1]))
