@@ -18,5 +18,6 @@ def load(path: Path) -> None:
 
 
 HERE = Path(__file__).parent
-for shared in (HERE / "same.py", *(HERE.parent / "observers" / f"wandb_{name}.py" for name in ("reader", "server"))):
+SHARED = (HERE / "same.py", HERE.parent / "engine/torchrun.py")
+for shared in (*SHARED, *(HERE.parent / "observers" / f"wandb_{name}.py" for name in ("reader", "server"))):
     load(shared)
