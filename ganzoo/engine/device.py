@@ -83,6 +83,10 @@ def choose_compute(options: DeviceOptions, processes: Processes | None = None) -
     """
     processes = processes or Processes()
     available = available_accelerators()
+    if processes.count > 1 and options.cuda_graphs:
+        raise DeviceError(
+            "device.cuda_graphs: a step that several processes take together cannot be recorded: set it to false"
+        )
     if processes.count > 1:  # torch has no exchange between processes on MPS
         available = [accelerator for accelerator in available if accelerator != "mps"]
     if options.accelerator == "auto":

@@ -85,3 +85,8 @@ def test_processes_do_not_share_mps(monkeypatch: pytest.MonkeyPatch):
     assert choose_compute(DeviceOptions(precision="fp32"), two).device.type == "cpu"
     with pytest.raises(DeviceError, match='"mps" is not there for several processes'):
         choose_compute(DeviceOptions(accelerator="mps"), two)
+
+
+def test_no_graph_is_recorded_of_a_joint_step():
+    with pytest.raises(DeviceError, match=r"^device\.cuda_graphs: .* set it to false$"):
+        choose_compute(DeviceOptions(cuda_graphs=True), DistributedProcesses(0, 2, 0, 2))
