@@ -202,6 +202,10 @@ def recipe_schema(registries: Registries) -> dict[str, Any]:
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe"}
 
 
+LARGEST = 2**24
+"""Bytes of a recipe at most: a link to a device never ends."""
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
@@ -210,7 +214,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecipeError: it is not TOML.
     """
     try:
-        return parse_toml(path.read_bytes().decode())
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise RequestError(f"{path}: is larger than {LARGEST >> 20} MiB, which no recipe is")
+        return parse_toml(content.decode())
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such recipe file") from None
     except IsADirectoryError:
