@@ -9,6 +9,9 @@ from typing import Any
 from ganzoo.errors import RequestError
 from ganzoo.reading import parse_toml
 
+DEEPEST = 100
+"""Tables in tables that a key leads through at most."""
+
 
 def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A copy of `tables` with each "path.to.key=value" set; a value that is not TOML is taken as text.
@@ -23,12 +26,12 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict
     for override in overrides:
         path, equals, text = override.partition("=")
         keys = path.strip().split(".")
-        if not equals or not all(keys):
-            raise RequestError(f'--set {override}: write KEY=VALUE, such as "trainer.batch_size=64"')
+        if not equals or not all(keys) or len(keys) > DEEPEST:
+            raise RequestError(f'--set {_shown(override)}: write KEY=VALUE, such as "trainer.batch_size=64"')
         _set(result, keys, toml_value(text.strip()), override)
         set_keys.add(".".join(keys))
     for length, other in (("steps", "epochs"), ("epochs", "steps")):
-        if f"run.{length}" in set_keys and f"run.{other}" not in set_keys:
+        if f"run.{length}" in set_keys and f"run.{other}" not in set_keys and isinstance(result["run"], dict):
             result["run"].pop(other, None)
     return result
 
@@ -41,6 +44,10 @@ def toml_value(text: str) -> Any:
         return text
 
 
+def _shown(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
 def _plain(value: Any) -> Any:
     """A copy of a value as JSON has it, in which dates are text."""
     return json.loads(json.dumps(value, default=str))
@@ -50,15 +57,14 @@ def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
     for depth, key in enumerate(keys):
         place = ".".join(keys[:depth])
         if isinstance(table, list):
-            if not key.isdecimal() or int(key) >= len(table):
-                raise RequestError(
-                    f"--set {override}: {place} is a list of {len(table)}; {key} is not one of its places"
-                )
+            if key not in map(str, range(len(table))):
+                what = f"{place} is a list of {len(table)}; {_shown(key)} is not one of its places"
+                raise RequestError(f"--set {_shown(override)}: {what}")
             index: Any = int(key)
         elif isinstance(table, dict):
             index = key
         else:
-            raise RequestError(f"--set {override}: {place} is a value, not a table, so it has no {key}")
+            raise RequestError(f"--set {_shown(override)}: {place} is a value, not a table, so it has no {key}")
         if depth == len(keys) - 1:
             table[index] = value
         else:
