@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -29,7 +31,7 @@ from ganzoo.cli import (
 from ganzoo.errors import GanzooError, LostProcessError
 from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 
-EXIT_SECONDS = 3.0
+EXIT_SECONDS = 2.0
 """How long a program that is interrupted may take to end."""
 
 OTHERS_WAIT = 2.0
@@ -109,6 +111,8 @@ def main() -> None:
             traceback.print_exc()
         elif _is_to_say(error):
             typer.echo(f"error: {error}", err=True)
+        if error.exit_code > 128:
+            _leave_soon(error.exit_code)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _is_interruption(error):
@@ -137,11 +141,18 @@ def _is_interruption(error: BaseException | None) -> bool:
 
 
 def _leave_soon(code: int) -> None:
-    """Leave, whatever the exit hooks of libraries wait for: W&B's wait for its server."""
+    """Leave, whatever the exit hooks of libraries wait for: W&B's wait for its server.
+
+    Nothing is taken apart after them, which takes Python seconds on a machine that is busy.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
     last = threading.Timer(EXIT_SECONDS, os._exit, [code])
     last.daemon = True
     last.start()
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 def _global_options_first(arguments: list[str]) -> list[str]:

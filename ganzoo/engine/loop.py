@@ -27,7 +27,8 @@ def train(run: Run) -> None:
     fire = run.events.fire
     batch_size = run.recipe.trainer.batch_size
     try:
-        fire("run_started", run=run)
+        with run.noting_interrupts():
+            fire("run_started", run=run)
         with (
             run.stopping_on_signals(),
             memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -79,6 +80,26 @@ class Run:
         generator = self.trainer.networks()[name]
         assert isinstance(generator, Generator)
         return generator
+
+    @contextmanager
+    def noting_interrupts(self) -> Iterator[None]:
+        """While open, Ctrl-C interrupts, and still does at the end where it struck in code that swallows it."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+            raise KeyboardInterrupt
+
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield  # the caller is in charge
+            return
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+            if self.stop_signal is not None:
+                raise KeyboardInterrupt
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:

@@ -22,6 +22,7 @@ from ganzoo.observers.wandb import session
 from ganzoo.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
+PATIENCE = session.START_SECONDS, session.FINISH_SECONDS
 SYNC = "upload it with: wandb sync "
 
 
@@ -96,6 +97,7 @@ def test_all_is_well(tables: Tables, server: Server):
     assert [row["step"] for row in server.rows if "loss/generator" in row] == list(range(1, 13))
 
 
+@pytest.mark.slow
 def test_no_key(tables: Tables, capsys: pytest.CaptureFixture[str]):
     assert_same_as_untracked(tables)
     assert SYNC in told(capsys)
@@ -115,6 +117,7 @@ def test_a_closed_port(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert SYNC in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["tooshort", "not a key at all, but long enough to be taken for one"])
 def test_a_key_that_is_none(tables: Tables, server: Server, monkeypatch: Any, capsys: Any, key: str):
     server.status = 401
@@ -123,6 +126,7 @@ def test_a_key_that_is_none(tables: Tables, server: Server, monkeypatch: Any, ca
     assert SYNC in told(capsys)
 
 
+@pytest.mark.slow
 def test_a_key_that_is_refused(tables: Tables, server: Server, capsys: pytest.CaptureFixture[str]):
     server.status = 401
     assert_same_as_untracked(tables)
@@ -134,6 +138,7 @@ def test_a_server_that_dies(tables: Tables, server: Server, capsys: pytest.Captu
     assert "the server does not take the last rows; upload them with: wandb sync " in told(capsys)
 
 
+@pytest.mark.slow
 def test_a_server_that_begins_to_fail(tables: Tables, server: Server, capsys: pytest.CaptureFixture[str]):
     assert_same_as_untracked(tables, At(5, lambda run: setattr(server, "status", 500)))
     assert "upload them with: wandb sync " in told(capsys)
@@ -156,6 +161,7 @@ def test_a_folder_that_is_not_writable(tables: Tables, capsys: pytest.CaptureFix
     assert line.endswith(f"the metrics are in {run / 'metrics.jsonl'}")
 
 
+@pytest.mark.slow
 def test_its_process_is_killed(tables: Tables, capsys: pytest.CaptureFixture[str]):
     """W&B's own process, which a machine short of memory may pick."""
 
@@ -169,6 +175,7 @@ def test_its_process_is_killed(tables: Tables, capsys: pytest.CaptureFixture[str
     assert len(lines) == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_with_and_without(tables: Tables):
     whole = api.run(tables)
     part = api.run(tables, ["run.steps=5", "tracking.wandb.mode=offline"])
@@ -177,3 +184,70 @@ def test_a_resumed_run_is_the_same_with_and_without(tables: Tables):
     assert_same_checkpoint(resumed.checkpoint.path, whole.checkpoint.path)
     identity = [text.split('"id": "')[1][:8] for text in (first, (part.path / "wandb.json").read_text())]
     assert identity[0] == identity[1]
+
+
+class Clock:
+    """When a run began, when its first step was done, when its last, and when it was over."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = [time.monotonic()]
+
+    @hookimpl
+    def step_ended(self) -> None:
+        self.times.append(time.monotonic())
+
+    def delays(self) -> tuple[float, float]:
+        return self.times[1] - self.times[0], time.monotonic() - self.times[-1]
+
+
+def delays(tables: Tables, *observers: object) -> tuple[float, float]:
+    """Seconds that W&B costs before the first step and after the last, as patient as it is in earnest."""
+    took = []
+    for mode in ("disabled", "online"):
+        manager = PluginManager()
+        for observer in observers if mode == "online" else ():
+            manager.pluggy.register(observer)
+        clock = Clock()
+        manager.pluggy.register(clock)
+        api.run(tables, [f"tracking.wandb.mode={mode}", f"run.name={mode}"], manager=manager)
+        took.append(clock.delays())
+    (start, end), (tracked_start, tracked_end) = took
+    ours = Path(tables["run"]["root"])
+    steps = tables["run"]["steps"]
+    assert_same_checkpoint(*(ours / mode / f"0001/checkpoints/step_{steps:07d}" for mode in ("disabled", "online")))
+    return tracked_start - start, tracked_end - end
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "START_SECONDS", PATIENCE[0])
+    monkeypatch.setattr(session, "FINISH_SECONDS", PATIENCE[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listening", [False, True], ids=["a closed port", "a server that never answers"])
+def test_the_start_is_delayed_by_20_seconds_at_most(tables: Tables, patient: None, monkeypatch: Any, listening: bool):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if listening:
+            listener.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        start, end = delays(tables)
+    print(f"delayed by {start:.1f} s at the start and {end:.1f} s at the end")
+    assert start < 20 * busy()
+    assert end < 60 * busy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["gone", "status"])
+def test_the_end_is_delayed_by_60_seconds_at_most(tables: Tables, patient: None, server: Server, how: str):
+    start, end = delays(tables, At(5, lambda run: setattr(server, how, True if how == "gone" else 500)))
+    print(f"delayed by {start:.1f} s at the start and {end:.1f} s at the end")
+    assert start < 20 * busy()
+    assert end < 60 * busy()
+
+
+def busy() -> float:
+    """How much more the machine has to do than it has processors for; 1 where it is not busy."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
