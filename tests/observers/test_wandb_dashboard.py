@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ import pytest
 import torch
 import wandb
 from wandb_reader import Recorded, read
+from wandb_server import KEY, Server
 
 from ganzoo import api
 from ganzoo.errors import RecipeError
 from ganzoo.hookspecs import hookimpl
+from ganzoo.observers.wandb import session
 from ganzoo.observers.wandb.artefacts import link
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import parse_recipe
@@ -189,3 +193,18 @@ def test_links_where_there_are_none(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("os.link", refuse)
     link(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_text() == "content"
+
+
+def test_a_server_that_takes_no_artefacts_costs_little(train, monkeypatch, capsys) -> None:
+    """The one of the tests answers a request for an artefact with nothing, as a server without them would."""
+    monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        begun = time.monotonic()
+        run = train("tracking.wandb.mode=online", "tracking.wandb.checkpoints=all")
+        assert time.monotonic() - begun < 20
+        server.shutdown()
+    assert len(run.metrics) == 8
+    assert len([row for row in server.rows if "loss/generator" in row]) == 4
