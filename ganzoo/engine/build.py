@@ -23,7 +23,7 @@ from ganzoo.engine.random_state import seed_everything
 from ganzoo.engine.run import Run
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.engine.space import check_place, check_room_for_run
-from ganzoo.errors import Problem, RecipeError
+from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.images import Facts
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import Recipe
@@ -104,6 +104,11 @@ def build_run(
         directory = RunDirectory.create(recipe, manager.files)
     directory = processes.tell(directory)
     assert directory is not None
+    if not directory.path.is_dir():
+        raise RequestError(
+            f"run.root: process {processes.rank} does not see {directory}, which the first process made: "
+            "set run.root to a folder that all machines share"
+        )
     return Run(
         recipe=recipe,
         directory=directory,

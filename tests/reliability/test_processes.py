@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from same import assert_same_checkpoint, rows
 from torchrun import start
 
@@ -141,6 +142,18 @@ def test_a_process_that_is_killed_ends_the_run(endless: Path, tables: Tables, to
     finished(together(2, "run", endless, "--set", "run.name=whole", "--set", steps))
     whole = run.parents[1] / "whole/0001"
     assert_same_checkpoint(*(each / f"checkpoints/step_{step + 2:07d}" for each in (run, whole)))
+
+
+def test_processes_diverge_together(tables: Tables, recipe_file: Callable[[Tables], Path], together: Together):
+    tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 1e38}
+    tables["run"]["log_every"] = 6
+    child = together(2, "run", recipe_file(tables))
+    _, err = child.communicate(timeout=300)
+    assert child.returncode == 1
+    (ours,) = [line for line in err.splitlines() if line.startswith("error:")]
+    assert "not finite any more" in ours
+    (kept,) = (Path(tables["run"]["root"]) / "tiny/0001/failure").glob("*.pt")
+    assert torch.load(kept, weights_only=True)["images"].shape == (8, 3, 16, 16)  # of all processes
 
 
 def test_one_process_says_what_is_wrong_with_a_recipe(
