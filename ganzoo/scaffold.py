@@ -89,6 +89,7 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
     templates = {
         Path("pyproject.toml"): "common/pyproject.toml",
         Path("README.md"): "common/README.md",
+        Path(".gitignore"): "common/gitignore",
         Path(".github", "workflows", "test.yml"): "common/test.yml",
         recipe: "common/recipe.toml",
         Path(package, "__init__.py"): "common/__init__.py",

@@ -28,5 +28,5 @@ def new_plugin(
     made = scaffold.new_plugin(name, kind, folder, plugin_manager())
     for path in made.files:
         typer.echo(f"wrote {path}", err=True)
-    typer.echo(f"next: cd {folder} && pip install -e . && pytest && ganzoo run {made.recipe}", err=True)
+    typer.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest && ganzoo run {made.recipe}", err=True)
     typer.echo(folder)
