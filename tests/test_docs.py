@@ -221,6 +221,29 @@ def module_at(path: Path) -> ModuleType:
     return module
 
 
+class TestResults:
+    @pytest.fixture
+    def benchmark(self) -> ModuleType:
+        return module_at(ROOT / "benchmarks" / "zoo_digits.py")
+
+    def test_the_table_is_of_what_was_measured(self, benchmark: ModuleType) -> None:
+        page = benchmark.PAGE.read_text(encoding="utf-8")
+        measured = benchmark.results()
+        assert {(each["row"], each["seed"]) for each in measured} == {
+            (row, seed) for row in benchmark.ROWS for seed in benchmark.SEEDS
+        }
+        assert page == benchmark.with_table(page, measured), "run: python benchmarks/zoo_digits.py table"
+
+    def test_every_component_that_ships_is_in_the_table(self, benchmark: ModuleType, manager: PluginManager) -> None:
+        shown: set[str] = set()
+        for row in benchmark.ROWS.values():
+            recipe = parse_recipe(benchmark.BASE, manager, overrides=row.changes)
+            parts = [recipe.generator, recipe.discriminator, recipe.loss, *recipe.penalties, recipe.trainer]
+            shown |= {part.name for part in parts}
+        pages = [page.stem for page in COMPONENTS.glob("*-*.md") if not page.stem.startswith("dataset-")]
+        assert {stem.partition("-")[2] for stem in pages} == shown
+
+
 class TestHooks:
     def test_the_page_has_every_hook_with_its_exact_signature_and_sentence(self) -> None:
         documented = {}
