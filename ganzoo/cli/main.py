@@ -15,6 +15,7 @@ import typer
 from ganzoo.cli import (
     bench,
     catalogue,
+    compare,
     data,
     export,
     filters,
@@ -87,6 +88,7 @@ def options(
 
 runs.add_to(app)
 sweep.add_to(app)
+compare.add_to(app)
 samples.add_to(app)
 latent.add_to(app)
 filters.add_to(app)

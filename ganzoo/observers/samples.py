@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganzoo.engine.files import write_atomic
+from ganzoo.engine.grids import GIF, grids, step_of
 from ganzoo.engine.pictures import save_grid, write_gif
 from ganzoo.engine.sampling import batch_norm_used, generate
 from ganzoo.errors import OutputError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 GRIDS = 20
 """How many grids are spread over a run, unless the recipe says how often."""
-GIF = "evolution.gif"
 FRAME_MS = 200
 LAST_FRAME_MS = 2000
 MAX_FRAMES = 100
@@ -117,16 +116,6 @@ def about(run: Run) -> dict[str, object]:
         "weights": run.weights_name(options.weights),
         "batch_norm": batch_norm_used(run.trainer.parts.generator, options.batch_norm),
     }
-
-
-def grids(folder: Path) -> list[Path]:
-    """The grids of a run, in the order of their steps."""
-    return sorted((path for path in folder.glob("step_*.png") if re.fullmatch(r"step_\d+", path.stem)), key=step_of)
-
-
-def step_of(path: Path) -> int:
-    """The step that a grid was made at."""
-    return int(path.stem.removeprefix("step_"))
 
 
 def write_film(paths: Sequence[Path], target: Path) -> None:

@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 import ganzoo.api
+from ganzoo.engine.grids import grids, step_of
 from ganzoo.engine.loop import train
 from ganzoo.engine.run import Interrupted, Run
 from ganzoo.hookspecs import hookimpl
-from ganzoo.observers import samples
-from ganzoo.observers.samples import SampleWriter, fixed_samples, grids, write_film
+from ganzoo.observers.samples import SampleWriter, fixed_samples, write_film
 
 
 class Listener:
@@ -66,7 +66,7 @@ def test_about_twenty_grids_by_default(build, manager, tables) -> None:
     run = build("run.steps=50", "samples.count=1")
     with ganzoo.api.observing(manager, [SampleWriter()]):
         train(run)
-    assert [samples.step_of(path) for path in grids(run.directory.samples)] == [*range(3, 50, 3), 50]
+    assert [step_of(path) for path in grids(run.directory.samples)] == [*range(3, 50, 3), 50]
 
 
 def test_no_film_where_none_is_wanted(build, manager) -> None:

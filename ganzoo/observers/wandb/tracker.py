@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.engine.grids import GIF
 from ganzoo.engine.pictures import grid
 from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
 from ganzoo.observers.metrics_log import SCORE, finite, status_of
-from ganzoo.observers.samples import GIF
 from ganzoo.observers.wandb.artefacts import CheckpointArtefacts
 from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, first_line, start

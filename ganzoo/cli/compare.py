@@ -1,0 +1,56 @@
+"""`ganzoo compare`: variants side by side, on the terminal, as a page, as JSON and on W&B."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.recipes import AsJson
+from ganzoo.observers.console import say
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("compare")(compare)
+
+
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, sweeps' directories, or folders of runs.", metavar="RUN...")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write one page with curves, samples and protocol cards.", metavar="PAGE.html"),
+    ] = None,
+    title: Annotated[str, typer.Option(help="Of the page and the report.")] = "",
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A place in which protocol cards may differ; may be given again.", metavar="PLACE"),
+    ] = None,
+    wandb: Annotated[bool, typer.Option("--wandb", help="Build the workspace and a report on W&B.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show runs side by side, grouped by their recipe without its seed."""
+    from rich.console import Console
+
+    from ganzoo.comparison.comparison import compare as compare_runs
+    from ganzoo.comparison.table import PIPED_WIDTH, print_tables
+
+    comparison = compare_runs(runs, ignoring=ignore or ())
+    if as_json:
+        typer.echo(json.dumps(comparison.to_dict(), indent=2))
+    else:
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console = Console(highlight=False, width=PIPED_WIDTH)
+        print_tables(comparison, console)
+    if out is not None:
+        say(f"the page: {comparison.write_page(out, title)}")
+    if wandb:
+        from ganzoo.comparison.wandb_report import publish
+
+        for what, address in publish(comparison, title).items():
+            say(f"{what}: {address}")

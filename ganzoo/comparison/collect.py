@@ -1,0 +1,173 @@
+"""Finds the runs that are to be compared, and reads of each what a comparison needs, however damaged it is."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.evaluation.evaluations import Evaluation, read_evaluations
+from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
+from ganzoo.sweeps.processes import read_json
+
+COMPLETE = ("complete", "imported")
+"""How a run ends whose figures count."""
+
+
+@dataclass
+class RunRecord:
+    """One run, as its files tell it.
+
+    Attributes:
+        path: the run directory; None for a run of a sweep that has none yet.
+        name: `<run.name>/<number>`, or what the sweep calls it.
+        variant: what its sweep calls its combination; empty for a run of no sweep.
+        seed: of the run.
+        status: "complete", "imported", "interrupted", "failed", "waiting", or "unfinished" where nothing says.
+        error: what it failed by.
+        recipe: its options by dotted path.
+        tables: its recipe.
+        summary: its `summary.json`.
+        environment: its `environment.json`.
+        rows: its metrics.
+        evaluations: its `evaluation.json`.
+        notes: what could not be read.
+    """
+
+    path: Path | None
+    name: str
+    variant: str = ""
+    seed: int | None = None
+    status: str = "unfinished"
+    error: str = ""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether its figures are those of a whole run."""
+        return self.status in COMPLETE
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """How far it got, and how far it was to get; zeros where nobody knows."""
+        reached = max((int(row["step"]) for row in self.rows), default=0)
+        return int(number(self.summary.get("steps")) or reached), int(
+            number(self.summary.get("total_steps")) or number(self.recipe.get("run.steps")) or 0
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        """Time spent in training."""
+        return number(self.summary.get("seconds"))
+
+    @property
+    def images_per_second(self) -> float | None:
+        """The median over the run."""
+        rate = self.summary.get("images_per_second")
+        return number(rate.get("median")) if isinstance(rate, Mapping) else None
+
+
+def collect(places: Iterable[str | Path]) -> list[RunRecord]:
+    """The runs at `places`: run directories, sweeps' directories, and folders of runs; each run once.
+
+    Raises:
+        RequestError: at one of them there is no run.
+    """
+    records: dict[Path | str, RunRecord] = {}
+    for place in places:
+        for record in _at(Path(place)):
+            records.setdefault(record.path.resolve() if record.path else f"{place}/{record.name}", record)
+    if not records:
+        raise RequestError("name at least one run directory, sweep or folder of runs")
+    return list(records.values())
+
+
+def clean(text: object) -> str:
+    """Text from a file, without characters that could move a cursor, hide others or turn their direction."""
+    return "".join(
+        character if character == " " or unicodedata.category(character)[0] not in "CZ" else " "
+        for character in str(text)
+    )
+
+
+def number(value: object) -> float | None:
+    """A finite number from a file; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _at(place: Path) -> Iterator[RunRecord]:
+    if (place / STATE).is_file():
+        yield from _of_sweep(SweepDirectory.open(place))
+        return
+    if (place / "recipe.toml").is_file() or not place.is_dir():
+        yield read_run(RunDirectory.open(place).path)
+        return
+    inside = sorted(path for path in place.iterdir() if (path / "recipe.toml").is_file())
+    if not inside:
+        raise RequestError(f"{place}: is no run, no sweep and no folder of runs, such as runs/dcgan-digits")
+    yield from map(read_run, inside)
+
+
+def _of_sweep(sweep: SweepDirectory) -> Iterator[RunRecord]:
+    for member in sweep.members:
+        run = sweep.find_run(member)
+        if run is None:
+            yield RunRecord(None, str(member), member.variant, member.seed, member.status, clean(member.error))
+            continue
+        record = read_run(run.path)
+        record.variant = member.variant
+        if record.status == "unfinished" and member.status == "failed":  # killed: its own files do not say so
+            record.status, record.error = "failed", clean(member.error)
+        yield record
+
+
+def read_run(path: Path) -> RunRecord:
+    """All that is compared of one run; what cannot be read is noted."""
+    directory = RunDirectory(path)
+    record = RunRecord(path, clean(f"{path.resolve().parent.name}/{path.resolve().name}"))
+    try:
+        record.tables = directory.read_recipe()
+    except RunDirectoryError as error:
+        record.notes.append(clean(error))
+    record.recipe = dict(flatten_whole(record.tables))
+    seed = record.recipe.get("run.seed")
+    record.seed = seed if isinstance(seed, int) else None
+    record.summary = read_json(path / "summary.json")
+    record.environment = read_json(path / "environment.json")
+    status = record.summary.get("status")
+    record.status = status if status in (*COMPLETE, "interrupted", "failed") else "unfinished"
+    record.error = clean(record.summary.get("error", ""))
+    try:
+        record.rows = [
+            row for row in directory.read_metrics() if isinstance(row, dict) and number(row.get("step")) is not None
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        record.notes.append(clean(f"{directory.metrics}: cannot be read: {error}"))
+    try:
+        record.evaluations = [each for each in read_evaluations(directory) if each.scores]
+    except RunDirectoryError as error:
+        record.notes.append(clean(error))
+    return record
+
+
+def flatten_whole(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every option under its dotted path, those in lists of tables by their place: `penalties.0.weight`."""
+    for key, value in flatten(tables, prefix):
+        if isinstance(value, Sequence) and value and all(isinstance(each, Mapping) for each in value):
+            for index, each in enumerate(value):
+                yield from flatten_whole(each, f"{key}.{index}.")
+        else:
+            yield key, value

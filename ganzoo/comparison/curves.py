@@ -1,0 +1,102 @@
+"""Curves over the steps of a run: a mean with the band of its seeds, from rows as they were logged."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ganzoo.comparison.collect import RunRecord, number
+from ganzoo.comparison.comparison import Comparison
+from ganzoo.comparison.variants import Variant
+from ganzoo.observers.metrics_log import POSITION, SCORE
+
+POINTS = 100
+"""At most so many points a curve; rows between them are averaged."""
+FIRST = ("score", "loss/", "probability/", "gradient_norm/")
+"""Figures by how much they tell; others follow."""
+LAST = ("lr/", "images_per_second")
+
+Series = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A step, the mean over the seeds, the lowest and the highest of them."""
+
+    step: float
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure over time.
+
+    Attributes:
+        name: of the score or metric.
+        curves: one for each variant; empty where it has none.
+        seeds: how many runs each curve is of.
+    """
+
+    name: str
+    curves: list[list[Point]]
+    seeds: list[int]
+
+
+def figures(comparison: Comparison) -> list[Figure]:
+    """All curves that can be drawn: those of scores first."""
+    found = [
+        _figure(score.name, [list(each.series.values()) for each in score.variants])
+        for score in comparison.scores
+        if any(len(series) > 1 for each in score.variants for series in each.series.values())
+    ]
+    runs = [_counted(variant) for variant in comparison.variants]
+    names = dict.fromkeys(key for each in runs for run in each for row in run.rows[:3] + run.rows[-3:] for key in row)
+    wanted = [name for name in names if name not in POSITION and not name.startswith(SCORE)]
+    wanted.sort(key=_rank)
+    found += [_figure(name, [[_series(run, name) for run in each] for each in runs]) for name in wanted]
+    return [figure for figure in found if any(len(curve) > 1 for curve in figure.curves)]
+
+
+def _counted(variant: Variant) -> list[RunRecord]:
+    """The complete runs; where there are none, all of them."""
+    return variant.complete or variant.runs
+
+
+def _rank(name: str) -> int:
+    for place, prefix in enumerate(FIRST):
+        if name.startswith(prefix):
+            return place
+    return len(FIRST) + name.startswith(LAST)
+
+
+def _series(run: RunRecord, name: str) -> Series:
+    return {int(row["step"]): value for row in run.rows if (value := number(row.get(name))) is not None}
+
+
+def _figure(name: str, variants: Sequence[Sequence[Series]]) -> Figure:
+    steps = {step for runs in variants for series in runs for step in series}
+    width = max(steps, default=0) / POINTS if len(steps) > POINTS else 0.0
+    kept = [[series for series in runs if series] for runs in variants]
+    return Figure(name, [_curve(runs, width) for runs in kept], [len(runs) for runs in kept])
+
+
+def _curve(runs: Sequence[Series], width: float) -> list[Point]:
+    """One point a step, or a stretch of `width` steps, that any of the runs has."""
+    binned = [_binned(series, width) for series in runs]
+    points = []
+    for step in sorted({step for series in binned for step in series}):
+        values = [series[step] for series in binned if step in series]
+        points.append(Point(step, statistics.fmean(values), min(values), max(values)))
+    return points
+
+
+def _binned(series: Series, width: float) -> dict[float, float]:
+    if not width:
+        return {float(step): value for step, value in series.items()}
+    bins: dict[float, list[float]] = {}
+    for step, value in series.items():
+        bins.setdefault((step // width + 0.5) * width, []).append(value)
+    return {step: statistics.fmean(values) for step, values in bins.items()}

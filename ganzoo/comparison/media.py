@@ -1,0 +1,107 @@
+"""Pictures and films of runs as data that a page carries along, none larger than it should be."""
+
+from __future__ import annotations
+
+import base64
+import io
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageSequence
+
+from ganzoo.comparison.collect import RunRecord
+from ganzoo.engine.grids import GIF, grids, step_of
+
+PICTURE_BYTES = 400_000
+PICTURE_SIDE = 900
+FILM_BYTES = 1_500_000
+FILM_SIDES = (512, 384, 256, 160)
+FRAMES = 24
+LARGEST_PIXELS = 64_000_000
+"""More than that no picture of samples has; a file that claims it is not opened."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run, ready for a page.
+
+    Attributes:
+        address: a data URI.
+        step: at which the samples were made; None for a film.
+        width: in pixels, as it is shown at its own size.
+        height: likewise.
+        size: bytes in the page.
+    """
+
+    address: str
+    step: int | None
+    width: int
+    height: int
+    size: int
+
+
+def last_grid(run: RunRecord) -> Picture | None:
+    """The newest grid of a run that can be read."""
+    if run.path is None:
+        return None
+    for path in reversed(grids(run.path / "samples")):
+        with suppress(Exception):  # PIL raises errors of many kinds at a damaged file
+            content, kind, size = _picture(path)
+            return _embedded(content, kind, step_of(path), size)
+    return None
+
+
+def film(run: RunRecord) -> Picture | None:
+    """The film of a run; made smaller, with fewer frames, where it is too large to carry."""
+    path = run.path / "samples" / GIF if run.path else None
+    if path is None or not path.is_file():
+        return None
+    with suppress(Exception), Image.open(path, formats=["GIF"]) as opened:
+        _check(opened)
+        if path.stat().st_size <= FILM_BYTES:
+            return _embedded(path.read_bytes(), "gif", None, opened.size)
+        for side in FILM_SIDES:
+            content, size = _smaller(opened, side)
+            if len(content) <= FILM_BYTES:
+                return _embedded(content, "gif", None, size)
+    return None
+
+
+def _picture(path: Path) -> tuple[bytes, str, tuple[int, int]]:
+    with Image.open(path, formats=["PNG"]) as opened:
+        _check(opened)
+        if path.stat().st_size <= PICTURE_BYTES:
+            return path.read_bytes(), "png", opened.size
+        picture = opened.convert("RGB")
+        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=88)
+        return buffer.getvalue(), "jpeg", picture.size
+
+
+def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
+    count = getattr(opened, "n_frames", 1)
+    most = min(count, FRAMES)
+    kept = {round(place * (count - 1) / max(1, most - 1)) for place in range(most)}
+    frames, milliseconds = [], []
+    for index, frame in enumerate(ImageSequence.Iterator(opened)):
+        if index in kept:
+            picture = frame.convert("RGB")
+            picture.thumbnail((side, side))
+            frames.append(picture.quantize(128))
+            milliseconds.append(int(frame.info.get("duration", 200)))
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue(), frames[0].size
+
+
+def _check(opened: Image.Image) -> None:
+    width, height = opened.size
+    if width * height > LARGEST_PIXELS:
+        raise ValueError(f"{width}×{height} pixels")
+
+
+def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
+    address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return Picture(address, step, *size, len(address))
