@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganzoo.comparison.collect import RunRecord, clean, number
-from ganzoo.comparison.statistics import Spread, best_of
+from ganzoo.comparison.statistics import Spread, best_of, decimals
 from ganzoo.comparison.variants import Variant
 from ganzoo.evaluation.protocol import Card, differences
 from ganzoo.observers.metrics_log import SCORE, lower_is_better
@@ -57,6 +57,11 @@ class Score:
     best: int | None = None
     tied: list[int] = field(default_factory=list)
 
+    def text(self, spread: Spread | None) -> str:
+        """One of its spreads, with as many digits as those of all variants."""
+        digits = [decimals(each.last) for each in self.variants if each.last is not None]
+        return "—" if spread is None else spread.text(min(digits, default=None))
+
     @property
     def ranked(self) -> bool:
         """Whether its values may be compared."""
@@ -91,7 +96,7 @@ def score_all(variants: Sequence[Variant], ignoring: Collection[str] = ()) -> li
 
 def _with_cards(name: str, variants: Sequence[Variant], ignoring: Collection[str]) -> Score:
     protocols = _protocols(name, variants, ignoring)
-    having = [i for i, run in enumerate(_all(variants)) if any(name in each.scores for each in run.evaluations)]
+    having = sorted({index for protocol in protocols for index in protocol.series})
     common = [protocol for protocol in protocols if all(index in protocol.series for index in having)]
     if common:
         chosen = max(common, key=lambda protocol: protocol.card.samples.images)

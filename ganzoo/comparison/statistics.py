@@ -42,10 +42,14 @@ class Spread:
         """As JSON has it."""
         return {"mean": self.mean, "deviation": self.deviation, "values": list(self.values)}
 
+    def text(self, digits: int | None = None) -> str:
+        """Mean ± deviation, with so many digits after the point; left out: as many as the deviation deserves."""
+        digits = decimals(self) if digits is None else digits
+        mean = written(self.mean, digits)
+        return mean if self.deviation is None else f"{mean} ± {written(self.deviation, digits)}"
+
     def __str__(self) -> str:
-        digits = decimals(self)
-        text = written(self.mean, digits)
-        return text if self.deviation is None else f"{text} ± {written(self.deviation, digits)}"
+        return self.text()
 
 
 def decimals(spread: Spread) -> int:

@@ -31,6 +31,8 @@ def chart(figure: Figure, names: Sequence[str]) -> Markup:
     points = [point for curve in figure.curves for point in curve]
     values = [value for point in points for value in (point.low, point.high)]
     low, high = min(values), max(values)
+    if low == high:
+        low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
     logarithmic = low > 0 and high / low >= LOGARITHMIC
     ticks = _log_ticks(low, high) if logarithmic else _ticks(low, high)
     low, high = min(low, ticks[0]), max(high, ticks[-1])

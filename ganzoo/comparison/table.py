@@ -62,12 +62,12 @@ def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:
         arrow = "↓" if score.lower else "↑"
         table.add_row(f"{escape(score.name)} {arrow}", *(_last(score, index) for index in chosen))
         if any(each.best != each.last for each in score.variants):
-            table.add_row(Text("  best", "dim"), *(Text(_plain(score.variants[i].best), "dim") for i in chosen))
+            table.add_row(Text("  best", "dim"), *(Text(score.text(score.variants[i].best), "dim") for i in chosen))
     return table
 
 
 def _last(score: Score, index: int) -> Text:
-    text = Text(_plain(score.variants[index].last))
+    text = Text(score.text(score.variants[index].last))
     if index == score.best:
         text.append(" ★", "bold green")
     elif index in score.tied:

@@ -1,0 +1,234 @@
+"""The comparison as one HTML page that needs neither network nor script."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ganzoo.comparison import svg
+from ganzoo.comparison.collect import RunRecord, clean, flatten_whole
+from ganzoo.comparison.comparison import Comparison, seconds, speed
+from ganzoo.comparison.curves import figures
+from ganzoo.comparison.media import Picture, film, last_grid
+from ganzoo.comparison.scores import Score
+from ganzoo.comparison.table import time_words
+from ganzoo.comparison.variants import Variant, options_in_common, shown
+from ganzoo.engine.files import write_text
+from ganzoo.evaluation.protocol import Card, noted
+
+HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
+"""Scores that the first table shows, where they are there."""
+HEADLINES = 3
+CURVES = 6
+"""So many are shown at once, the others when asked for."""
+SEEDS = 3
+"""Samples of so many seeds are carried along."""
+MEDIA_BYTES = 30_000_000
+"""All pictures and films of a page together."""
+NAMED = 3
+"""So many variants make a title."""
+NAMED = 3
+"""So many words make a title."""
+TURNED = 5
+"""From so many options that differ on, the table has an option a row, not a variant."""
+
+
+@dataclass
+class Media:
+    """Pictures of the runs, until the page is full."""
+
+    left: int = MEDIA_BYTES
+    omitted: int = 0
+
+    def take(self, picture: Picture | None) -> Picture | None:
+        """The picture, if there is room for it."""
+        if picture is None:
+            return None
+        if picture.size > self.left:
+            self.omitted += 1
+            return None
+        self.left -= picture.size
+        return picture
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of one run.
+
+    Attributes:
+        variant: its index.
+        run: whose picture it is.
+        picture: None where there is none.
+        count: images in it.
+    """
+
+    variant: int
+    run: RunRecord
+    picture: Picture | None
+    count: Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol card, with the scores that it goes with.
+
+    Attributes:
+        scores: their names.
+        variants: that were scored so; empty for all.
+        facts: what has to be the same, by place.
+        noted: what may differ.
+        differing: places in which it differs from other cards of the same scores.
+    """
+
+    scores: list[str]
+    variants: list[str]
+    facts: Mapping[str, str]
+    noted: Mapping[str, str]
+    differing: set[str] = field(default_factory=set)
+
+
+def write_page(comparison: Comparison, path: Path, title: str = "") -> Path:
+    """Write the page; gives its path.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, page(comparison, title))
+    return path
+
+
+def page(comparison: Comparison, title: str = "") -> str:
+    """The page's HTML. Everything that comes from files is escaped; no script and no address is in it."""
+    variants = comparison.variants
+    media = Media()
+    samples = list(_samples(variants, media))
+    films = [each for each in (_film(index, variant, media) for index, variant in enumerate(variants)) if each]
+    found = figures(comparison)
+    charts = [(figure.name, svg.chart(figure, [variant.name for variant in variants])) for figure in found]
+    template = _environment().from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
+    return template.render(
+        title=clean(title) or _title(comparison),
+        version=version("ganzoo-core"),
+        comparison=comparison,
+        variants=variants,
+        styles=[svg.style(index) for index in range(len(variants))],
+        turned=len(comparison.differences) >= TURNED,
+        common=options_in_common(variants),
+        headlines=_headlines(comparison.scores),
+        speeds=[(_time(variant), speed(variant)) for variant in variants],
+        strips={score.name: _strips(score) for score in comparison.scores},
+        charts=charts[:CURVES],
+        more_charts=charts[CURVES:],
+        samples=samples,
+        films=films,
+        omitted=media.omitted,
+        protocols=_protocols(comparison.scores),
+        shown=shown,
+    )
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+
+
+def _title(comparison: Comparison) -> str:
+    """The parts in which the recipes differ, or the options, or the names of the variants."""
+    keys = [option.key for option in comparison.differences]
+    keys = [key for key in keys if key.endswith(".name")] or keys
+    words = keys if 0 < len(keys) <= NAMED else [variant.name for variant in comparison.variants]
+    if len(words) > NAMED:
+        return f"{len(words)} variants"
+    listed = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+    return f"Variants of {listed}" if words is keys else listed
+
+
+def _time(variant: Variant) -> str:
+    return "".join(time_words(seconds(variant)))
+
+
+def _headlines(scores: Sequence[Score]) -> list[Score]:
+    """The scores that say most, in the order of `HEADLINE`; else the first."""
+    wanted = [score for prefix in HEADLINE for score in scores if score.name.startswith(prefix)]
+    return ((list(dict.fromkeys(map(id, wanted))) and _unique(wanted)) or list(scores))[:HEADLINES]
+
+
+def _unique(scores: Iterable[Score]) -> list[Score]:
+    return list({score.name: score for score in scores}.values())
+
+
+def _strips(score: Score) -> list[Markup | str]:
+    everything = [value for each in score.variants if each.last for value in each.last.values]
+    return [
+        svg.strip(each.last.values, everything, index) if each.last else "" for index, each in enumerate(score.variants)
+    ]
+
+
+def _samples(variants: Sequence[Variant], media: Media) -> Iterable[tuple[str, list[Shown]]]:
+    """Grids side by side, a row for each seed that most variants have, or the first run of each."""
+    count: dict[int, int] = {}
+    for variant in variants:
+        for seed in {run.seed for run in variant.runs if run.seed is not None and run.path}:
+            count[seed] = count.get(seed, 0) + 1
+    shared = [seed for seed in sorted(count) if count[seed] == max(count.values())] if count else []
+    if not shared or (count[shared[0]] == 1 and len(variants) > 1):
+        runs = [(index, run) for index, v in enumerate(variants) for run in v.runs[:1]]
+        yield from _row("the first run of each", runs, media)
+        return
+    for seed in shared[:SEEDS]:
+        runs = [(index, run) for index, v in enumerate(variants) for run in v.runs if run.seed == seed]
+        yield from _row(f"seed {seed}", _one_each(runs), media)
+
+
+def _one_each(runs: Iterable[tuple[int, RunRecord]]) -> list[tuple[int, RunRecord]]:
+    """A complete run of each variant where there is one, else any."""
+    chosen: dict[int, RunRecord] = {}
+    for index, run in runs:
+        if index not in chosen or (run.done and not chosen[index].done):
+            chosen[index] = run
+    return list(chosen.items())
+
+
+def _row(what: str, runs: Iterable[tuple[int, RunRecord]], media: Media) -> Iterable[tuple[str, list[Shown]]]:
+    row = [Shown(index, run, media.take(last_grid(run)), run.recipe.get("samples.count", "")) for index, run in runs]
+    if any(each.picture for each in row):
+        yield what, row
+
+
+def _film(index: int, variant: Variant, media: Media) -> Shown | None:
+    for _, run in _one_each((index, run) for run in variant.runs):
+        picture = media.take(film(run))
+        if picture is not None:
+            return Shown(index, run, picture, run.recipe.get("samples.count", ""))
+    return None
+
+
+def _protocols(scores: Sequence[Score]) -> list[Protocol]:
+    """Every card once, with its scores."""
+    groups: dict[tuple[str, ...], list[Score]] = {}
+    for score in scores:
+        if score.protocols:
+            groups.setdefault(tuple(card.model_dump_json() for card, _ in score.protocols), []).append(score)
+    found = []
+    for together in groups.values():
+        cards = [_facts(card) for card, _ in together[0].protocols]
+        differing = {place for place in cards[0] if len({card.get(place) for card in cards}) > 1}
+        for (card, named), facts in zip(together[0].protocols, cards, strict=True):
+            beside = {place: shown(value) for place, value in noted(card).items() if value not in ("", {}, None)}
+            found.append(Protocol([each.name for each in together], named, facts, beside, differing))
+    return found
+
+
+def _facts(card: Card) -> dict[str, str]:
+    beside = noted(card)
+    everything = flatten_whole(card.model_dump(mode="json"))
+    return {clean(place): shown(value) for place, value in everything if place not in beside and value != {}}

@@ -1,0 +1,294 @@
+"""Comparing runs: how they are grouped, what is computed of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganzoo.comparison.comparison import Comparison, compare
+from ganzoo.comparison.scores import Score
+from ganzoo.comparison.statistics import Spread, best_of, separated
+from ganzoo.errors import GanzooError
+from ganzoo.sweeps.directory import Member, SweepDirectory
+
+MakeRun = Callable[..., Path]
+Command = Callable[..., Any]
+
+
+def names(comparison: Comparison) -> list[str]:
+    return [variant.name for variant in comparison.variants]
+
+
+def score_of(comparison: Comparison, name: str) -> Score:
+    (found,) = [score for score in comparison.scores if score.name == name]
+    return found
+
+
+def seeds(make_run: MakeRun, values: dict[str, list[float]], score: str = "fd_classifier", **more: Any) -> list[Path]:
+    """Runs of several losses, a seed for each value of a score at step 40."""
+    return [
+        make_run(loss, seed, scores={40: {score: value}}, loss__name=loss, **more)
+        for loss, each in values.items()
+        for seed, value in enumerate(each)
+    ]
+
+
+class TestGroups:
+    def test_runs_of_one_recipe_are_one_variant_whatever_their_seed_name_and_place(
+        self, make_run: MakeRun, tmp_path: Path
+    ):
+        runs = [
+            make_run("a", 1),
+            make_run("b", 2),
+            make_run("a", 0, root=tmp_path / "other"),
+            make_run("c", 0, loss__name="minimax"),
+        ]
+        comparison = compare(runs)
+        assert [[run.seed for run in variant.runs] for variant in comparison.variants] == [[0, 1, 2], [0]]
+        assert [(option.key, option.values) for option in comparison.differences] == [
+            ("loss.name", ("hinge", "minimax"))
+        ]
+
+    def test_tracking_makes_no_other_recipe(self, make_run: MakeRun):
+        assert len(compare([make_run("a", 0), make_run("a", 1, tracking__wandb={"mode": "offline"})]).variants) == 1
+
+    def test_a_folder_of_runs_and_a_run_in_it_count_once(self, make_run: MakeRun):
+        first = make_run("a", 0)
+        make_run("a", 1)
+        assert len(compare([first.parent, first, f"{first}/"]).runs) == 2
+
+    def test_options_in_lists_of_tables_differ_by_their_place(self, make_run: MakeRun):
+        runs = [make_run("a", trainer__terms=[{"name": "r1", "weight": weight}]) for weight in (1, 10)]
+        comparison = compare(runs)
+        assert [(each.key, each.values) for each in comparison.differences] == [("trainer.terms.0.weight", (1, 10))]
+
+    def test_names_follow_what_differs_where_runs_have_one_name(self, make_run: MakeRun):
+        runs = [make_run("a", loss__name="hinge"), make_run("a", loss__name="minimax", generator__width=8)]
+        assert names(compare(runs)) == ["hinge", "minimax-8"]
+
+    def test_a_sweep_names_its_variants_and_tells_of_runs_that_have_none(self, make_run: MakeRun, tmp_path: Path):
+        root = tmp_path / "runs" / "s"
+        members = [
+            Member("x", {"loss.name": "hinge"}, 0, "complete", "x/0001"),
+            Member("x", {"loss.name": "hinge"}, 1, "failed", "x/0002", "killed by SIGKILL"),
+            Member("y", {"loss.name": "minimax"}, 0, "waiting"),
+        ]
+        make_run("x", 0, root=root)
+        make_run("x", 1, root=root, status="unfinished")
+        SweepDirectory(root, "s", members=members, vary={"loss.name": ["hinge", "minimax"]}).save()
+        comparison = compare(root)
+        assert names(comparison) == ["x", "y"]
+        assert [variant.status for variant in comparison.variants] == ["1 complete, 1 failed", "1 waiting"]
+        assert "x/0002: failed at step 40 of 40, and not in any mean: killed by SIGKILL" in comparison.notes
+
+    @pytest.mark.parametrize("place", ["nowhere", "empty"])
+    def test_places_without_runs(self, tmp_path: Path, place: str):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(GanzooError, match=place):
+            compare(tmp_path / place)
+
+
+class TestFigures:
+    def test_means_and_deviations_are_those_of_the_complete_runs(self, make_run: MakeRun):
+        values = [3.0, 5.0, 10.0]
+        runs = seeds(make_run, {"hinge": values})
+        runs.append(make_run("hinge", 9, scores={40: {"fd_classifier": 1000.0}}, status="failed", error="no more"))
+        comparison = compare(runs)
+        last = score_of(comparison, "fd_classifier").variants[0].last
+        assert last is not None
+        assert (last.mean, last.deviation) == (6.0, pytest.approx(statistics.stdev(values)))
+        (variant,) = comparison.variants
+        assert variant.status == "3 complete, 1 failed"
+        assert any(
+            "hinge/0004: failed at step 10 of 40, and not in any mean: no more" in note for note in comparison.notes
+        )
+        told = comparison.to_dict()["variants"][0]
+        assert told["seconds"]["mean"] == 61.0
+        assert told["images_per_second"] == {"mean": 101.0, "deviation": 1.0, "values": [100.0, 101.0, 102.0]}
+
+    def test_best_and_last_are_both_there(self, make_run: MakeRun):
+        scores = {
+            10: {"fd_classifier": 9.0, "precision": 0.5},
+            20: {"fd_classifier": 4.0, "precision": 0.9},
+            40: {"fd_classifier": 6.0, "precision": 0.7},
+        }
+        comparison = compare(make_run(scores=scores))
+        for name, best, last in (("fd_classifier", 4.0, 6.0), ("precision", 0.9, 0.7)):
+            (found,) = score_of(comparison, name).variants
+            assert (found.best.mean, found.last.mean) == (best, last)
+
+    def test_several_evaluations_of_one_step_are_averaged(self, make_run: MakeRun, make_card: Callable[..., Any]):
+        run = make_run()
+        entries = [
+            {"step": 40, "scores": {"fd_classifier": value}, "card": make_card(seed=seed).model_dump(mode="json")}
+            for seed, value in enumerate((2.0, 4.0))
+        ]
+        (run / "evaluation.json").write_text(json.dumps(entries))
+        assert score_of(compare(run), "fd_classifier").variants[0].last == Spread((3.0,))
+
+    def test_one_seed_proves_nothing(self, make_run: MakeRun):
+        comparison = compare(seeds(make_run, {"hinge": [1.0], "minimax": [9.0]}))
+        score = score_of(comparison, "fd_classifier")
+        assert (score.best, score.tied) == (0, [1])
+        assert "one seed each: differences may be chance" in comparison.notes
+
+    def test_other_machines_are_told(self, make_run: MakeRun):
+        runs = [make_run("a", 0), make_run("a", 1, environment={"device": "cuda:0"})]
+        assert "speed compares different machines or settings: device is cpu / cuda:0" in compare(runs).notes
+
+    def test_last_scores_of_different_steps_are_told(self, make_run: MakeRun):
+        runs = [make_run("a", 0, scores={30: {"x": 1.0}}), make_run("a", 1, scores={40: {"x": 1.0}})]
+        assert score_of(compare(runs), "x").notes == ["last scores are of different steps: 30, 40"]
+
+    def test_separation_against_an_independent_calculation(self):
+        a, b = Spread((10.0, 11.0, 12.0)), Spread((12.0, 13.0, 14.5))
+        error = math.sqrt(statistics.variance(a.values) / 3 + statistics.variance(b.values) / 3)
+        assert separated(a, b) is (abs(a.mean - b.mean) > 2 * error) is True
+        assert not separated(a, Spread((11.0, 12.0, 13.0)))
+        assert best_of([a, b, None], lower=True) == (0, [])
+        assert best_of([a, b, None], lower=False) == (1, [])
+        assert best_of([a, a], lower=True) == (None, [])
+
+    @pytest.mark.parametrize(
+        ("values", "text"),
+        [
+            ((10.2, 10.8, 9.9), "10.30 ± 0.46"), ((12345.0, 12399.0), "12,372 ± 38"), ((0.5,), "0.500"), ((0.0, 0.0), "0 ± 0"),
+            ((1e-9, 2e-9), "1.5e-09 ± 7.07e-10"),
+        ],
+    )  # fmt: skip
+    def test_figures_have_the_digits_that_their_deviation_deserves(self, values: tuple[float, ...], text: str):
+        assert str(Spread(values)) == text
+
+
+class TestProtocols:
+    def test_alike_they_are_ranked(self, make_run: MakeRun):
+        score = score_of(
+            compare(seeds(make_run, {"hinge": [1.0, 1.1], "minimax": [2.0, 2.1], "x": [1.05, 1.2]})), "fd_classifier"
+        )
+        assert (score.ranked, score.best, score.tied) == (True, 0, [2])
+
+    def test_unlike_they_are_not_and_the_difference_is_named(self, make_run: MakeRun, make_card: Callable[..., Any]):
+        runs = [
+            *seeds(make_run, {"hinge": [1.0, 1.1]}),
+            *seeds(make_run, {"minimax": [2.0, 2.1]}, made_by=lambda step: make_card(step, samples=500, weights="raw")),
+        ]
+        score = score_of(compare(runs), "fd_classifier")
+        assert (score.ranked, score.best, score.tied) == (False, None, [])
+        assert score.refused == ["samples.images: 2000 / 500", "samples.weights: ema / raw"]
+        assert [variants for _, variants in score.protocols] == [["hinge"], ["minimax"]]
+        ignoring = score_of(compare(runs, ignoring=["samples.images", "samples.weights"]), "fd_classifier")
+        assert (ignoring.ranked, ignoring.best) == (True, 0)
+
+    def test_seeds_of_one_variant_have_to_be_alike_too(self, make_run: MakeRun, make_card: Callable[..., Any]):
+        runs = [
+            make_run("a", 0, scores={40: {"x": 1.0}}),
+            make_run("a", 1, scores={40: {"x": 2.0}}, made_by=lambda step: make_card(step, digest="other")),
+        ]
+        assert score_of(compare(runs), "x").refused == ["extractor.digest: abc123 / other"]
+
+    def test_the_protocol_that_all_share_is_taken(self, make_run: MakeRun, make_card: Callable[..., Any]):
+        runs = seeds(make_run, {"hinge": [1.0], "minimax": [2.0]})
+        entries = json.loads((runs[0] / "evaluation.json").read_text())
+        entries.append(
+            {"step": 40, "scores": {"fd_classifier": 0.1}, "card": make_card(samples=9000).model_dump(mode="json")}
+        )
+        (runs[0] / "evaluation.json").write_text(json.dumps(entries))
+        score = score_of(compare(runs), "fd_classifier")
+        assert score.ranked
+        assert [each.last.mean for each in score.variants] == [1.0, 2.0]
+        assert score.notes == ["1 more protocols were used by some runs; shown is the one they share, of 2,000 samples"]
+
+    def test_scores_without_a_card_are_shown_and_not_ranked(self, make_run: MakeRun):
+        runs = [make_run("a"), make_run("b", loss__name="minimax")]
+        for value, run in enumerate(runs):
+            with (run / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"step": 40, "epoch": 4, "score/plugins_own": value}) + "\n")
+        score = score_of(compare(runs), "plugins_own")
+        assert not score.ranked
+        assert "no protocol card" in score.refused[0]
+        assert [each.last.mean for each in score.variants] == [0.0, 1.0]
+
+
+class TestDamage:
+    @pytest.mark.parametrize(
+        "file", ["recipe.toml", "summary.json", "metrics.jsonl", "evaluation.json", "environment.json"]
+    )
+    @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"[1, {", b'{"step": "x"}', b"[]\n3\nnull\n"])
+    def test_no_file_of_a_run_keeps_the_others_from_being_compared(self, make_run: MakeRun, file: str, content: bytes):
+        runs = seeds(make_run, {"hinge": [1.0], "minimax": [2.0]})
+        (runs[0] / file).write_bytes(content)
+        comparison = compare(runs)
+        assert len(comparison.runs) == 2
+        json.dumps(comparison.to_dict())
+        assert "</html>" in comparison.write_page(runs[0] / "page.html").read_text(encoding="utf-8")
+
+    def test_what_is_no_number_is_no_score(self, make_run: MakeRun):
+        run = make_run(scores={40: {"x": 1.0}})
+        (run / "evaluation.json").write_text((run / "evaluation.json").read_text().replace("1.0", "NaN"))
+        (run / "summary.json").write_text('{"status": "complete", "seconds": "long", "images_per_second": [1]}')
+        comparison = compare(run)
+        assert json.loads(json.dumps(comparison.to_dict()))["variants"][0]["seconds"] is None
+
+
+class TestCommand:
+    def test_table(self, command: Command, make_run: MakeRun):
+        runs = seeds(make_run, {"hinge": [1.0, 1.1], "minimax": [2.0, 2.1]})
+        ended = command("compare", *runs)
+        assert (ended.code, ended.err) == (0, "")
+        lines = [" ".join(line.split()) for line in ended.out.splitlines()]
+        assert "hinge minimax" in lines
+        assert "loss.name hinge minimax" in lines
+        assert "runs 2 complete 2 complete" in lines
+        assert "fd_classifier ↓ 1.050 ± 0.071 ★ 2.050 ± 0.071" in lines
+
+    def test_refusal_is_told(self, command: Command, make_run: MakeRun, make_card: Callable[..., Any]):
+        runs = [
+            *seeds(make_run, {"hinge": [1.0]}),
+            *seeds(make_run, {"minimax": [2.0]}, made_by=lambda step: make_card(step, samples=500)),
+        ]
+        ended = command("compare", *runs)
+        assert "fd_classifier is not ranked: samples.images: 2000 / 500" in ended.out
+        assert "★" not in ended.out
+        assert "fd_classifier is not ranked" not in command("compare", *runs, "--ignore", "samples.images").out
+
+    def test_json(self, command: Command, make_run: MakeRun):
+        told = json.loads(
+            command("compare", *seeds(make_run, {"hinge": [1.0, 2.0], "minimax": [3.0, 4.0]}), "--json").out
+        )
+        assert told["differences"] == {"loss.name": {"hinge": "hinge", "minimax": "minimax"}}
+        (score,) = told["scores"]
+        assert (score["name"], score["best"], score["ranked"]) == ("fd_classifier", "hinge", True)
+        assert score["variants"]["minimax"]["last"]["values"] == [3.0, 4.0]
+
+    def test_page(self, command: Command, make_run: MakeRun, tmp_path: Path):
+        ended = command("compare", make_run(), "--out", tmp_path / "new/page.html", "--title", "A title")
+        assert (ended.code, ended.err) == (0, f"the page: {tmp_path / 'new/page.html'}\n")
+        assert "<h1>A title</h1>" in (tmp_path / "new/page.html").read_text()
+
+    def test_texts_from_files_move_no_cursor(self, command: Command, make_run: MakeRun):
+        run = make_run(status="failed", error="\x1b[2J\x1b]0;owned\x07 \u202egnp.exe")
+        out = command("compare", run).out
+        assert not {"\x1b", "\x07", "\u202e"} & set(out)
+
+    def test_many_variants_fit_the_terminal(self, command: Command, make_run: MakeRun):
+        out = command("compare", *(make_run(f"v{width}", generator__width=width) for width in range(1, 31))).out
+        assert max(map(len, out.splitlines()[:80])) <= 160
+        assert all(f"v{width}" in out for width in range(1, 31))
+
+
+def test_a_hundred_runs_take_seconds(make_run: MakeRun, tmp_path: Path):
+    scores = {step: {"fd_classifier": 100.0 / step, "precision": 0.5} for step in range(1, 41, 2)}
+    for width in range(20):
+        for seed in range(5):
+            make_run("many", seed, scores=scores, rows=500, pictures=seed == 0, generator__width=width)
+    begun = time.process_time()
+    page = compare(tmp_path / "runs/many").write_page(tmp_path / "page.html")
+    assert time.process_time() - begun < 10
+    assert page.stat().st_size < 30_000_000
