@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from ganzoo.api import import_run, load_export, load_run, resume, run
+    from ganzoo.comparison.comparison import compare
     from ganzoo.sweeps.run_sweep import sweep
     from ganzoo.trained_run import TrainedRun
 
-__all__ = ["TrainedRun", "__version__", "import_run", "load_export", "load_run", "resume", "run", "sweep"]
+__all__ = ["TrainedRun", "__version__", "compare", "import_run", "load_export", "load_run", "resume", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from ganzoo.sweeps.run_sweep import sweep
 
         return sweep
+    if name == "compare":
+        from ganzoo.comparison.comparison import compare
+
+        return compare
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image, ImageSequence
 
 from ganzoo.comparison.collect import RunRecord
@@ -34,7 +35,7 @@ class Picture:
         size: bytes in the page.
     """
 
-    address: str
+    address: Markup
     step: int | None
     width: int
     height: int
@@ -103,5 +104,5 @@ def _check(opened: Image.Image) -> None:
 
 
 def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
-    address = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    address = Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704
     return Picture(address, step, *size, len(address))

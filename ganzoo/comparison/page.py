@@ -44,7 +44,7 @@ TURNED = 5
 class Media:
     """Pictures of the runs, until the page is full."""
 
-    left: int = MEDIA_BYTES
+    left: int
     omitted: int = 0
 
     def take(self, picture: Picture | None) -> Picture | None:
@@ -108,14 +108,14 @@ def write_page(comparison: Comparison, path: Path, title: str = "") -> Path:
 def page(comparison: Comparison, title: str = "") -> str:
     """The page's HTML. Everything that comes from files is escaped; no script and no address is in it."""
     variants = comparison.variants
-    media = Media()
+    media = Media(MEDIA_BYTES)
     samples = list(_samples(variants, media))
     films = [each for each in (_film(index, variant, media) for index, variant in enumerate(variants)) if each]
     found = figures(comparison)
     charts = [(figure.name, svg.chart(figure, [variant.name for variant in variants])) for figure in found]
     template = _environment().from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(
-        title=clean(title) or _title(comparison),
+        title=clean(title) or default_title(comparison),
         version=version("ganzoo-core"),
         comparison=comparison,
         variants=variants,
@@ -137,11 +137,15 @@ def page(comparison: Comparison, title: str = "") -> str:
 
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+        autoescape=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,  # marked-up text is of another type
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
-def _title(comparison: Comparison) -> str:
+def default_title(comparison: Comparison) -> str:
     """The parts in which the recipes differ, or the options, or the names of the variants."""
     keys = [option.key for option in comparison.differences]
     keys = [key for key in keys if key.endswith(".name")] or keys

@@ -18,6 +18,7 @@ from ganzoo.observers.console import duration
 
 CELL = 18
 FIRST = 26
+BEST, TIED = "best last score", "not told from it by two standard errors"
 PIPED_WIDTH = 160
 """Columns where the output is no terminal."""
 
@@ -27,11 +28,8 @@ def print_tables(comparison: Comparison, where: Console) -> None:
     at_once = max(1, (where.width - FIRST) // CELL)
     for begin in range(0, len(comparison.variants), at_once):
         where.print(_table(comparison, range(begin, min(begin + at_once, len(comparison.variants)))))
-    ranked = [score for score in comparison.scores if score.best is not None]
-    if ranked:
-        where.print(
-            "mean ± deviation over seeds; ★ best last score, ≈ not told from it by two standard errors", style="dim"
-        )
+    if any(score.best is not None for score in comparison.scores):
+        where.print(f"mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}", style="dim")
     for score in comparison.scores:
         for reason in score.refused:
             where.print(Text.assemble((f"{score.name} is not ranked: ", "yellow"), reason), soft_wrap=True)

@@ -10,8 +10,8 @@ from typing import Any
 from ganzoo.comparison.collect import RunRecord, clean
 from ganzoo.sweeps.grid import names
 
-APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.")
-"""Options that do not make a recipe another one: which run it is, where it lies and who watches."""
+APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
+"""Options that train nothing else: which run it is, where it lies, and how it is watched, scored and saved."""
 FEW = 3
 """So many values still make a name."""
 
@@ -78,7 +78,7 @@ def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
     readable = [variant for variant in variants if variant.recipe]
     keys = dict.fromkeys(key for variant in readable for key in variant.recipe)
     found = [
-        Option(key, tuple(variant.recipe.get(key) for variant in variants))
+        Option(clean(key), tuple(variant.recipe.get(key) for variant in variants))
         for key in keys
         if any(variant.recipe.get(key) != readable[0].recipe.get(key) for variant in readable)
     ]

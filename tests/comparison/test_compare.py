@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from ganzoo.comparison.comparison import Comparison, compare
+from ganzoo import compare
+from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread, best_of, separated
 from ganzoo.errors import GanzooError
@@ -71,7 +72,7 @@ class TestGroups:
 
     def test_names_follow_what_differs_where_runs_have_one_name(self, make_run: MakeRun):
         runs = [make_run("a", loss__name="hinge"), make_run("a", loss__name="minimax", generator__width=8)]
-        assert names(compare(runs)) == ["hinge", "minimax-8"]
+        assert names(compare(runs)) == ["hinge", "minimax-width-8"]
 
     def test_a_sweep_names_its_variants_and_tells_of_runs_that_have_none(self, make_run: MakeRun, tmp_path: Path):
         root = tmp_path / "runs" / "s"
@@ -159,10 +160,13 @@ class TestFigures:
     @pytest.mark.parametrize(
         ("values", "text"),
         [
-            ((10.2, 10.8, 9.9), "10.30 ± 0.46"), ((12345.0, 12399.0), "12,372 ± 38"), ((0.5,), "0.500"), ((0.0, 0.0), "0 ± 0"),
+            ((10.2, 10.8, 9.9), "10.30 ± 0.46"),
+            ((12345.0, 12399.0), "12,372 ± 38"),
+            ((0.5,), "0.500"),
+            ((0.0, 0.0), "0 ± 0"),
             ((1e-9, 2e-9), "1.5e-09 ± 7.07e-10"),
         ],
-    )  # fmt: skip
+    )
     def test_figures_have_the_digits_that_their_deviation_deserves(self, values: tuple[float, ...], text: str):
         assert str(Spread(values)) == text
 

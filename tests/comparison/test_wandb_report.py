@@ -1,0 +1,110 @@
+"""The comparison on W&B: what would be sent, and what is said where it cannot be."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from ganzoo.comparison import wandb_report
+from ganzoo.comparison.comparison import Comparison, compare
+from ganzoo.errors import GanzooError, RequestError
+
+MakeRun = Callable[..., Path]
+needs_workspaces = pytest.mark.skipif(
+    importlib.util.find_spec("wandb_workspaces") is None, reason="wandb-workspaces is not installed"
+)
+
+
+@pytest.fixture(autouse=True)
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def comparison(make_run: MakeRun) -> Comparison:
+    """Two variants of two seeds, tracked in one project."""
+    for loss in ("hinge", "mini|max"):
+        for seed in range(2):
+            scores = {step: {"fd_classifier": 10.0 + seed + step} for step in (20, 40)}
+            run = make_run(loss.replace("|", ""), seed, scores=scores, loss__name=loss)
+            record = {"id": f"{loss[0]}{seed}", "project": "p", "entity": "e" if seed else None, "mode": "online"}
+            (run / "wandb.json").write_text(json.dumps(record))
+    return compare(sorted(run.parent.parent.iterdir()))
+
+
+def test_without_a_key_one_line_says_so(command: Callable[..., Any], comparison: Comparison):
+    ended = command("compare", comparison.runs[0].path, "--wandb")
+    assert ended.code == 2
+    assert ended.err == "error: --wandb: no API key of W&B is known here; `wandb login` keeps one\n"
+
+
+def test_where_the_runs_are(comparison: Comparison):
+    assert wandb_report.find(comparison) == wandb_report.Tracked("e", "p", [["h0", "h1"], ["m0", "m1"]])
+
+
+def test_runs_that_are_not_there(comparison: Comparison, make_run: MakeRun, capsys: pytest.CaptureFixture[str]):
+    (comparison.runs[0].path / "wandb.json").write_text("{")  # type: ignore[operator]
+    assert wandb_report.find(comparison).ids == [["h1"], ["m0", "m1"]]
+    other = make_run("x")
+    with pytest.raises(RequestError, match="none of these runs is tracked"):
+        wandb_report.find(compare(other))
+    (other / "wandb.json").write_text(json.dumps({"id": "x", "project": "q", "entity": "e"}))
+    runs = [run.path for run in comparison.runs if run.path]
+    with pytest.raises(RequestError, match="of several projects"):
+        wandb_report.find(compare([*runs, other]))
+
+
+def test_tables_hold_what_the_terminal_shows(comparison: Comparison):
+    assert wandb_report.differences_table(comparison).splitlines() == [
+        "| variant | loss.name |",
+        "| --- | --- |",
+        "| hinge | hinge |",
+        "| minimax | mini\\|max |",
+    ]
+    figures = wandb_report.figures_table(comparison)
+    assert "| fd\\_classifier ↓, last | 50.50 ± 0.71 | 50.50 ± 0.71 |" in figures
+    assert "| fd\\_classifier ↓, best | 30.50 ± 0.71 | 30.50 ± 0.71 |" in figures
+    assert "| runs | 2 complete | 2 complete |" in figures
+
+
+@needs_workspaces
+def test_the_report_and_the_workspace_show_these_runs_and_no_others(
+    comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+):
+    package = "wandb_workspaces.reports.v2.interface"
+    monkeypatch.setattr(f"{package}._get_api", MagicMock())  # it asks the server who we are, and for the project's id
+    monkeypatch.setattr(f"{package}.execute_graphql", lambda *question: {"project": {"internalId": "p"}})
+    tracked = wandb_report.find(comparison)
+    sent = wandb_report.report(comparison, tracked, "A title")._to_model().model_dump_json()
+    for text in ("A title", "h0", "m1", "score/fd_classifier", "loss/generator", "samples/grid", "50.50 ± 0.71"):
+        assert text in sent
+    spec = wandb_report.workspace(comparison, tracked)._to_model().model_dump_json()
+    for text in ("h0", "h1", "m0", "m1", "score/fd_classifier", "loss/discriminator", "samples/grid"):
+        assert text in spec
+
+
+@needs_workspaces
+def test_publishing(comparison: Comparison, monkeypatch: pytest.MonkeyPatch):
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(wr.Report, "save", lambda self: SimpleNamespace(url="report-address"))
+    monkeypatch.setattr(ws.Workspace, "save", lambda self: SimpleNamespace(url="workspace-address"))
+    assert wandb_report.publish(comparison) == {"workspace": "workspace-address", "report": "report-address"}
+
+    def refuse(self: Any) -> None:
+        raise ValueError("permission denied\n  details")
+
+    monkeypatch.setattr(wr.Report, "save", refuse)
+    with pytest.raises(GanzooError, match=r"does not take the comparison: permission denied$"):
+        wandb_report.publish(comparison)
