@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from ganzoo.cli.recipes import AsJson
-from ganzoo.observers.console import say
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,6 +37,7 @@ def compare(
 
     from ganzoo.comparison.comparison import compare as compare_runs
     from ganzoo.comparison.table import PIPED_WIDTH, print_tables
+    from ganzoo.observers.console import say
 
     comparison = compare_runs(runs, ignoring=ignore or ())
     if as_json:
