@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ganzoo.components.network import Generator
 from ganzoo.engine.sampling import BatchNormMode, batch_norm_mode, batch_norm_used
@@ -77,9 +76,6 @@ def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[
         )
     copied = copy.deepcopy(generator).cpu().eval()
     with batch_norm_mode(copied, mode):
-        for module in list(copied.modules()):
-            for name in list(getattr(module, "parametrizations", {})):
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
         model = (LatentsAndLabels(copied) if copied.conditional else Latents(copied)).eval()
         content = _convert(model, _inputs(copied, 2), source)
         differences = {str(count): _difference(model, content, _inputs(copied, count), source) for count in BATCHES}
@@ -124,14 +120,11 @@ def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes
         RequestError: torch cannot turn this network into ONNX.
     """
     names = (LATENTS, LABELS)[: len(inputs)]
-    batch = torch.export.Dim("batch")
     try:
         with _quiet():
             program = torch.onnx.export(
-                model,
-                inputs,
+                _graph(model, inputs, names),
                 dynamo=True,
-                dynamic_shapes={name: {0: batch} for name in names},
                 input_names=list(names),
                 output_names=[IMAGES],
                 opset_version=OPSET,
@@ -145,6 +138,18 @@ def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes
         raise RequestError(
             f"{source}: the generator cannot be turned into ONNX by torch: {reason}. Take --format safetensors"
         ) from error
+
+
+def _graph(model: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> torch.export.ExportedProgram:
+    """What the network computes, for any size of batch.
+
+    The second way follows `len(latents)` too, which the first, and faster one, takes for a fixed number.
+    """
+    shapes = {name: {0: torch.export.Dim("batch")} for name in names}
+    try:
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+    except Exception:  # of any kind; the second way says what is wrong
+        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=True)
 
 
 def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], source: str) -> float:
