@@ -26,6 +26,7 @@ from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.data.disk import check_room, flush, flush_folder, reporting_disk_errors
 from ganzoo.errors import DataError
 from ganzoo.images import Facts, ImageSpec
+from ganzoo.reading import parse_json
 
 FORMAT = 2
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
@@ -188,7 +189,7 @@ def _clear_left_overs(path: Path) -> None:
 def _open(path: Path, key: str) -> Pack | None:
     """The pack at `path`, or None where it is missing, damaged or another one."""
     try:
-        contents = json.loads((path / "pack.json").read_text(encoding="utf-8"))
+        contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
         facts = Facts(ImageSpec(**contents["image"]), tuple(contents["class_names"]))

@@ -13,6 +13,7 @@ import tomli_w
 from ganzoo.engine.files import output_errors, write_text
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.reading import parse_json
 from ganzoo.sweeps.grid import Choice, names
 from ganzoo.sweeps.plan import Plan
 
@@ -78,7 +79,7 @@ class SweepDirectory:
         """
         file = path / STATE
         try:
-            state = json.loads(file.read_text(encoding="utf-8"))
+            state = parse_json(file.read_text(encoding="utf-8"))
             known = {each.name for each in fields(Member)}
             members = [Member(**{key: row[key] for key in known & row.keys()}) for row in state["runs"]]
             for member in members:

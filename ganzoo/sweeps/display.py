@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
 from ganzoo.observers.console import console, describe, duration, has_bar, say, warn
+from ganzoo.reading import parse_json
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.processes import Job
 
@@ -164,7 +164,7 @@ def last_row(run: RunDirectory) -> Mapping[str, Any]:
         return {}
     for line in reversed(lines):
         with suppress(ValueError):
-            row = json.loads(line)
+            row = parse_json(line.decode(errors="replace"))
             if isinstance(row, dict) and "images_per_second" in row:
                 return row
     return {}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ganzoo.errors import RequestError
 from ganzoo.overrides import toml_value
+from ganzoo.reading import parse_toml
 
 Vary = Mapping[str, Sequence[str]]
 """The values of each key that is varied, as TOML or plain text."""
@@ -123,8 +123,8 @@ def _words(choice: Choice) -> Iterator[str]:
     """What tells a choice from another, for people: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
     for key, text in choice.items():
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            value = parse_toml(f"value = {text}")["value"]
+        except ValueError:
             value = text
         last = key.split(".")[-1]
         if isinstance(value, str):

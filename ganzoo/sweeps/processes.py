@@ -17,6 +17,7 @@ from ganzoo.engine.files import output_errors
 from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
 from ganzoo.local_plugins import named_files
+from ganzoo.reading import parse_json
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
 
@@ -94,7 +95,7 @@ def ended(run: RunDirectory) -> Status | None:
 def read_json(path: Path) -> dict[str, Any]:
     """What a JSON file holds; nothing where there is none, or it is no table."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ganzoo import reading
 from ganzoo.errors import DataError
 
 SECONDS = 15.0
@@ -75,8 +75,8 @@ def load_tensors(path: Path, what: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        state = reading.load_tensors(path)
+    except (OSError, SafetensorError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no state dict of tensors"
         raise DataError(f"{path}: {what} cannot be read there: {reason}") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
