@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,9 @@ MANIFOLD_IMAGES = 10_000
 SPREAD_IMAGES = 1000
 BLOCK = 2048
 
+ALONE: dict[str, Any] = {"sync_on_compute": False}
+"""Of several processes one evaluates; torchmetrics would wait for what the others have."""
+
 
 class _Given(nn.Module):
     """Hands over features that are computed already; torchmetrics wants a module that computes them."""
@@ -41,7 +45,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     """The Fréchet distance between Gaussians fitted to two sets of features (arXiv 1706.08500): 0 is the same."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]), normalize=False).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(feature=_Given(real.shape[1]), normalize=False, **ALONE).set_dtype(torch.float64)
     metric.update(real.cpu().double(), real=True)
     metric.update(fake.cpu().double(), real=False)
     return float(metric.compute())
@@ -56,7 +60,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> tuple[float, float]:
 
     size = min(SUBSET_SIZE, len(real), len(fake))
     with warnings.catch_warnings(action="ignore"):  # of the memory that features take; they are there already
-        metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=SUBSETS, subset_size=size)
+        metric = KernelInceptionDistance(feature=_Given(real.shape[1]), subsets=SUBSETS, subset_size=size, **ALONE)
     metric = metric.to(real.device)
     metric.update(real.float(), real=True)
     metric.update(fake.float(), real=False)
@@ -72,7 +76,7 @@ def inception_score(logits: Tensor) -> float:
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(action="ignore"):
-        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=min(SPLITS, len(logits)))
+        metric = InceptionScore(feature=_Given(logits.shape[1]), splits=min(SPLITS, len(logits)), **ALONE)
     metric.update(logits.cpu().double())
     mean, _ = metric.compute()
     return float(mean)

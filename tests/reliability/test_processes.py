@@ -144,6 +144,15 @@ def test_a_process_that_is_killed_ends_the_run(endless: Path, tables: Tables, to
     assert_same_checkpoint(*(each / f"checkpoints/step_{step + 2:07d}" for each in (run, whole)))
 
 
+def test_the_first_evaluates_while_the_others_wait(
+    tables: Tables, recipe_file: Callable[[Tables], Path], together: Together
+):
+    tables["evaluation"] = {"every": 3, "samples": 32}
+    finished(together(2, "run", recipe_file(tables)))
+    scored = [row for row in rows(Path(tables["run"]["root"]) / "tiny/0001") if "score/fd_classifier" in row]
+    assert [row["step"] for row in scored] == [3, 6]
+
+
 def test_processes_diverge_together(tables: Tables, recipe_file: Callable[[Tables], Path], together: Together):
     tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 1e38}
     tables["run"]["log_every"] = 6
