@@ -59,7 +59,8 @@ class Score:
 
     def text(self, spread: Spread | None) -> str:
         """One of its spreads, with as many digits as those of all variants."""
-        digits = [decimals(each.last) for each in self.variants if each.last is not None]
+        known = [each.last for each in self.variants if each.last is not None and any(each.last.values)]
+        digits = [decimals(each) for each in known]  # zeros say nothing of how exact the others are
         return "—" if spread is None else spread.text(min(digits, default=None))
 
     @property

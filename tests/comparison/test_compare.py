@@ -134,6 +134,10 @@ class TestFigures:
         (run / "evaluation.json").write_text(json.dumps(entries))
         assert score_of(compare(run), "fd_classifier").variants[0].last == Spread((3.0,))
 
+    def test_variants_that_score_nothing_hide_no_digits_of_others(self, make_run: MakeRun):
+        score = score_of(compare(seeds(make_run, {"hinge": [0.0], "minimax": [0.034]})), "fd_classifier")
+        assert [score.text(each.last) for each in score.variants] == ["0.0000", "0.0340"]
+
     def test_one_seed_proves_nothing(self, make_run: MakeRun):
         comparison = compare(seeds(make_run, {"hinge": [1.0], "minimax": [9.0]}))
         score = score_of(comparison, "fd_classifier")
