@@ -114,12 +114,16 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
     runs = [run for variant in variants for run in variant.runs]
     notes = [note for run in runs for note in run.notes]
     for run in runs:
-        if not run.done:
+        if not run.done and run.path:
             reached, total = run.steps
-            where = f" at step {reached} of {total}" if run.path and total else ""
+            where = f" at step {reached} of {total}" if total else ""
             notes.append(
                 f"{run.name}: {run.status}{where}, and not in any mean" + (f": {run.error}" if run.error else "")
             )
+    waiting = [run for run in runs if not run.path and run.status != "failed"]
+    notes += [f"{run.name}: failed before it had a run directory: {run.error}" for run in runs if _never_began(run)]
+    if waiting:
+        notes.append(f"{len(waiting)} of {len(runs)} runs have not begun")
     seeds = {len(variant.complete) for variant in variants}
     if len(seeds) > 1:
         notes.append("the variants have different numbers of complete runs: " + _counts(variants))
@@ -136,6 +140,10 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
             if len(values) > 1:
                 notes.append(f"{what}: {fact} is {' / '.join(values)}")
     return notes
+
+
+def _never_began(run: RunRecord) -> bool:
+    return run.path is None and run.status == "failed"
 
 
 def _counts(variants: Sequence[Variant]) -> str:

@@ -57,7 +57,12 @@ def figures(comparison: Comparison) -> list[Figure]:
     wanted = [name for name in names if name not in POSITION and not name.startswith(SCORE)]
     wanted.sort(key=_rank)
     found += [_figure(name, [[_series(run, name) for run in each] for each in runs]) for name in wanted]
-    return [figure for figure in found if any(len(curve) > 1 for curve in figure.curves)]
+    drawn = [figure for figure in found if any(len(curve) > 1 for curve in figure.curves)]
+    return sorted(drawn, key=_is_flat)  # what never moves comes last
+
+
+def _is_flat(figure: Figure) -> bool:
+    return len({value for curve in figure.curves for point in curve for value in (point.low, point.high)}) < 2
 
 
 def _counted(variant: Variant) -> list[RunRecord]:
