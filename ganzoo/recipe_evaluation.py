@@ -65,7 +65,7 @@ class WatchdogOptions(Options):
     patience: PositiveInt = 5
     """Log points in a row at which something must be wrong; grids and evaluations: two in a row."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the run at its beginning during which nothing is judged."""
+    """Share of the run at its beginning during which nothing is judged; its first 50 steps in any case."""
     discriminator_wins: float = Field(default=0.99, gt=0.5, lt=1)
     """Alarm where it says this of real images, and one minus this of generated ones, or surer."""
     least_gradient: float = Field(default=1e-3, ge=0)

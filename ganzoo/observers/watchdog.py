@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 500
 """Real images whose differences are the measure for those of samples."""
+FIRST_STEPS = 50
+"""In which no run is judged, however short it is: nothing can be learnt by then."""
 IN_A_ROW = 2
 """Grids, or evaluations, that must be bad one after the other; there are few of them."""
 
@@ -122,7 +124,7 @@ class Watchdog:
 
     def _judge(self, run: Run, step: int, kind: str, bad: bool, text: str, in_a_row: int) -> None:
         """Raise an alert when something has been bad so often in a row; once, until it was good again."""
-        if step < run.recipe.watchdog.warm_up * run.total_steps:
+        if step < max(FIRST_STEPS, run.recipe.watchdog.warm_up * run.total_steps):
             return
         self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if bad else 0
         if self._in_a_row[kind] == in_a_row:

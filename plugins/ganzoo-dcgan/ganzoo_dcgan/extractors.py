@@ -39,6 +39,8 @@ class DiscriminatorFeatures(Extractor):
 
         try:
             run = api.load_run(Path(self.config.run).expanduser(), accelerator="cpu")
+            with torch.random.fork_rng(devices=[]):  # a network is built with random weights first
+                self.network: Discriminator = run.discriminator
         except RunDirectoryError as error:
             raise DataError(f'extractor "{self.config.name}": run: {error}') from error
         judged = run.checkpoint.facts.image
@@ -47,7 +49,6 @@ class DiscriminatorFeatures(Extractor):
                 f'extractor "{self.config.name}": run {self.config.run}: its discriminator judges {judged}, and the '
                 f"images are {self.facts.image}: set evaluation.image_size, or name another run"
             )
-        self.network: Discriminator = run.discriminator
         self._step = run.checkpoint.step
         # The statistics stay for as long as the network does, which is this extractor's alone.
         self._statistics = ExitStack()

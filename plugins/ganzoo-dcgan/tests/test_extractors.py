@@ -1,0 +1,84 @@
+"""A trained run's discriminator as the extractor that other runs are scored by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
+from ganzoo_dcgan.extractors import DiscriminatorFeatures
+
+from ganzoo import api
+from ganzoo.data.pack import Pack
+from ganzoo.errors import DataError
+from ganzoo.evaluation.classifier import real_images
+from ganzoo.evaluation.probe import pooled_features
+from ganzoo.evaluation.standing import standing_statistics, training_batches
+from ganzoo.examine import training_set
+from ganzoo.testing import check_component
+from ganzoo.trained_run import TrainedRun
+
+
+def trained(folder: Path, name: str, size: int = 16) -> TrainedRun:
+    tables: dict[str, Any] = {
+        "run": {"name": name, "steps": 2, "root": str(folder)},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "dataset": {"name": "synthetic", "image_size": size, "count": 64},
+        "generator": {"name": name, "width": 4, "latent_dim": 8},
+        "discriminator": {"name": name, "width": 4},
+        "loss": {"name": "non_saturating"},
+        "trainer": {"name": "adversarial", "batch_size": 8},
+        "samples": {"count": 4, "gif": False},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+    return api.run(tables)
+
+
+@pytest.fixture(scope="module", params=["dcgan", "dcgan_authors"])  # the latter's norms keep no statistics
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    return trained(tmp_path_factory.mktemp("runs"), request.param)
+
+
+def extractor(run: TrainedRun, pack: Pack, **options: Any) -> DiscriminatorFeatures:
+    config = DiscriminatorFeaturesConfig(name="dcgan_discriminator", run=str(run.path), **options)
+    made = DiscriminatorFeatures(config, facts=pack.facts)
+    made.prepare(pack)
+    return made
+
+
+def test_keeps_the_contract_of_extractors(run: TrainedRun) -> None:
+    check_component(run.manager.registries.extractors["dcgan_discriminator"], run=str(run.path))
+
+
+def test_a_grid_of_four_gives_the_features_of_the_probe(run: TrainedRun) -> None:
+    pack = training_set(run)
+    images = real_images(pack, torch.arange(5))
+    with standing_statistics(run.discriminator, training_batches(pack)):
+        expected = pooled_features(run.discriminator, images)
+    torch.testing.assert_close(extractor(run, pack, grid=4).features(images), expected)
+    assert extractor(run, pack).features(images).shape == (
+        5,
+        sum(maps.shape[1] for maps in run.discriminator.features(images)),
+    )
+
+
+def test_scores_say_whose_discriminator_it_was(run: TrainedRun) -> None:
+    overrides = [f'evaluation.extractors=[{{name="dcgan_discriminator", run="{run.path}"}}]']
+    found = run.evaluate(samples=16, overrides=overrides)
+    assert found.scores["fd_dcgan_discriminator"] > 0
+    assert "fid" not in found.scores
+    card = found.evaluations[0][0].card.extractor
+    assert (card.name, card.weights) == ("dcgan_discriminator", f"{run.path}, step 2")
+    assert card.digest == extractor(run, training_set(run)).digest()
+
+
+def test_a_run_that_is_not_there_or_of_other_images(run: TrainedRun, tmp_path: Path) -> None:
+    pack = training_set(run)
+    config = DiscriminatorFeaturesConfig(name="dcgan_discriminator", run=str(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"run: .*none: there is no such run directory"):
+        DiscriminatorFeatures(config, facts=pack.facts).prepare(pack)
+    other = training_set(trained(tmp_path, "dcgan", size=32))
+    with pytest.raises(DataError, match=r"judges 3×16×16, and the images are 3×32×32: set evaluation.image_size"):
+        extractor(run, other)
