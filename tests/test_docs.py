@@ -320,8 +320,10 @@ class TestWriteAPlugin:
         project = tomllib.loads(titled(PLUGIN_PAGE, "pyproject.toml"))["project"]
         install(example_path, project["name"], project["entry-points"]["ganzoo"])
         (package / "more.py").write_text(
-            "from ganzoo.hookspecs import hookimpl\nfrom ganzoo_example.datasets import Gradients\n\n\n"
-            "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n"
+            "from ganzoo.hookspecs import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
+            "from ganzoo_example.wgan_gp import Critic, Slope\n\n\n"
+            "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n\n\n"
+            "@hookimpl\ndef register_losses(register):\n    register('critic', Critic)\n    register('slope', Slope)\n"
         )
         install(example_path, "ganzoo-more", {"more": "ganzoo_example.more", "ending": "ganzoo_example.ending"})
         manager = PluginManager()
@@ -342,6 +344,7 @@ class TestWriteAPlugin:
             return len(titled(PLUGIN_PAGE, title).splitlines())
 
         assert lines("ganzoo_example/losses.py") <= 25
+        assert lines("ganzoo_example/wgan_gp.py") <= 25
         assert lines("ganzoo_example/discriminators.py") <= 30
         settings = [line for line in titled(PLUGIN_PAGE, "example.toml").splitlines() if line and line[0] != "#"]
         assert len(settings) <= 15
@@ -359,6 +362,14 @@ class TestWriteAPlugin:
         trained = ganzoo.run(recipe, ["loss.real_target=0.8"], manager=manager)
         assert trained.metrics[-1]["step"] == 2
         assert len(trained.discriminator.features(trained.sample(2))) == 3
+
+    def test_its_wgan_gp_is_the_one_that_ships(self, manager: PluginManager, recipe: dict[str, Any]) -> None:
+        terms = []
+        for loss, penalty in (("critic", "slope"), ("wasserstein", "gradient_penalty")):
+            tables = {**recipe, "loss": {"name": loss}, "penalties": [{"name": penalty, "weight": 10.0}]}
+            figures = ganzoo.run(tables, ["device.precision=fp32"], manager=manager).metrics[-1]
+            terms.append([figures["loss/discriminator"], figures[f"penalty/{penalty}"]])
+        assert terms[0] == pytest.approx(terms[1], rel=1e-3)
 
     def test_its_dataset_can_be_trained_on(self, manager: PluginManager, recipe: dict[str, Any]) -> None:
         recipe["dataset"] = {"name": "gradients", "image_size": 32, "channels": 1, "count": 16}
