@@ -208,9 +208,16 @@ class Feed:
 
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
     """Images (n, H, W, C), those turned left to right that `mirrored` (n,) says; whole images are taken, not pixels."""
-    both = torch.cat([pixels, pixels.flip(2)])
     count = len(pixels)
-    return both.index_select(0, torch.arange(count, device=pixels.device) + count * mirrored)
+    taken = torch.arange(count, device=pixels.device)
+    if pixels.device.type == "cpu":
+        which = mirrored.nonzero().squeeze(1)
+        taken[which] = torch.arange(count, count + len(which))
+        turned = pixels.index_select(0, which).flip(2)
+    else:  # to know how many they are would wait for the device
+        taken = taken + count * mirrored
+        turned = pixels.flip(2)
+    return torch.cat([pixels, turned]).index_select(0, taken)
 
 
 def _pinned(shape: tuple[int, ...]) -> Tensor:

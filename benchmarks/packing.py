@@ -1,0 +1,188 @@
+"""How fast images get from JPEG files into a pack, and from the pack into batches.
+
+    python benchmarks/packing.py [--rounds 5] [--json]
+
+Decoding is measured in CPU time on one thread, against what training scripts do for each image in each epoch: PIL and
+torchvision's transforms. The JPEGs are made up: waves, edges and grain, in the sizes of CelebA's files and of photos.
+Then whole packing passes with threads and with processes, in wall time, and the steps from the pack to a batch, again
+in CPU time on one thread, so that a busy machine does not count.
+Everything takes turns, round by round; the best round counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from ganzoo.builtin.datasets.files import decode_image
+from ganzoo.components.component import DatasetConfig
+from ganzoo.data.decode import in_chunks
+from ganzoo.data.feed import Feed
+from ganzoo.data.geometry import to_pixels
+from ganzoo.data.pack import Pack
+from ganzoo.images import Facts, ImageSpec
+
+SIZES = {(178, 218): 128, (512, 384): 48, (1024, 768): 16, (3000, 2000): 3}
+BATCH = 64
+PACK_IMAGES = 20_000
+PLAIN = transforms.Compose(
+    [
+        transforms.Resize(64),
+        transforms.CenterCrop(64),
+        transforms.ToTensor(),
+        transforms.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    ]
+)
+
+
+def picture(width: int, height: int, seed: int) -> bytes:
+    """A JPEG with about as many bytes a pixel as CelebA's."""
+    rng = np.random.default_rng(seed)
+    pixels = np.zeros((height, width, 3))
+    for cells, strength in ((4, 0.6), (12, 0.3), (40, 0.1)):
+        coarse = rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+        pixels += strength * np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    pixels += rng.normal(0, 3, pixels.shape)
+    file = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def plain(data: bytes) -> Any:
+    """An image as a training script reads it."""
+    return PLAIN(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def packed(config: DatasetConfig, data: bytes) -> Any:
+    """An image as it is packed."""
+    return to_pixels(decode_image(data, config), config)
+
+
+def part(config: DatasetConfig, images: list[bytes]) -> list[Any]:
+    """Several of them, as one task of a process."""
+    return [packed(config, data) for data in images]
+
+
+def best(rounds: int, clock: Callable[[], float], **works: Callable[[], object]) -> dict[str, float]:
+    """The least seconds that each of `works` took, taken in turns."""
+    taken: dict[str, float] = dict.fromkeys(works, float("inf"))
+    for _ in range(rounds):
+        for name, work in works.items():
+            started = clock()
+            work()
+            taken[name] = min(taken[name], clock() - started)
+    return taken
+
+
+def decoding(rounds: int) -> list[dict[str, Any]]:
+    """CPU milliseconds an image, and how many times as fast as the plain way."""
+    rows = []
+    for (width, height), count in SIZES.items():
+        images = [picture(width, height, seed) for seed in range(count)]
+        taken = best(
+            rounds,
+            time.process_time,
+            plain=lambda images=images: [plain(data) for data in images],
+            whole=lambda images=images: [packed(DatasetConfig(), data) for data in images],
+            fast=lambda images=images: [packed(DatasetConfig(fast_decode=True), data) for data in images],
+        )
+        row: dict[str, Any] = {"size": f"{width}×{height}", "kilobytes": len(images[0]) / 1000}
+        row |= {f"{name}_ms": seconds / count * 1e3 for name, seconds in taken.items()}
+        row |= {f"{name}_ratio": taken["plain"] / taken[name] for name in ("whole", "fast")}
+        differences = [
+            np.abs(packed(DatasetConfig(), d).astype(int) - packed(DatasetConfig(fast_decode=True), d))
+            for d in images[:8]
+        ]
+        rows.append(row | {"fast_difference": float(np.mean(differences))})
+    return rows
+
+
+def passes(rounds: int) -> dict[str, float]:
+    """Images a second over all cores, of CelebA's size, decoded whole."""
+    images = [picture(178, 218, seed) for seed in range(128)] * 8
+    config, step = DatasetConfig(), 64
+    parts = [images[start : start + step] for start in range(0, len(images), step)]
+    with ProcessPoolExecutor(os.cpu_count()) as executor:
+        list(executor.map(partial(part, config), parts))  # once, for the imports of the processes
+        taken = best(
+            rounds,
+            time.perf_counter,
+            one_thread=lambda: part(config, images),
+            threads=lambda: list(
+                chain.from_iterable(
+                    in_chunks(len(images), step, lambda indices: part(config, [images[i] for i in indices]))
+                )
+            ),
+            processes=lambda: list(chain.from_iterable(executor.map(partial(part, config), parts))),
+        )
+    return {name: len(images) / seconds for name, seconds in taken.items()}
+
+
+def feeding(rounds: int) -> dict[str, float]:
+    """Images of 64 pixels from a memory map, a second of CPU time on one thread, by what is done."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images.npy"
+        np.save(path, np.random.default_rng(0).integers(0, 256, (PACK_IMAGES, 64, 64, 3), dtype=np.uint8))
+        pixels = np.load(path, mmap_mode="r")
+        pack = Pack(pixels, None, Facts(ImageSpec(3, 64, 64)), (), path, "")
+        straight, mirrored = (
+            Feed(pack, batch_size=BATCH, seed=0, device="cpu", horizontal_flip=flip) for flip in (False, True)
+        )
+        source = straight._pixels
+        int(pixels.sum())  # every page once
+        orders = list(torch.randperm(PACK_IMAGES).split(BATCH))[:100]
+        batch, floats = source[:BATCH], torch.empty((BATCH, 64, 64, 3))
+        taken = best(
+            rounds,
+            time.process_time,
+            gather_with_torch=lambda: [source.index_select(0, order) for order in orders],
+            gather_with_numpy=lambda: [np.take(pixels, order.numpy(), axis=0) for order in orders],
+            normalise_into_new_memory=lambda: [batch.to(torch.float32).sub_(127.5).mul_(1 / 127.5) for _ in orders],
+            normalise_into_memory_at_hand=lambda: [floats.copy_(batch).sub_(127.5).mul_(1 / 127.5) for _ in orders],
+            batches=lambda: [straight.next() for _ in orders],
+            batches_mirrored=lambda: [mirrored.next() for _ in orders],
+        )
+    torch.set_num_threads(threads)
+    return {name: len(orders) * BATCH / each for name, each in taken.items()}
+
+
+def main() -> None:
+    """Measure and report."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--json", action="store_true", help="print JSON")
+    arguments = options.parse_args()
+    decoded, passed, fed = decoding(arguments.rounds), passes(arguments.rounds), feeding(arguments.rounds)
+    if arguments.json:
+        print(json.dumps({"decoding": decoded, "passes": passed, "feeding": fed}, indent=2))
+        return
+    print("| JPEG | kB | plain, ms | packed, ms | ratio | fast_decode, ms | ratio | mean difference |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in decoded:
+        figures = ("plain_ms", "whole_ms", "whole_ratio", "fast_ms", "fast_ratio", "fast_difference")
+        print(f"| {row['size']} | {row['kilobytes']:.0f} |", " | ".join(f"{row[key]:.2f}" for key in figures), "|")
+    print("\nCelebA's size, images a second:", ", ".join(f"{name} {rate:.0f}" for name, rate in passed.items()))
+    print("\n| from the pack to a batch | images a second |\n|---|---|")
+    for name, rate in fed.items():
+        print(f"| {name.replace('_', ' ')} | {rate:,.0f} |")
+
+
+if __name__ == "__main__":
+    main()
