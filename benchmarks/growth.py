@@ -1,0 +1,227 @@
+"""What a run costs as it grows: images, their size, width, batch, and installed plugins.
+
+    python benchmarks/growth.py [--plot docs/pages/images/growth.svg] [--json FILE]
+
+Times are CPU time on one thread, so that a busy machine does not count; the best of three. `growth_steps.py` has the
+length of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from ganzoo.data.decode import npy_header
+from ganzoo.data.feed import Feed
+from ganzoo.data.pack import Pack, _map
+from ganzoo.engine.build import build_run
+from ganzoo.images import Facts, ImageSpec
+from ganzoo.plugin_manager import plugin_manager
+from ganzoo.recipe import parse_recipe
+
+Row = dict[str, float]
+ROUNDS = 3
+PLUGIN = """
+from ganzoo.hookspecs import hookimpl
+from ganzoo.components.component import LossConfig
+
+class MadeConfig(LossConfig):
+    strength: float = 1.0
+    \"\"\"How strong.\"\"\"
+
+@hookimpl
+def register_losses(register):
+    register("made_{number}", "made_{number}:Made", config=MadeConfig)
+"""
+
+
+def best(work: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
+    """The least seconds that `work` took."""
+    taken = []
+    for _ in range(ROUNDS):
+        started = clock()
+        work()
+        taken.append(clock() - started)
+    return min(taken)
+
+
+def images() -> Iterator[Row]:
+    """Opening a pack of 64-pixel images, drawing up an epoch, and a batch; in files that take no room."""
+    for count in (10**3, 10**4, 10**5, 10**6):
+        with tempfile.TemporaryDirectory() as folder:
+            path, shape = Path(folder) / "images.npy", (count, 64, 64, 3)
+            header = npy_header(shape)
+            with path.open("wb") as file:
+                file.write(header)
+                file.truncate(len(header) + math.prod(shape))
+            opening = best(lambda path=path, shape=shape: _map(path, shape))
+            pixels = _map(path, shape)
+            assert pixels is not None
+            pack = Pack(pixels, None, Facts(ImageSpec(3, 64, 64)), (), path, "")
+
+            def first(pack: Pack = pack) -> None:
+                Feed(pack, batch_size=64, seed=0, device="cpu").next()
+
+            feed = Feed(pack, batch_size=64, seed=0, device="cpu")
+            feed.next()
+            batches = best(lambda feed=feed: [feed.next() for _ in range(20)]) / 20
+            yield {
+                "images": count,
+                "open_ms": opening * 1e3,
+                "first_batch_ms": best(first) * 1e3,
+                "batch_ms": batches * 1e3,
+            }
+
+
+def steps(key: str, **options: list[int]) -> Iterator[Row]:
+    """A training step of DCGAN on made-up images, with one option after the other."""
+    base = {"dataset.image_size": 64, "generator.width": 32, "discriminator.width": 32, "trainer.batch_size": 16}
+    (name, values), *others = options.items()
+    for value in values:
+        chosen = {**base, name.replace("__", "."): value, **{other.replace("__", "."): value for other, _ in others}}
+        with tempfile.TemporaryDirectory() as folder:
+            tables = {
+                "run": {"name": "growth", "steps": 1000, "root": folder},
+                "device": {"accelerator": "cpu", "precision": "fp32"},
+                "dataset": {"name": "synthetic", "count": 128},
+                "generator": {"name": "dcgan"},
+                "discriminator": {"name": "dcgan"},
+                "loss": {"name": "non_saturating"},
+                "trainer": {"name": "adversarial"},
+            }
+            overrides = [f"{option}={setting}" for option, setting in chosen.items()]
+            run = build_run(parse_recipe(tables, plugin_manager(), overrides=overrides), plugin_manager(), warn=print)
+            run.trainer.train_step(run.feed.next())
+            seconds = best(lambda run=run: run.trainer.train_step(run.feed.next()))
+            checkpoint = sum(p.numel() for network in run.trainer.networks().values() for p in network.parameters())
+        batch = chosen["trainer.batch_size"]
+        yield {key: value, "step_ms": seconds * 1e3, "image_ms": seconds / batch * 1e3, "weights": checkpoint}
+
+
+def plugins() -> Iterator[Row]:
+    """`ganzoo plugins`, and the check of a recipe, with so many plugins of one loss each beside ours."""
+    recipe = Path(__file__).parents[1] / "recipes" / "dcgan_digits.toml"
+    for count in (0, 10, 50, 100, 200):
+        with tempfile.TemporaryDirectory() as folder:
+            for number in range(count):
+                (Path(folder) / f"made_{number}.py").write_text(PLUGIN.format(number=number), encoding="utf-8")
+                info = Path(folder) / f"made_{number}-1.0.dist-info"
+                info.mkdir()
+                (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: made-{number}\nVersion: 1.0\n", "utf-8")
+                (info / "entry_points.txt").write_text(f"[ganzoo]\nmade_{number} = made_{number}\n", "utf-8")
+            row: Row = {"plugins": count}
+            for name, arguments in (("plugins_s", ["plugins"]), ("check_s", ["recipe", "check", str(recipe)])):
+                command([*arguments], folder)  # bytecode
+                row[name] = min(command(arguments, folder) for _ in range(ROUNDS))
+            yield row
+
+
+def command(arguments: list[str], path: str) -> float:
+    """CPU seconds of a command that finds what lies in `path`."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ganzoo", *arguments], env={**environment, "PYTHONPATH": path}, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0, arguments
+    return usage.ru_utime + usage.ru_stime
+
+
+def table(rows: list[Row]) -> str:
+    """Rows in Markdown."""
+    lines = ["| " + " | ".join(name.replace("_", " ") for name in rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += [
+        "| "
+        + " | ".join(f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" for value in row.values())
+        + " |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, list[Row]]) -> str:
+    """One curve of each table, as an SVG: both axes as ratios to the first row, logarithmic."""
+    curves = {
+        "images": "batch_ms",
+        "image size": "step_ms",
+        "width": "step_ms",
+        "batch": "step_ms",
+        "plugins": "plugins_s",
+    }
+    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")
+    width, height, margin, decades_x, decades_y = 640, 400, 56, 3.0, 3.0
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+    ]
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = margin + math.log10(x) / decades_x * (width - 2 * margin - 80)
+        up = height - margin - (math.log10(max(y, 0.1)) + 0.3) / (decades_y + 0.3) * (height - 1.5 * margin)
+        return across, up
+
+    for decade in range(4):
+        (x, _), (_, y) = place(10**decade, 1), place(1, 10**decade)
+        right, bottom = place(10**decades_x, 0.5)
+        parts.append(
+            f'<path d="M{x:.1f} {bottom:.1f}V{margin / 2}M{margin} {y:.1f}H{right:.1f}" stroke="#dddddd" fill="none"/>'
+        )
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">×{10**decade}</text>')
+        parts.append(f'<text x="{margin - 6}" y="{y + 4:.1f}" text-anchor="end">×{10**decade}</text>')
+    for colour, (name, figure) in zip(colours, curves.items(), strict=True):
+        rows = [row for row in results[name] if next(iter(row.values()))]
+        first = rows[0]
+        key = next(iter(first))
+        points = [place(row[key] / first[key], row[figure] / first[figure]) for row in rows]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        parts.append(f'<text x="{points[-1][0] + 8:.1f}" y="{points[-1][1] + 4:.1f}" fill="{colour}">{name}</text>')
+    parts.append(f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">how much more there is</text>')
+    parts.append(
+        f'<text transform="rotate(-90)" x="{-height / 2}" y="14" text-anchor="middle">how much more it costs</text>'
+    )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def main() -> None:
+    """Measure and report."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--plot", type=Path, help="write the plot as SVG")
+    options.add_argument("--json", type=Path, help="write the tables as JSON")
+    arguments = options.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["GANZOO_CACHE"] = cache
+        widths = [8, 16, 32, 64, 128]
+        tables: dict[str, Callable[[], Iterator[Row]]] = {
+            "images": images,
+            "plugins": plugins,
+            "image size": lambda: steps("image_size", dataset__image_size=[32, 64, 128, 256]),
+            "width": lambda: steps("width", generator__width=widths, discriminator__width=widths),
+            "batch": lambda: steps("batch", trainer__batch_size=[4, 16, 64, 128]),
+        }
+        results = {}
+        for name, measure in tables.items():
+            results[name] = list(measure())
+            print(f"{name}\n\n{table(results[name])}\n", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if arguments.plot:
+        arguments.plot.write_text(plot(results), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
