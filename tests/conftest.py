@@ -99,6 +99,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         plugin_manager.cache_clear()
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
         monkeypatch.setattr("ganzoo.cli.main._leave_soon", sys.exit)  # which would end the tests too
+        monkeypatch.setattr("ganzoo.cli.main._leave_within", lambda seconds, code: None)
         capsys.readouterr()
         code: Any = 0
         try:

@@ -34,6 +34,8 @@ from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 
 EXIT_SECONDS = 2.0
 """How long a program that is interrupted may take to end."""
+HOOK_SECONDS = 10.0
+"""How long the exit hooks of libraries may take at the end of any other: W&B's may wait for a server that has gone."""
 
 OTHERS_WAIT = 2.0
 """How long the other processes of a run leave it to the first to tell of an error."""
@@ -118,6 +120,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _is_interruption(error):
+            _leave_within(HOOK_SECONDS, error.code if isinstance(error, SystemExit) else 1)
             raise
         typer.echo("interrupted", err=True)
         _leave_soon(130)
@@ -142,15 +145,20 @@ def _is_interruption(error: BaseException | None) -> bool:
     return error is not None
 
 
+def _leave_within(seconds: float, code: object) -> None:
+    """End the process after so long, should the exit hooks of libraries still wait then."""
+    last = threading.Timer(seconds, os._exit, [code if isinstance(code, int) else int(code is not None)])
+    last.daemon = True
+    last.start()
+
+
 def _leave_soon(code: int) -> None:
     """Leave, whatever the exit hooks of libraries wait for: W&B's wait for its server.
 
     Nothing is taken apart after them, which takes Python seconds on a machine that is busy.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
-    last = threading.Timer(EXIT_SECONDS, os._exit, [code])
-    last.daemon = True
-    last.start()
+    _leave_within(EXIT_SECONDS, code)
     sys.stdout.flush()
     sys.stderr.flush()
     atexit._run_exitfuncs()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 10.0
 """How long a server may take to accept a run, before the run is tracked offline."""
-FINISH_SECONDS = 45.0
+FINISH_SECONDS = 40.0
 """How long the last rows may take to reach the server; whatever does not stays on disk, for `wandb sync`."""
 STOP_SECONDS = 2.0
 """The same where the run was told to stop: whoever told it may not wait much longer."""
@@ -72,8 +72,8 @@ def start(run: Run) -> wandb.Run | None:
     return tracked
 
 
-def finish(tracked: wandb.Run, exit_code: int, seconds: float | None) -> None:
-    """End a run; in `seconds`, where W&B's own limit is not short enough.
+def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> None:
+    """End a run; in `seconds`, or when W&B's own limit is well over: it does not always keep it.
 
     Raises:
         TimeoutError: the server has not taken everything by then.
@@ -88,7 +88,7 @@ def finish(tracked: wandb.Run, exit_code: int, seconds: float | None) -> None:
 
     ending = Thread(target=end, daemon=True)
     ending.start()
-    ending.join(seconds)
+    ending.join(FINISH_SECONDS + 5 if seconds is None else seconds)
     if ending.is_alive() or errors:
         raise errors[0] if errors else TimeoutError
 
