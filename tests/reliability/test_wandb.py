@@ -37,8 +37,17 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
     wandb.teardown()
     yield
-    with suppress(ConnectionError):  # its process may have been killed
+    kill()  # an orderly end waits, now and then for ever, for servers that have gone
+    with suppress(ConnectionError):
         wandb.teardown()
+
+
+def kill(run: Any = None) -> None:
+    """End W&B's own process."""
+    service = wandb.setup()._connection
+    if service is not None:
+        service._proc._process.kill()
+        service._proc._process.wait()
 
 
 @pytest.fixture
@@ -164,11 +173,6 @@ def test_a_folder_that_is_not_writable(tables: Tables, capsys: pytest.CaptureFix
 @pytest.mark.slow
 def test_its_process_is_killed(tables: Tables, capsys: pytest.CaptureFixture[str]):
     """W&B's own process, which a machine short of memory may pick."""
-
-    def kill(run: Any) -> None:
-        service = wandb.setup()._connection
-        service._proc._process.kill()
-        service._proc._process.wait()
 
     assert_same_as_untracked(tables, At(5, kill))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: W&B")]
