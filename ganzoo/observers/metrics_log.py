@@ -30,6 +30,9 @@ LOWER_IS_BETTER = frozenset(
     ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorisation", "copies")
 )
 
+# Words in the name of a score that warns of something: noise has the fewest copies, and a classifier may be sure of it.
+WARNINGS = frozenset(("memorisation", "copies", "confidence", "diversity"))
+
 
 class MetricsLog:
     """Appends a row at each log point and at each evaluation.
@@ -122,7 +125,16 @@ def finite(figures: Mapping[str, float]) -> dict[str, float]:
 
 def lower_is_better(score: str) -> bool:
     """Whether the best value of a score of this name is its lowest."""
-    return not LOWER_IS_BETTER.isdisjoint(re.split(r"[^a-z]+", score.lower()))
+    return not LOWER_IS_BETTER.isdisjoint(_words(score))
+
+
+def tells_better(score: str) -> bool:
+    """Whether one run is better than another by a score of this name, and not only free of what it warns of."""
+    return WARNINGS.isdisjoint(_words(score))
+
+
+def _words(score: str) -> list[str]:
+    return re.split(r"[^a-z]+", score.lower())
 
 
 def summarize(
