@@ -122,7 +122,7 @@ def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
     """Of a component's table the variant that its name picks."""
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
-    return _resolve(schema, {"$ref": mapping[name]}) if name in mapping else node
+    return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node
 
 
 def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> list[str]:

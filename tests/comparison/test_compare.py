@@ -184,7 +184,10 @@ class TestProtocols:
 
     @pytest.mark.parametrize("name", ["memorisation", "copies", "confidence", "diversity", "diversity_classifier"])
     def test_what_only_warns_has_no_best(self, make_run: MakeRun, name: str):
-        runs = [make_run("a", 0, scores={40: {name: 0.1}}), make_run("b", loss__name="minimax", scores={40: {name: 0.9}})]
+        runs = [
+            make_run("a", 0, scores={40: {name: 0.1}}),
+            make_run("b", loss__name="minimax", scores={40: {name: 0.9}}),
+        ]
         score = score_of(compare(runs), name)
         assert (score.ranked, score.best, score.tied) == (True, None, [])
         assert [each.last.mean for each in score.variants] == [0.1, 0.9]

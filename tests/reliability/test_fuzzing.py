@@ -240,6 +240,7 @@ def test_recipes_that_are_changed_at_random(tmp_path: Path, manager: PluginManag
     tried = {"right": 0, "wrong": 0}
 
     @tries(40)
+    @example({**WHOLE, "run": {"name": [], "steps": 3, "other": 1}})
     @given(mutated(WHOLE))
     def attempt(tables: Tables) -> None:
         try:
