@@ -85,7 +85,7 @@ FAULTS = {
     "does_not_parse": ("def (:", "SyntaxError"),
     "misspells_a_hook": (
         "from ganzoo.hookspecs import hookimpl\n@hookimpl\ndef register_loses(register): pass",
-        'there is no hook "register_loses", did you mean register_losses?; the hooks are: checkpoint_saved',
+        'there is no hook "register_loses", did you mean register_losses?; the hooks are: alert_raised, ',
     ),
     "takes_a_wrong_argument": (
         "from ganzoo.hookspecs import hookimpl\n@hookimpl\ndef step_ended(run, stepp): pass",

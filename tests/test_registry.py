@@ -142,9 +142,9 @@ def test_remove_takes_out_one_plugin(registries: Registries, register: Registrar
     assert registries.losses.names() == ["margin"]
 
 
-def test_kinds_are_seven(registries: Registries):
+def test_kinds_are_eight(registries: Registries):
     kinds = [registry.kind for registry in registries.all()]
-    assert kinds == ["generator", "discriminator", "loss", "penalty", "dataset", "trainer", "importer"]
+    assert kinds == ["generator", "discriminator", "loss", "penalty", "dataset", "trainer", "importer", "extractor"]
 
 
 @pytest.fixture

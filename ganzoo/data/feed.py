@@ -69,12 +69,13 @@ class Feed:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if len(pack) < batch_size:
-            raise DataError(
-                f"the dataset has {len(pack)} images and trainer.batch_size is {batch_size}: "
-                f"set trainer.batch_size to {len(pack)} or less"
-            )
         minibatch = batch_size // minibatches
+        if len(pack) < batch_size:
+            each = f", and a step takes {minibatches} minibatches" if minibatches > 1 else ""
+            raise DataError(
+                f"the dataset has {len(pack)} images and trainer.batch_size is {minibatch}{each}: "
+                f"set trainer.batch_size to {len(pack) // minibatches} or less"
+            )
         if minibatch % world_size:
             raise RequestError(
                 f"trainer.batch_size is {minibatch} and there are {world_size} processes: "

@@ -229,6 +229,8 @@ def test_batches_on_a_gpu_are_those_on_the_cpu(placement):
 def test_a_dataset_smaller_than_a_batch_is_an_error_with_both_numbers():
     with pytest.raises(DataError, match=r"10 images and trainer\.batch_size is 11: set trainer\.batch_size to 10"):
         make_feed(batch_size=11)
+    with pytest.raises(DataError, match=r"is 6, and a step takes 2 minibatches: set trainer\.batch_size to 5 or less"):
+        make_feed(batch_size=12, minibatches=2)
 
 
 def test_a_batch_that_does_not_split_over_the_processes_is_an_error():
