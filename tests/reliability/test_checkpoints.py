@@ -155,6 +155,7 @@ def test_killed_at_every_line_of_a_save_in_the_place_of_a_damaged_one(run: Run):
     assert seen == {3, 6}
 
 
+@pytest.mark.slow
 @needs_fork
 def test_killed_at_random_moments_within_saves(run: Run):
     """A process that saves without a pause, killed from outside; a moment between two saves does not count."""

@@ -24,6 +24,7 @@ from ganzoo.plugin_manager import PluginManager
 Tables = dict[str, Any]
 
 
+@pytest.mark.slow
 def test_resume_of_a_run_that_is_under_way(
     tables: Tables, recipe_file: Callable[[Tables], Path], process: Callable[..., subprocess.Popen[str]], command: Any
 ):

@@ -93,6 +93,7 @@ def test_step_that_asks_for_too_much(tables: dict, limited: Callable[..., Any], 
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.slow
 def test_build_that_asks_for_too_much(tables: dict, limited: Callable[..., Any], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     tables["dataset"]["image_size"] = 64

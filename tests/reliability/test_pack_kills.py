@@ -230,6 +230,7 @@ def recipe(tables: dict[str, Any], recipe_file: Callable[[dict[str, Any]], Path]
     return recipe_file(tables)
 
 
+@pytest.mark.slow
 def test_the_command_killed_and_twice_at_once(
     recipe: Path, process: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ):

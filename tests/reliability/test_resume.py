@@ -205,6 +205,7 @@ def test_datasets(tables: Tables, manager: PluginManager, tmp_path: Path, name: 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*_digits.toml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_recipes(path: Path, tables: Tables, manager: PluginManager):
     """Every network, loss, penalty and trainer that has a recipe of small images."""

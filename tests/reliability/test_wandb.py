@@ -112,6 +112,7 @@ def test_no_key(tables: Tables, capsys: pytest.CaptureFixture[str]):
     assert SYNC in told(capsys)
 
 
+@pytest.mark.slow
 def test_a_closed_port(tables: Tables, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
