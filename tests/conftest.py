@@ -124,7 +124,9 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # WANDB_SERVICE leads to W&B's process of an earlier test, which may have ended.
+            env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+            | {"OMP_NUM_THREADS": "1"},
             **options,
         )
         started.append(child)
