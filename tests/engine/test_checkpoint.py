@@ -168,13 +168,12 @@ def test_every_bit_of_the_manifest_counts(trained: TrainedRun):
 
 
 def test_checkpoint_of_a_later_format_is_told(trained: TrainedRun):
-    from ganzoo.engine.manifest import digest_of_manifest
+    from ganzoo.engine.manifest import write_sealed
 
     path = trained.checkpoint.path / "manifest.json"
     manifest = json.loads(path.read_text()) | {"format": 99}
     del manifest["manifest_sha256"]
-    manifest["manifest_sha256"] = digest_of_manifest(manifest)
-    path.write_text(json.dumps(manifest))
+    write_sealed(path, manifest)
     with pytest.raises(CheckpointError, match="has format 99; this ganzoo reads format 1"):
         open_checkpoint(trained.checkpoint.path)
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import joint_runs
 import pytest
 import torch
 from joint_runs import CASES, train_all
@@ -26,7 +27,7 @@ TIMED = ("seconds", "images_per_second")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case, trained by two processes below `joint` and by this one below `alone`."""
     root = tmp_path_factory.mktemp("runs")
-    child = start(2, Path(__file__).with_name("joint_runs.py"), root / "joint")
+    child = start(2, Path(joint_runs.__file__), root / "joint")
     _, err = child.communicate(timeout=600)
     assert child.returncode == 0, err
     assert "Traceback" not in err

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,20 +18,6 @@ from ganzoo.engine.run import Run
 from ganzoo.images import Facts
 from ganzoo.plugin_manager import PluginManager
 from ganzoo.recipe import parse_recipe
-
-
-def load(name: str) -> None:
-    """Make a module that lies beside this file importable; test modules are imported one by one, without a package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-
-
-load("wandb_reader")
-load("wandb_server")
 
 
 class TinyGenerator(Generator):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
+import bad_data_corpus as corpus
 import numpy as np
 import pytest
 
@@ -15,13 +14,6 @@ from ganzoo.builtin.datasets.files import printable
 from ganzoo.builtin.datasets.image_folder import ImageFolder
 from ganzoo.data.pack import Pack, prepare_pack
 from ganzoo.errors import DataError
-
-_spec = importlib.util.spec_from_file_location("bad_data_corpus", Path(__file__).with_name("bad_data_corpus.py"))
-assert _spec is not None
-assert _spec.loader is not None
-corpus = importlib.util.module_from_spec(_spec)
-sys.modules["bad_data_corpus"] = corpus
-_spec.loader.exec_module(corpus)
 
 FLAT = (10, 20, 30)
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import random
 import shutil
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from dataset_files import celeba_names, grey_jpeg, write_cifar10, write_lsun, write_mnist, write_svhn
 from PIL import Image
 from same import assert_same_checkpoint, rows
 from torch import Tensor, nn
@@ -174,17 +173,37 @@ def folder_of_images(root: Path) -> Tables:
 
 
 def mnist(root: Path) -> Tables:
-    folder = root / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 20), ("t10k", 10)):
-        pixels = generator.integers(0, 256, count * 28 * 28, dtype=np.uint8).tobytes()
-        labels = bytes(number % 10 for number in range(count))
-        images = struct.pack(">4I", 0x803, count, 28, 28) + pixels
-        for kind, content in (("images-idx3", images), ("labels-idx1", struct.pack(">2I", 0x801, count) + labels)):
-            (folder / f"{part}-{kind}-ubyte").write_bytes(content)
-            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(gzip.compress(content))
+    write_mnist(root, train=20)
     return {"name": "mnist", "root": str(root), "download": False}
+
+
+def fashion_mnist(root: Path) -> Tables:
+    write_mnist(root, "FashionMNIST", train=20)
+    return {"name": "fashion_mnist", "root": str(root), "download": False}
+
+
+def cifar10(root: Path) -> Tables:
+    write_cifar10(root)
+    return {"name": "cifar10", "root": str(root), "download": False}
+
+
+def svhn(root: Path) -> Tables:
+    write_svhn(root, count=20)
+    return {"name": "svhn", "root": str(root), "download": False}
+
+
+def celeba(root: Path) -> Tables:
+    folder = root / "img_align_celeba"
+    folder.mkdir()
+    for number, name in enumerate(celeba_names(20), start=1):
+        (folder / name).write_bytes(grey_jpeg(12 * number))
+    return {"name": "celeba", "root": str(folder), "download": False}
+
+
+def lsun(root: Path) -> Tables:
+    pytest.importorskip("lmdb")
+    write_lsun(root, "bedroom_train", tuple(range(0, 240, 12)))
+    return {"name": "lsun", "root": str(root), "classes": ["bedroom_train"]}
 
 
 DATASETS: dict[str, Callable[[Path], Tables]] = {
@@ -192,12 +211,31 @@ DATASETS: dict[str, Callable[[Path], Tables]] = {
     "synthetic": lambda root: {"name": "synthetic", "count": 20},
     "image_folder": folder_of_images,
     "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "svhn": svhn,
+    "celeba": celeba,
+    "lsun": lsun,
 }
+
+
+@pytest.fixture
+def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CelebA is whole with twenty faces, and files need not have the sums of the real ones."""
+    monkeypatch.setattr("ganzoo.builtin.datasets.celeba.COMPLETE", 20)
+    for module in ("cifar", "svhn"):
+        monkeypatch.setattr(
+            f"torchvision.datasets.{module}.check_integrity", lambda path, md5=None: Path(path).is_file()
+        )
+
+
+def test_every_dataset_has_its_case(manager: PluginManager):
+    assert {entry.name for entry in manager.registries.datasets} == set(DATASETS)
 
 
 @pytest.mark.parametrize("flip", [False, True], ids=["as_they_are", "mirrored"])
 @pytest.mark.parametrize("name", DATASETS)
-def test_datasets(tables: Tables, manager: PluginManager, tmp_path: Path, name: str, flip: bool):
+def test_datasets(tables: Tables, manager: PluginManager, tmp_path: Path, name: str, flip: bool, small_sets: None):
     tables["dataset"] = DATASETS[name](tmp_path) | {"image_size": 16, "horizontal_flip": flip}
     assert_resumes_to_the_bit(tables, manager, (1, 4))
 

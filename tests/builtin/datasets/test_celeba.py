@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from dataset_files import celeba_names, grey_jpeg
 
 from ganzoo.builtin.datasets import celeba
 from ganzoo.builtin.datasets.celeba import CelebA
@@ -18,7 +17,7 @@ from ganzoo.errors import DataError
 
 REAL_COUNT = celeba.COMPLETE
 COUNT = 6
-NAMES = [f"{number:06d}.jpg" for number in range(1, COUNT + 1)]
+NAMES = celeba_names(COUNT)
 
 
 @pytest.fixture(autouse=True)
@@ -33,16 +32,10 @@ def small_and_offline(monkeypatch, tmp_path):
     monkeypatch.setattr("torchvision.datasets.celeba.download_file_from_google_drive", no_gdown)
 
 
-def jpeg(number: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (178, 218), 20 * number).convert("RGB").save(file, "JPEG", quality=95)
-    return file.getvalue()
-
-
 def write_folder(folder: Path, count: int = COUNT) -> Path:
     folder.mkdir(parents=True)
     for number, name in enumerate(NAMES[:count], start=1):
-        (folder / name).write_bytes(jpeg(number))
+        (folder / name).write_bytes(grey_jpeg(20 * number))
     return folder
 
 
@@ -51,7 +44,7 @@ def write_zip(path: Path, prefix: str = "img_align_celeba/", extra: dict[str, by
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(prefix, b"")
         for number, name in reversed(list(enumerate(NAMES, start=1))):
-            archive.writestr(prefix + name, jpeg(number))
+            archive.writestr(prefix + name, grey_jpeg(20 * number))
         for name, data in (extra or {}).items():
             archive.writestr(name, data)
     return path
@@ -119,7 +112,7 @@ def test_the_defaults_are_the_usual_view():
 
 def test_a_zip_of_another_layout_and_with_other_things_in_it(tmp_path):
     extra = {
-        "../../escape/000009.jpg": jpeg(9),
+        "../../escape/000009.jpg": grey_jpeg(180),
         "__MACOSX/img_align_celeba/._000001.jpg": b"resource fork",
         "readme.txt": b"hello",
         "/etc/passwd": b"root",
@@ -134,7 +127,7 @@ def test_a_zip_of_another_layout_and_with_other_things_in_it(tmp_path):
 def test_a_damaged_image_in_a_zip_is_named(tmp_path):
     path = write_zip(tmp_path / "data/img_align_celeba.zip")
     content = bytearray(path.read_bytes())
-    start = content.find(jpeg(3))
+    start = content.find(grey_jpeg(60))
     content[start + 300 : start + 310] = b"\x00" * 10
     path.write_bytes(content)
     text = failure(tmp_path / "data")

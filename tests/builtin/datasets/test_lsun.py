@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from dataset_files import grey_png, write_lsun
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
 from ganzoo.builtin.datasets.lsun import LSUN
@@ -28,7 +27,7 @@ class FakeEnvironment:
         lines = (Path(path) / "data.mdb").read_text().split()
         if lines == ["damaged"]:
             raise FakeError("MDB_INVALID: File is not an LMDB file")
-        self.items = {f"key{number}".encode(): webp(int(value)) for number, value in enumerate(lines)}
+        self.items = {f"key{number}".encode(): grey_png(int(value)) for number, value in enumerate(lines)}
 
     def begin(self):
         return self
@@ -55,12 +54,6 @@ class FakeLMDB:
 
     open = FakeEnvironment
     Error = FakeError
-
-
-def webp(value: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (20, 16), (value, value, value)).save(file, "PNG")
-    return file.getvalue()
 
 
 def write_database(root: Path, name: str, values: str) -> None:
@@ -103,11 +96,8 @@ def test_the_first_of_each_database(tmp_path, monkeypatch):
 
 
 def test_a_real_database(tmp_path):
-    lmdb = pytest.importorskip("lmdb")
-    path = tmp_path / "bedroom_val_lmdb"
-    with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as transaction:
-        for value in (10, 20, 30):
-            transaction.put(f"key{value}".encode(), webp(value))
+    pytest.importorskip("lmdb")
+    path = write_lsun(tmp_path, "bedroom_val", (10, 20, 30))
     pack = prepare(tmp_path, classes=("bedroom_val",))
     assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
     (path / "data.mdb").write_bytes(b"not a database" * 1000)

@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import pickle
 from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
 import pytest
+from dataset_files import write_cifar10, write_mnist, write_svhn
 from torchvision import datasets as torchvision_datasets
 
 from ganzoo.builtin.datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig
 from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN, FashionMNIST
 from ganzoo.data.pack import Pack, prepare_pack
 from ganzoo.errors import DataError
-
-RNG = np.random.default_rng(0)
-
-
-def write_idx(path: Path, values: np.ndarray) -> None:
-    """One IDX file of unsigned bytes, as MNIST has them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
-    path.write_bytes(header + values.tobytes())
-
-
-def write_mnist(root: Path, name: str = "MNIST") -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    written = {}
-    for part, count in (("train", 12), ("t10k", 5)):
-        images = RNG.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        labels = np.arange(count, dtype=np.uint8) % 10
-        write_idx(root / name / "raw" / f"{part}-images-idx3-ubyte", images)
-        write_idx(root / name / "raw" / f"{part}-labels-idx1-ubyte", labels)
-        written[part] = images, labels
-    return written
-
-
-def write_cifar10(root: Path) -> np.ndarray:
-    folder = root / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    images = RNG.integers(0, 256, (6, 4, 3, 32, 32), dtype=np.uint8)
-    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
-    for name, part in zip(names, images, strict=True):
-        (folder / name).write_bytes(pickle.dumps({"data": part.reshape(4, -1), "labels": [0, 1, 2, 9]}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["airplane"]}))
-    return images
 
 
 def prepare(dataset, tmp_path: Path) -> Pack:
@@ -129,11 +98,8 @@ def test_cifar10_with_foreign_pickles_is_refused(tmp_path):
 
 @pytest.mark.parametrize("split", ["train", "test", "extra"])
 def test_svhn_in_its_own_format(tmp_path, monkeypatch, split):
-    from scipy.io import savemat
-
     monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda path, md5=None: Path(path).is_file())
-    images = RNG.integers(0, 256, (32, 32, 3, 5), dtype=np.uint8)
-    savemat(tmp_path / f"{split}_32x32.mat", {"X": images, "y": np.array([[1], [2], [9], [10], [1]], dtype=np.uint8)})
+    images = write_svhn(tmp_path, split)
     pack = prepare(SVHN(SVHNConfig(root=str(tmp_path), split=split)), tmp_path)
     assert np.array_equal(pack.images, images.transpose(3, 0, 1, 2))
     assert pack.labels.tolist() == [1, 2, 9, 0, 1]
