@@ -36,19 +36,32 @@ def open_recipe(
     Raises:
         RequestError: the recipe, or a plugin file that it names, cannot be used.
     """
+    tables, source = read_tables(recipe, overrides)
+    files = named_files(tables)
+    if files and trust:
+        manager = manager.with_files([Path(file) for file in files])
+    return parse_recipe(tables, manager, source=source), manager
+
+
+def read_tables(
+    recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Iterable[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """The tables of a recipe as `open_recipe` takes it, its plugin files by their absolute paths; and where it is from.
+
+    Raises:
+        RequestError: the file cannot be read as TOML, or an override is none.
+    """
     folder, source = Path(), "recipe"
     if isinstance(recipe, str | Path):
         folder, source = Path(recipe).parent, str(recipe)
         tables: Mapping[str, Any] = read_toml(Path(recipe))
     else:
         tables = recipe.to_dict() if isinstance(recipe, Recipe) else recipe
-    tables = apply_overrides(tables, overrides)
-    files = named_files(tables)
-    if files and trust:
-        paths = [(folder / file).resolve() for file in files]
-        tables = {**tables, "plugins": {**tables["plugins"], "files": [str(path) for path in paths]}}
-        manager = manager.with_files(paths)
-    return parse_recipe(tables, manager, source=source), manager
+    changed = apply_overrides(tables, overrides)
+    files = named_files(changed)
+    if files:
+        changed["plugins"]["files"] = [str((folder / file).resolve()) for file in files]
+    return changed, source
 
 
 def open_run_recipe(

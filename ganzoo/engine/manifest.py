@@ -18,6 +18,9 @@ from ganzoo.reading import parse_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SEAL = "manifest_sha256"
+LARGEST = 4 * 2**20
+"""Bytes of a manifest that are read; one of ours has a few thousand."""
 
 
 class Manifest(BaseModel, extra="forbid", frozen=True):
@@ -45,8 +48,7 @@ def write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mappi
         "plugins": dict(plugin_versions),
         "files": {file.name: digest(file) for file in files},
     }
-    manifest["manifest_sha256"] = digest_of_manifest(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    write_sealed(folder / MANIFEST, manifest)
     for file in (*files, folder / MANIFEST, folder):
         sync(file)
 
@@ -57,18 +59,9 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         CheckpointError: they are not, or it is damaged, or of another format or checkpoint.
     """
-    path = folder / MANIFEST
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = parse_json(text)
-        exact = text == json.dumps(values, indent=2)  # else a flipped blank would pass
-        recorded = values.pop("manifest_sha256")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if recorded == digest_of_manifest(values) and values.get("format") != FORMAT:
+    values = read_sealed(folder / MANIFEST)
+    if values.get("format") != FORMAT:
         raise CheckpointError(f"{folder}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
-    if not exact or recorded != digest_of_manifest(values):
-        raise CheckpointError(f"{path}: is damaged, its content does not match its checksum")
     manifest = _checked(values, folder)
     for name, expected in manifest.files.items():
         if not (folder / name).is_file():
@@ -100,6 +93,31 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_of_manifest(manifest: Mapping[str, Any]) -> str:
-    """The SHA-256 checksum of what a manifest says."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a manifest with its own checksum in it."""
+    sealed = {**values, SEAL: _digest_of(values)}
+    path.write_text(json.dumps(sealed, indent=2), encoding="utf-8")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What a manifest says, which is byte for byte as it was written.
+
+    Raises:
+        CheckpointError: it is not, or cannot be read.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CheckpointError(f"{path}: is larger than any manifest: it is damaged or was made to be")
+        text = path.read_text(encoding="utf-8")
+        values = parse_json(text)
+        exact = text == json.dumps(values, indent=2)  # else a flipped blank would pass
+        recorded = values.pop(SEAL)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not exact or recorded != _digest_of(values):
+        raise CheckpointError(f"{path}: is damaged or was changed, its content does not match its checksum")
+    return dict(values)
+
+
+def _digest_of(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +13,14 @@ from torch import Tensor
 
 from ganzoo.engine.checkpoint import Checkpoint
 from ganzoo.engine.files import sync
-from ganzoo.engine.manifest import digest, digest_of_manifest
+from ganzoo.engine.manifest import digest, read_sealed, write_sealed
 from ganzoo.errors import CheckpointError
 from ganzoo.images import Facts, ImageSpec
 from ganzoo.local_plugins import FOLDER as PLUGINS
-from ganzoo.reading import parse_json
 
 FORMAT = 1
 MANIFEST = "export.json"
 RECIPE = "recipe.toml"
-LARGEST_MANIFEST = 4 * 1024 * 1024
-"""Bytes; one of ours has a few thousand."""
 LARGEST_SIDE = 1 << 16
 """Pixels of an image's side that are believed."""
 NETWORKS = ("generator", "generator_ema", "discriminator")
@@ -83,8 +79,7 @@ def seal(folder: Path, facts: Facts, step: int, networks: Mapping[str, str], abo
         **about,
         "files": {path.relative_to(folder).as_posix(): digest(path) for path in sealed},
     }
-    manifest["manifest_sha256"] = digest_of_manifest(manifest)
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    write_sealed(folder / MANIFEST, manifest)
     for path in (*files, folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder):
         sync(path)
 
@@ -131,22 +126,12 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it does not, or has been changed.
     """
-    try:
-        if path.stat().st_size > LARGEST_MANIFEST:
-            raise CheckpointError(f"{path}: is larger than any manifest: it is damaged or was made to be")
-        text = path.read_text(encoding="utf-8")
-        manifest = parse_json(text)
-        exact = text == json.dumps(manifest, indent=2)  # else a flipped blank would pass
-        recorded = manifest.pop("manifest_sha256")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if not exact or recorded != digest_of_manifest(manifest):
-        raise CheckpointError(f"{path}: is damaged or was changed, its content does not match its checksum")
+    manifest = read_sealed(path)
     if manifest.get("export") != FORMAT:
         raise CheckpointError(f"{path}: has format {manifest.get('export')}; this ganzoo reads format {FORMAT}")
     if not _is_sound(manifest):
         raise CheckpointError(f"{path}: is not what `ganzoo export` writes")
-    return dict(manifest)
+    return manifest
 
 
 def _is_sound(manifest: Mapping[str, Any]) -> bool:

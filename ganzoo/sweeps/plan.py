@@ -10,10 +10,9 @@ from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.lints import lint
-from ganzoo.local_plugins import named_files
-from ganzoo.overrides import apply_overrides
+from ganzoo.local_plugins import named_files, read_tables
 from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe, parse_recipe, read_toml
+from ganzoo.recipe import Recipe, parse_recipe
 from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
 RUN_NAME = "sweep"
@@ -89,7 +88,7 @@ def make_plan(
     both = sorted(set(vary) & {override.partition("=")[0].strip() for override in overrides})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
-    source, tables = _read(recipe, overrides)
+    tables, source = read_tables(recipe, overrides)
     files = [Path(file) for file in named_files(tables)]
     if files:
         manager = manager.with_files(files)
@@ -117,21 +116,6 @@ def make_plan(
 def settings(choice: Choice) -> list[str]:
     """A choice as the overrides that make it."""
     return [f"{key}={value}" for key, value in choice.items()]
-
-
-def _read(recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Where a recipe came from, and its tables; plugin files by their absolute paths."""
-    folder, source = Path(), "recipe"
-    if isinstance(recipe, str | Path):
-        folder, source = Path(recipe).parent, str(recipe)
-        tables: Mapping[str, Any] = read_toml(Path(recipe))
-    else:
-        tables = recipe.to_dict() if isinstance(recipe, Recipe) else recipe
-    changed = apply_overrides(tables, overrides)
-    files = named_files(changed)
-    if files:
-        changed["plugins"]["files"] = [str((folder / file).resolve()) for file in files]
-    return source, changed
 
 
 def _parse_all(

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import ganzoo
 from ganzoo import api
-from ganzoo.engine.manifest import digest, digest_of_manifest
+from ganzoo.engine.manifest import digest, write_sealed
 from ganzoo.errors import CheckpointError, GanzooError
 
 WEIGHTS = "generator.safetensors"
@@ -42,8 +42,7 @@ def reseal(folder: Path, change: Callable[[dict[str, Any]], object] = lambda man
     manifest["files"] = {name: digest(folder / name) for name in manifest["files"]}
     change(manifest)
     manifest.pop("manifest_sha256", None)
-    manifest["manifest_sha256"] = digest_of_manifest(manifest)
-    (folder / "export.json").write_text(json.dumps(manifest, indent=2))
+    write_sealed(folder / "export.json", manifest)
 
 
 def refused(folder: Path) -> str:
