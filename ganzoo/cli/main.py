@@ -117,6 +117,7 @@ def main() -> None:
             typer.echo(f"error: {error}", err=True)
         if error.exit_code > 128:
             _leave_soon(error.exit_code)
+        _leave_within(HOOK_SECONDS, error.exit_code)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _is_interruption(error):

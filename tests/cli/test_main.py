@@ -99,3 +99,27 @@ def test_python_m_ganzoo_and_a_reader_that_leaves():
     child.wait()
     assert "Traceback" not in errors
     assert "Exception" not in errors
+
+
+STUCK = """
+import atexit, time
+from ganzoo.hookspecs import hookimpl
+atexit.register(time.sleep, 600)
+@hookimpl
+def register_losses(register):
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arguments", "code"), [(["plugins"], 0), (["resume", "nowhere"], 2)])
+def test_libraries_cannot_keep_a_command_from_ending(
+    process: Callable[..., subprocess.Popen[str]], tmp_path: Path, arguments: list[str], code: int
+):
+    """An exit hook that waits for ten minutes, as W&B's may for its server, is left to itself after ten seconds."""
+    (tmp_path / "stuck.py").write_text(STUCK)
+    child = process("--plugin", tmp_path / "stuck.py", *arguments)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == code, err
+    assert "Traceback" not in err
+    assert ("stuck" in out) == (code == 0)
