@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.engine.grids import GIF
@@ -35,6 +36,7 @@ class WandbTracker:
     """
 
     def __init__(self) -> None:
+        self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
         self._panels: Panels | None = None
         self._artefacts: CheckpointArtefacts | None = None
@@ -44,8 +46,12 @@ class WandbTracker:
 
     @hookimpl
     def run_started(self, run: Run) -> None:
-        """Begin tracking, or go on with what an earlier part of the run began."""
+        """Begin tracking, or go on with what an earlier part of the run began; the first steps need not wait for it."""
         self._step = run.step
+        self._starting = Thread(target=self._start, args=(run,), daemon=True)
+        self._starting.start()
+
+    def _start(self, run: Run) -> None:
         try:
             tracked = start(run)
             if tracked is not None:
@@ -53,6 +59,13 @@ class WandbTracker:
                 self._tracked = tracked
         except Exception as error:
             warn(f"W&B: tracking is off: {first_line(error)}; the metrics are in {run.directory.metrics}")
+
+    def _started(self, within: float | None = None) -> wandb.Run | None:
+        """The run to send to, once it has begun; None: there is none, or not yet `within` these seconds."""
+        if self._starting is not None:
+            self._starting.join(within)
+            self._starting = None
+        return self._tracked
 
     @hookimpl
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
@@ -63,7 +76,7 @@ class WandbTracker:
     @hookimpl
     def samples_ready(self, step: int, images: Tensor) -> None:
         """Send a grid of samples."""
-        if self._tracked is not None:
+        if self._started() is not None:
             import wandb
             from torchvision.transforms.functional import to_pil_image
 
@@ -79,15 +92,15 @@ class WandbTracker:
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:
         """Send an alert, which W&B mails or posts to whoever asked for it."""
-        if self._tracked is not None:
+        if (tracked := self._started()) is not None:
             with self._surviving():
                 text = f"Step {step}: {alert.text}. Try {alert.remedy}."
-                self._tracked.alert(title=alert.kind.replace("_", " "), text=text, level="WARN")
+                tracked.alert(title=alert.kind.replace("_", " "), text=text, level="WARN")
 
     @hookimpl
     def checkpoint_saved(self, path: Path) -> None:
         """Send the checkpoint, where every one is wanted."""
-        if self._artefacts is not None:
+        if self._started() is not None and self._artefacts is not None:
             with self._surviving():
                 self._artefacts.saved(path)
 
@@ -99,7 +112,9 @@ class WandbTracker:
     @hookimpl
     def run_ended(self, run: Run) -> None:
         """Send the film, checkpoints and a summary; let W&B finish with the exit code that tells how the run ended."""
-        tracked, self._tracked, status = self._tracked, None, status_of(run, self._error)
+        status = status_of(run, self._error)
+        patience = STOP_SECONDS if status == "interrupted" else None
+        tracked, self._tracked = self._started(patience), None
         if tracked is None:
             return
         import wandb
@@ -117,7 +132,7 @@ class WandbTracker:
                 self._artefacts.ended()
         with self._surviving():
             try:
-                finish(tracked, EXIT_CODES[status], STOP_SECONDS if status == "interrupted" else None)
+                finish(tracked, EXIT_CODES[status], patience)
             except TimeoutError:
                 files = Path(tracked.dir).parent
                 warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
@@ -126,13 +141,13 @@ class WandbTracker:
                     self._artefacts.close()
 
     def _log(self, step: int, row: Mapping[str, Any]) -> None:
-        if self._tracked is not None:
+        if (tracked := self._started()) is not None:
             # W&B drops a row that comes after one of a later step, such as scores that took their time.
             self._step = max(step, self._step)
             with self._surviving():
                 if self._panels is not None:
                     self._panels.define(row)
-                self._tracked.log({**row, STEP: self._step}, step=self._step)
+                tracked.log({**row, STEP: self._step}, step=self._step)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
