@@ -54,9 +54,11 @@ def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """The formats, by PIL's names, that this PIL reads by itself."""
+    """The formats, by PIL's names, that this PIL reads by itself; it tries them in this order, the common ones first."""
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - _LEFT_OUT))
+    readable = set(Image.OPEN) - _LEFT_OUT
+    common = [name for name in ("JPEG", "PNG", "WEBP") if name in readable]
+    return (*common, *sorted(readable.difference(common)))
 
 
 @cache
