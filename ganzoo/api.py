@@ -10,7 +10,7 @@ from typing import Any
 from ganzoo.components.importer import ImportedWeights
 from ganzoo.components.processes import Processes
 from ganzoo.engine.build import build_run
-from ganzoo.engine.checkpoint import latest_checkpoint, restore
+from ganzoo.engine.checkpoint import checkpoint_of, latest_checkpoint, restore
 from ganzoo.engine.device import choose_compute
 from ganzoo.engine.distributed import launched
 from ganzoo.engine.environment import describe_environment
@@ -155,6 +155,7 @@ def import_run(
 def load_run(
     path: str | Path,
     *,
+    step: int | None = None,
     accelerator: str | None = None,
     trust_plugins: bool | None = None,
     manager: PluginManager | None = None,
@@ -163,22 +164,28 @@ def load_run(
 
     Args:
         path: the run directory, or a folder that `ganzoo export` made.
+        step: of the checkpoint whose weights are used; left out: of the last whole one.
         accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: it is no run directory, or holds no whole checkpoint.
+        GanzooError: it is no run directory, or holds no whole checkpoint, or none of that step.
     """
     if is_export(Path(path)):
+        if step is not None:
+            raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
         return load_export(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
     directory = RunDirectory.open(path)
     recipe, manager = open_run_recipe(
         directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
     )
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    checkpoint = latest_checkpoint(directory.checkpoints, warn)
+    if step is None:
+        checkpoint = latest_checkpoint(directory.checkpoints, warn)
+    else:
+        checkpoint = checkpoint_of(directory.checkpoints, step)
     if checkpoint.facts.image != recipe.dataset.image_spec():
         of, image = checkpoint.facts.image, recipe.dataset.image_spec()
         raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")

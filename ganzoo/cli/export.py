@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.latent import RunFolder, WhichStatistics, WhichWeights
+from ganzoo.cli.latent import RunFolder, WhichStatistics, WhichStep, WhichWeights
 
 
 def add_to(app: typer.Typer) -> None:
@@ -22,6 +22,7 @@ def export(
         Literal["safetensors", "onnx", "hub"],
         typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
     ] = "safetensors",
+    step: WhichStep = None,
     weights: WhichWeights = "auto",
     discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
     batch_norm: WhichStatistics = None,
@@ -32,7 +33,7 @@ def export(
     """Write the generator with its recipe, checksums and a model card into a new folder."""
     from ganzoo import api
 
-    trained = api.load_run(run)
+    trained = api.load_run(run, step=step)
     typer.echo(
         trained.export(
             out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, licence=licence

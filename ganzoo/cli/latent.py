@@ -14,6 +14,9 @@ Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrFilm = Annotated[Path, typer.Option(help="A .png file, or a .gif for a film.")]
 GridSeed = Annotated[int, typer.Option(min=0, help="Of the numbered grid: the same seed, the same cells.")]
 Label = Annotated[int | None, typer.Option(help="Class index for a conditional generator.")]
+WhichStep = Annotated[
+    int | None, typer.Option("--step", min=0, help="Of the checkpoint to take; default: the last one's.")
+]
 WhichWeights = Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")]
 WhichStatistics = Annotated[
     Literal["auto", "running", "batch", "standing"] | None,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ganzoo.cli.latent import WhichStep
 from ganzoo.errors import RequestError
 
 
@@ -21,6 +22,7 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
+    step: WhichStep = None,
     weights: Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")] = "auto",
     batch_norm: Annotated[
         Literal["auto", "running", "batch", "standing"] | None,
@@ -31,7 +33,7 @@ def sample(
     from ganzoo import api
     from ganzoo.engine.pictures import save_grid, save_single_images
 
-    trained = api.load_run(run)
+    trained = api.load_run(run, step=step)
     check_output(out)
     images = trained.sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.latent import WhichStep
 from ganzoo.cli.recipes import AsJson
 from ganzoo.cli.runs import Overrides
 
@@ -28,6 +29,7 @@ def evaluate(
     seeds: Annotated[
         int, typer.Option(min=1, help="Evaluate with so many seeds, from that one on: mean ± deviation.")
     ] = 1,
+    step: WhichStep = None,
     weights: Annotated[Literal["auto", "ema", "raw"] | None, typer.Option(help="auto: ema where there is one.")] = None,
     extractor: Annotated[
         list[str] | None,
@@ -45,7 +47,7 @@ def evaluate(
     """
     from ganzoo import api
 
-    trained = api.load_run(run)
+    trained = api.load_run(run, step=step)
     evaluated = trained.evaluate(
         samples,
         seed=seed,

@@ -17,7 +17,7 @@ from ganzoo.engine.failure import stop_if_diverged
 from ganzoo.engine.files import output_errors, sync
 from ganzoo.engine.manifest import read_manifest, write_manifest
 from ganzoo.engine.random_state import random_state, set_random_state
-from ganzoo.engine.retention import checkpoint_folders, superseded
+from ganzoo.engine.retention import checkpoint_folders, step_of, superseded
 from ganzoo.engine.run import Run
 from ganzoo.engine.space import check_room, not_written, size_of
 from ganzoo.errors import CheckpointError, DivergedError
@@ -172,6 +172,19 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
     if damage:
         raise CheckpointError("\n".join([f"{folder}: no checkpoint is whole", *damage]))
     raise CheckpointError(f"{folder}: there is no checkpoint; the run ended before the first one was saved")
+
+
+def checkpoint_of(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of this step among those of a run.
+
+    Raises:
+        CheckpointError: there is none of it any more, or it is damaged.
+    """
+    paths = {step_of(path): path for path in checkpoint_folders(folder)}
+    if step not in paths:
+        there = ", ".join(map(str, paths)) or "none"
+        raise CheckpointError(f"{folder}: there is no checkpoint of step {step}; there are those of {there}")
+    return open_checkpoint(paths[step])
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -18,7 +18,7 @@ Command = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> TrainedRun:
-    return api.run(tables_in(tmp_path_factory.mktemp("trained")), ["run.steps=2"])
+    return api.run(tables_in(tmp_path_factory.mktemp("trained")), ["run.steps=2", "checkpoint.every=1"])
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -59,9 +59,17 @@ def test_picture_says_how_it_was_made(command: Command, trained: TrainedRun, tmp
     assert about["ganzoo:batch_norm"] == "running"
 
 
+def test_of_an_earlier_step(command: Command, trained: TrainedRun, tmp_path: Path):
+    for step in ("1", "2"):
+        assert command("sample", trained.path, "--step", step, "--out", tmp_path / f"{step}.png").code == 0
+        assert Image.open(tmp_path / f"{step}.png").info["ganzoo:step"] == step
+    assert not np.array_equal(pixels(tmp_path / "1.png"), pixels(tmp_path / "2.png"))
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--out", "{tmp}/a.png", "--step", "3"], "there is no checkpoint of step 3; there are those of 1, 2"),
         (["--out", "{tmp}/a.jpg"], "give a file that ends in .png, or a folder"),
         (["--out", "{tmp}/file/a.png"], "cannot be made"),
         (["--out", "{tmp}/file"], "cannot be made"),

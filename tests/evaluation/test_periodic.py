@@ -170,7 +170,7 @@ def test_without_labels_the_extractor_is_inception(tables: Tables, tmp_path: Pat
 
 
 def test_the_command_prints_scores_cards_and_json(command: Callable[..., Any], tables: Tables):
-    run = api.run(tables, ["run.steps=2"])
+    run = api.run(tables, ["run.steps=2", "checkpoint.every=1"])
     ended = command("evaluate", run.path, "--samples", "16", "--seeds", "2", "--extractor", "classifier")
     lines = ended.out.splitlines()
     assert ended.code == 0
@@ -182,5 +182,8 @@ def test_the_command_prints_scores_cards_and_json(command: Callable[..., Any], t
     result = json.loads(command("evaluate", run.path, "--samples", "16", "--seed", "1", "--json").out)
     assert result["deviations"] == {}
     assert [each["card"]["samples"]["seed"] for each in result["evaluations"]] == [1, 1]
+    earlier = command("evaluate", run.path, "--samples", "16", "--step", "1")
+    assert (earlier.code, earlier.out.splitlines()[0]) == (0, "scores at step 1:")
+    assert {each.step for each in read_evaluations(run.directory)} == {1, 2}
     ended = command("evaluate", run.path, "--extractor", "clasifier")
     assert (ended.code, 'no extractor "clasifier", did you mean classifier?' in ended.err) == (2, True)

@@ -54,7 +54,7 @@ def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """The formats, by PIL's names, that this PIL reads by itself; it tries them in this order, the common ones first."""
+    """The formats, by PIL's names, that this PIL reads by itself, common ones first: it tries them in this order."""
     Image.init()
     readable = set(Image.OPEN) - _LEFT_OUT
     common = [name for name in ("JPEG", "PNG", "WEBP") if name in readable]
