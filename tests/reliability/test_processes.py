@@ -115,7 +115,8 @@ def test_a_signal_to_torchrun_saves_the_state(
     child.send_signal(number)  # as a scheduler sends one to each, and torchrun another
     _, err = child.communicate(timeout=60)
     ours = [line for line in err.splitlines() if line.startswith("error:")]
-    assert ours == [f"error: stopped by {number.name}"]
+    told = [f"error: stopped by {name}" for name in (number.name, "SIGTERM")]  # told twice, torchrun may send its own
+    assert ours in ([line] for line in told)
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     step = latest_checkpoint(run / "checkpoints", pytest.fail).step

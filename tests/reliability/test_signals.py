@@ -93,7 +93,7 @@ def test_one_signal(
     mode = "offline" if tracking == "offline" else "online"
     child = process("run", endless, "--set", f"tracking.wandb.mode={mode}", cwd=endless.parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
-    wait_until(lambda: lines(run / "metrics.jsonl") > 30, child)
+    wait_until(lambda: lines(run / "metrics.jsonl") > 30 and (run / "wandb.json").is_file(), child)
     server.gone = tracking == "server_gone"
     told = lines(run / "metrics.jsonl")
     wait_until(lambda: lines(run / "metrics.jsonl") > told, child)
@@ -126,7 +126,7 @@ def test_a_second_signal(endless: Path, process: Process, server: Server, second
     """While W&B waits for a server that has gone."""
     child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
-    wait_until(lambda: lines(run / "metrics.jsonl") > 30, child)
+    wait_until(lambda: lines(run / "metrics.jsonl") > 30 and (run / "wandb.json").is_file(), child)
     server.gone = True
     told = lines(run / "metrics.jsonl")
     wait_until(lambda: lines(run / "metrics.jsonl") > told + 3, child)
@@ -146,26 +146,28 @@ def test_a_second_signal(endless: Path, process: Process, server: Server, second
 
 
 @pytest.mark.parametrize("number", EXIT_CODES, ids=["int", "term"])
-def test_a_signal_before_the_first_step(
+def test_a_signal_before_tracking_begins(
     endless: Path, process: Process, server: Server, number: signal.Signals, tables: Tables, monkeypatch: Any
 ):
-    """While W&B waits for a server that does not answer: nothing is lost yet, so it ends without a step."""
+    """While W&B waits for a server that does not answer, which the steps do not: it ends with those it has taken."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
         child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
         run = Path(tables["run"]["root"]) / "tiny/0001"
-        wait_until((run / "wandb").is_dir, child)
-        time.sleep(1)
+        wait_until(lambda: lines(run / "metrics.jsonl") > 2, child)
         begun = time.monotonic()
         child.send_signal(number)
         child.wait(timeout=60)
         assert time.monotonic() - begun < seconds_allowed()
-        assert "Traceback" not in child.communicate()[1]
+        err = child.communicate()[1]
+    assert "W&B: had not begun when the run was stopped" in err
+    assert err.splitlines()[-1] == f"error: stopped by {number.name}"
     assert exit_code(child) == EXIT_CODES[number]
-    assert lines(run / "metrics.jsonl") == 0
-    assert api.resume(run, ["run.steps=2", "tracking.wandb.mode=disabled"]).checkpoint.step == 2
+    steps = lines(run / "metrics.jsonl")
+    assert latest_checkpoint(run / "checkpoints", pytest.fail).step == steps
+    assert api.resume(run, [f"run.steps={steps + 2}", "tracking.wandb.mode=disabled"]).checkpoint.step == steps + 2
 
 
 def test_an_interrupt_that_a_library_swallows(tables: Tables, recipe_file: Callable[[Tables], Path]):

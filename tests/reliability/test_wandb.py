@@ -70,7 +70,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 class At:
-    """Does something after a step."""
+    """Does something after a step, and not before tracking has begun."""
 
     def __init__(self, at: int, what: Callable[[Any], object]) -> None:
         self.at = at
@@ -79,6 +79,8 @@ class At:
     @hookimpl
     def step_ended(self, run: Any, step: int) -> None:
         if step == self.at:
+            while not (run.directory.path / session.RECORD).is_file():
+                time.sleep(0.02)
             self.what(run)
 
 
@@ -231,7 +233,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("listening", [False, True], ids=["a closed port", "a server that never answers"])
-def test_the_start_is_delayed_by_20_seconds_at_most(tables: Tables, patient: None, monkeypatch: Any, listening: bool):
+def test_an_absent_server_delays_no_step(tables: Tables, patient: None, monkeypatch: Any, listening: bool):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         if listening:
@@ -240,7 +242,7 @@ def test_the_start_is_delayed_by_20_seconds_at_most(tables: Tables, patient: Non
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         start, end = delays(tables)
     print(f"delayed by {start:.1f} s at the start and {end:.1f} s at the end")
-    assert start < 20 * busy()
+    assert start < 2 * busy()
     assert end < 60 * busy()
 
 
@@ -249,7 +251,7 @@ def test_the_start_is_delayed_by_20_seconds_at_most(tables: Tables, patient: Non
 def test_the_end_is_delayed_by_60_seconds_at_most(tables: Tables, patient: None, server: Server, how: str):
     start, end = delays(tables, At(5, lambda run: setattr(server, how, True if how == "gone" else 500)))
     print(f"delayed by {start:.1f} s at the start and {end:.1f} s at the end")
-    assert start < 20 * busy()
+    assert start < 2 * busy()
     assert end < 60 * busy()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
@@ -32,7 +32,8 @@ class WandbTracker:
     """Sends the recipe, metrics, scores, grids and the film of a run to W&B.
 
     Every row goes under its step, and charts have "step" as their axis. Whatever fails on the way to W&B
-    is said once and forgotten: `metrics.jsonl` is the truth, this is a view of it.
+    is said once and forgotten: `metrics.jsonl` is the truth, this is a view of it. No step waits for W&B to
+    begin, which takes a server that is away many seconds: what happens meanwhile is sent then.
     """
 
     def __init__(self) -> None:
@@ -40,14 +41,18 @@ class WandbTracker:
         self._tracked: wandb.Run | None = None
         self._panels: Panels | None = None
         self._artefacts: CheckpointArtefacts | None = None
+        self._every_checkpoint = False
+        self._waiting: list[Callable[[wandb.Run], None]] = []
         self._step = 0
+        self._ended = False
         self._error: BaseException | None = None
         self._warned = False
 
     @hookimpl
     def run_started(self, run: Run) -> None:
-        """Begin tracking, or go on with what an earlier part of the run began; the first steps need not wait for it."""
+        """Begin tracking, or go on with what an earlier part of the run began."""
         self._step = run.step
+        self._every_checkpoint = run.recipe.tracking.wandb.checkpoints == "all"
         self._starting = Thread(target=self._start, args=(run,), daemon=True)
         self._starting.start()
 
@@ -58,14 +63,8 @@ class WandbTracker:
                 self._panels, self._artefacts = Panels(tracked), CheckpointArtefacts(run, tracked)
                 self._tracked = tracked
         except Exception as error:
-            warn(f"W&B: tracking is off: {first_line(error)}; the metrics are in {run.directory.metrics}")
-
-    def _started(self, within: float | None = None) -> wandb.Run | None:
-        """The run to send to, once it has begun; None: there is none, or not yet `within` these seconds."""
-        if self._starting is not None:
-            self._starting.join(within)
-            self._starting = None
-        return self._tracked
+            if not self._ended:
+                warn(f"W&B: tracking is off: {first_line(error)}; the metrics are in {run.directory.metrics}")
 
     @hookimpl
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
@@ -76,13 +75,18 @@ class WandbTracker:
     @hookimpl
     def samples_ready(self, step: int, images: Tensor) -> None:
         """Send a grid of samples."""
-        if self._started() is not None:
-            import wandb
-            from torchvision.transforms.functional import to_pil_image
+        if self._is_off():
+            return
+        from torchvision.transforms.functional import to_pil_image
 
-            with self._surviving():
-                picture = wandb.Image(to_pil_image(grid(images)), caption=f"step {step}")
-                self._log(step, {"samples/grid": picture})
+        picture = to_pil_image(grid(images))
+
+        def send(tracked: wandb.Run) -> None:
+            import wandb
+
+            self._log_now(tracked, step, {"samples/grid": wandb.Image(picture, caption=f"step {step}")})
+
+        self._send(send)
 
     @hookimpl
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
@@ -92,17 +96,20 @@ class WandbTracker:
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:
         """Send an alert, which W&B mails or posts to whoever asked for it."""
-        if (tracked := self._started()) is not None:
-            with self._surviving():
-                text = f"Step {step}: {alert.text}. Try {alert.remedy}."
-                tracked.alert(title=alert.kind.replace("_", " "), text=text, level="WARN")
+        title, text = alert.kind.replace("_", " "), f"Step {step}: {alert.text}. Try {alert.remedy}."
+        self._send(lambda tracked: tracked.alert(title=title, text=text, level="WARN"))
 
     @hookimpl
     def checkpoint_saved(self, path: Path) -> None:
-        """Send the checkpoint, where every one is wanted."""
-        if self._started() is not None and self._artefacts is not None:
-            with self._surviving():
-                self._artefacts.saved(path)
+        """Send the checkpoint, where every one is wanted; waits for W&B to begin, lest it be superseded by then."""
+        if self._every_checkpoint and self._starting is not None:
+            self._starting.join()
+
+            def send(_: wandb.Run) -> None:
+                if self._artefacts is not None:
+                    self._artefacts.saved(path)
+
+            self._send(send)
 
     @hookimpl
     def run_failed(self, error: BaseException) -> None:
@@ -114,7 +121,13 @@ class WandbTracker:
         """Send the film, checkpoints and a summary; let W&B finish with the exit code that tells how the run ended."""
         status = status_of(run, self._error)
         patience = STOP_SECONDS if status == "interrupted" else None
-        tracked, self._tracked = self._started(patience), None
+        if self._starting is not None:
+            self._starting.join(patience)
+            self._ended = True
+            if self._starting.is_alive():
+                warn(f"W&B: had not begun when the run was stopped; its metrics are in {run.directory.metrics}")
+            self._send_what_waited()
+        tracked, self._tracked = self._tracked, None
         if tracked is None:
             return
         import wandb
@@ -140,14 +153,32 @@ class WandbTracker:
                 if self._artefacts is not None and not tracked.offline:
                     self._artefacts.close()
 
+    def _is_off(self) -> bool:
+        """Whether nothing is or will be tracked."""
+        return self._tracked is None and (self._starting is None or not self._starting.is_alive())
+
+    def _send(self, send: Callable[[wandb.Run], None]) -> None:
+        """Have something sent: at once, or when tracking has begun."""
+        self._waiting.append(send)
+        if self._starting is None or not self._starting.is_alive():
+            self._send_what_waited()
+
+    def _send_what_waited(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for send in waiting:
+            if self._tracked is not None:
+                with self._surviving():
+                    send(self._tracked)
+
     def _log(self, step: int, row: Mapping[str, Any]) -> None:
-        if (tracked := self._started()) is not None:
-            # W&B drops a row that comes after one of a later step, such as scores that took their time.
-            self._step = max(step, self._step)
-            with self._surviving():
-                if self._panels is not None:
-                    self._panels.define(row)
-                tracked.log({**row, STEP: self._step}, step=self._step)
+        self._send(lambda tracked: self._log_now(tracked, step, row))
+
+    def _log_now(self, tracked: wandb.Run, step: int, row: Mapping[str, Any]) -> None:
+        # W&B drops a row that comes after one of a later step, such as scores that took their time.
+        self._step = max(step, self._step)
+        if self._panels is not None:
+            self._panels.define(row)
+        tracked.log({**row, STEP: self._step}, step=self._step)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
