@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import wandb
 from PIL import Image
-from wandb_reader import Recorded, read
+from wandb_reader import Recorded, has_begun, read
 from wandb_server import KEY, Server
 
 import ganzoo.api
@@ -151,6 +151,19 @@ def test_group_and_job_type_of_the_recipe(observe) -> None:
     run = observe(OFFLINE, "tracking.wandb.group=sweep-1", "tracking.wandb.job_type=baseline", "run.steps=1")
     seen = recorded(run)
     assert (seen.run.run_group, seen.run.job_type) == ("sweep-1", "baseline")
+
+
+def test_its_id_is_kept_before_wandb_hears_of_it(observe, monkeypatch) -> None:
+    begin, kept = wandb.init, []
+
+    def init(*arguments: Any, **options: Any) -> Any:
+        path = Path(options["dir"]) / "wandb.json"
+        kept.append((json.loads(path.read_text())["id"], options["id"]))
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(wandb, "init", init)
+    run = observe(OFFLINE, "run.steps=1")
+    assert kept == [(record_of(run)["id"],) * 2]
 
 
 def test_a_resumed_run_keeps_its_id(observe, manager, capsys) -> None:
@@ -307,11 +320,11 @@ def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, cap
     class Gone:
         @hookimpl
         def run_started(self, run: Run) -> None:
-            self.record = run.directory.path / session.RECORD
+            self.run = run
 
         @hookimpl
         def step_ended(self, step: int) -> None:
-            while step == 15 and not self.record.is_file():  # until W&B has begun
+            while step == 15 and not has_begun(self.run.directory.path):  # until W&B has begun
                 time.sleep(0.02)
             server.gone = step >= 15
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from same import assert_same_checkpoint, rows
-from wandb_reader import read
+from wandb_reader import has_begun, read
 from wandb_server import KEY, Server
 
 from ganzoo import api
@@ -93,7 +93,7 @@ def test_one_signal(
     mode = "offline" if tracking == "offline" else "online"
     child = process("run", endless, "--set", f"tracking.wandb.mode={mode}", cwd=endless.parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
-    wait_until(lambda: lines(run / "metrics.jsonl") > 30 and (run / "wandb.json").is_file(), child)
+    wait_until(lambda: lines(run / "metrics.jsonl") > 30 and has_begun(run), child)
     server.gone = tracking == "server_gone"
     told = lines(run / "metrics.jsonl")
     wait_until(lambda: lines(run / "metrics.jsonl") > told, child)
@@ -126,7 +126,7 @@ def test_a_second_signal(endless: Path, process: Process, server: Server, second
     """While W&B waits for a server that has gone."""
     child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
-    wait_until(lambda: lines(run / "metrics.jsonl") > 30 and (run / "wandb.json").is_file(), child)
+    wait_until(lambda: lines(run / "metrics.jsonl") > 30 and has_begun(run), child)
     server.gone = True
     told = lines(run / "metrics.jsonl")
     wait_until(lambda: lines(run / "metrics.jsonl") > told + 3, child)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import wandb
 from same import assert_same_checkpoint, rows
+from wandb_reader import has_begun
 from wandb_server import KEY, Server
 
 from ganzoo import api
@@ -79,7 +80,7 @@ class At:
     @hookimpl
     def step_ended(self, run: Any, step: int) -> None:
         if step == self.at:
-            while not (run.directory.path / session.RECORD).is_file():
+            while not has_begun(run.directory.path):
                 time.sleep(0.02)
             self.what(run)
 

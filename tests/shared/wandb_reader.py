@@ -17,6 +17,12 @@ BLOCK_BYTES = 32 * 1024
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
+def has_begun(run: Path) -> bool:
+    """Whether W&B tracks the run of that directory: it knows then where the records are."""
+    record = run / "wandb.json"
+    return record.is_file() and "path" in json.loads(record.read_text())
+
+
 @dataclass
 class Recorded:
     """What the records of one file amount to."""

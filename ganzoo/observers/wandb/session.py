@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import string
 import tempfile
 from pathlib import Path
 from threading import Thread
@@ -27,6 +29,8 @@ STOP_SECONDS = 2.0
 """The same where the run was told to stop: whoever told it may not wait much longer."""
 
 RECORD = "wandb.json"
+ID_LETTERS = string.ascii_lowercase + string.digits
+"""What W&B makes its own ids of, eight to one."""
 
 # Values of WANDB_MODE; any other is taken as none.
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
@@ -100,16 +104,20 @@ def first_line(error: BaseException) -> str:
 
 
 def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
-    import wandb
-
     options, record = run.recipe.tracking.wandb, _read_record(run)
     folder = run.directory.path.resolve()
+    resumed = "id" in record
+    if not resumed:  # kept before W&B hears of it: a run that is killed meanwhile goes on as the same one
+        record["id"] = "".join(secrets.choice(ID_LETTERS) for _ in range(8))
+        run.directory.write_json(RECORD, record)
+    import wandb
+
     wandb.setup(wandb.Settings(silent=True))
     tracked = wandb.init(
         project=options.project,
         entity=options.entity,
         dir=folder,
-        id=record.get("id"),
+        id=record["id"],
         name=f"{run.recipe.run.name}/{folder.name}",
         group=options.group or run.recipe.run.name,
         job_type=options.job_type,
@@ -117,7 +125,7 @@ def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
         config=describe(run),
         allow_val_change=True,
         mode=mode,
-        resume="allow" if record.get("id") and mode == "online" else None,
+        resume="allow" if resumed and mode == "online" else None,
         reinit="create_new",  # leaves alone a run that the calling program has of its own
         settings=wandb.Settings(
             silent=True,
