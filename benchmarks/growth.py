@@ -1,4 +1,4 @@
-"""What a run costs as it grows: images, their size, width, batch, and installed plugins.
+"""What a run costs as it grows: images, their size, width, batch, installed plugins, and runs that are compared.
 
     python benchmarks/growth.py [--plot docs/pages/images/growth.svg] [--json FILE]
 
@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -126,6 +127,25 @@ def plugins() -> Iterator[Row]:
             yield row
 
 
+def compared() -> Iterator[Row]:
+    """`ganzoo compare` of so many runs of 50 rows of metrics, as a table alone and with the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = Path(__file__).parents[1] / "recipes" / "dcgan_digits.toml"
+        narrow = ["generator.width=4", "discriminator.width=4", "run.steps=50", "run.log_every=1", "samples.every=10"]
+        settings = [*narrow, f"run.root={folder}", "run.name=first", "tracking.wandb.mode=disabled"]
+        command(["run", str(recipe), *settings], folder)
+        runs: list[str] = []
+        for count in (4, 16, 64, 256):
+            while len(runs) < count:
+                runs.append(shutil.copytree(Path(folder) / "first" / "0001", f"{folder}/copies/{len(runs):04}"))
+            page = ["--out", f"{folder}/page.html"]
+            yield {
+                "runs": count,
+                "table_s": min(command(["compare", *runs], folder) for _ in range(ROUNDS)),
+                "page_s": min(command(["compare", *runs, *page], folder) for _ in range(ROUNDS)),
+            }
+
+
 def command(arguments: list[str], path: str) -> float:
     """CPU seconds of a command that finds what lies in `path`."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -158,8 +178,9 @@ def plot(results: dict[str, list[Row]]) -> str:
         "width": "step_ms",
         "batch": "step_ms",
         "plugins": "plugins_s",
+        "runs": "page_s",
     }
-    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f")
+    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f", "#e69f00")
     width, height, margin, decades_x, decades_y = 640, 400, 56, 3.0, 3.0
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
@@ -209,6 +230,7 @@ def main() -> None:
         tables: dict[str, Callable[[], Iterator[Row]]] = {
             "images": images,
             "plugins": plugins,
+            "runs": compared,
             "image size": lambda: steps("image_size", dataset__image_size=[32, 64, 128, 256]),
             "width": lambda: steps("width", generator__width=widths, discriminator__width=widths),
             "batch": lambda: steps("batch", trainer__batch_size=[4, 16, 64, 128]),
