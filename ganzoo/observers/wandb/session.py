@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import string
 import tempfile
 from pathlib import Path
 from threading import Thread
@@ -29,8 +28,6 @@ STOP_SECONDS = 2.0
 """The same where the run was told to stop: whoever told it may not wait much longer."""
 
 RECORD = "wandb.json"
-ID_LETTERS = string.ascii_lowercase + string.digits
-"""What W&B makes its own ids of, eight to one."""
 
 # Values of WANDB_MODE; any other is taken as none.
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
@@ -106,11 +103,11 @@ def first_line(error: BaseException) -> str:
 def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
     options, record = run.recipe.tracking.wandb, _read_record(run)
     folder = run.directory.path.resolve()
-    resumed = "id" in record
+    resumed = bool(record.get("id"))
     if not resumed:  # kept before W&B hears of it: a run that is killed meanwhile goes on as the same one
-        record["id"] = "".join(secrets.choice(ID_LETTERS) for _ in range(8))
+        record["id"] = secrets.token_hex(8)
         run.directory.write_json(RECORD, record)
-    import wandb
+    import wandb  # after it: the import takes as long as many first steps
 
     wandb.setup(wandb.Settings(silent=True))
     tracked = wandb.init(
