@@ -114,6 +114,17 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture
+def no_wandb_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, account or setting of W&B of the one who runs the tests."""
+    # Not to be restored after the test: it leads to W&B's process of an earlier one, which may have ended by then.
+    os.environ.pop("WANDB_SERVICE", None)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
 def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `ganzoo` with these arguments as a process of its own, which does not outlive the test."""
     started: list[subprocess.Popen[str]] = []

@@ -16,17 +16,11 @@ from ganzoo.comparison import wandb_report
 from ganzoo.comparison.comparison import Comparison, compare
 from ganzoo.errors import GanzooError, RequestError
 
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
 MakeRun = Callable[..., Path]
 needs_workspaces = pytest.mark.skipif(
     importlib.util.find_spec("wandb_workspaces") is None, reason="wandb-workspaces is not installed"
 )
-
-
-@pytest.fixture(autouse=True)
-def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
 
 
 @pytest.fixture

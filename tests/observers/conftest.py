@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,15 +48,10 @@ class TinyDiscriminator(Discriminator):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def surroundings(no_wandb_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No key, account or setting of the one who runs the tests, and no trace outside the test's folder."""
-    for name in list(os.environ):
-        if name.startswith("WANDB_"):
-            monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "packs"))
     monkeypatch.chdir(tmp_path)
 

@@ -28,12 +28,8 @@ SYNC = "upload it with: wandb sync "
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def surroundings(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No key, account or setting of the one who runs the tests, and less patience than usual."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setattr(session, "START_SECONDS", 2.0)
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
     wandb.teardown()

@@ -19,6 +19,8 @@ from ganzoo.plugin_manager import PluginManager
 from ganzoo.sweeps import wandb_sweep
 from ganzoo.sweeps.plan import Plan, make_plan, settings
 
+pytestmark = pytest.mark.usefixtures("no_wandb_account")
+
 VARY = {
     "loss.name": ["hinge", "non_saturating"],
     "trainer.ema_decay": ["0", "0.99"],
@@ -26,13 +28,6 @@ VARY = {
     "penalties": ["[]", '[{name="r1", weight=1.0}]'],
     "run.log_every": ["1"],
 }
-
-
-@pytest.fixture(autouse=True)
-def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
 
 
 @pytest.fixture
