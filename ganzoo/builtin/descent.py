@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo.builtin.fused import InMemoryOrder
 from ganzoo.components.processes import Processes
 from ganzoo.components.trainer import Failure
 
@@ -175,7 +177,8 @@ class Descent:
             self.scaler.update()
         elif looks_for_infinities(self.optimizer):
             self.optimizer.found_inf = self._alarm.raised  # type: ignore[attr-defined]
-            self.optimizer.step()
+            with InMemoryOrder() if self._alarm.raised.device.type == "cpu" else nullcontext():
+                self.optimizer.step()
         else:
             self._move_and_take_back()
 
