@@ -3,7 +3,8 @@
     python benchmarks/packing.py [--rounds 5] [--json]
 
 Decoding is measured in CPU time on one thread, against what training scripts do for each image in each epoch: PIL and
-torchvision's transforms. The JPEGs are made up: waves, edges and grain, in the sizes of CelebA's files and of photos.
+torchvision's transforms; with simplejpeg, if that is installed, and without. The JPEGs are made up: waves, edges and
+grain, in the sizes of CelebA's files and of photos.
 Then whole packing passes with threads and with processes, in wall time, and the steps from the pack to a batch, again
 in CPU time on one thread, so that a busy machine does not count.
 Everything takes turns, round by round; the best round counts.
@@ -29,6 +30,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
+from ganzoo.builtin.datasets import turbo
 from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.component import DatasetConfig
 from ganzoo.data.decode import in_chunks
@@ -73,6 +75,13 @@ def packed(config: DatasetConfig, data: bytes) -> Any:
     return to_pixels(decode_image(data, config), config)
 
 
+def by_pil(work: Callable[[], object]) -> None:
+    """The same without simplejpeg."""
+    installed, turbo.simplejpeg = turbo.simplejpeg, None
+    work()
+    turbo.simplejpeg = installed
+
+
 def part(config: DatasetConfig, images: list[bytes]) -> list[Any]:
     """Several of them, as one task of a process."""
     return [packed(config, data) for data in images]
@@ -94,16 +103,19 @@ def decoding(rounds: int) -> list[dict[str, Any]]:
     rows = []
     for (width, height), count in SIZES.items():
         images = [picture(width, height, seed) for seed in range(count)]
+        whole, fast = (partial(part, DatasetConfig(fast_decode=fast), images) for fast in (False, True))
         taken = best(
             rounds,
             time.process_time,
             plain=lambda images=images: [plain(data) for data in images],
-            whole=lambda images=images: [packed(DatasetConfig(), data) for data in images],
-            fast=lambda images=images: [packed(DatasetConfig(fast_decode=True), data) for data in images],
+            whole_by_pil=partial(by_pil, whole),
+            whole=whole,
+            fast_by_pil=partial(by_pil, fast),
+            fast=fast,
         )
         row: dict[str, Any] = {"size": f"{width}×{height}", "kilobytes": len(images[0]) / 1000}
         row |= {f"{name}_ms": seconds / count * 1e3 for name, seconds in taken.items()}
-        row |= {f"{name}_ratio": taken["plain"] / taken[name] for name in ("whole", "fast")}
+        row |= {f"{name}_ratio": taken["plain"] / seconds for name, seconds in taken.items()}
         differences = [
             np.abs(packed(DatasetConfig(), d).astype(int) - packed(DatasetConfig(fast_decode=True), d))
             for d in images[:8]
@@ -173,11 +185,14 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"decoding": decoded, "passes": passed, "feeding": fed}, indent=2))
         return
-    print("| JPEG | kB | plain, ms | packed, ms | ratio | fast_decode, ms | ratio | mean difference |")
-    print("|---|---|---|---|---|---|---|---|")
+    ways = {"whole_by_pil": "packed by PIL", "whole": "packed", "fast_by_pil": "fast by PIL", "fast": "fast_decode"}
+    print("| JPEG | kB | plain, ms |", " | ".join(f"{way}, ms | ratio" for way in ways.values()), "| mean difference |")
+    print("|---" * (4 + 2 * len(ways)) + "|")
     for row in decoded:
-        figures = ("plain_ms", "whole_ms", "whole_ratio", "fast_ms", "fast_ratio", "fast_difference")
+        figures = ["plain_ms", *(f"{way}_{figure}" for way in ways for figure in ("ms", "ratio")), "fast_difference"]
         print(f"| {row['size']} | {row['kilobytes']:.0f} |", " | ".join(f"{row[key]:.2f}" for key in figures), "|")
+    if turbo.simplejpeg is None:
+        print("\nsimplejpeg is not installed: all of it is by PIL")
     print("\nCelebA's size, images a second:", ", ".join(f"{name} {rate:.0f}" for name, rate in passed.items()))
     print("\n| from the pack to a batch | images a second |\n|---|---|")
     for name, rate in fed.items():

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.component import DatasetConfig
 
@@ -37,19 +36,21 @@ class TooSmallError(ValueError):
     """An image is smaller than the crop."""
 
 
-def reduce_decoding(image: Image.Image, config: DatasetConfig) -> None:
-    """Have a JPEG that was opened, and not yet loaded, decoded at 1/2, 1/4 or 1/8 where `fast_decode` allows.
+def decoding_scale(size: tuple[int, int], config: DatasetConfig) -> int:
+    """By what factor, 1, 2, 4 or 8, a JPEG of this size may be decoded smaller where `fast_decode` allows.
 
     Never where the pixels are taken as they are, as by `crop = 64` for images of 64 pixels: only if they
     are still to be shrunk by a quarter after it.
     """
-    if not config.fast_decode or not isinstance(image, JpegImageFile):
-        return
-    shrunk = min(image.size) / config.resize_first if config.resize_first else 1 / enlargement(image.size, config)
-    scale = next((scale for scale in (8, 4, 2) if shrunk >= scale * _MARGIN), 1)
-    width, height = image.size
-    if scale > 1 and image.draft(None, (width // scale, height // scale)):
-        image.info[_REDUCED] = scale, (width, height)
+    if not config.fast_decode:
+        return 1
+    shrunk = min(size) / config.resize_first if config.resize_first else 1 / enlargement(size, config)
+    return next((scale for scale in (8, 4, 2) if shrunk >= scale * _MARGIN), 1)
+
+
+def mark_decoded_smaller(image: Image.Image, scale: int, size: tuple[int, int]) -> None:
+    """Tell `to_pixels` that an image was decoded so many times smaller, and how large it is as a whole."""
+    image.info[_REDUCED] = scale, size
 
 
 def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
@@ -61,7 +62,7 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
     so `resize_first=64, crop=64` gives their very pixels.
 
     Args:
-        image: of any mode; its first frame if it has several; what `reduce_decoding` made smaller is taken so.
+        image: of any mode; its first frame if it has several; one marked by `mark_decoded_smaller` is taken so.
         config: the dataset's options.
 
     Returns:

@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
+from ganzoo.builtin.datasets.turbo import decode_by_turbo
 from ganzoo.components.component import DatasetConfig
-from ganzoo.data.geometry import reduce_decoding
+from ganzoo.data.geometry import decoding_scale, mark_decoded_smaller
 
 # PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognises MPEG.
 _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
@@ -30,11 +32,21 @@ def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Imag
     """
     if not data:
         raise ValueError("the file is empty")
+    by_turbo = decode_by_turbo(data, config)
+    if by_turbo is not None:
+        return by_turbo
     image = Image.open(io.BytesIO(data), formats=readable_formats())
-    if config is not None:
-        reduce_decoding(image, config)
+    if config is not None and isinstance(image, JpegImageFile):
+        _decode_smaller(image, config)
     image.load()
     return image
+
+
+def _decode_smaller(image: JpegImageFile, config: DatasetConfig) -> None:
+    width, height = image.size
+    scale = decoding_scale(image.size, config)
+    if scale > 1 and image.draft(None, (width // scale, height // scale)):
+        mark_decoded_smaller(image, scale, (width, height))
 
 
 def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
