@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganzoo.components.dataset import Batch
 from ganzoo.data.pack import Pack
+from ganzoo.data.page_reads import page_reads
 from ganzoo.errors import DataError, RequestError
 
 
@@ -100,6 +101,7 @@ class Feed:
         reads_ahead = self.device.type == "cuda" and self.placement == "host"
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-feed") if reads_ahead else None
         self._ahead: tuple[int, Future[Tensor]] | None = None
+        self._page_reads = page_reads(pack) if self.placement == "host" else None
 
     @property
     def position(self) -> int:
@@ -164,8 +166,12 @@ class Feed:
         return pinned.to(self.device, non_blocking=True)
 
     def _read_ahead(self) -> None:
+        if self._page_reads is None and self._reader is None:
+            return
+        order = self._order(self._own_spans())
+        if self._page_reads is not None:
+            self._page_reads.begin(order)
         if self._reader is not None:
-            order = self._order(self._own_spans())
             self._ahead = (self._position, self._reader.submit(self._gather_pinned, order))
 
     def _gather_pinned(self, order: Tensor) -> Tensor:
