@@ -47,6 +47,14 @@ def server(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as Python handles it by itself, where the tests may run as a shell's background job, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def endless(tables: Tables, recipe_file: Callable[[Tables], Path]) -> Path:
     """A recipe that goes on for hours, with a checkpoint every 20 steps and a film of many grids to be made."""
     tables["run"] |= {"steps": 1_000_000, "log_every": 1}
@@ -162,6 +170,7 @@ def test_a_signal_before_tracking_begins(
     assert api.resume(run, [f"run.steps={steps + 2}", "tracking.wandb.mode=disabled"]).checkpoint.step == steps + 2
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_a_library_swallows(tables: Tables, recipe_file: Callable[[Tables], Path]):
     """As it does where the signal strikes in a destructor, or in an import: the run still does not begin."""
 

@@ -42,6 +42,7 @@ def decode_by_turbo(data: bytes, config: DatasetConfig | None = None) -> Image.I
     if pixels.shape[:2] != smaller:
         return None
     image = Image.fromarray(pixels if space == "RGB" else pixels[:, :, 0])
+    image.format = "JPEG"
     if scale > 1:
         mark_decoded_smaller(image, scale, (width, height))
     return image
