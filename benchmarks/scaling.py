@@ -126,21 +126,23 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"trainer.batch_size={batch}", f"run.root={folder}", "device.precision=fp32"]
         loaded = load_recipe(recipe, manager, settings)
-        with processes.connected(choose_compute(loaded.device, processes).device), watched() as exchange:
+        with processes.connected(choose_compute(loaded.device, processes).device):
             run = build_run(loaded, manager, warn=print, processes=processes)
-            took = []
-            for number in range(steps + 2):
-                if number == 2:
-                    exchange.update(messages=0, bytes=0, seconds=0.0)
+
+            def step() -> float:
                 started = time.perf_counter()
                 processes.agree(None)
                 with joint_step(run):
                     run.trainer.train_step(run.feed.next())
-                took.append(time.perf_counter() - started)
-            said = dict(exchange)
+                return time.perf_counter() - started
+
+            took = [step() for _ in range(steps + 2)][2:]
+            with watched() as said:
+                for _ in range(steps):
+                    step()
             processes.agree(None)
     return {
-        "step": statistics.median(took[2:]),
+        "step": statistics.median(took),
         "messages": round(said["messages"] / steps),
         "bytes": said["bytes"] / steps,
         "exchange": said["seconds"] / steps,
@@ -149,7 +151,7 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
 
 @contextmanager
 def watched() -> Iterator[dict[str, Any]]:
-    """Counts what is said to other processes while open, and how long it is waited for."""
+    """Counts what is said to other processes while open, and how long it takes when each message is waited for."""
     import torch.distributed as dist
 
     said: dict[str, Any] = {"messages": 0, "bytes": 0, "seconds": 0.0}
