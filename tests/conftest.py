@@ -130,15 +130,15 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        # WANDB_SERVICE leads to W&B's process of an earlier test, which may have ended.
+        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        environment |= {"OMP_NUM_THREADS": "1"}
         child = subprocess.Popen(
             [sys.executable, "-m", "ganzoo", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # WANDB_SERVICE leads to W&B's process of an earlier test, which may have ended.
-            env={name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-            | {"OMP_NUM_THREADS": "1"},
-            **options,
+            **{"env": environment, **options},
         )
         started.append(child)
         return child

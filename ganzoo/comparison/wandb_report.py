@@ -43,11 +43,10 @@ def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
         GanzooError: nobody is logged in here, wandb-workspaces is not installed, the runs are of several projects
             or of none, or W&B refuses.
     """
-    from ganzoo.observers.wandb.key import key_is_known
-    from ganzoo.observers.wandb.session import first_line
+    from ganzoo.observers.wandb.errors import first_line
+    from ganzoo.observers.wandb.key import require_key
 
-    if not key_is_known():
-        raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
+    require_key()
     tracked = find(comparison)
     try:
         import wandb

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from ganzoo.errors import GanzooError, RequestError
+from ganzoo.errors import GanzooError
 from ganzoo.overrides import toml_value
 from ganzoo.sweeps.plan import Plan
 
@@ -24,11 +24,10 @@ def register(plan: Plan, overrides: Iterable[str] = ()) -> str:
     """
     import wandb
 
-    from ganzoo.observers.wandb.key import key_is_known
-    from ganzoo.observers.wandb.session import first_line
+    from ganzoo.observers.wandb.errors import first_line
+    from ganzoo.observers.wandb.key import require_key
 
-    if not key_is_known():
-        raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
+    require_key()
     options = plan.variants[0].recipe.tracking.wandb
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # stdout belongs to the result

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,22 @@ def test_without_a_key_nothing_is_sent(
     ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge", "--wandb")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err == "error: --wandb: no API key of W&B is known here; `wandb login` keeps one\n"
+
+
+def test_a_process_of_wandb_that_has_ended_is_told(
+    recipe_file: Callable[[dict], Path], tables: dict[str, Any], process: Callable[..., Any]
+):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    recipe = recipe_file(tables | {"tracking": {"wandb": {"mode": "offline"}}})
+    left = {**os.environ, "WANDB_SERVICE": f"3-1-tcp-localhost-{port}", "OMP_NUM_THREADS": "1"}
+    for what in ("sweep", recipe, "--vary", "loss.name=hinge", "--wandb"), ("run", recipe):
+        child = process(*what, env=left)
+        _, err = child.communicate(timeout=60)
+        assert "Traceback" not in err
+        assert "the variable WANDB_SERVICE leads to a process of W&B that is not there: unset it" in err
+        assert child.returncode == (1 if what[0] == "sweep" else 0)
 
 
 def test_registering(plan: Plan, monkeypatch: pytest.MonkeyPatch):

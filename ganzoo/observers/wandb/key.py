@@ -7,6 +7,24 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ganzoo.errors import GanzooError, RequestError
+from ganzoo.observers.wandb.errors import first_line
+
+
+def require_key() -> None:
+    """For what `--wandb` asks for, which there is only on the server.
+
+    Raises:
+        RequestError: no key is known.
+        GanzooError: W&B does not begin.
+    """
+    try:
+        known = key_is_known()
+    except Exception as error:  # of any kind, from whatever W&B asks its own process for
+        raise GanzooError(f"--wandb: W&B does not begin: {first_line(error)}") from error
+    if not known:
+        raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
+
 
 def key_is_known() -> bool:
     """Whether W&B can be logged in to without asking anybody: by variables, settings or netrc."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.observers.console import say, warn
 from ganzoo.observers.wandb.description import describe, tags
+from ganzoo.observers.wandb.errors import first_line
 from ganzoo.observers.wandb.key import key_is_known
 from ganzoo.reading import parse_json
 
@@ -92,12 +93,6 @@ def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> 
     ending.join(FINISH_SECONDS + 5 if seconds is None else seconds)
     if ending.is_alive() or errors:
         raise errors[0] if errors else TimeoutError
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says in short, or its kind where it says nothing."""
-    lines = str(error).splitlines()
-    return lines[0] if lines and lines[0] != "<no message>" else type(error).__name__
 
 
 def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:

@@ -14,8 +14,9 @@ from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
 from ganzoo.observers.metrics_log import SCORE, finite, status_of
 from ganzoo.observers.wandb.artefacts import CheckpointArtefacts
+from ganzoo.observers.wandb.errors import first_line
 from ganzoo.observers.wandb.panels import STEP, Panels, extremes
-from ganzoo.observers.wandb.session import STOP_SECONDS, finish, first_line, start
+from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
 
 if TYPE_CHECKING:
     import wandb
