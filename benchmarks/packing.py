@@ -24,6 +24,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -77,9 +78,8 @@ def packed(config: DatasetConfig, data: bytes) -> Any:
 
 def by_pil(work: Callable[[], object]) -> None:
     """The same without simplejpeg."""
-    installed, turbo.simplejpeg = turbo.simplejpeg, None
-    work()
-    turbo.simplejpeg = installed
+    with mock.patch.object(turbo, "simplejpeg", None):
+        work()
 
 
 def part(config: DatasetConfig, images: list[bytes]) -> list[Any]:

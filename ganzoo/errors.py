@@ -59,6 +59,11 @@ class DivergedError(TrainingError):
         )
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says in short, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with a recipe.

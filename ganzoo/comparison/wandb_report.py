@@ -43,7 +43,7 @@ def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
         GanzooError: nobody is logged in here, wandb-workspaces is not installed, the runs are of several projects
             or of none, or W&B refuses.
     """
-    from ganzoo.observers.wandb.errors import first_line
+    from ganzoo.observers.wandb.errors import in_short
     from ganzoo.observers.wandb.key import require_key
 
     require_key()
@@ -62,7 +62,7 @@ def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
             "report": report(comparison, tracked, title).save(),
         }
     except Exception as error:
-        raise GanzooError(f"--wandb: W&B does not take the comparison: {first_line(error)}") from error
+        raise GanzooError(f"--wandb: W&B does not take the comparison: {in_short(error)}") from error
     return {what: str(made.url) for what, made in saved.items()}
 
 

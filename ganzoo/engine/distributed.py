@@ -19,7 +19,7 @@ from ganzoo.components.processes import Processes
 from ganzoo.engine.draws import SharedDraws
 from ganzoo.engine.random_state import seed_everything
 from ganzoo.engine.sync_batch_norm import synchronize_batch_norm
-from ganzoo.errors import LostProcessError, RequestError, TrainingError
+from ganzoo.errors import LostProcessError, RequestError, TrainingError, first_line
 
 if TYPE_CHECKING:
     from ganzoo.engine.run import Run
@@ -74,7 +74,7 @@ class DistributedProcesses(Processes):
             self._words = dist.new_group(backend="gloo", timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise RequestError(
-                f"the {self.count} processes do not find each other: {first_line(error)}; start them with torchrun, "
+                f"the {self.count} processes do not find each other: {_in_short(error)}; start them with torchrun, "
                 "on each machine with the same --rdzv-endpoint"
             ) from error
         yield
@@ -270,7 +270,7 @@ def telling_of_lost() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            f"another process of this run ended, or no longer answers ({first_line(error)})"
+            f"another process of this run ended, or no longer answers ({_in_short(error)})"
         ) from error
 
 
@@ -290,7 +290,6 @@ def lost_processes(run: Run) -> Iterator[None]:
         ) from error
 
 
-def first_line(error: BaseException) -> str:
+def _in_short(error: BaseException) -> str:
     """What an error says in short, without the place in torch's source that it begins with."""
-    line = next(iter(str(error).splitlines()), type(error).__name__)
-    return line.split("] ", 1)[-1].split(". ")[0]
+    return first_line(error).split("] ", 1)[-1].split(". ")[0]

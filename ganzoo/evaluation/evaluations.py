@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.errors import RunDirectoryError
+from ganzoo.errors import RunDirectoryError, first_line
 from ganzoo.evaluation.protocol import Card
 from ganzoo.reading import parse_json
 
@@ -79,7 +79,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
         return []
     except (OSError, ValueError, ValidationError) as error:
         raise RunDirectoryError(
-            f"{path}: cannot be read: {str(error).splitlines()[0]}; remove it and evaluate the run again"
+            f"{path}: cannot be read: {first_line(error)}; remove it and evaluate the run again"
         ) from error
 
 

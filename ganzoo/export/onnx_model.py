@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Generator
 from ganzoo.engine.sampling import BatchNormMode, batch_norm_mode, batch_norm_used
-from ganzoo.errors import RequestError
+from ganzoo.errors import RequestError, first_line
 
 LATENTS, LABELS, IMAGES = "latents", "labels", "images"
 OPSET = 18
@@ -167,8 +167,7 @@ def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], so
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (found,) = session.run([IMAGES], feed)
     except Exception as error:  # onnxruntime's errors have no class in common
-        first = str(error).splitlines()[0]
-        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {first}") from error
+        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {first_line(error)}") from error
     if found.shape != tuple(expected.shape):
         raise RequestError(f"{source}: the ONNX model makes {found.shape}, where torch makes {tuple(expected.shape)}")
     return float((torch.from_numpy(found) - expected).abs().max())

@@ -24,7 +24,7 @@ def register(plan: Plan, overrides: Iterable[str] = ()) -> str:
     """
     import wandb
 
-    from ganzoo.observers.wandb.errors import first_line
+    from ganzoo.observers.wandb.errors import in_short
     from ganzoo.observers.wandb.key import require_key
 
     require_key()
@@ -34,7 +34,7 @@ def register(plan: Plan, overrides: Iterable[str] = ()) -> str:
             number = wandb.sweep(config(plan, overrides), entity=options.entity, project=options.project)
         entity = options.entity or wandb.Api().default_entity
     except Exception as error:
-        raise GanzooError(f"--wandb: W&B does not register the sweep: {first_line(error)}") from error
+        raise GanzooError(f"--wandb: W&B does not register the sweep: {in_short(error)}") from error
     return "/".join(filter(None, (entity, options.project, number)))
 
 

@@ -21,7 +21,7 @@ from ganzoo.builtin.datasets.celeba_files import (
 from ganzoo.builtin.datasets.configs import CelebAConfig
 from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.dataset import Dataset, ImageSource
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, first_line
 
 COMPLETE = 202_599
 """How many images CelebA has."""
@@ -130,9 +130,9 @@ class CelebA(Dataset):
 
             datasets.CelebA(str(self.root), split="all", download=True)
         except Exception as error:  # of many types: no gdown, no network, the quota of Google Drive, a full disk
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DataError(
-                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({reason}): {by_hand}"
+                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({first_line(error)}): "
+                f"{by_hand}"
             ) from error
 
     def _take_split(self, images: FoundImages, path: Path, split: str) -> list[str]:

@@ -17,7 +17,7 @@ from ganzoo.builtin.datasets.configs import (
     TorchvisionConfig,
 )
 from ganzoo.components.dataset import Dataset, ImageSource
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, first_line
 
 DIGITS = tuple("0123456789")
 
@@ -67,7 +67,7 @@ class TorchvisionDataset(Dataset):
             self.load(download=True)
         except Exception as error:  # of many types: network, disk, archives
             raise DataError(
-                f"{self.title} cannot be downloaded to {self.root} ({_first_line(error)}). Try again with a "
+                f"{self.title} cannot be downloaded to {self.root} ({_reason(error)}). Try again with a "
                 f"network, set dataset.root to where you have it, or put {names} into {by_hand}"
             ) from error
 
@@ -87,7 +87,7 @@ class TorchvisionDataset(Dataset):
         except Exception as error:  # torchvision checks sums or trips over the bytes, as the dataset has it
             places = ", ".join(str(path) for path in self.files())
             raise DataError(
-                f"{self.title} is damaged or only partly there ({_first_line(error)}): remove {places} "
+                f"{self.title} is damaged or only partly there ({_reason(error)}): remove {places} "
                 f"and let dataset.download = true fetch it again"
             ) from error
         return source
@@ -185,8 +185,7 @@ class SVHN(TorchvisionDataset):
         return DIGITS
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, AssertionError):
         return "a file is not in the format that it should be in"
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return first_line(error)

@@ -13,7 +13,7 @@ from ganzoo.builtin.extractors.configs import InceptionConfig
 from ganzoo.builtin.extractors.weights import check_hash, downloaded, load_tensors
 from ganzoo.components.extractor import Extractor
 from ganzoo.data.pack import Pack
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, first_line
 
 WHAT = "the Inception weights of FID"
 HASH_PREFIX = "6726825d"
@@ -55,7 +55,7 @@ class Inception(Extractor):
         try:
             self.network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=tensors)
         except RuntimeError as error:
-            raise DataError(f"{self._file}: does not hold {WHAT}: {str(error).splitlines()[0]}") from error
+            raise DataError(f"{self._file}: does not hold {WHAT}: {first_line(error)}") from error
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 2048)."""

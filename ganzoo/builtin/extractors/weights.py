@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ganzoo import reading
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, first_line
 
 SECONDS = 15.0
 """How long a server may be silent before it is given up."""
@@ -39,10 +39,9 @@ def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
             with _impatient():
                 torch.hub.download_url_to_file(url, str(path), hash_prefix)
         except (OSError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(
-                f"{what} cannot be downloaded ({reason}): fetch {url} where there is a network, and put it at {path}, "
-                f"or name its place with {option}"
+                f"{what} cannot be downloaded ({first_line(error)}): fetch {url} where there is a network, "
+                f"and put it at {path}, or name its place with {option}"
             ) from error
     check_hash(path, what, hash_prefix)
     return path

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ganzoo.errors import GanzooError, RequestError
-from ganzoo.observers.wandb.errors import first_line
+from ganzoo.observers.wandb.errors import in_short
 
 
 def require_key() -> None:
@@ -21,7 +21,7 @@ def require_key() -> None:
     try:
         known = key_is_known()
     except Exception as error:  # of any kind, from whatever W&B asks its own process for
-        raise GanzooError(f"--wandb: W&B does not begin: {first_line(error)}") from error
+        raise GanzooError(f"--wandb: W&B does not begin: {in_short(error)}") from error
     if not known:
         raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.observers.console import say, warn
 from ganzoo.observers.wandb.description import describe, tags
-from ganzoo.observers.wandb.errors import first_line
+from ganzoo.observers.wandb.errors import in_short
 from ganzoo.observers.wandb.key import key_is_known
 from ganzoo.reading import parse_json
 
@@ -59,7 +59,7 @@ def start(run: Run) -> wandb.Run | None:
             say(f"W&B: {tracked.url}")
             return tracked
         except Exception as error:
-            problem = first_line(error)
+            problem = in_short(error)
             _forget_attempt(set(folder.iterdir()) - before)
     elif mode == "online":
         problem = "no API key is known here, `wandb login` keeps one"

@@ -14,7 +14,7 @@ from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.console import warn
 from ganzoo.observers.metrics_log import SCORE, finite, status_of
 from ganzoo.observers.wandb.artefacts import CheckpointArtefacts
-from ganzoo.observers.wandb.errors import first_line
+from ganzoo.observers.wandb.errors import in_short
 from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
 
@@ -65,7 +65,7 @@ class WandbTracker:
                 self._tracked = tracked
         except Exception as error:
             if not self._ended:
-                warn(f"W&B: tracking is off: {first_line(error)}; the metrics are in {run.directory.metrics}")
+                warn(f"W&B: tracking is off: {in_short(error)}; the metrics are in {run.directory.metrics}")
 
     @hookimpl
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
@@ -188,5 +188,5 @@ class WandbTracker:
             yield
         except Exception as error:
             if not self._warned:
-                warn(f"W&B: something is missing there, the run goes on: {first_line(error)}")
+                warn(f"W&B: something is missing there, the run goes on: {in_short(error)}")
             self._warned = True
