@@ -27,7 +27,12 @@ def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[P
             continue
         found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
         if not found:
-            problems.append(Problem("plugins.requires", f'"{distribution}" is not installed: pip install it'))
+            problems.append(
+                Problem(
+                    "plugins.requires",
+                    f'"{distribution}" is not installed; pip installs it from its folder',
+                )
+            )
         for plugin in found:
             if plugin.status == "disabled":
                 problems.append(Problem("plugins.requires", f"the plugin {plugin} is disabled"))

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
+import runpy
 import shlex
 import shutil
 import sys
@@ -102,6 +103,21 @@ class TestText:
     def test_pictures_are_small(self) -> None:
         for picture in (ROOT / "docs").glob("**/*.png"):
             assert picture.stat().st_size <= 100_000, name_of(picture)
+
+
+class TestInstalling:
+    def test_ci_tries_every_pip_command_that_is_written_anywhere(self) -> None:
+        tried = runpy.run_path(str(ROOT / ".ci" / "installs.py"))["LINES"]
+        written = [*DOCUMENTS, *ROOT.glob("plugins/*/README.md")]
+        written += [path for path in (ROOT / "ganzoo").rglob("*") if path.suffix in (".py", ".tmpl")]
+        found = {}
+        for path in written:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                for place in re.finditer(r"\bpip install\b", line):
+                    command = line[place.start() :].replace('\\"', '"')
+                    if not command.startswith(tuple(tried)):
+                        found[name_of(path)] = command
+        assert found == {}, "add these to LINES in .ci/installs.py"
 
 
 class TestReadme:

@@ -59,7 +59,7 @@ def components_of(distribution: str, manager: PluginManager | None = None) -> li
     manager = manager or plugin_manager()
     found = [plugin for plugin in manager.plugins if plugin.distribution == distribution]
     if not found:
-        raise PluginError(f"{distribution}: no plugin of it is installed; pip install -e it first")
+        raise PluginError(f"{distribution}: no plugin of it is installed; `pip install -e .` in its folder does it")
     for plugin in found:
         if plugin.status != "loaded":
             raise PluginError(f"the plugin {plugin} is {plugin.status}: {plugin.error}")

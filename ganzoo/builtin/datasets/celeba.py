@@ -129,7 +129,7 @@ class CelebA(Dataset):
             from torchvision import datasets
 
             datasets.CelebA(str(self.root), split="all", download=True)
-        except Exception as error:  # of many types: no gdown, no network, the quota of Google Drive, a full disk
+        except Exception as error:  # of many types: no network, the quota of Google Drive, a full disk
             raise DataError(
                 f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({first_line(error)}): "
                 f"{by_hand}"

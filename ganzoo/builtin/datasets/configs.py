@@ -99,7 +99,7 @@ class CelebAConfig(DatasetConfig):
     crop: PositiveInt | Literal["square", "none"] = 178
     """Centre crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
-    """Download through torchvision (from Google Drive, needs gdown) if nothing is there."""
+    """Download through torchvision, from Google Drive, if nothing is there."""
     split: Literal["all", "train", "valid", "test"] = "all"
     """Which of the images; all but "all" need `list_eval_partition.txt`."""
     attribute: str | None = None

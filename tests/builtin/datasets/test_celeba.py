@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import zipfile
+from importlib.metadata import requires
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +25,14 @@ NAMES = celeba_names(COUNT)
 
 @pytest.fixture(autouse=True)
 def small_and_offline(monkeypatch, tmp_path):
-    """CelebA of six faces, and Google Drive out of reach as it is without gdown."""
+    """CelebA of six faces, and Google Drive out of reach."""
 
-    def no_gdown(*args, **kwargs):
-        raise RuntimeError("To download files from GDrive, 'gdown' is required. You can install it with 'pip …'.")
+    def no_network(*args, **kwargs):
+        raise ConnectionError("Failed to resolve 'drive.google.com'")
 
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(celeba, "COMPLETE", COUNT)
-    monkeypatch.setattr("torchvision.datasets.celeba.download_file_from_google_drive", no_gdown)
+    monkeypatch.setattr("torchvision.datasets.celeba.download_file_from_google_drive", no_network)
 
 
 def write_folder(folder: Path, count: int = COUNT) -> Path:
@@ -193,7 +196,7 @@ def test_nothing_there_and_no_leave_to_download(tmp_path):
 
 def test_nothing_there_and_no_way_to_download(tmp_path):
     text = failure(tmp_path / "data", download=True)
-    assert "cannot be downloaded from Google Drive (To download files from GDrive, 'gdown' is required" in text
+    assert "cannot be downloaded from Google Drive (Failed to resolve 'drive.google.com')" in text
     assert "put img_align_celeba.zip" in text
     assert str(tmp_path / "data") in text
 
@@ -280,3 +283,9 @@ def test_a_folder_and_its_zip_give_the_same_pixels(tmp_path):
     write_folder(tmp_path / "a/img_align_celeba")
     write_zip(tmp_path / "b/img_align_celeba.zip")
     assert np.array_equal(prepare(tmp_path / "a").images, prepare(tmp_path / "b").images)
+
+
+def test_what_torchvision_downloads_it_with_is_installed():
+    required = {re.match(r"[\w.-]+", line)[0] for line in requires("ganzoo-core") if "extra ==" not in line}
+    assert "gdown" in required
+    assert callable(importlib.import_module("gdown").download)
