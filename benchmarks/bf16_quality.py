@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ganzoo
-from ganzoo.engine.files import write_text
+from ganzoo.storage.disk import write_text
 
 SCORES = ("classes_covered", "fd_classifier", "confidence", "diversity")
 
@@ -50,7 +50,7 @@ def trained(options: argparse.Namespace, precision: str, seed: int) -> dict[str,
         "samples.gif": "false",
     }
     run = ganzoo.run(options.recipe, [*options.overrides, *(f"{key}={value}" for key, value in wanted.items())])
-    evaluation = run.evaluate(options.samples, image_size=options.image_size)
+    evaluation = ganzoo.evaluate(run, options.samples, image_size=options.image_size)
     losses = {key: value for key, value in run.metrics[-1].items() if key.startswith("loss/")}
     return {**{score: evaluation["scores"][score] for score in SCORES}, **losses, "run": str(run.path)}
 

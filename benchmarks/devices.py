@@ -66,7 +66,7 @@ def main() -> None:
 
 def best_accelerator() -> str:
     """CUDA where there is one, else MPS, else the CPU."""
-    from ganzoo.engine.device import available_accelerators
+    from ganzoo.runtime.device import available_accelerators
 
     return available_accelerators()[0]
 

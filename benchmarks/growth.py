@@ -22,19 +22,19 @@ from pathlib import Path
 
 import torch
 
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.data.decode import npy_header
-from ganzoo.data.feed import Feed
-from ganzoo.data.pack import Pack, _map
-from ganzoo.engine.build import build_run
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import plugin_manager
-from ganzoo.recipe import parse_recipe
+from ganzoo.data.loader import Feed
+from ganzoo.data.packed_dataset import Pack, _map
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.training.build import build_run
 
 Row = dict[str, float]
 ROUNDS = 3
 PLUGIN = """
-from ganzoo.hookspecs import hookimpl
-from ganzoo.components.component import LossConfig
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.components.options import LossConfig
 
 class MadeConfig(LossConfig):
     strength: float = 1.0

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 import ganzoo
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import plugin_manager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import plugin_manager
 
 ROWS = 20
 

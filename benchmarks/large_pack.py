@@ -17,11 +17,11 @@ from unittest import mock
 
 import torch
 
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.data.decode import npy_header
-from ganzoo.data.feed import Feed
-from ganzoo.data.pack import Pack, _map
-from ganzoo.data.page_reads import memory_of_machine
-from ganzoo.images import Facts, ImageSpec
+from ganzoo.data.loader import Feed
+from ganzoo.data.mmap_prefetch import memory_of_machine
+from ganzoo.data.packed_dataset import Pack, _map
 
 SHAPE = (64, 64, 3)
 BATCH = 64
@@ -55,7 +55,7 @@ def turn(path: Path, count: int, way: str, seed: int) -> str:
     assert pixels is not None
     pack = Pack(pixels, None, Facts(ImageSpec(3, 64, 64)), (), path, "")
     memory = memory_of_machine() if way == "single images" else 10**18
-    with mock.patch("ganzoo.data.page_reads.memory_of_machine", return_value=memory):
+    with mock.patch("ganzoo.data.mmap_prefetch.memory_of_machine", return_value=memory):
         feed = Feed(pack, batch_size=BATCH, seed=seed, device="cpu")
     feed.next()
     batches, before, started = BATCHES[way], bytes_read(), time.perf_counter()

@@ -31,14 +31,14 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from ganzoo.builtin.datasets import turbo
+from ganzoo.builtin.datasets import simplejpeg_decoder as turbo
 from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.component import DatasetConfig
+from ganzoo.components.options import DatasetConfig
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.data.decode import in_chunks
-from ganzoo.data.feed import Feed
-from ganzoo.data.geometry import to_pixels
-from ganzoo.data.pack import Pack
-from ganzoo.images import Facts, ImageSpec
+from ganzoo.data.loader import Feed
+from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.transforms import to_pixels
 
 SIZES = {(178, 218): 128, (512, 384): 48, (1024, 768): 16, (3000, 2000): 3}
 BATCH = 64

@@ -116,11 +116,12 @@ def launch(count: int, options: argparse.Namespace, batch: int) -> dict[str, Any
 
 def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
     """The median step in seconds, and of the exchange in it messages, bytes and seconds."""
-    from ganzoo.engine.build import build_run
-    from ganzoo.engine.device import choose_compute
-    from ganzoo.engine.distributed import joint_step, launched
-    from ganzoo.plugin_manager import plugin_manager
-    from ganzoo.recipe import load_recipe
+    from ganzoo.recipe.load import load_recipe
+    from ganzoo.registry.plugin_manager import plugin_manager
+    from ganzoo.runtime.device import choose_compute
+    from ganzoo.runtime.distributed import launched
+    from ganzoo.training.build import build_run
+    from ganzoo.training.parallel import joint_step
 
     manager, processes = plugin_manager(), launched()
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ TORCH = "python -c 'import torch'"
 # A plugin that ends the process as soon as the first step is done.
 LEAVE = """
 import os
-from ganzoo.hookspecs import hookimpl
+from ganzoo.registry.hookspecs import hookimpl
 
 @hookimpl
 def step_ended(step):

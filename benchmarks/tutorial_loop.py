@@ -17,9 +17,9 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ganzoo.data.pack import Pack
-from ganzoo.engine.run import Run
+from ganzoo.data.packed_dataset import Pack
 from ganzoo.errors import RequestError
+from ganzoo.training.run import Run
 
 SIZE = 64
 ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}

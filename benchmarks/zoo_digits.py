@@ -25,13 +25,12 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo.engine.figures import BETWEEN, PAPER, Panel, draw
-from ganzoo.engine.pictures import save_picture
-from ganzoo.engine.run import Interrupted, Run
-from ganzoo.errors import GanzooError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.trained_run import Weights
+from ganzoo.errors import GanzooError, Interrupted
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.sampling.image_io import BETWEEN, PAPER, Panel, draw, save_picture
+from ganzoo.sampling.trained_run import Weights
+from ganzoo.training.run import Run
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -197,7 +196,9 @@ def measure(name: str, seed: int, runs: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"row": name, "seed": seed}
     try:
         trained = ganzoo.run(BASE, changes, manager=manager)
-        averaged, last = (trained.evaluate(SAMPLES, weights=w, image_size=SCORED_SIZE)["scores"] for w in WEIGHTS)
+        averaged, last = (
+            ganzoo.evaluate(trained, SAMPLES, weights=w, image_size=SCORED_SIZE)["scores"] for w in WEIGHTS
+        )
     except Interrupted:
         raise
     except GanzooError as error:

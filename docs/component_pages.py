@@ -15,10 +15,11 @@ from typing import Any
 
 from options import ROOT, distributions, first_paragraph, table
 
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe, load_recipe
-from ganzoo.registry import Entry, Registry
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.recipe.load import load_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Entry, Registry
 
 FOLDER = ROOT / "docs" / "pages" / "components"
 SIZES = (8, 16, 28, 32, 48, 64, 96, 128, 256, 512)

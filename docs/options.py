@@ -11,12 +11,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ganzoo.components.component import Options
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.optimizer import AdamOptions, NAdamOptions, OptimizerOptions, RMSpropOptions, SGDOptions
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe
-from ganzoo.registry import Registry
+from ganzoo.components.options import Options
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "pages" / "options.md"

@@ -14,12 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from ganzoo.api import import_run, load_export, load_run, resume, run
+    from ganzoo.api import evaluate, export_run, import_run, load_export, load_run, resume, run
     from ganzoo.comparison.comparison import compare
+    from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.sweeps.run_sweep import sweep
-    from ganzoo.trained_run import TrainedRun
 
-__all__ = ["TrainedRun", "__version__", "compare", "import_run", "load_export", "load_run", "resume", "run", "sweep"]
+__all__ = [
+    "TrainedRun",
+    "__version__",
+    "compare",
+    "evaluate",
+    "export_run",
+    "import_run",
+    "load_export",
+    "load_run",
+    "resume",
+    "run",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,7 +39,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ganzoo-core")
-    if name in ("TrainedRun", "import_run", "load_export", "load_run", "resume", "run"):
+    if name in ("TrainedRun", "evaluate", "export_run", "import_run", "load_export", "load_run", "resume", "run"):
         from ganzoo import api
 
         return getattr(api, name)

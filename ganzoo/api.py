@@ -8,29 +8,33 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.components.importer import ImportedWeights
-from ganzoo.components.processes import Processes
-from ganzoo.engine.build import build_run
-from ganzoo.engine.checkpoint import checkpoint_of, latest_checkpoint, restore
-from ganzoo.engine.device import choose_compute
-from ganzoo.engine.distributed import launched
-from ganzoo.engine.environment import describe_environment
-from ganzoo.engine.importing import import_weights
-from ganzoo.engine.loop import train
-from ganzoo.engine.retention import checkpoint_folders
-from ganzoo.engine.run import Run
-from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.engine.run_lock import training_in
+from ganzoo.components.world import Processes
 from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
-from ganzoo.evaluation.evaluations import cut_evaluations_after
-from ganzoo.export.fit import check_fit
-from ganzoo.export.folder import MANIFEST, is_export, open_export
-from ganzoo.lints import lint
-from ganzoo.local_plugins import open_recipe, open_run_recipe
-from ganzoo.observers.console import packing_progress, warn
+from ganzoo.evaluation.evaluation_log import cut_evaluations_after
+from ganzoo.evaluation.evaluator import evaluate
+from ganzoo.export.bundle import MANIFEST, is_export, open_export
+from ganzoo.export.export import export_run
+from ganzoo.export.import_weights import import_weights
+from ganzoo.export.weights_check import check_fit
 from ganzoo.observers.standard import standard_observers
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import DeviceOptions, Recipe
-from ganzoo.trained_run import TrainedRun
+from ganzoo.recipe.lint import lint
+from ganzoo.recipe.load import open_recipe
+from ganzoo.recipe.model import DeviceOptions, Recipe
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.runtime.device import choose_compute
+from ganzoo.runtime.distributed import launched
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
+from ganzoo.storage.retention import checkpoint_folders
+from ganzoo.storage.run_directory import RunDirectory, open_run_recipe
+from ganzoo.storage.run_lock import training_in
+from ganzoo.terminal import packing_progress, warn
+from ganzoo.training.build import build_run
+from ganzoo.training.checkpointing import restore
+from ganzoo.training.loop import train
+from ganzoo.training.run import Run, describe_environment
+
+__all__ = ["TrainedRun", "evaluate", "export_run", "import_run", "load_export", "load_run", "resume", "run"]
 
 
 def run(

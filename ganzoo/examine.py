@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator
-from ganzoo.data.pack import Pack
-from ganzoo.engine.build import build_networks, open_dataset
-from ganzoo.engine.figures import Panel, save_figure
+from ganzoo.data.packed_dataset import Pack, real_images
 from ganzoo.errors import RequestError
 from ganzoo.evaluation import filters as filter_maths
-from ganzoo.evaluation.classifier import real_images
 from ganzoo.evaluation.filters import Layer, Responses
-from ganzoo.evaluation.neighbours import Neighbours, nearest, nearest_of_its_own
+from ganzoo.evaluation.nearest_neighbors import Neighbours, nearest, nearest_of_its_own
 from ganzoo.evaluation.probe import probe as probe_features
-from ganzoo.evaluation.standing import standing_statistics, training_batches
 from ganzoo.explore import Look, describe, images_of
-from ganzoo.observers.console import packing_progress
-from ganzoo.recipe import Recipe, parse_recipe
-from ganzoo.trained_run import TrainedRun
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.image_io import Panel, save_figure
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.terminal import packing_progress
+from ganzoo.training.build import build_networks, open_dataset
 
 COMPARED = 256
 """How many samples, and how many training images, the typical distances are taken over."""

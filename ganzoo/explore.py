@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ganzoo import latent
-from ganzoo.engine.figures import Panel, save_figure, save_film
-from ganzoo.engine.sampling import BatchNormMode
 from ganzoo.errors import RequestError
-from ganzoo.trained_run import TrainedRun, Weights
+from ganzoo.sampling.generate import BatchNormMode
+from ganzoo.sampling.image_io import Panel, save_figure, save_film
+from ganzoo.sampling.trained_run import TrainedRun, Weights
 
 CELLS = 100
 """Images in the numbered grid; a cell stands for the same latent wherever a seed goes with it."""

@@ -14,9 +14,10 @@ import pytest
 import tomli_w
 import torch
 
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import Recipe, parse_recipe
-from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
+from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 
 Tables = dict[str, Any]
 

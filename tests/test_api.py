@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import ganzoo
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.errors import DeviceError, GanzooError, RecipeError, RequestError, RunDirectoryError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import load_recipe
-from ganzoo.trained_run import TrainedRun
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.sampling.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ganzoo.errors import DataError
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.registry import Entry
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Entry
 from ganzoo.testing import check_component, check_export, describe
 
 REGISTRIES = PluginManager().registries

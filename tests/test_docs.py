@@ -23,10 +23,10 @@ import tomli_w
 import typer
 
 import ganzoo
-from ganzoo import hookspecs
 from ganzoo.cli.main import app
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import parse_recipe, read_toml
+from ganzoo.recipe.load import parse_recipe, read_toml
+from ganzoo.registry import hookspecs
+from ganzoo.registry.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -336,7 +336,7 @@ class TestWriteAPlugin:
         project = tomllib.loads(titled(PLUGIN_PAGE, "pyproject.toml"))["project"]
         install(example_path, project["name"], project["entry-points"]["ganzoo"])
         (package / "more.py").write_text(
-            "from ganzoo.hookspecs import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
+            "from ganzoo.registry.hookspecs import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
             "from ganzoo_example.wgan_gp import Critic, Slope\n\n\n"
             "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n\n\n"
             "@hookimpl\ndef register_losses(register):\n    register('critic', Critic)\n    register('slope', Slope)\n"

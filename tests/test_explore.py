@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganzoo import api, explore
 from ganzoo.errors import RequestError
-from ganzoo.trained_run import TrainedRun
+from ganzoo.sampling.trained_run import TrainedRun
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ganzoo.engine.device import Compute
+from ganzoo.runtime.device import Compute
 
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
 """Sides of the square matrices that are multiplied: which is fastest depends on caches."""

@@ -13,20 +13,20 @@ from typing import cast
 import torch
 
 from ganzoo.api import observing
-from ganzoo.bench.breakdown import flop_of_step, time_by_part
-from ganzoo.bench.contest import Contestant, Pacer, Step, TimedEvents
 from ganzoo.bench.machine import comparable_precisions, forget_peak_memory, matrix_product_speed, peak_memory
+from ganzoo.bench.profile import flop_of_step, time_by_part
 from ganzoo.bench.report import Report
-from ganzoo.engine.build import build_run
-from ganzoo.engine.loop import train
-from ganzoo.engine.run import Run
+from ganzoo.bench.timing import Contestant, Pacer, Step, TimedEvents
 from ganzoo.errors import RequestError
-from ganzoo.local_plugins import open_recipe
-from ganzoo.observers.console import packing_progress, warn
 from ganzoo.observers.samples import GRIDS
 from ganzoo.observers.standard import standard_observers
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.load import open_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.terminal import packing_progress, warn
+from ganzoo.training.build import build_run
+from ganzoo.training.loop import train
+from ganzoo.training.run import Run
 
 MORE_STEPS = 10
 """Steps that the bare trainer takes beside the turns: warming up, counting, profiling."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ganzoo.bench.contest import Contestant
-from ganzoo.data.disk import size
+from ganzoo.bench.timing import Contestant
+from ganzoo.text import size_in_words
 
 NAMES = {"baseline": "baseline", "step": "bare step", "run": "whole run"}
 
@@ -129,7 +129,7 @@ class Report:
                 "GFLOP/s)"
                 for precision, share in found["share_of_matrix_product"].items()
             ),
-            f"peak memory: {size(self.peak_memory) if self.peak_memory is not None else 'not known'}",
+            f"peak memory: {size_in_words(self.peak_memory) if self.peak_memory is not None else 'not known'}",
             "",
             "where the time goes: " + ", ".join(f"{part} {share:.1%}" for part, share in found["parts"].items()),
         ]

@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.components.component import LossConfig, PenaltyConfig, TrainerConfig
 from ganzoo.components.optimizer import AdamOptions, AnyOptimizer
+from ganzoo.components.options import LossConfig, PenaltyConfig, TrainerConfig
 
 
 class NonSaturatingConfig(LossConfig):

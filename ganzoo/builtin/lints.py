@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ganzoo.builtin.configs import AdversarialConfig, WassersteinConfig
 from ganzoo.errors import Problem
-from ganzoo.hookspecs import hookimpl
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.hookspecs import hookimpl
 
 
 @hookimpl

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.builtin.configs import GradientPenaltyConfig, R1Config, R2Config
-from ganzoo.components.loss import Penalty, PenaltyStep
+from ganzoo.components.penalty import Penalty, PenaltyStep
 
 
 def squared_gradient_norm(step: PenaltyStep, images: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from ganzoo.builtin import configs
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.builtin.lints import lint_recipe
-from ganzoo.hookspecs import hookimpl
-from ganzoo.registry import Registrar
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.registry import Registrar
 
 __all__ = ["lint_recipe", "register_datasets", "register_extractors", "register_losses", "register_trainers"]
 
@@ -47,7 +47,7 @@ def register_datasets(register: Registrar) -> None:
 @hookimpl
 def register_trainers(register: Registrar) -> None:
     """The trainer of the original GAN algorithm."""
-    register("adversarial", "ganzoo.builtin.adversarial:Adversarial", config=configs.AdversarialConfig)
+    register("adversarial", "ganzoo.builtin.gan_trainer:Adversarial", config=configs.AdversarialConfig)
 
 
 @hookimpl

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.recipes import AsJson, RecipeFile
-from ganzoo.cli.runs import Overrides
+from ganzoo.cli.recipe import AsJson, RecipeFile
+from ganzoo.cli.run import Overrides
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.recipes import AsJson
+from ganzoo.cli.recipe import AsJson
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def compare(
 
     from ganzoo.comparison.comparison import compare as compare_runs
     from ganzoo.comparison.table import PIPED_WIDTH, print_tables
-    from ganzoo.observers.console import say
+    from ganzoo.terminal import say
 
     comparison = compare_runs(runs, ignoring=ignore or ())
     if as_json:
@@ -48,7 +48,9 @@ def compare(
             console = Console(highlight=False, width=PIPED_WIDTH)
         print_tables(comparison, console)
     if out is not None:
-        say(f"the page: {comparison.write_page(out, title)}")
+        from ganzoo.comparison.page import write_page
+
+        say(f"the page: {write_page(comparison, out, title)}")
     if wandb:
         from ganzoo.comparison.wandb_report import publish
 

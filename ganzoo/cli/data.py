@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ganzoo.cli.recipes import AsJson, RecipeFile
-from ganzoo.cli.runs import Overrides
+from ganzoo.cli.recipe import AsJson, RecipeFile
+from ganzoo.cli.run import Overrides
 
 if TYPE_CHECKING:
     from ganzoo.data.doctor import Examination
@@ -27,22 +27,22 @@ def add_to(app: typer.Typer) -> None:
 @commands.command()
 def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     """Decode a recipe's dataset now, or check every byte that is ready. The last line on stdout is its folder."""
-    from ganzoo import datasets
-    from ganzoo.data.disk import size
+    from ganzoo.data import prepare as datasets
+    from ganzoo.text import size_in_words
 
     pack = datasets.prepare(recipe, set_ or ())
     for line in pack.skipped:
         typer.echo(f"left out: {line}", err=True)
     left_out = f", {len(pack.skipped)} left out" if pack.skipped else ""
     classes = f", {pack.facts.num_classes} classes" if pack.facts.class_names else ""
-    typer.echo(f"{len(pack)} images {pack.facts.image}{classes}{left_out}, {size(pack.images.nbytes)}")
+    typer.echo(f"{len(pack)} images {pack.facts.image}{classes}{left_out}, {size_in_words(pack.images.nbytes)}")
     typer.echo(pack.path)
 
 
 @commands.command()
 def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Report on every image of a recipe's dataset: counts, sizes, kinds, bad ones, duplicates. Trains nothing."""
-    from ganzoo import datasets
+    from ganzoo.data import prepare as datasets
 
     found = datasets.examine(recipe, set_ or ())
     if as_json:

@@ -35,7 +35,7 @@ def export(
 
     trained = api.load_run(run, step=step)
     typer.echo(
-        trained.export(
-            out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, licence=licence
+        api.export_run(
+            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, licence=licence
         )
     )

@@ -7,16 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.latent import (
-    Label,
-    Picture,
-    RunFolder,
-    WhichStatistics,
-    WhichWeights,
-    check_file,
-    make_folder,
-    numbers,
-)
+from ganzoo.cli.latent import Label, Picture, RunFolder, WhichStatistics, WhichWeights, check_file, make_folder, numbers
 from ganzoo.errors import RequestError
 
 

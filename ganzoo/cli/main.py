@@ -12,25 +12,15 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import (
-    bench,
-    catalogue,
-    compare,
-    data,
-    export,
-    filters,
-    imports,
-    latent,
-    new_plugin,
-    probe,
-    recipes,
-    runs,
-    samples,
-    scores,
-    sweep,
-)
+from ganzoo.cli import bench, compare, data, export, filters, latent, new_plugin, probe, sweep
+from ganzoo.cli import evaluate as scores
+from ganzoo.cli import import_weights as imports
+from ganzoo.cli import list as catalogue
+from ganzoo.cli import recipe as recipes
+from ganzoo.cli import run as runs
+from ganzoo.cli import sample as samples
+from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.errors import GanzooError, LostProcessError
-from ganzoo.variables import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 
 EXIT_SECONDS = 2.0
 """How long a program that is interrupted may take to end."""
@@ -134,7 +124,7 @@ def _is_to_say(error: GanzooError) -> bool:
     """Whether this process tells of an error, which all processes of a run may have."""
     if "RANK" not in os.environ:
         return True
-    from ganzoo.engine.distributed import first_to_say
+    from ganzoo.runtime.distributed import first_to_say
 
     return first_to_say(0 if isinstance(error, LostProcessError) else OTHERS_WAIT)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.scaffold import Kind
+from ganzoo.registry.scaffold import Kind
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,8 +21,8 @@ def new_plugin(
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
 ) -> None:
     """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
-    from ganzoo import scaffold
-    from ganzoo.plugin_manager import plugin_manager
+    from ganzoo.registry import scaffold
+    from ganzoo.registry.plugin_manager import plugin_manager
 
     folder = out or Path(name)
     made = scaffold.new_plugin(name, kind, folder, plugin_manager())

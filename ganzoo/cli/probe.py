@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ganzoo.cli.latent import RunFolder
-from ganzoo.cli.recipes import AsJson
+from ganzoo.cli.recipe import AsJson
 
 
 def add_to(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.runs import Overrides
+from ganzoo.cli.run import Overrides
 from ganzoo.errors import GanzooError
 
 
@@ -35,11 +35,11 @@ def sweep(
     ] = False,
 ) -> None:
     """Train every combination with several seeds; call it again to go on. The last line is the directory."""
-    from ganzoo.observers.console import say
-    from ganzoo.plugin_manager import plugin_manager
+    from ganzoo.registry.plugin_manager import plugin_manager
     from ganzoo.sweeps.grid import parse_vary
     from ganzoo.sweeps.plan import make_plan
     from ganzoo.sweeps.run_sweep import run_plan
+    from ganzoo.terminal import say
 
     plan = make_plan(recipe, parse_vary(vary or ()), seeds, set_ or (), plugin_manager(), name=name)
     if wandb:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RequestError, RunDirectoryError
-from ganzoo.evaluation.evaluations import Evaluation, read_evaluations
+from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
 from ganzoo.sweeps.processes import read_json
 

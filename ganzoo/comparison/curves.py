@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ganzoo.comparison.collect import RunRecord, number
-from ganzoo.comparison.comparison import Comparison
+from ganzoo.comparison.model import Comparison
 from ganzoo.comparison.variants import Variant
-from ganzoo.observers.metrics_log import POSITION, SCORE
+from ganzoo.storage.summary import POSITION, SCORE
 
 POINTS = 100
 """At most so many points a curve; rows between them are averaged."""

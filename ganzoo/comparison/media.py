@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image, ImageSequence
 
 from ganzoo.comparison.collect import RunRecord
-from ganzoo.engine.grids import GIF, grids, step_of
+from ganzoo.sampling.image_io import GIF, grids, step_of
 
 PICTURE_BYTES = 400_000
 PICTURE_SIDE = 900

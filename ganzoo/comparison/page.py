@@ -14,14 +14,14 @@ from markupsafe import Markup
 
 from ganzoo.comparison import svg
 from ganzoo.comparison.collect import RunRecord, clean, flatten_whole
-from ganzoo.comparison.comparison import Comparison, seconds, speed
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.media import Picture, film, last_grid
+from ganzoo.comparison.model import Comparison, seconds, speed
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
 from ganzoo.comparison.variants import Variant, options_in_common, shown
-from ganzoo.engine.files import write_text
 from ganzoo.evaluation.protocol import Card, noted
+from ganzoo.storage.disk import write_text
 
 HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
 """Scores that the first table shows, where they are there."""
@@ -94,12 +94,13 @@ class Protocol:
     differing: set[str] = field(default_factory=set)
 
 
-def write_page(comparison: Comparison, path: Path, title: str = "") -> Path:
+def write_page(comparison: Comparison, out: str | Path, title: str = "") -> Path:
     """Write the page; gives its path.
 
     Raises:
         OutputError: it cannot be written.
     """
+    path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page(comparison, title))
     return path

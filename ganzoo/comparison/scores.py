@@ -10,7 +10,7 @@ from ganzoo.comparison.collect import RunRecord, clean, number
 from ganzoo.comparison.statistics import Spread, best_of, decimals
 from ganzoo.comparison.variants import Variant
 from ganzoo.evaluation.protocol import Card, differences
-from ganzoo.observers.metrics_log import SCORE, lower_is_better, tells_better
+from ganzoo.storage.summary import SCORE, lower_is_better, tells_better
 
 Series = dict[int, float]
 """A score of one run, by step; the mean where a step was scored several times."""

@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ganzoo.comparison.comparison import Comparison, seconds, speed
+from ganzoo.comparison.model import Comparison, seconds, speed
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread
 from ganzoo.comparison.variants import Option, Variant, shown
-from ganzoo.observers.console import duration
+from ganzoo.text import duration
 
 CELL = 18
 FIRST = 26

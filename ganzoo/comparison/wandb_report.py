@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganzoo.comparison.collect import RunRecord, clean
-from ganzoo.comparison.comparison import Comparison, seconds, speed
 from ganzoo.comparison.curves import figures
+from ganzoo.comparison.model import Comparison, seconds, speed
 from ganzoo.comparison.page import default_title
 from ganzoo.comparison.table import BEST, TIED, time_words
 from ganzoo.comparison.variants import Variant, shown
 from ganzoo.errors import GanzooError, RequestError
-from ganzoo.observers.console import warn
-from ganzoo.observers.metrics_log import SCORE
+from ganzoo.storage.summary import SCORE
 from ganzoo.sweeps.processes import read_json
+from ganzoo.terminal import warn
 
 PANELS = 12
 GRIDS = ("samples/grid",)

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
+import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
-from ganzoo.components.component import DatasetConfig
+from ganzoo.components.options import DatasetConfig
+from ganzoo.components.spec import Facts
 
 
 class ImageSource(Protocol):
@@ -66,6 +69,33 @@ class Dataset(ABC):
     def describe(self, index: int) -> str:
         """How to name one image in an error message: a path where there is one."""
         return f"image {index}"
+
+
+class StoredImages(Protocol):
+    """A dataset as it is trained on: decoded, cropped and resized images, with their classes.
+
+    `images` is (N, H, W, C) uint8, read-only; `labels` (N,) int64, or None for data without classes; `key` is a hash of
+    everything that the pixels depend on.
+    """
+
+    @property
+    def images(self) -> npt.NDArray[np.uint8]:
+        """(N, H, W, C), read-only."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """Class indices (N,), or None."""
+
+    @property
+    def facts(self) -> Facts:
+        """Shape of the images, and names of the classes."""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that the pixels depend on."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
 
 
 @dataclass(frozen=True)

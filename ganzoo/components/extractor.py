@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from ganzoo.components.component import ExtractorConfig
-from ganzoo.images import Facts
+from ganzoo.components.options import ExtractorConfig
+from ganzoo.components.spec import Facts
 
 if TYPE_CHECKING:
-    from ganzoo.data.pack import Pack
+    from ganzoo.components.dataset import StoredImages
 
 
 class Extractor(nn.Module, ABC):
@@ -56,7 +56,7 @@ class Extractor(nn.Module, ABC):
         return ""
 
     @abstractmethod
-    def prepare(self, real: Pack) -> None:
+    def prepare(self, real: StoredImages) -> None:
         """Load the weights, fetch them, or train them on the real images, which may be those of another run's size.
 
         The random numbers of the process are the caller's: draw from a generator of a fixed seed.

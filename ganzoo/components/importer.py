@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ganzoo.components.component import ImporterConfig
-from ganzoo.images import Facts
+from ganzoo.components.options import ImporterConfig
+from ganzoo.components.spec import Facts
 
 
 @dataclass(frozen=True)

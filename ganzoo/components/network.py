@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
-from ganzoo.images import Facts
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import Facts
 
 
 class Generator(nn.Module, ABC):
@@ -67,3 +67,8 @@ class Discriminator(nn.Module, ABC):
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:
         """The feature maps of every layer, first to last, for images (N, C, H, W)."""
+
+
+def parameters(network: nn.Module) -> int:
+    """How many numbers a network learns."""
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from ganzoo.components.component import Options
+from ganzoo.components.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor

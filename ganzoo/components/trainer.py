@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganzoo.components.component import TrainerConfig
 from ganzoo.components.dataset import Batch
-from ganzoo.components.loss import Loss, Penalty
+from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.processes import Processes
+from ganzoo.components.options import TrainerConfig
+from ganzoo.components.penalty import Penalty
+from ganzoo.components.world import Processes
 
 
 @dataclass(frozen=True)

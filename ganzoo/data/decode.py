@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ganzoo.components.dataset import Dataset, ImageSource
-from ganzoo.data.geometry import to_pixels
+from ganzoo.data.transforms import to_pixels
 
 _TASK_IMAGES = 64
 _TASK_BYTES = 4 * 1024 * 1024

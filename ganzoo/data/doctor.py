@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ganzoo.components.component import DatasetConfig
 from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.components.options import DatasetConfig
 from ganzoo.data.decode import in_chunks, reason
-from ganzoo.data.geometry import TooSmallError, enlargement, to_pixels
+from ganzoo.data.transforms import TooSmallError, enlargement, to_pixels
 from ganzoo.errors import DataError
 
 _STEP = 16

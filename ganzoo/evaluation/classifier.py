@@ -14,9 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ganzoo.data.pack import Pack, cache_folder
-from ganzoo.engine.files import write_atomic
+from ganzoo.components.dataset import StoredImages
+from ganzoo.data.packed_dataset import cache_folder, real_images
 from ganzoo.errors import DataError
+from ganzoo.storage.disk import write_atomic
 
 VERSION = 1
 """Raised with every change to the network or its training, so that cached weights are not mixed up."""
@@ -73,7 +74,7 @@ class Classifier:
         return features, self.network.classes(features).softmax(1)
 
 
-def classifier_for(pack: Pack, cache: Path | None = None) -> Classifier:
+def classifier_for(pack: StoredImages, cache: Path | None = None) -> Classifier:
     """The classifier of a dataset: from the cache, or trained now, always the same for the same pack.
 
     Raises:
@@ -96,19 +97,14 @@ def classifier_for(pack: Pack, cache: Path | None = None) -> Classifier:
     return Classifier(network, _accuracy(network, pack), _digest(network))
 
 
-def real_images(pack: Pack, indices: Tensor) -> Tensor:
-    """The images (N, C, H, W) in [−1, 1] at these places (N,) of a pack, on the CPU."""
-    return torch.from_numpy(pack.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def _split(pack: Pack) -> tuple[Tensor, Tensor]:
+def _split(pack: StoredImages) -> tuple[Tensor, Tensor]:
     """Indices to train on, and to hold out."""
     order = torch.randperm(len(pack), generator=torch.Generator().manual_seed(SEED))
     held_out = max(1, int(len(pack) * HELD_OUT))
     return order[held_out:], order[:held_out]
 
 
-def _train(network: ClassifierNetwork, pack: Pack) -> None:
+def _train(network: ClassifierNetwork, pack: StoredImages) -> None:
     """Adam with a rate falling along a cosine; the same number of examples whatever the size of the set."""
     assert pack.labels is not None
     rng = torch.Generator().manual_seed(SEED)
@@ -133,7 +129,7 @@ def _train(network: ClassifierNetwork, pack: Pack) -> None:
 
 
 @torch.inference_mode()
-def _accuracy(network: ClassifierNetwork, pack: Pack) -> float:
+def _accuracy(network: ClassifierNetwork, pack: StoredImages) -> float:
     assert pack.labels is not None
     _, held_out = _split(pack)
     labels = torch.from_numpy(pack.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,22 +13,24 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
-from ganzoo.components.component import ExtractorConfig
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.network import Generator
-from ganzoo.data.pack import Pack
-from ganzoo.engine.build import build_part, open_dataset
-from ganzoo.engine.random_state import own_randomness
-from ganzoo.engine.sampling import batch_norm_used, generate_batches
+from ganzoo.components.options import ExtractorConfig
+from ganzoo.data.packed_dataset import Pack
 from ganzoo.errors import RequestError
-from ganzoo.evaluation.evaluations import Evaluation
-from ganzoo.evaluation.measures import Measured, Settings, measure_features, measure_pixels
+from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
+from ganzoo.evaluation.metrics import Measured, Settings, measure_features, measure_pixels
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real
-from ganzoo.observers.console import packing_progress
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe
-from ganzoo.recipe_evaluation import Metric, other_images
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.model import Metric, Recipe
+from ganzoo.recipe.validate import other_images
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.random_state import own_randomness
+from ganzoo.sampling.generate import batch_norm_used, generate_batches
+from ganzoo.sampling.trained_run import TrainedRun, Weights
+from ganzoo.terminal import packing_progress
+from ganzoo.training.build import build_part, open_dataset
 
 OF_PIXELS: tuple[Metric, ...] = ("memorisation", "diversity")
 """Scores that need no extractor."""
@@ -245,3 +248,55 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision
+
+
+def evaluate(
+    run: TrainedRun,
+    samples: int | None = None,
+    *,
+    seed: int | None = None,
+    seeds: int = 1,
+    weights: Weights | None = None,
+    image_size: int | None = None,
+    extractors: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> Evaluated:
+    """Score samples against the dataset, as the recipe's [evaluation] has it; needs the dataset.
+
+    What is found is added to `evaluation.json` in the run directory.
+
+    Args:
+        run: what was trained.
+        samples: how many to make; this and what follows, left out: as the recipe has it.
+        seed: of their latents.
+        seeds: evaluate with so many seeds, from this one on, to see how far scores move by chance.
+        weights: "ema", "raw", or "auto" for ema where there is one.
+        image_size: bring samples and real images to this size first, so that runs of different sizes compare.
+        extractors: names of those to score by, with their default options.
+        overrides: changes to the recipe, such as "dataset.root=/data" where the images have moved.
+
+    Raises:
+        DataError: the dataset or an extractor's weights are not there; the text says which to put where.
+        RecipeError: an option of these is wrong.
+    """
+    wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
+    changes = [f"evaluation.{key}={json.dumps(value)}" for key, value in wanted.items() if value is not None]
+    if extractors:
+        tables = ", ".join(f"{{name = {json.dumps(name)}}}" for name in extractors)
+        changes.append(f"evaluation.extractors=[{tables}]")
+    recipe = parse_recipe(run.recipe.to_dict(), run.manager, source=str(run.path), overrides=[*overrides, *changes])
+    options = recipe.evaluation
+    generator = run.generator_with(options.weights)
+    evaluator = Evaluator(recipe, run.manager, run.compute.device)
+    found = [
+        evaluator.evaluate(
+            generator,
+            weights=run.weights_name(options.weights),
+            run=str(run.path),
+            step=run.checkpoint.step,
+            seed=each,
+        )
+        for each in range(options.seed, options.seed + seeds)
+    ]
+    add_evaluations(run.directory, [each for evaluations in found for each in evaluations])
+    return Evaluated(found)

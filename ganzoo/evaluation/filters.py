@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, dropout, instancenorm, normalization
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.data.pack import Pack
-from ganzoo.engine.sampling import batch_norm_mode
+from ganzoo.data.packed_dataset import Pack, real_images
 from ganzoo.errors import RequestError
-from ganzoo.evaluation.classifier import real_images
+from ganzoo.sampling.generate import batch_norm_mode
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # What may stand behind a convolution in a Sequential and still belongs to its layer.

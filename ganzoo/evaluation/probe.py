@@ -17,11 +17,10 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator
-from ganzoo.data.pack import Pack
-from ganzoo.engine.sampling import batch_norm_mode
+from ganzoo.data.packed_dataset import Pack, real_images
 from ganzoo.errors import DataError, RequestError
-from ganzoo.evaluation.classifier import real_images
-from ganzoo.evaluation.standing import standing_statistics, training_batches
+from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.generate import batch_norm_mode
 
 GRID = 4
 PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)

@@ -13,10 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.pack import Pack, cache_folder
-from ganzoo.engine.files import write_atomic
+from ganzoo.data.packed_dataset import Pack, cache_folder, real_images
 from ganzoo.errors import OutputError
-from ganzoo.evaluation.classifier import real_images
+from ganzoo.storage.disk import write_atomic
 
 VERSION = 1
 """Raised with every change to how images get into an extractor."""

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.evaluation.evaluations import Evaluation, read_evaluations
+from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 
 if TYPE_CHECKING:
-    from ganzoo.recipe import Recipe
-    from ganzoo.trained_run import TrainedRun
+    from ganzoo.recipe.model import Recipe
+    from ganzoo.sampling.trained_run import TrainedRun
 
 TASK = "unconditional-image-generation"
 """What the Hub calls it; it has no word for images by class."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.components.network import Generator
-from ganzoo.engine.sampling import BatchNormMode, batch_norm_mode, batch_norm_used
 from ganzoo.errors import RequestError, first_line
+from ganzoo.sampling.generate import BatchNormMode, batch_norm_mode, batch_norm_used
 
 LATENTS, LABELS, IMAGES = "latents", "labels", "images"
 OPSET = 18

@@ -1,5 +1,5 @@
 """What watches a run and writes about it; never steers it.
 
 `standard.standard_observers(recipe)` lists those of every run. Each is an object with methods of the names
-in `ganzoo.hookspecs`, registered for the time of one run.
+in `ganzoo.registry.hookspecs`, registered for the time of one run.
 """

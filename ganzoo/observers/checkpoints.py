@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ganzoo.engine.checkpoint import save_checkpoint
-from ganzoo.engine.retention import checkpoint_folders, step_of
-from ganzoo.engine.run import Interrupted, Run
-from ganzoo.errors import GanzooError, OutputError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.observers.console import warn
-from ganzoo.observers.metrics_log import SCORE, lower_is_better
+from ganzoo.errors import GanzooError, Interrupted, OutputError
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.storage.retention import checkpoint_folders, step_of
+from ganzoo.storage.summary import SCORE, lower_is_better
+from ganzoo.terminal import warn
+from ganzoo.training.checkpointing import save_checkpoint
+from ganzoo.training.run import Run
 
 
 class CheckpointWriter:

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
-from functools import cache
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.text import Text
 
-from ganzoo.hookspecs import hookimpl
+from ganzoo.components.network import parameters
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.terminal import console, has_bar, say
+from ganzoo.text import count, duration, number
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from ganzoo.engine.alerts import Alert
-    from ganzoo.engine.run import Run
+    from ganzoo.components.observer import Alert
+    from ganzoo.training.run import Run
 
 LINE_SECONDS = 1.0
 """Least time between two plain lines of a run."""
-PACKING_LINE_SECONDS = 5.0
-"""Least time between two plain lines while a dataset is packed."""
 
 _LOSS = "loss/"
 _SHORT = {"discriminator": "D", "generator": "G"}
 _PROBABILITIES = {"probability/real": "D(x)", "probability/fake": "D(G(z))"}
-
-
-@cache
-def console() -> Console:
-    """The one console of the process, on stderr."""
-    return Console(stderr=True, highlight=False)
-
-
-def warn(message: str) -> None:
-    """Print "warning: …" above whatever bar is shown."""
-    say(message, "warning: ")
-
-
-def say(message: str, label: str = "", where: Console | None = None) -> None:
-    """Print one line, however long, above whatever bar is shown; `label` comes first, in yellow."""
-    (where or console()).print(Text.assemble((label, "yellow"), message), soft_wrap=True)
 
 
 class ConsoleObserver:
@@ -122,7 +101,7 @@ class ConsoleObserver:
     @hookimpl
     def run_ended(self, run: Run) -> None:
         """Close the bar and say how the run ended; what went wrong is for the command to print."""
-        from ganzoo.observers.metrics_log import status_of
+        from ganzoo.storage.summary import status_of
 
         if self._bar is not None:
             self._bar.stop()
@@ -142,7 +121,7 @@ class ConsoleObserver:
 
     def _say_scores(self, run: Run) -> None:
         """The last scores of the run and its best, each of which alone would tell half of the truth."""
-        from ganzoo.observers.metrics_log import best_and_last
+        from ganzoo.storage.summary import best_and_last
 
         scores = best_and_last(run.directory.read_metrics()) if self._scored else {}
         for which, values in scores.items():
@@ -169,73 +148,3 @@ def describe(metrics: Mapping[str, float]) -> str:
     if "images_per_second" in metrics:
         parts.append(f"{number(metrics['images_per_second'])} images/s")
     return "  ".join(parts)
-
-
-def number(value: float) -> str:
-    """A figure in three digits, or all those before the point."""
-    return f"{value:.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
-
-
-def count(value: int) -> str:
-    """A large count with its unit: 3.58M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return str(value)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))
-
-
-def parameters(network: nn.Module) -> int:
-    """How many numbers a network learns."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def has_bar(where: Console) -> bool:
-    """Whether a bar can be drawn and redrawn there."""
-    return where.is_terminal and not where.is_dumb_terminal
-
-
-@contextmanager
-def packing_progress(
-    where: Console | None = None, *, what: str = "decoding images"
-) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with (done, total) images while a dataset is decoded, or `what` is done with it.
-
-    It shows a bar on a terminal and a few lines elsewhere, and nothing where there is nothing to do.
-    """
-    where = where or console()
-    bar = Progress(
-        TextColumn(what + " {task.completed:.0f}/{task.total:.0f}"),
-        BarColumn(bar_width=20),
-        console=where,
-        redirect_stdout=False,
-        transient=True,
-    )
-    last = time.monotonic()
-    begun = False
-
-    def report(done: int, total: int) -> None:
-        nonlocal last, begun
-        if not begun and done >= total:
-            return  # it was ready
-        if not has_bar(where):
-            now = time.monotonic()
-            if not begun or done >= total or now - last >= PACKING_LINE_SECONDS:
-                last = now
-                say(f"{what} {done}/{total}", where=where)
-        elif not begun:
-            bar.add_task("", total=total, completed=done)
-            bar.start()
-        else:
-            bar.update(bar.task_ids[0], completed=done, total=total)
-        begun = True
-
-    try:
-        yield report
-    finally:
-        if begun and has_bar(where):
-            bar.stop()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ganzoo.evaluation.evaluations import add_evaluations, all_scores
-from ganzoo.hookspecs import hookimpl
+from ganzoo.evaluation.evaluation_log import add_evaluations, all_scores
+from ganzoo.registry.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.engine.run import Run
     from ganzoo.evaluation.evaluator import Evaluator
-    from ganzoo.plugin_manager import PluginManager
+    from ganzoo.registry.plugin_manager import PluginManager
+    from ganzoo.training.run import Run
 
 
 class PeriodicEvaluation:

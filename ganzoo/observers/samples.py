@@ -12,17 +12,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganzoo.engine.files import write_atomic
-from ganzoo.engine.grids import GIF, grids, step_of
-from ganzoo.engine.pictures import save_grid, write_gif
-from ganzoo.engine.sampling import batch_norm_used, generate
 from ganzoo.errors import OutputError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.observers.console import warn
-from ganzoo.observers.metrics_log import status_of
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.sampling.generate import batch_norm_used, generate
+from ganzoo.sampling.image_io import GIF, grids, save_grid, step_of, write_gif
+from ganzoo.storage.disk import write_atomic
+from ganzoo.storage.summary import status_of
+from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
-    from ganzoo.engine.run import Run
+    from ganzoo.training.run import Run
 
 GRIDS = 20
 """How many grids are spread over a run, unless the recipe says how often."""

@@ -7,8 +7,8 @@ call, `hook(...)`, that begins with the last registered. So: register the observ
 
 from __future__ import annotations
 
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 
 
 def standard_observers(recipe: Recipe, manager: PluginManager | None = None) -> list[object]:

@@ -7,14 +7,14 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ganzoo.engine.alerts import Alert
+from ganzoo.components.observer import Alert
 from ganzoo.errors import DivergedError, TrainingError
-from ganzoo.hookspecs import hookimpl
+from ganzoo.registry.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganzoo.engine.run import Run
+    from ganzoo.training.run import Run
 
 LOOKED_AT = 500
 """Real images whose differences are the measure for those of samples."""
@@ -137,7 +137,7 @@ class Watchdog:
 
     def _spread_of_real(self, run: Run) -> float:
         if self._real_spread is None:
-            from ganzoo.evaluation.classifier import real_images
+            from ganzoo.data.packed_dataset import real_images
             from ganzoo.evaluation.real_features import chosen
             from ganzoo.evaluation.scores import spread
 

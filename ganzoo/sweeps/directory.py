@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 import tomli_w
 
-from ganzoo.engine.files import output_errors, write_text
-from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RequestError, RunDirectoryError
-from ganzoo.reading import parse_json
+from ganzoo.storage.disk import output_errors, write_text
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.grid import Choice, names
 from ganzoo.sweeps.plan import Plan
+from ganzoo.text import parse_json
 
 STATE = "sweep.json"
 BASE = "base.toml"

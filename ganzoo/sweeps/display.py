@@ -11,12 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
-from ganzoo.observers.console import console, describe, duration, has_bar, say, warn
-from ganzoo.reading import parse_json
+from ganzoo.observers.console import describe
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.processes import Job
+from ganzoo.terminal import console, has_bar, say, warn
+from ganzoo.text import duration, parse_json
 
 LINE_SECONDS = 60.0
 """Time between two plain lines of a run that is under way."""

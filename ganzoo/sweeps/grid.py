@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ganzoo.errors import RequestError
-from ganzoo.overrides import toml_value
-from ganzoo.reading import parse_toml
+from ganzoo.recipe.overrides import toml_value
+from ganzoo.text import parse_toml
 
 Vary = Mapping[str, Sequence[str]]
 """The values of each key that is varied, as TOML or plain text."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
-from ganzoo.lints import lint
-from ganzoo.local_plugins import named_files, read_tables
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe, parse_recipe
+from ganzoo.recipe.lint import lint
+from ganzoo.recipe.load import named_files, parse_recipe, read_tables
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
 RUN_NAME = "sweep"

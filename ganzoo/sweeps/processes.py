@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.engine.files import output_errors
-from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
-from ganzoo.local_plugins import named_files
-from ganzoo.reading import parse_json
+from ganzoo.recipe.load import named_files
+from ganzoo.storage.disk import output_errors
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
+from ganzoo.text import parse_json
 
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 ERROR = "error: "

@@ -12,17 +12,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.engine.run_lock import training_in
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
-from ganzoo.observers.console import warn
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.run_lock import training_in
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.grid import as_text
 from ganzoo.sweeps.plan import Plan, make_plan
 from ganzoo.sweeps.processes import Job, ended, outcome, start
+from ganzoo.terminal import warn
 
 POLL_SECONDS = 0.1
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

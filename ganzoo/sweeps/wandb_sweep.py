@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ganzoo.errors import GanzooError
-from ganzoo.overrides import toml_value
+from ganzoo.recipe.overrides import toml_value
 from ganzoo.sweeps.plan import Plan
 
 

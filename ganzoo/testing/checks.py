@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ganzoo import api
-from ganzoo.components.component import (
+from ganzoo.components.descriptions import descriptions
+from ganzoo.components.options import (
     DatasetConfig,
     DiscriminatorConfig,
     ExtractorConfig,
@@ -18,17 +19,16 @@ from ganzoo.components.component import (
     PenaltyConfig,
     TrainerConfig,
 )
-from ganzoo.components.descriptions import descriptions
 from ganzoo.errors import PluginError
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.registry import Entry
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Entry
+from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.extractors import check_extractor
+from ganzoo.testing.fixtures import fail, require, small_options
+from ganzoo.testing.losses import check_loss, check_penalty
 from ganzoo.testing.networks import check_discriminator, check_generator
-from ganzoo.testing.terms import check_loss, check_penalty
 from ganzoo.testing.trainers import check_trainer
-from ganzoo.testing.trial import fail, require, small_options
-from ganzoo.trained_run import TrainedRun
 
 CHECKS: dict[type, Callable[..., None]] = {
     GeneratorConfig: check_generator,

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ganzoo.components.dataset import Dataset
-from ganzoo.data.pack import prepare_pack
-from ganzoo.registry import Entry
-from ganzoo.testing.trial import require, small_options
+from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.registry.registry import Entry
+from ganzoo.testing.fixtures import require, small_options
 
 LOOKED_AT = 8
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from ganzoo.builtin.datasets.configs import SyntheticConfig
 from ganzoo.builtin.datasets.synthetic import Synthetic
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.pack import prepare_pack
-from ganzoo.registry import Entry
-from ganzoo.testing.trial import BATCH, images_for, require, small_facts, small_options
+from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.registry.registry import Entry
+from ganzoo.testing.fixtures import BATCH, images_for, require, small_facts, small_options
 
 
 def check_extractor(entry: Entry[Any], **options: Any) -> None:

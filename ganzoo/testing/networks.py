@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.registry import Entry
-from ganzoo.testing.trial import (
+from ganzoo.registry.registry import Entry
+from ganzoo.testing.fixtures import (
     BATCH,
     fail,
     generator_of_seed,

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ganzoo.components.component import LossConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
+from ganzoo.components.options import LossConfig
 from ganzoo.components.trainer import Trainer, TrainingParts
-from ganzoo.registry import Entry
-from ganzoo.testing.trial import (
+from ganzoo.registry.registry import Entry
+from ganzoo.testing.fixtures import (
     BATCH,
     fail,
     generator_of_seed,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ganzoo.bench.breakdown import flop_of_step
 from ganzoo.bench.measure import load_baseline, measure
-from ganzoo.engine.build import build_run
+from ganzoo.bench.profile import flop_of_step
 from ganzoo.errors import RequestError
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.training.build import build_run
 
 TUTORIAL = Path(__file__).parents[2] / "benchmarks" / "tutorial_loop.py"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ganzoo.bench.contest import Contestant
 from ganzoo.bench.report import Report
+from ganzoo.bench.timing import Contestant
 
 
 def report(**contestants: list[float]) -> Report:

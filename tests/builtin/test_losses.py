@@ -12,8 +12,8 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from ganzoo.builtin.losses import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from ganzoo.components.loss import Loss
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.registry.plugin_manager import PluginManager
 
 FACTS = Facts(ImageSpec(3, 16, 16))
 REAL = torch.tensor([2.0, -1.0, 0.5, 0.0], dtype=torch.float64)

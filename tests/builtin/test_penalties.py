@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ganzoo.builtin.penalties import R1, R2, GradientPenalty
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.loss import Penalty, PenaltyStep
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.images import Facts, ImageSpec
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import Facts, ImageSpec
 
 FACTS = Facts(ImageSpec(3, 4, 4))
 

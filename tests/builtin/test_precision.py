@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganzoo.builtin.adversarial import Adversarial
-from ganzoo.components.loss import Penalty, PenaltyStep
-from ganzoo.engine.build import build_run
-from ganzoo.engine.run import Run
+from ganzoo.builtin.gan_trainer import Adversarial
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.training.build import build_run
+from ganzoo.training.run import Run
 
 Build = Callable[..., Run]
 GRADIENT_PENALTIES = ("r1", "r2", "gradient_penalty", "dragan")

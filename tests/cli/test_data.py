@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganzoo import datasets
+from ganzoo.data import prepare as datasets
 from ganzoo.data.doctor import examine
 from ganzoo.errors import DataError
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
 
 Command = Callable[..., Any]
 Tables = dict[str, Any]
@@ -142,7 +142,7 @@ def test_prepare_says_what_there_is_and_where(command: Command, pictures: Path, 
     ended = command("data", "prepare", pictures, "--set", "dataset.max_bad_fraction=0.2")
     assert ended.code == 0, ended.err
     summary, folder = ended.out.splitlines()
-    assert summary == "14 images 3×16×16, 2 classes, 2 left out, 0 MB"
+    assert summary == "14 images 3×16×16, 2 classes, 2 left out, 10.5 KiB"
     assert Path(folder).parent == tmp_path / "cache" / "packs"
     assert f"left out: {tmp_path}/pictures/cat/page.jpg: not an image in a format that can be read" in ended.err
     again = command("data", "prepare", pictures, "--set", "dataset.max_bad_fraction=0.2")

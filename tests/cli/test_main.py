@@ -103,7 +103,7 @@ def test_python_m_ganzoo_and_a_reader_that_leaves():
 
 STUCK = """
 import atexit, time
-from ganzoo.hookspecs import hookimpl
+from ganzoo.registry.hookspecs import hookimpl
 atexit.register(time.sleep, 600)
 @hookimpl
 def register_losses(register):

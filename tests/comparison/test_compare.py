@@ -14,6 +14,7 @@ import pytest
 
 from ganzoo import compare
 from ganzoo.comparison.comparison import Comparison
+from ganzoo.comparison.page import write_page
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread, best_of, separated
 from ganzoo.errors import GanzooError
@@ -245,7 +246,7 @@ class TestDamage:
         comparison = compare(runs)
         assert len(comparison.runs) == 2
         json.dumps(comparison.to_dict())
-        assert "</html>" in comparison.write_page(runs[0] / "page.html").read_text(encoding="utf-8")
+        assert "</html>" in write_page(comparison, runs[0] / "page.html").read_text(encoding="utf-8")
 
     def test_what_is_no_number_is_no_score(self, make_run: MakeRun):
         run = make_run(scores={40: {"x": 1.0}})
@@ -307,6 +308,6 @@ def test_a_hundred_runs_take_seconds(make_run: MakeRun, tmp_path: Path):
         for seed in range(5):
             make_run("many", seed, scores=scores, rows=500, pictures=seed == 0, generator__width=width)
     begun = time.process_time()
-    page = compare(tmp_path / "runs/many").write_page(tmp_path / "page.html")
+    page = write_page(compare(tmp_path / "runs/many"), tmp_path / "page.html")
     assert time.process_time() - begun < 10
     assert page.stat().st_size < 30_000_000

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ganzoo.comparison import media
 from ganzoo.comparison.comparison import compare
-from ganzoo.comparison.page import page
+from ganzoo.comparison.page import page, write_page
 
 MakeRun = Callable[..., Path]
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7*191 }}&amp;\u202e'
@@ -192,7 +192,7 @@ class TestBrowser:
     @pytest.fixture
     def opened(self, browser: Browser, runs: list[Path], tmp_path: Path) -> Iterator[Callable[..., Page]]:
         """The page of the three variants in a window; whatever it asks the network for is an error."""
-        path = compare(runs).write_page(tmp_path / "page.html")
+        path = write_page(compare(runs), tmp_path / "page.html")
         contexts = []
 
         def open_page(width: int, scheme: str = "light", at: Path = path) -> Page:
@@ -259,7 +259,7 @@ class TestBrowser:
 
     def test_hostile_names_run_nothing(self, opened: Callable[..., Page], make_run: MakeRun, tmp_path: Path):
         run = make_run("h", scores={20: {HOSTILE: 1.0}, 40: {HOSTILE: 2.0}}, loss__name=HOSTILE, pictures=True)
-        shown = opened(390, at=compare(run).write_page(tmp_path / "hostile.html", HOSTILE))
+        shown = opened(390, at=write_page(compare(run), tmp_path / "hostile.html", HOSTILE))
         assert shown.locator("h1").inner_text().startswith('"><script>alert(1)</script>')
         assert shown.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from ganzoo.components.component import LossConfig, Options
 from ganzoo.components.descriptions import descriptions
+from ganzoo.components.options import LossConfig, Options
 
 
 class Inner(Options):

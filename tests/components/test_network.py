@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.images import Facts, ImageSpec
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import Facts, ImageSpec
 
 FACTS = Facts(ImageSpec(1, 2, 2))
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ganzoo.components.optimizer import current_lr
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.model import Recipe
 
 Parse = Callable[..., Recipe]
 

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo import api, examine
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.errors import RequestError
 from ganzoo.evaluation.filters import (
     discriminator_layers,
@@ -21,8 +22,7 @@ from ganzoo.evaluation.filters import (
     generator_layers,
     guided_gradients,
 )
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.trained_run import TrainedRun
+from ganzoo.sampling.trained_run import TrainedRun
 
 FACTS = Facts(ImageSpec(1, 4, 4))
 

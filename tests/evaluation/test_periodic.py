@@ -11,9 +11,9 @@ import pytest
 from safetensors.torch import load_file
 
 from ganzoo import api
-from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.evaluation.evaluations import read_evaluations
+from ganzoo.evaluation.evaluation_log import read_evaluations
 from ganzoo.evaluation.protocol import differences
+from ganzoo.storage.run_directory import RunDirectory
 
 Tables = dict[str, Any]
 SCORES = {
@@ -50,7 +50,7 @@ def test_scores_are_told_everywhere(scored: Tables, capsys: pytest.CaptureFixtur
     assert summary["best"]["fd_classifier"]["value"] == min(row["score/fd_classifier"] for row in rows)
     assert "step 4  fd_classifier" in capsys.readouterr().err
     # The command scores the same weights in the same way, and its scores take the place of those of the last step.
-    again = run.evaluate(samples=40)
+    again = api.evaluate(run, samples=40)
     assert again.scores == pytest.approx({name: rows[-1][f"score/{name}"] for name in SCORES}, rel=1e-5, abs=1e-6)
     assert len(read_evaluations(run.directory)) == len(evaluations)
 
@@ -104,7 +104,7 @@ def test_several_extractors_each_with_its_card(tables: Tables):
         "real_images": 50,
     }
     run = api.run(tables)
-    found = run.evaluate(seeds=2)
+    found = api.evaluate(run, seeds=2)
     assert found.scores.keys() == {
         *("fd_resnet18_random", "diversity_resnet18_random", "fd_classifier", "diversity_classifier", "diversity"),
     }
@@ -122,8 +122,8 @@ def test_several_extractors_each_with_its_card(tables: Tables):
 
 def test_real_and_held_out_images_of_their_own(tables: Tables):
     run = api.run(tables, ["run.steps=2"])
-    plain = run.evaluate(samples=16)
-    other = run.evaluate(samples=16, overrides=["evaluation.real.seed=5", "evaluation.held_out.seed=6"])
+    plain = api.evaluate(run, samples=16)
+    other = api.evaluate(run, samples=16, overrides=["evaluation.real.seed=5", "evaluation.held_out.seed=6"])
     (by_classifier, by_pixels), (other_classifier, other_pixels) = plain.evaluations[0], other.evaluations[0]
     assert by_classifier.card.extractor == other_classifier.card.extractor  # it learns from the training images
     assert [each.field for each in differences([by_classifier.card, other_classifier.card])] == ["real.pixels"]
@@ -152,7 +152,7 @@ def test_two_extractors_of_one_name(tables: Tables):
     tables["evaluation"] = {"samples": 8, "extractors": [{"name": "classifier"}, {"name": "classifier"}]}
     run = api.run(tables, ["run.steps=2"])
     with pytest.raises(api.RequestError, match='two of them call their scores "classifier"'):
-        run.evaluate()
+        api.evaluate(run)
 
 
 def test_without_labels_the_extractor_is_inception(tables: Tables, tmp_path: Path):
@@ -163,10 +163,12 @@ def test_without_labels_the_extractor_is_inception(tables: Tables, tmp_path: Pat
         Image.new("RGB", (16, 16), (name * 20, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
     tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "pictures"), "image_size": 16}
     run = api.run(tables, ["run.steps=2"])
-    found = run.evaluate(samples=8, overrides=['evaluation.metrics=["memorisation", "diversity"]'])  # without any
+    found = api.evaluate(run, samples=8, overrides=['evaluation.metrics=["memorisation", "diversity"]'])  # without any
     assert found.scores.keys() == {"memorisation", "copies", "diversity"}
     with pytest.raises(api.RequestError, match="the Inception weights of FID cannot be read there: No such file"):
-        run.evaluate(samples=8, overrides=[f'evaluation.extractors=[{{name="inception", weights="{tmp_path}/none"}}]'])
+        api.evaluate(
+            run, samples=8, overrides=[f'evaluation.extractors=[{{name="inception", weights="{tmp_path}/none"}}]']
+        )
 
 
 def test_the_command_prints_scores_cards_and_json(command: Callable[..., Any], tables: Tables):

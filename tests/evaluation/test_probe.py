@@ -13,13 +13,13 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ganzoo import api, examine
-from ganzoo.components.component import DiscriminatorConfig
 from ganzoo.components.network import Discriminator
-from ganzoo.data.pack import Pack
+from ganzoo.components.options import DiscriminatorConfig
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.data.packed_dataset import Pack
 from ganzoo.errors import DataError, RecipeError, RequestError
 from ganzoo.evaluation.probe import PENALTIES, layer_shapes, pooled_features, probe, score, split
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.trained_run import TrainedRun
+from ganzoo.sampling.trained_run import TrainedRun
 
 FACTS = Facts(ImageSpec(1, 8, 8), ("dark", "bright", "middle"))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ganzoo.engine.run_directory import RunDirectory
 from ganzoo.errors import RunDirectoryError
-from ganzoo.evaluation.evaluations import Evaluation, add_evaluations, read_evaluations
+from ganzoo.evaluation.evaluation_log import Evaluation, add_evaluations, read_evaluations
 from ganzoo.evaluation.protocol import Card, Difference, differences, noted
+from ganzoo.storage.run_directory import RunDirectory
 
 CARD: dict[str, Any] = {
     "extractor": {"name": "inception", "digest": "6726825d", "features": 2048, "input": "299×299", "resize": "TF"},

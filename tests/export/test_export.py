@@ -15,11 +15,11 @@ import yaml
 from safetensors.torch import load_file
 
 import ganzoo
-from ganzoo import api
+from ganzoo import api, export_run
 from ganzoo.errors import CheckpointError, OutputError, RequestError
-from ganzoo.evaluation.evaluations import Evaluation, add_evaluations
+from ganzoo.evaluation.evaluation_log import Evaluation, add_evaluations
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
-from ganzoo.trained_run import TrainedRun
+from ganzoo.sampling.trained_run import TrainedRun
 
 CARD = Card(
     extractor=ExtractorCard(name="inception", digest="abc"),
@@ -40,7 +40,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_weights_and_recipe_load_in_three_lines(trained: TrainedRun, tmp_path: Path):
-    out = trained.export(tmp_path / "given")
+    out = export_run(trained, tmp_path / "given")
     assert names(out) == ["README.md", "export.json", "generator_ema.safetensors", "recipe.toml", "samples.png"]
     elsewhere = shutil.copytree(out, tmp_path / "elsewhere")
     expected = trained.sample(64), trained.sample(5, seed=3, batch_norm="batch")
@@ -58,7 +58,7 @@ def test_weights_and_recipe_load_in_three_lines(trained: TrainedRun, tmp_path: P
 
 
 def test_raw_weights_and_the_discriminator(trained: TrainedRun, tmp_path: Path):
-    out = trained.export(tmp_path / "given", weights="raw", discriminator=True)
+    out = export_run(trained, tmp_path / "given", weights="raw", discriminator=True)
     opened = ganzoo.load_export(out)
     assert torch.equal(opened.sample(9), trained.sample(9, weights="raw"))
     images = trained.sample(4)
@@ -67,7 +67,7 @@ def test_raw_weights_and_the_discriminator(trained: TrainedRun, tmp_path: Path):
 
 def test_nothing_of_the_machine_is_given_away(trained: TrainedRun, tmp_path: Path):
     for form in ("safetensors", "hub"):
-        out = trained.export(tmp_path / form, form)  # type: ignore[arg-type]
+        out = export_run(trained, tmp_path / form, form)  # type: ignore[arg-type]
         for path in out.iterdir():
             content = path.read_bytes()
             assert b"secret" not in content, path
@@ -80,7 +80,7 @@ def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
         trained.directory,
         [Evaluation(step=6, scores={"fid": 12.5}, card=CARD), Evaluation(step=3, scores={"fid": 99.0}, card=other)],
     )
-    out = trained.export(tmp_path / "hub", "hub", licence="mit", discriminator=True)
+    out = export_run(trained, tmp_path / "hub", "hub", licence="mit", discriminator=True)
     assert names(out) == [
         "README.md",
         "config.json",
@@ -120,13 +120,13 @@ def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
 def test_the_hubs_own_library_reads_the_card(trained: TrainedRun, tmp_path: Path):
     hub = pytest.importorskip("huggingface_hub")
     add_evaluations(trained.directory, [Evaluation(step=6, scores={"fid": 12.5, "kid": 0.1}, card=CARD)])
-    data = hub.ModelCard.load(trained.export(tmp_path / "hub", "hub", licence="cc-by-4.0") / "README.md").data
+    data = hub.ModelCard.load(export_run(trained, tmp_path / "hub", "hub", licence="cc-by-4.0") / "README.md").data
     assert data.license == "cc-by-4.0"
     assert {(one.metric_type, one.metric_value) for one in data.eval_results} == {("fid", 12.5), ("kid", 0.1)}
 
 
 def test_a_snapshot_in_the_hubs_cache_is_made_of_links(trained: TrainedRun, tmp_path: Path):
-    out = trained.export(tmp_path / "hub", "hub")
+    out = export_run(trained, tmp_path / "hub", "hub")
     blobs, snapshot = tmp_path / "models--me--it/blobs", tmp_path / "models--me--it/snapshots/abc"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
@@ -140,13 +140,13 @@ def test_conditional_generators_keep_their_labels(tables: dict, tmp_path: Path):
     tables["generator"] = {"name": "cgan", "width": 4, "latent_dim": 8}
     tables["discriminator"] = {"name": "cgan", "width": 4}
     trained = api.run(tables)
-    opened = ganzoo.load_export(trained.export(tmp_path / "hub", "hub"))
+    opened = ganzoo.load_export(export_run(trained, tmp_path / "hub", "hub"))
     assert torch.equal(opened.sample(6, labels=[1, 7]), trained.sample(6, labels=[1, 7]))
 
 
 def test_an_imported_or_exported_run_can_be_exported_again(trained: TrainedRun, tmp_path: Path):
-    first = ganzoo.load_export(trained.export(tmp_path / "a"))
-    second = ganzoo.load_export(first.export(tmp_path / "b", "hub"))
+    first = ganzoo.load_export(export_run(trained, tmp_path / "a"))
+    second = ganzoo.load_export(export_run(first, tmp_path / "b", "hub"))
     assert torch.equal(second.sample(4), trained.sample(4))
 
 
@@ -155,12 +155,12 @@ def test_a_folder_in_use_is_left_alone(trained: TrainedRun, tmp_path: Path):
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
     with pytest.raises(RequestError, match="is a folder with files in it"):
-        trained.export(out)
+        export_run(trained, out)
     assert names(out) == ["thesis.txt"]
     (out / "thesis.txt").unlink()
-    trained.export(out)
+    export_run(trained, out)
     with pytest.raises(RequestError, match="is a folder with files in it"):
-        trained.export(out)
+        export_run(trained, out)
 
 
 @pytest.mark.parametrize("at", ["write_tensors", "save_grid", "model_card", "seal"])
@@ -168,10 +168,10 @@ def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"ganzoo.export.exporting.{at}", fail)
+    monkeypatch.setattr(f"ganzoo.export.export.{at}", fail)
     (tmp_path / "place").mkdir()
     with pytest.raises(OutputError, match="the disk is full"):
-        trained.export(tmp_path / "place/given", "hub")
+        export_run(trained, tmp_path / "place/given", "hub")
     assert list((tmp_path / "place").iterdir()) == []
 
 
@@ -186,20 +186,20 @@ def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: p
 )
 def test_requests_that_make_no_sense(trained: TrainedRun, tmp_path: Path, options: Any, text: str):
     with pytest.raises(RequestError, match=text):
-        trained.export(tmp_path / "given", **options)
+        export_run(trained, tmp_path / "given", **options)
     assert not (tmp_path / "given").exists()
 
 
 def test_plugin_files_come_along_and_are_not_trusted(tables: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plugin = tmp_path / "smooth.py"
     plugin.write_text(
-        "from ganzoo.builtin.losses import NonSaturating\nfrom ganzoo.hookspecs import hookimpl\n\n\n"
+        "from ganzoo.builtin.losses import NonSaturating\nfrom ganzoo.registry.hookspecs import hookimpl\n\n\n"
         "class Smooth(NonSaturating):\n    pass\n\n\n"
         "@hookimpl\ndef register_losses(register):\n    register('smooth', Smooth)\n"
     )
     tables |= {"plugins": {"files": [str(plugin)]}, "loss": {"name": "smooth"}}
     trained = api.run(tables)
-    out = trained.export(tmp_path / "given")
+    out = export_run(trained, tmp_path / "given")
     assert "plugins/smooth.py" in names(out)
     with pytest.raises(RequestError, match="has plugin files of its own"):
         ganzoo.load_export(out)

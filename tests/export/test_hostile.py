@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 import ganzoo
 from ganzoo import api
-from ganzoo.engine.manifest import digest, write_sealed
 from ganzoo.errors import CheckpointError, GanzooError
+from ganzoo.storage.manifest import digest, write_sealed
 
 WEIGHTS = "generator.safetensors"
 
@@ -28,7 +28,7 @@ WEIGHTS = "generator.safetensors"
 @pytest.fixture(scope="module")
 def given_away(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], Any]) -> Path:
     folder = tmp_path_factory.mktemp("export")
-    return api.run(tables_in(folder), ["run.steps=1"]).export(folder / "given", discriminator=True)
+    return api.export_run(api.run(tables_in(folder), ["run.steps=1"]), folder / "given", discriminator=True)
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo import api
+from ganzoo import api, export_run
 from ganzoo.components.network import Generator
-from ganzoo.engine.sampling import generate
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.errors import CheckpointError, RequestError
 from ganzoo.export.onnx_model import onnx_model
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.registry import Entry
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.registry.registry import Entry
+from ganzoo.sampling.generate import generate
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -37,7 +37,7 @@ def run_onnx(content: bytes | Path, **inputs: Tensor) -> Tensor:
 def test_images_are_those_of_the_run(tables: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     trained = api.run(tables, ["trainer.ema_decay=0.5"])
     capsys.readouterr()
-    out = trained.export(tmp_path / "given", "onnx")
+    out = export_run(trained, tmp_path / "given", "onnx")
     assert capsys.readouterr() == ("", "")
     assert sorted(path.name for path in out.iterdir()) == [
         "README.md",
@@ -62,14 +62,14 @@ def test_images_are_those_of_the_run(tables: dict, tmp_path: Path, capsys: pytes
         api.load_export(out)
 
     with pytest.raises(RequestError, match="statistics of each batch"):
-        trained.export(tmp_path / "batch", "onnx", batch_norm="batch")
+        export_run(trained, tmp_path / "batch", "onnx", batch_norm="batch")
     assert not (tmp_path / "batch").exists()
 
 
 @pytest.mark.slow
 def test_standing_statistics_are_those_of_sampling(tables: dict, tmp_path: Path):
     trained = api.run(tables, ["samples.batch_norm=standing"])
-    out = trained.export(tmp_path / "given", "onnx")
+    out = export_run(trained, tmp_path / "given", "onnx")
     latents = trained.latents(5)
     torch.testing.assert_close(
         run_onnx(out / "generator.onnx", latents=latents), trained.images(latents), atol=1e-4, rtol=0
@@ -118,7 +118,7 @@ def test_libraries_that_are_missing(tables: dict, tmp_path: Path, monkeypatch: p
     monkeypatch.delitem(sys.modules, "onnxscript", raising=False)
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(RequestError, match=r"needs onnxscript, which is not installed: pip install \".\[onnx\]\""):
-        trained.export(tmp_path / "given", "onnx")
+        export_run(trained, tmp_path / "given", "onnx")
 
 
 def small(entry: Entry[Any]) -> Generator:

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.engine.build import build_run
-from ganzoo.engine.run import Run
-from ganzoo.images import Facts
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import parse_recipe
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import Facts
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.training.build import build_run
+from ganzoo.training.run import Run
 
 
 class TinyGenerator(Generator):

@@ -6,19 +6,11 @@ import re
 from rich.console import Console
 
 import ganzoo.api
-from ganzoo.engine.loop import train
-from ganzoo.engine.run import Interrupted
-from ganzoo.errors import TrainingError
-from ganzoo.observers.console import (
-    ConsoleObserver,
-    console,
-    count,
-    describe,
-    duration,
-    number,
-    packing_progress,
-    warn,
-)
+from ganzoo.errors import Interrupted, TrainingError
+from ganzoo.observers.console import ConsoleObserver, describe
+from ganzoo.terminal import console, packing_progress, warn
+from ganzoo.text import count, duration, number
+from ganzoo.training.loop import train
 
 METRICS = {
     "loss/discriminator": 0.5234,

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 import ganzoo.api
-from ganzoo.engine.loop import train
-from ganzoo.engine.run import Interrupted, Run
-from ganzoo.errors import OutputError, TrainingError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.observers.metrics_log import MetricsLog, lower_is_better, status_of
+from ganzoo.errors import Interrupted, OutputError, TrainingError
+from ganzoo.observers.metrics_log import MetricsLog
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.storage.summary import lower_is_better, status_of
+from ganzoo.training.loop import train
+from ganzoo.training.run import Run
 
 
 def summary_of(run: Run) -> dict[str, Any]:

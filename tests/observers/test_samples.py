@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 import ganzoo.api
-from ganzoo.engine.grids import grids, step_of
-from ganzoo.engine.loop import train
-from ganzoo.engine.run import Interrupted, Run
-from ganzoo.hookspecs import hookimpl
+from ganzoo.errors import Interrupted
 from ganzoo.observers.samples import SampleWriter, fixed_samples, write_film
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.sampling.image_io import grids, step_of
+from ganzoo.training.loop import train
+from ganzoo.training.run import Run
 
 
 class Listener:

@@ -17,12 +17,12 @@ from wandb_server import KEY, Server
 
 from ganzoo import api
 from ganzoo.errors import RecipeError
-from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.artefacts import link
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import parse_recipe
-from ganzoo.trained_run import TrainedRun
+from ganzoo.observers.wandb.artifacts import link
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.sampling.trained_run import TrainedRun
 
 Train = Callable[..., TrainedRun]
 

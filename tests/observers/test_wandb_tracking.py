@@ -20,15 +20,15 @@ from wandb_reader import Recorded, has_begun, read
 from wandb_server import KEY, Server
 
 import ganzoo.api
-from ganzoo.engine.loop import train
-from ganzoo.engine.run import Interrupted, Run
-from ganzoo.errors import TrainingError
-from ganzoo.hookspecs import hookimpl
+from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.metrics_log import MetricsLog
 from ganzoo.observers.standard import standard_observers
 from ganzoo.observers.wandb import session
 from ganzoo.observers.wandb.key import key_is_known
 from ganzoo.observers.wandb.tracker import WandbTracker
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.training.loop import train
+from ganzoo.training.run import Run
 
 OFFLINE = "tracking.wandb.mode=offline"
 AUTO = "tracking.wandb.mode=auto"
@@ -355,8 +355,8 @@ PROGRAM = """
 import importlib.util, sys, time
 import ganzoo.api
 from ganzoo.observers.wandb.tracker import WandbTracker
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
 
 spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
 conftest = importlib.util.module_from_spec(spec)

@@ -14,10 +14,10 @@ from wandb_reader import read
 
 from ganzoo import api
 from ganzoo.errors import DivergedError
-from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.watchdog import REMEDIES, StoppedByWatchdog, Watchdog
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.trained_run import TrainedRun
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.sampling.trained_run import TrainedRun
 
 Tables = dict[str, Any]
 COLLAPSING = ["trainer.generator_optimizer.lr=1.0", "trainer.discriminator_optimizer.lr=0.05"]

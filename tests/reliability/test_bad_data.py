@@ -12,7 +12,7 @@ import pytest
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.files import printable
 from ganzoo.builtin.datasets.image_folder import ImageFolder
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack
 from ganzoo.errors import DataError
 
 FLAT = (10, 20, 30)

@@ -24,7 +24,7 @@ from ganzoo.builtin.datasets.configs import CelebAConfig, CIFAR10Config, LSUNCon
 from ganzoo.builtin.datasets.lsun import LSUN
 from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN
 from ganzoo.components.dataset import Dataset
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack
 from ganzoo.errors import DataError
 
 COUNT = 4

@@ -19,16 +19,19 @@ import torch
 from torch import nn
 
 from ganzoo import api
-from ganzoo.engine import checkpoint, files, manifest, retention
-from ganzoo.engine.build import build_run
-from ganzoo.engine.checkpoint import latest_checkpoint, open_checkpoint, save_checkpoint
-from ganzoo.engine.retention import checkpoint_folders, step_of, superseded
-from ganzoo.engine.run import Run
 from ganzoo.errors import CheckpointError, OutputError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import CheckpointOptions, Recipe
-from ganzoo.trained_run import TrainedRun
+from ganzoo.recipe.model import CheckpointOptions, Recipe
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.storage import checkpoint, manifest, retention
+from ganzoo.storage import disk as files
+from ganzoo.storage.checkpoint import latest_checkpoint, open_checkpoint
+from ganzoo.storage.retention import checkpoint_folders, step_of, superseded
+from ganzoo.training import checkpointing
+from ganzoo.training.build import build_run
+from ganzoo.training.checkpointing import save_checkpoint
+from ganzoo.training.run import Run
 
 TRACED = {checkpoint.__file__, files.__file__, manifest.__file__, retention.__file__, shutil.__file__}
 """Where every line is a moment to be killed at."""
@@ -395,6 +398,6 @@ def test_a_state_that_cannot_be_written_ends_the_run(tables: Tables, monkeypatch
     def fail(*arguments: object, **options: object) -> None:
         raise ValueError("no such luck")
 
-    monkeypatch.setattr(checkpoint, "write_checkpoint", fail)
+    monkeypatch.setattr(checkpointing, "write_checkpoint", fail)
     with pytest.raises(OutputError, match="the checkpoint of step 3 cannot be written: ValueError: no such luck"):
         api.run(tables)

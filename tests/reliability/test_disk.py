@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from ganzoo import api
-from ganzoo.engine import build, checkpoint, space
-from ganzoo.engine.checkpoint import latest_checkpoint
-from ganzoo.engine.run import Run
 from ganzoo.errors import OutputError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage import checkpoint
+from ganzoo.storage.checkpoint import latest_checkpoint
+from ganzoo.training import build
+from ganzoo.training import disk_check as space
+from ganzoo.training.run import Run
 
 
 class Disk:

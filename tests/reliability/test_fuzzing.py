@@ -21,13 +21,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ganzoo import api
-from ganzoo.engine.build import build_run
-from ganzoo.engine.checkpoint import open_checkpoint
 from ganzoo.errors import CheckpointError, DataError, GanzooError, RecipeError, RequestError
-from ganzoo.overrides import apply_overrides
-from ganzoo.plugin_manager import PluginManager, plugin_manager
-from ganzoo.recipe import Recipe, load_recipe, parse_recipe
-from ganzoo.registry import Registry
+from ganzoo.recipe.load import load_recipe, parse_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import apply_overrides
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.registry.registry import Registry
+from ganzoo.storage.checkpoint import open_checkpoint
+from ganzoo.training.build import build_run
 
 Tables = dict[str, Any]
 SIZES = (12, 16, 16, 28, 32, 32, 32)  # most networks make 16 or 32 pixels

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import ganzoo
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
 
 STATM = Path("/proc/self/statm")
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from ganzoo.builtin.extractors.weights import load_tensors
-from ganzoo.data.pack import prepare_pack
+from ganzoo.data.packed_dataset import prepare_pack
 from ganzoo.errors import DataError, RunDirectoryError
 from ganzoo.evaluation import classifier
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import Recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.directory import STATE, SweepDirectory
 from ganzoo.sweeps.display import last_row
 

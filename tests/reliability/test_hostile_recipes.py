@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ganzoo.errors import RequestError
-from ganzoo.lints import lint
-from ganzoo.local_plugins import open_recipe
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe.lint import lint
+from ganzoo.recipe.load import open_recipe
+from ganzoo.registry.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
 

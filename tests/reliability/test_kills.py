@@ -16,8 +16,8 @@ import torch
 from same import assert_same_checkpoint, rows
 
 from ganzoo import api
-from ganzoo.engine.checkpoint import open_checkpoint
-from ganzoo.engine.retention import checkpoint_folders
+from ganzoo.storage.checkpoint import open_checkpoint
+from ganzoo.storage.retention import checkpoint_folders
 
 KILLS = 10
 STEPS = 500

@@ -15,11 +15,11 @@ import pytest
 from same import assert_same_checkpoint
 
 from ganzoo import api
-from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.engine.run_lock import HOLDER, training_in
 from ganzoo.errors import OutputError, RunDirectoryError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.run_lock import HOLDER, training_in
 
 Tables = dict[str, Any]
 
@@ -122,6 +122,6 @@ def test_a_folder_that_cannot_be_written_to(tables: Tables, monkeypatch: pytest.
     def refuse(*arguments: Any, **options: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("ganzoo.engine.run_lock.FileLock.acquire", refuse)
+    monkeypatch.setattr("ganzoo.storage.run_lock.FileLock.acquire", refuse)
     with pytest.raises(OutputError, match=f"{run.path}: cannot be written: Permission denied"):
         api.resume(run.path, ["run.steps=9"])

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ganzoo import api
-from ganzoo.engine.memory import explain, fitting_batch, memory_errors
-from ganzoo.engine.run import Run
 from ganzoo.errors import TrainingError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.memory import explain, fitting_batch, memory_errors
+from ganzoo.training.run import Run
 
 # As torch 2.10 says it on a GPU.
 CUDA = (
@@ -33,9 +33,9 @@ LIMITED = """
 import resource, sys
 from ganzoo.cli.main import main
 import torch
-import ganzoo.engine.build, ganzoo.api
-from ganzoo.engine.memory import in_use
-from ganzoo.engine import loop
+import ganzoo.training.build, ganzoo.api
+from ganzoo.runtime.memory import in_use
+from ganzoo.training import loop
 more = int(sys.argv[1]) * 2**20
 
 def limit():

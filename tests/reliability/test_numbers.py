@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from ganzoo import api
-from ganzoo.builtin import descent
 from ganzoo.builtin.losses import NonSaturating
 from ganzoo.components.dataset import Batch
-from ganzoo.engine.build import build_run
-from ganzoo.engine.checkpoint import latest_checkpoint
-from ganzoo.engine.run import Run
 from ganzoo.errors import DivergedError
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.registry import Registrar
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Registrar
+from ganzoo.storage.checkpoint import latest_checkpoint
+from ganzoo.training import optimizer_step as descent
+from ganzoo.training.build import build_run
+from ganzoo.training.run import Run
 
 BAD_STEP = 3
 OPTIMIZERS = ("adam", "adamw", "nadam", "radam", "adamax", "sgd", "rmsprop")

@@ -20,8 +20,9 @@ from PIL import Image
 
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.image_folder import ImageFolder
-from ganzoo.data import decode, pack
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data import decode
+from ganzoo.data import packed_dataset as pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack
 
 if not hasattr(os, "fork"):
     pytest.skip("processes are killed as POSIX has it", allow_module_level=True)

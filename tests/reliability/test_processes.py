@@ -16,7 +16,7 @@ import torch
 from same import assert_same_checkpoint, rows
 from torchrun import start
 
-from ganzoo.engine.checkpoint import latest_checkpoint
+from ganzoo.storage.checkpoint import latest_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -17,12 +17,12 @@ from same import assert_same_checkpoint, rows
 from torch import Tensor, nn
 
 from ganzoo import api
-from ganzoo.components.component import PenaltyConfig
-from ganzoo.components.loss import Penalty, PenaltyStep
 from ganzoo.components.network import Discriminator
-from ganzoo.images import Facts
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import load_recipe, read_toml
+from ganzoo.components.options import PenaltyConfig
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import Facts
+from ganzoo.recipe.load import load_recipe, read_toml
+from ganzoo.registry.plugin_manager import PluginManager
 
 STEPS = 7
 Tables = dict[str, Any]

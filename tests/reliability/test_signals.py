@@ -20,9 +20,9 @@ from wandb_reader import has_begun, read
 from wandb_server import KEY, Server
 
 from ganzoo import api
-from ganzoo.engine.checkpoint import latest_checkpoint
-from ganzoo.hookspecs import hookimpl
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.checkpoint import latest_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ from wandb_reader import has_begun
 from wandb_server import KEY, Server
 
 from ganzoo import api
-from ganzoo.hookspecs import hookimpl
 from ganzoo.observers.wandb import session
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
 PATIENCE = session.START_SECONDS, session.FINISH_SECONDS

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.engine.run_directory import RunDirectory
+from ganzoo.storage.run_directory import RunDirectory
 
 TIMED = ("seconds", "images_per_second")
 

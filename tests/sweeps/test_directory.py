@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ganzoo.errors import GanzooError, RecipeError, RequestError, RunDirectoryError
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.directory import STATE, SweepDirectory
 from ganzoo.sweeps.plan import Plan, make_plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ganzoo.errors import RequestError
-from ganzoo.overrides import toml_value
+from ganzoo.recipe.overrides import toml_value
 from ganzoo.sweeps.grid import as_text, check_vary, combinations, names, parse_vary
 
 

@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 import ganzoo
-from ganzoo.engine.run_directory import RunDirectory
-from ganzoo.engine.run_lock import HOLDER, training_in
 from ganzoo.errors import RequestError, RunDirectoryError
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.run_lock import HOLDER, training_in
 from ganzoo.sweeps import processes, run_sweep
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay, progress
@@ -131,7 +131,7 @@ def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(process: S
 @pytest.mark.slow
 def test_from_python_with_a_plugin_file_of_its_own(tables: Tables, tmp_path: Path):
     (tmp_path / "calm.py").write_text(
-        "from ganzoo.builtin.losses import Hinge\nfrom ganzoo.hookspecs import hookimpl\n\n\n"
+        "from ganzoo.builtin.losses import Hinge\nfrom ganzoo.registry.hookspecs import hookimpl\n\n\n"
         "class Calm(Hinge):\n    'The hinge loss by another name.'\n\n\n"
         "@hookimpl\ndef register_losses(register):\n    register('calm', Calm)\n"
     )

@@ -16,8 +16,8 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from ganzoo.cli.main import app
 from ganzoo.errors import GanzooError, RequestError
-from ganzoo.overrides import apply_overrides
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.recipe.overrides import apply_overrides
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps import wandb_sweep
 from ganzoo.sweeps.plan import Plan, make_plan, settings
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from ganzoo.components.component import DatasetConfig
+from ganzoo.components.options import DatasetConfig
 
 NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
 """Marks an option that may change without the images being decoded anew."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ganzoo.builtin.datasets.turbo import decode_by_turbo
-from ganzoo.components.component import DatasetConfig
-from ganzoo.data.geometry import decoding_scale, mark_decoded_smaller
+from ganzoo.builtin.datasets.simplejpeg_decoder import decode_by_turbo
+from ganzoo.components.options import DatasetConfig
+from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
 # PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognises MPEG.
 _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}

@@ -8,8 +8,8 @@ from typing import cast
 from torch import Tensor
 
 from ganzoo.builtin.extractors.configs import ClassifierConfig
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.pack import Pack
 from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
 
 
@@ -21,7 +21,7 @@ class ClassifierFeatures(Extractor):
     names_classes = True
     source = "trained on the dataset"
 
-    def prepare(self, real: Pack) -> None:
+    def prepare(self, real: StoredImages) -> None:
         """Take the classifier of these images from the cache, or train it now.
 
         Raises:

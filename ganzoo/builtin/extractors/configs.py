@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from ganzoo.components.component import ExtractorConfig
+from ganzoo.components.options import ExtractorConfig
 
 
 class ClassifierConfig(ExtractorConfig):

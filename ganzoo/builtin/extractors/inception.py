@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ganzoo.builtin.extractors.configs import InceptionConfig
 from ganzoo.builtin.extractors.weights import check_hash, downloaded, load_tensors
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.pack import Pack
 from ganzoo.errors import DataError, first_line
 
 WHAT = "the Inception weights of FID"
@@ -35,7 +35,7 @@ class Inception(Extractor):
         """The file's name."""
         return self._file.name
 
-    def prepare(self, real: Pack) -> None:
+    def prepare(self, real: StoredImages) -> None:
         """Load the weights, from the file that the options name or torch's cache.
 
         Raises:

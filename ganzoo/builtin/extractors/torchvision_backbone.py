@@ -12,11 +12,11 @@ from torchvision import models
 
 from ganzoo.builtin.extractors.configs import TorchvisionBackboneConfig
 from ganzoo.builtin.extractors.weights import downloaded, load_tensors
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.pack import Pack
+from ganzoo.components.spec import Facts
 from ganzoo.errors import DataError
-from ganzoo.images import Facts
-from ganzoo.recipe_errors import did_you_mean
+from ganzoo.text import did_you_mean
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's pixels, which all of torchvision's classifiers are trained with."""
@@ -48,7 +48,7 @@ class TorchvisionBackbone(Extractor):
         """Name of the weights, or their file's."""
         return Path(self.config.weights).name
 
-    def prepare(self, real: Pack) -> None:
+    def prepare(self, real: StoredImages) -> None:
         """Build the network and give it its weights.
 
         Raises:

@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ganzoo import reading
 from ganzoo.errors import DataError, first_line
+from ganzoo.storage import safe_load as reading
 
 SECONDS = 15.0
 """How long a server may be silent before it is given up."""

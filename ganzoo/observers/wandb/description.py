@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.observers.console import parameters
+from ganzoo.components.network import parameters
 
 if TYPE_CHECKING:
-    from ganzoo.engine.run import Run
+    from ganzoo.training.run import Run
 
 
 def describe(run: Run) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.observers.metrics_log import SCORE
+from ganzoo.storage.summary import SCORE
 
 if TYPE_CHECKING:
     import wandb

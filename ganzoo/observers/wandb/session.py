@@ -10,16 +10,16 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganzoo.observers.console import say, warn
 from ganzoo.observers.wandb.description import describe, tags
 from ganzoo.observers.wandb.errors import in_short
 from ganzoo.observers.wandb.key import key_is_known
-from ganzoo.reading import parse_json
+from ganzoo.terminal import say, warn
+from ganzoo.text import parse_json
 
 if TYPE_CHECKING:
     import wandb
 
-    from ganzoo.engine.run import Run
+    from ganzoo.training.run import Run
 
 START_SECONDS = 10.0
 """How long a server may take to accept a run, before the run is tracked offline."""

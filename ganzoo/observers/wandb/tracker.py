@@ -8,22 +8,21 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.engine.grids import GIF
-from ganzoo.engine.pictures import grid
-from ganzoo.hookspecs import hookimpl
-from ganzoo.observers.console import warn
-from ganzoo.observers.metrics_log import SCORE, finite, status_of
-from ganzoo.observers.wandb.artefacts import CheckpointArtefacts
+from ganzoo.observers.wandb.artifacts import CheckpointArtefacts
 from ganzoo.observers.wandb.errors import in_short
 from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.sampling.image_io import GIF, grid
+from ganzoo.storage.summary import SCORE, finite, status_of
+from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
     import wandb
     from torch import Tensor
 
-    from ganzoo.engine.alerts import Alert
-    from ganzoo.engine.run import Run
+    from ganzoo.components.observer import Alert
+    from ganzoo.training.run import Run
 
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B tells a run that will go on from one that failed."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_weights, leaky_relu, relu
 from ganzoo_dcgan.configs import AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
 from ganzoo_dcgan.dcgan import doublings

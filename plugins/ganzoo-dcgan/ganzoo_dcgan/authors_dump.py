@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.errors import RequestError
-from ganzoo.images import Facts, ImageSpec
 from ganzoo_dcgan.authors import START, AuthorsDiscriminator, AuthorsGenerator
 from ganzoo_dcgan.configs import POWERS, AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
 from ganzoo_dcgan.importers import AuthorsDumpConfig

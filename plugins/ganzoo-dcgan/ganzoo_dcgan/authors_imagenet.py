@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 from ganzoo_dcgan.authors import NORM, dense_head, projection
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import AuthorsImageNetDiscriminatorConfig, AuthorsImageNetGeneratorConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 from ganzoo_dcgan.blocks import (
     DenseBlock,
     DownBlock,

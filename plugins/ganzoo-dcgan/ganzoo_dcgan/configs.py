@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig, Options
-from ganzoo.images import Facts, square_size
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig, Options
+from ganzoo.components.spec import Facts, square_size
 
 NormName = Literal["batch", "instance", "layer", "none"]
 PriorName = Literal["normal", "uniform"]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
-from ganzoo.components.component import ExtractorConfig
+from ganzoo.components.options import ExtractorConfig
 
 
 class DiscriminatorFeaturesConfig(ExtractorConfig):

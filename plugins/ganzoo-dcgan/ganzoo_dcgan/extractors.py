@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.network import Discriminator
-from ganzoo.data.pack import Pack
 from ganzoo.errors import DataError, RunDirectoryError
-from ganzoo.evaluation.standing import standing_statistics, training_batches
+from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
 from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 
 
@@ -29,7 +29,7 @@ class DiscriminatorFeatures(Extractor):
         """The run, and the step of its checkpoint."""
         return f"{self.config.run}, step {self._step}"
 
-    def prepare(self, real: Pack) -> None:
+    def prepare(self, real: StoredImages) -> None:
         """Load the run's discriminator, and gather its batch statistics.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.components.component import ImporterConfig
+from ganzoo.components.options import ImporterConfig
 
 
 class AuthorsDumpConfig(ImporterConfig):

@@ -8,9 +8,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.images import Facts
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import Facts
 from ganzoo_dcgan.conditioning import concat_labels, one_hot
 
 Prior = Literal["normal", "uniform"]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.errors import RequestError
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.reading import CodeError, load_tensors
+from ganzoo.storage.safe_load import CodeError, load_tensors
 from ganzoo_dcgan.configs import POWERS, DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.importers import TutorialStateConfig

@@ -16,7 +16,7 @@ from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.dense import DenseDiscriminator, DenseGenerator
 from torch import nn
 
-from ganzoo.images import Facts, ImageSpec
+from ganzoo.components.spec import Facts, ImageSpec
 
 
 def facts(size: int, channels: int = 3) -> Facts:

@@ -11,14 +11,13 @@ from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 from ganzoo_dcgan.extractors import DiscriminatorFeatures
 
 from ganzoo import api
-from ganzoo.data.pack import Pack
+from ganzoo.data.packed_dataset import Pack, real_images
 from ganzoo.errors import DataError
-from ganzoo.evaluation.classifier import real_images
 from ganzoo.evaluation.probe import pooled_features
-from ganzoo.evaluation.standing import standing_statistics, training_batches
 from ganzoo.examine import training_set
+from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing import check_component
-from ganzoo.trained_run import TrainedRun
 
 
 def trained(folder: Path, name: str, size: int = 16) -> TrainedRun:
@@ -66,7 +65,7 @@ def test_a_grid_of_four_gives_the_features_of_the_probe(run: TrainedRun) -> None
 
 def test_scores_say_whose_discriminator_it_was(run: TrainedRun) -> None:
     overrides = [f'evaluation.extractors=[{{name="dcgan_discriminator", run="{run.path}"}}]']
-    found = run.evaluate(samples=16, overrides=overrides)
+    found = api.evaluate(run, samples=16, overrides=overrides)
     assert found.scores["fd_dcgan_discriminator"] > 0
     assert "fid" not in found.scores
     card = found.evaluations[0][0].card.extractor

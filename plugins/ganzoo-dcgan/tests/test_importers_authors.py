@@ -16,7 +16,7 @@ from literal.trap import Trap
 
 from ganzoo import api
 from ganzoo.errors import RequestError
-from ganzoo.trained_run import TrainedRun
+from ganzoo.sampling.trained_run import TrainedRun
 
 LATENTS, WIDTH, JUDGED_WIDTH, DOUBLINGS = 6, 2, 3, 3
 

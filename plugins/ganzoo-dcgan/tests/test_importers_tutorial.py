@@ -18,7 +18,7 @@ from torch import nn
 
 from ganzoo import api
 from ganzoo.errors import RequestError
-from ganzoo.trained_run import TrainedRun
+from ganzoo.sampling.trained_run import TrainedRun
 
 State = dict[str, torch.Tensor]
 

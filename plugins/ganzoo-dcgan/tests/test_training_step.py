@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.components.dataset import Batch
+from ganzoo.components.spec import Facts
 from ganzoo.components.trainer import Trainer, TrainingParts
-from ganzoo.engine.device import Compute
-from ganzoo.images import Facts
-from ganzoo.plugin_manager import plugin_manager
-from ganzoo.recipe import load_recipe
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.runtime.device import Compute
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 STEPS = 3

@@ -12,8 +12,8 @@ from ganzoo_dcgan.conditioning import concat_labels, one_hot
 from literal.comparison import DIGITS, build, facts
 from torch import nn
 
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import plugin_manager
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.registry.plugin_manager import plugin_manager
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 NAMES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 
 
 def needed(labels: Tensor | None, facts: Facts) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ganzoo.hookspecs import hookimpl
-from ganzoo.registry import Registrar
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.registry import Registrar
 from ganzoo_networks import configs
 
 

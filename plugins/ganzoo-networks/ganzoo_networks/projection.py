@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 from ganzoo_networks.class_norm import ClassBatchNorm2d
 from ganzoo_networks.configs import ProjectionDiscriminatorConfig, ProjectionGeneratorConfig
 from ganzoo_networks.labels import needed

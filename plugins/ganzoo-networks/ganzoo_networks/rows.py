@@ -8,7 +8,7 @@ from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlo
 from ganzoo_dcgan.dcgan import doublings
 from torch import nn
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 
 
 def up_row(

@@ -6,7 +6,7 @@ from ganzoo_dcgan.blocks import leaky_relu
 from ganzoo_dcgan.stacks import StackedDiscriminator
 from torch import nn
 
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 from ganzoo_networks.configs import SNGANDiscriminatorConfig
 from ganzoo_networks.minibatch import MinibatchStdDev
 from ganzoo_networks.rows import down_row, logit_block

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.images import Facts
+from ganzoo.components.spec import Facts
 from ganzoo_networks.class_norm import normalise
 from ganzoo_networks.configs import ResNetDiscriminatorConfig, ResNetGeneratorConfig
 from ganzoo_networks.residual import DownResidual, UpResidual, convolution

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import plugin_manager
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.registry.plugin_manager import plugin_manager
 
 DIGITS = tuple("0123456789")
 

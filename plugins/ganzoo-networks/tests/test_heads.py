@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 import ganzoo
-from ganzoo.components.loss import PenaltyStep
+from ganzoo.components.penalty import PenaltyStep
 from ganzoo.errors import RecipeError
 
 LABELS = torch.tensor([0, 3, 3, 9])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ganzoo.components.loss import Penalty
 from ganzoo.components.network import Discriminator
+from ganzoo.components.penalty import Penalty
 from ganzoo_objectives.configs import WeightClippingConfig
 
 

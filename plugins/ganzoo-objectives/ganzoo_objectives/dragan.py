@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ganzoo.builtin.penalties import squared_gradient_norm
-from ganzoo.components.loss import Penalty, PenaltyStep
-from ganzoo.components.processes import Processes
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.world import Processes
 from ganzoo_objectives.configs import DRAGANConfig
 
 

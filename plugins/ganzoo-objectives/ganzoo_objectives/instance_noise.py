@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganzoo.components.loss import Penalty, PenaltyStep
-from ganzoo.images import Facts
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import Facts
 from ganzoo_objectives.configs import InstanceNoiseConfig
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ganzoo.errors import Problem
-from ganzoo.hookspecs import hookimpl
-from ganzoo.recipe import Recipe
-from ganzoo.registry import Registrar
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.registry import Registrar
 from ganzoo_objectives import configs
 
 HERE = "ganzoo_objectives"

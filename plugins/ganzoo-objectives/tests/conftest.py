@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.loss import PenaltyStep
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import PluginManager, plugin_manager
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.penalty import PenaltyStep
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 
 FACTS = Facts(ImageSpec(3, 8, 8))
 DIM = 3 * 8 * 8

@@ -12,7 +12,7 @@ from ganzoo_objectives.configs import AugmentConfig
 from ganzoo_objectives.policies import augment, color, cutout, translation
 from torch import Tensor
 
-from ganzoo.components.loss import PenaltyStep
+from ganzoo.components.penalty import PenaltyStep
 
 Make = Callable[..., Any]
 Step = Callable[..., PenaltyStep]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.components.loss import PenaltyStep
-from ganzoo.plugin_manager import PluginManager
+from ganzoo.components.penalty import PenaltyStep
+from ganzoo.registry.plugin_manager import PluginManager
 
 Make = Callable[..., Any]
 Step = Callable[..., PenaltyStep]

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 import ganzoo
 from ganzoo.errors import RecipeError
-from ganzoo.plugin_manager import PluginManager
-from ganzoo.recipe import parse_recipe
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry.plugin_manager import PluginManager
 
 LOSSES = ["relativistic_average", "relativistic_pairing", "label_smoothing"]
 PENALTIES = ["weight_clipping", "dragan", "feature_matching", "instance_noise", "diff_augment", "adaptive_augment"]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.builtin.adversarial import Adversarial
-from ganzoo.builtin.game import Fake
+from ganzoo.builtin.gan_trainer import Adversarial, Fake
 from ganzoo.components.dataset import Batch
 from ganzoo.components.optimizer import AdamOptions, current_lr
 from ganzoo_trainers.configs import UnrolledConfig

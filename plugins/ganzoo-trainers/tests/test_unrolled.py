@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import ganzoo
-from ganzoo.components.component import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import Facts, ImageSpec
 from ganzoo.components.trainer import TrainingParts
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import plugin_manager
+from ganzoo.registry.plugin_manager import plugin_manager
 
 FACTS = Facts(ImageSpec(1, 2, 2))
 SGD = {"name": "sgd", "lr": 0.5}

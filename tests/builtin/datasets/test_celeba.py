@@ -15,7 +15,7 @@ from dataset_files import celeba_names, grey_jpeg
 from ganzoo.builtin.datasets import celeba
 from ganzoo.builtin.datasets.celeba import CelebA
 from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack
 from ganzoo.errors import DataError
 
 REAL_COUNT = celeba.COMPLETE

@@ -10,7 +10,7 @@ import pytest
 from ganzoo.builtin.datasets.configs import DigitsConfig, SyntheticConfig
 from ganzoo.builtin.datasets.digits import Digits
 from ganzoo.builtin.datasets.synthetic import Synthetic
-from ganzoo.data.pack import prepare_pack
+from ganzoo.data.packed_dataset import prepare_pack
 
 
 def test_digits_are_all_there_and_use_the_whole_range(tmp_path):

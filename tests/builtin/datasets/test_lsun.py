@@ -10,7 +10,7 @@ from dataset_files import grey_png, write_lsun
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
 from ganzoo.builtin.datasets.lsun import LSUN
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack
 from ganzoo.errors import DataError
 
 

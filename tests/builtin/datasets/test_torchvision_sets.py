@@ -13,7 +13,7 @@ from torchvision import datasets as torchvision_datasets
 
 from ganzoo.builtin.datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig
 from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN, FashionMNIST
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack
 from ganzoo.errors import DataError
 
 

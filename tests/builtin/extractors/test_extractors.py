@@ -21,9 +21,9 @@ from ganzoo.builtin.extractors.classifier import ClassifierFeatures
 from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
 from ganzoo.builtin.extractors.inception import Inception
 from ganzoo.builtin.extractors.torchvision_backbone import TorchvisionBackbone
-from ganzoo.data.pack import Pack, prepare_pack
+from ganzoo.data.packed_dataset import Pack, prepare_pack, real_images
 from ganzoo.errors import DataError
-from ganzoo.evaluation.classifier import classifier_for, real_images
+from ganzoo.evaluation.classifier import classifier_for
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.images import Facts, ImageSpec
-from ganzoo.plugin_manager import plugin_manager
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.registry.plugin_manager import plugin_manager
 
 DIGITS = tuple("0123456789")
 TOLERANCE = 1e-5

@@ -1,0 +1,130 @@
+"""Where the time of a training step goes, and how many operations it takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch.autograd.profiler_util import FunctionEvent
+from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from ganzoo.components.penalty import Penalty
+from ganzoo.training.run import Run
+
+LABEL = "ganzoo/"
+OPTIMIZER = "Optimizer.step"
+BACKWARD = "autograd::engine::evaluate_function"
+PARTS = ("generator", "discriminator", "penalty", "optimiser", "data", "other")
+_OF_PENALTIES = ("transform_images", "discriminator_term", "generator_term", "after_discriminator_step")
+
+
+def flop_of_step(run: Run) -> int:
+    """Floating-point operations of one training step, as torch counts those of products and convolutions."""
+    batch = run.feed.next()
+    with CountFlop() as counter:
+        run.trainer.train_step(batch)
+    return int(counter.total)
+
+
+class CountFlop(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While open, counts by torch's own formulas; torch's own counter cannot follow gradients of gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Carry out one operation."""
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
+def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
+    """The share of each of `PARTS` in the time of a step, data included; they add up to 1.
+
+    A network's share is its forward passes and those parts of backward passes that undo them; what a penalty
+    calls is the penalty's. On a GPU the time is the GPU's.
+    """
+    on_gpu = run.compute.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with labelled(run), profile(activities=activities) as profiler:
+        for _ in range(steps):
+            with record_function(f"{LABEL}data"):
+                batch = run.feed.next()
+            run.trainer.train_step(batch)
+        run.compute.synchronize()
+    roots = [event for event in profiler.events() if event.cpu_parent is None]
+    return shares(roots, on_gpu=on_gpu)
+
+
+@contextmanager
+def labelled(run: Run) -> Iterator[None]:
+    """While open, what the networks and penalties do carries their label in a profile; not where they are compiled."""
+    parts = run.trainer.parts
+    with ExitStack() as stack:
+        if not run.compute.compiled:
+            stack.enter_context(_replaced(parts.generator, "forward", "generator"))
+            stack.enter_context(_replaced(parts.discriminator, "forward", "discriminator"))
+        for penalty in parts.penalties.values():
+            for method in _OF_PENALTIES:
+                if getattr(type(penalty), method) is not getattr(Penalty, method):
+                    stack.enter_context(_replaced(penalty, method, "penalty"))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, method: str, label: str) -> Iterator[None]:
+    original: Callable[..., Any] = getattr(owner, method)
+
+    def with_label(*arguments: Any, **named: Any) -> Any:
+        with record_function(f"{LABEL}{label}"):
+            return original(*arguments, **named)
+
+    setattr(owner, method, with_label)
+    try:
+        yield
+    finally:
+        delattr(owner, method)
+
+
+def shares(roots: list[FunctionEvent], *, on_gpu: bool = False) -> dict[str, float]:
+    """The share of each part in the time of these events and of all that they called."""
+    part_of_forward: dict[int, str] = {}
+    spent: Counter[str] = Counter()
+    backwards: list[FunctionEvent] = []
+
+    def visit(event: FunctionEvent, part: str) -> None:
+        if part == "other":
+            part = _part_named(event.name) or part
+        if event.name.startswith(BACKWARD):
+            backwards.append(event)
+            return
+        if event.sequence_nr >= 0:
+            part_of_forward.setdefault(event.sequence_nr, part)
+        spent[part] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for child in event.cpu_children:
+            visit(child, part)
+
+    for root in roots:
+        visit(root, "other")
+    for event in backwards:
+        spent[part_of_forward.get(event.sequence_nr, "other")] += (
+            event.device_time_total if on_gpu else event.cpu_time_total
+        )
+    total = sum(spent.values()) or 1
+    return {part: spent[part] / total for part in PARTS}
+
+
+def _part_named(name: str) -> str | None:
+    if name.startswith(LABEL):
+        return name.removeprefix(LABEL)
+    return "optimiser" if name.startswith(OPTIMIZER) else None

@@ -1,0 +1,105 @@
+"""`ganzoo list` and `ganzoo plugins`: what is there to put into a recipe, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ganzoo.cli.recipe import AsJson
+
+if TYPE_CHECKING:
+    from ganzoo.registry.plugin_manager import PluginManager
+    from ganzoo.registry.registry import Entry, Registry
+
+Kind = Literal["architectures", "losses", "datasets", "trainers", "importers", "extractors"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("list")(list_components)
+    app.command("plugins")(plugins)
+
+
+def list_components(
+    kind: Annotated[Kind, typer.Argument(help="What to list; losses include penalties.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what is installed of one kind, with what each is and the plugin it comes from."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    manager = plugin_manager()
+    rows = [
+        {"name": entry.name, "kind": registry.kind, "summary": summary(entry), "plugin": entry.plugin}
+        for registry in _registries(manager, kind)
+        for entry in registry
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _table(rows, f"no {kind} are installed")
+    _report_broken(manager)
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List the installed plugins, those that cannot be loaded included, with the reason."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    manager = plugin_manager()
+    rows = [
+        {
+            "name": plugin.name,
+            "status": plugin.status,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "module": plugin.module,
+            "error": plugin.error,
+        }
+        for plugin in manager.plugins
+    ]
+    typer.echo(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
+
+
+def summary(entry: Entry[Any]) -> str:
+    """The first line of the component's documentation: its class's where that is imported, else its options'."""
+    import inspect
+
+    documented = entry.target if isinstance(entry.target, type) else entry.options
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _registries(manager: PluginManager, kind: Kind) -> list[Registry[Any]]:
+    registries = manager.registries
+    by_kind: dict[Kind, list[Registry[Any]]] = {
+        "architectures": [registries.generators, registries.discriminators],
+        "losses": [registries.losses, registries.penalties],
+        "datasets": [registries.datasets],
+        "trainers": [registries.trainers],
+        "importers": [registries.importers],
+        "extractors": [registries.extractors],
+    }
+    return by_kind[kind]
+
+
+def _table(rows: list[dict[str, str]], nothing: str) -> None:
+    """Print rows as columns; rich draws them on a terminal, plain tab-separated text goes elsewhere."""
+    if not rows:
+        typer.echo(nothing)
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*[key for key in rows[0] if any(row[key] for row in rows)])
+        for row in rows:
+            table.add_row(*[row[column.header] for column in table.columns])  # type: ignore[index]
+        Console().print(table)
+    else:
+        for row in rows:
+            typer.echo("\t".join(row.values()).rstrip())
+
+
+def _report_broken(manager: PluginManager) -> None:
+    for plugin in manager.broken:
+        typer.echo(f"warning: the plugin {plugin} could not be loaded: {plugin.error}", err=True)

@@ -1,0 +1,68 @@
+"""`ganzoo sample`: images from a trained run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.cli.latent import WhichStep
+from ganzoo.errors import RequestError
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add this module's commands to `app`."""
+    app.command("sample")(sample)
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    out: Annotated[Path, typer.Option(help="A .png file for one grid, or a folder for single images.")],
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
+    labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
+    step: WhichStep = None,
+    weights: Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")] = "auto",
+    batch_norm: Annotated[
+        Literal["auto", "running", "batch", "standing"] | None,
+        typer.Option(help="Statistics of batch norm; default: as the recipe says."),
+    ] = None,
+) -> None:
+    """Make images from a trained run: one grid, or a folder of single ones."""
+    from ganzoo import api
+    from ganzoo.sampling.image_io import save_grid, save_single_images
+
+    trained = api.load_run(run, step=step)
+    check_output(out)
+    images = trained.sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
+    about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
+    if out.suffix:
+        save_grid(images, out, about=about)
+    else:
+        save_single_images(images, out, about=about)
+    typer.echo(out)
+
+
+def check_output(out: Path) -> None:
+    """Say at once, before any work, that `out` cannot be written.
+
+    Raises:
+        RequestError: it is a file of a kind that is not made, or its folder cannot be there.
+    """
+    if out.suffix and out.suffix.lower() != ".png":
+        raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
+    folder = out.parent if out.suffix else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"--out {out}: {folder} cannot be made: {error.strerror}") from error
+
+
+def _indices(labels: str | None) -> list[int] | None:
+    if labels is None:
+        return None
+    try:
+        return [int(label) for label in labels.split(",")]
+    except ValueError:
+        raise RequestError(f"--labels {labels}: give class indices with commas between, such as 0,1,2") from None

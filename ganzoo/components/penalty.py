@@ -1,0 +1,88 @@
+"""The contract of a penalty: extra terms for either network that go with any loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import PenaltyConfig
+from ganzoo.components.spec import Facts
+from ganzoo.components.world import Processes
+
+
+@dataclass(frozen=True)
+class PenaltyStep:
+    """What a penalty may look at in one update of one network.
+
+    `real` and `fake` are images (N, C, H, W) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
+    In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
+    `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
+    With several `processes` all this is the part of one of them; a statistic over the minibatch is a `processes.mean`.
+    """
+
+    generator: Generator
+    discriminator: Discriminator
+    real: Tensor
+    fake: Tensor
+    latents: Tensor
+    labels: Tensor | None
+    real_logits: Tensor | None
+    fake_logits: Tensor
+    rng: torch.Generator
+    processes: Processes = field(default_factory=Processes)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """The discriminator's logits (N,) in fp32 for other images, with this step's labels."""
+        labels = self.labels if self.discriminator.conditional else None
+        return cast("Tensor", self.discriminator(images, labels).float())
+
+
+class Penalty(nn.Module):
+    """Extra terms for either network, composable with any loss and with each other.
+
+    A module, so it may own parameters (trained with the discriminator's optimiser) and buffers;
+    both are checkpointed. A subclass overrides what it needs; everything here does nothing.
+    """
+
+    Config: ClassVar[type[PenaltyConfig]] = PenaltyConfig
+
+    recordable: ClassVar[bool] = False
+    """Whether it does the same work on the device at each step, as a CUDA graph needs it (see `RecordableTrainer`)."""
+
+    def __init__(self, config: PenaltyConfig, *, facts: Facts) -> None:
+        super().__init__()
+        self.config = config
+        self.facts = facts
+
+    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+        """Make what depends on the networks, such as a head on features; once, after they are built.
+
+        Both networks are on their device; whatever is made here follows them there. A look at the
+        discriminator's features must leave it as it was: in evaluation, without gradients.
+
+        Raises:
+            ValueError: this penalty cannot work with these networks; the text says why, and which would do.
+        """
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Change images, real and fake alike, before the discriminator sees them; must be differentiable."""
+        return images
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor | None:
+        """A scalar to add to the discriminator's loss, before `weight`; None for nothing."""
+        return None
+
+    def generator_term(self, step: PenaltyStep) -> Tensor | None:
+        """A scalar to add to the generator's loss, before `weight`; None for nothing."""
+        return None
+
+    def after_discriminator_step(self, discriminator: Discriminator) -> None:
+        """Change the discriminator's weights after its update, as clipping does."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        """Scalars of its own to log at this step, such as a strength that changes; they stay on the device."""
+        return {}

@@ -1,1 +1,0 @@
-"""How a GAN experiment is run."""

@@ -1,0 +1,114 @@
+"""`evaluation.json`: the evaluations of a run, each with its step, scores and protocol card."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ganzoo.errors import RunDirectoryError, first_line
+from ganzoo.evaluation.protocol import Card
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.text import parse_json
+
+FILE = "evaluation.json"
+
+
+class Evaluation(BaseModel):
+    """The scores that one extractor gave the samples of one step, with the card that says how."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+
+    step: int
+    """The step whose weights made the samples."""
+    scores: dict[str, float]
+    """By name; each name says its extractor, such as "fd_classifier", and none is of two evaluations of one set."""
+    card: Card
+    """How they were taken."""
+    details: dict[str, Any] = Field(default_factory=dict)
+    """What is worth knowing and is no score: samples of each class, the verdict on memorisation."""
+    timings: dict[str, float] = Field(default_factory=dict)
+    """Seconds that each part took."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One step of a run, scored with one or more seeds: `evaluations` of each seed, one an extractor."""
+
+    evaluations: list[list[Evaluation]]
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Each score's mean over the seeds."""
+        return {name: statistics.fmean(values) for name, values in self._values().items()}
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """Each score's standard deviation over the seeds; empty where there is one only."""
+        if len(self.evaluations) < 2:
+            return {}
+        return {name: statistics.stdev(values) for name, values in self._values().items()}
+
+    def _values(self) -> dict[str, list[float]]:
+        """The values of each score that every seed has."""
+        merged = [all_scores(each) for each in self.evaluations]
+        return {name: [each[name] for each in merged] for name in merged[0] if all(name in each for each in merged)}
+
+
+def all_scores(evaluations: Iterable[Evaluation]) -> dict[str, float]:
+    """The scores of all extractors together."""
+    return {name: value for evaluation in evaluations for name, value in evaluation.scores.items()}
+
+
+def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
+    """All evaluations of a run, oldest step first; none where nothing was evaluated yet.
+
+    Raises:
+        RunDirectoryError: the file is damaged.
+    """
+    path = directory.path / FILE
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(content, list):
+            raise RunDirectoryError(f"{path}: is not of this version of ganzoo: remove it and evaluate the run again")
+        return [Evaluation.model_validate(each) for each in content]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, ValidationError) as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be read: {first_line(error)}; remove it and evaluate the run again"
+        ) from error
+
+
+def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
+    """Write evaluations beside those that are there; one of the same step and card takes the earlier one's place.
+
+    Raises:
+        OutputError: they cannot be written.
+        RunDirectoryError: what is there is damaged.
+    """
+    kept = {_key(each): each for each in read_evaluations(directory)}
+    for each in new:
+        kept[_key(each)] = each
+    write_evaluations(directory, kept.values())
+
+
+def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
+    """Drop evaluations of later steps, which a resumed run takes anew."""
+    evaluations = read_evaluations(directory)
+    if any(each.step > step for each in evaluations):
+        write_evaluations(directory, (each for each in evaluations if each.step <= step))
+
+
+def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
+    """Write these and no others, oldest step first."""
+    ordered = sorted(evaluations, key=lambda each: each.step)
+    directory.write_json(FILE, [each.model_dump(mode="json") for each in ordered])
+
+
+def _key(evaluation: Evaluation) -> str:
+    noted = {"run", "device", "versions"}  # the same images from another place, machine or release are no others
+    return evaluation.card.model_dump_json(exclude=noted)

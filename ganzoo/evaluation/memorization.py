@@ -1,0 +1,78 @@
+"""Whether samples are training images learnt by heart: how near they are to them, against images never seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
+
+COMPARED = 1000
+"""Most samples, and most unseen images, whose nearest training image is looked for."""
+NEAR = 0.01
+"""A sample is a copy if it is nearer to a training image than all but this share of unseen images are."""
+SOME, MANY = 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Distances to the nearest training image, of samples against unseen images (L2 over pixels in [−1, 1]).
+
+    Attributes:
+        nearer: how often a sample is nearer to the training images than an unseen image is (after Meehan et al. 2020,
+            arXiv 2004.05675): 0.5 where samples are like unseen images, 1 where all are copies; below 0.5 where
+            samples are unlike any image.
+        copies: share of samples that are nearer than all but 1% of unseen images: about 0.01 where nothing is copied.
+        samples_median: median distance of the samples.
+        unseen_median: median distance of the unseen images.
+        verdict: what to make of it, in words.
+    """
+
+    nearer: float
+    copies: float
+    samples_median: float
+    unseen_median: float
+    verdict: str
+
+
+def memorisation(
+    samples: Tensor, training: Pack, unseen: Pack | None = None, *, mirrored: bool = False
+) -> Memorisation:
+    """Compare samples (N, C, H, W) in [−1, 1] with what is trained on; up to 1,000 of them.
+
+    Args:
+        samples: of the packs' shape.
+        training: the images that are trained on.
+        unseen: images of the same kind that are not; left out: training images, each against all others, which is
+            as far as an unseen image would be from them.
+        mirrored: whether training shows images mirrored too; a mirrored copy is a copy.
+    """
+    near = _distances(samples[:COMPARED], training, mirrored)
+    if unseen is None:
+        far = nearest_of_its_own(training, min(COMPARED, len(training))).distances.flatten()
+    else:
+        order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(0))
+        far = _distances(real_images(unseen, order[:COMPARED]), training, mirrored)
+    far = far.sort().values
+    below, up_to = (torch.searchsorted(far, near, right=right).double() for right in (False, True))
+    nearer = 1 - float((below + up_to).mean()) / (2 * len(far))
+    copies = float((near < far[int(NEAR * len(far))]).double().mean())
+    return Memorisation(nearer, copies, float(near.median()), float(far.median()), _verdict(copies))
+
+
+def _distances(queries: Tensor, training: Pack, mirrored: bool) -> Tensor:
+    distances = nearest(queries, training, 1).distances.flatten()
+    if mirrored:
+        distances = torch.minimum(distances, nearest(queries.flip(-1), training, 1).distances.flatten())
+    return distances
+
+
+def _verdict(copies: float) -> str:
+    if copies >= MANY:
+        return "memorised: most samples are copies of training images"
+    if copies >= SOME:
+        return f"copies: {copies:.0%} of the samples are nearer to a training image than unseen ones"
+    return "no sign of copies"

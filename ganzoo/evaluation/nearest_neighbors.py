@@ -1,0 +1,75 @@
+"""The training images nearest to a sample: is it new, or was it learned by heart?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.errors import RequestError
+
+CHUNK_BYTES = 64 * 2**20
+SPARE = 8
+"""Candidates beyond k that are measured exactly, since fast distances of near copies are rounded."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """For each query its nearest images of a pack, nearest first: indices (N, k), distances (N, k).
+
+    A distance is the L2 norm of the difference of two images in [−1, 1].
+    """
+
+    indices: Tensor
+    distances: Tensor
+
+
+@torch.inference_mode()
+def nearest(queries: Tensor, pack: Pack, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbours:
+    """The k images of `pack` nearest to each of `queries` by pixels, in one pass over the pack, 64 MB at a time.
+
+    Args:
+        queries: images (N, C, H, W) in [−1, 1], of the pack's shape.
+        pack: the images to look among.
+        k: how many for each.
+        leave_out: for each query the index (N,) of one image that does not count: itself.
+
+    Raises:
+        RequestError: the pack has fewer images, or images of another shape.
+    """
+    there = len(pack) - (leave_out is not None)
+    if not 1 <= k <= there:
+        raise RequestError(f"{k} neighbours: the dataset has {there} images to choose from")
+    if queries.shape[1:] != pack.facts.image.shape:
+        shape = "×".join(map(str, queries.shape[1:]))
+        raise RequestError(f"images of {shape} cannot be compared with the dataset's {pack.facts.image}")
+    flat = queries.flatten(1).float()
+    rows = max(1, CHUNK_BYTES // (4 * flat.shape[1]))
+    found = torch.full((len(flat), 0), 0, dtype=torch.int64)
+    rough = torch.empty(len(flat), 0)
+    for start in range(0, len(pack), rows):
+        chunk = torch.arange(start, min(start + rows, len(pack)))
+        distances = torch.cdist(flat, real_images(pack, chunk).flatten(1))
+        if leave_out is not None:
+            distances[chunk[None] == leave_out[:, None]] = torch.inf
+        rough = torch.cat([rough, distances], 1)
+        found = torch.cat([found, chunk.expand(len(flat), -1)], 1)
+        rough, places = rough.topk(min(k + SPARE, rough.shape[1]), largest=False)
+        found = found.gather(1, places)
+    exact = torch.stack([_distances(query, pack, those) for query, those in zip(flat, found, strict=True)])
+    exact[rough.isinf()] = torch.inf
+    distances, places = exact.topk(k, largest=False)
+    return Neighbours(found.gather(1, places), distances)
+
+
+def nearest_of_its_own(pack: Pack, count: int, seed: int = 0) -> Neighbours:
+    """For `count` random images of `pack`, each its nearest other one: what a distance has to be compared with."""
+    chosen = torch.randperm(len(pack), generator=torch.Generator().manual_seed(seed))[:count]
+    return nearest(real_images(pack, chosen), pack, 1, leave_out=chosen)
+
+
+def _distances(query: Tensor, pack: Pack, indices: Tensor) -> Tensor:
+    distances: Tensor = torch.linalg.vector_norm(real_images(pack, indices).flatten(1) - query, dim=1)
+    return distances

@@ -1,0 +1,174 @@
+"""An export folder: sealed with checksums, and opened without running code or trusting what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.errors import CheckpointError
+from ganzoo.storage.checkpoint import Checkpoint
+from ganzoo.storage.disk import sync
+from ganzoo.storage.manifest import digest, read_sealed, write_sealed
+from ganzoo.storage.run_directory import PLUGINS
+
+FORMAT = 1
+MANIFEST = "export.json"
+RECIPE = "recipe.toml"
+LARGEST_SIDE = 1 << 16
+"""Pixels of an image's side that are believed."""
+NETWORKS = ("generator", "generator_ema", "discriminator")
+
+
+@dataclass(frozen=True)
+class ExportedWeights(Checkpoint):
+    """The weights of an export, whose files have been compared with their checksums."""
+
+    file_of: Mapping[str, str] = field(default_factory=dict)
+    """Name of the file of each network."""
+
+    def network(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one network, on the CPU.
+
+        Raises:
+            CheckpointError: there is no such network in it.
+        """
+        if name not in self.file_of:
+            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
+        try:
+            return load_file(self.path / self.file_of[name])
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.path / self.file_of[name]}: cannot be read: {error}") from error
+
+    def networks(self) -> list[str]:
+        """The names of the networks in it."""
+        return sorted(self.file_of)
+
+    @property
+    def resumable(self) -> bool:
+        """Never: the state of the optimisers is not exported."""
+        return False
+
+
+def seal(folder: Path, facts: Facts, step: int, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
+    """Write the manifest of what lies in `folder`, and have all of it on the disk.
+
+    README and pictures are left out of it: people change a model card.
+
+    Args:
+        folder: with all other files in it.
+        facts: what the networks were built for.
+        step: how long they were trained.
+        networks: the file of each network.
+        about: what else is to be known.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    sealed = [path for path in files if path.suffix not in (".md", ".png")]
+    manifest: dict[str, Any] = {
+        "export": FORMAT,
+        "step": step,
+        "image": list(facts.image.shape),
+        "class_names": list(facts.class_names),
+        "networks": dict(networks),
+        **about,
+        "files": {path.relative_to(folder).as_posix(): digest(path) for path in sealed},
+    }
+    write_sealed(folder / MANIFEST, manifest)
+    for path in (*files, folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder):
+        sync(path)
+
+
+def is_export(folder: Path) -> bool:
+    """Whether this is a folder that `ganzoo export` made."""
+    return (folder / MANIFEST).is_file()
+
+
+def open_export(folder: Path) -> ExportedWeights:
+    """Compare an export with its manifest.
+
+    Raises:
+        CheckpointError: a file is missing, changed, or of another format, or the manifest names what it may not.
+    """
+    manifest = _read_manifest(folder / MANIFEST)
+    files, networks = manifest["files"], manifest["networks"]
+    for name in files:
+        _check_name(folder, name)
+    wrong = [name for name in networks if name not in NETWORKS]
+    wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
+    if wrong:
+        raise CheckpointError(f"{folder / MANIFEST}: names weights that cannot be: {', '.join(map(repr, wrong))}")
+    if RECIPE not in files:
+        raise CheckpointError(f"{folder / MANIFEST}: does not list {RECIPE}")
+    for name, expected in files.items():
+        try:
+            found = digest(folder / name)
+        except OSError as error:
+            raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}; fetch it again") from error
+        if found != expected:
+            raise CheckpointError(
+                f"{folder / name}: is damaged or was changed, its content does not match its checksum: fetch it again"
+            )
+    if not networks:
+        raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
+    facts = Facts(ImageSpec(*manifest["image"]), tuple(manifest["class_names"]))
+    return ExportedWeights(folder, manifest["step"], facts, frozenset(files), networks)
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    """What a manifest holds, of the right kinds throughout.
+
+    Raises:
+        CheckpointError: it does not, or has been changed.
+    """
+    manifest = read_sealed(path)
+    if manifest.get("export") != FORMAT:
+        raise CheckpointError(f"{path}: has format {manifest.get('export')}; this ganzoo reads format {FORMAT}")
+    if not _is_sound(manifest):
+        raise CheckpointError(f"{path}: is not what `ganzoo export` writes")
+    return manifest
+
+
+def _is_sound(manifest: Mapping[str, Any]) -> bool:
+    """Whether every entry that is used is of its kind."""
+    image, step = manifest.get("image"), manifest.get("step")
+    return (
+        isinstance(image, list)
+        and len(image) == 3
+        and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in image)
+        and type(step) is int
+        and step >= 0
+        and isinstance(manifest.get("class_names"), list)
+        and all(isinstance(name, str) for name in manifest["class_names"])
+        and all(
+            isinstance(manifest.get(table), dict) and all(isinstance(text, str) for text in manifest[table].values())
+            for table in ("files", "networks")
+        )
+    )
+
+
+def _check_name(folder: Path, name: str) -> None:
+    """Let a file be only in the folder itself or among its plugin files, and be a file there, not a link elsewhere.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    plain = name.removeprefix(f"{PLUGINS}/")
+    if not plain or plain != Path(plain).name or "\\" in name or "\0" in name or plain in (".", ".."):
+        raise CheckpointError(f"{folder / MANIFEST}: names a file that may not be: {name!r}")
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()) and not _is_blob(path):
+        raise CheckpointError(f"{path}: is a link to somewhere else")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: is missing; fetch it again")
+
+
+def _is_blob(path: Path) -> bool:
+    """Whether a link is one of the Hub's cache, where `snapshots/<commit>/file` stands for `blobs/<checksum>`."""
+    snapshots = next((parent for parent in path.parents if parent.name == "snapshots"), None)
+    return snapshots is not None and path.resolve().parent == (snapshots.parent / "blobs").resolve()

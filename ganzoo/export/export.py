@@ -1,0 +1,177 @@
+"""Writes a trained generator into a folder to give away, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ganzoo.components.options import Options
+from ganzoo.errors import RequestError
+from ganzoo.export.bundle import RECIPE, seal
+from ganzoo.export.model_card import model_card
+from ganzoo.export.onnx_model import LABELS, LATENTS, onnx_model
+from ganzoo.recipe.model import Recipe, TrackingOptions
+from ganzoo.runtime.environment import describe_software
+from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
+from ganzoo.sampling.image_io import save_grid
+from ganzoo.storage.checkpoint import write_tensors
+from ganzoo.storage.disk import check_free, new_folder, write_bytes, write_text
+from ganzoo.storage.run_directory import PLUGINS
+
+if TYPE_CHECKING:
+    from ganzoo.sampling.trained_run import TrainedRun, Weights
+
+Format = Literal["safetensors", "onnx", "hub"]
+HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."
+GRID = "samples.png"
+SAMPLES = 64
+
+
+def export_run(
+    trained: TrainedRun,
+    out: str | Path,
+    format: Format = "safetensors",  # noqa: A002
+    *,
+    weights: Weights = "auto",
+    discriminator: bool = False,
+    batch_norm: BatchNormMode | None = None,
+    licence: str | None = None,
+) -> Path:
+    """Write the generator, and what is to be known of it, into the new folder `out`.
+
+    Args:
+        trained: the run.
+        out: must not exist, or be empty.
+        format: "safetensors", which `ganzoo.load_export` opens; "hub", the same as the Hugging Face Hub has it;
+            "onnx", compared with torch by onnxruntime (extra `onnx`).
+        weights: "ema", "raw", or "auto" for ema where there is one.
+        discriminator: export it too; not as ONNX.
+        batch_norm: statistics that are fixed in an ONNX file; left out: as the recipe's [samples] has it.
+        licence: under which the weights are given away, by its SPDX name.
+
+    Raises:
+        RequestError: `out` is taken, or this run cannot be exported so; nothing is written.
+        OutputError: it could not be written; nothing of it is left.
+    """
+    out, form = Path(out), format
+    check_free(out)
+    if licence is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
+        raise RequestError(f'--licence "{licence}": give the name that SPDX has for it, such as mit or cc-by-4.0')
+    if form not in get_args(Format):
+        raise RequestError(f'format "{form}": must be one of {", ".join(get_args(Format))}')
+    if form == "onnx" and discriminator:
+        raise RequestError("the discriminator is not exported as ONNX: take safetensors or hub")
+    if form != "onnx" and batch_norm is not None:
+        raise RequestError(
+            f"--batch-norm fixes statistics in an ONNX file; of a {form} export the user chooses, and takes those of "
+            f"the recipe's [samples] unless told otherwise"
+        )
+    name = {"ema": "generator_ema", "raw": "generator"}[trained.weights_name(weights)]
+    mode = batch_norm or trained.recipe.samples.batch_norm
+    generator, recipe = trained.generator_with(weights), _public_recipe(trained.recipe)
+    about: dict[str, Any] = {
+        "format": form,
+        "weights": trained.weights_name(weights),
+        "batch_norm": batch_norm_used(generator, mode),
+        "plugins": _plugins(trained),
+        "software": {name: describe_software({})[name] for name in ("ganzoo", "torch")},
+        "licence": licence or "",
+        "origin": str(trained.recipe.run.name),
+    }
+    fill: Callable[[Path], Mapping[str, str]]
+    if form == "onnx":
+        model, report = onnx_model(generator, mode, f"{trained.path}")
+        about["onnx"] = report
+
+        def fill(folder: Path) -> Mapping[str, str]:
+            (folder / "generator.onnx").write_bytes(model)
+            return {}
+    else:
+
+        def fill(folder: Path) -> Mapping[str, str]:
+            return _write_networks(trained, folder, name, discriminator, hub=form == "hub")
+
+    with new_folder(out) as folder:
+        networks = fill(folder)
+        _write_recipe(trained, recipe, folder)
+        if form == "hub":
+            config = _hub_config(trained, recipe, about)
+            write_text(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
+        save_grid(
+            trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm),
+            folder / GRID,
+            about=trained.about(weights=weights, batch_norm=batch_norm, seed=0),
+        )
+        write_text(folder / "README.md", model_card(trained, recipe, form, about))
+        seal(folder, trained.checkpoint.facts, trained.checkpoint.step, networks, about)
+    return out
+
+
+def _write_networks(
+    trained: TrainedRun, folder: Path, name: str, discriminator: bool, *, hub: bool
+) -> Mapping[str, str]:
+    """Write the tensors; gives the file of each network."""
+    files = {name: "model" if hub else name} | ({"discriminator": "discriminator"} if discriminator else {})
+    write_tensors({file: trained.checkpoint.network(network) for network, file in files.items()}, folder)
+    return {network: f"{file}.safetensors" for network, file in files.items()}
+
+
+def _public_recipe(recipe: Recipe) -> Recipe:
+    """The recipe without folders of this machine and the account on W&B, which are nobody else's business."""
+
+    def reset(options: Options, *names: str) -> Options:
+        return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})
+
+    kept = tuple(f"{PLUGINS}/{Path(named).name}" for named in recipe.plugins.files)
+    return recipe.model_copy(
+        update={
+            "run": reset(recipe.run, "root"),
+            "dataset": reset(recipe.dataset, "root"),
+            "plugins": recipe.plugins.model_copy(update={"files": kept}),
+            "tracking": TrackingOptions(),
+        }
+    )
+
+
+def _write_recipe(trained: TrainedRun, recipe: Recipe, folder: Path) -> None:
+    """The resolved recipe, and the plugin files that it goes through."""
+    named = {Path(file).name for file in recipe.plugins.files}
+    for file in trained.manager.files:
+        if file.name in named:
+            (folder / PLUGINS).mkdir(exist_ok=True)
+            write_bytes(folder / PLUGINS / file.name, file.source)
+    write_text(folder / RECIPE, f"# {HEADER}\n\n{recipe.to_toml()}")
+
+
+def _plugins(trained: TrainedRun) -> dict[str, str]:
+    """The distributions that both networks come from, with their versions."""
+    registries, versions = trained.manager.registries, trained.manager.distributions()
+    entries = (
+        registries.generators[trained.recipe.generator.name],
+        registries.discriminators[trained.recipe.discriminator.name],
+    )
+    owners = {str(entry.plugin) for entry in entries}
+    return {name: version for name, version in versions.items() if any(name in owner for owner in owners)}
+
+
+def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
+    """`config.json`: what tools of the Hub look for, and the whole recipe."""
+    facts = trained.checkpoint.facts
+    return {
+        "library_name": "ganzoo",
+        "model_type": "gan",
+        "architectures": [type(trained.generator).__name__],
+        "generator": trained.recipe.generator.model_dump(mode="json"),
+        "image": dict(zip(("channels", "height", "width"), facts.image.shape, strict=True)),
+        "class_names": list(facts.class_names),
+        "conditional": trained.generator.conditional,
+        "inputs": [LATENTS, LABELS] if trained.generator.conditional else [LATENTS],
+        "step": trained.checkpoint.step,
+        "weights": about["weights"],
+        "batch_norm": about["batch_norm"],
+        "plugins": about["plugins"],
+        "recipe": recipe.to_dict(),
+    }

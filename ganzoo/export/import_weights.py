@@ -1,0 +1,177 @@
+"""Makes a run directory of weights that an importer read: checked against the networks first, written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.components.importer import ImportedWeights, Importer
+from ganzoo.errors import RequestError
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Entry
+from ganzoo.runtime.device import Compute
+from ganzoo.runtime.environment import describe_software
+from ganzoo.storage.checkpoint import write_checkpoint
+from ganzoo.storage.disk import check_free, new_folder
+from ganzoo.storage.manifest import digest
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.text import did_you_mean
+from ganzoo.training.build import build_networks
+
+HEADER = "Made by `ganzoo import` for the weights beside it. `ganzoo run` on this file trains such networks anew."
+
+
+def import_weights(
+    source: Path,
+    out: Path,
+    manager: PluginManager,
+    overrides: Iterable[str] = (),
+    *,
+    importer: str | None = None,
+    report: Callable[[ImportedWeights], None] | None = None,
+) -> RunDirectory:
+    """Bring the weights in `source` into a new run directory `out`.
+
+    Args:
+        source: a file or folder.
+        out: must not exist, or be an empty folder.
+        manager: the installed plugins.
+        overrides: changes to the recipe that the importer gives, such as "dataset.root=images".
+        importer: its name; left out: the only one that recognises the source.
+        report: handed what was read, once it is known to fit.
+
+    Raises:
+        RequestError: the source, the importer or `out` is not as it must be; nothing is written.
+        OutputError: the run directory could not be written; nothing of it is left.
+    """
+    if not source.exists():
+        raise RequestError(f"{source}: there is no such file or folder to import")
+    check_free(out)
+    entry = choose_importer(source, manager, importer)
+    reader: Importer = entry.load()(entry.config(name=entry.name))
+    weights = reader.read(source)
+    recipe = parse_recipe(weights.tables, manager, source=f"{source}: its recipe", overrides=overrides)
+    _check_fit(source, weights, recipe, manager)
+    if report is not None:
+        report(weights)
+    _write(out, recipe, weights, manager, _origin(source, entry.name, weights))
+    return RunDirectory(out)
+
+
+def choose_importer(source: Path, manager: PluginManager, name: str | None = None) -> Entry[Any]:
+    """The importer of this name, or the only one that recognises `source`.
+
+    Raises:
+        RequestError: there is no such importer, or it cannot read such a source, or none or several can.
+    """
+    registry = manager.registries.importers
+    if name is not None and name not in registry:
+        installed = ", ".join(registry.names()) or "none"
+        close = did_you_mean(name, registry.names())
+        raise RequestError(f'there is no importer "{name}"{close}; installed: {installed}')
+    candidates = [registry[name]] if name is not None else list(registry)
+    mismatches = {entry.name: entry.load()(entry.config(name=entry.name)).mismatch(source) for entry in candidates}
+    fitting = [entry for entry in candidates if mismatches[entry.name] is None]
+    if len(fitting) > 1:
+        names = ", ".join(entry.name for entry in fitting)
+        raise RequestError(f"{source}: can be read by several importers: choose one of {names} with --as")
+    if not fitting:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in mismatches.items()) or "none is installed"
+        raise RequestError(f"{source}: no importer knows this form ({reasons})")
+    return fitting[0]
+
+
+def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: PluginManager) -> None:
+    """Compare every tensor with the network that the recipe builds.
+
+    Raises:
+        RequestError: with everything that does not fit.
+    """
+    spec = recipe.dataset.image_spec()
+    if spec != weights.facts.image:
+        raise RequestError(f"{source}: makes images of {weights.facts.image}, but its recipe has a dataset of {spec}")
+    compute = Compute(torch.device("cpu"), "fp32", "for the import")
+    generator, discriminator = build_networks(recipe, manager, weights.facts, compute)
+    built: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    if "generator" not in weights.networks:
+        raise RequestError(f"{source}: holds no generator")
+    origins = {row.target: f"{row.source} → {row.target}" for row in weights.assignments}
+    problems = [f"{name}: is no network that a run holds" for name in weights.networks if name not in built]
+    for name in filter(weights.networks.__contains__, built):
+        tensors, expected = weights.networks[name], built[name].state_dict()
+        problems += [
+            f"{origins.get(f'{name}.{key}', f'{name}.{key}')}: {wrong}"
+            for key in {**expected, **tensors}
+            if (wrong := _unlike(tensors.get(key), expected.get(key)))
+        ]
+    if problems:
+        raise RequestError("\n".join([f"{source}: its weights do not fit:", *(f"  {each}" for each in problems)]))
+
+
+def _unlike(tensor: Tensor | None, expected: Tensor | None) -> str:
+    """Why `tensor` cannot stand in the place of `expected`; empty where it can."""
+    if tensor is None or expected is None:
+        return "nothing in the source goes there" if tensor is None else "the network has no such tensor"
+    if tensor.shape != expected.shape:
+        return f"has shape {tuple(tensor.shape)}, but must have {tuple(expected.shape)}"
+    if tensor.dtype != expected.dtype:
+        return f"is of type {tensor.dtype}, but must be {expected.dtype}: convert it and save it again"
+    if not torch.isfinite(tensor).all():
+        return "holds values that are not finite numbers"
+    return ""
+
+
+def _origin(source: Path, importer: str, weights: ImportedWeights) -> dict[str, Any]:
+    """Where the weights came from, for the files of the run directory."""
+    return {
+        "importer": importer,
+        "source": str(source),
+        "sha256": {file.name: digest(file) for file in weights.files},
+    }
+
+
+def _write(
+    out: Path, recipe: Recipe, weights: ImportedWeights, manager: PluginManager, origin: Mapping[str, Any]
+) -> None:
+    """Fill the run directory.
+
+    Raises:
+        RequestError: no folder can be made there.
+        OutputError: it could not be written.
+    """
+    with new_folder(out) as partial:
+        directory = RunDirectory.lay_out(partial, recipe, HEADER)
+        directory.write_json("environment.json", {**describe_software(manager.distributions()), "imported": origin})
+        directory.write_json("summary.json", _summary(weights, origin))
+        write_checkpoint(
+            directory.checkpoints,
+            0,
+            weights.networks,
+            facts=weights.facts,
+            plugin_versions=manager.distributions(),
+        )
+
+
+def _summary(weights: ImportedWeights, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """As of a run of no steps, with the origin of every tensor."""
+    table = [
+        {"source": row.source, "shape": list(row.shape), "target": row.target, "change": row.change}
+        for row in weights.assignments
+    ]
+    return {
+        "status": "imported",
+        "steps": 0,
+        "total_steps": 0,
+        "epoch": 0.0,
+        "seconds": 0.0,
+        "images_per_second": {},
+        "metrics": {},
+        "scores": {"best": {}, "last": {}},
+        "imported": {**origin, "notes": list(weights.notes), "tensors": table},
+    }

@@ -1,0 +1,22 @@
+"""Warnings about a recipe that is right and yet may not do what it is meant to: asks every plugin's lint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganzoo.errors import Problem
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+
+
+def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
+    """What the plugins warn of, in the order in which they were loaded; a lint that fails is a warning itself."""
+    warnings: list[Problem] = []
+    for implementation in manager.pluggy.hook.lint_recipe.get_hookimpls():
+        try:
+            found: Any = implementation.function(*([recipe] if implementation.argnames else []))
+            warnings += [each if isinstance(each, Problem) else Problem("", str(each)) for each in found or []]
+        except Exception as error:
+            text = f"the lint of the plugin {implementation.plugin_name} failed: {type(error).__name__}: {error}"
+            warnings.append(Problem("", text))
+    return warnings

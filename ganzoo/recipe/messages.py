@@ -1,0 +1,187 @@
+"""Turns what pydantic finds wrong with a recipe into problems that name the TOML path and the cure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from ganzoo.errors import Problem
+from ganzoo.text import did_you_mean
+
+if TYPE_CHECKING:
+    from ganzoo.registry.plugin_manager import PluginManager
+
+Location = Sequence[str | int]
+
+
+def explain(
+    error: ValidationError, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager
+) -> list[Problem]:
+    """One problem for each error, in the recipe's own words."""
+    schema = model.model_json_schema()
+    problems = []
+    for detail in error.errors(include_url=False):
+        location = _toml_location(detail["loc"], tables)
+        parent = _value_at(location[:-1], tables)
+        context = detail.get("ctx", {})
+        key = str(location[-1]) if location else ""
+        unknown_name = False
+        match detail["type"]:
+            case "extra_forbidden":
+                known = _known_keys(location[:-1], tables, schema)
+                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}"
+            case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
+                location = location[:-1]
+                message = f"names no {_kind(location)}: give it a name, one of {only}"
+            case "missing":
+                what = "value" if isinstance(location[-1], int) else "table" if len(location) == 1 else "key"
+                message = f"is missing: this {what} is required"
+            case "union_tag_not_found":
+                message = f"names no {_kind(location)}: give it a name, one of {_available(location, tables, schema)}"
+            case "union_tag_invalid":
+                unknown_name = True
+                message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
+                location = [*location, "name"]
+            case "nothing_registered":
+                unknown_name = True
+                name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
+                message = _unknown_name(location, name, "", tables, manager)
+                location = [*location, "name"]
+            case "literal_error" if key == "name" and isinstance(parent, Mapping):
+                unknown_name = True
+                message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
+            case "literal_error":
+                expected = context["expected"].replace("'", '"').replace("True", "true").replace("False", "false")
+                options = expected.replace('"', "").replace(" or ", ", ").split(", ")
+                message = (
+                    f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"
+                )
+            case "model_attributes_type" | "model_type" | "dict_type":
+                message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
+            case "list_type" | "tuple_type":
+                tables_in_it = {"$ref", "discriminator"} & _node_at(location, tables, schema).get("items", {}).keys()
+                what = f"of tables: [[{_dotted(location)}]]" if tables_in_it else "in square brackets"
+                message = f"is {_shown(detail['input'])}, but must be a list {what}"
+            case "value_error":
+                message = str(context["error"])
+            case _:
+                message = f"is {_shown(detail['input'])}: {_lower_first(detail['msg'])}"
+        problems.append(
+            Problem(_dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
+        )
+    return problems
+
+
+def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
+    """The path as written in the file: pydantic puts the chosen name of a component between, which is taken out."""
+    result: list[str | int] = []
+    value: Any = tables
+    for step in location:
+        if isinstance(value, Mapping) and step not in value and value.get("name") == step:
+            continue
+        if isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            value = value.get(step) if isinstance(value, Mapping) else None
+        result.append(step)
+    return result
+
+
+def _value_at(location: Location, tables: Any) -> Any:
+    for step in location:
+        try:
+            tables = tables[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tables
+
+
+def _resolve(schema: Mapping[str, Any], node: Any) -> Any:
+    while isinstance(node, Mapping) and "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
+    """The part of the JSON schema that describes what stands at a path of the recipe."""
+    node: Any = schema
+    value = tables
+    for step in location:
+        node = _choose(_resolve(schema, node), value, schema)
+        node = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
+        value = _value_at([step], value)
+        if node is None:
+            return {}
+    return _choose(_resolve(schema, node), value, schema)
+
+
+def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
+    """Of a component's table the variant that its name picks."""
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    name = value.get("name") if isinstance(value, Mapping) else None
+    return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node
+
+
+def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> list[str]:
+    return list(_node_at(location, tables, schema).get("properties", {}))
+
+
+def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
+    return ", ".join(_node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
+
+
+def _kind(location: Location) -> str:
+    """What the component at a path is called in a sentence."""
+    of_lists = {"penalties": "penalty", "extractors": "extractor"}
+    listed = [of_lists[str(step)] for step in location if str(step) in of_lists]
+    return listed[0] if listed else str(location[-1]).replace("_", " ")
+
+
+def _unknown_name(
+    location: Location, name: str, expected: str, tables: Mapping[str, Any], manager: PluginManager
+) -> str:
+    """What to say of a component's name that is not registered."""
+    names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
+    installed = ", ".join(sorted(names)) or "none"
+    message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
+    plugins = tables.get("plugins")
+    required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
+    if files := _not_imported(tables, manager):
+        message += f"; it may come from {', '.join(files)}, which is imported only with --trust"
+    if required:
+        message += f"; the recipe expects it from {', '.join(map(str, required))}"
+    for plugin in manager.broken:
+        message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
+    return message
+
+
+def _not_imported(tables: Mapping[str, Any], manager: PluginManager) -> list[str]:
+    """The plugin files that the recipe names and that `manager` does not have."""
+    plugins = tables.get("plugins")
+    files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
+    imported = {file.name for file in manager.files}
+    return [str(file) for file in files if PurePath(str(file)).name not in imported] if isinstance(files, list) else []
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case bool():
+            text = str(value).lower()
+        case str():
+            text = f'"{value}"'
+        case Mapping():
+            text = "a table"
+        case _:
+            text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dotted(location: Location) -> str:
+    return ".".join(str(step) for step in location)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,233 @@
+"""The recipe: one TOML file that names the parts of a run, checked whole before anything is imported or built."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+import tomli_w
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from ganzoo.components.options import (
+    DatasetConfig,
+    DiscriminatorConfig,
+    ExtractorConfig,
+    GeneratorConfig,
+    LossConfig,
+    Options,
+    PenaltyConfig,
+    TrainerConfig,
+)
+
+
+class RunOptions(Options):
+    """How long a run is, where it writes, and what it can be repeated from."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    """Names the folder of runs below `root`, and the run on W&B."""
+    seed: NonNegativeInt = 2333
+    """Everything random follows from it."""
+    steps: PositiveInt | None = None
+    """Length in training steps; this or `epochs`."""
+    epochs: PositiveFloat | None = None
+    """Length in passes over the dataset; this or `steps`."""
+    root: str = "runs"
+    """Folder that run directories are made in, relative to the working directory."""
+    log_every: PositiveInt = 10
+    """Steps between two rows of metrics."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs, one of the two")
+        return self
+
+
+class PluginOptions(Options):
+    """What has to be installed for this recipe."""
+
+    requires: tuple[str, ...] = ()
+    """Distributions whose plugins the recipe uses, such as "ganzoo-dcgan"."""
+    files: tuple[str, ...] = ()
+    """Plugin files, relative to the recipe, that are imported when it is run: their code is executed then."""
+
+
+class DeviceOptions(Options):
+    """What the run computes on, and how."""
+
+    accelerator: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """auto: cuda where there is one, else mps, else cpu."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 where the hardware computes in it, else fp32."""
+    compile: bool = False
+    """Compile both networks with torch.compile."""
+    tf32: bool = False
+    """On a CUDA GPU, let products in fp32 round their factors to TF32, which keeps 10 of 23 bits."""
+    cuda_graphs: bool = False
+    """Record the training step as a CUDA graph and replay it; for steps that are alike, on a CUDA GPU."""
+    sync_batch_norm: bool = True
+    """With several processes: batch norm takes its statistics from the images of all, or each process from its own."""
+
+
+class SampleOptions(Options):
+    """The grids that are made from fixed latents as the run goes on."""
+
+    every: PositiveInt | None = None
+    """Steps between two grids; left out: twenty over the run."""
+    count: PositiveInt = 64
+    """Images in a grid."""
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    """auto: ema where the trainer keeps one."""
+    batch_norm: Literal["auto", "running", "batch", "standing"] = "auto"
+    """Statistics that batch norm takes: gathered in training, of the images made together, or gathered anew with
+    the weights as they are; auto: running where the generator keeps them, else batch."""
+    gif: bool = True
+    """Write `samples/evolution.gif` at the end."""
+
+
+class CheckpointOptions(Options):
+    """When the state of the run is saved; it always is at the end and when the run is interrupted."""
+
+    every: PositiveInt = 1000
+    """Steps between two checkpoints."""
+    keep: PositiveInt = Field(default=2, ge=2)
+    """How many of the latest to keep."""
+    keep_every: PositiveInt | None = None
+    """Keep every n-th of them for good: 10 with `every = 1000` keeps those of steps 10000, 20000, …"""
+    best: str | None = None
+    """Name of a score, such as "fd_classifier": whenever it is evaluated at its best so far, the state is saved, and
+    kept until a better one comes."""
+
+
+Metric = Literal[
+    "frechet",
+    "kernel",
+    "inception_score",
+    "precision_recall",
+    "density_coverage",
+    "classes",
+    "memorisation",
+    "diversity",
+]
+
+
+METRICS: tuple[Metric, ...] = Metric.__args__  # type: ignore[attr-defined]
+
+
+class EvaluationOptions(Options):
+    """How samples are scored: by `ganzoo evaluate`, and while training where `every` is set."""
+
+    every: PositiveInt | None = None
+    """Steps between two evaluations while training, and one at the end; left out: none while training."""
+    samples: int = Field(default=10_000, ge=2)
+    """Images that are made and scored."""
+    extractors: tuple[ExtractorConfig, ...] = ()
+    """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: `classifier` for a
+    dataset with labels, else `inception`."""
+    metrics: tuple[Metric, ...] = METRICS
+    """What to score: Fréchet and kernel distance (FID and KID where the extractor is Inception), and so on."""
+    real: dict[str, Any] = Field(default_factory=dict)
+    """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
+    trained on."""
+    real_images: PositiveInt | None = Field(default=50_000, ge=2)
+    """How many of them at most, always the same."""
+    held_out: dict[str, Any] = Field(default_factory=dict)
+    """Options of the dataset for images that are not trained on, which tell copies from samples that are merely
+    good; left out: each training image against all others."""
+    image_size: PositiveInt | None = None
+    """Bring samples and real images to this size first, so that runs of different sizes compare; left out: the run's
+    own."""
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    """auto: ema where the trainer keeps one."""
+    seed: NonNegativeInt = 0
+    """Of the latents, and of all else that is random; training does not see it."""
+
+
+class WatchdogOptions(Options):
+    """Tells of a run that goes wrong, with the remedy to try; changes nothing, unless it is to `stop`."""
+
+    enabled: bool = True
+    """Watch at all."""
+    stop: bool = False
+    """End the run at the first alarm, as failed; the checkpoints stay."""
+    patience: PositiveInt = 5
+    """Log points in a row at which something must be wrong; grids and evaluations: two in a row."""
+    warm_up: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the run at its beginning during which nothing is judged; its first 50 steps in any case."""
+    discriminator_wins: float = Field(default=0.99, gt=0.5, lt=1)
+    """Alarm where it says this of real images, and one minus this of generated ones, or surer."""
+    least_gradient: float = Field(default=1e-3, ge=0)
+    """Alarm where the generator's gradient is shorter than this share of what it was at half of the log points."""
+    least_diversity: float = Field(default=0.1, ge=0, lt=1)
+    """Alarm where samples differ from each other by less than this share of how real images do by half of the run, or
+    of how they once did."""
+    least_coverage: float = Field(default=0.5, ge=0, le=1)
+    """Alarm where fewer than this share of the classes are covered by half of the run, or of those that once were
+    covered; takes evaluations with a classifier."""
+
+
+class WandbOptions(Options):
+    """Tracking on Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: WANDB_MODE if set, else online where a key is known, else offline; never a prompt."""
+    project: str = "ganzoo"
+    """Project on W&B."""
+    entity: str | None = None
+    """User or team; left out: the account's default."""
+    group: str | None = None
+    """Runs to be shown together; left out: the run's name, so that its seeds line up."""
+    job_type: str = "train"
+    """Kind of run within the group."""
+    tags: tuple[str, ...] = ()
+    """Tags beside those that ganzoo sets: the names of the parts."""
+    checkpoints: Literal[False, True, "best", "all"] = False
+    """Send checkpoints too, as artefacts. true: the last and, where `checkpoint.best` names a score, the best when the
+    run has ended; "best": only that; "all": each when it is saved."""
+
+
+class TrackingOptions(Options):
+    """Where metrics go beside the run directory."""
+
+    wandb: WandbOptions = WandbOptions()
+    """Tracking on Weights & Biases."""
+
+
+class Recipe(Options):
+    """A whole run. The model that validates one is `recipe_model(registries)`, which knows the registered parts."""
+
+    run: RunOptions
+    """How long, where to, from which seed."""
+    plugins: PluginOptions = PluginOptions()
+    """What has to be installed."""
+    device: DeviceOptions = DeviceOptions()
+    """What to compute on."""
+    dataset: DatasetConfig
+    """The images."""
+    generator: GeneratorConfig
+    """The network that makes images."""
+    discriminator: DiscriminatorConfig
+    """The network that judges them."""
+    loss: LossConfig
+    """What both minimise."""
+    penalties: tuple[PenaltyConfig, ...] = ()
+    """Extra terms for either."""
+    trainer: TrainerConfig
+    """The update schedule and optimisers."""
+    samples: SampleOptions = SampleOptions()
+    """Grids from fixed latents."""
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    """Saved states."""
+    evaluation: EvaluationOptions = EvaluationOptions()
+    """How samples are scored."""
+    watchdog: WatchdogOptions = WatchdogOptions()
+    """Telling of a run that goes wrong."""
+    tracking: TrackingOptions = TrackingOptions()
+    """Where metrics go."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every option with its value as TOML has it; what is unset is left out, since TOML has no null."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def to_toml(self) -> str:
+        """The resolved recipe: running it again repeats the run."""
+        return tomli_w.dumps(self.to_dict())

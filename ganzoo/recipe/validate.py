@@ -1,0 +1,117 @@
+"""What is checked of a recipe beyond its tables: that the plugins it requires are there, and that its parts fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.components.spec import Facts
+from ganzoo.errors import Problem
+from ganzoo.recipe.model import EvaluationOptions
+from ganzoo.registry.plugin_manager import PluginManager
+
+if TYPE_CHECKING:
+    from ganzoo.recipe.model import Recipe
+
+from pydantic import ValidationError
+
+from ganzoo.components.options import DatasetConfig
+
+
+def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
+    """The distributions that the recipe requires and that bring no working plugin."""
+    plugins = tables.get("plugins")
+    requires = plugins.get("requires", []) if isinstance(plugins, dict) else []
+    if not isinstance(requires, list):
+        return []
+    problems = []
+    for distribution in requires:
+        if not isinstance(distribution, str):
+            continue
+        found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
+        if not found:
+            problems.append(
+                Problem(
+                    "plugins.requires",
+                    f'"{distribution}" is not installed; pip installs it from its folder',
+                )
+            )
+        for plugin in found:
+            if plugin.status == "disabled":
+                problems.append(Problem("plugins.requires", f"the plugin {plugin} is disabled"))
+            elif plugin.status == "broken":
+                problems.append(Problem("plugins.requires", f"the plugin {plugin} does not load: {plugin.error}"))
+    return problems
+
+
+def _canonical(distribution: str) -> str:
+    """The one spelling of a distribution's name (PyPA's name normalisation)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def unfit_parts(recipe: Recipe) -> list[Problem]:
+    """Parts that cannot work on images of the size that the dataset will have, or without labels."""
+    facts = Facts(recipe.dataset.image_spec())
+    parts = {
+        "generator": recipe.generator,
+        "discriminator": recipe.discriminator,
+        "loss": recipe.loss,
+        **{f"penalties.{index}": penalty for index, penalty in enumerate(recipe.penalties)},
+        **{f"evaluation.extractors.{index}": each for index, each in enumerate(recipe.evaluation.extractors)},
+    }
+    problems = unfit_images(recipe.evaluation, recipe.dataset)
+    for path, config in parts.items():
+        try:
+            config.check_facts(facts)
+        except ValueError as error:
+            problems.append(Problem(path, f'"{config.name}" {error}'))
+        if config.needs_labels and recipe.dataset.has_labels is False:
+            problems.append(
+                Problem(
+                    path,
+                    f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
+                )
+            )
+    return problems
+
+
+def unmet_wishes(recipe: Recipe) -> list[Problem]:
+    """Options that can come to nothing because of another."""
+    if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
+        needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
+        return [Problem("tracking.wandb.checkpoints", needs)]
+    return []
+
+
+_OF_THE_NETWORKS = ("name", "image_size", "channels")
+
+
+def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size: int | None = None) -> DatasetConfig:
+    """The options of a dataset with some of them changed.
+
+    Raises:
+        ValueError: they are not options of this dataset, or not of such values.
+    """
+    taken = [key for key in changes if key in _OF_THE_NETWORKS]
+    if taken:
+        raise ValueError(f"{', '.join(taken)} must be as in [dataset]: leave out")
+    size = {"image_size": image_size} if image_size else {}
+    options = {**dataset.model_dump(mode="json", exclude_none=True), **changes, **size}
+    try:
+        return type(dataset).model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+
+
+def unfit_images(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
+    """What is wrong with the images that [evaluation] asks for."""
+    problems = []
+    for table in ("real", "held_out"):
+        try:
+            other_images(dataset, getattr(options, table), options.image_size)
+        except ValueError as error:
+            problems.append(Problem(f"evaluation.{table}", str(error)))
+    return problems

@@ -1,0 +1,1 @@
+"""Components by name, and the plugins that bring them."""

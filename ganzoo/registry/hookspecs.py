@@ -1,0 +1,94 @@
+"""Every hook that a plugin can implement, one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo.components.observer import Alert, RecipeView, RunView
+    from ganzoo.errors import Problem
+    from ganzoo.registry.registry import Registrar
+
+hookspec = pluggy.HookspecMarker("ganzoo")
+hookimpl = pluggy.HookimplMarker("ganzoo")
+
+
+@hookspec
+def register_architectures(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each generator and discriminator."""
+
+
+@hookspec
+def register_losses(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each loss and penalty."""
+
+
+@hookspec
+def register_datasets(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each dataset."""
+
+
+@hookspec
+def register_trainers(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each trainer."""
+
+
+@hookspec
+def register_importers(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each importer of weights from elsewhere."""
+
+
+@hookspec
+def register_extractors(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each extractor of the features that samples are scored by."""
+
+
+@hookspec
+def lint_recipe(recipe: RecipeView) -> list[Problem | str]:  # type: ignore[empty-body]
+    """Before a run, and in `ganzoo recipe check`: warn of options that are allowed and yet work badly together."""
+
+
+@hookspec
+def run_started(run: RunView) -> None:
+    """Everything is built and the first step comes next; on a resumed run `run.step` says where it stands."""
+
+
+@hookspec
+def step_ended(run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
+    """A step was taken; `metrics` are its figures at every `run.log_every`-th step and None between."""
+
+
+@hookspec
+def samples_ready(run: RunView, step: int, images: Tensor) -> None:
+    """Images (N, 3 or 1, H, W) in [−1, 1], on the CPU, were made from the run's fixed latents."""
+
+
+@hookspec
+def metrics_evaluated(run: RunView, step: int, scores: Mapping[str, float]) -> None:
+    """Samples of this step were scored."""
+
+
+@hookspec
+def alert_raised(run: RunView, step: int, alert: Alert) -> None:
+    """Something goes wrong in the run, by its watchdog or a plugin's: `alert` says what, and what to try."""
+
+
+@hookspec
+def checkpoint_saved(run: RunView, step: int, path: Path) -> None:
+    """A whole checkpoint of this step lies in the folder `path`."""
+
+
+@hookspec
+def run_failed(run: RunView, error: BaseException) -> None:
+    """The run ends early by this error (KeyboardInterrupt where it was asked to stop); `run_ended` follows."""
+
+
+@hookspec
+def run_ended(run: RunView) -> None:
+    """Nothing follows, whether the run is complete or not."""

@@ -1,0 +1,246 @@
+"""Finds plugins by their entry points, remembers where each came from, and fills the registries."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import os
+import traceback
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pluggy
+
+from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE
+from ganzoo.errors import PluginError
+from ganzoo.registry import hookspecs
+from ganzoo.registry.local_file import LocalFile, _import_source
+from ganzoo.registry.registry import Registrar, Registries, Registry
+from ganzoo.text import did_you_mean
+
+ENTRY_POINT_GROUP = "ganzoo"
+
+API_VERSION = 1
+"""The version of the contracts and hooks; raised when a plugin that held to them would no longer work.
+
+A plugin's module may say `GANZOO_API = 1`; one that is built for a later version than this is told to be."""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """One plugin that is installed, whether it works or not."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    status: Literal["loaded", "disabled", "broken"] = "loaded"
+    error: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+
+class PluginManager:
+    """All installed plugins and what they registered.
+
+    A plugin that fails is kept out and reported in `plugins`; the others work on.
+
+    Args:
+        disabled: names of plugins to leave out.
+        files: plugin files to import beside those that are installed.
+
+    Raises:
+        PluginError: one of `files` cannot be used.
+    """
+
+    def __init__(self, disabled: Collection[str] = (), files: Iterable[Path] = ()) -> None:
+        self.pluggy = pluggy.PluginManager("ganzoo")
+        self.pluggy.add_hookspecs(hookspecs)
+        self.registries = Registries()
+        self.plugins: list[PluginInfo] = []
+        self.files: list[LocalFile] = []
+        self._disabled = disabled
+        seen: dict[str, PluginInfo] = {}
+        for entry_point, distribution, version in sorted(_installed(), key=_own_first):
+            info = self._load(entry_point, PluginInfo(entry_point.name, distribution, version, entry_point.value), seen)
+            seen.setdefault(info.name, info)
+            self.plugins.append(info)
+        for path in files:
+            self._load_file(path)
+
+    def with_files(self, files: Iterable[Path]) -> PluginManager:
+        """These plugins, with those of `files`, imported now; the object that this is called on stays without.
+
+        Raises:
+            PluginError: one of them cannot be used.
+        """
+        files = [path for path in files if path.resolve() not in {file.path for file in self.files}]
+        if not files:
+            return self
+        manager = PluginManager(self._disabled, [*(file.path for file in self.files), *files])
+        for name, plugin in self.pluggy.list_name_plugin():  # observers that a caller has registered
+            if plugin is not None and not manager.pluggy.has_plugin(name) and name not in self._own_names():
+                manager.pluggy.register(plugin, name=name)
+        return manager
+
+    @property
+    def broken(self) -> list[PluginInfo]:
+        """The plugins that could not be used."""
+        return [plugin for plugin in self.plugins if plugin.status == "broken"]
+
+    def distributions(self) -> dict[str, str]:
+        """Name and version of every distribution, or plugin file, that a loaded plugin came from."""
+        files = {file.name for file in self.files}
+        return {
+            plugin.name if plugin.name in files else plugin.distribution: plugin.version
+            for plugin in self.plugins
+            if plugin.status == "loaded"
+        }
+
+    def _own_names(self) -> set[str]:
+        return {str(plugin) for plugin in self.plugins}
+
+    def _load_file(self, path: Path) -> None:
+        """Import one file and register what it has; the recipe asks for it, so any fault is an error."""
+        path = path.resolve()
+        if any(file.name == path.name for file in self.files):
+            raise PluginError(f"{path}: there is another plugin file of the name {path.name}: rename one of the two")
+        try:
+            source = path.read_bytes()
+        except OSError as error:
+            raise PluginError(f"{path}: the plugin file cannot be read: {error.strerror}") from error
+        digest = hashlib.sha256(source).hexdigest()[:12]
+        info = PluginInfo(path.name, "local file", f"sha256:{digest}", str(path), "loaded")
+        try:
+            module = _import_source(f"ganzoo_local_{path.stem}_{digest}", path, source)
+            self._register(module, str(info))
+            if not any(hasattr(function, "ganzoo_impl") for function in vars(module).values()):
+                raise PluginError("implements no hook: mark a function such as register_losses with @hookimpl")
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"the plugin file {path} cannot be used: {_explain(error)}") from error
+        self.plugins.append(info)
+        self.files.append(LocalFile(path, source))
+
+    def _load(
+        self, entry_point: importlib.metadata.EntryPoint, info: PluginInfo, seen: dict[str, PluginInfo]
+    ) -> PluginInfo:
+        """What became of one plugin, `info` if it works."""
+        if info.name in self._disabled:
+            return replace(info, status="disabled")
+        if info.name in seen:
+            other = seen[info.name].distribution
+            error = f'the distribution {other} has a plugin of the name "{info.name}" too: uninstall one'
+            return replace(info, status="broken", error=error)
+        try:
+            self._register(entry_point.load(), str(info))
+        except (Exception, SystemExit) as error:  # a script without a main guard leaves when it is imported
+            cure = ""
+            if not isinstance(error, PluginError):
+                cure = f"; upgrade or uninstall {info.distribution}, or give --no-plugin {info.name}"
+            return replace(info, status="broken", error=_explain(error) + cure)
+        return info
+
+    def _register(self, module: Any, plugin: str) -> None:
+        """Register a plugin's hooks and the components it has, or, where any of it fails, nothing of it."""
+        registries = self.registries
+        hooks: dict[str, tuple[Registry[Any], ...]] = {
+            "register_architectures": (registries.generators, registries.discriminators),
+            "register_losses": (registries.losses, registries.penalties),
+            "register_datasets": (registries.datasets,),
+            "register_trainers": (registries.trainers,),
+            "register_importers": (registries.importers,),
+            "register_extractors": (registries.extractors,),
+        }
+        try:
+            _check_api_version(module)
+            _check_hooks(module)
+            self.pluggy.register(module, name=plugin)
+            others = [other for other in self.pluggy.get_plugins() if other is not module]
+            for hook, targets in hooks.items():
+                self.pluggy.subset_hook_caller(hook, others)(register=Registrar(targets, plugin))
+        except BaseException:
+            if self.pluggy.get_plugin(plugin) is module:
+                self.pluggy.unregister(module)
+            for registry in registries.all():
+                registry.remove(plugin)
+            raise
+
+
+def _installed() -> Iterator[tuple[importlib.metadata.EntryPoint, str, str]]:
+    """The entry points of all plugins, each with the name and the version of its distribution."""
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        # Each look at `metadata` reads and parses the file anew.
+        metadata = entry_point.dist.metadata if entry_point.dist else {"Name": "unknown", "Version": "unknown"}
+        yield entry_point, metadata["Name"], metadata["Version"]
+
+
+def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tuple[bool, str, str]:
+    """The core's own components come first, so that a plugin which takes one of their names is the one at fault."""
+    entry_point, distribution, _ = installed
+    return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
+
+
+def _check_hooks(module: Any) -> None:
+    """Whether what is marked as a hook is one and takes what it will be given, and what looks like one is marked."""
+    specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
+    for name, function in vars(module).items():
+        marked = hasattr(function, "ganzoo_impl")
+        if marked and name not in specs:
+            close = did_you_mean(name, specs)
+            raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(specs))}')
+        if not marked and name in specs and getattr(function, "__module__", "") == module.__name__:
+            raise PluginError(
+                f"the function {name} has the name of a hook and would not be called: put @hookimpl above it"
+            )
+        if marked:
+            _check_arguments(name, function, list(inspect.signature(specs[name]).parameters))
+
+
+def _check_arguments(hook: str, function: Any, given: list[str]) -> None:
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.default is argument.empty and name not in given:
+            close = did_you_mean(name, given)
+            raise PluginError(f'the hook {hook} is given no "{name}"{close}; it may take: {", ".join(given)}')
+
+
+def _check_api_version(module: Any) -> None:
+    wanted = getattr(module, "GANZOO_API", API_VERSION)
+    if not isinstance(wanted, int):
+        raise PluginError(f"GANZOO_API is {wanted!r}, but must be a whole number such as {API_VERSION}")
+    if wanted > API_VERSION:
+        raise PluginError(
+            f"is built for version {wanted} of ganzoo's plugin interface, and ganzoo-core "
+            f"{importlib.metadata.version('ganzoo-core')} has version {API_VERSION}: upgrade ganzoo-core, "
+            f"or install an older release of the plugin"
+        )
+
+
+def _explain(error: BaseException) -> str:
+    """What happened, in one line, and in which line of which file where that is not said already."""
+    if isinstance(error, PluginError):
+        return str(error)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename == __file__:
+        return text
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+@cache
+def plugin_manager() -> PluginManager:
+    """The process's plugins, loaded once; `GANZOO_DISABLE_PLUGINS` (names, comma between) leaves some out.
+
+    `GANZOO_PLUGIN_FILES` (paths, with what separates paths on this system between) adds plugin files.
+    """
+    disabled = os.environ.get(DISABLE_VARIABLE, "")
+    files = os.environ.get(FILES_VARIABLE, "")
+    return PluginManager(
+        [name.strip() for name in disabled.split(",") if name.strip()],
+        [Path(path) for path in files.split(os.pathsep) if path],
+    )

@@ -1,0 +1,187 @@
+"""Components by name: registering them, listing them, and loading the one that a recipe names."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, fields
+from functools import cached_property, reduce
+from operator import or_
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, create_model
+from pydantic_core import PydanticCustomError
+
+from ganzoo.components.options import (
+    ComponentConfig,
+    DatasetConfig,
+    DiscriminatorConfig,
+    ExtractorConfig,
+    GeneratorConfig,
+    ImporterConfig,
+    LossConfig,
+    PenaltyConfig,
+    TrainerConfig,
+)
+from ganzoo.errors import PluginError
+
+C = TypeVar("C", bound=ComponentConfig)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[C]):
+    """One registered component.
+
+    `target` is its class, or "module:Class" to be imported when it is first built; `options` is its `Config`.
+    """
+
+    name: str
+    target: type | str
+    options: type[C]
+    plugin: str
+
+    @cached_property
+    def config(self) -> type[C]:
+        """The `Config` with the field `name` narrowed to this name; made when it is first asked for."""
+        only_this_name: Any = Literal[self.name]
+        base = self.options
+        return create_model(base.__name__, __base__=base, __doc__=base.__doc__, name=(only_this_name, ...))
+
+    def load(self) -> Any:
+        """The component's class, imported now if it was registered by its place.
+
+        Raises:
+            PluginError: it cannot be imported, or its `Config` is not the registered one.
+        """
+        if isinstance(self.target, type):
+            return self.target
+        module, _, attribute = self.target.partition(":")
+        try:
+            component = getattr(importlib.import_module(module), attribute)
+            config = component.Config
+        except Exception as error:
+            raise PluginError(
+                f'"{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if config is not self.options:
+            raise PluginError(
+                f'"{self.name}" of the plugin {self.plugin} is registered with the config '
+                f"{self.options.__name__}, but {self.target} has {config.__name__}: "
+                f"set `Config` in the class to the config it is registered with"
+            )
+        return component
+
+
+class Registry(Generic[C]):
+    """The components of one kind, in the order of their names."""
+
+    def __init__(self, kind: str, base: type[C]) -> None:
+        self.kind = kind
+        self.base = base
+        self._entries: dict[str, Entry[C]] = {}
+
+    def register(self, name: str, target: type | str, config: type[C], plugin: str) -> None:
+        """Take in one component.
+
+        Raises:
+            PluginError: the name is taken; the text names both plugins.
+        """
+        if name in self._entries:
+            raise PluginError(
+                f'the {self.kind} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
+                f"the plugin {plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
+            )
+        self._entries[name] = Entry(name, target, config, plugin)
+
+    def remove(self, plugin: str) -> None:
+        """Take out everything that a plugin registered."""
+        self._entries = {name: entry for name, entry in self._entries.items() if entry.plugin != plugin}
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted(self._entries)
+
+    def __iter__(self) -> Iterator[Entry[C]]:
+        return (self._entries[name] for name in self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __getitem__(self, name: str) -> Entry[C]:
+        return self._entries[name]
+
+    def options_type(self, names: Collection[str] | None = None) -> Any:
+        """The type of a recipe's table for this kind: one of the registered configs, told apart by `name`.
+
+        Args:
+            names: those that are wanted; left out, or none of them registered: all.
+        """
+        wanted = [entry for entry in self if names is None or entry.name in names]
+        configs = [entry.config for entry in wanted or self]
+        if not configs:
+            return Annotated[self.base, BeforeValidator(_nothing_registered)]
+        if len(configs) == 1:
+            return configs[0]
+        return Annotated[reduce(or_, configs), Field(discriminator="name")]
+
+
+def _nothing_registered(table: Any) -> Any:
+    raise PydanticCustomError("nothing_registered", "nothing of this kind is installed")
+
+
+@dataclass(frozen=True)
+class Registries:
+    """One registry for each kind of component."""
+
+    generators: Registry[GeneratorConfig] = field(default_factory=lambda: Registry("generator", GeneratorConfig))
+    discriminators: Registry[DiscriminatorConfig] = field(
+        default_factory=lambda: Registry("discriminator", DiscriminatorConfig)
+    )
+    losses: Registry[LossConfig] = field(default_factory=lambda: Registry("loss", LossConfig))
+    penalties: Registry[PenaltyConfig] = field(default_factory=lambda: Registry("penalty", PenaltyConfig))
+    datasets: Registry[DatasetConfig] = field(default_factory=lambda: Registry("dataset", DatasetConfig))
+    trainers: Registry[TrainerConfig] = field(default_factory=lambda: Registry("trainer", TrainerConfig))
+    importers: Registry[ImporterConfig] = field(default_factory=lambda: Registry("importer", ImporterConfig))
+    extractors: Registry[ExtractorConfig] = field(default_factory=lambda: Registry("extractor", ExtractorConfig))
+
+    def all(self) -> list[Registry[Any]]:
+        """Every registry."""
+        return [getattr(self, registry.name) for registry in fields(self)]
+
+
+@dataclass(frozen=True)
+class Registrar:
+    """What a registration hook is handed: files components under the name of the plugin that calls it."""
+
+    registries: tuple[Registry[Any], ...]
+    plugin: str
+
+    def __call__(self, name: str, component: type | str, *, config: type[ComponentConfig] | None = None) -> None:
+        """Register a component under `name`.
+
+        Args:
+            name: how recipes call it.
+            component: its class; or "module:Class", together with `config`, so that torch is not
+                imported until a recipe builds it.
+            config: the component's `Config`; needed only beside a "module:Class".
+
+        Raises:
+            PluginError: the name is taken, or the component is not of a kind that this hook registers.
+        """
+        if config is None:
+            config = getattr(component, "Config", None)
+        if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
+            raise PluginError(
+                f'the plugin {self.plugin} registers "{name}" without a config: give {component!r} a nested '
+                f"`Config` class, or pass `config=` beside a module path"
+            )
+        for registry in self.registries:
+            if issubclass(config, registry.base):
+                registry.register(name, component, config, self.plugin)
+                return
+        kinds = " or ".join(f"{registry.kind} ({registry.base.__name__})" for registry in self.registries)
+        raise PluginError(
+            f'the plugin {self.plugin} registers "{name}" through a hook for a {kinds}, but its config '
+            f"{config.__name__} derives from none of these"
+        )

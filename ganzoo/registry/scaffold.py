@@ -1,0 +1,164 @@
+"""Writes a new plugin: a whole distribution from the templates, with every name checked first."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ganzoo.errors import RequestError
+
+if TYPE_CHECKING:
+    from ganzoo.registry.plugin_manager import PluginManager
+    from ganzoo.registry.registry import Registries, Registry
+
+Kind = Literal["full", "loss", "architecture", "dataset", "trainer", "observer", "penalty"]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a kind of plugin consists of: its modules beside `plugin.py`, and what its recipe takes from it."""
+
+    summary: str
+    parts: tuple[str, ...] = ()
+    used: tuple[str, ...] = ()
+
+
+OUTLINES: dict[Kind, Outline] = {
+    "full": Outline(
+        "A GAN for ganzoo: two networks and a loss.", ("networks", "loss"), ("generator", "discriminator", "loss")
+    ),
+    "architecture": Outline("Networks for ganzoo.", ("networks",), ("generator", "discriminator")),
+    "loss": Outline("A loss for ganzoo.", ("loss",), ("loss",)),
+    "penalty": Outline("A penalty for ganzoo.", ("penalty",), ("penalty",)),
+    "dataset": Outline("A dataset for ganzoo.", ("dataset",), ("dataset",)),
+    "trainer": Outline("A trainer for ganzoo.", ("trainer",), ("trainer",)),
+    "observer": Outline("An observer of ganzoo's runs."),
+}
+DEFAULTS = {
+    "dataset": "digits",
+    "generator": "dcgan",
+    "discriminator": "dcgan",
+    "loss": "non_saturating",
+    "penalty": "",
+    "trainer": "adversarial",
+}
+
+
+@dataclass(frozen=True)
+class NewPlugin:
+    """A plugin that was written: its folder, its files, and its recipe, relative to the folder."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    recipe: Path
+
+
+def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManager) -> NewPlugin:
+    """Write a distribution that installs, passes its own tests and trains as it is.
+
+    Args:
+        distribution: its name, such as "ganzoo-example": the package is `ganzoo_example`, the plugin `example`.
+        kind: what it brings.
+        folder: to be made.
+        manager: the installed plugins, whose names are taken.
+
+    Raises:
+        RequestError: the name cannot be used or is taken, or the folder is there or cannot be made.
+    """
+    outline = OUTLINES[kind]
+    package = re.sub(r"[-_.]+", "_", distribution).lower()
+    name = package.removeprefix("ganzoo_")
+    _check_name(distribution, package, name)
+    _check_free(distribution, package, name, outline, manager)
+    words = {
+        **DEFAULTS,
+        **dict.fromkeys(outline.used, name),
+        "distribution": distribution,
+        "package": package,
+        "name": name,
+        "Class": "".join(word.capitalize() for word in name.split("_")),
+        "summary": outline.summary,
+        "bounds": _bounds(),
+    }
+    words["penalty"] = f'\n[[penalties]]\nname = "{name}"\n' if "penalty" in outline.used else ""
+    test = "test_observer" if kind == "observer" else "test_plugin"
+    recipe = Path("recipes", f"{name}.toml")
+    templates = {
+        Path("pyproject.toml"): "common/pyproject.toml",
+        Path("README.md"): "common/README.md",
+        Path(".gitignore"): "common/gitignore",
+        Path(".github", "workflows", "test.yml"): "common/test.yml",
+        recipe: "common/recipe.toml",
+        Path(package, "__init__.py"): "common/__init__.py",
+        Path(package, "plugin.py"): f"plugins/{kind}.py",
+        **{Path(package, f"{part}.py"): f"parts/{part}.py" for part in outline.parts},
+        Path("tests", f"test_{name}.py"): f"common/{test}.py",
+    }
+    texts = {path: _render(template, words) for path, template in templates.items()}
+    try:
+        folder.mkdir(parents=True)
+        for path, text in texts.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    except FileExistsError:
+        raise RequestError(f"{folder}: is there already; name a folder that is not, with --out") from None
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be written: {error.strerror}") from error
+    return NewPlugin(folder, tuple(folder / path for path in texts), recipe)
+
+
+def _render(template: str, words: dict[str, str]) -> str:
+    from importlib.resources import files
+    from string import Template
+
+    text = files("ganzoo.registry").joinpath("templates", f"{template}.tmpl").read_text(encoding="utf-8")
+    return Template(text).substitute(words)
+
+
+def _bounds() -> str:
+    """The releases that keep the contracts which the new plugin is written for."""
+    from importlib.metadata import version
+
+    major, minor = version("ganzoo-core").split(".")[:2]
+    return f">={major}.{minor},<{major}.{int(minor) + 1}"
+
+
+def _check_name(distribution: str, package: str, name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", distribution):
+        raise RequestError(
+            f'"{distribution}" is no name for a distribution: take letters, digits and hyphens, such as ganzoo-example'
+        )
+    for word in (package, name):
+        if not word.isidentifier() or keyword.iskeyword(word):
+            raise RequestError(
+                f'"{distribution}" would be imported as "{word}", which is no name in Python: '
+                f"begin it with a letter, such as ganzoo-example"
+            )
+
+
+def _check_free(distribution: str, package: str, name: str, outline: Outline, manager: PluginManager) -> None:
+    import importlib.metadata
+    import importlib.util
+
+    cure = "take another name"
+    try:
+        found = importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    else:
+        raise RequestError(f'the distribution "{found.name}" {found.version} is installed already: {cure}')
+    if importlib.util.find_spec(package) is not None:
+        raise RequestError(f'there is a package "{package}" already, which Python would import instead: {cure}')
+    for plugin in manager.plugins:
+        if plugin.name == name:
+            raise RequestError(f'the plugin name "{name}" is taken by {plugin}: {cure}')
+    for registry in _registries(outline, manager.registries):
+        if name in registry:
+            raise RequestError(f'the {registry.kind} name "{name}" is taken by {registry[name].plugin}: {cure}')
+
+
+def _registries(outline: Outline, registries: Registries) -> list[Registry[Any]]:
+    return [registry for registry in registries.all() if registry.kind in outline.used]

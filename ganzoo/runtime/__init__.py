@@ -1,0 +1,1 @@
+"""The device, memory, random numbers and processes that a run computes with."""

@@ -1,0 +1,139 @@
+"""What a run computes on and in which precision, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from ganzoo.components.world import Processes
+from ganzoo.errors import DeviceError
+from ganzoo.recipe.model import DeviceOptions
+from ganzoo.runtime.cpu_convolution import FastConvolutions
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a precision; `reason` says how `auto` came to them, `compiled` whether torch.compile has its way.
+
+    `tf32` is whether products in fp32 may round their factors to TF32 on a GPU.
+    """
+
+    device: torch.device
+    precision: str
+    reason: str
+    compiled: bool = False
+    tf32: bool = False
+
+    @property
+    def loss_scaling(self) -> bool:
+        """Whether gradients need a scaler: fp16's exponent is too short for them."""
+        return self.precision == "fp16"
+
+    def configure(self) -> None:
+        """Set what torch holds for the whole process: on a GPU, fp32 means fp32, in convolutions too, unless `tf32`."""
+        if self.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = self.tf32
+            torch.backends.cudnn.allow_tf32 = self.tf32
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """A context in which networks compute in the run's precision, and by the fastest way; parameters stay fp32."""
+        with ExitStack() as stack:
+            if self.precision != "fp32":
+                stack.enter_context(torch.autocast(self.device.type, dtype=DTYPES[self.precision]))
+            if self.device.type == "cpu" and not self.compiled:
+                stack.enter_context(FastConvolutions())
+            yield
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given, to read a clock."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def __str__(self) -> str:
+        return f"{self.device} in {self.precision} ({self.reason})"
+
+
+def available_accelerators() -> list[str]:
+    """The accelerators of this machine, best first; always ends with "cpu"."""
+    available = []
+    if torch.cuda.is_available():
+        available.append("cuda")
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    return [*available, "cpu"]
+
+
+def choose_compute(options: DeviceOptions, processes: Processes | None = None) -> Compute:
+    """The device and precision that a recipe asks for, on this machine.
+
+    Args:
+        options: of the recipe.
+        processes: that share the machine; each takes a GPU of its own.
+
+    Raises:
+        DeviceError: it asks for what is not there; the text lists what is.
+    """
+    processes = processes or Processes()
+    available = available_accelerators()
+    if processes.count > 1 and options.cuda_graphs:
+        raise DeviceError(
+            "device.cuda_graphs: a step that several processes take together cannot be recorded: set it to false"
+        )
+    if processes.count > 1:  # torch has no exchange between processes on MPS
+        available = [accelerator for accelerator in available if accelerator != "mps"]
+    if options.accelerator == "auto":
+        kind, why = (
+            available[0],
+            "the best of " + ", ".join(available) if len(available) > 1 else "no accelerator found",
+        )
+    elif options.accelerator in available:
+        kind, why = options.accelerator, "as asked"
+    else:
+        together = " for several processes" if processes.count > 1 else ""
+        raise DeviceError(
+            f'device.accelerator: "{options.accelerator}" is not there{together}; '
+            f'this machine has: {", ".join(available)}. Set one of them, or "auto"'
+        )
+    device = torch.device(kind)
+    if kind == "cuda" and processes.count > 1:
+        device = _own_gpu(processes)
+    if options.precision == "auto":
+        precision, why_precision = _auto_precision(device)
+    else:
+        precision, why_precision = options.precision, "as asked"
+        if precision == "fp16" and kind == "cpu":
+            raise DeviceError(
+                'device.precision: "fp16" needs a GPU, and this run is on the CPU: set "bf16", "fp32" or "auto"'
+            )
+    return Compute(device, precision, f"{why}; {why_precision}", compiled=options.compile, tf32=options.tf32)
+
+
+def _own_gpu(processes: Processes) -> torch.device:
+    gpus = torch.cuda.device_count()
+    if processes.local_count > gpus:
+        raise DeviceError(
+            f"{processes.local_count} processes were started on this machine, which has {gpus} GPUs: "
+            f'start it with --nproc-per-node {gpus}, or set device.accelerator to "cpu"'
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device("cuda", processes.local_rank)
+
+
+def _auto_precision(device: torch.device) -> tuple[str, str]:
+    """bf16 where the hardware multiplies in it; emulating it would be slower than fp32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    else:
+        native = False
+    return ("bf16", "computes in bf16") if native else ("fp32", "no native bf16")

@@ -1,0 +1,230 @@
+"""The processes of torchrun: how they find each other, what they exchange, what the end of one means to the rest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+
+from ganzoo.components.world import Processes
+from ganzoo.errors import LostProcessError, RequestError, first_line
+from ganzoo.runtime.batch_norm import synchronize_batch_norm
+from ganzoo.runtime.sharded_rng import SharedDraws
+
+ANSWER = timedelta(minutes=10)
+"""How long a process may take within a step before the others give it up."""
+PATIENCE = timedelta(hours=12)
+"""How long the others wait between two steps, while the first evaluates, writes or decodes."""
+SMALL = 2**16
+"""Tensors of fewer numbers travel together."""
+
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+T = TypeVar("T")
+
+
+class DistributedProcesses(Processes):
+    """This process among those that torchrun started, on one machine or several.
+
+    Two groups: one for tensors within a step, whose members must answer soon, and one for words between steps, whose
+    members may be waited for. A process that ends is noticed at once in both.
+    """
+
+    def __init__(self, rank: int, count: int, local_rank: int, local_count: int) -> None:
+        self.rank, self.count = rank, count
+        self.local_rank, self.local_count = local_rank, local_count
+        self.in_step = False
+        """Whether a training step is being taken, in which all take part."""
+        self._words: Any = None
+
+    @contextmanager
+    def connected(self, device: torch.device) -> Iterator[None]:
+        """While open, the processes can talk; tensors are exchanged on `device`.
+
+        Raises:
+            RequestError: they do not find each other.
+        """
+        on_gpu = device.type == "cuda"
+        try:
+            store = _store()
+            meeting = store.add(f"rank {self.rank}", 1)  # a program may train one run after the other
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+                store=PrefixStore(f"meeting {meeting}", store),
+                rank=self.rank,
+                world_size=self.count,
+                timeout=ANSWER,
+                device_id=device if on_gpu else None,
+            )
+            self._words = dist.new_group(backend="gloo", timeout=PATIENCE)
+        except (RuntimeError, ValueError) as error:
+            raise RequestError(
+                f"the {self.count} processes do not find each other: {_in_short(error)}; start them with torchrun, "
+                "on each machine with the same --rdzv-endpoint"
+            ) from error
+        yield
+        dist.destroy_process_group()  # only after a good end: with one of them gone, this could wait for it
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Put the mean over all processes in the place of each tensor; outside of autograd."""
+        flat = [_memory(tensor) for tensor in tensors]
+        small = [tensor for tensor in flat if len(tensor) < SMALL]
+        packed = torch.cat(small) if small else torch.empty(0)
+        sent = [packed, *(tensor for tensor in flat if len(tensor) >= SMALL)]
+        self.sum_(sent)
+        torch._foreach_div_(sent, self.count)
+        if small:
+            torch._foreach_copy_(small, torch.split(packed, [len(tensor) for tensor in small]))
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of `value` over all processes, through which gradients flow, those of gradients too."""
+        return _sum(value, self) / self.count
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """`rows` (n, …) of all processes, (n · count, …), in the order of the minibatch; gradients flow through."""
+        whole = [torch.zeros_like(rows)] * self.count
+        whole[self.rank] = rows
+        return _sum(torch.cat(whole), self)
+
+    def drawing(self, rng: torch.Generator, rows: int) -> AbstractContextManager[object]:
+        """While open, what is drawn from `rng` is this process's part of what one process would draw."""
+        return SharedDraws(rng, rows, self.rank, self.count)
+
+    def join_batch_norms(self, modules: Iterable[nn.Module]) -> None:
+        """Have each batch norm within `modules` take its statistics over all processes in a training step."""
+        for module in modules:
+            synchronize_batch_norm(module, self)
+
+    @contextmanager
+    def one_of_each_machine_first(self) -> Iterator[None]:
+        """One process of each machine goes in; the others follow when it is through."""
+        if self.local_rank != 0:
+            self.agree(None)
+        yield
+        if self.local_rank == 0:
+            self.agree(None)
+
+    def agree(self, signal: int | None) -> int | None:
+        """A signal that any process got, in all of them; waits for each to have come here."""
+        word = torch.tensor(signal or 0)
+        with telling_of_lost():
+            dist.all_reduce(word, dist.ReduceOp.MAX, self._words)
+        return int(word) or None
+
+    def tell(self, value: T) -> T:
+        """What the first process has, in all of them."""
+        values = [value]
+        with telling_of_lost():
+            dist.broadcast_object_list(values, src=0, group=self._words)
+        return values[0]
+
+    def share_(self, tensors: Sequence[Tensor]) -> None:
+        """Give all processes the tensors of the first, of whatever kind; outside of autograd."""
+        parts = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors]
+        packed = torch.cat(parts)
+        with telling_of_lost():
+            dist.broadcast(packed, src=0)
+        for tensor, part in zip(tensors, torch.split(packed, [len(part) for part in parts]), strict=True):
+            tensor.copy_(part.clone().view(tensor.dtype).view_as(tensor))  # a view of its own, for its alignment
+
+    def extremes(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest and the smallest of each of `values` (n,) among all processes."""
+        both = torch.cat([values, -values])
+        with telling_of_lost():
+            dist.all_reduce(both, dist.ReduceOp.MAX)
+        most, least = both.chunk(2)
+        return most, -least
+
+    def sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Put the sum over all processes in the place of each tensor, all of which are contiguous."""
+        with telling_of_lost():
+            for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                work.wait()
+
+    def __deepcopy__(self, memo: object) -> DistributedProcesses:
+        """Itself: a copy of a network is in the same process."""
+        return self
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes. Each part of it is in the losses of all, so gradients are summed likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, processes: DistributedProcesses) -> Tensor:
+        ctx.processes = processes
+        total = value.clone(memory_format=torch.contiguous_format)
+        processes.sum_([total])
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _sum(gradient, ctx.processes), None
+
+
+def _sum(value: Tensor, processes: DistributedProcesses) -> Tensor:
+    return cast("Tensor", _Sum.apply(value, processes))
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    """The numbers of a tensor (N,) in the order in which they lie in memory, and not a copy of them."""
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.view(-1)
+
+
+def launched() -> Processes:
+    """The processes that this one was started with, by the variables that torchrun sets; most often it is alone."""
+    if not os.environ.keys() >= {*VARIABLES, "MASTER_ADDR", "MASTER_PORT"} or os.environ["WORLD_SIZE"] == "1":
+        return Processes()
+    return DistributedProcesses(*(int(os.environ[variable]) for variable in VARIABLES))
+
+
+def first_to_say(seconds: float) -> bool:
+    """Whether this process is to say what went wrong: of several that end, one does.
+
+    The first process waits for nobody; another leaves it `seconds` to speak.
+    """
+    processes, deadline = launched(), time.monotonic() + seconds
+    if processes.count == 1:
+        return True
+    try:
+        store = _store()
+        while not processes.first and not store.check(["said"]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return bool(store.add("said", 1) == 1)
+    except RuntimeError:  # whoever kept the store is gone; better said twice than not at all
+        return True
+
+
+def _store() -> PrefixStore:
+    """What torchrun keeps for its processes, and outlives each of them."""
+    server = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=30))
+    return PrefixStore(f"ganzoo {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", server)
+
+
+@contextmanager
+def telling_of_lost() -> Iterator[None]:
+    """Turn the errors of torch's exchange between processes into one of ganzoo's.
+
+    Raises:
+        LostProcessError: a process ended, or did not answer in time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcessError(
+            f"another process of this run ended, or no longer answers ({_in_short(error)})"
+        ) from error
+
+
+def _in_short(error: BaseException) -> str:
+    """What an error says in short, without the place in torch's source that it begins with."""
+    return first_line(error).split("] ", 1)[-1].split(". ")[0]

@@ -1,0 +1,133 @@
+"""Says what was asked for when memory runs out, and which batch size would do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ganzoo.errors import TrainingError
+from ganzoo.text import size_in_words
+
+UNITS = {"bytes": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 2**10, "MB": 2**20, "GB": 2**30}
+SIZE = r"([\d.]+) ?(bytes|[KMGT]i?B)"
+
+# How torch, its libraries and numpy say it where there is no exception class of its own.
+OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|out of memory|Cannot allocate memory|bad_alloc|could not create a (memory|primitive)",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def memory_errors(
+    device: torch.device | None = None,
+    batch_size: int | None = None,
+    when: Callable[[], str] = lambda: "while the run was built",
+) -> Iterator[None]:
+    """Turn the errors of memory that runs out into one that says what would fit.
+
+    Args:
+        device: of the networks; left out: not known yet.
+        batch_size: what the memory that is taken while this is open grows with; left out: it does not.
+        when: in which step it was, for the error.
+
+    Raises:
+        TrainingError: the memory ran out.
+    """
+    before = in_use(device)
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise TrainingError(explain(str(error), device, batch_size, when(), before)) from error
+
+
+def explain(text: str, device: torch.device | None, batch_size: int | None, when: str, before: int | None) -> str:
+    """The error in words.
+
+    Args:
+        text: torch's, which holds figures.
+        device: that of the networks, if known.
+        batch_size: as it is, if it matters.
+        when: in which step.
+        before: bytes in use when nothing of a batch was there.
+    """
+    asked = size_in(text, rf"(?:allocate|allocate more than|tried to allocate) {SIZE}")
+    free = size_in(text, rf"of which {SIZE} is free")
+    used = size_in(text, rf"{SIZE} is allocated by PyTorch")
+    if device is None or device.type == "cpu":
+        free, used = free_memory(), in_use(device)
+    message = "out of memory" + (f" on {device}" if device is not None else "") + f" {when}"
+    if asked is None:
+        message += f" ({text.splitlines()[0]})" if text else ""
+    else:
+        message += f": {size_in_words(asked)} more were asked for" + (
+            f", {size_in_words(free)} are free" if free is not None else ""
+        )
+    if batch_size is None:
+        return f"{message}. A smaller dataset.image_size or smaller networks take less"
+    if batch_size == 1:
+        return f"{message}. trainer.batch_size is 1 already: a smaller dataset.image_size or smaller networks take less"
+    taken = max(used - before, 0) if used is not None and before is not None else 0
+    fits = fitting_batch(batch_size, asked, free, taken)
+    return f"{message}. trainer.batch_size is {batch_size}; about {fits} would fit: --set trainer.batch_size={fits}"
+
+
+def fitting_batch(batch_size: int, asked: int | None, free: int | None, taken: int) -> int:
+    """A power of two below `batch_size` that should fit, given that memory grows with the batch.
+
+    Args:
+        batch_size: with which it did not.
+        asked: bytes that there was no room for.
+        free: bytes that there was room for.
+        taken: bytes that the batch had taken up to there.
+    """
+    share = 0.5 if asked is None or free is None or asked <= free else (taken + free) / (taken + asked)
+    most = max(1, min(int(batch_size * share), batch_size - 1))
+    return int(2 ** (most.bit_length() - 1))
+
+
+def size_in(text: str, pattern: str) -> int | None:
+    """The bytes that a text names, with their unit, where `pattern` matches."""
+    found = re.search(pattern, text)
+    if found is None:
+        return None
+    number, unit = found.groups()
+    return int(float(number.rstrip(".")) * UNITS[unit if unit == "bytes" else unit.upper()])
+
+
+def in_use(device: torch.device | None) -> int | None:
+    """Bytes that this process has taken where its networks are."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * _page_size()
+    except (OSError, ValueError):
+        return None
+
+
+def free_memory() -> int | None:
+    """Bytes that this process could take, as far as the system says so."""
+    bounds = []
+    try:
+        available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+        bounds += [int(available[1]) * 1024] if available else []
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        used = in_use(None)
+        bounds += [max(limit - used, 0)] if limit != resource.RLIM_INFINITY and used is not None else []
+    except (OSError, ImportError):
+        pass
+    return min(bounds, default=None)
+
+
+def _page_size() -> int:
+    import mmap
+
+    return mmap.PAGESIZE

@@ -1,0 +1,1 @@
+"""Images from trained generators, and the files they are written to."""

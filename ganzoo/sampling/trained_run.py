@@ -1,0 +1,179 @@
+"""A run directory, opened to work with what was trained in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.errors import RequestError
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.device import Compute
+from ganzoo.runtime.memory import memory_errors
+from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate
+from ganzoo.storage.checkpoint import Checkpoint, load_network
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.training.build import build_networks
+
+Weights = Literal["auto", "ema", "raw"]
+
+
+class TrainedRun:
+    """A run directory, to work with what was trained in it.
+
+    Args:
+        directory: the run's.
+        recipe: as it was run.
+        checkpoint: whose weights are used.
+        compute: where they are used.
+        manager: the plugins that the recipe's parts come from.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        recipe: Recipe,
+        checkpoint: Checkpoint,
+        compute: Compute,
+        manager: PluginManager,
+    ) -> None:
+        self.directory = directory
+        self.recipe = recipe
+        self.checkpoint = checkpoint
+        self.compute = compute
+        self.manager = manager
+        self._networks: dict[str, Generator | Discriminator] = {}
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`."""
+        return self.directory.read_metrics()
+
+    @property
+    def generator(self) -> Generator:
+        """The generator with the weights it samples from: the average where one was kept, else the last."""
+        return self.generator_with("auto")
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """The discriminator."""
+        return cast("Discriminator", self._network("discriminator"))
+
+    def generator_with(self, weights: Weights) -> Generator:
+        """The generator with its "ema" or "raw" weights; "auto": ema where the trainer kept them.
+
+        Raises:
+            RequestError: there are no such weights.
+        """
+        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
+        return cast("Generator", self._network(name))
+
+    def weights_name(self, weights: Weights) -> str:
+        """Which weights "auto" stands for: "ema" where the trainer kept them, else "raw".
+
+        Raises:
+            RequestError: "ema" is asked for, and there are none.
+        """
+        has_ema = "generator_ema" in self.checkpoint.networks()
+        if weights == "ema" and not has_ema:
+            raise RequestError(
+                f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
+            )
+        return "ema" if has_ema and weights != "raw" else "raw"
+
+    def latents(self, count: int, seed: int = 0) -> Tensor:
+        """Latents (count, latent_dim) from the generator's prior, on the CPU."""
+        return self.generator.sample_latents(count, torch.Generator().manual_seed(seed))
+
+    def labels(self, count: int, classes: Sequence[int] | None = None) -> Tensor | None:
+        """Class indices (count,) for a conditional generator: `classes` in turn, or all; None for any other.
+
+        Raises:
+            RequestError: the generator takes no labels, or there is no such class.
+        """
+        if not self.generator.conditional:
+            if classes is not None:
+                raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
+            return None
+        known = self.checkpoint.facts.num_classes
+        chosen = list(classes) if classes is not None else list(range(known))
+        if not chosen or any(label < 0 or label >= known for label in chosen):
+            raise RequestError(f"labels {chosen}: must be class indices from 0 to {known - 1}")
+        return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
+
+    def images(
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        weights: Weights = "auto",
+        batch_norm: BatchNormMode | None = None,
+    ) -> Tensor:
+        """Images (N, C, H, W) in [−1, 1], fp32 on the CPU, for latents (N, latent_dim).
+
+        Args:
+            latents: any, not only from the prior.
+            labels: class indices (N,) for a conditional generator.
+            weights: "ema", "raw", or "auto" for ema where there is one.
+            batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+        """
+        mode = batch_norm or self.recipe.samples.batch_norm
+        return generate(self.generator_with(weights), latents, labels, batch_norm=mode)
+
+    def sample(
+        self,
+        count: int = 64,
+        *,
+        seed: int = 0,
+        weights: Weights = "auto",
+        labels: Sequence[int] | None = None,
+        batch_norm: BatchNormMode | None = None,
+    ) -> Tensor:
+        """Images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
+
+        Args:
+            count: how many.
+            seed: of the latents.
+            weights: "ema", "raw", or "auto" for ema where there is one.
+            labels: class indices for a conditional generator, taken in turn; left out: class after class.
+            batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+
+        Raises:
+            RequestError: the labels do not fit the generator, or there are no such weights.
+        """
+        latents = self.latents(count, seed)
+        return self.images(latents, self.labels(count, labels), weights=weights, batch_norm=batch_norm)
+
+    def about(
+        self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object
+    ) -> Mapping[str, object]:
+        """How images made with these arguments were made, for the files that hold them."""
+        mode = batch_norm or self.recipe.samples.batch_norm
+        return {
+            "run": str(self.path),
+            "step": self.checkpoint.step,
+            "weights": self.weights_name(weights),
+            "batch_norm": batch_norm_used(self.generator_with(weights), mode),
+            **more,
+        }
+
+    def _network(self, name: str) -> Generator | Discriminator:
+        """A network of its own for each set of weights, so that one in use never changes under its user."""
+        if name not in self._networks:
+            with memory_errors(self.compute.device, when=lambda: "for the networks"):
+                parts = build_networks(self.recipe, self.manager, self.checkpoint.facts, self.compute)
+            generator, discriminator = parts
+            network = discriminator if name == "discriminator" else generator
+            load_network(network, self.checkpoint, name)
+            self._networks[name] = network.eval()
+        return self._networks[name]

@@ -1,0 +1,1 @@
+"""Run directories, checkpoints and the files in them."""

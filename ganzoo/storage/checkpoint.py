@@ -1,0 +1,202 @@
+"""Checkpoints: the state of a run in a folder, checksummed, written whole or not at all, read without running code."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.errors import CheckpointError
+from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
+from ganzoo.storage.manifest import read_manifest, write_manifest
+from ganzoo.storage.retention import checkpoint_folders, step_of
+from ganzoo.storage.safe_load import load_tensors
+
+STATE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder whose manifest has been read, and whose `files`, all that it names, match their checksums."""
+
+    path: Path
+    step: int
+    facts: Facts
+    files: frozenset[str]
+
+    def network(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one network, on the CPU.
+
+        Raises:
+            CheckpointError: there is no such network in it.
+        """
+        file = self.path / f"{name}.safetensors"
+        if file.name not in self.files:
+            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{file}: cannot be read: {error}") from error
+
+    def networks(self) -> list[str]:
+        """The names of the networks in it."""
+        return sorted(Path(name).stem for name in self.files if name.endswith(".safetensors"))
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a run can go on from it; imported weights come without the state that this takes."""
+        return STATE in self.files
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the networks: optimisers, random number generators, position.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        try:
+            state: dict[str, Any] = load_tensors(self.path / STATE)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path / STATE}: cannot be read: {error}") from error
+        return state
+
+
+def write_checkpoint(
+    folder: Path,
+    step: int,
+    networks: Mapping[str, Mapping[str, Tensor]],
+    *,
+    facts: Facts,
+    plugin_versions: Mapping[str, str],
+    state: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write one checkpoint, whole or not at all, in the place of any of the same step.
+
+    Args:
+        folder: of the run's checkpoints.
+        step: how far the run is.
+        networks: the tensors of each network.
+        facts: what the networks were built for.
+        plugin_versions: the distributions that the networks come from.
+        state: everything else that resuming needs; left out: weights to work with, not to go on from.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    final = folder / f"step_{step:07d}"
+    partial = final.with_name(f".{final.name}.partial")
+    with output_errors(final):
+        for left_over in folder.glob(".step_*.partial"):  # by a process that was killed
+            _remove(left_over)
+        needed = size_of([dict(networks), state])
+        check_room(final, needed, "the checkpoint", "make room there, then `ganzoo resume` the run")
+        try:
+            partial.mkdir()
+            write_tensors(networks, partial)
+            if state is not None:
+                _write_state(state, partial)
+            write_manifest(partial, step, facts, plugin_versions)
+            _remove(final)  # left by a run that went further than the checkpoint it was resumed from
+            partial.replace(final)
+            sync(final.parent)
+        finally:
+            _remove(partial)
+    return final
+
+
+def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
+    """The newest whole checkpoint among those of a run; `warn` is told of each newer one that is damaged.
+
+    Raises:
+        CheckpointError: there is none, or each is damaged.
+    """
+    damage: list[str] = []
+    for path in reversed(checkpoint_folders(folder)):
+        try:
+            checkpoint = open_checkpoint(path)
+        except CheckpointError as error:
+            damage.append(str(error))
+            continue
+        for text in damage:
+            warn(f"{text}; the checkpoint of step {checkpoint.step} is taken instead")
+        return checkpoint
+    if damage:
+        raise CheckpointError("\n".join([f"{folder}: no checkpoint is whole", *damage]))
+    raise CheckpointError(f"{folder}: there is no checkpoint; the run ended before the first one was saved")
+
+
+def checkpoint_of(folder: Path, step: int) -> Checkpoint:
+    """The checkpoint of this step among those of a run.
+
+    Raises:
+        CheckpointError: there is none of it any more, or it is damaged.
+    """
+    paths = {step_of(path): path for path in checkpoint_folders(folder)}
+    if step not in paths:
+        there = ", ".join(map(str, paths)) or "none"
+        raise CheckpointError(f"{folder}: there is no checkpoint of step {step}; there are those of {there}")
+    return open_checkpoint(paths[step])
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Check a checkpoint against its manifest.
+
+    Raises:
+        CheckpointError: a file is missing, changed, or of another format.
+    """
+    manifest = read_manifest(path)
+    facts = Facts(ImageSpec(*manifest.image), manifest.class_names)
+    return Checkpoint(path, manifest.step, facts, frozenset(manifest.files))
+
+
+def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
+    """Give `network` the weights of that name.
+
+    Raises:
+        CheckpointError: they do not fit; the text says which.
+    """
+    try:
+        network.load_state_dict(checkpoint.network(name))
+    except RuntimeError as error:
+        _, first, *others = [*map(str.strip, str(error).splitlines()), ""]
+        reason = first.rstrip(".") + (f", and {len(others) - 1} more" if len(others) > 1 else "")
+        raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {reason}") from error
+
+
+def _write_state(state: Mapping[str, Any], folder: Path) -> None:
+    try:
+        torch.save(state, folder / STATE)
+    except RuntimeError as error:  # torch's own writer says no more than that it failed
+        raise not_written(folder.parent, error) from error
+
+
+def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:
+    """Write the tensors of each network to `<its name>.safetensors`.
+
+    Raises:
+        OutputError: they could not be written.
+    """
+    for name, tensors in networks.items():
+        plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        memory = [value.untyped_storage().data_ptr() for value in plain.values()]
+        if len(set(memory)) < len(memory):  # weights that two layers share, which safetensors does not write
+            plain = {key: value.clone() for key, value in plain.items()}
+        try:
+            save_file(plain, folder / f"{name}.safetensors")
+        except SafetensorError as error:  # it wraps the system's error in text
+            raise not_written(folder.parent, error) from error
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away in one step, so that a kill leaves no half of a checkpoint under its name."""
+    if folder.exists():
+        aside = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old.partial")
+        folder.replace(aside)
+        shutil.rmtree(aside)

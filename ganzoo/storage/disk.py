@@ -1,0 +1,152 @@
+"""Files written whole or not at all, and the room on the disk for them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ganzoo.errors import OutputError, RequestError
+from ganzoo.text import size_in_words
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+
+    Raises:
+        OutputError: it could not be written; what was at `path` is still there.
+    """
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    with output_errors(path):
+        partial.unlink(missing_ok=True)  # a link there would be written through
+        try:
+            write(partial)
+            sync(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text to `path` atomically."""
+    write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes to `path` atomically."""
+    write_atomic(path, lambda partial: partial.write_bytes(content))
+
+
+def sync(path: Path) -> None:
+    """Have the system put a file, or the names in a folder, on the disk; systems that open no folder do without."""
+    if os.name != "posix" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_free(out: Path) -> None:
+    """See that a folder can be made at `out` without anything being lost.
+
+    Raises:
+        RequestError: something is there.
+    """
+    if out.is_dir() and not out.is_symlink():
+        if any(out.iterdir()):
+            raise RequestError(f"--out {out}: is a folder with files in it; name one that is not there yet")
+    elif out.exists() or out.is_symlink():
+        raise RequestError(f"--out {out}: is there already; name a folder that is not there yet")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to fill, which takes its place in one step; where that fails, nothing of it is left.
+
+    Raises:
+        RequestError: something is there, or no folder can be made there.
+        OutputError: it could not be written.
+    """
+    check_free(out)
+    out = out.absolute()
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise RequestError(f"--out {out}: cannot be made: {error.strerror}") from error
+    with output_errors(out):
+        try:
+            yield partial
+            sync(partial)
+            partial.replace(out)
+            sync(out.parent)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors while writing `path` into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+SMALL = 64 * 1024
+"""What the files beside the tensors take."""
+
+
+def check_room(path: Path, needed: int, what: str, cure: str) -> None:
+    """Notice that `needed` bytes do not fit where `path` is or will be.
+
+    Raises:
+        OutputError: they do not.
+    """
+    usage = shutil.disk_usage(standing(path))
+    if usage.total and usage.free < needed:
+        free = size_in_words(usage.free)
+        raise OutputError(
+            f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}"
+        )
+
+
+def not_written(path: Path, error: Exception) -> OutputError:
+    """The error for a file that a library could not write, and has no more than text to say why."""
+    if "No space left" in str(error) or shutil.disk_usage(standing(path)).free < SMALL:
+        return OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run")
+    return OutputError(f"{path}: the checkpoint cannot be written: {error}")
+
+
+def size_of(values: Any) -> int:
+    """Bytes of all tensors in nested dictionaries and lists."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(values))
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, Mapping):
+        for value in values.values():
+            yield from _tensors(value)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)
+
+
+def standing(path: Path) -> Path:
+    """What there is of a path: itself, or the nearest of the folders that lead to it."""
+    path = path.absolute()
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path

@@ -1,0 +1,123 @@
+"""The manifest of a checkpoint: what it is of and which files are in it, sealed with checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+
+from ganzoo.components.spec import Facts
+from ganzoo.errors import CheckpointError
+from ganzoo.storage.disk import sync
+from ganzoo.storage.retention import step_of
+from ganzoo.text import parse_json
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SEAL = "manifest_sha256"
+LARGEST = 4 * 2**20
+"""Bytes of a manifest that are read; one of ours has a few thousand."""
+
+
+class Manifest(BaseModel, extra="forbid", frozen=True):
+    """What a manifest says beside its own checksum. Its sums keep out mishaps; people can make them fit anything."""
+
+    format: int
+    step: NonNegativeInt
+    image: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Channels, height and width."""
+    class_names: tuple[str, ...]
+    plugins: dict[str, str]
+    """Versions, by distribution."""
+    files: dict[str, str]
+    """SHA-256 checksums, by name."""
+
+
+def write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mapping[str, str]) -> None:
+    """Seal the files in `folder` with their checksums, and have all of it on the disk."""
+    files = sorted(folder.iterdir())
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "image": list(facts.image.shape),
+        "class_names": list(facts.class_names),
+        "plugins": dict(plugin_versions),
+        "files": {file.name: digest(file) for file in files},
+    }
+    write_sealed(folder / MANIFEST, manifest)
+    for file in (*files, folder / MANIFEST, folder):
+        sync(file)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the checkpoint in `folder`, whose files are all there and as they were sealed.
+
+    Raises:
+        CheckpointError: they are not, or it is damaged, or of another format or checkpoint.
+    """
+    values = read_sealed(folder / MANIFEST)
+    if values.get("format") != FORMAT:
+        raise CheckpointError(f"{folder}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
+    manifest = _checked(values, folder)
+    for name, expected in manifest.files.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: is missing")
+        if digest(folder / name) != expected:
+            raise CheckpointError(f"{folder / name}: is damaged, its content does not match its checksum")
+    return manifest
+
+
+def _checked(values: Mapping[str, Any], folder: Path) -> Manifest:
+    """The manifest with these values, which speaks of the checkpoint in `folder` and of no file elsewhere."""
+    path = folder / MANIFEST
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise CheckpointError(f"{path}: is no manifest: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
+    elsewhere = [name for name in manifest.files if Path(name).name != name]
+    if elsewhere:
+        raise CheckpointError(f"{path}: is no manifest: files: {elsewhere[0]!r} is no name of a file in its folder")
+    if manifest.step != step_of(folder):
+        raise CheckpointError(f"{path}: is of step {manifest.step}, which is another checkpoint's")
+    return manifest
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a manifest with its own checksum in it."""
+    sealed = {**values, SEAL: _digest_of(values)}
+    path.write_text(json.dumps(sealed, indent=2), encoding="utf-8")
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """What a manifest says, which is byte for byte as it was written.
+
+    Raises:
+        CheckpointError: it is not, or cannot be read.
+    """
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CheckpointError(f"{path}: is larger than any manifest: it is damaged or was made to be")
+        text = path.read_text(encoding="utf-8")
+        values = parse_json(text)
+        exact = text == json.dumps(values, indent=2)  # else a flipped blank would pass
+        recorded = values.pop(SEAL)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    if not exact or recorded != _digest_of(values):
+        raise CheckpointError(f"{path}: is damaged or was changed, its content does not match its checksum")
+    return dict(values)
+
+
+def _digest_of(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

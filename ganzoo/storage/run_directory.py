@@ -1,0 +1,237 @@
+"""The one product of a run: a folder with its recipe, metrics, samples, checkpoints and summary."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.recipe.load import named_files, parse_recipe, trusted
+from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import apply_overrides
+from ganzoo.registry.local_file import LocalFile
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.disk import output_errors, write_bytes, write_text
+from ganzoo.text import parse_json, parse_toml
+
+WANDB = "wandb"
+"""The folder in it that W&B writes to."""
+PLUGINS = "plugins"
+"""The folder in it that keeps the plugin files of the run."""
+ALERT = "alert"
+REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
+
+
+class RunDirectory:
+    """Where the files of one run lie; made by `create`, found again by `open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, recipe: Recipe, files: Sequence[LocalFile] = ()) -> RunDirectory:
+        """Make the next free numbered folder below `<run.root>/<run.name>`, with the resolved recipe in it.
+
+        Args:
+            recipe: of the run.
+            files: the plugin files that it goes through.
+
+        Raises:
+            RequestError: it cannot be made there.
+        """
+        parent = Path(recipe.run.root) / recipe.run.name
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            number = max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0) + 1
+            while True:
+                try:
+                    (parent / f"{number:04d}").mkdir()
+                    break
+                except FileExistsError:  # another process took the number in between
+                    number += 1
+        except OSError as error:
+            raise RequestError(
+                f"run.root: no run directory can be made in {parent}: {error.strerror}; "
+                f"set run.root to a folder that can be written to"
+            ) from error
+        directory = cls.lay_out(parent / f"{number:04d}", recipe)
+        if files:
+            directory.keep_plugins(files, recipe)
+        return directory
+
+    @classmethod
+    def lay_out(cls, path: Path, recipe: Recipe, header: str = REPEATS) -> RunDirectory:
+        """Make the empty folder `path` a run directory: its own folders, and the recipe under a comment."""
+        directory = cls(path)
+        with output_errors(path):
+            directory.samples.mkdir()
+            directory.checkpoints.mkdir()
+        directory.write_recipe(recipe, header)
+        return directory
+
+    def keep_plugins(self, files: Sequence[LocalFile], recipe: Recipe) -> None:
+        """Write plugin files as they were imported, and have the recipe name all of these."""
+        (self.path / PLUGINS).mkdir(exist_ok=True)
+        for file in files:
+            write_bytes(self.path / PLUGINS / file.name, file.source)
+        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
+        self.write_recipe(recipe.model_copy(update={"plugins": plugins}))
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDirectory:
+        """The run directory at `path`.
+
+        Raises:
+            RunDirectoryError: there is none, or something in it leads out of it.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise RunDirectoryError(f"{path}: there is no such run directory")
+        if not (path / "recipe.toml").is_file():
+            inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
+            hint = f"; runs in it: {', '.join(inside)}" if inside else ""
+            raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
+        _check_links(path)
+        return cls(path)
+
+    @property
+    def samples(self) -> Path:
+        """Folder of the sample grids."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics, one JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    def read_recipe(self) -> dict[str, Any]:
+        """The resolved recipe's tables.
+
+        Raises:
+            RunDirectoryError: its file is damaged.
+        """
+        try:
+            return parse_toml((self.path / "recipe.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
+
+    def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
+        """Write the resolved recipe under a comment that says what running it gives.
+
+        It names plugin files where a run directory keeps them, so that the folder can be moved.
+        """
+        kept = tuple(f"{PLUGINS}/{Path(file).name}" for file in recipe.plugins.files)
+        recipe = recipe.model_copy(update={"plugins": recipe.plugins.model_copy(update={"files": kept})})
+        write_text(self.path / "recipe.toml", f"# {header}\n\n{recipe.to_toml()}")
+
+    def write_json(self, name: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Write a JSON file into the folder, atomically."""
+        write_text(self.path / name, json.dumps(values, indent=2) + "\n")
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add one row to the metrics and flush it, so that a kill loses none.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with output_errors(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All rows of metrics, in order; what is none, such as a last line torn by a kill, is left out."""
+        return [row for row in self._rows() if ALERT not in row]
+
+    def read_alerts(self) -> list[dict[str, Any]]:
+        """The rows that hold an alert: its step, and under "alert" its kind, text and remedy."""
+        return [row for row in self._rows() if ALERT in row]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [row for line in lines if (row := _row(line)) is not None]
+
+    def cut_metrics_after(self, step: int) -> None:
+        """Drop the rows of later steps, which a resumed run takes again."""
+        rows = [row for row in self._rows() if row["step"] <= step]
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def _check_links(folder: Path) -> None:
+    """Refuse links that lead out of a run directory, so that what a stranger packed is neither read nor written there.
+
+    What is in W&B's folder is W&B's own affair; it links its log there to that of its service.
+    """
+    whole = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink() and not path.resolve().is_relative_to(whole):
+                raise RunDirectoryError(
+                    f"{path}: is a link that leads out of the run directory, and is not followed: "
+                    f"put what it leads to in its place"
+                )
+        if Path(place) == folder and WANDB in folders:
+            folders.remove(WANDB)
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """The row of metrics in a line: numbers by name, that of the step among them, or the texts of an alert."""
+    try:
+        row = parse_json(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+        return None
+    alert = row.get(ALERT, {})
+    texts = isinstance(alert, dict) and all(isinstance(value, str) for value in alert.values())
+    return row if texts and all(type(row[key]) in (int, float) for key in row.keys() - {ALERT}) else None
+
+
+def open_run_recipe(
+    tables: Mapping[str, Any],
+    folder: Path,
+    manager: PluginManager,
+    overrides: Iterable[str] = (),
+    *,
+    trust: bool | None = None,
+) -> tuple[Recipe, PluginManager]:
+    """The recipe of a run directory, and the plugins with those of the files that lie in it.
+
+    Args:
+        tables: of its recipe.
+        folder: the run directory.
+        manager: the installed plugins.
+        overrides: "path.to.key=value" each.
+        trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+
+    Raises:
+        RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
+    """
+    tables = apply_overrides(tables, overrides)
+    files = named_files(tables)
+    for file in files:
+        if (folder / file).resolve().parent != (folder / PLUGINS).resolve():
+            raise RequestError(f"{folder}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")
+    missing = {Path(file).name for file in files} - {file.name for file in manager.files}
+    if missing and not (trusted() if trust is None else trust):
+        raise RequestError(
+            f"{folder}: has plugin files of its own: {', '.join(files)}. To open the run executes them. "
+            f"Where you trust them, give --trust (in Python trust_plugins=True)"
+        )
+    if missing:
+        manager = manager.with_files([folder / file for file in files])
+    return parse_recipe(tables, manager, source=str(folder / "recipe.toml")), manager

@@ -1,0 +1,53 @@
+"""Reads files that anybody may have written: none is run, and whatever is wrong with one is a ValueError."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+
+def load_tensors(path: Path) -> Any:
+    """What `torch.save` wrote, on the CPU: tensors and plain values.
+
+    Raises:
+        CodeError: it holds more than that.
+        ValueError: it is damaged, or holds more than its size on the disk. The texts follow on the file's name.
+    """
+    import torch
+
+    try:
+        _refuse_packed(path)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of forms that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own text proposes to load the file unsafely
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f" ({found[1]})" if found else ""
+        raise CodeError(f"holds more than tensors and plain values{what}, and is not run to see what") from error
+    except PackedError:
+        raise
+    except Exception as error:  # of any kind: what the bytes say is done as far as it goes
+        reason = re.split(r"\n|\. ", str(error))[0]
+        raise ValueError(f"is damaged, or not of torch.save: {reason or type(error).__name__}") from error
+
+
+class CodeError(ValueError):
+    """Loading a file would run code that it names."""
+
+
+class PackedError(ValueError):
+    """An archive unpacks to more than there is of it."""
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse a small archive that would fill the memory; `torch.save` does not compress."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    total = sum(member.file_size for member in members)
+    if total > path.stat().st_size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise PackedError(f"is packed: it would take {total} bytes of memory, {path.stat().st_size} are its own")

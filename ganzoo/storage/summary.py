@@ -1,0 +1,114 @@
+"""What a run came to: its status, last figures and best scores, as `summary.json` has them."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from ganzoo.errors import LostProcessError
+from ganzoo.storage.run_directory import ALERT
+
+if TYPE_CHECKING:
+    from ganzoo.components.observer import RunView
+
+
+Status = Literal["complete", "interrupted", "failed"]
+
+
+SUMMARY = "summary.json"
+
+
+POSITION = ("step", "epoch", "seconds")
+
+
+SCORE = "score/"
+
+
+# Words in the name of a score that is better when it is lower; any other is better when it is higher.
+LOWER_IS_BETTER = frozenset(
+    ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorisation", "copies")
+)
+
+
+# Words in the name of a score that warns of something: noise has the fewest copies, and a classifier may be sure of it.
+WARNINGS = frozenset(("memorisation", "copies", "confidence", "diversity"))
+
+
+def status_of(run: RunView, error: BaseException | None) -> Status:
+    """How a run ended, given the error that it ended by, if any."""
+    from ganzoo.errors import Interrupted
+
+    if isinstance(error, Interrupted | KeyboardInterrupt | LostProcessError):
+        return "interrupted"
+    if error is None and run.step >= run.total_steps:
+        return "complete"
+    # Without an error an observer before this one failed in telling of the end; the signal still says why.
+    return "interrupted" if error is None and run.stop_signal is not None else "failed"
+
+
+def finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures that are finite."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def lower_is_better(score: str) -> bool:
+    """Whether the best value of a score of this name is its lowest."""
+    return not LOWER_IS_BETTER.isdisjoint(_words(score))
+
+
+def tells_better(score: str) -> bool:
+    """Whether one run is better than another by a score of this name, and not only free of what it warns of."""
+    return WARNINGS.isdisjoint(_words(score))
+
+
+def _words(score: str) -> list[str]:
+    return re.split(r"[^a-z]+", score.lower())
+
+
+def summarize(
+    run: RunView, error: BaseException | None, rows: Sequence[Mapping[str, Any]], seconds: float
+) -> dict[str, Any]:
+    """What `summary.json` holds.
+
+    Args:
+        run: as it stands at its end.
+        error: what it ended by, if anything.
+        rows: all rows of metrics, those of earlier parts of a resumed run included.
+        seconds: time spent in training, over all parts.
+    """
+    rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
+    logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
+    metrics = {name: value for name, value in logged[-1].items() if name not in POSITION} if logged else {}
+    summary: dict[str, Any] = {
+        "status": status_of(run, error),
+        "steps": run.step,
+        "total_steps": run.total_steps,
+        "epoch": run.epoch,
+        "seconds": seconds,
+        "images_per_second": {"median": statistics.median(rates), "last": rates[-1]} if rates else {},
+        "metrics": metrics,
+        "scores": best_and_last(rows),
+        "alerts": [{"step": row["step"], **row[ALERT]} for row in run.directory.read_alerts()],
+    }
+    if error is not None:
+        summary["error"] = f"{type(error).__name__}: {error}"
+    return summary
+
+
+def best_and_last(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """The best and the last value of each score, each with its step."""
+    best: dict[str, dict[str, float]] = {}
+    last: dict[str, dict[str, float]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if not key.startswith(SCORE):
+                continue
+            name = key.removeprefix(SCORE)
+            last[name] = {"value": value, "step": row["step"]}
+            sign = -1 if lower_is_better(name) else 1
+            if name not in best or sign * value > sign * best[name]["value"]:
+                best[name] = last[name]
+    return {"best": best, "last": last}

@@ -1,0 +1,78 @@
+"""The console of the process, on stderr: lines, warnings and progress; stdout belongs to results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+PACKING_LINE_SECONDS = 5.0
+"""Least time between two plain lines while a dataset is packed."""
+
+
+@cache
+def console() -> Console:
+    """The one console of the process, on stderr."""
+    return Console(stderr=True, highlight=False)
+
+
+def warn(message: str) -> None:
+    """Print "warning: …" above whatever bar is shown."""
+    say(message, "warning: ")
+
+
+def say(message: str, label: str = "", where: Console | None = None) -> None:
+    """Print one line, however long, above whatever bar is shown; `label` comes first, in yellow."""
+    (where or console()).print(Text.assemble((label, "yellow"), message), soft_wrap=True)
+
+
+def has_bar(where: Console) -> bool:
+    """Whether a bar can be drawn and redrawn there."""
+    return where.is_terminal and not where.is_dumb_terminal
+
+
+@contextmanager
+def packing_progress(
+    where: Console | None = None, *, what: str = "decoding images"
+) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function to call with (done, total) images while a dataset is decoded, or `what` is done with it.
+
+    It shows a bar on a terminal and a few lines elsewhere, and nothing where there is nothing to do.
+    """
+    where = where or console()
+    bar = Progress(
+        TextColumn(what + " {task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(bar_width=20),
+        console=where,
+        redirect_stdout=False,
+        transient=True,
+    )
+    last = time.monotonic()
+    begun = False
+
+    def report(done: int, total: int) -> None:
+        nonlocal last, begun
+        if not begun and done >= total:
+            return  # it was ready
+        if not has_bar(where):
+            now = time.monotonic()
+            if not begun or done >= total or now - last >= PACKING_LINE_SECONDS:
+                last = now
+                say(f"{what} {done}/{total}", where=where)
+        elif not begun:
+            bar.add_task("", total=total, completed=done)
+            bar.start()
+        else:
+            bar.update(bar.task_ids[0], completed=done, total=total)
+        begun = True
+
+    try:
+        yield report
+    finally:
+        if begun and has_bar(where):
+            bar.stop()

@@ -1,0 +1,73 @@
+"""Save the state of a run as a checkpoint, and bring a run back to one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from ganzoo.errors import CheckpointError, DivergedError
+from ganzoo.runtime.random_state import random_state, set_random_state
+from ganzoo.storage.checkpoint import STATE, Checkpoint, _remove, load_network, write_checkpoint
+from ganzoo.storage.disk import output_errors
+from ganzoo.storage.retention import checkpoint_folders, superseded
+from ganzoo.training.non_finite import stop_if_diverged
+from ganzoo.training.run import Run
+
+
+def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
+    """Write the state of `run` below its run directory, and drop those that `checkpoint` does not keep.
+
+    Args:
+        run: between two steps.
+        spared: steps whose checkpoints stay in any case.
+
+    Raises:
+        OutputError: it could not be written; the checkpoints before it are untouched.
+        DivergedError: a loss, gradient or weight is not finite, and nothing could go on from it.
+    """
+    stop_if_diverged(run)
+    networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
+    _check_finite(networks, run.step)
+    path = write_checkpoint(
+        run.directory.checkpoints,
+        run.step,
+        networks,
+        facts=run.facts,
+        plugin_versions=run.plugin_versions,
+        state={
+            "trainer": run.trainer.state_dict(),
+            "position": run.feed.position,
+            "random": random_state(run.compute.device, run.trainer.parts.rng),
+        },
+    )
+    with output_errors(path):
+        for old in superseded(checkpoint_folders(run.directory.checkpoints), run.step, run.recipe.checkpoint, spared):
+            _remove(old)
+    return path
+
+
+def _check_finite(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
+    wrong = [name for name, tensors in networks.items() if not all(t.isfinite().all() for t in tensors.values())]
+    if wrong:
+        raise DivergedError(step, f"the weights of {', '.join(wrong)} are")
+
+
+def restore(run: Run, checkpoint: Checkpoint) -> None:
+    """Bring `run` to where the checkpoint was saved, to the bit.
+
+    Raises:
+        CheckpointError: it is of another recipe, or lacks a part.
+    """
+    for name, network in run.trainer.networks().items():
+        load_network(network, checkpoint, name)
+    state = checkpoint.state()
+    try:
+        run.trainer.load_state_dict(state["trainer"])
+        run.feed.seek(state["position"])
+        set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
+    except Exception as error:  # of any kind: nothing of what is in it has been looked at before
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"{checkpoint.path / STATE}: does not fit the recipe: {reason}") from error
+    run.step = checkpoint.step

@@ -1,0 +1,152 @@
+"""Training steps that are recorded once as a CUDA graph and replayed: no time goes into launching kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.components.dataset import Batch
+from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer
+from ganzoo.errors import Problem, RecipeError
+from ganzoo.runtime.device import Compute
+
+WARM_UP = 3
+"""Steps that are taken as ever before the recording, so that libraries have chosen their kernels."""
+
+Metrics = dict[str, Tensor]
+
+
+class Recorder(Protocol):
+    """Records work on a device, and does it again."""
+
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
+        """Do work as it will be recorded."""
+
+    def record(self, work: Callable[[], Metrics]) -> None:
+        """Record work without doing it."""
+
+    def replay(self) -> Metrics:
+        """Do what was recorded; what it returns is overwritten by the next time."""
+
+
+class CUDAGraph:
+    """Records with `torch.cuda.CUDAGraph`.
+
+    Args:
+        rng: whose numbers the work draws: each replay draws the next ones, as the work itself would.
+    """
+
+    def __init__(self, rng: torch.Generator) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self._graph.register_generator_state(rng)
+        self._metrics: Metrics = {}
+
+    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
+        """Do work on a stream beside the usual one, as a recording does."""
+        usual, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(usual)
+        with torch.cuda.stream(beside):
+            metrics = work()
+        usual.wait_stream(beside)
+        return metrics
+
+    def record(self, work: Callable[[], Metrics]) -> None:
+        """Record work; meanwhile another thread may go on with the data."""
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._metrics = work()
+
+    def replay(self) -> Metrics:
+        """Do what was recorded."""
+        self._graph.replay()
+        return self._metrics
+
+
+class Recorded(Trainer):
+    """A trainer whose steps are recorded and replayed.
+
+    Args:
+        trainer: takes the steps.
+        recorder: records them.
+    """
+
+    def __init__(self, trainer: RecordableTrainer, recorder: Recorder) -> None:
+        super().__init__(trainer.config, parts=trainer.parts)
+        self.trainer = trainer
+        self._recorder = recorder
+        self._warmed_up = 0
+        self._batch: Batch | None = None
+        self._after_replay: Callable[[], None] | None = None
+        for optimizer in trainer.optimizers():
+            for group in optimizer.param_groups:
+                if "capturable" in group:  # keeps its count of steps on the device
+                    group["capturable"] = True
+
+    def train_step(self, batch: Batch) -> Metrics:
+        """A step as the trainer takes it, the first few as ever."""
+        if self._warmed_up < WARM_UP:
+            self._warmed_up += 1
+            return self._recorder.warm_up(lambda: self.trainer.train_step(batch))
+        self.trainer.begin_step()
+        if self._batch is None or self._after_replay is None:
+            self.trainer.failure()  # waits for the device once, so that the steps before are done with
+            given = self._batch = Batch(batch.images.clone(), None if batch.labels is None else batch.labels.clone())
+            self._recorder.record(lambda: self.trainer.compute_step(given))
+            self._after_replay = self.trainer.recorded()
+        else:
+            self._batch.images.copy_(batch.images)
+            if self._batch.labels is not None and batch.labels is not None:
+                self._batch.labels.copy_(batch.labels)
+        metrics = self._recorder.replay()
+        self._after_replay()
+        self.trainer.end_step()
+        return metrics
+
+    def measure(self) -> Metrics:
+        """Of the trainer."""
+        return self.trainer.measure()
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Of the trainer."""
+        return self.trainer.networks()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the trainer: a recording is made anew where a run goes on."""
+        return self.trainer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Of the trainer."""
+        self.trainer.load_state_dict(state)
+
+    def failure(self) -> Failure | None:
+        """Of the trainer."""
+        return self.trainer.failure()
+
+
+def recorded(trainer: Trainer, compute: Compute, recorder: Recorder | None = None) -> Recorded:
+    """A trainer whose steps are replayed from a CUDA graph.
+
+    Args:
+        trainer: takes the steps.
+        compute: what it computes on.
+        recorder: records them; left out: a CUDA graph.
+
+    Raises:
+        RecipeError: they cannot be recorded; the text says why, and what to change.
+    """
+    reason = why_not(trainer, compute)
+    if reason is not None:
+        raise RecipeError("recipe", [Problem("device.cuda_graphs", f"{reason}; set device.cuda_graphs to false")])
+    assert isinstance(trainer, RecordableTrainer)
+    return Recorded(trainer, recorder or CUDAGraph(trainer.parts.rng))
+
+
+def why_not(trainer: Trainer, compute: Compute) -> str | None:
+    """Why the steps of a trainer cannot be recorded; None: they can."""
+    if compute.device.type != "cuda":
+        return f"CUDA graphs need a CUDA GPU, and this run is on {compute.device.type}"
+    if not isinstance(trainer, RecordableTrainer):
+        return f'the trainer "{trainer.config.name}" does not say whether its steps are alike'
+    return trainer.unrecordable()

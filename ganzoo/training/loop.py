@@ -1,0 +1,92 @@
+"""The training loop: it owns time, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from ganzoo.components.world import Processes
+from ganzoo.errors import DivergedError, Interrupted
+from ganzoo.runtime.memory import memory_errors
+from ganzoo.training.non_finite import stop_if_diverged
+from ganzoo.training.parallel import check_drift, joint_step, lost_processes
+from ganzoo.training.run import Run
+
+
+def train(run: Run) -> None:
+    """Take steps until the run is complete, telling the observers of each.
+
+    Raises:
+        Interrupted: a signal asked for a stop; the observers have saved the state.
+        DivergedError: a loss or a gradient is no longer a number.
+        TrainingError: the memory does not suffice, or another process of the run is lost.
+    """
+    fire = run.events.fire
+    batch_size = run.recipe.trainer.batch_size
+    try:
+        with run.noting_interrupts():
+            fire("run_started", run=run)
+        with (
+            run.stopping_on_signals(),
+            memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
+            lost_processes(run),
+        ):
+            clock = Clock(run)
+            while run.step < run.total_steps:
+                if (signal := run.processes.agree(run.stop_signal)) is not None:
+                    stop_if_diverged(run)
+                    raise Interrupted(signal)
+                with joint_step(run):
+                    metrics = run.trainer.train_step(run.feed.next())
+                run.step += 1
+                figures = None
+                if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
+                    stop_if_diverged(run)
+                    check_drift(run)
+                    figures = finite(metrics | run.trainer.measure(), run.step, run.processes) | clock.lap()
+                fire("step_ended", run=run, step=run.step, metrics=figures)
+    except BaseException as error:
+        fire("run_failed", run=run, error=error)
+        raise
+    finally:
+        fire("run_ended", run=run)
+
+
+class Clock:
+    """Measures how fast the run goes between two log points."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._start()
+
+    def lap(self) -> dict[str, float]:
+        """The epoch, and images a second since the last lap."""
+        self._run.compute.synchronize()
+        seconds = time.perf_counter() - self._time
+        images = (self._run.step - self._step) * self._run.images_per_step
+        self._start()
+        return {"epoch": self._run.epoch, "images_per_second": images / seconds}
+
+    def _start(self) -> None:
+        self._time = time.perf_counter()
+        self._step = self._run.step
+
+
+def finite(metrics: dict[str, Tensor], step: int, processes: Processes | None = None) -> dict[str, float]:
+    """The figures of a step, averaged over the processes and fetched from the device together.
+
+    Raises:
+        DivergedError: one is not finite.
+    """
+    stacked = torch.stack([value.detach().float() for value in metrics.values()])
+    (processes or Processes()).average_([stacked])
+    values = stacked.tolist()
+    # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
+    figures = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}
+    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
+    if wrong:
+        raise DivergedError(step, f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'}")
+    return figures

@@ -1,0 +1,79 @@
+"""What the processes of one run do together around a training step."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from ganzoo.errors import LostProcessError, TrainingError
+from ganzoo.runtime.distributed import DistributedProcesses
+from ganzoo.runtime.random_state import seed_everything
+
+if TYPE_CHECKING:
+    from ganzoo.training.run import Run
+
+
+DRIFT = 1e-6
+"""By what share of the weights' size those of two processes may differ: different processors round differently."""
+
+
+@contextmanager
+def joint_step(run: Run) -> Iterator[None]:
+    """While open, all processes take one training step together.
+
+    What networks draw from the process's own random numbers, as dropout does, is another in each process, and follows
+    from seed, step and rank. At the end all have the buffers of the first process.
+    """
+    processes = run.processes
+    if not isinstance(processes, DistributedProcesses):
+        yield
+        return
+    text = f"step {run.recipe.run.seed} {run.step} {processes.rank}"
+    seed_everything(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+    processes.in_step = True
+    try:
+        yield
+    finally:
+        processes.in_step = False
+    if buffers := [buffer for module in run.trainer.parts.modules() for buffer in module.buffers()]:
+        processes.share_(buffers)
+
+
+def check_drift(run: Run) -> None:
+    """Notice that the processes train networks of their own; waits for the device.
+
+    Raises:
+        TrainingError: their weights are not the same.
+    """
+    processes = run.processes
+    if not isinstance(processes, DistributedProcesses):
+        return
+    weights = [weight.detach() for module in run.trainer.parts.modules() for weight in module.parameters()]
+    total = torch.stack([weight.sum(dtype=torch.float64) for weight in weights])
+    most, least = processes.extremes(total)
+    if ((most - least) > DRIFT * torch.stack(torch._foreach_norm(weights, 1))).any():
+        raise TrainingError(
+            f"step {run.step}: the processes no longer train the same networks: the trainer "
+            f'"{run.recipe.trainer.name}", or a penalty, moves weights by what is known in one process alone; '
+            f"it has to average gradients over `parts.processes` (see Hooks in the documentation)"
+        )
+
+
+@contextmanager
+def lost_processes(run: Run) -> Iterator[None]:
+    """Say in which step a process was lost, and how to go on.
+
+    Raises:
+        LostProcessError: one was.
+    """
+    try:
+        yield
+    except LostProcessError as error:
+        raise LostProcessError(
+            f"step {run.step + 1}: {error}: `ganzoo resume {run.directory}`, started as this run was, goes on from its "
+            "last checkpoint"
+        ) from error

@@ -1,0 +1,145 @@
+"""A run as its loop and its observers see it."""
+
+from __future__ import annotations
+
+import platform
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+
+from ganzoo.components.network import Generator
+from ganzoo.components.spec import Facts
+from ganzoo.components.trainer import Trainer
+from ganzoo.components.world import Processes
+from ganzoo.data.loader import Feed
+from ganzoo.recipe.model import Recipe
+from ganzoo.runtime.device import Compute
+from ganzoo.runtime.environment import describe_software
+from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.training.events import Events
+
+
+@dataclass
+class Run:
+    """Everything about one run: what it was asked (`recipe`), what it works with, and how far it is (`step`)."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    facts: Facts
+    compute: Compute
+    trainer: Trainer
+    feed: Feed
+    events: Events
+    total_steps: int
+    plugin_versions: dict[str, str]
+    processes: Processes = field(default_factory=Processes, repr=False)
+    step: int = 0
+    resumed_from: int | None = None
+    stop_signal: int | None = field(default=None, repr=False)
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images that one step takes."""
+        return self.recipe.trainer.batch_size * self.recipe.trainer.batches_per_step
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the dataset so far."""
+        return self.step * self.images_per_step / len(self.feed.pack)
+
+    def fixed_latents(self, count: int) -> torch.Tensor:
+        """The same `count` latents in every run of this seed and generator config, on the CPU."""
+        rng = torch.Generator().manual_seed(self.recipe.run.seed)
+        return self.trainer.parts.generator.sample_latents(count, rng)
+
+    def fixed_labels(self, count: int) -> torch.Tensor | None:
+        """Class after class in turn for the fixed latents; None where the generator takes no labels."""
+        if not self.trainer.parts.generator.conditional:
+            return None
+        return torch.arange(count) % self.facts.num_classes
+
+    def weights_name(self, weights: str) -> str:
+        """What "auto" comes to: "ema" where the trainer keeps an average, else "raw"."""
+        return "ema" if weights != "raw" and "generator_ema" in self.trainer.networks() else "raw"
+
+    def sampling_generator(self, weights: str) -> Generator:
+        """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
+        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
+        generator = self.trainer.networks()[name]
+        assert isinstance(generator, Generator)
+        return generator
+
+    @contextmanager
+    def noting_interrupts(self) -> Iterator[None]:
+        """While open, Ctrl-C interrupts, and still does at the end where it struck in code that swallows it."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+            raise KeyboardInterrupt
+
+        ours = threading.current_thread() is threading.main_thread()
+        if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield  # the caller is in charge
+            return
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+            if self.stop_signal is not None:
+                raise KeyboardInterrupt
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    @contextmanager
+    def stopping_on_signals(self) -> Iterator[None]:
+        """While open, SIGINT and SIGTERM let the step finish and the state be saved; a second one ends at once.
+
+        Not so with several processes: torchrun and a scheduler may each send one, and torchrun does not wait for ever.
+        What it sends to those that are left when one has ended must not keep them from saying so.
+        """
+
+        def request_stop(number: int, frame: FrameType | None) -> None:
+            self.stop_signal = number
+            if self.processes.count == 1:
+                restore()
+
+        def restore() -> None:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+        try:
+            previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            for number in previous:
+                signal.signal(number, request_stop)
+        except ValueError:  # signals belong to the main thread; elsewhere the caller is in charge
+            yield
+            return
+        try:
+            yield
+        except BaseException:
+            if self.processes.count == 1:
+                restore()
+            raise
+        restore()
+
+
+def describe_environment(run: Run) -> dict[str, Any]:
+    """The facts of `environment.json`; nothing of the process's environment variables is in it."""
+    device = run.compute.device
+    return {
+        **describe_software(run.plugin_versions),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "processes": run.processes.count,
+        "threads": torch.get_num_threads(),
+        "precision": run.compute.precision,
+        "why": run.compute.reason,
+        "images": len(run.feed.pack),
+        "pack": run.feed.pack.key,
+        "skipped_images": list(run.feed.pack.skipped),
+    }

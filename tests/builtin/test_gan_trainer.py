@@ -1,0 +1,476 @@
+"""The adversarial trainer against a loop written by hand, and what it leaves behind."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from ganzoo.builtin.gan_trainer import Adversarial
+from ganzoo.builtin.losses import NonSaturating
+from ganzoo.builtin.penalties import R1
+from ganzoo.components.dataset import Batch
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import PenaltyConfig
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.trainer import TrainingParts
+from ganzoo.errors import RecipeError
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.device import Compute
+from ganzoo.runtime.random_state import seed_everything
+from ganzoo.training.build import build_networks
+
+FACTS = Facts(ImageSpec(3, 16, 16))
+BATCH = 8
+
+Make = Callable[..., Adversarial]
+
+
+@pytest.fixture
+def make(tables: dict, parse: Callable[..., Recipe], manager: PluginManager) -> Make:
+    """A trainer: `make(discriminator_steps=2, penalties={…})`."""
+
+    def build(
+        *,
+        penalties: Mapping[str, Penalty] | None = None,
+        autocast: Callable[[], Any] = nullcontext,
+        total_steps: int = 10,
+        **options: Any,
+    ) -> Adversarial:
+        tables["trainer"] = {"name": "adversarial", "batch_size": BATCH, **options}
+        recipe = parse(tables)
+        seed_everything(0)
+        networks = build_networks(recipe, manager, FACTS, Compute(torch.device("cpu"), "fp32", ""))
+        parts = TrainingParts(
+            generator=networks[0],
+            discriminator=networks[1],
+            loss=NonSaturating(NonSaturating.Config(), facts=FACTS),
+            rng=torch.Generator().manual_seed(5),
+            autocast=autocast,
+            penalties=penalties or {},
+            total_steps=total_steps,
+        )
+        return Adversarial(recipe.trainer, parts=parts)  # type: ignore[arg-type]
+
+    return build
+
+
+def batches(trainer: Adversarial, steps: int) -> list[Batch]:
+    rng = torch.Generator().manual_seed(9)
+    count = BATCH * trainer.config.batches_per_step
+    return [Batch(torch.rand(count, 3, 16, 16, generator=rng) * 2 - 1) for _ in range(steps)]
+
+
+@dataclass
+class ByHand:
+    """The textbook loop: no freezing, no reuse of graphs across updates, plain torch."""
+
+    generator: Generator
+    discriminator: Discriminator
+    rng: torch.Generator
+    optimizer: type[torch.optim.Optimizer]
+    options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.g = self.optimizer(self.generator.parameters(), **self.options)
+        self.d = self.optimizer(self.discriminator.parameters(), **self.options)
+        self.discriminator_gradients: list[Tensor] = []
+
+    @classmethod
+    def of(
+        cls, trainer: Adversarial, optimizer: type[torch.optim.Optimizer] = torch.optim.Adam, **options: Any
+    ) -> ByHand:
+        generator, discriminator = copy.deepcopy((trainer.parts.generator, trainer.parts.discriminator))
+        rng = torch.Generator()
+        rng.set_state(trainer.parts.rng.get_state())
+        return cls(generator, discriminator, rng, optimizer, options or {"lr": 2e-4, "betas": (0.5, 0.999)})
+
+    def noise(self) -> Tensor:
+        return torch.randn(BATCH, 8, generator=self.rng)
+
+    def update_discriminator(self, real: Tensor, z: Tensor, *, separate: bool = False, running: bool = False) -> None:
+        with torch.no_grad():
+            fake = copy.deepcopy(self.generator).eval()(z) if running else self.generator(z)
+        real_part = lambda: cross_entropy(self.discriminator(real), 1) / 2  # noqa: E731
+        fake_part = lambda: cross_entropy(self.discriminator(fake), 0) / 2  # noqa: E731
+        for loss in (real_part, fake_part) if separate else (lambda: real_part() + fake_part(),):
+            self.d.zero_grad()
+            loss().backward()
+            self.d.step()
+        self.discriminator_gradients = [p.grad.clone() for p in self.discriminator.parameters()]
+
+    def update_generator(self, z: Tensor, *, statistics_gathered: bool = False) -> float:
+        buffers = copy.deepcopy(dict(self.generator.named_buffers()))
+        loss = cross_entropy(self.discriminator(self.generator(z)), 1)
+        self.g.zero_grad()
+        loss.backward()
+        self.g.step()
+        if statistics_gathered:  # these latents have been through the generator before
+            for name, buffer in self.generator.named_buffers():
+                buffer.copy_(buffers[name])
+        return loss.item()
+
+
+def cross_entropy(logits: Tensor, target: int) -> Tensor:
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def assert_same(trainer: Adversarial, hand: ByHand, *, discriminator_statistics: bool = True) -> None:
+    expected = hand.generator.state_dict()
+    for name, value in trainer.parts.generator.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6, msg=f"generator {name}")
+    expected = hand.discriminator.state_dict()
+    for name, value in trainer.parts.discriminator.state_dict().items():
+        if discriminator_statistics or ("running" not in name and "tracked" not in name):
+            torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6, msg=f"discriminator {name}")
+    assert torch.equal(trainer.parts.rng.get_state(), hand.rng.get_state())
+
+
+def test_one_update_of_each_on_one_minibatch(make: Make):
+    trainer = make()
+    hand = ByHand.of(trainer)
+    for batch in batches(trainer, 3):
+        metrics = trainer.train_step(batch)
+        z = hand.noise()
+        hand.update_discriminator(batch.images, z)
+        loss = hand.update_generator(z, statistics_gathered=True)
+        assert metrics["loss/generator"].item() == pytest.approx(loss, rel=1e-5)
+    assert_same(trainer, hand)
+
+
+def test_fresh_fakes_for_the_generator(make: Make):
+    trainer = make(fake_batch="fresh")
+    hand = ByHand.of(trainer)
+    for batch in batches(trainer, 3):
+        trainer.train_step(batch)
+        hand.update_discriminator(batch.images, hand.noise())
+        hand.update_generator(hand.noise())
+    assert_same(trainer, hand)
+
+
+def test_two_discriminator_updates_each_on_its_own_minibatch(make: Make):
+    trainer = make(discriminator_steps=2)
+    hand = ByHand.of(trainer)
+    for batch in batches(trainer, 3):
+        assert len(batch) == 16
+        trainer.train_step(batch)
+        for real in batch.images.chunk(2):
+            z = hand.noise()
+            hand.update_discriminator(real, z)
+        hand.update_generator(z, statistics_gathered=True)
+    assert_same(trainer, hand)
+
+
+def test_order_of_the_dcgan_authors(make: Make):
+    trainer = make(schedule="alternate_minibatches", discriminator_steps=2)
+    hand = ByHand.of(trainer)
+    for batch in batches(trainer, 3):
+        assert len(batch) == 24
+        trainer.train_step(batch)
+        _, *reals = batch.images.chunk(3)
+        hand.update_generator(hand.noise())
+        for real in reals:
+            hand.update_discriminator(real, hand.noise())
+    assert_same(trainer, hand)
+
+
+def test_separate_updates_on_real_and_fake(make: Make):
+    trainer = make(discriminator_update="separate", fake_batch="fresh", fake_statistics="running")
+    hand = ByHand.of(trainer)
+    for batch in batches(trainer, 3):
+        trainer.train_step(batch)
+        hand.update_discriminator(batch.images, hand.noise(), separate=True, running=True)
+        hand.update_generator(hand.noise())
+    assert_same(trainer, hand, discriminator_statistics=False)
+
+
+def test_other_optimizers_and_weight_decay(make: Make):
+    options = {"lr": 0.05, "momentum": 0.5, "weight_decay": 0.01}
+    trainer = make(generator_optimizer={"name": "sgd", **options}, discriminator_optimizer={"name": "sgd", **options})
+    hand = ByHand.of(trainer, torch.optim.SGD, **options)
+    for batch in batches(trainer, 3):
+        trainer.train_step(batch)
+        z = hand.noise()
+        hand.update_discriminator(batch.images, z)
+        hand.update_generator(z, statistics_gathered=True)
+    assert_same(trainer, hand)
+
+
+def test_discriminator_gathers_no_gradient_from_the_generators_update(make: Make):
+    trainer = make()
+    hand = ByHand.of(trainer)
+    (batch,) = batches(trainer, 1)
+    trainer.train_step(batch)
+    hand.update_discriminator(batch.images, hand.noise())
+    for parameter, expected in zip(trainer.parts.discriminator.parameters(), hand.discriminator_gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_everything_is_trainable_after_a_step(make: Make):
+    trainer = make()
+    frozen = next(trainer.parts.discriminator.parameters())
+    frozen.requires_grad_(False)
+    before = frozen.clone()
+    trainer.train_step(batches(trainer, 1)[0])
+    assert all(parameter.requires_grad for parameter in trainer.parts.generator.parameters())
+    assert [p.requires_grad for p in trainer.parts.discriminator.parameters()].count(False) == 1
+    assert torch.equal(frozen, before)
+
+
+def test_frozen_discriminator_thaws_after_an_error(make: Make):
+    class Failing(Penalty):
+        def generator_term(self, step: PenaltyStep) -> Tensor:
+            raise RuntimeError("no")
+
+    trainer = make(penalties={"failing": Failing(PenaltyConfig(), facts=FACTS)})
+    with pytest.raises(RuntimeError, match="no"):
+        trainer.train_step(batches(trainer, 1)[0])
+    assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
+
+
+def test_metrics_are_detached_scalars(make: Make):
+    trainer = make()
+    metrics = trainer.train_step(batches(trainer, 1)[0]) | trainer.measure()
+    assert sorted(metrics) == [
+        "gradient_norm/discriminator",
+        "gradient_norm/generator",
+        "loss/discriminator",
+        "loss/generator",
+        "lr/discriminator",
+        "lr/generator",
+        "probability/fake",
+        "probability/real",
+    ]
+    for value in metrics.values():
+        assert value.shape == ()
+        assert not value.requires_grad
+        assert value.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("start", "copies"), [(0, 1), (3, 3)])
+def test_average_of_the_generator(make: Make, start: int, copies: int):
+    """A copy up to step `ema_start` (and after the first step), then decay · average + (1 − decay) · weights."""
+    trainer = make(ema_decay=0.75, ema_start=start)
+    average: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches(trainer, 5), start=1):
+        trainer.train_step(batch)
+        now = {k: v.clone() for k, v in trainer.parts.generator.state_dict().items() if v.is_floating_point()}
+        average = now if number <= copies else {k: 0.75 * average[k] + 0.25 * now[k] for k in now}
+    kept = trainer.networks()["generator_ema"].state_dict()
+    assert "blocks.0.1.running_var" in average
+    for name, value in average.items():
+        torch.testing.assert_close(kept[name], value)
+    assert not torch.equal(kept["blocks.0.0.weight"], trainer.parts.generator.state_dict()["blocks.0.0.weight"])
+
+
+def test_no_average_unless_asked_for(make: Make):
+    assert set(make().networks()) == {"generator", "discriminator"}
+
+
+def test_gradient_clipping(make: Make):
+    free = make()
+    (batch,) = batches(free, 1)
+    free.train_step(batch)
+    norm = gradient_norm(free.parts.generator)
+    clipped = make(generator_grad_clip=norm / 10)
+    clipped.train_step(batch)
+    assert clipped.measure()["gradient_norm/generator"].item() == pytest.approx(norm, rel=1e-4)
+    assert gradient_norm(clipped.parts.generator) == pytest.approx(norm / 10, rel=1e-4)
+    loose = make(generator_grad_clip=norm * 10, discriminator_grad_clip=1e-3)
+    loose.train_step(batch)
+    assert gradient_norm(loose.parts.discriminator) == pytest.approx(1e-3, rel=1e-3)
+    assert loose.measure()["gradient_norm/discriminator"] > 1e-3
+
+
+def test_gradient_norms_are_those_of_the_last_updates(make: Make):
+    trainer = make(discriminator_steps=3)
+    trainer.train_step(batches(trainer, 1)[0])
+    for name in ("generator", "discriminator"):
+        measured = trainer.measure()[f"gradient_norm/{name}"].item()
+        assert measured == pytest.approx(gradient_norm(trainer.networks()[name]), rel=1e-5)
+
+
+def gradient_norm(network: nn.Module) -> float:
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).norm().item()
+
+
+def test_learning_rates_fall_to_zero(make: Make):
+    trainer = make(
+        lr_decay_start=0.5,
+        total_steps=8,
+        generator_optimizer={"name": "adam", "lr": 0.4},
+        discriminator_optimizer={"name": "adam", "lr": 0.8},
+    )
+    rates = [trainer.train_step(batch) for batch in batches(trainer, 8)]
+    expected = [0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1]
+    assert [m["lr/generator"].item() for m in rates] == pytest.approx(expected)
+    assert [m["lr/discriminator"].item() for m in rates] == pytest.approx([2 * lr for lr in expected])
+
+
+def test_bf16_computes_in_bf16_and_keeps_losses_and_weights_in_fp32(make: Make):
+    seen: list[torch.dtype] = []
+
+    class Witness(Penalty):
+        def discriminator_term(self, step: PenaltyStep) -> Tensor | None:
+            seen.extend([step.fake_logits.dtype, step.real_logits.dtype, step.fake.dtype])
+            return None
+
+    computed: list[torch.dtype] = []
+    trainer = make(
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16),
+        penalties={"w": Witness(PenaltyConfig(), facts=FACTS)},
+    )
+    hand = ByHand.of(trainer)
+    hook = trainer.parts.discriminator.register_forward_hook(lambda m, i, out: computed.append(out.dtype))
+    (batch,) = batches(trainer, 1)
+    metrics = trainer.train_step(batch)
+    hook.remove()
+    assert set(seen) == {torch.float32}
+    assert set(computed) == {torch.bfloat16}
+    assert {p.dtype for p in trainer.parts.generator.parameters()} == {torch.float32}
+    z = hand.noise()
+    hand.update_discriminator(batch.images, z)
+    assert metrics["loss/generator"].item() == pytest.approx(hand.update_generator(z), rel=0.02)
+
+
+def test_r1_loses_nothing_to_bf16(make: Make):
+    """It is computed in fp32, so that a recipe with both needs no warning."""
+    terms = []
+    for autocast in (nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
+        trainer = make(autocast=autocast, penalties={"r1": R1(R1.Config(), facts=FACTS)})
+        terms.append(trainer.train_step(*batches(trainer, 1))["penalty/r1"].item())
+    assert terms[0] > 0
+    assert terms[0] == pytest.approx(terms[1], rel=1e-6)
+
+
+class Recording(Penalty):
+    """Adds `value` times its own parameter to both losses, and darkens every image."""
+
+    def __init__(self, config: PenaltyConfig, value: float = 1.0) -> None:
+        super().__init__(config, facts=FACTS)
+        self.value = value
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.calls: list[str] = []
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        self.calls.append("transform")
+        return images * 0.5
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        self.calls.append("discriminator_term")
+        assert step.real_logits is not None
+        torch.testing.assert_close(step.logits(step.real), step.real_logits)
+        assert not step.fake.requires_grad
+        return self.value * self.scale
+
+    def generator_term(self, step: PenaltyStep) -> Tensor:
+        self.calls.append("generator_term")
+        assert step.fake.requires_grad
+        assert step.real.abs().max() <= 0.5, "real images are as dark as the discriminator sees them"
+        return self.value * self.scale.detach()
+
+    def after_discriminator_step(self, discriminator: Discriminator) -> None:
+        self.calls.append("after")
+
+    def metrics(self) -> dict[str, Tensor]:
+        return {"scale": self.scale}
+
+
+def test_penalty_takes_part_in_both_updates(make: Make):
+    penalty = Recording(PenaltyConfig(weight=3.0))
+    trainer = make(
+        penalties={"recording": penalty},
+        discriminator_steps=2,
+        discriminator_optimizer={"name": "sgd", "lr": 0.1},
+    )
+    (batch,) = batches(trainer, 1)
+    metrics = trainer.train_step(batch)
+    update = ["transform", "transform", "discriminator_term", "after"]
+    assert penalty.calls == [*update, *update, "transform", "transform", "generator_term"]
+    # Two updates of a parameter whose gradient is weight · value = 3.
+    assert penalty.scale.item() == pytest.approx(2.0 - 2 * 0.1 * 3)
+    assert metrics["penalty/recording"].item() == pytest.approx(3 * 1.7)
+    assert metrics["penalty/recording_generator"].item() == pytest.approx(3 * 1.4)
+    assert metrics["penalty/recording_scale"].item() == pytest.approx(1.4)
+    assert not any(value.requires_grad for value in metrics.values())
+    assert set(trainer.networks()) == {"generator", "discriminator", "penalty_recording"}
+
+
+def test_lazy_penalty_comes_every_nth_step_n_times_as_strong(make: Make):
+    penalty = Recording(PenaltyConfig(weight=0.5, interval=3), value=0.0)
+    lazy = Recording(PenaltyConfig(weight=0.5, interval=3))
+    lazy.scale.requires_grad_(False)
+    trainer = make(penalties={"zero": penalty, "lazy": lazy})
+    shown = [trainer.train_step(batch).get("penalty/lazy") for batch in batches(trainer, 7)]
+    assert [None if value is None else value.item() for value in shown] == [3.0, None, None, 3.0, None, None, 3.0]
+
+
+def test_penalties_add_up(make: Make, manager: PluginManager):
+    """The discriminator's step is that of loss + 2 · R1 + 3 · R2."""
+    penalties = {
+        name: manager.registries.penalties[name].load()(
+            manager.registries.penalties[name].config(name=name, weight=weight), facts=FACTS
+        )
+        for name, weight in (("r1", 2.0), ("r2", 3.0))
+    }
+    sgd = {"name": "sgd", "lr": 0.1}
+    trainer = make(penalties=penalties, discriminator_optimizer=sgd)
+    hand = ByHand.of(trainer, torch.optim.SGD, lr=0.1)
+    (batch,) = batches(trainer, 1)
+    metrics = trainer.train_step(batch)
+    fake = hand.generator(hand.noise()).detach().requires_grad_(True)
+    real = batch.images.clone().requires_grad_(True)
+    discriminator = hand.discriminator
+    loss = (cross_entropy(discriminator(real), 1) + cross_entropy(discriminator(fake), 0)) / 2
+    total, terms = loss, []
+    for images, weight in ((real, 2.0), (fake, 3.0)):
+        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+        terms.append(weight / 2 * gradient.square().sum() / BATCH)
+        total = total + terms[-1]
+    total.backward()
+    hand.d.step()
+    assert metrics["loss/discriminator"].item() == pytest.approx(loss.item(), rel=1e-5)
+    assert metrics["penalty/r1"].item() == pytest.approx(terms[0].item(), rel=1e-4)
+    assert metrics["penalty/r2"].item() == pytest.approx(terms[1].item(), rel=1e-4)
+    for ours, theirs in zip(trainer.parts.discriminator.parameters(), discriminator.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_state_is_plain_and_brings_everything_back(make: Make):
+    options = {"ema_decay": 0.9, "ema_start": 1, "lr_decay_start": 0.1}
+    trainer = make(**options)
+    first, second, third = batches(trainer, 3)
+    trainer.train_step(first)
+    trainer.train_step(second)
+    networks = {name: copy.deepcopy(network.state_dict()) for name, network in trainer.networks().items()}
+    file = io.BytesIO()
+    torch.save(trainer.state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    noise = trainer.parts.rng.get_state()
+
+    again = make(**options)
+    for name, network in again.networks().items():
+        network.load_state_dict(networks[name])
+    again.load_state_dict(state)
+    again.parts.rng.set_state(noise)
+    metrics = trainer.train_step(third)
+    assert {k: v.item() for k, v in again.train_step(third).items()} == {k: v.item() for k, v in metrics.items()}
+    for name, network in trainer.networks().items():
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, again.networks()[name].state_dict()[key]), f"{name} {key}"
+
+
+def test_running_statistics_need_fresh_fakes(make: Make):
+    with pytest.raises(RecipeError, match=r'trainer: .* needs fake_batch = "fresh"'):
+        make(fake_statistics="running")

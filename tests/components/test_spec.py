@@ -1,0 +1,29 @@
+"""Facts about images."""
+
+from __future__ import annotations
+
+import pytest
+
+from ganzoo.components.spec import Facts, ImageSpec, square_size
+
+
+def test_shape_is_that_of_a_tensor():
+    spec = ImageSpec(channels=3, height=48, width=64)
+    assert spec.shape == (3, 48, 64)
+    assert str(spec) == "3×48×64"
+
+
+def test_classes_are_counted():
+    assert Facts(ImageSpec(1, 8, 8)).num_classes == 0
+    assert Facts(ImageSpec(1, 8, 8), ("cat", "dog")).num_classes == 2
+
+
+def test_facts_compare_by_value():
+    assert Facts(ImageSpec(1, 8, 8), ("cat",)) == Facts(ImageSpec(1, 8, 8), ("cat",))
+    assert Facts(ImageSpec(1, 8, 8)) != Facts(ImageSpec(3, 8, 8))
+
+
+def test_square_size():
+    assert square_size(ImageSpec(3, 64, 64)) == 64
+    with pytest.raises(ValueError, match="48×64"):
+        square_size(ImageSpec(3, 48, 64))

@@ -1,0 +1,71 @@
+"""Nearest training images: by hand on a small pack, however it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganzoo import api, examine
+from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.errors import RequestError
+from ganzoo.evaluation import nearest_neighbors as neighbours
+from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.training.build import open_dataset
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> TrainedRun:
+    return api.run(tables_in(tmp_path_factory.mktemp("trained")), ["run.steps=2"])
+
+
+@pytest.fixture(scope="module")
+def pack(trained: TrainedRun) -> Pack:
+    return open_dataset(trained.recipe, trained.manager)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 1000])
+def test_nearest_by_hand(pack: Pack, rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(neighbours, "CHUNK_BYTES", rows * 4 * 3 * 16 * 16)
+    queries = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    every = (queries.flatten(1)[:, None] - real_images(pack, torch.arange(64)).flatten(1)[None]).norm(dim=2)
+    found = nearest(queries, pack, 3)
+    expected = every.sort(1)
+    assert found.indices.equal(expected.indices[:, :3])
+    torch.testing.assert_close(found.distances, expected.values[:, :3])
+
+
+def test_a_copy_is_at_distance_zero(pack: Pack):
+    queries = real_images(pack, torch.tensor([9, 40]))
+    found = nearest(queries, pack, 2)
+    assert found.indices[:, 0].tolist() == [9, 40]
+    assert found.distances[:, 0].tolist() == [0, 0]
+    left_out = nearest(queries, pack, 1, leave_out=torch.tensor([9, 40]))
+    torch.testing.assert_close(left_out.distances[:, 0], found.distances[:, 1])
+
+
+def test_typical_distance_among_training_images(pack: Pack):
+    images = real_images(pack, torch.arange(64)).flatten(1)
+    distances = torch.cdist(images, images).fill_diagonal_(torch.inf).min(1).values
+    assert float(nearest_of_its_own(pack, 64).distances.median()) == pytest.approx(float(distances.median()), rel=1e-4)
+
+
+def test_impossible(pack: Pack):
+    with pytest.raises(RequestError, match="65 neighbours: the dataset has 64 images"):
+        nearest(torch.zeros(1, 3, 16, 16), pack, 65)
+    with pytest.raises(RequestError, match="1×16×16 cannot be compared with the dataset's 3×16×16"):
+        nearest(torch.zeros(1, 1, 16, 16), pack)
+
+
+def test_of_a_run(trained: TrainedRun, pack: Pack, tmp_path: Path):
+    found = examine.neighbours(trained, count=3, k=2, seed=4)
+    assert found.samples.shape == (3, 3, 16, 16)
+    assert found.neighbours.shape == (3, 2, 3, 16, 16)
+    distances = (found.neighbours - found.samples[:, None]).flatten(2).norm(dim=2)
+    torch.testing.assert_close(found.found.distances, distances)
+    assert found.samples_median > found.training_median > 0
+    found.save(tmp_path / "neighbours.png")
+    assert (tmp_path / "neighbours.png").stat().st_size

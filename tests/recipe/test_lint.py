@@ -1,0 +1,137 @@
+"""Warnings: those that are due, none on the recipes that ship, and those of plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganzoo.components.options import TrainerConfig
+from ganzoo.errors import Problem, RecipeError
+from ganzoo.recipe.lint import lint
+from ganzoo.recipe.load import load_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+SPECTRAL = {"discriminator": {"name": "sngan", "width": 4}}
+DUE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "gradient penalty and batch norm": (
+        "penalties.0",
+        {"penalties": [{"name": "gradient_penalty"}]},
+        "makes every logit depend on the whole batch",
+    ),
+    "DRAGAN and batch norm": ("penalties.0", {"penalties": [{"name": "dragan"}]}, "the whole batch"),
+    "R1 and batch norm": ("penalties.0", {"penalties": [{"name": "r1"}]}, "the whole batch"),
+    "clipping and spectral norm": (
+        "penalties.0",
+        {**SPECTRAL, "loss": {"name": "wasserstein"}, "penalties": [{"name": "weight_clipping"}]},
+        "bounds nothing that is not bounded already",
+    ),
+    "a critic without bounds": ("loss", {"loss": {"name": "wasserstein"}}, "nothing keeps the critic's logits"),
+    "an average longer than the run": (
+        "trainer.ema_decay",
+        {"trainer": {"name": "adversarial", "ema_decay": 0.999}},
+        "averages over 1000 steps",
+    ),
+    "an average that never begins": (
+        "trainer.ema_start",
+        {"trainer": {"name": "adversarial", "ema_decay": 0.5, "ema_start": 100}},
+        "never begins",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DUE)
+def test_due(
+    case: str, tables: dict[str, Any], recipe_file: Callable[..., Path], command: Callable[..., Any], tmp_path: Path
+):
+    """Each is told with its reason by `recipe check` and when the run starts, and keeps neither from going on."""
+    path, changes, reason = DUE[case]
+    file = recipe_file({**tables, **changes})
+    checked = command("recipe", "check", file)
+    warnings = [line for line in checked.err.splitlines() if line.startswith(f"warning: {path}: ")]
+    assert len(warnings) == 1, checked.err
+    assert reason in warnings[0]
+    assert checked.out == f"{file}: nothing wrong\n"
+    started = command(
+        "run", file, "--set", "run.steps=1", "--set", "trainer.batch_size=4", "--set", f"run.root={tmp_path}"
+    )
+    assert started.code == 0
+    assert f"warning: {path}: " in started.err
+
+
+def test_fp16_with_a_trainer_that_does_not_scale(
+    tables: dict[str, Any], parse: Callable[..., Recipe], manager: PluginManager
+):
+    """Such a trainer is a stranger's: those here all scale their losses, and are not warned of."""
+    recipe = parse(tables, "device.precision=fp16")
+    assert lint(recipe, manager) == []
+    bare = recipe.model_copy(update={"trainer": TrainerConfig(name="bare")})
+    (problem,) = lint(bare, manager)
+    assert problem.path == "device.precision"
+    assert 'the trainer "bare" does not scale its losses' in problem.message
+
+
+def test_spectral_norm_bounds_a_critic(tables: dict[str, Any], parse: Callable[..., Recipe], manager: PluginManager):
+    assert lint(parse({**tables, **SPECTRAL, "loss": {"name": "wasserstein"}}), manager) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "changes"),
+    [
+        ("generator", {"generator": {"name": "cgan"}}),
+        ("discriminator", {"discriminator": {"name": "cgan"}}),
+        ("penalties.0", {"penalties": [{"name": "auxiliary_classifier"}]}),
+    ],
+)
+def test_labels_asked_of_unlabelled_data(path: str, changes: dict[str, Any], tables: dict[str, Any], parse: Any):
+    """No run can come of it, so it is an error, before a single image is decoded."""
+    changes["dataset"] = {"name": "image_folder", "image_size": 32}
+    with pytest.raises(RecipeError) as told:
+        parse({**tables, **changes})
+    name = changes[path.partition(".")[0]]
+    name = (name[0] if isinstance(name, list) else name)["name"]
+    (problem,) = told.value.problems
+    assert str(problem) == f'{path}: "{name}" needs labels, and the dataset "image_folder" has none as it is set up'
+    parse({**tables, **changes}, "dataset.labels=folders")
+
+
+@pytest.mark.parametrize("path", ["dcgan", "dcgan_authors", "dcgan_authors_mnist"])
+def test_batch_norm_is_known_where_it_is_no_option(path: str, manager: PluginManager):
+    assert manager.registries.discriminators[path].config(name=path).couples_images
+
+
+def test_layer_norm_under_a_penalty_is_right(
+    tables: dict[str, Any], parse: Callable[..., Recipe], manager: PluginManager
+):
+    tables["penalties"] = [{"name": "gradient_penalty"}]
+    tables["loss"] = {"name": "wasserstein"}
+    assert lint(parse(tables, "discriminator.norm=layer"), manager) == []
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_no_warning_of_what_ships(path: Path, manager: PluginManager):
+    assert lint(load_recipe(path, manager), manager) == []
+
+
+def test_of_a_plugin_and_of_one_that_fails(tables: dict[str, Any], parse: Callable[..., Recipe]):
+    class Careful:
+        @hookimpl
+        def lint_recipe(self, recipe: Recipe) -> list[Problem | str]:
+            return ["mind the step", Problem("run.steps", "few")]
+
+    class Failing:
+        @hookimpl
+        def lint_recipe(self) -> list[Problem | str]:
+            raise RuntimeError("boom")
+
+    manager = PluginManager()
+    manager.pluggy.register(Careful(), name="careful")
+    manager.pluggy.register(Failing(), name="failing")
+    told = [str(problem) for problem in lint(parse(tables), manager)]
+    assert {"mind the step", "run.steps: few"} <= set(told)
+    assert "the lint of the plugin failing failed: RuntimeError: boom" in told

@@ -1,0 +1,129 @@
+"""Plugin files of recipes and runs: imported when a run is asked for, and otherwise only with leave."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+
+from ganzoo import api
+from ganzoo.errors import PluginError, RequestError
+from ganzoo.registry.plugin_manager import PluginManager
+
+Command = Callable[..., Any]
+
+SOURCE = """
+from pathlib import Path
+from ganzoo.components.options import LossConfig
+from ganzoo.components.loss import Loss
+from ganzoo.registry.hookspecs import hookimpl
+
+Path(r"{witness}").touch()
+
+class Mine(Loss):
+    class Config(LossConfig):
+        "Its options."
+    def discriminator_loss(self, real_logits, fake_logits): return (fake_logits - real_logits).mean()
+    def generator_loss(self, real_logits, fake_logits): return -fake_logits.mean()
+
+@hookimpl
+def register_losses(register):
+    register("mine", Mine)
+"""
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Path:
+    """There once the plugin file has been executed."""
+    return tmp_path / "executed"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, tables: dict[str, Any], witness: Path) -> Path:
+    folder = tmp_path / "stranger"
+    folder.mkdir()
+    (folder / "my_loss.py").write_text(SOURCE.format(witness=witness))
+    tables["plugins"] = {"files": ["my_loss.py"]}
+    tables["loss"] = {"name": "mine"}
+    tables["run"]["steps"] = 4
+    (folder / "recipe.toml").write_text(tomli_w.dumps(tables))
+    return folder / "recipe.toml"
+
+
+def test_check_imports_nothing_by_itself(command: Command, recipe: Path, witness: Path):
+    ended = command("recipe", "check", recipe)
+    assert ended.code == 0, ended.err
+    assert not witness.exists()
+    assert "not checked: loss.name" in ended.err
+    assert f"it may come from {recipe.parent / 'my_loss.py'}, which is imported only with --trust" in ended.err
+    assert command("recipe", "show", recipe).code == 2
+    assert not witness.exists()
+    assert command("recipe", "check", recipe, "--trust").out == f"{recipe}: nothing wrong\n"
+    assert witness.exists()
+
+
+def test_what_can_be_checked_is(command: Command, recipe: Path, witness: Path):
+    ended = command("recipe", "check", recipe, "--set", "generator.widht=3")
+    assert ended.code == 2
+    assert "generator.widht" in ended.err
+    assert not witness.exists()
+
+
+def test_run_keeps_the_file_and_is_opened_only_with_trust(
+    command: Command, recipe: Path, witness: Path, tmp_path: Path
+):
+    trained = api.run(recipe)
+    assert "mine" not in PluginManager().registries.losses
+    resolved = tomllib.loads((trained.path / "recipe.toml").read_text())
+    assert resolved["plugins"]["files"] == ["plugins/my_loss.py"]
+    assert (trained.path / "plugins" / "my_loss.py").read_bytes() == (recipe.parent / "my_loss.py").read_bytes()
+    assert "sha256:" in (trained.path / "environment.json").read_text()
+    witness.unlink()
+    moved = trained.path.rename(tmp_path / "moved")
+    (recipe.parent / "my_loss.py").unlink()
+    with pytest.raises(RequestError, match=r"has plugin files of its own: plugins/my_loss\.py"):
+        api.load_run(moved)
+    assert command("sample", moved, "--out", tmp_path / "no.png").code == 2
+    assert command("resume", moved, "--set", "run.steps=6").code == 2
+    assert not witness.exists()
+    assert api.load_run(moved, trust_plugins=True).sample(2).shape == (2, 3, 16, 16)
+    assert witness.exists()
+    assert api.resume(moved, ["run.steps=6"], trust_plugins=True).metrics[-1]["step"] == 6
+
+
+def test_files_outside_the_run_are_refused(recipe: Path, tmp_path: Path):
+    trained = api.run(recipe)
+    path = trained.path / "recipe.toml"
+    path.write_text(path.read_text().replace("plugins/my_loss.py", "../../../stranger/my_loss.py"))
+    with pytest.raises(RequestError, match="lies outside the run's own folder plugins"):
+        api.load_run(trained.path, trust_plugins=True)
+
+
+def test_option_imports_a_file_for_any_command(command: Command, recipe: Path):
+    ended = command("list", "losses", "--plugin", recipe.parent / "my_loss.py")
+    assert "mine\tloss\t" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import no_such_module_at_all", "ModuleNotFoundError"),
+        ("x = 1", "implements no hook"),
+        ("def (:", "SyntaxError"),
+    ],
+)
+def test_faulty_file_is_an_error(tmp_path: Path, source: str, told: str):
+    path = tmp_path / "bad.py"
+    path.write_text(source)
+    with pytest.raises(PluginError, match=rf"bad\.py cannot be used: .*{told}"):
+        PluginManager(files=[path])
+
+
+def test_missing_file_is_an_error(recipe: Path):
+    (recipe.parent / "my_loss.py").unlink()
+    with pytest.raises(PluginError, match=r"my_loss\.py: the plugin file cannot be read"):
+        api.run(recipe)

@@ -1,0 +1,190 @@
+"""What a recipe's errors say: all of them, each with its place and the cure."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ganzoo.errors import Problem, RecipeError
+from ganzoo.recipe.model import Recipe
+
+Tables = dict[str, Any]
+Parse = Callable[..., Recipe]
+GONE = object()
+
+
+def changed(tables: Tables, path: str, value: Any) -> Tables:
+    """A copy of `tables` with one key set, or taken out where the value is `GONE`."""
+    tables = copy.deepcopy(tables)
+    *way, key = path.split(".")
+    place: Any = tables
+    for step in way:
+        place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+    if value is GONE:
+        del place[key]
+    else:
+        place[int(key) if isinstance(place, list) else key] = value
+    return tables
+
+
+def problems(parse: Parse, tables: Tables) -> list[Problem]:
+    with pytest.raises(RecipeError) as caught:
+        parse(tables)
+    return caught.value.problems
+
+
+ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
+    # what is set, to what, where the problem is, what it says
+    ("run.stepz", 3, "run.stepz", "there is no such key, did you mean steps?; known: name, seed, steps"),
+    ("los", {}, "los", "there is no such key, did you mean loss?"),
+    ("generator.widht", 4, "generator.widht", "did you mean width?; known: name, latent_dim, width"),
+    ("generator.init.std", 4, "generator.init.std", "known: weight_std, norm_mean, norm_std"),
+    (
+        "trainer.generator_optimizer",
+        {"name": "adam", "momentum": 1},
+        "trainer.generator_optimizer.momentum",
+        "there is no such key; known: lr, weight_decay, name, betas, eps, amsgrad",
+    ),
+    ("tracking.wandb.projekt", "x", "tracking.wandb.projekt", "did you mean project?"),
+    ("loss", {"name": "hinge", "margin": 1}, "loss.margin", "there is no such key; known: name"),
+    ("generator.name", "dcgn", "generator.name", 'there is no generator "dcgn", did you mean dcgan?; installed: '),
+    ("loss.name", "hing", "loss.name", 'there is no loss "hing", did you mean hinge?; installed: '),
+    ("trainer.name", "adverserial", "trainer.name", "did you mean adversarial?"),
+    ("dataset.name", "imagenet", "dataset.name", 'there is no dataset "imagenet"'),
+    (
+        "trainer.generator_optimizer",
+        {"name": "adamm"},
+        "trainer.generator_optimizer.name",
+        'there is no generator optimizer "adamm", did you mean adam?; installed: adam, adamax',
+    ),
+    ("loss.name", GONE, "loss", "give it a name, one of hinge"),
+    ("trainer.name", GONE, "trainer", "give it a name, one of adversarial"),
+    ("loss", {}, "loss", "give it a name, one of hinge"),
+    ("loss.name", 3, "loss.name", 'there is no loss "3"'),
+    ("run.name", GONE, "run.name", "is missing: this key is required"),
+    ("loss", GONE, "loss", "is missing: this table is required"),
+    ("loss", "hinge", "loss", 'is "hinge", but must be a table: [loss]'),
+    ("run", 3, "run", "is 3, but must be a table: [run]"),
+    ("penalties", {"name": "r1"}, "penalties", "must be a list of tables: [[penalties]]"),
+    ("trainer.batch_size", "64", "trainer.batch_size", 'is "64": input should be a valid integer'),
+    ("trainer.batch_size", True, "trainer.batch_size", "is true: input should be a valid integer"),
+    ("trainer.batch_size", 8.5, "trainer.batch_size", "is 8.5: input should be a valid integer"),
+    ("trainer.batch_size", 0, "trainer.batch_size", "is 0: input should be greater than 0"),
+    ("run.seed", -1, "run.seed", "is -1: input should be greater than or equal to 0"),
+    ("run.name", "a/b", "run.name", 'is "a/b": '),
+    ("run.name", "..", "run.name", 'is "..": '),
+    ("run.name", 5, "run.name", "is 5: input should be a valid string"),
+    ("samples.gif", "yes", "samples.gif", 'is "yes": input should be a valid boolean'),
+    ("device.accelerator", "gpu", "device.accelerator", 'must be "auto", "cuda", "mps" or "cpu"'),
+    ("device.precision", "bf61", "device.precision", "did you mean bf16?"),
+    ("run.epochs", 2, "run", "give either steps or epochs, one of the two"),
+    ("run.steps", GONE, "run", "give either steps or epochs, one of the two"),
+    ("checkpoint.keep", 1, "checkpoint.keep", "is 1: input should be greater than or equal to 2"),
+    ("trainer.ema_decay", 1.0, "trainer.ema_decay", "is 1.0: input should be less than 1"),
+    ("trainer.ema_decay", math.nan, "trainer.ema_decay", "is nan: "),
+    ("trainer.generator_grad_clip", math.inf, "trainer.generator_grad_clip", "is inf: "),
+    (
+        "trainer.generator_optimizer",
+        {"name": "adam", "betas": [0.5, 1.0]},
+        "trainer.generator_optimizer.betas.1",
+        "is 1.0: input should be less than 1",
+    ),
+    (
+        "trainer.generator_optimizer",
+        {"name": "adam", "betas": [0.5]},
+        "trainer.generator_optimizer.betas.1",
+        "is missing",
+    ),
+    ("trainer.generator_optimizer", {"lr": 1e-4}, "trainer.generator_optimizer", "names no generator optimizer: "),
+    ("trainer.generator_optimizer", {"name": "sgd", "lr": -1}, "trainer.generator_optimizer.lr", "is -1"),
+    ("penalties", [{"name": "r1"}, {"name": "r2", "wight": 3}], "penalties.1.wight", "did you mean weight?"),
+    ("penalties", [{"name": "r1"}, {"name": "r3"}], "penalties.1.name", 'there is no penalty "r3"'),
+    ("penalties", [{"weight": 3.0}], "penalties.0", "give it a name, one of "),
+    ("penalties", [{"name": "r1", "weight": -1.0}], "penalties.0.weight", "greater than or equal to 0"),
+    ("plugins", {"requires": ["ganzoo-stylegan"]}, "plugins.requires", '"ganzoo-stylegan" is not installed'),
+    ("plugins", {"requires": "ganzoo-dcgan"}, "plugins.requires", 'is "ganzoo-dcgan"'),
+    ("plugins", {"requires": [3]}, "plugins.requires.0", "is 3: input should be a valid string"),
+    ("plugins", {"requires": [{}]}, "plugins.requires.0", "is a table: input should be a valid string"),
+    ("tracking.wandb.tags", "a", "tracking.wandb.tags", 'is "a", but must be a list in square brackets'),
+    ("run.seed", datetime.date(2020, 1, 1), "run.seed", "2020-01-01"),
+    ("dataset.channels", 2, "dataset.channels", "must be 1 or 3"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "told"), ONE_PROBLEM, ids=[f"{p}-{i}" for i, (p, *_) in enumerate(ONE_PROBLEM)]
+)
+def test_one_mistake_is_one_problem(tables: Tables, parse: Parse, path: str, value: Any, where: str, told: str):
+    found = problems(parse, changed(tables, path, value))
+    assert [problem.path for problem in found] == [where]
+    assert told in found[0].message
+
+
+def test_the_recipe_that_these_change_is_right(tables: Tables, parse: Parse):
+    assert parse(tables).run.name == "tiny"
+
+
+def test_every_mistake_is_told_at_once(tables: Tables, parse: Parse):
+    tables["run"]["steps"] = "6"
+    tables["generator"]["widht"] = 4
+    tables["loss"]["name"] = "wgan"
+    tables["penalties"] = [{"name": "r1"}, {"name": "r2", "interval": 0}]
+    tables["trainer"] |= {"batch_size": -8, "discriminator_optimizer": {"name": "adam", "beta": 1}}
+    tables["plugins"] = {"requires": ["ganzoo-nowhere"]}
+    tables["what"] = 1
+    del tables["discriminator"]
+    found = problems(parse, tables)
+    assert {problem.path for problem in found} == {
+        "run.steps",
+        "generator.widht",
+        "loss.name",
+        "penalties.1.interval",
+        "trainer.batch_size",
+        "trainer.discriminator_optimizer.beta",
+        "plugins.requires",
+        "what",
+        "discriminator",
+    }
+    assert len(found) == 9
+
+
+def test_unknown_name_says_which_distribution_should_bring_it(tables: Tables, parse: Parse):
+    tables["plugins"] = {"requires": ["ganzoo-stylegan"]}
+    tables["generator"] = {"name": "stylegan"}
+    paths = {problem.path: problem.message for problem in problems(parse, tables)}
+    assert "the recipe expects it from ganzoo-stylegan" in paths["generator.name"]
+    assert '"ganzoo-stylegan" is not installed' in paths["plugins.requires"]
+
+
+def test_required_plugin_that_is_there(tables: Tables, parse: Parse):
+    for spelling in ("ganzoo-dcgan", "ganzoo-core", "Ganzoo_DCGAN"):
+        tables["plugins"] = {"requires": [spelling]}
+        assert parse(tables).plugins.requires == (spelling,)
+
+
+def test_sizes_that_dcgan_cannot_make(tables: Tables, parse: Parse):
+    found = problems(parse, changed(tables, "dataset.image_size", 48))
+    assert [problem.path for problem in found] == ["generator", "discriminator"]
+    for problem in found:
+        assert problem.message.startswith('"dcgan" cannot make 48 pixels')
+        assert "16, 32, 64, 128, 256" in problem.message
+
+
+def test_sizes_that_dcgan_dense_cannot_make(tables: Tables, parse: Parse):
+    tables["generator"] = tables["discriminator"] = {"name": "dcgan_dense"}
+    found = problems(parse, changed(tables, "dataset.image_size", 40))
+    assert [problem.path for problem in found] == ["generator", "discriminator"]
+    assert all("such as 32 or 48" in problem.message for problem in found)
+    found = problems(parse, changed(tables, "dataset.image_size", 8))
+    assert all(problem.message.endswith("such as 16") for problem in found)
+    assert parse(changed(tables, "dataset.image_size", 48)).dataset.image_size == 48
+
+
+def test_long_values_are_shown_in_short(tables: Tables, parse: Parse):
+    (problem,) = problems(parse, changed(tables, "run.seed", "7" * 1000))
+    assert len(problem.message) < 200

@@ -1,0 +1,70 @@
+"""Changes to a recipe from outside its file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ganzoo.errors import RequestError
+from ganzoo.recipe.overrides import apply_overrides
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("a.n=64", 64),
+        ("a.n=2e-4", 2e-4),
+        ("a.n=40_000", 40_000),
+        ("a.n=true", True),
+        ("a.n=[0.5, 0.999]", [0.5, 0.999]),
+        ("a.n={name = 'sgd'}", {"name": "sgd"}),
+        ('a.n="64"', "64"),
+        ("a.n=adam", "adam"),
+        ("a.n=a folder/x=y", "a folder/x=y"),
+        ("a.n=", ""),
+        (" a.n = 3 ", 3),
+    ],
+)
+def test_override_takes_toml_values_and_bare_words(override: str, expected: Any):
+    assert apply_overrides({"a": {"n": 0, "m": 1}}, [override]) == {"a": {"n": expected, "m": 1}}
+
+
+def test_override_makes_tables_that_are_not_there():
+    assert apply_overrides({}, ["a.b.c=1", "a.b.d=2"]) == {"a": {"b": {"c": 1, "d": 2}}}
+
+
+def test_override_reaches_into_lists():
+    tables = {"penalties": [{"name": "r1"}, {"name": "r2"}], "betas": [0.5, 0.9]}
+    changed = apply_overrides(tables, ["penalties.1.weight=3", "betas.0=0"])
+    assert changed == {"penalties": [{"name": "r1"}, {"name": "r2", "weight": 3}], "betas": [0, 0.9]}
+    assert tables["betas"] == [0.5, 0.9]
+
+
+def test_later_override_wins():
+    assert apply_overrides({}, ["a=1", "a=2"]) == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("steps", "write KEY=VALUE"),
+        ("=3", "write KEY=VALUE"),
+        ("a..b=3", "write KEY=VALUE"),
+        ("run.steps.x=3", "run.steps is a value, not a table"),
+        ("penalties.1.weight=3", "penalties is a list of 1"),
+        ("penalties.last.weight=3", "penalties is a list of 1"),
+        ("penalties.²=3", "penalties is a list of 1"),
+    ],
+)
+def test_wrong_override_is_told(override: str, told: str):
+    with pytest.raises(RequestError, match=f"^--set {override}: ") as caught:
+        apply_overrides({"run": {"steps": 5}, "penalties": [{"name": "r1"}]}, [override])
+    assert told in str(caught.value)
+
+
+def test_setting_one_length_drops_the_other():
+    assert apply_overrides({"run": {"epochs": 5}}, ["run.steps=3"]) == {"run": {"steps": 3}}
+    assert apply_overrides({"run": {"steps": 3}}, ["run.epochs=5"]) == {"run": {"epochs": 5}}
+    both = apply_overrides({"run": {}}, ["run.steps=3", "run.epochs=5"])
+    assert both == {"run": {"steps": 3, "epochs": 5}}

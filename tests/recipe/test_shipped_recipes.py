@@ -1,0 +1,91 @@
+"""Every recipe that ships: it says what it is for and how to run it, passes the check, and trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ganzoo
+from ganzoo.recipe.load import load_recipe, parse_recipe, read_toml
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
+
+every_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.relative_to(ROOT).as_posix() for path in RECIPES])
+
+
+def test_there_are_recipes() -> None:
+    assert len(RECIPES) >= 10
+
+
+@every_recipe
+def test_opens_with_its_purpose_and_the_command_that_runs_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = lines[: next(index for index, line in enumerate(lines) if not line.startswith("#"))]
+    purpose = header[0].removeprefix("# ")
+    assert len(purpose) > 30
+    assert header.count(f"#   ganzoo run {path.relative_to(ROOT).as_posix()}") == 1
+    assert all(len(line) <= 120 for line in lines)
+
+
+@every_recipe
+def test_passes_the_check_and_requires_the_plugins_it_uses(path: Path, manager: PluginManager) -> None:
+    recipe = load_recipe(path, manager)
+    assert path.stem == recipe.run.name.replace("-", "_"), "a run is easiest found under its recipe's name"
+    assert distributions_used(recipe, manager) <= {*recipe.plugins.requires, "ganzoo-core"}
+
+
+@every_recipe
+def test_resolves_to_itself(path: Path, manager: PluginManager) -> None:
+    resolved = load_recipe(path, manager).to_dict()
+    assert parse_recipe(resolved, manager).to_dict() == resolved
+
+
+@every_recipe
+def test_trains_for_two_steps(path: Path, tmp_path: Path, manager: PluginManager) -> None:
+    tables = in_miniature(read_toml(path), load_recipe(path, manager), tmp_path)
+    trained = ganzoo.run(tables, manager=manager)
+    assert trained.metrics[-1]["step"] == 2
+    assert trained.sample(2).shape[2:] == (tables["dataset"]["image_size"],) * 2
+
+
+def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str, Any]:
+    """The recipe's tables with made-up images of the same size, narrow networks and two steps of few images."""
+    image = recipe.dataset.image_spec()
+    batch = 4
+    tables["run"] |= {"root": str(root / "runs")}
+    tables["run"].pop("epochs", None)
+    tables["run"]["steps"] = 2
+    tables["device"] = {**tables.get("device", {}), "accelerator": "cpu", "compile": False}
+    tables["dataset"] = {
+        "name": "synthetic",
+        "image_size": image.height,
+        "channels": image.channels,
+        "count": 64,
+    }
+    for name in ("generator", "discriminator"):
+        if "width" in type(getattr(recipe, name)).model_fields:
+            tables[name]["width"] = 4
+    tables["trainer"]["batch_size"] = batch
+    tables["samples"] = {**tables.get("samples", {}), "count": 4}
+    tables["tracking"] = {"wandb": {"mode": "disabled"}}
+    return tables
+
+
+def distributions_used(recipe: Recipe, manager: PluginManager) -> set[str]:
+    """Where the recipe's parts come from."""
+    registries = manager.registries
+    entries = [
+        registries.datasets[recipe.dataset.name],
+        registries.generators[recipe.generator.name],
+        registries.discriminators[recipe.discriminator.name],
+        registries.losses[recipe.loss.name],
+        registries.trainers[recipe.trainer.name],
+        *(registries.penalties[penalty.name] for penalty in recipe.penalties),
+    ]
+    distributions = {str(plugin): plugin.distribution for plugin in manager.plugins}
+    return {distributions[entry.plugin] for entry in entries}

@@ -1,0 +1,52 @@
+"""Tensors to PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo.errors import OutputError
+from ganzoo.sampling.image_io import grid, save_grid, save_single_images
+
+
+def images(count: int, channels: int = 3) -> torch.Tensor:
+    """Image i is of one grey, from −1 to 1 over the images."""
+    return torch.linspace(-1, 1, count).reshape(count, 1, 1, 1).expand(count, channels, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "shape"), [(4, None, (14, 14)), (5, None, (14, 20)), (6, 6, (8, 38)), (1, None, (4, 4))]
+)
+def test_grid_is_nearly_square(count: int, columns: int | None, shape: tuple[int, int]):
+    assert grid(torch.zeros(count, 3, 4, 4), columns).shape[-2:] == shape
+
+
+def test_grid_maps_minus_one_to_black_and_one_to_white(tmp_path: Path):
+    save_grid(images(4), tmp_path / "grid.png")
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert pixels.shape == (14, 14, 3)
+    assert [pixels[row, column, 0] for row in (3, 9) for column in (3, 9)] == [0, 85, 170, 255]
+
+
+def test_values_beyond_the_range_are_clipped_and_not_wrapped(tmp_path: Path):
+    save_single_images(torch.tensor([-3.0, 3.0]).reshape(2, 1, 1, 1).expand(2, 3, 4, 4), tmp_path)
+    assert [np.asarray(Image.open(tmp_path / f"000{i}.png")).max() for i in range(2)] == [0, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_single_images_are_numbered_in_order(tmp_path: Path, channels: int):
+    save_single_images(images(3, channels), tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["0000.png", "0001.png", "0002.png"]
+    pixels = [np.asarray(Image.open(file)) for file in files]
+    assert {p.shape[:2] for p in pixels} == {(4, 4)}
+    assert [int(p.max()) for p in pixels] in ([0, 127, 255], [0, 128, 255])
+
+
+def test_picture_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_grid(images(4), tmp_path / "gone" / "grid.png")

@@ -1,0 +1,185 @@
+"""From a recipe to a run: seeds, facts, names, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ganzoo.components.network import Discriminator
+from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
+from ganzoo.components.penalty import Penalty
+from ganzoo.errors import DataError, RecipeError
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.training.build import build_run
+from ganzoo.training.run import Run
+
+
+@pytest.fixture
+def build(tables: dict) -> Callable[..., Run]:
+    def make(*overrides: str, manager: PluginManager | None = None) -> Run:
+        manager = manager or PluginManager()
+        return build_run(parse_recipe(tables, manager, overrides=overrides), manager, warn=pytest.fail)
+
+    return make
+
+
+def weights(run: Run) -> torch.Tensor:
+    networks = (run.trainer.parts.generator, run.trainer.parts.discriminator)
+    return torch.cat([p.detach().flatten() for network in networks for p in network.parameters()])
+
+
+def test_seed_decides_everything(build: Callable[..., Run]):
+    first, second, other = build(), build(), build("run.seed=8")
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(other))
+    batch, same, different = first.feed.next(), second.feed.next(), other.feed.next()
+    assert torch.equal(batch.images, same.images)
+    assert not torch.equal(batch.images, different.images)
+    steps = [run.trainer.train_step(batch)["loss/generator"].item() for run in (first, second)]
+    assert steps[0] == steps[1]
+
+
+def test_seed_of_the_whole_process_does_not_matter(build: Callable[..., Run]):
+    torch.manual_seed(1)
+    first = weights(build())
+    torch.manual_seed(2)
+    assert torch.equal(first, weights(build()))
+
+
+def test_fixed_latents_are_those_of_the_seed(build: Callable[..., Run]):
+    first, second, other = build(), build("run.steps=50"), build("run.seed=8")
+    assert torch.equal(first.fixed_latents(5), second.fixed_latents(5))
+    assert first.fixed_latents(5).shape == (5, 8)
+    assert not torch.equal(first.fixed_latents(5), other.fixed_latents(5))
+    assert first.fixed_labels(5) is None
+
+
+def test_networks_are_channels_last(build: Callable[..., Run]):
+    convolutions = [m for m in build().trainer.parts.generator.modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+    assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convolutions)
+
+
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_recipe_says_where_the_pixels_wait(build: Callable[..., Run], placement: str):
+    assert build(f"dataset.placement={placement}").feed.placement == placement
+
+
+def test_facts_reach_the_networks(build: Callable[..., Run]):
+    run = build("dataset.channels=1", "dataset.image_size=32", "dataset.classes=3")
+    assert run.facts.image.shape == (1, 32, 32)
+    assert run.facts.class_names == ("hue 0", "hue 1", "hue 2")
+    batch = run.feed.next()
+    fake = run.trainer.parts.generator(run.fixed_latents(8))
+    assert fake.shape == batch.images.shape == (8, 1, 32, 32)
+    assert run.trainer.parts.discriminator(batch.images).shape == (8,)
+
+
+def test_request_that_cannot_be_served_leaves_no_folder(build: Callable[..., Run], tables: dict):
+    with pytest.raises(DataError, match=r"the dataset has 64 images and trainer\.batch_size is 65"):
+        build("trainer.batch_size=65")
+    assert not Path(tables["run"]["root"]).exists()
+
+
+class Counting(Penalty):
+    """A penalty whose name has a dash."""
+
+    class Config(PenaltyConfig):
+        """Its options."""
+
+
+class Labelled(Discriminator):
+    """A discriminator that needs labels."""
+
+    class Config(DiscriminatorConfig):
+        """Its options."""
+
+    conditional = True
+
+    def forward(self, images: Any, labels: Any = None) -> Any:
+        return images.flatten(1).sum(1) * labels
+
+    def features(self, images: Any) -> Any:
+        return []
+
+
+class Fussy(Labelled):
+    """A discriminator that finds out too late that it cannot judge such images."""
+
+    conditional = False
+
+    class Config(DiscriminatorConfig):
+        """Its options."""
+
+    def __init__(self, config: DiscriminatorConfig, *, facts: Any) -> None:
+        raise ValueError(f"cannot judge {facts.image}")
+
+
+@pytest.fixture
+def manager() -> PluginManager:
+    class Plugin:
+        @hookimpl
+        def register_losses(self, register: Any) -> None:
+            register("my-penalty", Counting)
+
+        @hookimpl
+        def register_architectures(self, register: Any) -> None:
+            register("labelled", Labelled)
+            register("fussy", Fussy)
+
+    manager = PluginManager()
+    manager._register(Plugin(), "mine (mine 1.0)")
+    return manager
+
+
+def test_penalties_of_one_name_are_numbered(build: Callable[..., Run], tables: dict, manager: PluginManager):
+    tables["penalties"] = [
+        {"name": name, "weight": float(weight)}
+        for weight, name in enumerate(["r1", "my-penalty", "r1", "my-penalty", "r1", "r2"])
+    ]
+    penalties = build(manager=manager).trainer.parts.penalties
+    assert {name: penalty.config.weight for name, penalty in penalties.items()} == {
+        "r1": 0,
+        "my-penalty": 1,
+        "r1-2": 2,
+        "my-penalty-2": 3,
+        "r1-3": 4,
+        "r2": 5,
+    }
+
+
+def test_component_that_does_not_fit_the_data_is_named(build: Callable[..., Run], tables: dict, manager: PluginManager):
+    tables["discriminator"] = {"name": "fussy"}
+    with pytest.raises(RecipeError, match='discriminator: "fussy" cannot judge 3×16×16'):
+        build(manager=manager)
+
+
+def test_conditional_network_needs_classes(
+    build: Callable[..., Run], tables: dict, manager: PluginManager, tmp_path: Path
+):
+    from PIL import Image
+
+    tables["discriminator"] = {"name": "labelled"}
+    tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "pictures"), "image_size": 16}
+    (tmp_path / "pictures").mkdir()
+    for number in range(8):
+        Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / f"{number}.png")
+    with pytest.raises(RecipeError, match='discriminator: needs labels, and the dataset "image_folder" has none'):
+        build(manager=manager)
+
+
+def test_environment_tells_what_ran(build: Callable[..., Run]):
+    from ganzoo.training.run import describe_environment
+
+    environment = describe_environment(build())
+    assert environment["device"] == "cpu"
+    assert environment["precision"] == "fp32"
+    assert environment["torch"] == torch.__version__
+    assert environment["images"] == 64
+    assert environment["skipped_images"] == []
+    assert {"ganzoo-core", "ganzoo-dcgan"} <= environment["plugins"].keys()

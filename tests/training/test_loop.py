@@ -1,0 +1,144 @@
+"""The loop: how long it goes, when it looks at figures, and how it stops."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganzoo import api
+from ganzoo.builtin.gan_trainer import Adversarial
+from ganzoo.errors import Interrupted, TrainingError
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.checkpoint import latest_checkpoint
+from ganzoo.training.loop import finite
+
+
+def steps_of(run: Any) -> list[int]:
+    return [row["step"] for row in run.metrics]
+
+
+def test_figures_come_every_so_often_and_at_the_end(tables: dict):
+    run = api.run(tables, ["run.steps=7", "run.log_every=3"])
+    assert steps_of(run) == [3, 6, 7]
+    assert [row["epoch"] for row in run.metrics] == [3 / 8, 6 / 8, 7 / 8]
+    assert all(row["images_per_second"] > 0 for row in run.metrics)
+
+
+def test_what_costs_something_is_measured_at_log_points_only(tables: dict, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def measure(trainer: Adversarial) -> dict[str, Tensor]:
+        asked.append(trainer.steps)
+        return {"gradient_norm/generator": torch.tensor(2.0)}
+
+    monkeypatch.setattr(Adversarial, "measure", measure)
+    run = api.run(tables, ["run.steps=7", "run.log_every=3"])
+    assert asked == [3, 6, 7]
+    assert [row["gradient_norm/generator"] for row in run.metrics] == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (0.5, 4), (0.3, 3), (0.01, 1)])
+def test_length_in_epochs(tables: dict, epochs: float, steps: int):
+    """64 images in minibatches of 8; the last epoch begun counts."""
+    del tables["run"]["steps"]
+    tables["run"]["epochs"] = epochs
+    assert api.run(tables).checkpoint.step == steps
+
+
+def test_epochs_count_every_minibatch_of_a_step(tables: dict):
+    del tables["run"]["steps"]
+    tables["run"]["epochs"] = 1
+    tables["trainer"]["discriminator_steps"] = 4
+    run = api.run(tables)
+    assert run.checkpoint.step == 2
+    assert run.metrics[-1]["epoch"] == 1.0
+
+
+def test_loss_that_is_no_number_ends_the_run(tables: dict):
+    with pytest.raises(TrainingError) as caught:
+        api.run(tables, ["trainer.discriminator_optimizer={name='sgd', lr=1e38}", "checkpoint.every=100"])
+    assert caught.value.exit_code == 1
+    assert "not finite any more. A lower learning rate" in str(caught.value)
+    path = Path(tables["run"]["root"]) / "tiny/0001"
+    summary = json.loads((path / "summary.json").read_text())
+    assert summary["status"] == "failed"
+    assert summary["error"].startswith("DivergedError: step 1: the loss of the generator (nan) is not finite any more")
+
+
+def test_all_figures_that_are_not_finite_are_named():
+    figures = {"a": torch.tensor(1.0), "b": torch.tensor(float("nan")), "c": torch.tensor(float("-inf"))}
+    with pytest.raises(TrainingError, match=r"^step 5: b, c are not"):
+        finite(figures, 5)
+    assert finite({"a": torch.tensor(1.5)}, 5) == {"a": 1.5}
+
+
+class Stopping:
+    """Sends signals to this process while it trains."""
+
+    def __init__(self, at: int, *signals: int) -> None:
+        self.at = at
+        self.signals = signals
+
+    @hookimpl
+    def step_ended(self, step: int) -> None:
+        if step == self.at:
+            for number in self.signals:
+                signal.raise_signal(number)
+
+
+def stopped(tables: dict, at: int, *signals: int) -> Any:
+    manager = PluginManager()
+    manager.pluggy.register(Stopping(at, *signals))
+    return api.run(tables, manager=manager)
+
+
+def run_path(tables: dict) -> Path:
+    return Path(tables["run"]["root"]) / "tiny/0001"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_lets_the_step_finish_and_saves(tables: dict, number: int, code: int):
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match=f"stopped by {signal.Signals(number).name}") as caught:
+        stopped(tables, 4, number)
+    assert caught.value.exit_code == code
+    assert latest_checkpoint(run_path(tables) / "checkpoints", pytest.fail).step == 4
+    summary = json.loads((run_path(tables) / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["total_steps"]) == ("interrupted", 4, 6)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_second_signal_ends_at_once(tables: dict):
+    # A shell that starts the tests in the background has SIGINT ignored, and the run goes by what it finds.
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopped(tables, 2, signal.SIGINT, signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, found)
+    assert list((run_path(tables) / "checkpoints").iterdir()) == []
+    assert json.loads((run_path(tables) / "summary.json").read_text())["status"] == "interrupted"
+
+
+def test_signal_in_the_last_step_comes_too_late_to_stop_anything(tables: dict):
+    run = stopped(tables, 6, signal.SIGTERM)
+    assert run.checkpoint.step == 6
+    assert json.loads((run.path / "summary.json").read_text())["status"] == "complete"
+
+
+def test_run_in_another_thread_leaves_signals_alone(tables: dict):
+    """Handlers can be set in the main thread alone; a notebook may train in another."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(api.run, tables).result()
+    assert run.checkpoint.step == 6
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers

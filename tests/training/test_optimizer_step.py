@@ -1,0 +1,101 @@
+"""The step down a loss, by itself: what waits on the device, and losses that are scaled."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganzoo.builtin.gan_trainer import Adversarial
+from ganzoo.data.loader import Feed
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.training import non_finite
+from ganzoo.training.build import build_run
+from ganzoo.training.run import Run
+
+
+def built_from(tables: dict, parse: Any) -> Run:
+    return build_run(parse(tables), PluginManager(), warn=pytest.fail)
+
+
+def first_weight(trainer: Any) -> Tensor:
+    return next(trainer.parts.generator.parameters())
+
+
+def test_what_waits_on_the_device_does_not_grow_without_end(tables: dict, parse: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(non_finite, "KEPT", 3)
+    built = built_from(tables, parse)
+    for _ in range(10):
+        built.trainer.train_step(built.feed.next())
+        assert len(built.trainer._alarm._updates) <= 6  # type: ignore[attr-defined]
+
+
+def test_failure_that_was_looked_at_unasked_is_still_told(tables: dict, parse: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(non_finite, "KEPT", 2)
+    built = built_from(tables, parse)
+    first_weight(built.trainer).register_hook(lambda gradient: gradient * math.inf if built.step == 2 else None)
+    for _ in range(8):
+        built.trainer.train_step(built.feed.next())
+        built.step += 1
+    failure = built.trainer.failure()
+    assert failure is not None
+    assert failure.step == 3
+
+
+def scaled(tables: dict, parse: Any) -> tuple[Adversarial, Feed]:
+    """A trainer that scales its losses, as on a GPU in fp16."""
+    built = built_from(tables, parse)
+    parts = dataclasses.replace(built.trainer.parts, loss_scaling=True)
+    return Adversarial(built.recipe.trainer, parts=parts), built.feed  # type: ignore[arg-type]
+
+
+def test_overflow_of_a_scaled_gradient_is_the_scalers_business(tables: dict, parse: Any):
+    trainer, feed = scaled(tables, parse)
+    weight = first_weight(trainer)
+    weight.register_hook(lambda gradient: gradient * math.inf if trainer.steps < 2 else None)
+    before = weight.clone()
+    for _ in range(2):
+        trainer.train_step(feed.next())
+        assert trainer.measure()["gradient_norm/generator"] == 0  # no step was taken
+    assert torch.equal(weight, before)
+    trainer.train_step(feed.next())
+    assert not torch.equal(weight, before)
+    assert trainer.measure()["gradient_norm/generator"] > 0
+    assert trainer.failure() is None
+    assert trainer.state_dict()["scalers"]["generator"]["scale"] == 65536 / 4
+
+
+def test_scale_that_has_fallen_to_1_excuses_nothing(tables: dict, parse: Any):
+    trainer, feed = scaled(tables, parse)
+    first_weight(trainer).register_hook(lambda gradient: gradient * math.inf)
+    for _ in range(30):
+        trainer.train_step(feed.next())
+    failure = trainer.failure()
+    assert failure is not None
+    assert failure.step == 17  # 65536 = 2 ** 16
+    assert "gradient of generator.blocks.0.0.weight" in failure.what
+
+
+def test_scaled_loss_that_is_no_number(tables: dict, parse: Any):
+    trainer, feed = scaled(tables, parse)
+    loss = trainer.parts.loss
+
+    class Turning(type(loss)):  # type: ignore[misc]
+        def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+            value = super().generator_loss(real_logits, fake_logits)
+            return value + math.nan if trainer.steps == 2 else value
+
+    trainer.parts = dataclasses.replace(trainer.parts, loss=Turning(loss.config, facts=None))
+    for _ in range(2):
+        trainer.train_step(feed.next())
+    before = first_weight(trainer).clone()
+    for _ in range(3):
+        trainer.train_step(feed.next())
+    failure = trainer.failure()
+    assert failure is not None
+    assert (failure.step, failure.what) == (3, "the loss of the generator (nan) is")
+    assert torch.equal(first_weight(trainer), before)
