@@ -22,10 +22,10 @@ from pathlib import Path
 
 import torch
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import npy_header
-from ganzoo.data.loader import Feed
-from ganzoo.data.packed_dataset import Pack, _map
+from ganzoo.data.loader import Loader
+from ganzoo.data.packed_dataset import PackedDataset, _map
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.training.build import build_run
@@ -68,14 +68,14 @@ def images() -> Iterator[Row]:
             opening = best(lambda path=path, shape=shape: _map(path, shape))
             pixels = _map(path, shape)
             assert pixels is not None
-            pack = Pack(pixels, None, Facts(ImageSpec(3, 64, 64)), (), path, "")
+            packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
 
-            def first(pack: Pack = pack) -> None:
-                Feed(pack, batch_size=64, seed=0, device="cpu").next()
+            def first(packed: PackedDataset = packed) -> None:
+                Loader(packed, batch_size=64, seed=0, device="cpu").next()
 
-            feed = Feed(pack, batch_size=64, seed=0, device="cpu")
-            feed.next()
-            batches = best(lambda feed=feed: [feed.next() for _ in range(20)]) / 20
+            loader = Loader(packed, batch_size=64, seed=0, device="cpu")
+            loader.next()
+            batches = best(lambda loader=loader: [loader.next() for _ in range(20)]) / 20
             yield {
                 "images": count,
                 "open_ms": opening * 1e3,
@@ -102,8 +102,8 @@ def steps(key: str, **options: list[int]) -> Iterator[Row]:
             }
             overrides = [f"{option}={setting}" for option, setting in chosen.items()]
             run = build_run(parse_recipe(tables, plugin_manager(), overrides=overrides), plugin_manager(), warn=print)
-            run.trainer.train_step(run.feed.next())
-            seconds = best(lambda run=run: run.trainer.train_step(run.feed.next()))
+            run.trainer.train_step(run.loader.next())
+            seconds = best(lambda run=run: run.trainer.train_step(run.loader.next()))
             checkpoint = sum(p.numel() for network in run.trainer.networks().values() for p in network.parameters())
         batch = chosen["trainer.batch_size"]
         yield {key: value, "step_ms": seconds * 1e3, "image_ms": seconds / batch * 1e3, "weights": checkpoint}
@@ -180,7 +180,7 @@ def plot(results: dict[str, list[Row]]) -> str:
         "plugins": "plugins_s",
         "runs": "page_s",
     }
-    colours = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f", "#e69f00")
+    colors = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f", "#e69f00")
     width, height, margin, decades_x, decades_y = 640, 400, 56, 3.0, 3.0
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
@@ -201,15 +201,15 @@ def plot(results: dict[str, list[Row]]) -> str:
         )
         parts.append(f'<text x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">×{10**decade}</text>')
         parts.append(f'<text x="{margin - 6}" y="{y + 4:.1f}" text-anchor="end">×{10**decade}</text>')
-    for colour, (name, figure) in zip(colours, curves.items(), strict=True):
+    for color, (name, figure) in zip(colors, curves.items(), strict=True):
         rows = [row for row in results[name] if next(iter(row.values()))]
         first = rows[0]
         key = next(iter(first))
         points = [place(row[key] / first[key], row[figure] / first[figure]) for row in rows]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-        parts.append(f'<text x="{points[-1][0] + 8:.1f}" y="{points[-1][1] + 4:.1f}" fill="{colour}">{name}</text>')
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in points]
+        parts.append(f'<text x="{points[-1][0] + 8:.1f}" y="{points[-1][1] + 4:.1f}" fill="{color}">{name}</text>')
     parts.append(f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">how much more there is</text>')
     parts.append(
         f'<text transform="rotate(-90)" x="{-height / 2}" y="14" text-anchor="middle">how much more it costs</text>'

@@ -17,11 +17,11 @@ from unittest import mock
 
 import torch
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import npy_header
-from ganzoo.data.loader import Feed
+from ganzoo.data.loader import Loader
 from ganzoo.data.mmap_prefetch import memory_of_machine
-from ganzoo.data.packed_dataset import Pack, _map
+from ganzoo.data.packed_dataset import PackedDataset, _map
 
 SHAPE = (64, 64, 3)
 BATCH = 64
@@ -53,21 +53,21 @@ def turn(path: Path, count: int, way: str, seed: int) -> str:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     pixels = _map(path, (count, *SHAPE))
     assert pixels is not None
-    pack = Pack(pixels, None, Facts(ImageSpec(3, 64, 64)), (), path, "")
+    packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
     memory = memory_of_machine() if way == "single images" else 10**18
     with mock.patch("ganzoo.data.mmap_prefetch.memory_of_machine", return_value=memory):
-        feed = Feed(pack, batch_size=BATCH, seed=seed, device="cpu")
-    feed.next()
+        loader = Loader(packed, batch_size=BATCH, seed=seed, device="cpu")
+    loader.next()
     batches, before, started = BATCHES[way], bytes_read(), time.perf_counter()
     for _ in range(batches):
-        feed.next()
+        loader.next()
     in_a_row = (time.perf_counter() - started) / batches
     read = (bytes_read() - before) / batches
     waited = 0.0
     for _ in range(batches // 4):
         time.sleep(STEP)
         started = time.perf_counter()
-        feed.next()
+        loader.next()
         waited += time.perf_counter() - started
     each = waited / (batches // 4)
     return f"| {way} | {BATCH / in_a_row:,.0f} | {read / 1e6:.1f} | {in_a_row * 1e3:.1f} | {each * 1e3:.1f} |"

@@ -34,10 +34,10 @@ from torchvision import transforms
 from ganzoo.builtin.datasets import simplejpeg_decoder as turbo
 from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.options import DatasetConfig
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import in_chunks
-from ganzoo.data.loader import Feed
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.loader import Loader
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.data.transforms import to_pixels
 
 SIZES = {(178, 218): 128, (512, 384): 48, (1024, 768): 16, (3000, 2000): 3}
@@ -153,9 +153,9 @@ def feeding(rounds: int) -> dict[str, float]:
         path = Path(folder) / "images.npy"
         np.save(path, np.random.default_rng(0).integers(0, 256, (PACK_IMAGES, 64, 64, 3), dtype=np.uint8))
         pixels = np.load(path, mmap_mode="r")
-        pack = Pack(pixels, None, Facts(ImageSpec(3, 64, 64)), (), path, "")
+        packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
         straight, mirrored = (
-            Feed(pack, batch_size=BATCH, seed=0, device="cpu", horizontal_flip=flip) for flip in (False, True)
+            Loader(packed, batch_size=BATCH, seed=0, device="cpu", horizontal_flip=flip) for flip in (False, True)
         )
         source = straight._pixels
         int(pixels.sum())  # every page once
@@ -166,8 +166,8 @@ def feeding(rounds: int) -> dict[str, float]:
             time.process_time,
             gather_with_torch=lambda: [source.index_select(0, order) for order in orders],
             gather_with_numpy=lambda: [np.take(pixels, order.numpy(), axis=0) for order in orders],
-            normalise_into_new_memory=lambda: [batch.to(torch.float32).sub_(127.5).mul_(1 / 127.5) for _ in orders],
-            normalise_into_memory_at_hand=lambda: [floats.copy_(batch).sub_(127.5).mul_(1 / 127.5) for _ in orders],
+            normalize_into_new_memory=lambda: [batch.to(torch.float32).sub_(127.5).mul_(1 / 127.5) for _ in orders],
+            normalize_into_memory_at_hand=lambda: [floats.copy_(batch).sub_(127.5).mul_(1 / 127.5) for _ in orders],
             batches=lambda: [straight.next() for _ in orders],
             batches_mirrored=lambda: [mirrored.next() for _ in orders],
         )

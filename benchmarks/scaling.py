@@ -134,7 +134,7 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
                 started = time.perf_counter()
                 processes.agree(None)
                 with joint_step(run):
-                    run.trainer.train_step(run.feed.next())
+                    run.trainer.train_step(run.loader.next())
                 return time.perf_counter() - started
 
             took = [step() for _ in range(steps + 2)][2:]

@@ -17,7 +17,7 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import RequestError
 from ganzoo.training.run import Run
 
@@ -31,13 +31,13 @@ def baseline(run: Run) -> Callable[[], int]:
     Raises:
         RequestError: the images are not of 64 pixels.
     """
-    if run.facts.image.height != SIZE:
+    if run.info.image.height != SIZE:
         raise RequestError(f"the tutorial's networks are for {SIZE} pixels: set dataset.image_size to {SIZE}")
     device = run.compute.device
     latent_dim = run.recipe.generator.latent_dim
     generator_width = getattr(run.recipe.generator, "width", 64)
     discriminator_width = getattr(run.recipe.discriminator, "width", 64)
-    channels = run.facts.image.channels
+    channels = run.info.image.channels
     generator = make_generator(latent_dim, channels, generator_width).to(device)
     discriminator = make_discriminator(channels, discriminator_width).to(device)
     for network in (generator, discriminator):
@@ -45,7 +45,9 @@ def baseline(run: Run) -> Callable[[], int]:
     generator_adam = optim.Adam(generator.parameters(), **ADAM)
     discriminator_adam = optim.Adam(discriminator.parameters(), **ADAM)
     entropy = nn.BCELoss()
-    batches = endless(DataLoader(Opened(run.feed.pack), run.recipe.trainer.batch_size, shuffle=True, drop_last=True))
+    batches = endless(
+        DataLoader(Opened(run.loader.packed), run.recipe.trainer.batch_size, shuffle=True, drop_last=True)
+    )
 
     def step() -> int:
         real = next(batches).to(device)
@@ -70,9 +72,9 @@ def baseline(run: Run) -> Callable[[], int]:
 class Opened(Dataset[Tensor]):
     """Images one by one, as a tutorial's dataset gives them: a PIL image, resized, to a tensor, to [−1, 1]."""
 
-    def __init__(self, pack: Pack) -> None:
-        middle = [0.5] * pack.facts.image.channels
-        self._images = pack.images
+    def __init__(self, packed: PackedDataset) -> None:
+        middle = [0.5] * packed.info.image.channels
+        self._images = packed.images
         self._transform = transforms.Compose(
             [transforms.Resize(SIZE), transforms.ToTensor(), transforms.Normalize(middle, middle)]
         )

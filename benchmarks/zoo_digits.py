@@ -291,7 +291,7 @@ def picture(runs: Path) -> Image.Image:
     drawn = Image.new("RGB", (width * COLUMNS, height * rows), PAPER)
     for number, strip in enumerate(strips):
         drawn.paste(strip, (number // rows * width, number % rows * height))
-    return drawn.convert("L").quantize(32)  # grey, and small enough for a page
+    return drawn.convert("L").quantize(32)  # gray, and small enough for a page
 
 
 def main() -> None:

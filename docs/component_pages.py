@@ -15,7 +15,7 @@ from typing import Any
 
 from options import ROOT, distributions, first_paragraph, table
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -27,10 +27,10 @@ SIZES = (8, 16, 28, 32, 48, 64, 96, 128, 256, 512)
 KINDS = {
     "generator": ("Generators", "make images from latents."),
     "discriminator": ("Discriminators", "judge images; any of them goes with any generator."),
-    "loss": ("Losses", "are what both networks minimise."),
+    "loss": ("Losses", "are what both networks minimize."),
     "penalty": ("Penalties", "are extra terms for either network, any number of them, with any loss."),
     "dataset": ("Datasets", "bring the images. [Datasets](../datasets.md) says where each is looked for."),
-    "trainer": ("Trainers", "own the update schedule and the optimisers."),
+    "trainer": ("Trainers", "own the update schedule and the optimizers."),
     "extractor": (
         "Extractors",
         "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
@@ -74,9 +74,9 @@ def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recip
     component = entry.load()
     parts = [f"# {registry.kind.capitalize()} `{entry.name}`", linked(first_paragraph(entry.options))]
     parts += [linked(paragraph) for paragraph in further_paragraphs(entry.options, component)]
-    parts.append("\n".join(["| | |", "|---|---|", *facts(registry, entry, component, shipped)]))
+    parts.append("\n".join(["| | |", "|---|---|", *info(registry, entry, component, shipped)]))
     parts.append(f"```toml\n{in_a_recipe(registry, entry)}\n```")
-    own = table(entry.options, base=registry.base, hidden={"name"}, optimisers="../options.md#optimisers")
+    own = table(entry.options, base=registry.base, hidden={"name"}, optimizers="../options.md#optimizers")
     parts.append("## Options\n\n" + (own or "None of its own.\n").rstrip())
     shared = table(registry.base, hidden={"name", *changed(registry, entry)})
     if shared:
@@ -84,7 +84,7 @@ def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recip
     return "\n\n".join(parts) + "\n"
 
 
-def facts(registry: Registry[Any], entry: Entry[Any], component: type, shipped: Mapping[str, Recipe]) -> Iterator[str]:
+def info(registry: Registry[Any], entry: Entry[Any], component: type, shipped: Mapping[str, Recipe]) -> Iterator[str]:
     """The rows of the table at the top."""
     papers = papers_of(entry.options.__doc__, component.__doc__, inspect.getmodule(component).__doc__)
     if papers:
@@ -129,7 +129,7 @@ def serves(entry: Entry[Any], size: int) -> bool:
     for attended in attention:
         tried = config if attended is None else config.model_copy(update={"attention_size": attended})
         try:
-            tried.check_facts(Facts(ImageSpec(3, size, size), ("a", "b")))
+            tried.check_info(DatasetInfo(ImageSpec(3, size, size), ("a", "b")))
         except ValueError:
             continue
         return True

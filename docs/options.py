@@ -36,9 +36,9 @@ KINDS = {
     "dataset": ("datasets", "dataset", "The images."),
     "generator": ("generators", "generator", "The network that makes images."),
     "discriminator": ("discriminators", "discriminator", "The network that judges them."),
-    "loss": ("losses", "loss", "What both networks minimise."),
+    "loss": ("losses", "loss", "What both networks minimize."),
     "penalties": ("penalties", "[penalties]", "Extra terms, any number of them: one `[[penalties]]` table each."),
-    "trainer": ("trainers", "trainer", "The update schedule, and the optimisers."),
+    "trainer": ("trainers", "trainer", "The update schedule, and the optimizers."),
 }
 OPTIMIZERS = (AdamOptions, NAdamOptions, SGDOptions, RMSpropOptions)
 
@@ -62,8 +62,8 @@ def page() -> str:
     )
     parts += components(manager.registries.extractors, plugins)
     parts.append(
-        "## Optimisers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
-        "`name` picks the optimiser; a table that is left out is `adam` with its defaults. Every optimiser has:\n"
+        "## Optimizers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
+        "`name` picks the optimizer; a table that is left out is `adam` with its defaults. Every optimizer has:\n"
     )
     parts.append(table(OptimizerOptions))
     for optimizer in OPTIMIZERS:
@@ -107,7 +107,7 @@ def table(
     model: type[Options],
     base: type[Options] | None = None,
     hidden: Collection[str] = (),
-    optimisers: str = "#optimisers",
+    optimizers: str = "#optimizers",
 ) -> str:
     """Markdown for the options of `model`, without those that `base` has just so.
 
@@ -115,18 +115,18 @@ def table(
         model: a class of options.
         base: what it derives from.
         hidden: options to leave out.
-        optimisers: where the options of optimisers are, as a link.
+        optimizers: where the options of optimizers are, as a link.
     """
     rows = [
         f"| `{key}` | {kind} | {default} | {about} |"
-        for key, kind, default, about in options(model.model_json_schema(), base, optimisers)
+        for key, kind, default, about in options(model.model_json_schema(), base, optimizers)
         if key not in hidden
     ]
     return "\n".join(["| option | value | default | meaning |", "|---|---|---|---|", *rows, ""]) if rows else ""
 
 
 def options(
-    schema: Mapping[str, Any], base: type[Options] | None = None, optimisers: str = "#optimisers"
+    schema: Mapping[str, Any], base: type[Options] | None = None, optimizers: str = "#optimizers"
 ) -> Iterator[tuple[str, str, str, str]]:
     """Each option with its values, its default and what it does; those of tables in it under dotted names."""
     inherited = base.model_json_schema()["properties"] if base else {}
@@ -137,7 +137,7 @@ def options(
         if option == inherited.get(key):
             continue
         if option.get("discriminator"):
-            yield key, f"table, see [Optimisers]({optimisers})", "`adam`", about
+            yield key, f"table, see [Optimizers]({optimizers})", "`adam`", about
         elif "properties" in inner:
             for name, kind, default, text in options({**inner, **definitions}):
                 yield f"{key}.{name}", kind, default, text

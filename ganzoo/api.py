@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.components.importer import ImportedWeights
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
@@ -55,13 +55,13 @@ def run(
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
-    processes = launched()
+    world = launched()
     recipe, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
-    for problem in lint(recipe, manager) if processes.first else ():
+    for problem in lint(recipe, manager) if world.is_main else ():
         warn(str(problem))
-    with processes.connected(choose_compute(recipe.device, processes).device):
-        built = _build(recipe, manager, processes)
-        with training_in(built.directory) if processes.first else nullcontext():
+    with world.connected(choose_compute(recipe.device, world).device):
+        built = _build(recipe, manager, world)
+        with training_in(built.directory) if world.is_main else nullcontext():
             return _train(built, manager)
 
 
@@ -86,31 +86,31 @@ def resume(
             was imported, or it failed.
     """
     if is_export(Path(path)):
-        raise RequestError(f"{path}: is an export, without the state of the optimisers, which nothing can go on from")
-    processes, directory = launched(), RunDirectory.open(path)
-    with training_in(directory) if processes.first else nullcontext():
+        raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
+    world, directory = launched(), RunDirectory.open(path)
+    with training_in(directory) if world.is_main else nullcontext():
         recipe, manager = open_run_recipe(
             directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
         )
-        with processes.connected(choose_compute(recipe.device, processes).device):
-            return _resume(directory, recipe, manager, processes)
+        with world.connected(choose_compute(recipe.device, world).device):
+            return _resume(directory, recipe, manager, world)
 
 
-def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, processes: Processes) -> TrainedRun:
+def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World) -> TrainedRun:
     checkpoint = None
-    if processes.first and not _before_first_checkpoint(directory, recipe):
+    if world.is_main and not _before_first_checkpoint(directory, recipe):
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
-    checkpoint = processes.tell(checkpoint)
+    checkpoint = world.broadcast_object(checkpoint)
     if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
-            f"{directory}: was imported: weights without the optimisers' state, which nothing can go on from; "
+            f"{directory}: was imported: weights without the optimizers' state, which nothing can go on from; "
             f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew"
         )
-    built = _build(recipe, manager, processes, directory)
+    built = _build(recipe, manager, world, directory)
     if checkpoint is not None:
-        if built.facts != checkpoint.facts:
+        if built.info != checkpoint.info:
             raise RunDirectoryError(
-                f"{directory}: the dataset has changed since: it was {checkpoint.facts}, and is {built.facts}"
+                f"{directory}: the dataset has changed since: it was {checkpoint.info}, and is {built.info}"
             )
         restore(built, checkpoint)
     if built.step >= built.total_steps:
@@ -119,7 +119,7 @@ def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, pro
             f"{directory}: is complete at step {built.step}; to go on, ask for more with --set {length}=…"
         )
     built.resumed_from = built.step
-    if processes.first:
+    if world.is_main:
         directory.write_recipe(recipe)
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
@@ -137,13 +137,13 @@ def import_run(
 ) -> TrainedRun:
     """Bring weights that were trained elsewhere into a run directory, to be worked with like any other.
 
-    Nothing in `source` is executed. The run cannot be resumed: optimisers' state does not come along.
+    Nothing in `source` is executed. The run cannot be resumed: optimizers' state does not come along.
 
     Args:
         source: a file or folder, in a form that an importer of an installed plugin reads.
         out: the run directory to make; must not exist, or be empty.
         overrides: changes to the recipe that goes with the weights, such as "dataset.name=cifar10".
-        importer: its name; left out: the one that recognises `source`.
+        importer: its name; left out: the one that recognizes `source`.
         report: handed what was read, with the list of what went where, once it is known to fit.
         manager: the plugins to use; left out: those installed.
 
@@ -190,8 +190,8 @@ def load_run(
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
     else:
         checkpoint = checkpoint_of(directory.checkpoints, step)
-    if checkpoint.facts.image != recipe.dataset.image_spec():
-        of, image = checkpoint.facts.image, recipe.dataset.image_spec()
+    if checkpoint.info.image != recipe.dataset.image_spec():
+        of, image = checkpoint.info.image, recipe.dataset.image_spec()
         raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")
     return TrainedRun(directory, recipe, checkpoint, compute, manager)
 
@@ -222,7 +222,7 @@ def load_export(
     recipe, manager = open_run_recipe(
         directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
     )
-    made, expected = weights.facts.image, recipe.dataset.image_spec()
+    made, expected = weights.info.image, recipe.dataset.image_spec()
     if made != expected:
         raise CheckpointError(f"{path}: its weights make images of {made}, but its recipe has a dataset of {expected}")
     check_fit(recipe, weights, manager)
@@ -239,24 +239,24 @@ def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
     return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
 
 
-def _build(recipe: Recipe, manager: PluginManager, processes: Processes, directory: RunDirectory | None = None) -> Run:
+def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunDirectory | None = None) -> Run:
     with packing_progress() as progress:
         return build_run(
             recipe,
             manager,
             directory=directory,
             warn=warn,
-            progress=progress if processes.first else None,
-            processes=processes,
+            progress=progress if world.is_main else None,
+            world=world,
         )
 
 
 def _train(built: Run, manager: PluginManager) -> TrainedRun:
-    if built.processes.first:
+    if built.world.is_main:
         built.directory.write_json("environment.json", describe_environment(built))
-    with observing(manager, standard_observers(built.recipe, manager) if built.processes.first else ()):
+    with observing(manager, standard_observers(built.recipe, manager) if built.world.is_main else ()):
         train(built)
-    built.processes.agree(None)  # the others wait here until the first has written all there is
+    built.world.all_reduce_signal(None)  # the others wait here until the first has written all there is
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)
 

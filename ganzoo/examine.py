@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
 from ganzoo.evaluation import filters as filter_maths
 from ganzoo.evaluation.filters import Layer, Responses
-from ganzoo.evaluation.nearest_neighbors import Neighbours, nearest, nearest_of_its_own
+from ganzoo.evaluation.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
 from ganzoo.evaluation.probe import probe as probe_features
 from ganzoo.explore import Look, describe, images_of
 from ganzoo.recipe.load import parse_recipe
@@ -31,12 +31,12 @@ COMPARED = 256
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
+class Neighborhood:
     """Samples beside their nearest training images.
 
     Attributes:
         samples: (N, C, H, W) in [−1, 1].
-        neighbours: (N, k, C, H, W), nearest first.
+        neighbors: (N, k, C, H, W), nearest first.
         found: their indices in the dataset and distances: L2 over all pixels of images in [−1, 1].
         samples_median: median distance of 256 samples to their nearest training image.
         training_median: the same for 256 training images, to their nearest other one. Samples that are much nearer
@@ -45,39 +45,39 @@ class Neighbourhood:
     """
 
     samples: Tensor
-    neighbours: Tensor
-    found: Neighbours
+    neighbors: Tensor
+    found: Neighbors
     samples_median: float
     training_median: float
     about: Mapping[str, object]
 
     def save(self, path: Path) -> None:
-        """Write a PNG: a row for each sample, the sample and then its neighbours with their distances."""
-        k = self.neighbours.shape[1]
+        """Write a PNG: a row for each sample, the sample and then its neighbors with their distances."""
+        k = self.neighbors.shape[1]
         captions = [f"{distance:.1f}" for distance in self.found.distances.flatten().tolist()]
         panels = [
             Panel(self.samples, 1, "sample", [""] * len(self.samples)),
-            Panel(self.neighbours.flatten(0, 1), k, "nearest training images", captions),
+            Panel(self.neighbors.flatten(0, 1), k, "nearest training images", captions),
         ]
         save_figure(panels, path, about=self.about)
 
 
-def neighbours(run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **look: Unpack[Look]) -> Neighbourhood:
+def neighbors(run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **look: Unpack[Look]) -> Neighborhood:
     """Samples beside the training images nearest to them by pixels: are they new? Needs the dataset.
 
     Raises:
         DataError: the dataset is not there.
-        RequestError: there are fewer training images than neighbours, or the label does not fit the generator.
+        RequestError: there are fewer training images than neighbors, or the label does not fit the generator.
     """
-    pack = training_set(run)
+    packed = training_set(run)
     images = images_of(run, run.latents(max(count, COMPARED), seed), look)
-    found = nearest(images[:count], pack, k)
-    return Neighbourhood(
+    found = nearest(images[:count], packed, k)
+    return Neighborhood(
         samples=images[:count],
-        neighbours=torch.stack([real_images(pack, one) for one in found.indices]),
+        neighbors=torch.stack([real_images(packed, one) for one in found.indices]),
         found=found,
-        samples_median=float(nearest(images[:COMPARED], pack, 1).distances.median()),
-        training_median=float(nearest_of_its_own(pack, COMPARED).distances.median()),
+        samples_median=float(nearest(images[:COMPARED], packed, 1).distances.median()),
+        training_median=float(nearest_of_its_own(packed, COMPARED).distances.median()),
         about=describe(run, look, seed=seed),
     )
 
@@ -105,7 +105,7 @@ def first_filters(run: TrainedRun) -> FirstFilters:
     Raises:
         RequestError: a network has no convolution there.
     """
-    channels = run.checkpoint.facts.image.channels
+    channels = run.checkpoint.info.image.channels
     made, seen = filter_maths.generator_layers(run.generator), filter_maths.discriminator_layers(run.discriminator)
     if not made or not seen:
         raise RequestError(f"{run.path}: the {'discriminator' if made else 'generator'} has no convolutions to show")
@@ -150,12 +150,12 @@ def guided(
         DataError: the dataset is not there.
         RequestError: there is no such layer or feature, or no rectifier to guide through.
     """
-    pack = training_set(run)
+    packed = training_set(run)
 
     def strongest(discriminator: Discriminator, which: Sequence[int] | None) -> Responses:
-        with standing_statistics(discriminator, training_batches(pack)):
+        with standing_statistics(discriminator, training_batches(packed)):
             return filter_maths.strongest_responses(
-                discriminator, pack, layer=layer, features=which, count=count, seed=seed
+                discriminator, packed, layer=layer, features=which, count=count, seed=seed
             )
 
     trained = strongest(run.discriminator, features)
@@ -192,7 +192,7 @@ def drop(
         count: how many images.
         seed: of their latents.
         look: label, weights, batch_norm. With the "batch" and "standing" statistics of batch norm, later layers
-            normalise by what is left.
+            normalize by what is left.
 
     Raises:
         RequestError: there is no such layer or map, or the label does not fit the generator.
@@ -216,13 +216,13 @@ def probe(
     draws: int = 5,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The discriminator as a feature extractor for a linear SVM (paper, tables 1 and 2); needs labelled images.
+    """The discriminator as a feature extractor for a linear SVM (paper, tables 1 and 2); needs labeled images.
 
     Args:
         run: what was trained.
         dataset: another one than the run's, by name, at the run's image size and channels.
         overrides: changes to the recipe's dataset, such as "dataset.split=test".
-        train: labelled images to fit, over all classes.
+        train: labeled images to fit, over all classes.
         draws: how often to draw them.
         seed: of the draws, and of the random weights of the baseline.
 
@@ -234,9 +234,9 @@ def probe(
         RequestError: they are of another shape than the discriminator's, or too few.
     """
     recipe = _with_dataset(run, dataset, overrides)
-    pack = _open(run, recipe)
+    packed = _open(run, recipe)
     result = probe_features(
-        run.discriminator, random_discriminator(run, seed), pack, train=train, draws=draws, seed=seed
+        run.discriminator, random_discriminator(run, seed), packed, train=train, draws=draws, seed=seed
     )
     told = {"run": str(run.path), "step": run.checkpoint.step, "dataset": recipe.dataset.model_dump(mode="json")}
     result["protocol"] = {**told, **result["protocol"]}
@@ -244,20 +244,20 @@ def probe(
     return result
 
 
-def training_set(run: TrainedRun) -> Pack:
+def training_set(run: TrainedRun) -> PackedDataset:
     """The images that a run was trained on.
 
     Raises:
         DataError: they are not there.
         RequestError: they are not of the shape that they were.
     """
-    pack = _open(run, run.recipe)
-    if pack.facts.image != run.checkpoint.facts.image:
+    packed = _open(run, run.recipe)
+    if packed.info.image != run.checkpoint.info.image:
         raise RequestError(
-            f"{run.path}: the dataset has changed since: its images were {run.checkpoint.facts.image}, "
-            f"and are {pack.facts.image}"
+            f"{run.path}: the dataset has changed since: its images were {run.checkpoint.info.image}, "
+            f"and are {packed.info.image}"
         )
-    return pack
+    return packed
 
 
 def random_discriminator(run: TrainedRun, seed: int = 0) -> Discriminator:
@@ -265,11 +265,11 @@ def random_discriminator(run: TrainedRun, seed: int = 0) -> Discriminator:
     device = run.compute.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        _, discriminator = build_networks(run.recipe, run.manager, run.checkpoint.facts, run.compute)
+        _, discriminator = build_networks(run.recipe, run.manager, run.checkpoint.info, run.compute)
     return discriminator.eval()
 
 
-def _open(run: TrainedRun, recipe: Recipe) -> Pack:
+def _open(run: TrainedRun, recipe: Recipe) -> PackedDataset:
     with packing_progress() as progress:
         return open_dataset(recipe, run.manager, progress)
 
@@ -283,6 +283,6 @@ def _with_dataset(run: TrainedRun, name: str | None, overrides: Iterable[str]) -
         return run.recipe
     tables = run.recipe.to_dict()
     if name is not None:
-        image = run.checkpoint.facts.image
+        image = run.checkpoint.info.image
         tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
     return parse_recipe(tables, run.manager, source="dataset", overrides=overrides)

@@ -280,7 +280,7 @@ def images_of(run: TrainedRun, latents: Tensor, look: Look, each: int = 1) -> Te
 def _require_label(run: TrainedRun, look: Look) -> None:
     """Latents of a conditional generator mean the same only within one class."""
     if run.generator.conditional and look.get("label") is None:
-        last = run.checkpoint.facts.num_classes - 1
+        last = run.checkpoint.info.num_classes - 1
         raise RequestError(f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last}")
 
 

@@ -63,18 +63,18 @@ def combine(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return _mean(a, "a") - _mean(b, "b") + _mean(c, "c")
 
 
-def around(centre: Tensor, count: int = 9, spread: float = 0.25, *, rng: torch.Generator) -> Tensor:
-    """Latents (count, D) around `centre` (D,), which itself is the middle one (paper, fig. 7: nine, ±0.25).
+def around(center: Tensor, count: int = 9, spread: float = 0.25, *, rng: torch.Generator) -> Tensor:
+    """Latents (count, D) around `center` (D,), which itself is the middle one (paper, fig. 7: nine, ±0.25).
 
     Args:
-        centre: what the others differ from.
+        center: what the others differ from.
         count: how many, at least 1.
         spread: each number differs by uniform noise between −spread and +spread.
         rng: where the noise comes from, on any device.
     """
-    noise = torch.rand(count, len(centre), generator=rng, device=rng.device).mul(2).sub(1).mul(spread)
+    noise = torch.rand(count, len(center), generator=rng, device=rng.device).mul(2).sub(1).mul(spread)
     noise[count // 2] = 0
-    return centre + noise.to(centre)
+    return center + noise.to(center)
 
 
 def turn_vector(left: Tensor, right: Tensor) -> Tensor:

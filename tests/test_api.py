@@ -140,14 +140,14 @@ class ClassGenerator(Generator):
 
     conditional = True
 
-    def __init__(self, config: GeneratorConfig, *, facts: Any) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: GeneratorConfig, *, info: Any) -> None:
+        super().__init__(config, info=info)
         self.noise = nn.Parameter(torch.tensor(1e-4))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         assert labels is not None
-        brightness = labels / self.facts.num_classes + latents[:, 0] * self.noise
-        return brightness[:, None, None, None].expand(-1, *self.facts.image.shape).tanh()
+        brightness = labels / self.info.num_classes + latents[:, 0] * self.noise
+        return brightness[:, None, None, None].expand(-1, *self.info.image.shape).tanh()
 
 
 class ClassDiscriminator(Discriminator):
@@ -158,9 +158,9 @@ class ClassDiscriminator(Discriminator):
 
     conditional = True
 
-    def __init__(self, config: DiscriminatorConfig, *, facts: Any) -> None:
-        super().__init__(config, facts=facts)
-        self.embedding = nn.Embedding(facts.num_classes, 1)
+    def __init__(self, config: DiscriminatorConfig, *, info: Any) -> None:
+        super().__init__(config, info=info)
+        self.embedding = nn.Embedding(info.num_classes, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         assert labels is not None

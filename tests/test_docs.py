@@ -148,7 +148,7 @@ def command_names(group: Any, prefix: str = "") -> Iterator[str]:
 
 class TestCommands:
     @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "sh"], ids=str)
-    def test_are_spelt_as_the_command_line_has_them(self, block: Block) -> None:
+    def test_are_spelled_as_the_command_line_has_them(self, block: Block) -> None:
         for line in block.text.splitlines():
             for arguments in re.findall(r"(?:^|&& |do )ganzoo ([^;&>]+)", line):
                 command: Any = typer.main.get_command(app)

@@ -75,16 +75,16 @@ def test_combine_takes_means():
 
 
 def test_noise_is_uniform_and_spares_the_middle():
-    centre = draw(1)[0]
-    nearby = latent.around(centre, 9, 0.25, rng=torch.Generator().manual_seed(0))
+    center = draw(1)[0]
+    nearby = latent.around(center, 9, 0.25, rng=torch.Generator().manual_seed(0))
     assert nearby.shape == (9, 100)
-    assert nearby[4].equal(centre)
-    noise = (nearby - centre)[[0, 1, 2, 3, 5, 6, 7, 8]]
+    assert nearby[4].equal(center)
+    noise = (nearby - center)[[0, 1, 2, 3, 5, 6, 7, 8]]
     assert noise.abs().max() <= 0.2501
     assert noise.max() > 0.24
     assert noise.min() < -0.24
     assert noise.std() == pytest.approx(0.25 / math.sqrt(3), rel=0.1)
-    assert nearby.equal(latent.around(centre, rng=torch.Generator().manual_seed(0)))
+    assert nearby.equal(latent.around(center, rng=torch.Generator().manual_seed(0)))
 
 
 def test_along_a_turn_vector():

@@ -95,7 +95,7 @@ def test_says_what_it_is(wheel: Wheel) -> None:
     assert metadata.get_payload().strip() == (wheel.folder / "README.md").read_text(encoding="utf-8").strip()
 
 
-def test_has_its_licence(wheel: Wheel) -> None:
+def test_has_its_license(wheel: Wheel) -> None:
     assert wheel.metadata["License-Expression"] == "MIT"
     if wheel.folder == ROOT:
         assert "Permission is hereby granted" in wheel.information("licenses/LICENSE")

@@ -139,7 +139,7 @@ def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps
 
 def _bare_step(run: Run) -> Step:
     """The trainer's step on one minibatch, again and again."""
-    batch = run.feed.next()
+    batch = run.loader.next()
 
     def step() -> int:
         run.trainer.train_step(batch)
@@ -151,7 +151,7 @@ def _bare_step(run: Run) -> Step:
 def _now_and_then(asked: Recipe, run: Run, at_step: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
     """What samples and checkpoints cost when they are due, and how often the recipe wants them."""
     last = at_step[max(at_step)]
-    length = asked.run.steps or asked.run.epochs * run.feed.steps_per_epoch  # type: ignore[operator]
+    length = asked.run.steps or asked.run.epochs * run.loader.steps_per_epoch  # type: ignore[operator]
     every = {
         "SampleWriter": asked.samples.every or math.ceil(length / GRIDS),
         "CheckpointWriter": asked.checkpoint.every,

@@ -18,13 +18,13 @@ from ganzoo.training.run import Run
 LABEL = "ganzoo/"
 OPTIMIZER = "Optimizer.step"
 BACKWARD = "autograd::engine::evaluate_function"
-PARTS = ("generator", "discriminator", "penalty", "optimiser", "data", "other")
+PARTS = ("generator", "discriminator", "penalty", "optimizer", "data", "other")
 _OF_PENALTIES = ("transform_images", "discriminator_term", "generator_term", "after_discriminator_step")
 
 
 def flop_of_step(run: Run) -> int:
     """Floating-point operations of one training step, as torch counts those of products and convolutions."""
-    batch = run.feed.next()
+    batch = run.loader.next()
     with CountFlop() as counter:
         run.trainer.train_step(batch)
     return int(counter.total)
@@ -56,10 +56,10 @@ def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
     """
     on_gpu = run.compute.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with labelled(run), profile(activities=activities) as profiler:
+    with labeled(run), profile(activities=activities) as profiler:
         for _ in range(steps):
             with record_function(f"{LABEL}data"):
-                batch = run.feed.next()
+                batch = run.loader.next()
             run.trainer.train_step(batch)
         run.compute.synchronize()
     roots = [event for event in profiler.events() if event.cpu_parent is None]
@@ -67,7 +67,7 @@ def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
 
 
 @contextmanager
-def labelled(run: Run) -> Iterator[None]:
+def labeled(run: Run) -> Iterator[None]:
     """While open, what the networks and penalties do carries their label in a profile; not where they are compiled."""
     parts = run.trainer.parts
     with ExitStack() as stack:
@@ -127,4 +127,4 @@ def shares(roots: list[FunctionEvent], *, on_gpu: bool = False) -> dict[str, flo
 def _part_named(name: str) -> str | None:
     if name.startswith(LABEL):
         return name.removeprefix(LABEL)
-    return "optimiser" if name.startswith(OPTIMIZER) else None
+    return "optimizer" if name.startswith(OPTIMIZER) else None

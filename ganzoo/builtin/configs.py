@@ -46,10 +46,10 @@ class GradientPenaltyConfig(PenaltyConfig):
     weight: float = Field(default=10.0, ge=0)
     """λ of the paper."""
     target: float = Field(default=1.0, ge=0)
-    """The gradient norm that is not penalised: 1 in the paper, 0 for the zero-centred form."""
+    """The gradient norm that is not penalized: 1 in the paper, 0 for the zero-centered form."""
 
     @property
-    def limits_gradient(self) -> bool:
+    def is_gradient_penalty(self) -> bool:
         """Between real and generated images."""
         return True
 
@@ -61,7 +61,7 @@ class R1Config(PenaltyConfig):
     """γ of the paper."""
 
     @property
-    def limits_gradient(self) -> bool:
+    def is_gradient_penalty(self) -> bool:
         """At the images themselves."""
         return True
 
@@ -70,7 +70,7 @@ class R2Config(R1Config):
     """γ/2 · E‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
 
 
-class AdversarialConfig(TrainerConfig):
+class GANTrainerConfig(TrainerConfig):
     """Discriminator and generator in turn, in the order of the paper or of the DCGAN authors' code."""
 
     discriminator_steps: PositiveInt = 1
@@ -86,9 +86,9 @@ class AdversarialConfig(TrainerConfig):
     """Batch statistics in the generator for the images that the discriminator learns from; "running", as Keras'
     `predict` takes them, needs `fake_batch = "fresh"`."""
     generator_optimizer: AnyOptimizer = AdamOptions()
-    """Optimiser of the generator."""
+    """Optimizer of the generator."""
     discriminator_optimizer: AnyOptimizer = AdamOptions()
-    """Optimiser of the discriminator and of the penalties' parameters."""
+    """Optimizer of the discriminator and of the penalties' parameters."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Keep an exponential moving average of the generator's weights with this decay; 0: none."""
     ema_start: NonNegativeInt = 0

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganzoo.builtin.configs import AdversarialConfig
+from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.optimizer import current_lr
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
 from ganzoo.sampling.generate import batch_norm_mode
-from ganzoo.training.non_finite import Alarm
-from ganzoo.training.optimizer_step import Descent, load_optimizer, looks_for_infinities
+from ganzoo.training.non_finite import NonFiniteGuard
+from ganzoo.training.optimizer_step import OptimizerStep, load_optimizer, looks_for_infinities
 
 
 @dataclass(frozen=True)
-class Fake:
+class FakeBatch:
     """Generated images, what they were made from, and for which real minibatch."""
 
     latents: Tensor
@@ -34,10 +34,10 @@ class Fake:
 class Game(RecordableTrainer):
     """All but the order of the updates, which a subclass gives in `compute_step`."""
 
-    Config = AdversarialConfig
-    config: AdversarialConfig
+    Config = GANTrainerConfig
+    config: GANTrainerConfig
 
-    def __init__(self, config: AdversarialConfig, *, parts: TrainingParts) -> None:
+    def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
         self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
         owned = {
@@ -48,19 +48,19 @@ class Game(RecordableTrainer):
         self.discriminator_optimizer = config.discriminator_optimizer.build(
             [*parts.discriminator.parameters(), *owned.values()]
         )
-        self._alarm = Alarm(parts.rng.device)
-        scaling, processes = parts.loss_scaling, parts.processes
+        self._alarm = NonFiniteGuard(parts.rng.device)
+        scaling, world = parts.loss_scaling, parts.world
         self._descents = {
-            "generator": Descent(
+            "generator": OptimizerStep(
                 "generator",
                 parts.generator,
                 self.generator_optimizer,
                 self._alarm,
                 clip=config.generator_grad_clip,
                 scaling=scaling,
-                processes=processes,
+                world=world,
             ),
-            "discriminator": Descent(
+            "discriminator": OptimizerStep(
                 "discriminator",
                 parts.discriminator,
                 self.discriminator_optimizer,
@@ -68,11 +68,11 @@ class Game(RecordableTrainer):
                 owned=owned,
                 clip=config.discriminator_grad_clip,
                 scaling=scaling,
-                processes=processes,
+                world=world,
             ),
         }
         self._rng_state = parts.rng.get_state()
-        self.ema = Average(parts.generator, config.ema_decay) if config.ema_decay else None
+        self.ema = EMA(parts.generator, config.ema_decay) if config.ema_decay else None
         self.steps = 0
 
     def begin_step(self) -> None:
@@ -96,10 +96,10 @@ class Game(RecordableTrainer):
         for name, penalty in self.parts.penalties.items():
             if penalty.config.interval > 1:
                 return f'the penalty "{name}" is not taken at every step (interval)'
-            if not penalty.recordable:
+            if not penalty.cuda_graph_safe:
                 return f'the penalty "{name}" does not say that it does the same at each step'
         if self.parts.loss_scaling and not all(map(looks_for_infinities, self.optimizers())):
-            return "in fp16, an optimiser that is not fused looks at its gradients on the host at each step"
+            return "in fp16, an optimizer that is not fused looks at its gradients on the host at each step"
         return None
 
     def recorded(self) -> Callable[[], None]:
@@ -130,7 +130,7 @@ class Game(RecordableTrainer):
         return networks | {f"penalty_{name}": penalty for name, penalty in stateful.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimisers, loss scalers and counters."""
+        """Optimizers, loss scalers and counters."""
         return {
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
@@ -153,19 +153,19 @@ class Game(RecordableTrainer):
         """The first update whose loss or gradient was not finite; no weight has moved since."""
         return self._alarm.failure()
 
-    def _generate(self, batch: Batch) -> Fake:
+    def _generate(self, batch: Batch) -> FakeBatch:
         """As many images as the minibatch has, with its labels, so that classes come as often as in the data."""
         generator = self.parts.generator
-        with self._drawing(batch):
+        with self._sharded_rng(batch):
             latents = generator.sample_latents(len(batch), self.parts.rng)
         labels = batch.labels if generator.conditional else None
         with self.parts.autocast():
             images = generator(latents, labels)
-        return Fake(latents, batch.labels, images.float())
+        return FakeBatch(latents, batch.labels, images.float())
 
     def _seen(self, images: Tensor) -> Tensor:
         """Images as the penalties let the discriminator see them."""
-        with self._drawing(images):
+        with self._sharded_rng(images):
             for penalty in self.parts.penalties.values():
                 images = penalty.transform_images(images, self.parts.rng)
         return images
@@ -179,21 +179,21 @@ class Game(RecordableTrainer):
 
     def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """The loss on the whole minibatch, over all processes: some losses compare its images with each other."""
-        gather = self.parts.processes.gather
+        gather = self.parts.world.all_gather
         return self.parts.loss.discriminator_loss(gather(real_logits), gather(fake_logits))
 
     def _generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
         """The loss on the whole minibatch, over all processes."""
-        gather = self.parts.processes.gather
+        gather = self.parts.world.all_gather
         real_logits = None if real_logits is None else gather(real_logits)
         return self.parts.loss.generator_loss(real_logits, gather(fake_logits))
 
-    def _drawing(self, images: Batch | Tensor) -> AbstractContextManager[object]:
+    def _sharded_rng(self, images: Batch | Tensor) -> AbstractContextManager[object]:
         """While open, what is drawn from the run's random numbers is for these images of the whole minibatch."""
-        return self.parts.processes.drawing(self.parts.rng, len(images))
+        return self.parts.world.sharded_rng(self.parts.rng, len(images))
 
     def _penalty_step(
-        self, real: Tensor, fake: Fake, fake_images: Tensor, real_logits: Tensor | None, fake_logits: Tensor
+        self, real: Tensor, fake: FakeBatch, fake_images: Tensor, real_logits: Tensor | None, fake_logits: Tensor
     ) -> PenaltyStep:
         parts = self.parts
         return PenaltyStep(
@@ -206,7 +206,7 @@ class Game(RecordableTrainer):
             real_logits=real_logits,
             fake_logits=fake_logits,
             rng=parts.rng,
-            processes=parts.processes,
+            world=parts.world,
         )
 
     def _penalty_terms(self, method: str, step: PenaltyStep) -> dict[str, Tensor]:
@@ -214,7 +214,7 @@ class Game(RecordableTrainer):
         terms = {}
         for name, penalty in self.parts.penalties.items():
             if self.steps % penalty.config.interval == 0:
-                with self._drawing(step.real):
+                with self._sharded_rng(step.real):
                     term = getattr(penalty, method)(step)
                 if term is not None:
                     terms[name] = term * (penalty.config.weight * penalty.config.interval)
@@ -241,7 +241,7 @@ class Game(RecordableTrainer):
         self.ema.update(self.parts.generator)
 
 
-class Average:
+class EMA:
     """An exponential moving average of weights and batch statistics that starts as a copy of `network`.
 
     Torch's `AveragedModel` counts its updates in a tensor, which is fetched from the device or sent there each time.
@@ -270,7 +270,7 @@ def _state(network: nn.Module) -> list[Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
-class Adversarial(Game):
+class GANTrainer(Game):
     """Algorithm 1 of arXiv 1406.2661, with the savings that do not change what is computed.
 
     The discriminator learns from detached images and is frozen while the generator learns, so that
@@ -291,7 +291,7 @@ class Adversarial(Game):
 
     def unrecordable(self) -> str | None:
         """What of the options, or of a class derived from this one, may differ from step to step."""
-        if type(self) is not Adversarial:
+        if type(self) is not GANTrainer:
             return f"{type(self).__name__} may do other work at each step than what it derives from"
         return super().unrecordable()
 
@@ -318,14 +318,14 @@ class Adversarial(Game):
         return metrics
 
     @torch.no_grad()
-    def _generate_for_discriminator(self, batch: Batch) -> Fake:
+    def _generate_for_discriminator(self, batch: Batch) -> FakeBatch:
         """Images that only the discriminator learns from: without the generator's graph."""
         if self.config.fake_statistics == "batch":
             return self._generate(batch)
         with batch_norm_mode(self.parts.generator, "running"):
             return self._generate(batch)
 
-    def _update_discriminator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
+    def _update_discriminator(self, batch: Batch, fake: FakeBatch) -> dict[str, Tensor]:
         parts = self.parts
         real, fake_images = self._seen(batch.images), self._seen(fake.images.detach())
         real_logits = self._logits(real, batch.labels)
@@ -355,14 +355,14 @@ class Adversarial(Game):
         self._descend("discriminator", self._discriminator_loss(real_logits, fake_logits))
         return real_logits.detach()
 
-    def _update_generator(self, batch: Batch, fake: Fake) -> dict[str, Tensor]:
+    def _update_generator(self, batch: Batch, fake: FakeBatch) -> dict[str, Tensor]:
         with frozen(self.parts.discriminator):
             total, metrics = self._generator_objective(batch, fake)
             self._descend("generator", total)
         return metrics
 
-    def _generator_objective(self, batch: Batch, fake: Fake) -> tuple[Tensor, dict[str, Tensor]]:
-        """What the generator's update minimises, by the discriminator as it stands, and the metrics of it."""
+    def _generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the generator's update minimizes, by the discriminator as it stands, and the metrics of it."""
         parts = self.parts
         fake_images = self._seen(fake.images)
         fake_logits = self._logits(fake_images, fake.labels)

@@ -5,7 +5,7 @@ R1 and the gradient penalty under bf16 or fp16 are no reason to warn: penalties 
 
 from __future__ import annotations
 
-from ganzoo.builtin.configs import AdversarialConfig, WassersteinConfig
+from ganzoo.builtin.configs import GANTrainerConfig, WassersteinConfig
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.hookspecs import hookimpl
@@ -19,7 +19,7 @@ def lint_recipe(recipe: Recipe) -> list[Problem | str]:
 
 def _penalties(recipe: Recipe) -> list[Problem]:
     """A gradient penalty is about one image at a time (arXiv 1704.00028, §4)."""
-    if not recipe.discriminator.couples_images:
+    if not recipe.discriminator.mixes_batch:
         return []
     return [
         Problem(
@@ -28,7 +28,7 @@ def _penalties(recipe: Recipe) -> list[Problem]:
             f"every logit depend on the whole batch: take a discriminator without it, such as one with layer norm",
         )
         for index, penalty in enumerate(recipe.penalties)
-        if penalty.limits_gradient
+        if penalty.is_gradient_penalty
     ]
 
 
@@ -48,7 +48,7 @@ def _critic(recipe: Recipe) -> list[Problem]:
 def _average(recipe: Recipe) -> list[Problem]:
     """An exponential average has forgotten its start after several times 1 / (1 − decay) steps."""
     trainer, steps = recipe.trainer, recipe.run.steps
-    if not isinstance(trainer, AdversarialConfig) or not trainer.ema_decay or steps is None:
+    if not isinstance(trainer, GANTrainerConfig) or not trainer.ema_decay or steps is None:
         return []
     if trainer.ema_start >= steps:
         return [

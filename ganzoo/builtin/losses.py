@@ -76,7 +76,7 @@ class Wasserstein(Loss):
     """The critic's estimate of the Wasserstein distance (arXiv 1701.07875); needs a Lipschitz critic."""
 
     Config = WassersteinConfig
-    tells_probabilities = False
+    outputs_probabilities = False
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """D(G(z)) − D(x): minus the estimated distance."""

@@ -21,7 +21,7 @@ class GradientPenalty(Penalty):
 
     Config = GradientPenaltyConfig
     config: GradientPenaltyConfig
-    recordable = True
+    cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """The mean over the batch, before `weight`."""
@@ -35,7 +35,7 @@ class R1(Penalty):
     """½‖∇D(x)‖² at real images (arXiv 1801.04406, eq. 9)."""
 
     Config = R1Config
-    recordable = True
+    cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """The mean over the batch, before `weight`."""
@@ -46,7 +46,7 @@ class R2(Penalty):
     """½‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
 
     Config = R2Config
-    recordable = True
+    cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """The mean over the batch, before `weight`."""

@@ -47,7 +47,7 @@ def register_datasets(register: Registrar) -> None:
 @hookimpl
 def register_trainers(register: Registrar) -> None:
     """The trainer of the original GAN algorithm."""
-    register("adversarial", "ganzoo.builtin.gan_trainer:Adversarial", config=configs.AdversarialConfig)
+    register("adversarial", "ganzoo.builtin.gan_trainer:GANTrainer", config=configs.GANTrainerConfig)
 
 
 @hookimpl

@@ -30,13 +30,13 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     from ganzoo.data import prepare as datasets
     from ganzoo.text import size_in_words
 
-    pack = datasets.prepare(recipe, set_ or ())
-    for line in pack.skipped:
+    packed = datasets.prepare(recipe, set_ or ())
+    for line in packed.skipped:
         typer.echo(f"left out: {line}", err=True)
-    left_out = f", {len(pack.skipped)} left out" if pack.skipped else ""
-    classes = f", {pack.facts.num_classes} classes" if pack.facts.class_names else ""
-    typer.echo(f"{len(pack)} images {pack.facts.image}{classes}{left_out}, {size_in_words(pack.images.nbytes)}")
-    typer.echo(pack.path)
+    left_out = f", {len(packed.skipped)} left out" if packed.skipped else ""
+    classes = f", {packed.info.num_classes} classes" if packed.info.class_names else ""
+    typer.echo(f"{len(packed)} images {packed.info.image}{classes}{left_out}, {size_in_words(packed.images.nbytes)}")
+    typer.echo(packed.path)
 
 
 @commands.command()

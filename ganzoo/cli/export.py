@@ -26,9 +26,7 @@ def export(
     weights: WhichWeights = "auto",
     discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
     batch_norm: WhichStatistics = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", "--license", help="Of the weights, such as mit or cc-by-4.0.")
-    ] = None,
+    license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
 ) -> None:
     """Write the generator with its recipe, checksums and a model card into a new folder."""
     from ganzoo import api
@@ -36,6 +34,6 @@ def export(
     trained = api.load_run(run, step=step)
     typer.echo(
         api.export_run(
-            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, licence=licence
+            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
         )
     )

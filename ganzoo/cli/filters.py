@@ -1,4 +1,4 @@
-"""`ganzoo filters` and `ganzoo neighbours`: what the networks hold, and whether samples are copies."""
+"""`ganzoo filters` and `ganzoo neighbors`: what the networks hold, and whether samples are copies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganzoo.errors import RequestError
 def add_to(app: typer.Typer) -> None:
     """Add this module's commands to `app`."""
     app.command("filters")(filters)
-    app.command("neighbours")(neighbours)
+    app.command("neighbors")(neighbors)
 
 
 def filters(
@@ -63,11 +63,11 @@ def filters(
         typer.echo(path)
 
 
-def neighbours(
+def neighbors(
     run: RunFolder,
     out: Picture,
     count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 8,
-    k: Annotated[int, typer.Option(min=1, help="How many neighbours of each.")] = 5,
+    k: Annotated[int, typer.Option(min=1, help="How many neighbors of each.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
@@ -78,9 +78,7 @@ def neighbours(
 
     trained = api.load_run(run)
     check_file(out, ".png")
-    found = examine.neighbours(
-        trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
-    )
+    found = examine.neighbors(trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm)
     for number, distances in enumerate(found.found.distances.tolist()):
         typer.echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
     typer.echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")

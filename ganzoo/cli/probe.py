@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 def probe(
     run: RunFolder,
-    train: Annotated[int, typer.Option(min=1, help="Labelled images to fit, over all classes.")] = 1000,
+    train: Annotated[int, typer.Option(min=1, help="Labeled images to fit, over all classes.")] = 1000,
     draws: Annotated[int, typer.Option(min=1, help="How often to draw them.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws, and of the random weights.")] = 0,
     dataset: Annotated[

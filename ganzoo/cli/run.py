@@ -51,5 +51,5 @@ def _print_path(trained: TrainedRun) -> None:
     """The run directory; of several processes, one says it."""
     from ganzoo.runtime.distributed import launched
 
-    if launched().first:
+    if launched().is_main:
         typer.echo(trained.path)

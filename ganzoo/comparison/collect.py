@@ -12,8 +12,8 @@ from typing import Any
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.sweeps.child_processes import read_json
 from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
-from ganzoo.sweeps.processes import read_json
 
 COMPLETE = ("complete", "imported")
 """How a run ends whose figures count."""

@@ -1,4 +1,4 @@
-"""Draws curves and strips of dots as SVG that needs no script; colours and fonts come from the page."""
+"""Draws curves and strips of dots as SVG that needs no script; colors and fonts come from the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 30
 STRIP_WIDTH, STRIP_HEIGHT = 120, 18
 STYLES = 8
-"""Colours that the page has; further variants take them again, with other dashes."""
+"""Colors that the page has; further variants take them again, with other dashes."""
 LOGARITHMIC = 100.0
 """From this ratio of the highest to the lowest value on, a positive axis is logarithmic."""
 
@@ -23,7 +23,7 @@ Scale = Callable[[float], float]
 
 
 def style(index: int) -> str:
-    """The class of a variant: its colour, and its dashes."""
+    """The class of a variant: its color, and its dashes."""
     return f"v{index % STYLES} d{index % 4 if index < STYLES else (index + 1) % 4}"
 
 

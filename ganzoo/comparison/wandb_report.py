@@ -14,7 +14,7 @@ from ganzoo.comparison.table import BEST, TIED, time_words
 from ganzoo.comparison.variants import Variant, shown
 from ganzoo.errors import GanzooError, RequestError
 from ganzoo.storage.summary import SCORE
-from ganzoo.sweeps.processes import read_json
+from ganzoo.sweeps.child_processes import read_json
 from ganzoo.terminal import warn
 
 PANELS = 12

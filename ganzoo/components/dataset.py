@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from ganzoo.components.options import DatasetConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 
 class ImageSource(Protocol):
@@ -29,7 +29,7 @@ class ImageSource(Protocol):
 
 
 class Dataset(ABC):
-    """Labelled or unlabelled images.
+    """Labeled or unlabeled images.
 
     Building one reads nothing: `prepare` may download and reports what is missing, `open` gives the
     images, and the core crops, resizes and packs them by the options that every dataset has. They are
@@ -87,7 +87,7 @@ class StoredImages(Protocol):
         """Class indices (N,), or None."""
 
     @property
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         """Shape of the images, and names of the classes."""
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from ganzoo.components.options import ExtractorConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 if TYPE_CHECKING:
     from ganzoo.components.dataset import StoredImages
@@ -24,7 +24,7 @@ class Extractor(nn.Module, ABC):
 
     Args:
         config: the options of this extractor.
-        facts: the images it will see.
+        info: the images it will see.
     """
 
     Config: ClassVar[type[ExtractorConfig]] = ExtractorConfig
@@ -40,10 +40,10 @@ class Extractor(nn.Module, ABC):
     score_names: ClassVar[Mapping[str, str]] = {}
     """Names that the literature keeps for scores of this very network, such as "fid" in the place of "fd_inception"."""
 
-    def __init__(self, config: ExtractorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: ExtractorConfig, *, info: DatasetInfo) -> None:
         super().__init__()
         self.config = config
-        self.facts = facts
+        self.info = info
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ganzoo.components.options import ImporterConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ImportedWeights:
     """
 
     tables: Mapping[str, Any]
-    facts: Facts
+    info: DatasetInfo
     networks: Mapping[str, Mapping[str, Tensor]]
     assignments: Sequence[Assignment]
     files: Sequence[Path]

@@ -1,4 +1,4 @@
-"""The contracts of what is minimised: losses on logits, and penalties that go with any loss."""
+"""The contracts of what is minimized: losses on logits, and penalties that go with any loss."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import ClassVar
 from torch import Tensor
 
 from ganzoo.components.options import LossConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 
 class Loss(ABC):
-    """What the two networks minimise, always given logits (N,) in fp32, never probabilities."""
+    """What the two networks minimize, always given logits (N,) in fp32, never probabilities."""
 
     Config: ClassVar[type[LossConfig]] = LossConfig
 
     needs_real_logits: bool = False
     """Whether `generator_loss` wants the logits of real images too, as relativistic losses do."""
-    tells_probabilities: bool = True
+    outputs_probabilities: bool = True
     """Whether logits far from 0 mean that the discriminator is sure; a Wasserstein critic's only differ."""
 
-    def __init__(self, config: LossConfig, *, facts: Facts) -> None:
+    def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
         self.config = config
-        self.facts = facts
+        self.info = info
 
     @abstractmethod
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 
 class Generator(nn.Module, ABC):
@@ -17,7 +17,7 @@ class Generator(nn.Module, ABC):
 
     Args:
         config: the options of this generator.
-        facts: the images it has to make.
+        info: the images it has to make.
     """
 
     Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
@@ -25,10 +25,10 @@ class Generator(nn.Module, ABC):
     conditional: bool = False
     """Whether `forward` needs labels."""
 
-    def __init__(self, config: GeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__()
         self.config = config
-        self.facts = facts
+        self.info = info
 
     @abstractmethod
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -47,7 +47,7 @@ class Discriminator(nn.Module, ABC):
 
     Args:
         config: the options of this discriminator.
-        facts: the images it has to judge.
+        info: the images it has to judge.
     """
 
     Config: ClassVar[type[DiscriminatorConfig]] = DiscriminatorConfig
@@ -55,10 +55,10 @@ class Discriminator(nn.Module, ABC):
     conditional: bool = False
     """Whether `forward` needs labels."""
 
-    def __init__(self, config: DiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
         super().__init__()
         self.config = config
-        self.facts = facts
+        self.info = info
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

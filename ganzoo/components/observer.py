@@ -13,7 +13,7 @@ from ganzoo.components.options import (
     PenaltyConfig,
     TrainerConfig,
 )
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,7 +107,7 @@ class RunView(Protocol):
         """The recipe, every option resolved."""
 
     @property
-    def facts(self) -> Facts:
+    def info(self) -> DatasetInfo:
         """What the data is."""
 
     @property

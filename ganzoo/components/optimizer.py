@@ -1,4 +1,4 @@
-"""Optimisers of torch by name, each with its own options."""
+"""Optimizers of torch by name, each with its own options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerOptions(Options):
-    """Options that every optimiser has."""
+    """Options that every optimizer has."""
 
     lr: PositiveFloat = 2e-4
     """Learning rate."""
@@ -25,7 +25,7 @@ class OptimizerOptions(Options):
     """L2 coupled to the gradient (in `adamw` decoupled from it), on every parameter."""
 
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
-        """The torch optimiser of this name over `parameters`, fused where torch has it so."""
+        """The torch optimizer of this name over `parameters`, fused where torch has it so."""
         import torch.optim
 
         options = self.model_dump()
@@ -42,7 +42,7 @@ class AdamOptions(OptimizerOptions):
     """Adam (arXiv 1412.6980), with DCGAN's rate and momentum as defaults."""
 
     name: Literal["adam", "adamw"] = "adam"
-    """Which optimiser."""
+    """Which optimizer."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
@@ -55,7 +55,7 @@ class NAdamOptions(OptimizerOptions):
     """Adam with Nesterov momentum, and rectified Adam (arXiv 1908.03265)."""
 
     name: Literal["nadam", "radam", "adamax"]
-    """Which optimiser."""
+    """Which optimizer."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
     """Decay of the running means."""
     eps: PositiveFloat = 1e-8
@@ -66,7 +66,7 @@ class SGDOptions(OptimizerOptions):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
-    """Which optimiser."""
+    """Which optimizer."""
     momentum: NonNegativeFloat = 0.0
     """Share of the last update that is kept."""
     nesterov: bool = False
@@ -77,7 +77,7 @@ class RMSpropOptions(OptimizerOptions):
     """RMSprop, which the original WGAN trains with."""
 
     name: Literal["rmsprop"]
-    """Which optimiser."""
+    """Which optimizer."""
     alpha: Beta = 0.99
     """Decay of the running mean of squares."""
     eps: PositiveFloat = 1e-8
@@ -85,7 +85,7 @@ class RMSpropOptions(OptimizerOptions):
     momentum: NonNegativeFloat = 0.0
     """Share of the last update that is kept."""
     centered: bool = False
-    """Normalise by the variance rather than the mean square."""
+    """Normalize by the variance rather than the mean square."""
 
 
 AnyOptimizer = Annotated[
@@ -112,5 +112,5 @@ _FUSED: dict[str, tuple[str, ...]] = {
 
 
 def current_lr(optimizer: Any) -> float:
-    """The learning rate of an optimiser's first group, as it is now."""
+    """The learning rate of an optimizer's first group, as it is now."""
     return float(optimizer.param_groups[0]["lr"])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
 
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 
 
 class Options(BaseModel):
@@ -41,10 +41,10 @@ class ComponentConfig(Options):
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it works with labelled images alone, as a conditional network does, which overrides this."""
+        """Whether it works with labeled images alone, as a conditional network does, which overrides this."""
         return False
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Say whether these options can serve such images.
 
         Raises:
@@ -63,7 +63,7 @@ class DiscriminatorConfig(ComponentConfig):
     """Options that every discriminator has: none."""
 
     @property
-    def couples_images(self) -> bool:
+    def mixes_batch(self) -> bool:
         """Whether the logit of an image depends on the others in its minibatch; batch norm does that.
 
         So it is where an option `norm` says "batch"; a discriminator that always has batch norm overrides this.
@@ -86,10 +86,10 @@ class PenaltyConfig(ComponentConfig):
     weight: float = Field(default=1.0, ge=0)
     """What the penalty's terms are multiplied with."""
     interval: PositiveInt = 1
-    """Take the terms at every n-th step only, n times as strong (lazy regularisation, StyleGAN2 §4)."""
+    """Take the terms at every n-th step only, n times as strong (lazy regularization, StyleGAN2 §4)."""
 
     @property
-    def limits_gradient(self) -> bool:
+    def is_gradient_penalty(self) -> bool:
         """Whether its term is about the gradient of one image's logit, as a gradient penalty, which overrides this."""
         return False
 
@@ -102,11 +102,11 @@ class DatasetConfig(ComponentConfig):
     image_size: PositiveInt = 64
     """Height and width of the images that the networks see, in pixels."""
     channels: Literal[1, 3] = 3
-    """1 for grey, 3 for RGB; images of the other kind are converted."""
+    """1 for gray, 3 for RGB; images of the other kind are converted."""
     resize_first: PositiveInt | None = None
     """Bring the shorter side to this many pixels before the crop; left out: no resize before the crop."""
     crop: PositiveInt | Literal["square", "none"] = "square"
-    """Centre crop: a side in pixels, "square" for the largest that fits, "none" to squeeze the whole image."""
+    """Center crop: a side in pixels, "square" for the largest that fits, "none" to squeeze the whole image."""
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
     """Filter of every resize (PIL's, which averages over the whole footprint when it shrinks)."""
     fast_decode: bool = False

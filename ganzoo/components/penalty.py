@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
-from ganzoo.components.spec import Facts
-from ganzoo.components.world import Processes
+from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.world import World
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PenaltyStep:
     `real` and `fake` are images (N, C, H, W) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
     In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
     `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
-    With several `processes` all this is the part of one of them; a statistic over the minibatch is a `processes.mean`.
+    With several processes these are one's share; a statistic over the minibatch is a `world.all_reduce_mean`.
     """
 
     generator: Generator
@@ -33,7 +33,7 @@ class PenaltyStep:
     real_logits: Tensor | None
     fake_logits: Tensor
     rng: torch.Generator
-    processes: Processes = field(default_factory=Processes)
+    world: World = field(default_factory=World)
 
     def logits(self, images: Tensor) -> Tensor:
         """The discriminator's logits (N,) in fp32 for other images, with this step's labels."""
@@ -44,19 +44,19 @@ class PenaltyStep:
 class Penalty(nn.Module):
     """Extra terms for either network, composable with any loss and with each other.
 
-    A module, so it may own parameters (trained with the discriminator's optimiser) and buffers;
+    A module, so it may own parameters (trained with the discriminator's optimizer) and buffers;
     both are checkpointed. A subclass overrides what it needs; everything here does nothing.
     """
 
     Config: ClassVar[type[PenaltyConfig]] = PenaltyConfig
 
-    recordable: ClassVar[bool] = False
+    cuda_graph_safe: ClassVar[bool] = False
     """Whether it does the same work on the device at each step, as a CUDA graph needs it (see `RecordableTrainer`)."""
 
-    def __init__(self, config: PenaltyConfig, *, facts: Facts) -> None:
+    def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
         super().__init__()
         self.config = config
-        self.facts = facts
+        self.info = info
 
     def attach(self, generator: Generator, discriminator: Discriminator) -> None:
         """Make what depends on the networks, such as a head on features; once, after they are built.

@@ -23,7 +23,7 @@ class ImageSpec:
 
 
 @dataclass(frozen=True)
-class Facts:
+class DatasetInfo:
     """What a component is told when it is built, beside its own options.
 
     `class_names` is empty for data without labels.

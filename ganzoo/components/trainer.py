@@ -1,4 +1,4 @@
-"""The contract of a trainer: it owns the update schedule and the optimisers; the loop owns time."""
+"""The contract of a trainer: it owns the update schedule and the optimizers; the loop owns time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.penalty import Penalty
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrainingParts:
 
     `rng` is the one source of randomness in training. `autocast()` opens the run's precision;
     `loss_scaling` is true where gradients need a scaler (fp16). `total_steps` is the length of the run.
-    `processes` are those that take every step together: a trainer averages its gradients over them.
+    `world` are those that take every step together: a trainer averages its gradients over them.
     """
 
     generator: Generator
@@ -37,7 +37,7 @@ class TrainingParts:
     penalties: Mapping[str, Penalty] = field(default_factory=dict)
     loss_scaling: bool = False
     total_steps: int = 1
-    processes: Processes = field(default_factory=Processes)
+    world: World = field(default_factory=World)
 
     def modules(self) -> list[nn.Module]:
         """The networks and the penalties."""
@@ -92,7 +92,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All other state (optimisers, schedules, counters): tensors, numbers, text, lists and dictionaries only."""
+        """All other state (optimizers, schedules, counters): tensors, numbers, text, lists and dictionaries only."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:

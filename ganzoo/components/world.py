@@ -1,4 +1,4 @@
-"""The processes that train one run together: what a trainer or penalty says to the others; here, nobody."""
+"""The processes that train one run together, in torch.distributed's words; here there is one."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 
-class Processes:
-    """A single process; `ganzoo.runtime.distributed` has the several that torchrun starts.
+class World:
+    """A world of one process; `ganzoo.runtime.distributed.DistributedWorld` has those that torchrun starts.
 
-    Each of `count` processes takes an equal part of every minibatch, in the order of `rank`, and all take the
-    same step: every one calls each of these methods as often as the others, in the same order.
+    Each process takes an equal part of every minibatch, in the order of `rank`, and all take the same step: every one
+    calls each of these methods as often as the others, in the same order.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    """Which of the processes on this machine."""
-    local_count: int = 1
-    """How many there are on this machine."""
+    """Rank among the processes of this machine."""
+    local_world_size: int = 1
+    """Number of processes on this machine."""
     in_step: bool = False
     """Whether a training step is being taken, in which all take part."""
 
     @property
-    def first(self) -> bool:
-        """Whether this is the process that owns the run directory and talks to people."""
+    def is_main(self) -> bool:
+        """Whether this process owns the run directory and talks to people: rank 0."""
         return self.rank == 0
 
-    def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Put the mean over all processes in the place of each tensor; outside of autograd."""
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over all processes, in place and outside of autograd."""
 
-    def mean(self, value: Tensor) -> Tensor:
-        """The mean of `value` over all processes, through which gradients flow, those of gradients too."""
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        """Return the mean of `value` over all processes; differentiable any number of times."""
         return value
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """`rows` (n, …) of all processes, (n · count, …), in the order of the minibatch; gradients flow through."""
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Concatenate `rows` (n, …) of all processes to (n · world_size, …), in batch order; differentiable."""
         return rows
 
-    def drawing(self, rng: torch.Generator, rows: int) -> AbstractContextManager[object]:
-        """While open, what is drawn from `rng` is this process's part of what one process would draw.
+    def sharded_rng(self, rng: torch.Generator, rows: int) -> AbstractContextManager[object]:
+        """While open, draws from `rng` are this process's share of what one process would draw.
 
-        Tensors whose first dimension is `rows`, the images of the minibatch here, or any number above 1, count as
-        one row for each image; others are the same in all processes.
+        A tensor whose first dimension is `rows`, the images of the minibatch here, or any number above 1, has one row
+        for each image; any other tensor is the same in all processes.
         """
         return nullcontext()
 
-    # What follows is for the engine.
+    # The methods below are for the engine.
 
     def connected(self, device: torch.device) -> AbstractContextManager[None]:
-        """While open, the processes can talk; tensors are exchanged on `device`."""
+        """Keep the process group open; tensors are exchanged on `device`."""
         return nullcontext()
 
-    def join_batch_norms(self, modules: Iterable[nn.Module]) -> None:
+    def convert_sync_batchnorm(self, modules: Iterable[nn.Module]) -> None:
         """Have each batch norm within `modules` take its statistics over all processes in a training step."""
 
-    def one_of_each_machine_first(self) -> AbstractContextManager[None]:
-        """One process of each machine goes in; the others follow when it is through."""
+    def local_main_first(self) -> AbstractContextManager[None]:
+        """Let one process of each machine run the body first, then the others."""
         return nullcontext()
 
-    def tell(self, value: T) -> T:
-        """What the first process has, in all of them."""
+    def broadcast_object(self, value: T) -> T:
+        """Return the value of the main process in all processes."""
         return value
 
-    def agree(self, signal: int | None) -> int | None:
-        """A signal that any of the processes got."""
+    def all_reduce_signal(self, signal: int | None) -> int | None:
+        """Return a signal that any of the processes received; waits for all of them."""
         return signal

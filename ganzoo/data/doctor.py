@@ -23,13 +23,13 @@ from ganzoo.errors import DataError
 
 _STEP = 16
 _COMMON_SIZES = 10
-# Pictures are near-duplicates if at most 3 of the 64 comparisons of neighbouring pixels in 9×8 greys differ, and
+# Pictures are near-duplicates if at most 3 of the 64 comparisons of neighboring pixels in 9×8 grays differ, and
 # 8×8 thumbnails by at most 4 of 255 on average. Two such hashes agree in one of four parts of 16 bits at least, so
 # they come close to each other when the hashes are sorted by that part.
 _MOST_BITS = 3
 _MOST_DIFFERENCE = 4.0
 _PART_BITS = 16
-_NEIGHBOURS = 16
+_NEIGHBORS = 16
 
 
 @dataclass
@@ -155,8 +155,8 @@ def _look_at(source: ImageSource, config: DatasetConfig, index: int) -> _Seen:
     except Exception as error:
         return _Seen(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
     picture = Image.fromarray(pixels.squeeze(2) if config.channels == 1 else pixels)
-    greys = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX))
-    bits = np.packbits(greys[:, 1:] > greys[:, :-1])
+    grays = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX))
+    bits = np.packbits(grays[:, 1:] > grays[:, :-1])
     thumbnail = picture.resize((8, 8), Image.Resampling.BOX).tobytes()
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
     return _Seen(index, *kind, digest=digest, hash=int.from_bytes(bits.tobytes(), "big"), thumbnail=thumbnail)
@@ -211,7 +211,7 @@ def _alike_pairs(hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint
     """Pairs of positions of images that look the same; enough of them to make the groups whole."""
     for turn in range(0, 64, _PART_BITS):
         order = np.argsort((hashes << np.uint64(turn)) | (hashes >> np.uint64((64 - turn) % 64)), kind="stable")
-        for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
+        for step in range(1, min(_NEIGHBORS, len(order) - 1) + 1):
             differing = (hashes[order[step:]] ^ hashes[order[:-step]]).view(np.uint8).reshape(-1, 8)
             places = np.flatnonzero(np.unpackbits(differing, axis=1).sum(axis=1) <= _MOST_BITS)
             first, second = order[places], order[places + step]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ganzoo.components.dataset import Batch
 from ganzoo.data.mmap_prefetch import page_reads
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
 
 
@@ -32,7 +32,7 @@ class _Epoch:
     mirrored: Tensor | None
 
 
-class Feed:
+class Loader:
     """Minibatches without end: permutations of the pack, one after the other, cut every `batch_size` images.
 
     Every image comes exactly once an epoch and none is dropped; a minibatch may straddle two epochs.
@@ -40,7 +40,7 @@ class Feed:
     to save and `seek` restores it exactly, whatever the placement or the number of processes.
 
     Args:
-        pack: the images.
+        packed: the images.
         batch_size: images drawn together, over all processes.
         minibatches: how many equal minibatches they are, which a training step may take more of than one.
         seed: of the order and the mirroring.
@@ -59,7 +59,7 @@ class Feed:
 
     def __init__(
         self,
-        pack: Pack,
+        packed: PackedDataset,
         *,
         batch_size: int,
         minibatches: int = 1,
@@ -71,11 +71,11 @@ class Feed:
         world_size: int = 1,
     ) -> None:
         minibatch = batch_size // minibatches
-        if len(pack) < batch_size:
+        if len(packed) < batch_size:
             each = f", and a step takes {minibatches} minibatches" if minibatches > 1 else ""
             raise DataError(
-                f"the dataset has {len(pack)} images and trainer.batch_size is {minibatch}{each}: "
-                f"set trainer.batch_size to {len(pack) // minibatches} or less"
+                f"the dataset has {len(packed)} images and trainer.batch_size is {minibatch}{each}: "
+                f"set trainer.batch_size to {len(packed) // minibatches} or less"
             )
         if minibatch % world_size:
             raise RequestError(
@@ -83,25 +83,25 @@ class Feed:
                 f"set it to a multiple of {world_size}"
             )
         assert 0 <= rank < world_size, f"rank {rank} of {world_size}"
-        self.pack = pack
+        self.packed = packed
         self.batch_size = batch_size
         self.device = torch.device(device)
-        self.placement = _place(pack, self.device, placement)
+        self.placement = _place(packed, self.device, placement)
         self._seed = seed
         self._horizontal_flip = horizontal_flip
         self._share = minibatch // world_size
         self._offsets = [rank * self._share + number * minibatch for number in range(minibatches)]
         self._position = 0
         self._epochs: dict[int, _Epoch] = {}
-        self._pixels = _mapped(pack)
+        self._pixels = _mapped(packed)
         if self.placement == "device":
             self._pixels = self._pixels.to(self.device, copy=True)
-        self._labels = None if pack.labels is None else torch.from_numpy(pack.labels).to(self.device)
+        self._labels = None if packed.labels is None else torch.from_numpy(packed.labels).to(self.device)
         # Only a GPU computes while the next minibatch is gathered; on a CPU a thread would take its cores.
         reads_ahead = self.device.type == "cuda" and self.placement == "host"
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-feed") if reads_ahead else None
         self._ahead: tuple[int, Future[Tensor]] | None = None
-        self._page_reads = page_reads(pack) if self.placement == "host" else None
+        self._page_reads = page_reads(packed) if self.placement == "host" else None
 
     @property
     def position(self) -> int:
@@ -111,12 +111,12 @@ class Feed:
     @property
     def epoch(self) -> float:
         """How often the pack has been drawn so far."""
-        return self._position / len(self.pack)
+        return self._position / len(self.packed)
 
     @property
     def steps_per_epoch(self) -> int:
         """How many minibatches show every image, the last one begun counting as whole."""
-        return steps_for_epochs(1, len(self.pack), self.batch_size)
+        return steps_for_epochs(1, len(self.packed), self.batch_size)
 
     def seek(self, position: int) -> None:
         """Go to where `position` images have been drawn; the next minibatch is the one that came there."""
@@ -186,8 +186,8 @@ class Feed:
         """The parts of permutations that a piece of the stream lies in."""
         spans, end = [], start + length
         while start < end:
-            number, first = divmod(start, len(self.pack))
-            count = min(end - start, len(self.pack) - first)
+            number, first = divmod(start, len(self.packed))
+            count = min(end - start, len(self.packed) - first)
             spans.append((self._epoch(number), slice(first, first + count)))
             start += count
         return spans
@@ -202,10 +202,10 @@ class Feed:
     def _epoch(self, number: int) -> _Epoch:
         if number not in self._epochs:
             # Drawn on the CPU whatever the device, so that all devices and processes see one order.
-            order = torch.randperm(len(self.pack), generator=_generator(self._seed, number, "order"))
+            order = torch.randperm(len(self.packed), generator=_generator(self._seed, number, "order"))
             mirrored = None
             if self._horizontal_flip:
-                coins = torch.rand(len(self.pack), generator=_generator(self._seed, number, "mirror"))
+                coins = torch.rand(len(self.packed), generator=_generator(self._seed, number, "mirror"))
                 mirrored = (coins < 0.5).to(self.device)
             epoch = _Epoch(order, order.to(self.device), mirrored)
             # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
@@ -231,25 +231,27 @@ def _pinned(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
 
 
-def _place(pack: Pack, device: torch.device, wanted: Literal["auto", "host", "device"]) -> Literal["host", "device"]:
+def _place(
+    packed: PackedDataset, device: torch.device, wanted: Literal["auto", "host", "device"]
+) -> Literal["host", "device"]:
     if device.type != "cuda":
         return "host" if wanted == "auto" else wanted
     free, _ = torch.cuda.mem_get_info(device)
-    if wanted == "device" and pack.images.nbytes > free:
+    if wanted == "device" and packed.images.nbytes > free:
         raise RequestError(
-            f'dataset.placement is "device": the pack takes {pack.images.nbytes / 1e9:.2f} GB, '
+            f'dataset.placement is "device": the pack takes {packed.images.nbytes / 1e9:.2f} GB, '
             f'and {free / 1e9:.2f} GB are free on {device}: set it to "auto" or "host"'
         )
     if wanted != "auto":
         return wanted
-    return "device" if pack.images.nbytes < free / 2 else "host"
+    return "device" if packed.images.nbytes < free / 2 else "host"
 
 
-def _mapped(pack: Pack) -> Tensor:
+def _mapped(packed: PackedDataset) -> Tensor:
     with warnings.catch_warnings():
         # The map is read-only and torch has no such tensors; nothing here writes to it.
         warnings.filterwarnings("ignore", message=".*not writable.*", category=UserWarning)
-        return torch.from_numpy(pack.images)
+        return torch.from_numpy(packed.images)
 
 
 def _generator(seed: int, epoch: int, purpose: str) -> torch.Generator:

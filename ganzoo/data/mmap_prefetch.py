@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from torch import Tensor
 
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.packed_dataset import PackedDataset
 
 _SHARE_OF_MEMORY = 0.25
 
@@ -40,9 +40,9 @@ class PageReads:
             self._map.madvise(mmap.MADV_WILLNEED, page, start + self._each - page)
 
 
-def page_reads(pack: Pack) -> PageReads | None:
+def page_reads(packed: PackedDataset) -> PageReads | None:
     """For a pack larger than a quarter of the machine's memory; None for others, and where no such hints are taken."""
-    images = pack.images
+    images = packed.images
     if not isinstance(images, np.memmap) or not isinstance(images.base, mmap.mmap):  # one in memory, a part of one
         return None
     if not hasattr(mmap.mmap, "madvise") or images.nbytes <= _SHARE_OF_MEMORY * memory_of_machine():

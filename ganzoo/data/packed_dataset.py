@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ganzoo.components.dataset import Dataset, StoredImages
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.errors import DataError
 from ganzoo.storage.disk import sync
@@ -39,14 +39,14 @@ _IMAGES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Pack:
+class PackedDataset:
     """A dataset's images, decoded, cropped and resized.
 
     Attributes:
         images: (N, H, W, C) uint8, read-only and memory-mapped, so that opening costs nothing and
             `permute(0, 3, 1, 2)` is channels_last.
         labels: class indices (N,) int64; None for data without classes.
-        facts: shape of the images, and names of the classes.
+        info: shape of the images, and names of the classes.
         skipped: images that could not be read and were left out, each with the reason.
         path: the pack's folder.
         key: hash of everything that the pixels depend on.
@@ -55,7 +55,7 @@ class Pack:
 
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64] | None
-    facts: Facts
+    info: DatasetInfo
     skipped: tuple[str, ...]
     path: Path
     key: str
@@ -78,13 +78,13 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganzoo"
 
 
-def prepare_pack(
+def pack_dataset(
     dataset: Dataset,
     *,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     check: bool = False,
-) -> Pack:
+) -> PackedDataset:
     """Open the pack of a dataset, and make it first where there is none yet.
 
     The pack is filed under a hash of the dataset's class, its fingerprint and its options, without
@@ -94,7 +94,7 @@ def prepare_pack(
 
     Args:
         dataset: what to prepare.
-        cache: the folder to keep packs in, under `packs/`; left out: `cache_folder()`.
+        cache: the folder to keep packs in, under `packed_datasets/`; left out: `cache_folder()`.
         progress: called with the images done and their total, now and then, while a pack is made.
         check: read all pixels of a pack that is ready, and make it anew if they have changed; the shape
             of the files and the labels are checked in any case.
@@ -103,36 +103,36 @@ def prepare_pack(
         DataError: the data is missing, empty or unreadable, or there is no room for the pack.
     """
     name = dataset.config.name or type(dataset).__name__.lower()
-    packs = (cache or cache_folder()) / "packs"
-    with reporting_disk_errors(name, packs):
-        packs.mkdir(parents=True, exist_ok=True)
+    packed_datasets = (cache or cache_folder()) / "packs"
+    with reporting_disk_errors(name, packed_datasets):
+        packed_datasets.mkdir(parents=True, exist_ok=True)
         # Two locks, as the pack's own place depends on what `prepare` finds or downloads.
-        with _prepare_lock(packs, name, dataset):
+        with _prepare_lock(packed_datasets, name, dataset):
             dataset.prepare()
         made_from = _made_from(dataset, name)
         key = _digest(made_from)
-        path = packs / f"{_file_name(name)}-{key[:16]}"
-        pack = _ready(path, key, dataset, check)
-        if pack is None:
-            with FileLock(packs / f"{path.name}.lock"):
-                pack = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
-    return pack
+        path = packed_datasets / f"{_file_name(name)}-{key[:16]}"
+        packed = _ready(path, key, dataset, check)
+        if packed is None:
+            with FileLock(packed_datasets / f"{path.name}.lock"):
+                packed = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
+    return packed
 
 
-def _prepare_lock(packs: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
+def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
     """A lock on looking for, or downloading, a dataset; none in a cache that may only be read, with its packs ready."""
-    if not os.access(packs, os.W_OK):
+    if not os.access(packed_datasets, os.W_OK):
         return nullcontext()
     root = Path(dataset.config.root).expanduser().absolute()
-    return FileLock(packs / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock")
+    return FileLock(packed_datasets / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock")
 
 
-def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> Pack | None:
+def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
     """The pack at `path` if it will do; one that leaves out too many images will not: they may be mended by now."""
-    pack = _open(path, key)
-    if pack is None or not _allows(dataset, len(pack.skipped), len(pack) + len(pack.skipped)):
+    packed = _open(path, key)
+    if packed is None or not _allows(dataset, len(packed.skipped), len(packed) + len(packed.skipped)):
         return None
-    return pack if not check or pack.is_intact() else None
+    return packed if not check or packed.is_intact() else None
 
 
 def _make(
@@ -141,27 +141,27 @@ def _make(
     key: str,
     made_from: dict[str, Any],
     progress: Callable[[int, int], None] | None,
-) -> Pack:
+) -> PackedDataset:
     """Decode a dataset into `path`; its lock is held, so whatever lies half-made there is nobody's."""
     _clear_left_overs(path)
     source = dataset.open()
     if not len(source):
         raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
-    facts = Facts(dataset.config.image_spec(), dataset.class_names())
-    check_room(path.parent, made_from["name"], len(source), facts.image)
+    info = DatasetInfo(dataset.config.image_spec(), dataset.class_names())
+    check_room(path.parent, made_from["name"], len(source), info.image)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with (folder / "images.npy").open("wb") as file:
             decoded = decode_images(dataset, source, file, progress)
             os.fsync(file.fileno())
         _check_bad_images(made_from["name"], dataset, decoded.bad, len(source))
-        labels = _labels_file(made_from["name"], decoded, facts)
-        if facts.class_names:
+        labels = _labels_file(made_from["name"], decoded, info)
+        if info.class_names:
             with (folder / "labels.npy").open("wb") as file:
                 file.write(labels)
                 os.fsync(file.fileno())
         with (folder / "pack.json").open("w", encoding="utf-8") as text:
-            json.dump(_contents(key, made_from, facts, decoded, labels), text, indent=1)
+            json.dump(_contents(key, made_from, info, decoded, labels), text, indent=1)
             text.flush()
             os.fsync(text.fileno())
         if path.exists():
@@ -171,10 +171,10 @@ def _make(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    pack = _open(path, key)
-    if pack is None:
+    packed = _open(path, key)
+    if packed is None:
         raise DataError(f"the pack {path} changed while it was made: is another program writing there?")
-    return pack
+    return packed
 
 
 def _clear_left_overs(path: Path) -> None:
@@ -188,19 +188,19 @@ def _clear_left_overs(path: Path) -> None:
             shutil.rmtree(folder)
 
 
-def _open(path: Path, key: str) -> Pack | None:
+def _open(path: Path, key: str) -> PackedDataset | None:
     """The pack at `path`, or None where it is missing, damaged or another one."""
     try:
         contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
-        facts = Facts(ImageSpec(**contents["image"]), tuple(contents["class_names"]))
-        shape = (contents["count"], facts.image.height, facts.image.width, facts.image.channels)
+        info = DatasetInfo(ImageSpec(**contents["image"]), tuple(contents["class_names"]))
+        shape = (contents["count"], info.image.height, info.image.width, info.image.channels)
         images = _map(path / "images.npy", shape)
-        labels = _load(path / "labels.npy", contents["labels_checksum"]) if facts.class_names else None
-        if images is None or (facts.class_names and (labels is None or len(labels) != len(images))):
+        labels = _load(path / "labels.npy", contents["labels_checksum"]) if info.class_names else None
+        if images is None or (info.class_names and (labels is None or len(labels) != len(images))):
             return None
-        return Pack(images, labels, facts, tuple(contents["skipped"]), path, key, contents["checksum"])
+        return PackedDataset(images, labels, info, tuple(contents["skipped"]), path, key, contents["checksum"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -220,14 +220,14 @@ def _load(path: Path, checksum: int) -> npt.NDArray[np.int64] | None:
 
 
 def _contents(
-    key: str, made_from: dict[str, Any], facts: Facts, decoded: DecodedImages, labels: bytes
+    key: str, made_from: dict[str, Any], info: DatasetInfo, decoded: DecodedImages, labels: bytes
 ) -> dict[str, Any]:
-    image = {"channels": facts.image.channels, "height": facts.image.height, "width": facts.image.width}
+    image = {"channels": info.image.channels, "height": info.image.height, "width": info.image.width}
     return {
         "format": FORMAT,
         "key": key,
         "image": image,
-        "class_names": list(facts.class_names),
+        "class_names": list(info.class_names),
         "count": len(decoded.labels),
         "checksum": decoded.checksum,
         "labels_checksum": zlib.crc32(labels),
@@ -278,14 +278,14 @@ def _check_bad_images(name: str, dataset: Dataset, bad: list[str], total: int) -
     )
 
 
-def _labels_file(name: str, decoded: DecodedImages, facts: Facts) -> bytes:
+def _labels_file(name: str, decoded: DecodedImages, info: DatasetInfo) -> bytes:
     """The contents of `labels.npy`."""
     labels = np.asarray(decoded.labels, dtype=np.int64)
-    wrong = labels[(labels < 0) | (labels >= facts.num_classes)]
-    if facts.class_names and len(wrong):
+    wrong = labels[(labels < 0) | (labels >= info.num_classes)]
+    if info.class_names and len(wrong):
         raise DataError(
-            f'the dataset "{name}" gives an image the class index {wrong[0]}, and names {facts.num_classes} '
-            f"classes: an index must be between 0 and {facts.num_classes - 1}"
+            f'the dataset "{name}" gives an image the class index {wrong[0]}, and names {info.num_classes} '
+            f"classes: an index must be between 0 and {info.num_classes - 1}"
         )
     file = io.BytesIO()
     np.save(file, labels)
@@ -320,20 +320,20 @@ def check_room(folder: Path, name: str, count: int, image: ImageSpec) -> None:
 
 
 @contextmanager
-def reporting_disk_errors(name: str, packs: Path) -> Iterator[None]:
+def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
     """Turn the system's errors while a pack is made into one that names the file and the cure."""
     try:
         yield
     except OSError as error:
         text = error.strerror or str(error)
-        if error.filename is not None and not Path(error.filename).is_relative_to(packs):
+        if error.filename is not None and not Path(error.filename).is_relative_to(packed_datasets):
             raise DataError(f'{error.filename}: {text} (wanted for the dataset "{name}")') from error
         raise DataError(
-            f'the pack of the dataset "{name}" cannot be written to {packs}: {text}. '
+            f'the pack of the dataset "{name}" cannot be written to {packed_datasets}: {text}. '
             f"Set GANZOO_CACHE to keep packs elsewhere"
         ) from error
 
 
-def real_images(pack: StoredImages, indices: Tensor) -> Tensor:
+def real_images(packed: StoredImages, indices: Tensor) -> Tensor:
     """The images (N, C, H, W) in [−1, 1] at these places (N,) of a pack, on the CPU."""
-    return torch.from_numpy(pack.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(packed.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ganzoo.components.dataset import Dataset
 from ganzoo.data import doctor
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
@@ -16,7 +16,7 @@ from ganzoo.terminal import packing_progress
 
 def prepare(
     recipe: str | Path | Recipe, overrides: Iterable[str] = (), *, manager: PluginManager | None = None
-) -> Pack:
+) -> PackedDataset:
     """Make the pack that a run of this recipe would open, or check every byte of the one that is there.
 
     Args:
@@ -29,7 +29,7 @@ def prepare(
     """
     _, dataset = _dataset(recipe, overrides, manager)
     with packing_progress() as progress:
-        return prepare_pack(dataset, progress=progress, check=True)
+        return pack_dataset(dataset, progress=progress, check=True)
 
 
 def examine(

@@ -56,8 +56,8 @@ def mark_decoded_smaller(image: Image.Image, scale: int, size: tuple[int, int]) 
 def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
     """Turn an image upright, convert, crop and resize it.
 
-    In this order: EXIF orientation; conversion to grey or RGB, where transparent parts show white,
-    as on a page, and 16-bit greys keep their whole range; `resize_first`; `crop`; resize to
+    In this order: EXIF orientation; conversion to gray or RGB, where transparent parts show white,
+    as on a page, and 16-bit grays keep their whole range; `resize_first`; `crop`; resize to
     `image_size`. Offsets and sizes are rounded as torchvision's `Resize` and `CenterCrop` round them,
     so `resize_first=64, crop=64` gives their very pixels.
 
@@ -119,12 +119,12 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit greys, and floats between 0 and 1, to 8 bits; PIL itself would clip them at 255."""
+    """Scale 16-bit grays, and floats between 0 and 1, to 8 bits; PIL itself would clip them at 255."""
     values = np.asarray(image).astype(np.float64)
     top = 1.0 if image.mode == "F" else 65535.0
     if not (values.min() >= 0 and values.max() <= top):
         raise ValueError(
-            f"its grey values (PIL mode {image.mode}) run from {values.min():g} to {values.max():g}; "
+            f"its gray values (PIL mode {image.mode}) run from {values.min():g} to {values.max():g}; "
             f"those that can be read lie between 0 and {top:g}"
         )
     return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))

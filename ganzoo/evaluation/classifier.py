@@ -1,4 +1,4 @@
-"""A small classifier trained on a labelled dataset itself, so that samples can be scored with no download."""
+"""A small classifier trained on a labeled dataset itself, so that samples can be scored with no download."""
 
 from __future__ import annotations
 
@@ -74,42 +74,42 @@ class Classifier:
         return features, self.network.classes(features).softmax(1)
 
 
-def classifier_for(pack: StoredImages, cache: Path | None = None) -> Classifier:
+def classifier_for(packed: StoredImages, cache: Path | None = None) -> Classifier:
     """The classifier of a dataset: from the cache, or trained now, always the same for the same pack.
 
     Raises:
         DataError: the dataset has no labels.
     """
-    if pack.labels is None:
+    if packed.labels is None:
         raise DataError(
             "the dataset has no labels to train a classifier on: classes covered and fd_classifier need them"
         )
-    path = (cache or cache_folder()) / "classifiers" / f"{pack.key[:16]}-v{VERSION}.safetensors"
+    path = (cache or cache_folder()) / "classifiers" / f"{packed.key[:16]}-v{VERSION}.safetensors"
     with torch.random.fork_rng(devices=[]):
-        network = ClassifierNetwork(pack.facts.image.channels, pack.facts.num_classes)
+        network = ClassifierNetwork(packed.info.image.channels, packed.info.num_classes)
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError):
-        _train(network, pack)
+        _train(network, packed)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, partial(save_file, network.state_dict()))
     network.eval()
-    return Classifier(network, _accuracy(network, pack), _digest(network))
+    return Classifier(network, _accuracy(network, packed), _digest(network))
 
 
-def _split(pack: StoredImages) -> tuple[Tensor, Tensor]:
+def _split(packed: StoredImages) -> tuple[Tensor, Tensor]:
     """Indices to train on, and to hold out."""
-    order = torch.randperm(len(pack), generator=torch.Generator().manual_seed(SEED))
-    held_out = max(1, int(len(pack) * HELD_OUT))
+    order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(SEED))
+    held_out = max(1, int(len(packed) * HELD_OUT))
     return order[held_out:], order[:held_out]
 
 
-def _train(network: ClassifierNetwork, pack: StoredImages) -> None:
+def _train(network: ClassifierNetwork, packed: StoredImages) -> None:
     """Adam with a rate falling along a cosine; the same number of examples whatever the size of the set."""
-    assert pack.labels is not None
+    assert packed.labels is not None
     rng = torch.Generator().manual_seed(SEED)
-    labels = torch.from_numpy(pack.labels)
-    train, _ = _split(pack)
+    labels = torch.from_numpy(packed.labels)
+    train, _ = _split(packed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         for module in network.modules():
@@ -121,7 +121,7 @@ def _train(network: ClassifierNetwork, pack: StoredImages) -> None:
     network.train()
     for _ in range(steps):
         chosen = train[torch.randint(len(train), (BATCH,), generator=rng)]
-        loss = F.cross_entropy(network(real_images(pack, chosen)), labels[chosen])
+        loss = F.cross_entropy(network(real_images(packed, chosen)), labels[chosen])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -129,11 +129,11 @@ def _train(network: ClassifierNetwork, pack: StoredImages) -> None:
 
 
 @torch.inference_mode()
-def _accuracy(network: ClassifierNetwork, pack: StoredImages) -> float:
-    assert pack.labels is not None
-    _, held_out = _split(pack)
-    labels = torch.from_numpy(pack.labels)
-    answers = torch.cat([network(real_images(pack, part)).argmax(1) for part in torch.split(held_out, 256)])
+def _accuracy(network: ClassifierNetwork, packed: StoredImages) -> float:
+    assert packed.labels is not None
+    _, held_out = _split(packed)
+    labels = torch.from_numpy(packed.labels)
+    answers = torch.cat([network(real_images(packed, part)).argmax(1) for part in torch.split(held_out, 256)])
     return float((answers == labels[held_out]).double().mean())
 
 

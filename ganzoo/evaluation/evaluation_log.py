@@ -29,7 +29,7 @@ class Evaluation(BaseModel):
     card: Card
     """How they were taken."""
     details: dict[str, Any] = Field(default_factory=dict)
-    """What is worth knowing and is no score: samples of each class, the verdict on memorisation."""
+    """What is worth knowing and is no score: samples of each class, the verdict on memorization."""
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds that each part took."""
 

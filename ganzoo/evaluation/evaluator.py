@@ -16,7 +16,7 @@ from torchvision.transforms.functional import resize
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.network import Generator
 from ganzoo.components.options import ExtractorConfig
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
 from ganzoo.evaluation.metrics import Measured, Settings, measure_features, measure_pixels
@@ -32,7 +32,7 @@ from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.terminal import packing_progress
 from ganzoo.training.build import build_part, open_dataset
 
-OF_PIXELS: tuple[Metric, ...] = ("memorisation", "diversity")
+OF_PIXELS: tuple[Metric, ...] = ("memorization", "diversity")
 """Scores that need no extractor."""
 PIXELS_KEPT = 1000
 """Samples of which the pixels are kept, for the scores of pixels."""
@@ -92,7 +92,7 @@ class Evaluator:
             if wanted:
                 mirrored = self.recipe.dataset.horizontal_flip
                 measured = measure_pixels(pixels, self.training, self.unseen, wanted, mirrored=mirrored)
-                image = self.training.facts.image
+                image = self.training.info.image
                 shape = len(self.training), image.channels * image.height * image.width
                 card = self._card(samples, run, step, None, shape, measured.settings)
                 found.append(self._evaluation(card, measured, timings))
@@ -101,9 +101,9 @@ class Evaluator:
     @torch.no_grad()
     def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
         """Features (N, D) of all samples by each extractor, and the pixels of the first of them, all on the CPU."""
-        count, image = self.options.samples, self.training.facts.image
+        count, image = self.options.samples, self.training.info.image
         latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
-        labels = torch.arange(count) % generator.facts.num_classes if generator.conditional else None
+        labels = torch.arange(count) % generator.info.num_classes if generator.conditional else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
@@ -140,11 +140,11 @@ class Evaluator:
         registry = self._manager.registries.extractors
         configs: Sequence[ExtractorConfig] = self.options.extractors
         if not configs:
-            name = "classifier" if self.training.facts.class_names else "inception"
+            name = "classifier" if self.training.info.class_names else "inception"
             configs = [registry[name].config(name=name)]
         extractors: dict[str, Extractor] = {}
         for index, config in enumerate(configs):
-            extractor: Extractor = build_part(registry, config, f"evaluation.extractors.{index}", self.training.facts)
+            extractor: Extractor = build_part(registry, config, f"evaluation.extractors.{index}", self.training.info)
             if extractor.label in extractors:
                 raise RequestError(
                     f'evaluation.extractors: two of them call their scores "{extractor.label}": leave one out'
@@ -153,7 +153,7 @@ class Evaluator:
             extractors[extractor.label] = extractor.to(self.device).eval()
         return list(extractors.values())
 
-    def _open(self, changes: dict[str, Any]) -> Pack:
+    def _open(self, changes: dict[str, Any]) -> PackedDataset:
         dataset = other_images(self.recipe.dataset, changes, self.options.image_size)
         with packing_progress() as progress:
             return open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
@@ -166,7 +166,7 @@ class Evaluator:
             precision="fp32",
             seed=seed,
             labels="each class in turn" if generator.conditional else "",
-            made_at=str(generator.facts.image),
+            made_at=str(generator.info.image),
             resize="bilinear",
             antialias=True,
         )
@@ -180,16 +180,16 @@ class Evaluator:
         shape: Sequence[int],
         settings: Settings,
     ) -> Card:
-        pack = self.real if extractor else self.training
+        packed = self.real if extractor else self.training
         return Card(
             extractor=_extractor_card(extractor, shape[1]),
             real=RealCard(
                 dataset=self.recipe.dataset.name,
                 images=shape[0],
-                available=len(pack),
-                shape=str(pack.facts.image),
-                pixels=f"crc32:{pack.checksum:08x}",
-                pack=pack.key,
+                available=len(packed),
+                shape=str(packed.info.image),
+                pixels=f"crc32:{packed.checksum:08x}",
+                packed=packed.key,
                 options=self.options.real if extractor else {},
             ),
             samples=samples,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, dropout, instancenorm, normalization
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
 from ganzoo.sampling.generate import batch_norm_mode
 
@@ -70,13 +70,13 @@ def generator_layers(generator: Generator) -> list[Layer]:
 def discriminator_layers(discriminator: Discriminator) -> list[Layer]:
     """The convolutions of a discriminator that its `features` run through, first to last."""
     device = next(discriminator.parameters()).device
-    images = torch.zeros(2, *discriminator.facts.image.shape, device=device)
+    images = torch.zeros(2, *discriminator.info.image.shape, device=device)
     with batch_norm_mode(discriminator, "auto"):
         return layers(discriminator, lambda: discriminator.features(images))
 
 
 def filter_pictures(layer: Layer, image_channels: int) -> Tensor:
-    """The filters between a layer and the image as pictures (F, C, h, w) in [−1, 1], one scale for all, 0 is grey.
+    """The filters between a layer and the image as pictures (F, C, h, w) in [−1, 1], one scale for all, 0 is gray.
 
     For a convolution that sees the image, one for each of its outputs; for one that makes it, one for each of its
     inputs. Where it sees more than the image (labels as further channels, say), only the first `image_channels`.
@@ -144,7 +144,7 @@ class Responses:
         features: their indices (F,).
         values: strongest response (F, K) of each to each of its K images.
         images: these images (F, K, C, H, W) in [−1, 1].
-        guided: what in them the response rests on (F, K, C, H, W), each scaled to [−1, 1], 0 is grey.
+        guided: what in them the response rests on (F, K, C, H, W), each scaled to [−1, 1], 0 is gray.
     """
 
     layer: int
@@ -156,7 +156,7 @@ class Responses:
 
 def strongest_responses(
     discriminator: Discriminator,
-    pack: Pack,
+    packed: PackedDataset,
     *,
     layer: int = -1,
     features: Sequence[int] | None = None,
@@ -169,7 +169,7 @@ def strongest_responses(
 
     Args:
         discriminator: in evaluation mode, with fixed batch statistics.
-        pack: real images.
+        packed: real images.
         layer: which of the maps that `features` gives; −1 for the last.
         features: channels of this layer; left out: the `count` with the strongest response to any image.
         count: how many where none are named.
@@ -180,9 +180,9 @@ def strongest_responses(
     Raises:
         RequestError: there is no such layer or feature, or it is no map, or there is nothing to guide through.
     """
-    chosen = torch.randperm(len(pack), generator=torch.Generator().manual_seed(seed))[:among]
+    chosen = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:among]
     top = min(top, len(chosen))
-    layer, responses = _responses(discriminator, pack, chosen, layer)
+    layer, responses = _responses(discriminator, packed, chosen, layer)
     channels = responses.shape[1]
     if features is None:
         features = responses.max(0).values.topk(min(count, channels)).indices.tolist()
@@ -191,7 +191,7 @@ def strongest_responses(
         told = f"feature {off[0]}" if off else "no feature"
         raise RequestError(f"{told} of layer {layer}: its features are numbered from 0 to {channels - 1}")
     values, places = responses[:, list(features)].t().topk(top)
-    images = torch.stack([real_images(pack, chosen[those]) for those in places])
+    images = torch.stack([real_images(packed, chosen[those]) for those in places])
     guided = torch.stack(
         [guided_gradients(discriminator, those, layer, one) for those, one in zip(images, features, strict=True)]
     )
@@ -244,12 +244,12 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
 
 
 @torch.no_grad()
-def _responses(discriminator: Discriminator, pack: Pack, chosen: Tensor, layer: int) -> tuple[int, Tensor]:
+def _responses(discriminator: Discriminator, packed: PackedDataset, chosen: Tensor, layer: int) -> tuple[int, Tensor]:
     """The layer's index from 0 on, and the strongest response (N, F) of each of its features to each image."""
     device = next(discriminator.parameters()).device
     found = []
     for part in torch.split(chosen, BATCH):
-        maps = discriminator.features(real_images(pack, part).to(device))
+        maps = discriminator.features(real_images(packed, part).to(device))
         index = layer + len(maps) if layer < 0 else layer
         if not 0 <= index < len(maps):
             raise RequestError(f"layer {layer}: the discriminator's layers are numbered from 0 to {len(maps) - 1}")

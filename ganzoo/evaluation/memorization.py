@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
 
 COMPARED = 1000
@@ -18,7 +18,7 @@ SOME, MANY = 0.05, 0.5
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """Distances to the nearest training image, of samples against unseen images (L2 over pixels in [−1, 1]).
 
     Attributes:
@@ -38,9 +38,9 @@ class Memorisation:
     verdict: str
 
 
-def memorisation(
-    samples: Tensor, training: Pack, unseen: Pack | None = None, *, mirrored: bool = False
-) -> Memorisation:
+def memorization(
+    samples: Tensor, training: PackedDataset, unseen: PackedDataset | None = None, *, mirrored: bool = False
+) -> Memorization:
     """Compare samples (N, C, H, W) in [−1, 1] with what is trained on; up to 1,000 of them.
 
     Args:
@@ -60,10 +60,10 @@ def memorisation(
     below, up_to = (torch.searchsorted(far, near, right=right).double() for right in (False, True))
     nearer = 1 - float((below + up_to).mean()) / (2 * len(far))
     copies = float((near < far[int(NEAR * len(far))]).double().mean())
-    return Memorisation(nearer, copies, float(near.median()), float(far.median()), _verdict(copies))
+    return Memorization(nearer, copies, float(near.median()), float(far.median()), _verdict(copies))
 
 
-def _distances(queries: Tensor, training: Pack, mirrored: bool) -> Tensor:
+def _distances(queries: Tensor, training: PackedDataset, mirrored: bool) -> Tensor:
     distances = nearest(queries, training, 1).distances.flatten()
     if mirrored:
         distances = torch.minimum(distances, nearest(queries.flip(-1), training, 1).distances.flatten())
@@ -72,7 +72,7 @@ def _distances(queries: Tensor, training: Pack, mirrored: bool) -> Tensor:
 
 def _verdict(copies: float) -> str:
     if copies >= MANY:
-        return "memorised: most samples are copies of training images"
+        return "memorized: most samples are copies of training images"
     if copies >= SOME:
         return f"copies: {copies:.0%} of the samples are nearer to a training image than unseen ones"
     return "no sign of copies"

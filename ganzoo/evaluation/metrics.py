@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.evaluation import scores as of
-from ganzoo.evaluation.memorization import COMPARED, memorisation
+from ganzoo.evaluation.memorization import COMPARED, memorization
 from ganzoo.evaluation.real_features import chosen
 from ganzoo.recipe.model import Metric
 
@@ -114,7 +114,12 @@ def _measure_classes(
 
 
 def measure_pixels(
-    samples: Tensor, training: Pack, unseen: Pack | None, metrics: Collection[Metric], *, mirrored: bool
+    samples: Tensor,
+    training: PackedDataset,
+    unseen: PackedDataset | None,
+    metrics: Collection[Metric],
+    *,
+    mirrored: bool,
 ) -> Measured:
     """The scores of pixels.
 
@@ -126,17 +131,17 @@ def measure_pixels(
         mirrored: whether training shows images mirrored too.
     """
     measured = Measured(settings={"images": min(COMPARED, len(samples))})
-    if "memorisation" in metrics:
+    if "memorization" in metrics:
         against = "training images, each against the others" if unseen is None else f"crc32:{unseen.checksum:08x}"
         measured.settings["unseen"] = against
 
         def copies() -> dict[str, float]:
-            found = asdict(memorisation(samples, training, unseen, mirrored=mirrored))
-            scores = {"memorisation": found.pop("nearer"), "copies": found.pop("copies")}
-            measured.details["memorisation"] = found
+            found = asdict(memorization(samples, training, unseen, mirrored=mirrored))
+            scores = {"memorization": found.pop("nearer"), "copies": found.pop("copies")}
+            measured.details["memorization"] = found
             return scores
 
-        measured.take("memorisation", copies)
+        measured.take("memorization", copies)
     if "diversity" in metrics:
         real = real_images(training, chosen(training, of.SPREAD_IMAGES))
         measured.take("diversity", lambda: {"diversity": of.diversity(real, samples)})
@@ -148,8 +153,8 @@ def _settings(real: Tensor, fake: Tensor) -> Settings:
         "kernel_subsets": of.SUBSETS,
         "kernel_subset_size": min(of.SUBSET_SIZE, len(real), len(fake)),
         "inception_score_parts": of.SPLITS,
-        "precision_neighbours": of.PRECISION_NEIGHBOURS,
-        "density_neighbours": of.DENSITY_NEIGHBOURS,
+        "precision_neighbors": of.PRECISION_NEIGHBORS,
+        "density_neighbors": of.DENSITY_NEIGHBORS,
         "manifold_images": of.MANIFOLD_IMAGES,
         "diversity_images": of.SPREAD_IMAGES,
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
 
 CHUNK_BYTES = 64 * 2**20
@@ -16,7 +16,7 @@ SPARE = 8
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """For each query its nearest images of a pack, nearest first: indices (N, k), distances (N, k).
 
     A distance is the L2 norm of the difference of two images in [−1, 1].
@@ -27,49 +27,49 @@ class Neighbours:
 
 
 @torch.inference_mode()
-def nearest(queries: Tensor, pack: Pack, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbours:
-    """The k images of `pack` nearest to each of `queries` by pixels, in one pass over the pack, 64 MB at a time.
+def nearest(queries: Tensor, packed: PackedDataset, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbors:
+    """The k images of `packed` nearest to each of `queries` by pixels, in one pass over the pack, 64 MB at a time.
 
     Args:
         queries: images (N, C, H, W) in [−1, 1], of the pack's shape.
-        pack: the images to look among.
+        packed: the images to look among.
         k: how many for each.
         leave_out: for each query the index (N,) of one image that does not count: itself.
 
     Raises:
         RequestError: the pack has fewer images, or images of another shape.
     """
-    there = len(pack) - (leave_out is not None)
+    there = len(packed) - (leave_out is not None)
     if not 1 <= k <= there:
-        raise RequestError(f"{k} neighbours: the dataset has {there} images to choose from")
-    if queries.shape[1:] != pack.facts.image.shape:
+        raise RequestError(f"{k} neighbors: the dataset has {there} images to choose from")
+    if queries.shape[1:] != packed.info.image.shape:
         shape = "×".join(map(str, queries.shape[1:]))
-        raise RequestError(f"images of {shape} cannot be compared with the dataset's {pack.facts.image}")
+        raise RequestError(f"images of {shape} cannot be compared with the dataset's {packed.info.image}")
     flat = queries.flatten(1).float()
     rows = max(1, CHUNK_BYTES // (4 * flat.shape[1]))
     found = torch.full((len(flat), 0), 0, dtype=torch.int64)
     rough = torch.empty(len(flat), 0)
-    for start in range(0, len(pack), rows):
-        chunk = torch.arange(start, min(start + rows, len(pack)))
-        distances = torch.cdist(flat, real_images(pack, chunk).flatten(1))
+    for start in range(0, len(packed), rows):
+        chunk = torch.arange(start, min(start + rows, len(packed)))
+        distances = torch.cdist(flat, real_images(packed, chunk).flatten(1))
         if leave_out is not None:
             distances[chunk[None] == leave_out[:, None]] = torch.inf
         rough = torch.cat([rough, distances], 1)
         found = torch.cat([found, chunk.expand(len(flat), -1)], 1)
         rough, places = rough.topk(min(k + SPARE, rough.shape[1]), largest=False)
         found = found.gather(1, places)
-    exact = torch.stack([_distances(query, pack, those) for query, those in zip(flat, found, strict=True)])
+    exact = torch.stack([_distances(query, packed, those) for query, those in zip(flat, found, strict=True)])
     exact[rough.isinf()] = torch.inf
     distances, places = exact.topk(k, largest=False)
-    return Neighbours(found.gather(1, places), distances)
+    return Neighbors(found.gather(1, places), distances)
 
 
-def nearest_of_its_own(pack: Pack, count: int, seed: int = 0) -> Neighbours:
-    """For `count` random images of `pack`, each its nearest other one: what a distance has to be compared with."""
-    chosen = torch.randperm(len(pack), generator=torch.Generator().manual_seed(seed))[:count]
-    return nearest(real_images(pack, chosen), pack, 1, leave_out=chosen)
+def nearest_of_its_own(packed: PackedDataset, count: int, seed: int = 0) -> Neighbors:
+    """For `count` random images of `packed`, each its nearest other one: what a distance has to be compared with."""
+    chosen = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:count]
+    return nearest(real_images(packed, chosen), packed, 1, leave_out=chosen)
 
 
-def _distances(query: Tensor, pack: Pack, indices: Tensor) -> Tensor:
-    distances: Tensor = torch.linalg.vector_norm(real_images(pack, indices).flatten(1) - query, dim=1)
+def _distances(query: Tensor, packed: PackedDataset, indices: Tensor) -> Tensor:
+    distances: Tensor = torch.linalg.vector_norm(real_images(packed, indices).flatten(1) - query, dim=1)
     return distances

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError, RequestError
 from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
 from ganzoo.sampling.generate import batch_norm_mode
@@ -92,20 +92,20 @@ def layer_shapes(discriminator: Discriminator) -> list[str]:
     """What each layer gives for one image and what is left of it: "64×16×16 → 64×4×4"."""
     device = next(discriminator.parameters()).device
     with torch.no_grad(), batch_norm_mode(discriminator, "auto"):
-        maps = discriminator.features(torch.zeros(2, *discriminator.facts.image.shape, device=device))
+        maps = discriminator.features(torch.zeros(2, *discriminator.info.image.shape, device=device))
     return [f"{_shape(one)} → {_shape(_pooled(one))}" for one in maps]
 
 
 def probe(
     discriminator: Discriminator,
     random: Discriminator,
-    pack: Pack,
+    packed: PackedDataset,
     *,
     train: int = 1000,
     draws: int = 5,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Fit a linear SVM to the features of a few labelled images, and score it on others (paper, tables 1 and 2).
+    """Fit a linear SVM to the features of a few labeled images, and score it on others (paper, tables 1 and 2).
 
     As the authors did it: batch norm with statistics averaged over training batches and fixed; features of every
     layer max-pooled to 4×4; no standardisation; scikit-learn's LinearSVC (L2 penalty, squared hinge, one against
@@ -115,8 +115,8 @@ def probe(
     Args:
         discriminator: as trained; left as it was.
         random: the same network as it started; left as it was.
-        pack: labelled images of the shape that they judge.
-        train: labelled images to fit, over all classes.
+        packed: labeled images of the shape that they judge.
+        train: labeled images to fit, over all classes.
         draws: how often to draw them.
         seed: of the draws.
 
@@ -128,23 +128,23 @@ def probe(
         DataError: the data has no labels.
         RequestError: the images are of another shape, or there are too few.
     """
-    if pack.facts.image != discriminator.facts.image:
+    if packed.info.image != discriminator.info.image:
         raise RequestError(
-            f"the dataset's images are {pack.facts.image}, and the discriminator judges {discriminator.facts.image}: "
+            f"the dataset's images are {packed.info.image}, and the discriminator judges {discriminator.info.image}: "
             f"set dataset.image_size and dataset.channels"
         )
-    parts = list(split(pack, train=train, draws=draws, seed=seed))
+    parts = list(split(packed, train=train, draws=draws, seed=seed))
     kinds: dict[str, Any] = {}
     networks = (("discriminator", discriminator, PENALTIES), ("random_weights", random, WIDER))
     for name, network, penalties in networks:
-        with standing_statistics(network, training_batches(pack)):
-            kinds[name] = score(partial(pooled_features, network), pack, parts, seed, penalties)
-    kinds["raw_pixels"] = score(lambda images: images.flatten(1), pack, parts, seed, WIDER)
+        with standing_statistics(network, training_batches(packed)):
+            kinds[name] = score(partial(pooled_features, network), packed, parts, seed, penalties)
+    kinds["raw_pixels"] = score(lambda images: images.flatten(1), packed, parts, seed, WIDER)
     return {
         "scores": {name: asdict(kind) for name, kind in kinds.items()},
         "protocol": {
-            "pack": pack.key,
-            "classes": pack.facts.num_classes,
+            "pack": packed.key,
+            "classes": packed.info.num_classes,
             "train_images": len(parts[0].train),
             "validation_images": len(parts[0].validation),
             "test_images": len(parts[0].test),
@@ -159,34 +159,34 @@ def probe(
     }
 
 
-def split(pack: Pack, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
+def split(packed: PackedDataset, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
     """Part the pack `draws` times; of what is left beside `train`, a third is to choose C, 10,000 at most.
 
     Raises:
         DataError: the data has no labels.
         RequestError: a class has too few images.
     """
-    if pack.labels is None:
+    if packed.labels is None:
         raise DataError("the dataset has no labels: a probe asks how well its classes are told apart")
-    classes = pack.facts.num_classes
+    classes = packed.info.num_classes
     each = train // classes
-    counts = np.bincount(pack.labels, minlength=classes)
+    counts = np.bincount(packed.labels, minlength=classes)
     if draws < 1:
         raise RequestError(f"{draws} draws: take at least 1")
     if each < 1:
-        raise RequestError(f"{train} labelled images over {classes} classes: take at least one of each")
+        raise RequestError(f"{train} labeled images over {classes} classes: take at least one of each")
     fewest = int(counts.argmin())
-    if counts[fewest] <= each or len(pack) - each * classes < 2 * classes:
+    if counts[fewest] <= each or len(packed) - each * classes < 2 * classes:
         raise RequestError(
-            f"{train} labelled images are {each} of each class, and the dataset has {len(pack)}, "
-            f'{counts[fewest]} of them of class "{pack.facts.class_names[fewest]}": '
+            f"{train} labeled images are {each} of each class, and the dataset has {len(packed)}, "
+            f'{counts[fewest]} of them of class "{packed.info.class_names[fewest]}": '
             f"take fewer, so that some are left to choose C and to test"
         )
-    labels = torch.from_numpy(pack.labels)
+    labels = torch.from_numpy(packed.labels)
     rng = torch.Generator().manual_seed(seed)
     for _ in range(draws):
-        order = torch.randperm(len(pack), generator=rng)
-        first = torch.zeros(len(pack), dtype=torch.bool)
+        order = torch.randperm(len(packed), generator=rng)
+        first = torch.zeros(len(packed), dtype=torch.bool)
         for label in range(classes):
             first[(labels[order] == label).nonzero().flatten()[:each]] = True
         rest = order[~first]
@@ -195,23 +195,27 @@ def split(pack: Pack, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
 
 
 def score(
-    features: Callable[[Tensor], Tensor], pack: Pack, parts: Sequence[Draw], seed: int, penalties: Sequence[float]
+    features: Callable[[Tensor], Tensor],
+    packed: PackedDataset,
+    parts: Sequence[Draw],
+    seed: int,
+    penalties: Sequence[float],
 ) -> ProbeScore:
     """Fit and score on what `features` makes of images (N, C, H, W) in [−1, 1]: (N, D), one draw at a time."""
-    assert pack.labels is not None
+    assert packed.labels is not None
     shape = len(parts), len(penalties)
     validation, test, converged = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
     for row, draw in enumerate(parts):
-        seen = features(real_images(pack, draw.train))
+        seen = features(real_images(packed, draw.train))
         basis = _basis(seen)
         machines = []
         for column, penalty in enumerate(penalties):
-            machine, converged[row, column] = _fit((seen @ basis).numpy(), pack.labels[draw.train], penalty, seed)
+            machine, converged[row, column] = _fit((seen @ basis).numpy(), packed.labels[draw.train], penalty, seed)
             machines.append(machine)
         for table, indices in ((validation, draw.validation), (test, draw.test)):
             for part in torch.split(indices, CHUNK):
-                x = (features(real_images(pack, part)) @ basis).numpy()
-                table[row] += [np.sum(one.predict(x) == pack.labels[part]) / len(indices) for one in machines]
+                x = (features(real_images(packed, part)) @ basis).numpy()
+                table[row] += [np.sum(one.predict(x) == packed.labels[part]) / len(indices) for one in machines]
     best = int(validation.mean(0).argmax())
     return ProbeScore(
         accuracy=float(test[:, best].mean()),

@@ -55,7 +55,7 @@ class RealCard(CardPart):
     """Their shape as the extractor was given them."""
     pixels: str
     """Checksum of the pixels of all that there were: the same images, however they are stored."""
-    pack: str = Field(default="", json_schema_extra=_NOTED)
+    packed: str = Field(default="", json_schema_extra=_NOTED)
     """Key of the pack that held them."""
     options: dict[str, Any] = Field(default_factory=dict, json_schema_extra=_NOTED)
     """Options of the dataset that differ from those trained on, such as the split."""
@@ -96,7 +96,7 @@ class Card(CardPart):
     samples: SamplesCard
     """The generated images."""
     settings: dict[str, int | float | str] = Field(default_factory=dict)
-    """Numbers that the scores depend on: neighbours, subsets, images compared."""
+    """Numbers that the scores depend on: neighbors, subsets, images compared."""
     run: str = Field(json_schema_extra=_NOTED)
     """The run directory."""
     step: int = Field(json_schema_extra=_NOTED)
@@ -129,11 +129,11 @@ def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[D
         cards: any number of them.
         ignoring: places to leave out, such as "samples.weights", where a user knows better.
     """
-    facts = [dict(_facts(card)) for card in cards]
-    places = list(dict.fromkeys(place for each in facts for place in each if place not in ignoring))
+    info = [dict(_facts(card)) for card in cards]
+    places = list(dict.fromkeys(place for each in info for place in each if place not in ignoring))
     found = []
     for place in places:
-        values = tuple(each.get(place) for each in facts)
+        values = tuple(each.get(place) for each in info)
         if place == "samples.batch_norm" and len({value for value in values if value != ANY}) <= 1:
             continue
         if any(value != values[0] for value in values):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.packed_dataset import Pack, cache_folder, real_images
+from ganzoo.data.packed_dataset import PackedDataset, cache_folder, real_images
 from ganzoo.errors import OutputError
 from ganzoo.storage.disk import write_atomic
 
@@ -22,34 +22,38 @@ VERSION = 1
 BATCH = 64
 
 
-def chosen(pack: Pack, most: int | None) -> Tensor:
+def chosen(packed: PackedDataset, most: int | None) -> Tensor:
     """The places (n,) of the images that are compared with: all, or so many of a fixed order."""
-    if most is None or len(pack) <= most:
-        return torch.arange(len(pack))
-    return torch.randperm(len(pack), generator=torch.Generator().manual_seed(0))[:most]
+    if most is None or len(packed) <= most:
+        return torch.arange(len(packed))
+    return torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:most]
 
 
 def features_of_real(
-    extractor: Extractor, pack: Pack, most: int | None, device: torch.device, progress: Callable[[int, int], None]
+    extractor: Extractor,
+    packed: PackedDataset,
+    most: int | None,
+    device: torch.device,
+    progress: Callable[[int, int], None],
 ) -> Tensor:
-    """Features (n, D) on the CPU of the images of `pack`, or of `most` of them, from the cache where they are there.
+    """Features (n, D) on the CPU of the images of `packed`, or of `most` of them, from the cache where they are there.
 
     Args:
         extractor: prepared, on its device.
-        pack: the images.
+        packed: the images.
         most: how many to look at at most, always the same.
         device: the extractor's.
         progress: told (done, total) images.
     """
-    indices = chosen(pack, most)
-    path = _place(extractor, pack, len(indices), device)
+    indices = chosen(packed, most)
+    path = _place(extractor, packed, len(indices), device)
     try:
         features = load_file(path)["features"]
         if len(features) == len(indices):
             return features
     except (OSError, SafetensorError, KeyError):
         pass  # computed below
-    features = _computed(extractor, pack, indices, device, progress)
+    features = _computed(extractor, packed, indices, device, progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, partial(save_file, {"features": features}))
@@ -60,21 +64,25 @@ def features_of_real(
 
 @torch.inference_mode()
 def _computed(
-    extractor: Extractor, pack: Pack, indices: Tensor, device: torch.device, progress: Callable[[int, int], None]
+    extractor: Extractor,
+    packed: PackedDataset,
+    indices: Tensor,
+    device: torch.device,
+    progress: Callable[[int, int], None],
 ) -> Tensor:
     parts = []
     for start in range(0, len(indices), BATCH):
-        parts.append(extractor.features(real_images(pack, indices[start : start + BATCH]).to(device)).float().cpu())
+        parts.append(extractor.features(real_images(packed, indices[start : start + BATCH]).to(device)).float().cpu())
         progress(min(start + BATCH, len(indices)), len(indices))
     return torch.cat(parts)
 
 
-def _place(extractor: Extractor, pack: Pack, count: int, device: torch.device) -> Path:
+def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> Path:
     """A file for these very pixels, weights and ways of resizing."""
-    facts = (
+    info = (
         VERSION,
-        pack.key,
-        pack.checksum,
+        packed.key,
+        packed.checksum,
         count,
         extractor.label,
         extractor.digest(),
@@ -83,5 +91,5 @@ def _place(extractor: Extractor, pack: Pack, count: int, device: torch.device) -
         extractor.antialias,
         device.type,
     )
-    digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(repr(info).encode()).hexdigest()[:16]
     return cache_folder() / "features" / f"{extractor.label}-{digest}.safetensors"

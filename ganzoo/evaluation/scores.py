@@ -19,10 +19,10 @@ COVERED = 0.01
 SUBSETS = 100
 SUBSET_SIZE = 1000
 SPLITS = 10
-PRECISION_NEIGHBOURS = 3
-DENSITY_NEIGHBOURS = 5
+PRECISION_NEIGHBORS = 3
+DENSITY_NEIGHBORS = 5
 MANIFOLD_IMAGES = 10_000
-"""Most features, of either set, that neighbours are looked for among."""
+"""Most features, of either set, that neighbors are looked for among."""
 SPREAD_IMAGES = 1000
 BLOCK = 2048
 
@@ -89,7 +89,7 @@ def precision_recall(real: Tensor, fake: Tensor) -> tuple[float, float]:
     found = prc_features_to_metric(
         fake[:MANIFOLD_IMAGES],
         real[:MANIFOLD_IMAGES],
-        prc_neighborhood=min(PRECISION_NEIGHBOURS, len(real) - 1, len(fake) - 1),
+        prc_neighborhood=min(PRECISION_NEIGHBORS, len(real) - 1, len(fake) - 1),
         prc_batch_size=BLOCK,
         save_cpu_ram=True,
         verbose=False,
@@ -98,20 +98,20 @@ def precision_recall(real: Tensor, fake: Tensor) -> tuple[float, float]:
 
 
 def density_coverage(real: Tensor, fake: Tensor) -> tuple[float, float]:
-    """How many real neighbourhoods a sample lies in, of k; share of those with a sample in them (arXiv 2002.09797).
+    """How many real neighborhoods a sample lies in, of k; share of those with a sample in them (arXiv 2002.09797).
 
     The density of real images themselves is about 1 and may be above; the coverage is at most 1.
     """
     real, fake = real[:MANIFOLD_IMAGES], fake[:MANIFOLD_IMAGES]
-    neighbours = min(DENSITY_NEIGHBOURS, len(real) - 1)
+    neighbors = min(DENSITY_NEIGHBORS, len(real) - 1)
     inside, covered = 0.0, 0
     for part in torch.split(real, BLOCK):
-        # An image is its own first neighbour.
-        radii = torch.cdist(part, real).kthvalue(neighbours + 1).values
+        # An image is its own first neighbor.
+        radii = torch.cdist(part, real).kthvalue(neighbors + 1).values
         within = torch.cdist(part, fake) <= radii[:, None]
         inside += float(within.sum())
         covered += int(within.any(1).sum())
-    return inside / (neighbours * len(fake)), covered / len(real)
+    return inside / (neighbors * len(fake)), covered / len(real)
 
 
 def diversity(real: Tensor, fake: Tensor) -> float:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.disk import sync
@@ -52,18 +52,18 @@ class ExportedWeights(Checkpoint):
 
     @property
     def resumable(self) -> bool:
-        """Never: the state of the optimisers is not exported."""
+        """Never: the state of the optimizers is not exported."""
         return False
 
 
-def seal(folder: Path, facts: Facts, step: int, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
+def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
     """Write the manifest of what lies in `folder`, and have all of it on the disk.
 
     README and pictures are left out of it: people change a model card.
 
     Args:
         folder: with all other files in it.
-        facts: what the networks were built for.
+        info: what the networks were built for.
         step: how long they were trained.
         networks: the file of each network.
         about: what else is to be known.
@@ -73,8 +73,8 @@ def seal(folder: Path, facts: Facts, step: int, networks: Mapping[str, str], abo
     manifest: dict[str, Any] = {
         "export": FORMAT,
         "step": step,
-        "image": list(facts.image.shape),
-        "class_names": list(facts.class_names),
+        "image": list(info.image.shape),
+        "class_names": list(info.class_names),
         "networks": dict(networks),
         **about,
         "files": {path.relative_to(folder).as_posix(): digest(path) for path in sealed},
@@ -116,8 +116,8 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    facts = Facts(ImageSpec(*manifest["image"]), tuple(manifest["class_names"]))
-    return ExportedWeights(folder, manifest["step"], facts, frozenset(files), networks)
+    info = DatasetInfo(ImageSpec(*manifest["image"]), tuple(manifest["class_names"]))
+    return ExportedWeights(folder, manifest["step"], info, frozenset(files), networks)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def export_run(
     weights: Weights = "auto",
     discriminator: bool = False,
     batch_norm: BatchNormMode | None = None,
-    licence: str | None = None,
+    license: str | None = None,  # noqa: A002
 ) -> Path:
     """Write the generator, and what is to be known of it, into the new folder `out`.
 
@@ -50,7 +50,7 @@ def export_run(
         weights: "ema", "raw", or "auto" for ema where there is one.
         discriminator: export it too; not as ONNX.
         batch_norm: statistics that are fixed in an ONNX file; left out: as the recipe's [samples] has it.
-        licence: under which the weights are given away, by its SPDX name.
+        license: under which the weights are given away, by its SPDX name.
 
     Raises:
         RequestError: `out` is taken, or this run cannot be exported so; nothing is written.
@@ -58,8 +58,8 @@ def export_run(
     """
     out, form = Path(out), format
     check_free(out)
-    if licence is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", licence):
-        raise RequestError(f'--licence "{licence}": give the name that SPDX has for it, such as mit or cc-by-4.0')
+    if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
+        raise RequestError(f'--license "{license}": give the name that SPDX has for it, such as mit or cc-by-4.0')
     if form not in get_args(Format):
         raise RequestError(f'format "{form}": must be one of {", ".join(get_args(Format))}')
     if form == "onnx" and discriminator:
@@ -78,7 +78,7 @@ def export_run(
         "batch_norm": batch_norm_used(generator, mode),
         "plugins": _plugins(trained),
         "software": {name: describe_software({})[name] for name in ("ganzoo", "torch")},
-        "licence": licence or "",
+        "license": license or "",
         "origin": str(trained.recipe.run.name),
     }
     fill: Callable[[Path], Mapping[str, str]]
@@ -106,7 +106,7 @@ def export_run(
             about=trained.about(weights=weights, batch_norm=batch_norm, seed=0),
         )
         write_text(folder / "README.md", model_card(trained, recipe, form, about))
-        seal(folder, trained.checkpoint.facts, trained.checkpoint.step, networks, about)
+        seal(folder, trained.checkpoint.info, trained.checkpoint.step, networks, about)
     return out
 
 
@@ -159,14 +159,14 @@ def _plugins(trained: TrainedRun) -> dict[str, str]:
 
 def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     """`config.json`: what tools of the Hub look for, and the whole recipe."""
-    facts = trained.checkpoint.facts
+    info = trained.checkpoint.info
     return {
         "library_name": "ganzoo",
         "model_type": "gan",
         "architectures": [type(trained.generator).__name__],
         "generator": trained.recipe.generator.model_dump(mode="json"),
-        "image": dict(zip(("channels", "height", "width"), facts.image.shape, strict=True)),
-        "class_names": list(facts.class_names),
+        "image": dict(zip(("channels", "height", "width"), info.image.shape, strict=True)),
+        "class_names": list(info.class_names),
         "conditional": trained.generator.conditional,
         "inputs": [LATENTS, LABELS] if trained.generator.conditional else [LATENTS],
         "step": trained.checkpoint.step,

@@ -43,7 +43,7 @@ def import_weights(
         out: must not exist, or be an empty folder.
         manager: the installed plugins.
         overrides: changes to the recipe that the importer gives, such as "dataset.root=images".
-        importer: its name; left out: the only one that recognises the source.
+        importer: its name; left out: the only one that recognizes the source.
         report: handed what was read, once it is known to fit.
 
     Raises:
@@ -65,7 +65,7 @@ def import_weights(
 
 
 def choose_importer(source: Path, manager: PluginManager, name: str | None = None) -> Entry[Any]:
-    """The importer of this name, or the only one that recognises `source`.
+    """The importer of this name, or the only one that recognizes `source`.
 
     Raises:
         RequestError: there is no such importer, or it cannot read such a source, or none or several can.
@@ -94,10 +94,10 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
         RequestError: with everything that does not fit.
     """
     spec = recipe.dataset.image_spec()
-    if spec != weights.facts.image:
-        raise RequestError(f"{source}: makes images of {weights.facts.image}, but its recipe has a dataset of {spec}")
+    if spec != weights.info.image:
+        raise RequestError(f"{source}: makes images of {weights.info.image}, but its recipe has a dataset of {spec}")
     compute = Compute(torch.device("cpu"), "fp32", "for the import")
-    generator, discriminator = build_networks(recipe, manager, weights.facts, compute)
+    generator, discriminator = build_networks(recipe, manager, weights.info, compute)
     built: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
     if "generator" not in weights.networks:
         raise RequestError(f"{source}: holds no generator")
@@ -153,7 +153,7 @@ def _write(
             directory.checkpoints,
             0,
             weights.networks,
-            facts=weights.facts,
+            info=weights.info,
             plugin_versions=manager.distributions(),
         )
 

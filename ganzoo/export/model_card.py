@@ -56,7 +56,7 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         "## How it was trained",
         f"{trained.checkpoint.step} steps. `ganzoo run recipe.toml` trains such a network anew:",
         f"```toml\n{recipe.to_toml().strip()}\n```",
-        "## Origin and licence",
+        "## Origin and license",
         _origin(trained, about),
     ]
     return "\n\n".join(parts) + "\n"
@@ -77,8 +77,8 @@ def _front_matter(trained: TrainedRun, form: str, about: Mapping[str, Any], eval
     }
     if not trained.generator.conditional:
         entries["pipeline_tag"] = TASK
-    if about["licence"]:
-        entries["license"] = about["licence"]
+    if about["license"]:
+        entries["license"] = about["license"]
     if evaluations:
         entries["metrics"] = list(dict.fromkeys(name for each in evaluations for name in each.scores))
         entries["model-index"] = [{"name": recipe.run.name, "results": [_result(each) for each in evaluations]}]
@@ -100,12 +100,12 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _summary(trained: TrainedRun, about: Mapping[str, Any]) -> str:
-    recipe, facts = trained.recipe, trained.checkpoint.facts
-    kind = f"of {facts.num_classes} classes" if trained.generator.conditional else "without labels"
+    recipe, info = trained.recipe, trained.checkpoint.info
+    kind = f"of {info.num_classes} classes" if trained.generator.conditional else "without labels"
     weights = "averaged over training (EMA)" if about["weights"] == "ema" else "as they were at the end"
     norm = "" if about["batch_norm"] == "none" else f", batch norm with {about['batch_norm']} statistics"
     return (
-        f"A GAN that makes images of {facts.image} (channels × height × width) {kind}, trained on "
+        f"A GAN that makes images of {info.image} (channels × height × width) {kind}, trained on "
         f"`{recipe.dataset.name}` with ganzoo: generator `{recipe.generator.name}`, discriminator "
         f"`{recipe.discriminator.name}`, loss `{recipe.loss.name}`. The weights are those of step "
         f"{trained.checkpoint.step}, {weights}{norm}."
@@ -116,7 +116,7 @@ def _loading(trained: TrainedRun, form: str, about: Mapping[str, Any]) -> Iterat
     latent_dim, conditional = trained.recipe.generator.latent_dim, trained.generator.conditional
     code = LOADING[form]
     if form == "onnx":
-        labels = ', "labels": numpy.arange(64) % N'.replace("N", str(trained.checkpoint.facts.num_classes))
+        labels = ', "labels": numpy.arange(64) % N'.replace("N", str(trained.checkpoint.info.num_classes))
         inputs = f'{{"latents": numpy.random.randn(64, {latent_dim}).astype("float32"){labels if conditional else ""}}}'
         yield f"```python\n{code.replace('INPUTS', inputs)}\n```"
         worst = max(about["onnx"]["largest_difference"].values())
@@ -165,10 +165,10 @@ def _ended(trained: TrainedRun) -> list[tuple[str, str, str]]:
 
 
 def _origin(trained: TrainedRun, about: Mapping[str, Any]) -> str:
-    licence = f"`{about['licence']}`" if about["licence"] else "none has been named; ask whoever gave you this folder"
+    named = f"`{about['license']}`" if about["license"] else "none has been named; ask whoever gave you this folder"
     software, recipe = about["software"], trained.recipe
     return (
         f"Made by `ganzoo export` (ganzoo {software['ganzoo']}, torch {software['torch']}) of the run "
-        f"`{recipe.run.name}` with seed {recipe.run.seed}. Licence of the weights: {licence}. Images of "
+        f"`{recipe.run.name}` with seed {recipe.run.seed}. License of the weights: {named}. Images of "
         f"`{recipe.dataset.name}` may have terms of their own, which can also concern what is learnt from them."
     )

@@ -110,7 +110,7 @@ def _inputs(generator: Generator, count: int) -> tuple[Tensor, ...]:
     latents = generator.sample_latents(count, torch.Generator().manual_seed(count))
     if not generator.conditional:
         return (latents,)
-    return latents, torch.arange(count) % generator.facts.num_classes
+    return latents, torch.arange(count) % generator.info.num_classes
 
 
 def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes:

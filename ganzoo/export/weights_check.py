@@ -49,7 +49,7 @@ def _shapes(
     """Of each tensor of each network."""
     with torch.device(device):
         compute = Compute(torch.device(device), "fp32", "to see what fits")
-        generator, discriminator = build_networks(recipe, manager, weights.facts, compute)
+        generator, discriminator = build_networks(recipe, manager, weights.info, compute)
     ours, theirs = (
         {key: tuple(value.shape) for key, value in network.state_dict().items()}
         for network in (generator, discriminator)

@@ -51,7 +51,7 @@ class ConsoleObserver:
         """Say what is trained on what, and open the bar."""
         parts = run.trainer.parts
         self._say(
-            f"{run.directory}: {run.compute}; {len(run.feed.pack)} images {run.facts.image}; "
+            f"{run.directory}: {run.compute}; {len(run.loader.packed)} images {run.info.image}; "
             f"G {count(parameters(parts.generator))}, D {count(parameters(parts.discriminator))} parameters"
         )
         if run.resumed_from is not None:

@@ -88,10 +88,10 @@ class Watchdog:
         self._judge(run, step, "not_finite", bool(wrong), f"the scores {', '.join(wrong)} are not finite", 1)
         if "classes_covered" in scores:
             covered = scores["classes_covered"]
-            due = run.facts.num_classes if _half_over(run, step) else self._most_classes
+            due = run.info.num_classes if _half_over(run, step) else self._most_classes
             self._most_classes = max(self._most_classes, covered)
             bad = covered < run.recipe.watchdog.least_coverage * due
-            text = f"only {covered:.0f} of {run.facts.num_classes} classes are among the samples"
+            text = f"only {covered:.0f} of {run.info.num_classes} classes are among the samples"
             self._judge(run, step, "classes_missing", bad, text, IN_A_ROW)
 
     @hookimpl
@@ -103,7 +103,7 @@ class Watchdog:
     def _look_at_discriminator(self, run: Run, step: int, metrics: Mapping[str, float]) -> None:
         """Whether it is sure of all images; a critic's figures are no probabilities, and say nothing of that."""
         real, fake = metrics.get("probability/real"), metrics.get("probability/fake")
-        if real is None or fake is None or not run.trainer.parts.loss.tells_probabilities:
+        if real is None or fake is None or not run.trainer.parts.loss.outputs_probabilities:
             return
         sure = run.recipe.watchdog.discriminator_wins
         text = f"the discriminator has won: it gives real images {real:.3f} and generated ones {fake:.2g}"
@@ -141,8 +141,8 @@ class Watchdog:
             from ganzoo.evaluation.real_features import chosen
             from ganzoo.evaluation.scores import spread
 
-            pack = run.feed.pack
-            self._real_spread = spread(real_images(pack, chosen(pack, LOOKED_AT)))
+            packed = run.loader.packed
+            self._real_spread = spread(real_images(packed, chosen(packed, LOOKED_AT)))
         return self._real_spread
 
 

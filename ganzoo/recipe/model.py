@@ -105,7 +105,7 @@ Metric = Literal[
     "precision_recall",
     "density_coverage",
     "classes",
-    "memorisation",
+    "memorization",
     "diversity",
 ]
 
@@ -181,7 +181,7 @@ class WandbOptions(Options):
     tags: tuple[str, ...] = ()
     """Tags beside those that ganzoo sets: the names of the parts."""
     checkpoints: Literal[False, True, "best", "all"] = False
-    """Send checkpoints too, as artefacts. true: the last and, where `checkpoint.best` names a score, the best when the
+    """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
     run has ended; "best": only that; "all": each when it is saved."""
 
 
@@ -208,11 +208,11 @@ class Recipe(Options):
     discriminator: DiscriminatorConfig
     """The network that judges them."""
     loss: LossConfig
-    """What both minimise."""
+    """What both minimize."""
     penalties: tuple[PenaltyConfig, ...] = ()
     """Extra terms for either."""
     trainer: TrainerConfig
-    """The update schedule and optimisers."""
+    """The update schedule and optimizers."""
     samples: SampleOptions = SampleOptions()
     """Grids from fixed latents."""
     checkpoint: CheckpointOptions = CheckpointOptions()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions
 from ganzoo.registry.plugin_manager import PluginManager
@@ -46,13 +46,13 @@ def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[P
 
 
 def _canonical(distribution: str) -> str:
-    """The one spelling of a distribution's name (PyPA's name normalisation)."""
+    """The one spelling of a distribution's name (PyPA's name normalization)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def unfit_parts(recipe: Recipe) -> list[Problem]:
     """Parts that cannot work on images of the size that the dataset will have, or without labels."""
-    facts = Facts(recipe.dataset.image_spec())
+    info = DatasetInfo(recipe.dataset.image_spec())
     parts = {
         "generator": recipe.generator,
         "discriminator": recipe.discriminator,
@@ -63,7 +63,7 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
     problems = unfit_images(recipe.evaluation, recipe.dataset)
     for path, config in parts.items():
         try:
-            config.check_facts(facts)
+            config.check_info(info)
         except ValueError as error:
             problems.append(Problem(path, f'"{config.name}" {error}'))
         if config.needs_labels and recipe.dataset.has_labels is False:

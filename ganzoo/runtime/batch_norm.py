@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 
 
 class SynchronizedBatchNorm(_BatchNorm):
@@ -16,25 +16,25 @@ class SynchronizedBatchNorm(_BatchNorm):
 
     Args:
         norm: whose weights, statistics and options it takes over.
-        processes: to be synchronised with.
+        world: to be synchronized with.
     """
 
-    def __init__(self, norm: _BatchNorm, processes: Processes) -> None:
+    def __init__(self, norm: _BatchNorm, world: World) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         self.weight, self.bias = norm.weight, norm.bias
         for name, buffer in norm.named_buffers():
             setattr(self, name, buffer)
         self.training = norm.training
-        self._processes = processes
+        self._world = world
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, …) for (N, C, …)."""
-        if not self._processes.in_step or not (self.training or self.running_mean is None):
+        if not self._world.in_step or not (self.training or self.running_mean is None):
             return super().forward(images)
         values = images.float()
         dims = [dim for dim in range(values.dim()) if dim != 1]
         mean, variance = self._statistics(values, dims)
-        self._follow(mean, variance, values.numel() // len(mean) * self._processes.count)
+        self._follow(mean, variance, values.numel() // len(mean) * self._world.world_size)
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
@@ -45,7 +45,7 @@ class SynchronizedBatchNorm(_BatchNorm):
     def _statistics(self, values: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
         """Mean and variance (C,) over all processes, in one message: doubles, so that E x² − (E x)² loses nothing."""
         variance, mean = (each.double() for each in torch.var_mean(values, dims, correction=0))
-        mean, square = self._processes.mean(torch.stack([mean, variance + mean.square()]))
+        mean, square = self._world.all_reduce_mean(torch.stack([mean, variance + mean.square()]))
         return mean.float(), (square - mean.square()).float()
 
     @torch.no_grad()
@@ -63,10 +63,10 @@ class SynchronizedBatchNorm(_BatchNorm):
         """Nothing: the norm that it stands for may have been of any dimension."""
 
 
-def synchronize_batch_norm(module: nn.Module, processes: Processes) -> None:
-    """Put a synchronised one in the place of each batch norm of torch's within `module`; subclasses stay."""
+def synchronize_batch_norm(module: nn.Module, world: World) -> None:
+    """Put a synchronized one in the place of each batch norm of torch's within `module`; subclasses stay."""
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm) and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            setattr(module, name, SynchronizedBatchNorm(child, processes))
+            setattr(module, name, SynchronizedBatchNorm(child, world))
         else:
-            synchronize_batch_norm(child, processes)
+            synchronize_batch_norm(child, world)

@@ -1,4 +1,4 @@
-"""Torch's fused optimisers on a CPU, for weights that are channels-last in memory."""
+"""Torch's fused optimizers on a CPU, for weights that are channels-last in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class InMemoryOrder(TorchFunctionMode):
-    """While open, fused optimisers get channels-last tensors as what they are in memory: contiguous (N, H, W, C).
+    """While open, fused optimizers get channels-last tensors as what they are in memory: contiguous (N, H, W, C).
 
     On a CPU torch's kernels go through the memory of a weight, its gradient and its moments side by side, whatever
     their strides are. They also copy each gradient that is not contiguous, and leave the copy unused, which took three

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo.errors import DeviceError
 from ganzoo.recipe.model import DeviceOptions
 from ganzoo.runtime.cpu_convolution import FastConvolutions
@@ -71,23 +71,23 @@ def available_accelerators() -> list[str]:
     return [*available, "cpu"]
 
 
-def choose_compute(options: DeviceOptions, processes: Processes | None = None) -> Compute:
+def choose_compute(options: DeviceOptions, world: World | None = None) -> Compute:
     """The device and precision that a recipe asks for, on this machine.
 
     Args:
         options: of the recipe.
-        processes: that share the machine; each takes a GPU of its own.
+        world: that share the machine; each takes a GPU of its own.
 
     Raises:
         DeviceError: it asks for what is not there; the text lists what is.
     """
-    processes = processes or Processes()
+    world = world or World()
     available = available_accelerators()
-    if processes.count > 1 and options.cuda_graphs:
+    if world.world_size > 1 and options.cuda_graphs:
         raise DeviceError(
             "device.cuda_graphs: a step that several processes take together cannot be recorded: set it to false"
         )
-    if processes.count > 1:  # torch has no exchange between processes on MPS
+    if world.world_size > 1:  # torch has no exchange between processes on MPS
         available = [accelerator for accelerator in available if accelerator != "mps"]
     if options.accelerator == "auto":
         kind, why = (
@@ -97,14 +97,14 @@ def choose_compute(options: DeviceOptions, processes: Processes | None = None) -
     elif options.accelerator in available:
         kind, why = options.accelerator, "as asked"
     else:
-        together = " for several processes" if processes.count > 1 else ""
+        together = " for several processes" if world.world_size > 1 else ""
         raise DeviceError(
             f'device.accelerator: "{options.accelerator}" is not there{together}; '
             f'this machine has: {", ".join(available)}. Set one of them, or "auto"'
         )
     device = torch.device(kind)
-    if kind == "cuda" and processes.count > 1:
-        device = _own_gpu(processes)
+    if kind == "cuda" and world.world_size > 1:
+        device = _own_gpu(world)
     if options.precision == "auto":
         precision, why_precision = _auto_precision(device)
     else:
@@ -116,15 +116,15 @@ def choose_compute(options: DeviceOptions, processes: Processes | None = None) -
     return Compute(device, precision, f"{why}; {why_precision}", compiled=options.compile, tf32=options.tf32)
 
 
-def _own_gpu(processes: Processes) -> torch.device:
+def _own_gpu(world: World) -> torch.device:
     gpus = torch.cuda.device_count()
-    if processes.local_count > gpus:
+    if world.local_world_size > gpus:
         raise DeviceError(
-            f"{processes.local_count} processes were started on this machine, which has {gpus} GPUs: "
+            f"{world.local_world_size} processes were started on this machine, which has {gpus} GPUs: "
             f'start it with --nproc-per-node {gpus}, or set device.accelerator to "cpu"'
         )
-    torch.cuda.set_device(processes.local_rank)
-    return torch.device("cuda", processes.local_rank)
+    torch.cuda.set_device(world.local_rank)
+    return torch.device("cuda", world.local_rank)
 
 
 def _auto_precision(device: torch.device) -> tuple[str, str]:

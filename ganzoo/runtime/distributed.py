@@ -14,10 +14,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo.errors import LostProcessError, RequestError, first_line
 from ganzoo.runtime.batch_norm import synchronize_batch_norm
-from ganzoo.runtime.sharded_rng import SharedDraws
+from ganzoo.runtime.sharded_rng import ShardedRNG
 
 ANSWER = timedelta(minutes=10)
 """How long a process may take within a step before the others give it up."""
@@ -31,16 +31,16 @@ VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 T = TypeVar("T")
 
 
-class DistributedProcesses(Processes):
+class DistributedWorld(World):
     """This process among those that torchrun started, on one machine or several.
 
     Two groups: one for tensors within a step, whose members must answer soon, and one for words between steps, whose
     members may be waited for. A process that ends is noticed at once in both.
     """
 
-    def __init__(self, rank: int, count: int, local_rank: int, local_count: int) -> None:
-        self.rank, self.count = rank, count
-        self.local_rank, self.local_count = local_rank, local_count
+    def __init__(self, rank: int, world_size: int, local_rank: int, local_world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+        self.local_rank, self.local_world_size = local_rank, local_world_size
         self.in_step = False
         """Whether a training step is being taken, in which all take part."""
         self._words: Any = None
@@ -60,74 +60,74 @@ class DistributedProcesses(Processes):
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
                 store=PrefixStore(f"meeting {meeting}", store),
                 rank=self.rank,
-                world_size=self.count,
+                world_size=self.world_size,
                 timeout=ANSWER,
                 device_id=device if on_gpu else None,
             )
             self._words = dist.new_group(backend="gloo", timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             raise RequestError(
-                f"the {self.count} processes do not find each other: {_in_short(error)}; start them with torchrun, "
-                "on each machine with the same --rdzv-endpoint"
+                f"the {self.world_size} processes do not find each other: {_in_short(error)}; start them with "
+                "torchrun, on each machine with the same --rdzv-endpoint"
             ) from error
         yield
         dist.destroy_process_group()  # only after a good end: with one of them gone, this could wait for it
 
-    def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Put the mean over all processes in the place of each tensor; outside of autograd."""
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over all processes, in place and outside of autograd."""
         flat = [_memory(tensor) for tensor in tensors]
         small = [tensor for tensor in flat if len(tensor) < SMALL]
         packed = torch.cat(small) if small else torch.empty(0)
         sent = [packed, *(tensor for tensor in flat if len(tensor) >= SMALL)]
-        self.sum_(sent)
-        torch._foreach_div_(sent, self.count)
+        self.all_reduce_sum_(sent)
+        torch._foreach_div_(sent, self.world_size)
         if small:
             torch._foreach_copy_(small, torch.split(packed, [len(tensor) for tensor in small]))
 
-    def mean(self, value: Tensor) -> Tensor:
-        """The mean of `value` over all processes, through which gradients flow, those of gradients too."""
-        return _sum(value, self) / self.count
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        """Return the mean of `value` over all processes; differentiable any number of times."""
+        return _sum(value, self) / self.world_size
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """`rows` (n, …) of all processes, (n · count, …), in the order of the minibatch; gradients flow through."""
-        whole = [torch.zeros_like(rows)] * self.count
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Concatenate `rows` (n, …) of all processes to (n · world_size, …), in batch order; differentiable."""
+        whole = [torch.zeros_like(rows)] * self.world_size
         whole[self.rank] = rows
         return _sum(torch.cat(whole), self)
 
-    def drawing(self, rng: torch.Generator, rows: int) -> AbstractContextManager[object]:
-        """While open, what is drawn from `rng` is this process's part of what one process would draw."""
-        return SharedDraws(rng, rows, self.rank, self.count)
+    def sharded_rng(self, rng: torch.Generator, rows: int) -> AbstractContextManager[object]:
+        """While open, draws from `rng` are this process's share of what one process would draw."""
+        return ShardedRNG(rng, rows, self.rank, self.world_size)
 
-    def join_batch_norms(self, modules: Iterable[nn.Module]) -> None:
+    def convert_sync_batchnorm(self, modules: Iterable[nn.Module]) -> None:
         """Have each batch norm within `modules` take its statistics over all processes in a training step."""
         for module in modules:
             synchronize_batch_norm(module, self)
 
     @contextmanager
-    def one_of_each_machine_first(self) -> Iterator[None]:
-        """One process of each machine goes in; the others follow when it is through."""
+    def local_main_first(self) -> Iterator[None]:
+        """Let one process of each machine run the body first, then the others."""
         if self.local_rank != 0:
-            self.agree(None)
+            self.all_reduce_signal(None)
         yield
         if self.local_rank == 0:
-            self.agree(None)
+            self.all_reduce_signal(None)
 
-    def agree(self, signal: int | None) -> int | None:
-        """A signal that any process got, in all of them; waits for each to have come here."""
+    def all_reduce_signal(self, signal: int | None) -> int | None:
+        """Return a signal that any of the processes received; waits for all of them."""
         word = torch.tensor(signal or 0)
         with telling_of_lost():
             dist.all_reduce(word, dist.ReduceOp.MAX, self._words)
         return int(word) or None
 
-    def tell(self, value: T) -> T:
-        """What the first process has, in all of them."""
+    def broadcast_object(self, value: T) -> T:
+        """Return the value of the main process in all processes."""
         values = [value]
         with telling_of_lost():
             dist.broadcast_object_list(values, src=0, group=self._words)
         return values[0]
 
-    def share_(self, tensors: Sequence[Tensor]) -> None:
-        """Give all processes the tensors of the first, of whatever kind; outside of autograd."""
+    def broadcast_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace the tensors, of any dtype, by those of the main process; outside of autograd."""
         parts = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors]
         packed = torch.cat(parts)
         with telling_of_lost():
@@ -135,22 +135,22 @@ class DistributedProcesses(Processes):
         for tensor, part in zip(tensors, torch.split(packed, [len(part) for part in parts]), strict=True):
             tensor.copy_(part.clone().view(tensor.dtype).view_as(tensor))  # a view of its own, for its alignment
 
-    def extremes(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest and the smallest of each of `values` (n,) among all processes."""
+    def all_reduce_extremes(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the largest and the smallest of each of `values` (n,) over all processes."""
         both = torch.cat([values, -values])
         with telling_of_lost():
             dist.all_reduce(both, dist.ReduceOp.MAX)
         most, least = both.chunk(2)
         return most, -least
 
-    def sum_(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sum over all processes in the place of each tensor, all of which are contiguous."""
+    def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor, all of which are contiguous, by its sum over all processes."""
         with telling_of_lost():
             for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
 
-    def __deepcopy__(self, memo: object) -> DistributedProcesses:
-        """Itself: a copy of a network is in the same process."""
+    def __deepcopy__(self, memo: object) -> DistributedWorld:
+        """Return itself: a copied network is in the same process."""
         return self
 
 
@@ -158,19 +158,19 @@ class _Sum(torch.autograd.Function):
     """The sum over all processes. Each part of it is in the losses of all, so gradients are summed likewise."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, processes: DistributedProcesses) -> Tensor:
-        ctx.processes = processes
+    def forward(ctx: Any, value: Tensor, world: DistributedWorld) -> Tensor:
+        ctx.world = world
         total = value.clone(memory_format=torch.contiguous_format)
-        processes.sum_([total])
+        world.all_reduce_sum_([total])
         return total
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _sum(gradient, ctx.processes), None
+        return _sum(gradient, ctx.world), None
 
 
-def _sum(value: Tensor, processes: DistributedProcesses) -> Tensor:
-    return cast("Tensor", _Sum.apply(value, processes))
+def _sum(value: Tensor, world: DistributedWorld) -> Tensor:
+    return cast("Tensor", _Sum.apply(value, world))
 
 
 def _memory(tensor: Tensor) -> Tensor:
@@ -180,11 +180,11 @@ def _memory(tensor: Tensor) -> Tensor:
     return tensor.view(-1)
 
 
-def launched() -> Processes:
+def launched() -> World:
     """The processes that this one was started with, by the variables that torchrun sets; most often it is alone."""
     if not os.environ.keys() >= {*VARIABLES, "MASTER_ADDR", "MASTER_PORT"} or os.environ["WORLD_SIZE"] == "1":
-        return Processes()
-    return DistributedProcesses(*(int(os.environ[variable]) for variable in VARIABLES))
+        return World()
+    return DistributedWorld(*(int(os.environ[variable]) for variable in VARIABLES))
 
 
 def first_to_say(seconds: float) -> bool:
@@ -192,12 +192,12 @@ def first_to_say(seconds: float) -> bool:
 
     The first process waits for nobody; another leaves it `seconds` to speak.
     """
-    processes, deadline = launched(), time.monotonic() + seconds
-    if processes.count == 1:
+    world, deadline = launched(), time.monotonic() + seconds
+    if world.world_size == 1:
         return True
     try:
         store = _store()
-        while not processes.first and not store.check(["said"]) and time.monotonic() < deadline:
+        while not world.is_main and not store.check(["said"]) and time.monotonic() < deadline:
             time.sleep(0.1)
         return bool(store.add("said", 1) == 1)
     except RuntimeError:  # whoever kept the store is gone; better said twice than not at all

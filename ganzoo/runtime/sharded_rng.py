@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 SIZED: tuple[Callable[..., Any], ...] = (torch.rand, torch.randn, torch.randint)
 
 
-class SharedDraws(TorchFunctionMode):
+class ShardedRNG(TorchFunctionMode):
     """While open, draws from `rng` are those of one process that has the whole minibatch, cut to this one's part.
 
     So latents and noise are the same however many processes there are, and `rng` is in the same state in all of

@@ -18,12 +18,12 @@ BATCH = 128
 MOST_BATCHES = 100
 
 
-def training_batches(pack: StoredImages, seed: int = 0) -> Iterator[Tensor]:
+def training_batches(packed: StoredImages, seed: int = 0) -> Iterator[Tensor]:
     """Whole batches of 128 images (N, C, H, W) in [−1, 1] in a random order, 100 at most; one where it is smaller."""
-    order = torch.randperm(len(pack), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))
     for part in torch.split(order, BATCH)[:MOST_BATCHES]:
-        if len(part) == BATCH or len(pack) < BATCH:
-            yield real_images(pack, part)
+        if len(part) == BATCH or len(packed) < BATCH:
+            yield real_images(packed, part)
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def standing_statistics(
     """Have the batch norms of `network` use the mean of their statistics over `batches`, and put all back afterwards.
 
     This is how the authors of DCGAN took the features of their SVHN discriminator: the mean and the (biased)
-    variance of each batch, normalised by its own statistics up to there, averaged over the batches. It serves norms
+    variance of each batch, normalized by its own statistics up to there, averaged over the batches. It serves norms
     that keep no running statistics as well as those that do. The network is in evaluation mode in the meantime.
 
     Args:

@@ -105,7 +105,7 @@ class TrainedRun:
             if classes is not None:
                 raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
             return None
-        known = self.checkpoint.facts.num_classes
+        known = self.checkpoint.info.num_classes
         chosen = list(classes) if classes is not None else list(range(known))
         if not chosen or any(label < 0 or label >= known for label in chosen):
             raise RequestError(f"labels {chosen}: must be class indices from 0 to {known - 1}")
@@ -171,7 +171,7 @@ class TrainedRun:
         """A network of its own for each set of weights, so that one in use never changes under its user."""
         if name not in self._networks:
             with memory_errors(self.compute.device, when=lambda: "for the networks"):
-                parts = build_networks(self.recipe, self.manager, self.checkpoint.facts, self.compute)
+                parts = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
             generator, discriminator = parts
             network = discriminator if name == "discriminator" else generator
             load_network(network, self.checkpoint, name)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
 from ganzoo.storage.manifest import read_manifest, write_manifest
@@ -29,7 +29,7 @@ class Checkpoint:
 
     path: Path
     step: int
-    facts: Facts
+    info: DatasetInfo
     files: frozenset[str]
 
     def network(self, name: str) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ class Checkpoint:
         return STATE in self.files
 
     def state(self) -> dict[str, Any]:
-        """Everything but the networks: optimisers, random number generators, position.
+        """Everything but the networks: optimizers, random number generators, position.
 
         Raises:
             CheckpointError: it cannot be read.
@@ -73,7 +73,7 @@ def write_checkpoint(
     step: int,
     networks: Mapping[str, Mapping[str, Tensor]],
     *,
-    facts: Facts,
+    info: DatasetInfo,
     plugin_versions: Mapping[str, str],
     state: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -83,7 +83,7 @@ def write_checkpoint(
         folder: of the run's checkpoints.
         step: how far the run is.
         networks: the tensors of each network.
-        facts: what the networks were built for.
+        info: what the networks were built for.
         plugin_versions: the distributions that the networks come from.
         state: everything else that resuming needs; left out: weights to work with, not to go on from.
 
@@ -102,7 +102,7 @@ def write_checkpoint(
             write_tensors(networks, partial)
             if state is not None:
                 _write_state(state, partial)
-            write_manifest(partial, step, facts, plugin_versions)
+            write_manifest(partial, step, info, plugin_versions)
             _remove(final)  # left by a run that went further than the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
@@ -152,8 +152,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, changed, or of another format.
     """
     manifest = read_manifest(path)
-    facts = Facts(ImageSpec(*manifest.image), manifest.class_names)
-    return Checkpoint(path, manifest.step, facts, frozenset(manifest.files))
+    info = DatasetInfo(ImageSpec(*manifest.image), manifest.class_names)
+    return Checkpoint(path, manifest.step, info, frozenset(manifest.files))
 
 
 def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import sync
 from ganzoo.storage.retention import step_of
@@ -37,14 +37,14 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
     """SHA-256 checksums, by name."""
 
 
-def write_manifest(folder: Path, step: int, facts: Facts, plugin_versions: Mapping[str, str]) -> None:
+def write_manifest(folder: Path, step: int, info: DatasetInfo, plugin_versions: Mapping[str, str]) -> None:
     """Seal the files in `folder` with their checksums, and have all of it on the disk."""
     files = sorted(folder.iterdir())
     manifest = {
         "format": FORMAT,
         "step": step,
-        "image": list(facts.image.shape),
-        "class_names": list(facts.class_names),
+        "image": list(info.image.shape),
+        "class_names": list(info.class_names),
         "plugins": dict(plugin_versions),
         "files": {file.name: digest(file) for file in files},
     }

@@ -29,12 +29,12 @@ SCORE = "score/"
 
 # Words in the name of a score that is better when it is lower; any other is better when it is higher.
 LOWER_IS_BETTER = frozenset(
-    ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorisation", "copies")
+    ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorization", "copies")
 )
 
 
 # Words in the name of a score that warns of something: noise has the fewest copies, and a classifier may be sure of it.
-WARNINGS = frozenset(("memorisation", "copies", "confidence", "diversity"))
+WARNINGS = frozenset(("memorization", "copies", "confidence", "diversity"))
 
 
 def status_of(run: RunView, error: BaseException | None) -> Status:

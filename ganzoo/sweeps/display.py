@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from ganzoo.errors import RunDirectoryError
 from ganzoo.observers.console import describe
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.sweeps.child_processes import Job
 from ganzoo.sweeps.directory import Member, SweepDirectory
-from ganzoo.sweeps.processes import Job
 from ganzoo.terminal import console, has_bar, say, warn
 from ganzoo.text import duration, parse_json
 

@@ -17,11 +17,11 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.run_lock import training_in
+from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.grid import as_text
 from ganzoo.sweeps.plan import Plan, make_plan
-from ganzoo.sweeps.processes import Job, ended, outcome, start
 from ganzoo.terminal import warn
 
 POLL_SECONDS = 0.1

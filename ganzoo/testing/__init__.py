@@ -12,7 +12,7 @@ from __future__ import annotations
 from ganzoo.testing.checks import check_component, check_config, train_briefly
 from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.extractors import check_extractor
-from ganzoo.testing.fixtures import ConformanceError, components_of, describe, small_facts, small_options
+from ganzoo.testing.fixtures import ConformanceError, components_of, describe, small_info, small_options
 from ganzoo.testing.losses import check_loss, check_penalty
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
 from ganzoo.testing.trainers import check_trainer
@@ -31,7 +31,7 @@ __all__ = [
     "check_trainer",
     "components_of",
     "describe",
-    "small_facts",
+    "small_info",
     "small_options",
     "train_briefly",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ganzoo.components.dataset import Dataset
-from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.registry.registry import Entry
 from ganzoo.testing.fixtures import require, small_options
 
@@ -47,10 +47,10 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
         "fingerprint gives other values for the same data: it would be packed anew for every run",
     )
     with tempfile.TemporaryDirectory() as folder:
-        pack = prepare_pack(dataset, cache=Path(folder))
-        require(len(pack) > 0 and pack.images.dtype == np.uint8, entry, "its pack has no images")
-        require(pack.facts.image == config.image_spec(), entry, "its pack is of another shape than its config says")
-        require(pack.facts.class_names == tuple(names), entry, "its pack has other classes than class_names gives")
-        again = prepare_pack(other, cache=Path(folder))
-        require(again.key == pack.key, entry, "is packed anew when nothing has changed: look at fingerprint")
-        del pack, again  # they are mapped into memory, and the folder goes
+        packed = pack_dataset(dataset, cache=Path(folder))
+        require(len(packed) > 0 and packed.images.dtype == np.uint8, entry, "its pack has no images")
+        require(packed.info.image == config.image_spec(), entry, "its pack is of another shape than its config says")
+        require(packed.info.class_names == tuple(names), entry, "its pack has other classes than class_names gives")
+        again = pack_dataset(other, cache=Path(folder))
+        require(again.key == packed.key, entry, "is packed anew when nothing has changed: look at fingerprint")
+        del packed, again  # they are mapped into memory, and the folder goes

@@ -12,9 +12,9 @@ from torch import Tensor
 from ganzoo.builtin.datasets.configs import SyntheticConfig
 from ganzoo.builtin.datasets.synthetic import Synthetic
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.registry.registry import Entry
-from ganzoo.testing.fixtures import BATCH, images_for, require, small_facts, small_options
+from ganzoo.testing.fixtures import BATCH, images_for, require, small_info, small_options
 
 
 def check_extractor(entry: Entry[Any], **options: Any) -> None:
@@ -25,19 +25,19 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)
-    facts = small_facts(config)
+    info = small_info(config)
     cls = entry.load()
-    extractor: Extractor = cls(config, facts=facts)
+    extractor: Extractor = cls(config, info=info)
     dataset = Synthetic(
         SyntheticConfig(
-            name="synthetic", image_size=facts.image.height, channels=facts.image.channels, count=64, classes=10
+            name="synthetic", image_size=info.image.height, channels=info.image.channels, count=64, classes=10
         )
     )
     with tempfile.TemporaryDirectory() as folder:
         before = torch.get_rng_state()
-        extractor.prepare(prepare_pack(dataset, cache=Path(folder)))
+        extractor.prepare(pack_dataset(dataset, cache=Path(folder)))
         require(torch.equal(before, torch.get_rng_state()), entry, "prepare draws from the process's random numbers")
-    images = images_for(facts)
+    images = images_for(info)
     with torch.no_grad():
         features = extractor.features(images)
         require(
@@ -58,7 +58,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
         logits is None or (logits.ndim == 2 and len(logits) == BATCH), entry, "logits must give (N, classes), or None"
     )
     require(
-        not extractor.names_classes or (logits is not None and logits.shape[1] == facts.num_classes),
+        not extractor.names_classes or (logits is not None and logits.shape[1] == info.num_classes),
         entry,
         "names_classes says that logits are over the dataset's classes, and there are not as many",
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import PluginError
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
@@ -92,19 +92,19 @@ def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -
         return entry.config(name=entry.name, **{**small, **(options or {})})
 
 
-def small_facts(config: ComponentConfig) -> Facts:
-    """Facts of the smallest labelled images that the config says it can serve."""
+def small_info(config: ComponentConfig) -> DatasetInfo:
+    """Facts of the smallest labeled images that the config says it can serve."""
     reason = ""
     for channels in (3, 1):
         for size in SIZES:
-            facts = Facts(ImageSpec(channels, size, size), CLASSES)
+            info = DatasetInfo(ImageSpec(channels, size, size), CLASSES)
             try:
-                config.check_facts(facts)
+                config.check_info(info)
             except ValueError as error:
                 reason = str(error)
             else:
-                return facts
-    raise ConformanceError(f"{config.name}: `check_facts` accepts none of {SIZES} pixels, grey or colour: {reason}")
+                return info
+    raise ConformanceError(f"{config.name}: `check_info` accepts none of {SIZES} pixels, gray or color: {reason}")
 
 
 def generator_of_seed(seed: int = 0) -> torch.Generator:
@@ -112,14 +112,14 @@ def generator_of_seed(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def images_for(facts: Facts, count: int = BATCH, seed: int = 1) -> Tensor:
+def images_for(info: DatasetInfo, count: int = BATCH, seed: int = 1) -> Tensor:
     """Images (count, C, H, W) in [−1, 1]."""
-    return torch.rand(count, *facts.image.shape, generator=generator_of_seed(seed)) * 2 - 1
+    return torch.rand(count, *info.image.shape, generator=generator_of_seed(seed)) * 2 - 1
 
 
-def labels_for(facts: Facts, count: int = BATCH) -> Tensor:
+def labels_for(info: DatasetInfo, count: int = BATCH) -> Tensor:
     """Class indices (count,)."""
-    return torch.arange(count) % max(facts.num_classes, 1)
+    return torch.arange(count) % max(info.num_classes, 1)
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
@@ -132,22 +132,22 @@ def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
 class TinyGenerator(Generator):
     """One dense layer, to try penalties, losses and trainers with."""
 
-    def __init__(self, config: GeneratorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
-        self.dense = nn.Linear(config.latent_dim, facts.image.channels * facts.image.height * facts.image.width)
+    def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.dense = nn.Linear(config.latent_dim, info.image.channels * info.image.height * info.image.width)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W)."""
         images: Tensor = self.dense(latents).tanh()
-        return images.reshape(-1, *self.facts.image.shape)
+        return images.reshape(-1, *self.info.image.shape)
 
 
 class TinyDiscriminator(Discriminator):
     """Two convolutions and a dense layer."""
 
-    def __init__(self, config: DiscriminatorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
-        self.convolutions = nn.ModuleList([nn.Conv2d(facts.image.channels, 4, 4, 2, 1), nn.Conv2d(4, 8, 4, 2, 1)])
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.convolutions = nn.ModuleList([nn.Conv2d(info.image.channels, 4, 4, 2, 1), nn.Conv2d(4, 8, 4, 2, 1)])
         self.head = nn.Linear(8, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -165,11 +165,11 @@ class TinyDiscriminator(Discriminator):
 
 def tiny_networks(size: int = 16) -> tuple[Generator, Discriminator]:
     """A generator and a discriminator of a few thousand weights."""
-    facts = Facts(ImageSpec(3, size, size), CLASSES)
-    return seeded(lambda: TinyGenerator(GeneratorConfig(latent_dim=8), facts=facts)), tiny_discriminator(facts)
+    info = DatasetInfo(ImageSpec(3, size, size), CLASSES)
+    return seeded(lambda: TinyGenerator(GeneratorConfig(latent_dim=8), info=info)), tiny_discriminator(info)
 
 
-def tiny_discriminator(facts: Facts) -> Discriminator:
+def tiny_discriminator(info: DatasetInfo) -> Discriminator:
     """A discriminator of a few hundred weights."""
-    network: Discriminator = seeded(lambda: TinyDiscriminator(DiscriminatorConfig(), facts=facts), 1)
+    network: Discriminator = seeded(lambda: TinyDiscriminator(DiscriminatorConfig(), info=info), 1)
     return network

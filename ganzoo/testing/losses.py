@@ -23,7 +23,7 @@ from ganzoo.testing.fixtures import (
     labels_for,
     require,
     seeded,
-    small_facts,
+    small_info,
     small_options,
     tiny_discriminator,
     tiny_networks,
@@ -39,7 +39,7 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)
-    loss: Loss = entry.load()(config, facts=tiny_networks()[0].facts)
+    loss: Loss = entry.load()(config, info=tiny_networks()[0].info)
     for scale in (1.0, 50.0):
         noise = torch.randn(2, BATCH, generator=generator_of_seed(0)) * scale
         real, fake = noise[0].clone().requires_grad_(), noise[1].clone().requires_grad_()
@@ -89,10 +89,10 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
     def step(detach: bool, seed: int = 0) -> PenaltyStep:
         rng = generator_of_seed(seed)
         latents = generator.sample_latents(BATCH, rng)
-        labels = labels_for(generator.facts)
-        real, fake = images_for(generator.facts), generator(latents, labels)
+        labels = labels_for(generator.info)
+        real, fake = images_for(generator.info), generator(latents, labels)
         real, fake = (penalty.transform_images(each, rng) for each in (real, fake.detach() if detach else fake))
-        require(real.shape == (BATCH, *generator.facts.image.shape), entry, "transform_images changes their shape")
+        require(real.shape == (BATCH, *generator.info.image.shape), entry, "transform_images changes their shape")
         require(fake.requires_grad or detach, entry, "transform_images lets no gradient through")
         return PenaltyStep(
             generator=generator,
@@ -128,9 +128,9 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
     """The penalty with networks that it takes: plain ones, or with one of its own plugin's generators."""
     reasons = []
     for generator in _generators(entry):
-        discriminator = tiny_discriminator(generator.facts)
+        discriminator = tiny_discriminator(generator.info)
         try:
-            penalty: Penalty = seeded(partial(entry.load(), config, facts=generator.facts))
+            penalty: Penalty = seeded(partial(entry.load(), config, info=generator.info))
             penalty.attach(generator, discriminator)
         except ValueError as error:
             reasons.append(str(error))
@@ -144,7 +144,7 @@ def _generators(entry: Entry[Any]) -> Iterator[Generator]:
     for other in plugin_manager().registries.generators:
         if other.plugin == entry.plugin:
             config = small_options(other)
-            yield seeded(partial(other.load(), config, facts=small_facts(config)))
+            yield seeded(partial(other.load(), config, info=small_info(config)))
 
 
 def _check_scalar(entry: Entry[Any], name: str, value: Tensor) -> None:

@@ -16,7 +16,7 @@ from ganzoo.testing.fixtures import (
     labels_for,
     require,
     seeded,
-    small_facts,
+    small_info,
     small_options,
 )
 
@@ -28,10 +28,10 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)
-    facts = small_facts(config)
+    info = small_info(config)
     cls = entry.load()
-    network = seeded(lambda: cls(config, facts=facts))
-    _check_built_alike(entry, network, seeded(lambda: cls(config, facts=facts)))
+    network = seeded(lambda: cls(config, info=info))
+    _check_built_alike(entry, network, seeded(lambda: cls(config, info=info)))
     latents = network.sample_latents(BATCH, generator_of_seed(0))
     require(
         latents.shape == (BATCH, config.latent_dim),
@@ -48,9 +48,9 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         entry,
         "sample_latents does not depend on its rng: draw with `generator=rng`",
     )
-    labels = labels_for(facts)
+    labels = labels_for(info)
     images = network(latents, labels)
-    expected = (BATCH, *facts.image.shape)
+    expected = (BATCH, *info.image.shape)
     require(
         images.shape == expected,
         entry,
@@ -64,7 +64,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         network(latents)  # labels may be left out
     _check_gradients(entry, network, images)
     _check_repeatable(entry, network, (latents, labels))
-    _check_state(entry, network, seeded(lambda: cls(config, facts=facts), 5), (latents, labels))
+    _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (latents, labels))
     _check_autocast(entry, network, (latents, labels), expected)
 
 
@@ -75,11 +75,11 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)
-    facts = small_facts(config)
+    info = small_info(config)
     cls = entry.load()
-    network = seeded(lambda: cls(config, facts=facts))
-    _check_built_alike(entry, network, seeded(lambda: cls(config, facts=facts)))
-    images, labels = images_for(facts), labels_for(facts)
+    network = seeded(lambda: cls(config, info=info))
+    _check_built_alike(entry, network, seeded(lambda: cls(config, info=info)))
+    images, labels = images_for(info), labels_for(info)
     before = images.clone()
     logits = network(images, labels)
     require(logits.shape == (BATCH,), entry, f"forward gives {tuple(logits.shape)}, not ({BATCH},): flatten the logits")
@@ -99,7 +99,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     )
     _check_gradients(entry, network, logits)
     _check_repeatable(entry, network, (images, labels))
-    _check_state(entry, network, seeded(lambda: cls(config, facts=facts), 5), (images, labels))
+    _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (images, labels))
     _check_autocast(entry, network, (images, labels), (BATCH,))
 
 
@@ -110,10 +110,10 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: it cannot be exported, with the reason.
     """
     config = small_options(entry, options)
-    facts = small_facts(config)
-    network = seeded(lambda: entry.load()(config, facts=facts)).eval()
+    info = small_info(config)
+    network = seeded(lambda: entry.load()(config, info=info)).eval()
     latents = network.sample_latents(BATCH, generator_of_seed(0))
-    inputs = (latents, labels_for(facts)) if network.conditional else (latents,)
+    inputs = (latents, labels_for(info)) if network.conditional else (latents,)
     try:
         exported = torch.export.export(network, inputs).module()
     except Exception as error:

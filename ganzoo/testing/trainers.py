@@ -85,7 +85,7 @@ def _trainer(entry: Entry[Any], config: Any) -> Trainer:
     parts = TrainingParts(
         generator=generator,
         discriminator=discriminator,
-        loss=PlainLoss(LossConfig(), facts=generator.facts),
+        loss=PlainLoss(LossConfig(), info=generator.info),
         rng=generator_of_seed(0),
         autocast=nullcontext,
         total_steps=10,
@@ -95,9 +95,9 @@ def _trainer(entry: Entry[Any], config: Any) -> Trainer:
 
 
 def _batch(trainer: Trainer, number: int) -> Batch:
-    facts = trainer.parts.generator.facts
+    info = trainer.parts.generator.info
     count = BATCH * trainer.config.batches_per_step
-    return Batch(images_for(facts, count, seed=10 + number), labels_for(facts, count))
+    return Batch(images_for(info, count, seed=10 + number), labels_for(info, count))
 
 
 def _weights(trainer: Trainer) -> dict[str, Tensor]:

@@ -11,11 +11,11 @@ from ganzoo.components.dataset import Dataset
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer, TrainingParts
-from ganzoo.components.world import Processes
-from ganzoo.data.loader import Feed, steps_for_epochs
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.components.world import World
+from ganzoo.data.loader import Loader, steps_for_epochs
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -41,7 +41,7 @@ def build_run(
     directory: RunDirectory | None = None,
     warn: Callable[[str], None],
     progress: Progress | None = None,
-    processes: Processes | None = None,
+    world: World | None = None,
 ) -> Run:
     """Make everything that a run consists of.
 
@@ -52,38 +52,38 @@ def build_run(
             request which cannot be served leaves no empty folder.
         warn: told of what goes wrong without ending the run.
         progress: told (done, total) while the dataset is decoded.
-        processes: that train it together, connected; left out: this one alone.
+        world: that train it together, connected; left out: this one alone.
 
     Raises:
         GanzooError: some part cannot be had; the text says which, and the cure.
     """
-    registries, processes = manager.registries, processes or Processes()
-    compute = choose_compute(recipe.device, processes)
+    registries, world = manager.registries, world or World()
+    compute = choose_compute(recipe.device, world)
     compute.configure()
-    if directory is None and processes.first:
+    if directory is None and world.is_main:
         check_place(recipe)
-    with processes.one_of_each_machine_first():  # where there is no pack yet, it makes one, and shows how far it is
-        pack = open_dataset(recipe, manager, progress)
+    with world.local_main_first():  # where there is no pack yet, it makes one, and shows how far it is
+        packed = open_dataset(recipe, manager, progress)
 
     seed_everything(recipe.run.seed)
-    generator, discriminator = build_networks(recipe, manager, pack.facts, compute)
-    loss = build_part(registries.losses, recipe.loss, "loss", pack.facts)
+    generator, discriminator = build_networks(recipe, manager, packed.info, compute)
+    loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties = {
-        name: build_penalty(manager, index, config, pack.facts, generator, discriminator).to(compute.device)
+        name: build_penalty(manager, index, config, packed.info, generator, discriminator).to(compute.device)
         for index, (name, config) in enumerate(_numbered(recipe.penalties))
     }
     if recipe.device.sync_batch_norm:
-        processes.join_batch_norms([generator, discriminator, *penalties.values()])
-    feed = Feed(
-        pack,
+        world.convert_sync_batchnorm([generator, discriminator, *penalties.values()])
+    loader = Loader(
+        packed,
         batch_size=recipe.trainer.batch_size * recipe.trainer.batches_per_step,
         minibatches=recipe.trainer.batches_per_step,
         seed=recipe.run.seed,
         device=compute.device,
         horizontal_flip=recipe.dataset.horizontal_flip,
         placement=recipe.dataset.placement,
-        rank=processes.rank,
-        world_size=processes.count,
+        rank=world.rank,
+        world_size=world.world_size,
     )
     parts = TrainingParts(
         generator=generator,
@@ -93,48 +93,48 @@ def build_run(
         rng=torch.Generator(compute.device).manual_seed(recipe.run.seed),
         autocast=compute.autocast,
         loss_scaling=compute.loss_scaling,
-        total_steps=total_steps(recipe, feed),
-        processes=processes,
+        total_steps=total_steps(recipe, loader),
+        world=world,
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
     if recipe.device.cuda_graphs:
         trainer = recorded(trainer, compute)
-    if directory is None and processes.first:
-        check_room_for_run(recipe, trainer, pack.facts, parts.total_steps)
+    if directory is None and world.is_main:
+        check_room_for_run(recipe, trainer, packed.info, parts.total_steps)
         directory = RunDirectory.create(recipe, manager.files)
-    directory = processes.tell(directory)
+    directory = world.broadcast_object(directory)
     assert directory is not None
     if not directory.path.is_dir():
         raise RequestError(
-            f"run.root: process {processes.rank} does not see {directory}, which the first process made: "
+            f"run.root: process {world.rank} does not see {directory}, which the first process made: "
             "set run.root to a folder that all machines share"
         )
     return Run(
         recipe=recipe,
         directory=directory,
-        facts=pack.facts,
+        info=packed.info,
         compute=compute,
         trainer=trainer,
-        feed=feed,
-        events=Events(manager.pluggy if processes.first else None, warn),
+        loader=loader,
+        events=Events(manager.pluggy if world.is_main else None, warn),
         total_steps=parts.total_steps,
         plugin_versions=manager.distributions(),
-        processes=processes,
+        world=world,
     )
 
 
-def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> Pack:
+def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> PackedDataset:
     """The images of a recipe, decoded now if they are not yet.
 
     Raises:
         DataError: they are not there, or cannot be read.
     """
     dataset: Dataset = manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset)
-    return prepare_pack(dataset, progress=progress)
+    return pack_dataset(dataset, progress=progress)
 
 
 def build_networks(
-    recipe: Recipe, manager: PluginManager, facts: Facts, compute: Compute
+    recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute
 ) -> tuple[Generator, Discriminator]:
     """Both networks on their device, channels last in memory, which convolutions are fastest in.
 
@@ -142,10 +142,10 @@ def build_networks(
         RecipeError: one of them cannot make or judge such images.
     """
     registries = manager.registries
-    generator: Generator = build_part(registries.generators, recipe.generator, "generator", facts)
-    discriminator: Discriminator = build_part(registries.discriminators, recipe.discriminator, "discriminator", facts)
+    generator: Generator = build_part(registries.generators, recipe.generator, "generator", info)
+    discriminator: Discriminator = build_part(registries.discriminators, recipe.discriminator, "discriminator", info)
     for name, network in (("generator", generator), ("discriminator", discriminator)):
-        if network.conditional and not facts.class_names:
+        if network.conditional and not info.class_names:
             raise RecipeError(
                 "recipe",
                 [
@@ -161,7 +161,7 @@ def build_networks(
     return generator, discriminator
 
 
-def build_part(registry: Registry[C], config: C, path: str, facts: Facts) -> Any:
+def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo) -> Any:
     """A component made from its options and the facts.
 
     Raises:
@@ -169,8 +169,8 @@ def build_part(registry: Registry[C], config: C, path: str, facts: Facts) -> Any
     """
     component = registry[config.name].load()
     try:
-        config.check_facts(facts)
-        return component(config, facts=facts)
+        config.check_info(info)
+        return component(config, info=info)
     except ValueError as error:
         raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
 
@@ -179,7 +179,7 @@ def build_penalty(
     manager: PluginManager,
     index: int,
     config: PenaltyConfig,
-    facts: Facts,
+    info: DatasetInfo,
     generator: Generator,
     discriminator: Discriminator,
 ) -> Penalty:
@@ -189,7 +189,7 @@ def build_penalty(
         RecipeError: it cannot go with these images or networks; the text names the table, [[penalties]] `index`.
     """
     path = f"penalties.{index}"
-    penalty: Penalty = build_part(manager.registries.penalties, config, path, facts)
+    penalty: Penalty = build_part(manager.registries.penalties, config, path, info)
     try:
         penalty.attach(generator, discriminator)
     except ValueError as error:
@@ -197,12 +197,12 @@ def build_penalty(
     return penalty
 
 
-def total_steps(recipe: Recipe, feed: Feed) -> int:
+def total_steps(recipe: Recipe, loader: Loader) -> int:
     """The length of a run in steps, its last epoch begun included."""
     if recipe.run.steps is not None:
         return recipe.run.steps
     assert recipe.run.epochs is not None
-    return steps_for_epochs(recipe.run.epochs, len(feed.pack), feed.batch_size)
+    return steps_for_epochs(recipe.run.epochs, len(loader.packed), loader.batch_size)
 
 
 def _numbered(configs: Sequence[PenaltyConfig]) -> list[tuple[str, PenaltyConfig]]:

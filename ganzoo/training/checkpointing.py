@@ -34,11 +34,11 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
         run.directory.checkpoints,
         run.step,
         networks,
-        facts=run.facts,
+        info=run.info,
         plugin_versions=run.plugin_versions,
         state={
             "trainer": run.trainer.state_dict(),
-            "position": run.feed.position,
+            "position": run.loader.position,
             "random": random_state(run.compute.device, run.trainer.parts.rng),
         },
     )
@@ -65,7 +65,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     state = checkpoint.state()
     try:
         run.trainer.load_state_dict(state["trainer"])
-        run.feed.seek(state["position"])
+        run.loader.seek(state["position"])
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
     except Exception as error:  # of any kind: nothing of what is in it has been looked at before
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

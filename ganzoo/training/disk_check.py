@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import RequestError
 from ganzoo.recipe.model import Recipe
@@ -44,7 +44,7 @@ def check_place(recipe: Recipe) -> None:
         )
 
 
-def check_room_for_run(recipe: Recipe, trainer: Trainer, facts: Facts, steps: int) -> None:
+def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, steps: int) -> None:
     """Notice before the start that a run will not fit: its checkpoints, one more while it is written, and its samples.
 
     Raises:
@@ -52,9 +52,9 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, facts: Facts, steps: in
     """
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
     weights, state = size_of(networks), size_of(trainer.state_dict())
-    checkpoint = weights + max(state, 2 * weights) + SMALL  # an optimiser remembers most often two numbers a weight
+    checkpoint = weights + max(state, 2 * weights) + SMALL  # an optimizer remembers most often two numbers a weight
     every = recipe.samples.every or math.ceil(steps / GRIDS)
-    pixels = facts.image.channels * facts.image.height * facts.image.width * recipe.samples.count
+    pixels = info.image.channels * info.image.height * info.image.width * recipe.samples.count
     samples = math.ceil(steps / every) * pixels * PNG * (2 if recipe.samples.gif else 1)
     check_room(
         Path(recipe.run.root) / recipe.run.name,

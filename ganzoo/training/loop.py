@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo.errors import DivergedError, Interrupted
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.training.non_finite import stop_if_diverged
@@ -36,17 +36,17 @@ def train(run: Run) -> None:
         ):
             clock = Clock(run)
             while run.step < run.total_steps:
-                if (signal := run.processes.agree(run.stop_signal)) is not None:
+                if (signal := run.world.all_reduce_signal(run.stop_signal)) is not None:
                     stop_if_diverged(run)
                     raise Interrupted(signal)
                 with joint_step(run):
-                    metrics = run.trainer.train_step(run.feed.next())
+                    metrics = run.trainer.train_step(run.loader.next())
                 run.step += 1
                 figures = None
                 if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
                     stop_if_diverged(run)
                     check_drift(run)
-                    figures = finite(metrics | run.trainer.measure(), run.step, run.processes) | clock.lap()
+                    figures = finite(metrics | run.trainer.measure(), run.step, run.world) | clock.lap()
                 fire("step_ended", run=run, step=run.step, metrics=figures)
     except BaseException as error:
         fire("run_failed", run=run, error=error)
@@ -75,14 +75,14 @@ class Clock:
         self._step = self._run.step
 
 
-def finite(metrics: dict[str, Tensor], step: int, processes: Processes | None = None) -> dict[str, float]:
+def finite(metrics: dict[str, Tensor], step: int, world: World | None = None) -> dict[str, float]:
     """The figures of a step, averaged over the processes and fetched from the device together.
 
     Raises:
         DivergedError: one is not finite.
     """
     stacked = torch.stack([value.detach().float() for value in metrics.values()])
-    (processes or Processes()).average_([stacked])
+    (world or World()).all_reduce_mean_([stacked])
     values = stacked.tolist()
     # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
     figures = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}

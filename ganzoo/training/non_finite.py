@@ -28,7 +28,7 @@ def stop_if_diverged(run: Run) -> None:
         return
     path = run.directory.path / "failure" / f"step_{failure.step:07d}.pt"
     try:
-        if run.processes.first:
+        if run.world.is_main:
             with output_errors(path):
                 path.parent.mkdir(exist_ok=True)
             write_atomic(path, lambda partial: _save(moment(run, failure), partial))
@@ -36,7 +36,7 @@ def stop_if_diverged(run: Run) -> None:
     except OutputError as error:
         kept = f"the minibatch could not be kept: {error}"
     diverged = DivergedError(failure.step, failure.what, kept)
-    if run.processes.first and path.exists():
+    if run.world.is_main and path.exists():
         write_text(path.with_suffix(".txt"), f"{diverged}\n")
     raise diverged
 
@@ -46,7 +46,7 @@ def moment(run: Run, failure: Failure) -> dict[str, Any]:
 
     Nothing has moved the weights since; batch statistics have gone on.
     """
-    batch = run.feed.drawn_at(run.feed.position - (run.step - failure.step + 1) * run.feed.batch_size)
+    batch = run.loader.drawn_at(run.loader.position - (run.step - failure.step + 1) * run.loader.batch_size)
     return {
         "step": torch.tensor(failure.step),
         "images": batch.images.cpu(),
@@ -81,7 +81,7 @@ class Update:
     figures: Tensor
 
 
-class Alarm:
+class NonFiniteGuard:
     """Raised on the device by the first update that is not finite; from then on no weight moves.
 
     The device is never waited for but in `failure`, which is asked at log points and before a checkpoint
@@ -90,7 +90,7 @@ class Alarm:
 
     def __init__(self, device: torch.device) -> None:
         self.raised = torch.zeros((), device=device)
-        """1 where an update was not finite, else 0; optimisers know it as `found_inf`."""
+        """1 where an update was not finite, else 0; optimizers know it as `found_inf`."""
         self._updates: list[Update] = []
         self._failure: Failure | None = None
 

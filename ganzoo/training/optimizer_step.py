@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo.runtime.cpu_fused_optimizer import InMemoryOrder
-from ganzoo.training.non_finite import Alarm, Update
+from ganzoo.training.non_finite import NonFiniteGuard, Update
 
 
-class Descent:
-    """Takes steps of one optimiser.
+class OptimizerStep:
+    """Takes steps of one optimizer.
 
     Args:
         name: of the network.
         network: whose gradient is clipped.
-        owned: parameters of others that this optimiser moves too, by name.
+        owned: parameters of others that this optimizer moves too, by name.
         optimizer: over all of them.
         alarm: shared with the other network.
         clip: largest norm of the network's gradient.
         scaling: scale the loss, as fp16 needs it.
-        processes: that take the same step, each down the gradient of its part of the minibatch.
+        world: that take the same step, each down the gradient of its part of the minibatch.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class Descent:
         name: str,
         network: nn.Module,
         optimizer: Optimizer,
-        alarm: Alarm,
+        alarm: NonFiniteGuard,
         *,
         owned: Mapping[str, Tensor] | None = None,
         clip: float | None = None,
         scaling: bool = False,
-        processes: Processes | None = None,
+        world: World | None = None,
     ) -> None:
         self.name = name
         self.network = network
@@ -48,7 +48,7 @@ class Descent:
         self.scaler = torch.amp.GradScaler(alarm.raised.device.type, enabled=scaling)
         self._alarm = alarm
         self._clip = clip
-        self._processes = processes or Processes()
+        self._world = world or World()
         named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
         self._parameters: dict[str, Tensor] = named | dict(owned or {})
         self._owned = len(owned or {})
@@ -59,7 +59,7 @@ class Descent:
         """One step down the gradient of `loss`, or none, for good, once the alarm is raised.
 
         Args:
-            loss: what to minimise.
+            loss: what to minimize.
             number: of the training step.
             rng: the state of the run's random numbers at its beginning.
         """
@@ -69,7 +69,7 @@ class Descent:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
         # With the loss, so that all processes raise the alarm, or none does.
-        self._processes.average_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
+        self._world.all_reduce_mean_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
         if self._clip is not None or self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
         self._norms = self._norm_of_each(loss.dtype)
@@ -103,7 +103,7 @@ class Descent:
         return torch.cat([loss[None], norms])
 
     def _move(self) -> None:
-        """Let the optimiser move the parameters unless the alarm is raised, whichever optimiser it is."""
+        """Let the optimizer move the parameters unless the alarm is raised, whichever optimizer it is."""
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -127,15 +127,15 @@ class Descent:
 
 
 def looks_for_infinities(optimizer: Optimizer) -> bool:
-    """Whether an optimiser takes no step by itself where `found_inf` says so, as torch's fused ones do."""
+    """Whether an optimizer takes no step by itself where `found_inf` says so, as torch's fused ones do."""
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
-    """Give an optimiser back what it remembers; its options stay those it was built with.
+    """Give an optimizer back what it remembers; its options stay those it was built with.
 
     Raises:
-        ValueError: the state is another optimiser's.
+        ValueError: the state is another optimizer's.
     """
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     for now, before in zip(options, state["param_groups"], strict=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ganzoo.errors import LostProcessError, TrainingError
-from ganzoo.runtime.distributed import DistributedProcesses
+from ganzoo.runtime.distributed import DistributedWorld
 from ganzoo.runtime.random_state import seed_everything
 
 if TYPE_CHECKING:
@@ -28,19 +28,19 @@ def joint_step(run: Run) -> Iterator[None]:
     What networks draw from the process's own random numbers, as dropout does, is another in each process, and follows
     from seed, step and rank. At the end all have the buffers of the first process.
     """
-    processes = run.processes
-    if not isinstance(processes, DistributedProcesses):
+    world = run.world
+    if not isinstance(world, DistributedWorld):
         yield
         return
-    text = f"step {run.recipe.run.seed} {run.step} {processes.rank}"
+    text = f"step {run.recipe.run.seed} {run.step} {world.rank}"
     seed_everything(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
-    processes.in_step = True
+    world.in_step = True
     try:
         yield
     finally:
-        processes.in_step = False
+        world.in_step = False
     if buffers := [buffer for module in run.trainer.parts.modules() for buffer in module.buffers()]:
-        processes.share_(buffers)
+        world.broadcast_(buffers)
 
 
 def check_drift(run: Run) -> None:
@@ -49,17 +49,17 @@ def check_drift(run: Run) -> None:
     Raises:
         TrainingError: their weights are not the same.
     """
-    processes = run.processes
-    if not isinstance(processes, DistributedProcesses):
+    world = run.world
+    if not isinstance(world, DistributedWorld):
         return
     weights = [weight.detach() for module in run.trainer.parts.modules() for weight in module.parameters()]
     total = torch.stack([weight.sum(dtype=torch.float64) for weight in weights])
-    most, least = processes.extremes(total)
+    most, least = world.all_reduce_extremes(total)
     if ((most - least) > DRIFT * torch.stack(torch._foreach_norm(weights, 1))).any():
         raise TrainingError(
             f"step {run.step}: the processes no longer train the same networks: the trainer "
             f'"{run.recipe.trainer.name}", or a penalty, moves weights by what is known in one process alone; '
-            f"it has to average gradients over `parts.processes` (see Hooks in the documentation)"
+            f"it has to average gradients over `parts.world` (see Hooks in the documentation)"
         )
 
 

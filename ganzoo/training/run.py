@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from ganzoo.components.network import Generator
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
-from ganzoo.components.world import Processes
-from ganzoo.data.loader import Feed
+from ganzoo.components.world import World
+from ganzoo.data.loader import Loader
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
@@ -31,14 +31,14 @@ class Run:
 
     recipe: Recipe
     directory: RunDirectory
-    facts: Facts
+    info: DatasetInfo
     compute: Compute
     trainer: Trainer
-    feed: Feed
+    loader: Loader
     events: Events
     total_steps: int
     plugin_versions: dict[str, str]
-    processes: Processes = field(default_factory=Processes, repr=False)
+    world: World = field(default_factory=World, repr=False)
     step: int = 0
     resumed_from: int | None = None
     stop_signal: int | None = field(default=None, repr=False)
@@ -51,7 +51,7 @@ class Run:
     @property
     def epoch(self) -> float:
         """Passes over the dataset so far."""
-        return self.step * self.images_per_step / len(self.feed.pack)
+        return self.step * self.images_per_step / len(self.loader.packed)
 
     def fixed_latents(self, count: int) -> torch.Tensor:
         """The same `count` latents in every run of this seed and generator config, on the CPU."""
@@ -62,7 +62,7 @@ class Run:
         """Class after class in turn for the fixed latents; None where the generator takes no labels."""
         if not self.trainer.parts.generator.conditional:
             return None
-        return torch.arange(count) % self.facts.num_classes
+        return torch.arange(count) % self.info.num_classes
 
     def weights_name(self, weights: str) -> str:
         """What "auto" comes to: "ema" where the trainer keeps an average, else "raw"."""
@@ -105,7 +105,7 @@ class Run:
 
         def request_stop(number: int, frame: FrameType | None) -> None:
             self.stop_signal = number
-            if self.processes.count == 1:
+            if self.world.world_size == 1:
                 restore()
 
         def restore() -> None:
@@ -122,7 +122,7 @@ class Run:
         try:
             yield
         except BaseException:
-            if self.processes.count == 1:
+            if self.world.world_size == 1:
                 restore()
             raise
         restore()
@@ -135,11 +135,11 @@ def describe_environment(run: Run) -> dict[str, Any]:
         **describe_software(run.plugin_versions),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
-        "processes": run.processes.count,
+        "processes": run.world.world_size,
         "threads": torch.get_num_threads(),
         "precision": run.compute.precision,
         "why": run.compute.reason,
-        "images": len(run.feed.pack),
-        "pack": run.feed.pack.key,
-        "skipped_images": list(run.feed.pack.skipped),
+        "images": len(run.loader.packed),
+        "pack": run.loader.packed.key,
+        "skipped_images": list(run.loader.packed.skipped),
     }

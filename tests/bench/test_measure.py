@@ -40,7 +40,7 @@ def test_the_command_measures_all_that_it_promises(file: Path, command: Callable
         found["images_per_second"]["step"]["best"] * found["flop_per_image"] / found["matrix_product_flops"]["fp32"]
     )
     assert sum(found["parts"].values()) == pytest.approx(1)
-    for part in ("generator", "discriminator", "penalty", "optimiser", "data"):
+    for part in ("generator", "discriminator", "penalty", "optimizer", "data"):
         assert found["parts"][part] > 0, part
     assert found["now_and_then"]["checkpoint"]["every"] == 3, "as often as the recipe has it"
     assert found["now_and_then"]["samples"]["seconds"] > 0

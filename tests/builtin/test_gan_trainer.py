@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ganzoo.builtin.gan_trainer import Adversarial
+from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.builtin.losses import NonSaturating
 from ganzoo.builtin.penalties import R1
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.errors import RecipeError
 from ganzoo.recipe.model import Recipe
@@ -30,10 +30,10 @@ from ganzoo.runtime.device import Compute
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.training.build import build_networks
 
-FACTS = Facts(ImageSpec(3, 16, 16))
+FACTS = DatasetInfo(ImageSpec(3, 16, 16))
 BATCH = 8
 
-Make = Callable[..., Adversarial]
+Make = Callable[..., GANTrainer]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def make(tables: dict, parse: Callable[..., Recipe], manager: PluginManager) -> 
         autocast: Callable[[], Any] = nullcontext,
         total_steps: int = 10,
         **options: Any,
-    ) -> Adversarial:
+    ) -> GANTrainer:
         tables["trainer"] = {"name": "adversarial", "batch_size": BATCH, **options}
         recipe = parse(tables)
         seed_everything(0)
@@ -54,18 +54,18 @@ def make(tables: dict, parse: Callable[..., Recipe], manager: PluginManager) -> 
         parts = TrainingParts(
             generator=networks[0],
             discriminator=networks[1],
-            loss=NonSaturating(NonSaturating.Config(), facts=FACTS),
+            loss=NonSaturating(NonSaturating.Config(), info=FACTS),
             rng=torch.Generator().manual_seed(5),
             autocast=autocast,
             penalties=penalties or {},
             total_steps=total_steps,
         )
-        return Adversarial(recipe.trainer, parts=parts)  # type: ignore[arg-type]
+        return GANTrainer(recipe.trainer, parts=parts)  # type: ignore[arg-type]
 
     return build
 
 
-def batches(trainer: Adversarial, steps: int) -> list[Batch]:
+def batches(trainer: GANTrainer, steps: int) -> list[Batch]:
     rng = torch.Generator().manual_seed(9)
     count = BATCH * trainer.config.batches_per_step
     return [Batch(torch.rand(count, 3, 16, 16, generator=rng) * 2 - 1) for _ in range(steps)]
@@ -88,7 +88,7 @@ class ByHand:
 
     @classmethod
     def of(
-        cls, trainer: Adversarial, optimizer: type[torch.optim.Optimizer] = torch.optim.Adam, **options: Any
+        cls, trainer: GANTrainer, optimizer: type[torch.optim.Optimizer] = torch.optim.Adam, **options: Any
     ) -> ByHand:
         generator, discriminator = copy.deepcopy((trainer.parts.generator, trainer.parts.discriminator))
         rng = torch.Generator()
@@ -125,7 +125,7 @@ def cross_entropy(logits: Tensor, target: int) -> Tensor:
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def assert_same(trainer: Adversarial, hand: ByHand, *, discriminator_statistics: bool = True) -> None:
+def assert_same(trainer: GANTrainer, hand: ByHand, *, discriminator_statistics: bool = True) -> None:
     expected = hand.generator.state_dict()
     for name, value in trainer.parts.generator.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-5, atol=1e-6, msg=f"generator {name}")
@@ -232,7 +232,7 @@ def test_frozen_discriminator_thaws_after_an_error(make: Make):
         def generator_term(self, step: PenaltyStep) -> Tensor:
             raise RuntimeError("no")
 
-    trainer = make(penalties={"failing": Failing(PenaltyConfig(), facts=FACTS)})
+    trainer = make(penalties={"failing": Failing(PenaltyConfig(), info=FACTS)})
     with pytest.raises(RuntimeError, match="no"):
         trainer.train_step(batches(trainer, 1)[0])
     assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
@@ -328,7 +328,7 @@ def test_bf16_computes_in_bf16_and_keeps_losses_and_weights_in_fp32(make: Make):
     computed: list[torch.dtype] = []
     trainer = make(
         autocast=lambda: torch.autocast("cpu", torch.bfloat16),
-        penalties={"w": Witness(PenaltyConfig(), facts=FACTS)},
+        penalties={"w": Witness(PenaltyConfig(), info=FACTS)},
     )
     hand = ByHand.of(trainer)
     hook = trainer.parts.discriminator.register_forward_hook(lambda m, i, out: computed.append(out.dtype))
@@ -347,7 +347,7 @@ def test_r1_loses_nothing_to_bf16(make: Make):
     """It is computed in fp32, so that a recipe with both needs no warning."""
     terms = []
     for autocast in (nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
-        trainer = make(autocast=autocast, penalties={"r1": R1(R1.Config(), facts=FACTS)})
+        trainer = make(autocast=autocast, penalties={"r1": R1(R1.Config(), info=FACTS)})
         terms.append(trainer.train_step(*batches(trainer, 1))["penalty/r1"].item())
     assert terms[0] > 0
     assert terms[0] == pytest.approx(terms[1], rel=1e-6)
@@ -357,7 +357,7 @@ class Recording(Penalty):
     """Adds `value` times its own parameter to both losses, and darkens every image."""
 
     def __init__(self, config: PenaltyConfig, value: float = 1.0) -> None:
-        super().__init__(config, facts=FACTS)
+        super().__init__(config, info=FACTS)
         self.value = value
         self.scale = nn.Parameter(torch.tensor(2.0))
         self.calls: list[str] = []
@@ -419,7 +419,7 @@ def test_penalties_add_up(make: Make, manager: PluginManager):
     """The discriminator's step is that of loss + 2 · R1 + 3 · R2."""
     penalties = {
         name: manager.registries.penalties[name].load()(
-            manager.registries.penalties[name].config(name=name, weight=weight), facts=FACTS
+            manager.registries.penalties[name].config(name=name, weight=weight), info=FACTS
         )
         for name, weight in (("r1", 2.0), ("r2", 3.0))
     }

@@ -12,16 +12,16 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from ganzoo.builtin.losses import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from ganzoo.components.loss import Loss
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.registry.plugin_manager import PluginManager
 
-FACTS = Facts(ImageSpec(3, 16, 16))
+FACTS = DatasetInfo(ImageSpec(3, 16, 16))
 REAL = torch.tensor([2.0, -1.0, 0.5, 0.0], dtype=torch.float64)
 FAKE = torch.tensor([-3.0, 1.5, 0.25, 0.0], dtype=torch.float64)
 
 
 def make(cls: type[Loss], **options: Any) -> Loss:
-    return cls(cls.Config(**options), facts=FACTS)
+    return cls(cls.Config(**options), info=FACTS)
 
 
 def test_non_saturating_is_binary_cross_entropy_of_probabilities():
@@ -116,7 +116,7 @@ def test_wasserstein():
 def test_every_loss_pulls_each_network_its_way(manager: PluginManager):
     """The discriminator's loss falls with real logits up and fake ones down, the generator's with fake ones up."""
     for entry in manager.registries.losses:
-        loss: Loss = entry.load()(entry.config(name=entry.name), facts=FACTS)
+        loss: Loss = entry.load()(entry.config(name=entry.name), info=FACTS)
         real, fake = torch.full((4,), -0.3, requires_grad=True), torch.full((4,), 0.3, requires_grad=True)
         value = loss.discriminator_loss(real, fake)
         assert value.shape == ()

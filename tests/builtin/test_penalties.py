@@ -12,16 +12,16 @@ from ganzoo.builtin.penalties import R1, R2, GradientPenalty
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 
-FACTS = Facts(ImageSpec(3, 4, 4))
+FACTS = DatasetInfo(ImageSpec(3, 4, 4))
 
 
 class Linear(Discriminator):
     """D(x) = ⟨w, x⟩ + 1, whose gradient is w at every x."""
 
     def __init__(self) -> None:
-        super().__init__(DiscriminatorConfig(), facts=FACTS)
+        super().__init__(DiscriminatorConfig(), info=FACTS)
         self.weight = torch.nn.Parameter(torch.arange(48.0).reshape(3, 4, 4) / 48)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -49,7 +49,7 @@ class Copy(Generator):
 
 def step_of(discriminator: Discriminator, real: Tensor, fake: Tensor) -> PenaltyStep:
     return PenaltyStep(
-        generator=Copy(GeneratorConfig(latent_dim=48), facts=FACTS),
+        generator=Copy(GeneratorConfig(latent_dim=48), info=FACTS),
         discriminator=discriminator,
         real=real,
         fake=fake,
@@ -72,7 +72,7 @@ def fake() -> Tensor:
 
 
 def make(cls: type[Penalty], **options: Any) -> Penalty:
-    return cls(cls.Config(**options), facts=FACTS)
+    return cls(cls.Config(**options), info=FACTS)
 
 
 @pytest.mark.parametrize("target", [1.0, 0.0, 2.5])

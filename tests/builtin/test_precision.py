@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganzoo.builtin.gan_trainer import Adversarial
+from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.training.build import build_run
 from ganzoo.training.run import Run
@@ -62,7 +62,7 @@ def test_penalties_on_gradients_are_computed_in_fp32(name: str, build: Build) ->
     found: dict[str, Any] = {}
     spied(penalty, "discriminator_term", found)
     with Types() as types:
-        run.trainer.train_step(run.feed.next())
+        run.trainer.train_step(run.loader.next())
     assert torch.bfloat16 in types.seen, "the run as a whole is in bf16"
     assert found["types"] == {torch.float32}
     assert not found["autocast"]
@@ -77,7 +77,7 @@ def test_a_penalty_is_the_same_number_in_a_bf16_run(name: str, build: Build) -> 
     terms = []
     for precision in ("fp32", "bf16"):
         run = build(precision, "discriminator.norm=none", penalties=(name,))
-        images = run.feed.next().images
+        images = run.loader.next().images
         parts = run.trainer.parts
         step = PenaltyStep(
             generator=parts.generator,
@@ -110,16 +110,16 @@ def test_losses_see_logits_in_fp32_outside_autocast(loss: str, build: Build, tab
             return result
 
         setattr(run.trainer.parts.loss, method, spy)
-    run.trainer.train_step(run.feed.next())
+    run.trainer.train_step(run.loader.next())
     assert len(seen) >= 5
     assert set(seen) == {(torch.float32, False)}
 
 
-def test_weights_gradients_optimisers_and_averages_are_fp32(build: Build) -> None:
+def test_weights_gradients_optimizers_and_averages_are_fp32(build: Build) -> None:
     run = build("bf16", "trainer.ema_decay=0.9", "trainer.generator_grad_clip=1.0")
-    run.trainer.train_step(run.feed.next())
+    run.trainer.train_step(run.loader.next())
     trainer = run.trainer
-    assert isinstance(trainer, Adversarial)
+    assert isinstance(trainer, GANTrainer)
     for network in trainer.networks().values():
         assert {value.dtype for value in network.state_dict().values()} == {torch.float32, torch.int64}
     for network in (trainer.parts.generator, trainer.parts.discriminator):

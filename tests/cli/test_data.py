@@ -42,7 +42,7 @@ def pictures(tmp_path: Path, tables: Tables, recipe_file: Callable[[Tables], Pat
         save(picture(number, (400, 300)), root / "dog" / f"{number}.jpg", quality=95)
     save(picture(0), root / "dog" / "cat 0 again.bmp")
     save(picture(1, (400, 300)), root / "dog" / "cat 1 larger.jpg", quality=60)
-    save(picture(2).convert("L"), root / "dog" / "grey.png")
+    save(picture(2).convert("L"), root / "dog" / "gray.png")
     save(picture(20, (30, 12)), root / "cat" / "small.png")
     (root / "cat" / "broken.jpg").write_bytes((root / "dog" / "6.jpg").read_bytes()[:3000])
     (root / "cat" / "page.jpg").write_text("<html>")
@@ -181,9 +181,7 @@ def test_fewer_images_than_a_batch(command: Command, recipe_file, tables: Tables
     assert not (tmp_path / "runs").exists()
 
 
-def test_all_pictures_of_one_colour_are_looked_at_in_time(
-    tmp_path: Path, parse, tables: Tables, manager: PluginManager
-):
+def test_all_pictures_of_one_color_are_looked_at_in_time(tmp_path: Path, parse, tables: Tables, manager: PluginManager):
     """The worst case of the search for near-duplicates: all hashes are the same."""
     for number in range(300):
         save(Image.new("RGB", (16, 16), (number % 256, 0, 0)), tmp_path / "flat" / f"{number:03d}.png")

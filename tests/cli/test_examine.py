@@ -1,4 +1,4 @@
-"""`ganzoo filters`, `neighbours`, `probe`: what they write and print; wrong requests are one line and code 2."""
+"""`ganzoo filters`, `neighbors`, `probe`: what they write and print; wrong requests are one line and code 2."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_filters_without_the_dataset(command: Command, trained: Path, tmp_path: 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_neighbours(command: Command, trained: Path, tmp_path: Path):
-    out = tmp_path / "neighbours.png"
-    ended = command("neighbours", trained, "--count", "2", "--k", "3", "--out", out)
+def test_neighbors(command: Command, trained: Path, tmp_path: Path):
+    out = tmp_path / "neighbors.png"
+    ended = command("neighbors", trained, "--count", "2", "--k", "3", "--out", out)
     lines = ended.out.splitlines()
     assert ended.code == 0
     assert [line.partition(":")[0] for line in lines[:2]] == ["sample 0", "sample 1"]
@@ -82,10 +82,10 @@ def test_probe(command: Command, trained: Path):
         ),
         (["filters", "--out", "new", "--drop", "3"], '--drop "3": give LAYER:MAPS'),
         (["filters", "--out", "new", "--drop", "1:x"], '--drop "x": give whole numbers'),
-        (["neighbours", "--out", "a.gif"], "a.gif: give a file that ends in .png"),
-        (["neighbours", "--out", "a.png", "--k", "65"], "65 neighbours: the dataset has 64 images"),
-        (["probe", "--train", "5"], "5 labelled images over 10 classes"),
-        (["probe"], "1000 labelled images are 100 of each class, and the dataset has 64"),
+        (["neighbors", "--out", "a.gif"], "a.gif: give a file that ends in .png"),
+        (["neighbors", "--out", "a.png", "--k", "65"], "65 neighbors: the dataset has 64 images"),
+        (["probe", "--train", "5"], "5 labeled images over 10 classes"),
+        (["probe"], "1000 labeled images are 100 of each class, and the dataset has 64"),
         (["probe", "--set", "run.seed=3"], "--set run.seed=3: only options of the dataset"),
         (["probe", "--set", "dataset.image_size=32"], "set dataset.image_size and dataset.channels"),
         (["probe", "--dataset", "image_folder", "--set", "dataset.root=pictures"], "the dataset has no labels"),

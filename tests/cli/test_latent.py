@@ -88,7 +88,7 @@ def test_wrong_requests(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [*CALLS, "filters", "neighbours"])
+@pytest.mark.parametrize("name", [*CALLS, "filters", "neighbors"])
 def test_no_run_there(command: Command, tmp_path: Path, name: str):
     ended = command(name, tmp_path / "none", "--out", tmp_path / "new" / "a.png", *CALLS.get(name, []))
     assert ended.code == 2
@@ -106,7 +106,7 @@ def test_help_is_light():
     script = """
 import sys
 from ganzoo.cli.main import main
-for name in ("cells", "interpolate", "arithmetic", "turn", "filters", "neighbours", "probe"):
+for name in ("cells", "interpolate", "arithmetic", "turn", "filters", "neighbors", "probe"):
     sys.argv = ["ganzoo", name, "--help"]
     try:
         main()

@@ -183,7 +183,7 @@ class TestProtocols:
         )
         assert (score.ranked, score.best, score.tied) == (True, 0, [2])
 
-    @pytest.mark.parametrize("name", ["memorisation", "copies", "confidence", "diversity", "diversity_classifier"])
+    @pytest.mark.parametrize("name", ["memorization", "copies", "confidence", "diversity", "diversity_classifier"])
     def test_what_only_warns_has_no_best(self, make_run: MakeRun, name: str):
         runs = [
             make_run("a", 0, scores={40: {name: 0.1}}),

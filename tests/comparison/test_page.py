@@ -273,8 +273,8 @@ CONTRAST = """() => {
     };
     const behind = e => {
         for (; e; e = e.parentElement) {
-            const colour = parse(getComputedStyle(e).backgroundColor);
-            if (colour.length < 4 || colour[3] > 0) return colour;
+            const color = parse(getComputedStyle(e).backgroundColor);
+            if (color.length < 4 || color[3] > 0) return color;
         }
         return [255, 255, 255];
     };

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 
-FACTS = Facts(ImageSpec(1, 2, 2))
+FACTS = DatasetInfo(ImageSpec(1, 2, 2))
 
 
 class Dense(Generator):
@@ -19,7 +19,7 @@ class Dense(Generator):
 
 
 def test_latents_are_standard_normal_and_repeatable():
-    generator = Dense(GeneratorConfig(latent_dim=100), facts=FACTS)
+    generator = Dense(GeneratorConfig(latent_dim=100), info=FACTS)
     latents = generator.sample_latents(2000, torch.Generator().manual_seed(1))
     assert latents.shape == (2000, 100)
     assert latents.mean().abs() < 0.01
@@ -29,7 +29,7 @@ def test_latents_are_standard_normal_and_repeatable():
 
 def test_latents_leave_the_global_generator_alone():
     state = torch.get_rng_state()
-    Dense(GeneratorConfig(latent_dim=4), facts=FACTS).sample_latents(3, torch.Generator())
+    Dense(GeneratorConfig(latent_dim=4), info=FACTS).sample_latents(3, torch.Generator())
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -39,7 +39,7 @@ def test_contracts_cannot_be_built_half_done():
             return images.flatten(1).sum(1)
 
     with pytest.raises(TypeError, match="features"):
-        Half(DiscriminatorConfig(), facts=FACTS)
+        Half(DiscriminatorConfig(), info=FACTS)
 
 
 def test_networks_are_unconditional_unless_they_say_so():

@@ -1,4 +1,4 @@
-"""Every optimiser by its name in a recipe: that it is torch's, with these options, and that it steps."""
+"""Every optimizer by its name in a recipe: that it is torch's, with these options, and that it steps."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_options_reach_torch(parse: Parse, tables: dict, name: str):
 
 
 def test_weight_decay_of_adam_is_coupled_and_of_adamw_is_not(parse: Parse, tables: dict):
-    """With a gradient of 0, Adam's decay is normalised to a step of lr; AdamW's is lr · decay · weight."""
+    """With a gradient of 0, Adam's decay is normalized to a step of lr; AdamW's is lr · decay · weight."""
     moved = {}
     for name in ("adam", "adamw"):
         weight = nn.Parameter(torch.full((1,), 4.0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ganzoo.components.spec import Facts, ImageSpec, square_size
+from ganzoo.components.spec import DatasetInfo, ImageSpec, square_size
 
 
 def test_shape_is_that_of_a_tensor():
@@ -14,13 +14,13 @@ def test_shape_is_that_of_a_tensor():
 
 
 def test_classes_are_counted():
-    assert Facts(ImageSpec(1, 8, 8)).num_classes == 0
-    assert Facts(ImageSpec(1, 8, 8), ("cat", "dog")).num_classes == 2
+    assert DatasetInfo(ImageSpec(1, 8, 8)).num_classes == 0
+    assert DatasetInfo(ImageSpec(1, 8, 8), ("cat", "dog")).num_classes == 2
 
 
 def test_facts_compare_by_value():
-    assert Facts(ImageSpec(1, 8, 8), ("cat",)) == Facts(ImageSpec(1, 8, 8), ("cat",))
-    assert Facts(ImageSpec(1, 8, 8)) != Facts(ImageSpec(3, 8, 8))
+    assert DatasetInfo(ImageSpec(1, 8, 8), ("cat",)) == DatasetInfo(ImageSpec(1, 8, 8), ("cat",))
+    assert DatasetInfo(ImageSpec(1, 8, 8)) != DatasetInfo(ImageSpec(3, 8, 8))
 
 
 def test_square_size():

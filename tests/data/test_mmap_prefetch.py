@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data import mmap_prefetch as page_reads
-from ganzoo.data.loader import Feed
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.data.loader import Loader
+from ganzoo.data.packed_dataset import PackedDataset
 
 COUNT, SIDE, BATCH = 4_000, 64, 32
 
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.skipif(not hasattr(mmap.mmap, "madvise"), reason="the s
 
 
 @pytest.fixture
-def pack(tmp_path: Path) -> Pack:
+def packed(tmp_path: Path) -> PackedDataset:
     """49 MB, of which the system holds nothing in memory."""
     path = tmp_path / "images.npy"
     np.save(path, np.random.default_rng(0).integers(0, 256, (COUNT, SIDE, SIDE, 3), dtype=np.uint8))
     forget(path)
-    return Pack(np.load(path, mmap_mode="r"), None, Facts(ImageSpec(3, SIDE, SIDE)), (), path, "")
+    return PackedDataset(np.load(path, mmap_mode="r"), None, DatasetInfo(ImageSpec(3, SIDE, SIDE)), (), path, "")
 
 
 def forget(path: Path) -> None:
@@ -42,18 +42,18 @@ def bytes_read() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("read_bytes"))
 
 
-def feed(pack: Pack, memory: int, monkeypatch: pytest.MonkeyPatch) -> Feed:
+def loader(packed: PackedDataset, memory: int, monkeypatch: pytest.MonkeyPatch) -> Loader:
     with monkeypatch.context() as machine:
         machine.setattr(page_reads, "memory_of_machine", lambda: memory)
-        return Feed(pack, batch_size=BATCH, seed=0, device="cpu")
+        return Loader(packed, batch_size=BATCH, seed=0, device="cpu")
 
 
 def test_memory_of_the_machine():
     assert 1e8 < page_reads.memory_of_machine() < 1e14
 
 
-def test_batches_are_the_same_at_any_position(pack: Pack, monkeypatch: pytest.MonkeyPatch):
-    small, large = feed(pack, 10**6, monkeypatch), feed(pack, 10**12, monkeypatch)
+def test_batches_are_the_same_at_any_position(packed: PackedDataset, monkeypatch: pytest.MonkeyPatch):
+    small, large = loader(packed, 10**6, monkeypatch), loader(packed, 10**12, monkeypatch)
     for position in (0, BATCH, COUNT - BATCH // 2, COUNT - 1, 5 * COUNT):
         small.seek(position)
         large.seek(position)
@@ -62,10 +62,10 @@ def test_batches_are_the_same_at_any_position(pack: Pack, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs /proc")
-def test_no_more_is_read_than_the_images_and_their_pages(pack: Pack, monkeypatch: pytest.MonkeyPatch):
+def test_no_more_is_read_than_the_images_and_their_pages(packed: PackedDataset, monkeypatch: pytest.MonkeyPatch):
     wanted = 11 * BATCH * (SIDE * SIDE * 3 + 2 * mmap.PAGESIZE)  # ten batches, and one ahead
     before = bytes_read()
-    small = feed(pack, 10**6, monkeypatch)
+    small = loader(packed, 10**6, monkeypatch)
     for _ in range(10):
         small.next()
     read = bytes_read() - before
@@ -75,7 +75,7 @@ def test_no_more_is_read_than_the_images_and_their_pages(pack: Pack, monkeypatch
 
 
 @pytest.mark.parametrize("images", [np.zeros((8, 4, 4, 3), np.uint8), None])
-def test_what_is_no_map_of_a_whole_file_is_left_alone(pack: Pack, images, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_no_map_of_a_whole_file_is_left_alone(packed: PackedDataset, images, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(page_reads, "memory_of_machine", lambda: 1)
-    part = pack.images[4:] if images is None else images
-    assert page_reads.page_reads(Pack(part, None, pack.facts, (), pack.path, "")) is None
+    part = packed.images[4:] if images is None else images
+    assert page_reads.page_reads(PackedDataset(part, None, packed.info, (), packed.path, "")) is None

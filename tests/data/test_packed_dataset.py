@@ -22,12 +22,12 @@ from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import DatasetConfig
 from ganzoo.data import packed_dataset as pack_module
 from ganzoo.data.decode import npy_header
-from ganzoo.data.loader import Feed
-from ganzoo.data.packed_dataset import cache_folder, prepare_pack
+from ganzoo.data.loader import Loader
+from ganzoo.data.packed_dataset import cache_folder, pack_dataset
 from ganzoo.errors import DataError
 
 
-class GreysConfig(DatasetConfig):
+class GraysConfig(DatasetConfig):
     image_size: int = 4
     count: int = 10
     classes: int = 0
@@ -35,11 +35,11 @@ class GreysConfig(DatasetConfig):
     speed: str = Field(default="slow", json_schema_extra={"affects_pixels": False})
 
 
-class Greys(Dataset):
-    """Image i is the flat grey i; `bad` says what reading some of them raises instead."""
+class Grays(Dataset):
+    """Image i is the flat gray i; `bad` says what reading some of them raises instead."""
 
-    Config = GreysConfig
-    config: GreysConfig
+    Config = GraysConfig
+    config: GraysConfig
 
     def __init__(self, config, *, bad=None, version=1, opened=None):
         super().__init__(config)
@@ -51,7 +51,7 @@ class Greys(Dataset):
         pass
 
     def fingerprint(self):
-        return [("greys", self.version)]
+        return [("grays", self.version)]
 
     def open(self):
         self.opened.append(1)
@@ -61,7 +61,7 @@ class Greys(Dataset):
         return tuple(f"class {index}" for index in range(self.config.classes))
 
     def describe(self, index):
-        return f"greys/{index}.png"
+        return f"grays/{index}.png"
 
     def __len__(self):
         return self.config.count
@@ -73,8 +73,8 @@ class Greys(Dataset):
         return Image.new("RGB", (6, 5), (index % 256,) * 3), label
 
 
-def greys(*, bad=None, version=1, opened=None, **options) -> Greys:
-    return Greys(GreysConfig(**options), bad=bad, version=version, opened=opened)
+def grays(*, bad=None, version=1, opened=None, **options) -> Grays:
+    return Grays(GraysConfig(**options), bad=bad, version=version, opened=opened)
 
 
 def leftovers(cache: Path) -> list[Path]:
@@ -82,55 +82,55 @@ def leftovers(cache: Path) -> list[Path]:
 
 
 def test_a_pack_holds_the_images_in_order(tmp_path):
-    pack = prepare_pack(greys(count=300, classes=3), cache=tmp_path)
-    assert len(pack) == 300
-    assert pack.images.shape == (300, 4, 4, 3)
-    assert pack.images.dtype == np.uint8
-    assert isinstance(pack.images, np.memmap)
-    assert not pack.images.flags.writeable
-    assert (pack.images == (np.arange(300) % 256).astype(np.uint8)[:, None, None, None]).all()
-    assert pack.labels is not None
-    assert pack.labels.dtype == np.int64
-    assert pack.labels.tolist() == [index % 3 for index in range(300)]
-    assert pack.facts.image.shape == (3, 4, 4)
-    assert pack.facts.class_names == ("class 0", "class 1", "class 2")
-    assert pack.skipped == ()
-    assert pack.path.parent == tmp_path / "packs"
-    assert pack.key.startswith(pack.path.name.rpartition("-")[2])
+    packed = pack_dataset(grays(count=300, classes=3), cache=tmp_path)
+    assert len(packed) == 300
+    assert packed.images.shape == (300, 4, 4, 3)
+    assert packed.images.dtype == np.uint8
+    assert isinstance(packed.images, np.memmap)
+    assert not packed.images.flags.writeable
+    assert (packed.images == (np.arange(300) % 256).astype(np.uint8)[:, None, None, None]).all()
+    assert packed.labels is not None
+    assert packed.labels.dtype == np.int64
+    assert packed.labels.tolist() == [index % 3 for index in range(300)]
+    assert packed.info.image.shape == (3, 4, 4)
+    assert packed.info.class_names == ("class 0", "class 1", "class 2")
+    assert packed.skipped == ()
+    assert packed.path.parent == tmp_path / "packs"
+    assert packed.key.startswith(packed.path.name.rpartition("-")[2])
     assert leftovers(tmp_path) == []
 
 
 def test_without_classes_there_are_no_labels(tmp_path):
-    pack = prepare_pack(greys(channels=1), cache=tmp_path)
-    assert pack.labels is None
-    assert pack.images.shape == (10, 4, 4, 1)
-    assert not (pack.path / "labels.npy").exists()
+    packed = pack_dataset(grays(channels=1), cache=tmp_path)
+    assert packed.labels is None
+    assert packed.images.shape == (10, 4, 4, 1)
+    assert not (packed.path / "labels.npy").exists()
 
 
 def test_a_ready_pack_is_opened_without_decoding(tmp_path):
     opened = []
-    first = prepare_pack(greys(opened=opened, classes=2), cache=tmp_path)
-    second = prepare_pack(greys(opened=opened, classes=2), cache=tmp_path)
+    first = pack_dataset(grays(opened=opened, classes=2), cache=tmp_path)
+    second = pack_dataset(grays(opened=opened, classes=2), cache=tmp_path)
     assert opened == [1]
     assert second.path == first.path
     assert np.array_equal(second.images, first.images)
     assert np.array_equal(second.labels, first.labels)
-    assert second.facts == first.facts
+    assert second.info == first.info
 
 
 def test_a_ready_pack_in_a_cache_that_may_only_be_read(tmp_path, monkeypatch):
-    path = prepare_pack(greys(), cache=tmp_path).path
+    path = pack_dataset(grays(), cache=tmp_path).path
     for lock in (tmp_path / "packs").glob("*.lock"):
         lock.unlink()
     # Root may write everywhere, so taking the right away would not do.
     monkeypatch.setattr(os, "access", lambda *args: False)
-    assert prepare_pack(greys(), cache=tmp_path).path == path
+    assert pack_dataset(grays(), cache=tmp_path).path == path
     assert list((tmp_path / "packs").glob("*.lock")) == []
 
 
-@pytest.mark.parametrize(("options", "name"), [({}, "greys"), ({"name": "my/greys: ü"}, "my_greys__ü")])
+@pytest.mark.parametrize(("options", "name"), [({}, "grays"), ({"name": "my/grays: ü"}, "my_grays__ü")])
 def test_the_folder_is_named_after_the_dataset(tmp_path, options, name):
-    assert prepare_pack(greys(**options), cache=tmp_path).path.name.rpartition("-")[0] == name
+    assert pack_dataset(grays(**options), cache=tmp_path).path.name.rpartition("-")[0] == name
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_folder_is_named_after_the_dataset(tmp_path, options, name):
     ],
 )
 def test_options_that_leave_the_pixels_alone_keep_the_pack(tmp_path, options):
-    assert prepare_pack(greys(), cache=tmp_path).path == prepare_pack(greys(**options), cache=tmp_path).path
+    assert pack_dataset(grays(), cache=tmp_path).path == pack_dataset(grays(**options), cache=tmp_path).path
 
 
 @pytest.mark.parametrize(
@@ -160,12 +160,12 @@ def test_options_that_leave_the_pixels_alone_keep_the_pack(tmp_path, options):
     ],
 )
 def test_other_options_and_other_sources_make_another(tmp_path, options):
-    assert prepare_pack(greys(), cache=tmp_path).path != prepare_pack(greys(**options), cache=tmp_path).path
+    assert pack_dataset(grays(), cache=tmp_path).path != pack_dataset(grays(**options), cache=tmp_path).path
 
 
 def test_progress_ends_at_the_total(tmp_path):
     calls = []
-    prepare_pack(greys(count=200), cache=tmp_path, progress=lambda done, total: calls.append((done, total)))
+    pack_dataset(grays(count=200), cache=tmp_path, progress=lambda done, total: calls.append((done, total)))
     assert calls[-1] == (200, 200)
     assert calls == sorted(calls)
 
@@ -174,13 +174,13 @@ def test_all_bad_images_are_listed_with_their_reasons(tmp_path):
     bad = {3: UnidentifiedImageError("<BytesIO>"), 5: OSError("image file is truncated"), 7: ValueError("too small")}
     bad[8] = Image.DecompressionBombError("a billion pixels")
     with pytest.raises(DataError) as error:
-        prepare_pack(greys(bad=bad), cache=tmp_path)
+        pack_dataset(grays(bad=bad), cache=tmp_path)
     text = str(error.value)
     assert "4 of 10 images" in text
-    assert "greys/3.png: not an image in a format that can be read" in text
-    assert "greys/5.png: image file is truncated" in text
-    assert "greys/7.png: too small" in text
-    assert "greys/8.png: suspiciously large: a billion pixels" in text
+    assert "grays/3.png: not an image in a format that can be read" in text
+    assert "grays/5.png: image file is truncated" in text
+    assert "grays/7.png: too small" in text
+    assert "grays/8.png: suspiciously large: a billion pixels" in text
     assert "dataset.max_bad_fraction" in text
     assert leftovers(tmp_path) == []
 
@@ -188,52 +188,52 @@ def test_all_bad_images_are_listed_with_their_reasons(tmp_path):
 def test_a_long_list_of_bad_images_is_cut(tmp_path):
     bad = {index: OSError(errno.EACCES, "Permission denied") for index in range(50)}
     with pytest.raises(DataError) as error:
-        prepare_pack(greys(count=100, bad=bad), cache=tmp_path)
+        pack_dataset(grays(count=100, bad=bad), cache=tmp_path)
     text = str(error.value)
-    assert "greys/19.png: Permission denied" in text
-    assert "greys/20.png" not in text
+    assert "grays/19.png: Permission denied" in text
+    assert "grays/20.png" not in text
     assert "and 30 more" in text
 
 
 def test_allowed_bad_images_are_skipped_and_recorded(tmp_path):
     bad = {2: OSError("broken"), 9: OSError("broken")}
-    allowing = greys(bad=bad, classes=5, max_bad_fraction=0.2)
-    for pack in (prepare_pack(allowing, cache=tmp_path), prepare_pack(allowing, cache=tmp_path)):
-        assert len(pack) == 8
-        assert pack.images[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
-        assert pack.labels.tolist() == [0, 1, 3, 4, 0, 1, 2, 3]
-        assert pack.skipped == ("greys/2.png: broken", "greys/9.png: broken")
+    allowing = grays(bad=bad, classes=5, max_bad_fraction=0.2)
+    for packed in (pack_dataset(allowing, cache=tmp_path), pack_dataset(allowing, cache=tmp_path)):
+        assert len(packed) == 8
+        assert packed.images[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
+        assert packed.labels.tolist() == [0, 1, 3, 4, 0, 1, 2, 3]
+        assert packed.skipped == ("grays/2.png: broken", "grays/9.png: broken")
 
 
 def test_a_stricter_limit_holds_for_a_ready_pack_too(tmp_path):
     bad = {2: OSError("broken")}
-    prepare_pack(greys(bad=bad, max_bad_fraction=0.5), cache=tmp_path)
-    with pytest.raises(DataError, match=r"greys/2\.png: broken"):
-        prepare_pack(greys(bad=bad), cache=tmp_path)
+    pack_dataset(grays(bad=bad, max_bad_fraction=0.5), cache=tmp_path)
+    with pytest.raises(DataError, match=r"grays/2\.png: broken"):
+        pack_dataset(grays(bad=bad), cache=tmp_path)
 
 
 def test_too_many_bad_images_name_the_limit(tmp_path):
     bad = {index: OSError("broken") for index in range(3)}
     with pytest.raises(DataError, match=r"share of 0\.3 \(0\.2 are allowed\)"):
-        prepare_pack(greys(bad=bad, max_bad_fraction=0.2), cache=tmp_path)
+        pack_dataset(grays(bad=bad, max_bad_fraction=0.2), cache=tmp_path)
 
 
 def test_no_readable_image_is_an_error_whatever_is_allowed(tmp_path):
     bad = {index: OSError("broken") for index in range(10)}
     with pytest.raises(DataError, match="10 of 10"):
-        prepare_pack(greys(bad=bad, max_bad_fraction=0.999), cache=tmp_path)
+        pack_dataset(grays(bad=bad, max_bad_fraction=0.999), cache=tmp_path)
 
 
 def test_an_empty_dataset_is_an_error(tmp_path):
     with pytest.raises(DataError, match="has no images"):
-        prepare_pack(greys(count=0), cache=tmp_path)
+        pack_dataset(grays(count=0), cache=tmp_path)
 
 
 def test_a_class_index_without_a_name_is_an_error(tmp_path):
-    dataset = greys(classes=2)
+    dataset = grays(classes=2)
     dataset.class_names = lambda: ("only one",)
     with pytest.raises(DataError, match="class index 1, and names 1 classes"):
-        prepare_pack(dataset, cache=tmp_path)
+        pack_dataset(dataset, cache=tmp_path)
     assert leftovers(tmp_path) == []
 
 
@@ -241,25 +241,25 @@ def test_a_class_index_without_a_name_is_an_error(tmp_path):
     "damage", ["missing json", "broken json", "truncated", "wrong shape", "wrong key", "no labels"]
 )
 def test_a_damaged_pack_is_made_anew(tmp_path, damage):
-    pack = prepare_pack(greys(classes=2), cache=tmp_path)
-    expected = pack.images.copy()
+    packed = pack_dataset(grays(classes=2), cache=tmp_path)
+    expected = packed.images.copy()
     if damage == "missing json":
-        (pack.path / "pack.json").unlink()
+        (packed.path / "pack.json").unlink()
     elif damage == "broken json":
-        (pack.path / "pack.json").write_text("{")
+        (packed.path / "pack.json").write_text("{")
     elif damage == "truncated":
-        (pack.path / "images.npy").write_bytes((pack.path / "images.npy").read_bytes()[:300])
+        (packed.path / "images.npy").write_bytes((packed.path / "images.npy").read_bytes()[:300])
     elif damage == "wrong shape":
-        np.save(pack.path / "images.npy", np.zeros((3, 4, 4, 3), dtype=np.uint8))
+        np.save(packed.path / "images.npy", np.zeros((3, 4, 4, 3), dtype=np.uint8))
     elif damage == "wrong key":
-        contents = json.loads((pack.path / "pack.json").read_text())
-        (pack.path / "pack.json").write_text(json.dumps(contents | {"key": "0"}))
+        contents = json.loads((packed.path / "pack.json").read_text())
+        (packed.path / "pack.json").write_text(json.dumps(contents | {"key": "0"}))
     else:
-        (pack.path / "labels.npy").unlink()
+        (packed.path / "labels.npy").unlink()
     opened = []
-    again = prepare_pack(greys(classes=2, opened=opened), cache=tmp_path)
+    again = pack_dataset(grays(classes=2, opened=opened), cache=tmp_path)
     assert opened == [1]
-    assert again.path == pack.path
+    assert again.path == packed.path
     assert np.array_equal(again.images, expected)
 
 
@@ -268,17 +268,17 @@ def test_an_interrupted_prepare_leaves_nothing(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepare_pack(greys(), cache=tmp_path, progress=interrupt)
+        pack_dataset(grays(), cache=tmp_path, progress=interrupt)
     assert [path for path in (tmp_path / "packs").iterdir() if path.is_dir()] == []
 
 
 def test_what_a_killed_prepare_left_is_cleared_away(tmp_path):
-    pack = prepare_pack(greys(), cache=tmp_path)
-    half = tmp_path / "packs" / f".{pack.path.name}.abc"
+    packed = pack_dataset(grays(), cache=tmp_path)
+    half = tmp_path / "packs" / f".{packed.path.name}.abc"
     half.mkdir()
     (half / "images.npy").write_bytes(b"half")
-    shutil.rmtree(pack.path)
-    assert len(prepare_pack(greys(), cache=tmp_path)) == 10
+    shutil.rmtree(packed.path)
+    assert len(pack_dataset(grays(), cache=tmp_path)) == 10
     assert leftovers(tmp_path) == []
 
 
@@ -286,13 +286,13 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from ganzoo.builtin.datasets.synthetic import Synthetic
-from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.data.packed_dataset import pack_dataset
 
 def progress(done, total):
     print("decoding", done, flush=True)
     time.sleep(float(sys.argv[2]))
 
-pack = prepare_pack(Synthetic(Synthetic.Config(image_size=8, count=500)), cache=Path(sys.argv[1]), progress=progress)
+pack = pack_dataset(Synthetic(Synthetic.Config(image_size=8, count=500)), cache=Path(sys.argv[1]), progress=progress)
 print("ready", len(pack), flush=True)
 """
 
@@ -321,7 +321,7 @@ def test_a_killed_prepare_is_no_obstacle_and_leaves_nothing_that_counts(tmp_path
     child.stdout.close()
     assert len(leftovers(tmp_path)) == 1
     again = Synthetic(SyntheticConfig(image_size=8, count=500))
-    assert len(prepare_pack(again, cache=tmp_path)) == 500
+    assert len(pack_dataset(again, cache=tmp_path)) == 500
     assert leftovers(tmp_path) == []
 
 
@@ -330,7 +330,7 @@ def test_too_little_room_is_said_before_anything_is_decoded(tmp_path, monkeypatc
     monkeypatch.setattr(pack_module.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     opened = []
     with pytest.raises(DataError, match=r"needs 16.0 MiB in .*packs, and 976.6 KiB are free there.*GANZOO_CACHE"):
-        prepare_pack(greys(opened=opened), cache=tmp_path)
+        pack_dataset(grays(opened=opened), cache=tmp_path)
 
 
 def test_a_disk_that_fills_up_is_a_clear_error(tmp_path, monkeypatch):
@@ -339,32 +339,32 @@ def test_a_disk_that_fills_up_is_a_clear_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pack_module, "decode_images", full)
     with pytest.raises(DataError, match=r"cannot be written to .*packs: No space left on device.*GANZOO_CACHE"):
-        prepare_pack(greys(), cache=tmp_path)
+        pack_dataset(grays(), cache=tmp_path)
     assert leftovers(tmp_path) == []
 
 
 def test_a_cache_that_cannot_be_made_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="GANZOO_CACHE"):
-        prepare_pack(greys(), cache=tmp_path / "file")
+        pack_dataset(grays(), cache=tmp_path / "file")
 
 
 def test_a_source_that_cannot_be_reached_names_its_file(tmp_path):
-    dataset = greys()
+    dataset = grays()
 
     def prepare():
         raise PermissionError(errno.EACCES, "Permission denied", "/private/pictures")
 
     dataset.prepare = prepare
     with pytest.raises(DataError, match="/private/pictures: Permission denied"):
-        prepare_pack(dataset, cache=tmp_path)
+        pack_dataset(dataset, cache=tmp_path)
 
 
 def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
-    pack = prepare_pack(greys())
-    assert pack.path.is_relative_to(tmp_path)
+    packed = pack_dataset(grays())
+    assert packed.path.is_relative_to(tmp_path)
     monkeypatch.delenv("GANZOO_CACHE")
     assert cache_folder() == Path.home() / ".cache" / "ganzoo"
 
@@ -375,7 +375,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_a_pack_takes_the_memory_of_the_pages_that_are_read_and_no_more(tmp_path):
-    first = prepare_pack(greys(image_size=64), cache=tmp_path)
+    first = pack_dataset(grays(image_size=64), cache=tmp_path)
     contents = json.loads((first.path / "pack.json").read_text()) | {"count": 200_000}
     (first.path / "pack.json").write_text(json.dumps(contents))
     header = npy_header((200_000, 64, 64, 3))
@@ -383,21 +383,21 @@ def test_a_pack_takes_the_memory_of_the_pages_that_are_read_and_no_more(tmp_path
         file.write(header)
         file.truncate(len(header) + 200_000 * 64 * 64 * 3)  # a file of 2.5 GB that takes no room
     before, started = resident(), time.perf_counter()
-    pack = prepare_pack(greys(image_size=64), cache=tmp_path)
+    packed = pack_dataset(grays(image_size=64), cache=tmp_path)
     assert time.perf_counter() - started < 0.2
-    assert len(pack) == 200_000
-    feed = Feed(pack, batch_size=64, seed=0, device="cpu")
+    assert len(packed) == 200_000
+    loader = Loader(packed, batch_size=64, seed=0, device="cpu")
     assert resident() - before < 8e6
-    feed.next()
+    loader.next()
     assert resident() - before < 64e6  # two orders of an epoch, a batch, and the pages around its images
 
 
 def test_opening_a_large_pack_is_fast(tmp_path):
-    first = prepare_pack(greys(), cache=tmp_path)
+    first = pack_dataset(grays(), cache=tmp_path)
     contents = json.loads((first.path / "pack.json").read_text()) | {"count": 200_000}
     (first.path / "pack.json").write_text(json.dumps(contents))
     large = np.lib.format.open_memmap(first.path / "images.npy", mode="w+", dtype=np.uint8, shape=(200_000, 4, 4, 3))
     large.flush()
     started = time.perf_counter()
-    assert len(prepare_pack(greys(), cache=tmp_path)) == 200_000
+    assert len(pack_dataset(grays(), cache=tmp_path)) == 200_000
     assert time.perf_counter() - started < 0.2

@@ -30,8 +30,8 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def flat(mode: str, colour, size=(8, 8)) -> Image.Image:
-    return Image.new(mode, size, colour)
+def flat(mode: str, color, size=(8, 8)) -> Image.Image:
+    return Image.new(mode, size, color)
 
 
 def torchvision_pixels(image: Image.Image, size: int) -> np.ndarray:
@@ -106,7 +106,7 @@ def test_an_image_smaller_than_the_crop_says_so():
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [
         ("L", 77, (77, 77, 77)),
         ("1", 1, (255, 255, 255)),
@@ -123,19 +123,19 @@ def test_an_image_smaller_than_the_crop_says_so():
         ("F", 0.2, (51, 51, 51)),
     ],
 )
-def test_modes_to_rgb(mode, colour, expected):
-    pixels = to_pixels(flat(mode, colour), config())
+def test_modes_to_rgb(mode, color, expected):
+    pixels = to_pixels(flat(mode, color), config())
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
 
-def test_grey_has_one_channel():
+def test_gray_has_one_channel():
     pixels = to_pixels(flat("RGB", (0, 255, 0)), config(channels=1))
     assert pixels.shape == (8, 8, 1)
     assert (pixels == 150).all()
     assert (to_pixels(flat("L", 9), config(channels=1)) == 9).all()
 
 
-def test_transparency_of_palettes_and_of_single_colours_shows_white():
+def test_transparency_of_palettes_and_of_single_colors_shows_white():
     palette = flat("P", 1)
     palette.putpalette([0, 0, 0, 255, 0, 0])
     for image in (palette, flat("RGB", (9, 9, 9)), flat("L", 9)):
@@ -144,7 +144,7 @@ def test_transparency_of_palettes_and_of_single_colours_shows_white():
         assert (to_pixels(Image.open(file), config()) == 255).all(), image.mode
 
 
-def test_grey_values_outside_the_known_ranges_are_refused():
+def test_gray_values_outside_the_known_ranges_are_refused():
     with pytest.raises(ValueError, match="between 0 and 65535"):
         to_pixels(flat("I", 70_000), config())
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -174,7 +174,7 @@ def test_a_broken_exif_block_costs_nothing():
 
 def test_the_first_frame_of_an_animation():
     file = io.BytesIO()
-    frames = [flat("RGB", colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    frames = [flat("RGB", color) for color in ((255, 0, 0), (0, 255, 0))]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     assert to_pixels(Image.open(file), config())[0, 0].tolist() == [255, 0, 0]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ganzoo import api, examine
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import RequestError
 from ganzoo.evaluation.filters import (
     discriminator_layers,
@@ -24,14 +24,14 @@ from ganzoo.evaluation.filters import (
 )
 from ganzoo.sampling.trained_run import TrainedRun
 
-FACTS = Facts(ImageSpec(1, 4, 4))
+FACTS = DatasetInfo(ImageSpec(1, 4, 4))
 
 
 class TwoLayers(Discriminator):
     """Two 1×1 convolutions, each with a rectifier that overwrites its input."""
 
     def __init__(self, rectifier: type[nn.Module] = nn.LeakyReLU) -> None:
-        super().__init__(DiscriminatorConfig(), facts=FACTS)
+        super().__init__(DiscriminatorConfig(), info=FACTS)
         torch.manual_seed(3)
         options = {"inplace": True} if rectifier in (nn.ReLU, nn.LeakyReLU) else {}
         self.first = nn.Sequential(nn.Conv2d(1, 3, 1), rectifier(**options))
@@ -49,7 +49,7 @@ class Wild(Generator):
     """A generator whose layers are not laid out in blocks, reached in another order than they are declared."""
 
     def __init__(self) -> None:
-        super().__init__(GeneratorConfig(latent_dim=2), facts=FACTS)
+        super().__init__(GeneratorConfig(latent_dim=2), info=FACTS)
         self.image = nn.ConvTranspose2d(3, 1, 2, 2)
         self.start = nn.ConvTranspose2d(2, 3, 2)
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ganzoo import api, examine
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
-from ganzoo.evaluation import nearest_neighbors as neighbours
+from ganzoo.evaluation import nearest_neighbors as neighbors
 from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.training.build import open_dataset
@@ -23,49 +23,51 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path]
 
 
 @pytest.fixture(scope="module")
-def pack(trained: TrainedRun) -> Pack:
+def packed(trained: TrainedRun) -> PackedDataset:
     return open_dataset(trained.recipe, trained.manager)
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 1000])
-def test_nearest_by_hand(pack: Pack, rows: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(neighbours, "CHUNK_BYTES", rows * 4 * 3 * 16 * 16)
+def test_nearest_by_hand(packed: PackedDataset, rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", rows * 4 * 3 * 16 * 16)
     queries = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    every = (queries.flatten(1)[:, None] - real_images(pack, torch.arange(64)).flatten(1)[None]).norm(dim=2)
-    found = nearest(queries, pack, 3)
+    every = (queries.flatten(1)[:, None] - real_images(packed, torch.arange(64)).flatten(1)[None]).norm(dim=2)
+    found = nearest(queries, packed, 3)
     expected = every.sort(1)
     assert found.indices.equal(expected.indices[:, :3])
     torch.testing.assert_close(found.distances, expected.values[:, :3])
 
 
-def test_a_copy_is_at_distance_zero(pack: Pack):
-    queries = real_images(pack, torch.tensor([9, 40]))
-    found = nearest(queries, pack, 2)
+def test_a_copy_is_at_distance_zero(packed: PackedDataset):
+    queries = real_images(packed, torch.tensor([9, 40]))
+    found = nearest(queries, packed, 2)
     assert found.indices[:, 0].tolist() == [9, 40]
     assert found.distances[:, 0].tolist() == [0, 0]
-    left_out = nearest(queries, pack, 1, leave_out=torch.tensor([9, 40]))
+    left_out = nearest(queries, packed, 1, leave_out=torch.tensor([9, 40]))
     torch.testing.assert_close(left_out.distances[:, 0], found.distances[:, 1])
 
 
-def test_typical_distance_among_training_images(pack: Pack):
-    images = real_images(pack, torch.arange(64)).flatten(1)
+def test_typical_distance_among_training_images(packed: PackedDataset):
+    images = real_images(packed, torch.arange(64)).flatten(1)
     distances = torch.cdist(images, images).fill_diagonal_(torch.inf).min(1).values
-    assert float(nearest_of_its_own(pack, 64).distances.median()) == pytest.approx(float(distances.median()), rel=1e-4)
+    assert float(nearest_of_its_own(packed, 64).distances.median()) == pytest.approx(
+        float(distances.median()), rel=1e-4
+    )
 
 
-def test_impossible(pack: Pack):
-    with pytest.raises(RequestError, match="65 neighbours: the dataset has 64 images"):
-        nearest(torch.zeros(1, 3, 16, 16), pack, 65)
+def test_impossible(packed: PackedDataset):
+    with pytest.raises(RequestError, match="65 neighbors: the dataset has 64 images"):
+        nearest(torch.zeros(1, 3, 16, 16), packed, 65)
     with pytest.raises(RequestError, match="1×16×16 cannot be compared with the dataset's 3×16×16"):
-        nearest(torch.zeros(1, 1, 16, 16), pack)
+        nearest(torch.zeros(1, 1, 16, 16), packed)
 
 
-def test_of_a_run(trained: TrainedRun, pack: Pack, tmp_path: Path):
-    found = examine.neighbours(trained, count=3, k=2, seed=4)
+def test_of_a_run(trained: TrainedRun, packed: PackedDataset, tmp_path: Path):
+    found = examine.neighbors(trained, count=3, k=2, seed=4)
     assert found.samples.shape == (3, 3, 16, 16)
-    assert found.neighbours.shape == (3, 2, 3, 16, 16)
-    distances = (found.neighbours - found.samples[:, None]).flatten(2).norm(dim=2)
+    assert found.neighbors.shape == (3, 2, 3, 16, 16)
+    distances = (found.neighbors - found.samples[:, None]).flatten(2).norm(dim=2)
     torch.testing.assert_close(found.found.distances, distances)
     assert found.samples_median > found.training_median > 0
-    found.save(tmp_path / "neighbours.png")
-    assert (tmp_path / "neighbours.png").stat().st_size
+    found.save(tmp_path / "neighbors.png")
+    assert (tmp_path / "neighbors.png").stat().st_size

@@ -18,7 +18,7 @@ from ganzoo.storage.run_directory import RunDirectory
 Tables = dict[str, Any]
 SCORES = {
     *(f"{name}_classifier" for name in ("fd", "kd", "is", "precision", "recall", "density", "coverage", "diversity")),
-    *("classes_covered", "balance", "confidence", "memorisation", "copies", "diversity"),
+    *("classes_covered", "balance", "confidence", "memorization", "copies", "diversity"),
 }
 
 
@@ -163,8 +163,8 @@ def test_without_labels_the_extractor_is_inception(tables: Tables, tmp_path: Pat
         Image.new("RGB", (16, 16), (name * 20, 0, 0)).save(tmp_path / "pictures" / f"{name}.png")
     tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "pictures"), "image_size": 16}
     run = api.run(tables, ["run.steps=2"])
-    found = api.evaluate(run, samples=8, overrides=['evaluation.metrics=["memorisation", "diversity"]'])  # without any
-    assert found.scores.keys() == {"memorisation", "copies", "diversity"}
+    found = api.evaluate(run, samples=8, overrides=['evaluation.metrics=["memorization", "diversity"]'])  # without any
+    assert found.scores.keys() == {"memorization", "copies", "diversity"}
     with pytest.raises(api.RequestError, match="the Inception weights of FID cannot be read there: No such file"):
         api.evaluate(
             run, samples=8, overrides=[f'evaluation.extractors=[{{name="inception", weights="{tmp_path}/none"}}]']

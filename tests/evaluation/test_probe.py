@@ -15,20 +15,20 @@ from torch import Tensor
 from ganzoo import api, examine
 from ganzoo.components.network import Discriminator
 from ganzoo.components.options import DiscriminatorConfig
-from ganzoo.components.spec import Facts, ImageSpec
-from ganzoo.data.packed_dataset import Pack
+from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RecipeError, RequestError
 from ganzoo.evaluation.probe import PENALTIES, layer_shapes, pooled_features, probe, score, split
 from ganzoo.sampling.trained_run import TrainedRun
 
-FACTS = Facts(ImageSpec(1, 8, 8), ("dark", "bright", "middle"))
+FACTS = DatasetInfo(ImageSpec(1, 8, 8), ("dark", "bright", "middle"))
 
 
 class Looks(Discriminator):
     """Tells brightness where it is `clever`; where it is not, all images look alike but for noise."""
 
     def __init__(self, clever: bool) -> None:
-        super().__init__(DiscriminatorConfig(), facts=FACTS)
+        super().__init__(DiscriminatorConfig(), info=FACTS)
         self.clever = clever
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
@@ -41,13 +41,13 @@ class Looks(Discriminator):
         return [shown.expand(-1, -1, 2, 2), shown[:, :, 0, 0]]
 
 
-def made_up(count: int = 240, labelled: bool = True) -> Pack:
+def made_up(count: int = 240, labeled: bool = True) -> PackedDataset:
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 3
     brightness = np.array([40, 200, 120])[labels][:, None, None, None]
     images = (brightness + rng.integers(-30, 30, (count, 8, 8, 1))).astype(np.uint8)
-    facts = FACTS if labelled else Facts(FACTS.image)
-    return Pack(images, labels if labelled else None, facts, (), Path("nowhere"), "key")
+    info = FACTS if labeled else DatasetInfo(FACTS.image)
+    return PackedDataset(images, labels if labeled else None, info, (), Path("nowhere"), "key")
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +77,11 @@ def test_same_seed_same_figures():
 
 
 def test_parts_are_balanced_and_apart():
-    pack = made_up()
-    draws = list(split(pack, train=32, draws=3, seed=0))
+    packed = made_up()
+    draws = list(split(packed, train=32, draws=3, seed=0))
     for draw in draws:
-        assert pack.labels is not None
-        assert np.bincount(pack.labels[draw.train]).tolist() == [10, 10, 10]
+        assert packed.labels is not None
+        assert np.bincount(packed.labels[draw.train]).tolist() == [10, 10, 10]
         together = torch.cat([draw.train, draw.validation, draw.test])
         assert together.sort().values.equal(torch.arange(240))
     assert not draws[0].train.sort().values.equal(draws[1].train.sort().values)
@@ -89,15 +89,15 @@ def test_parts_are_balanced_and_apart():
 
 def test_the_accuracy_is_that_of_a_machine_fitted_plainly():
     """The shortcut through the span of the training images gives the same as LinearSVC on the features."""
-    pack = made_up()
-    draws = list(split(pack, train=30, draws=2, seed=0))
-    pixels = torch.from_numpy(pack.images).flatten(1).float() / 127.5 - 1
-    found = score(lambda images: images.flatten(1), pack, draws, 0, [0.01])
-    assert pack.labels is not None
+    packed = made_up()
+    draws = list(split(packed, train=30, draws=2, seed=0))
+    pixels = torch.from_numpy(packed.images).flatten(1).float() / 127.5 - 1
+    found = score(lambda images: images.flatten(1), packed, draws, 0, [0.01])
+    assert packed.labels is not None
     expected = []
     for draw in draws:
-        machine = LinearSVC(C=0.01, random_state=0).fit(pixels[draw.train].numpy(), pack.labels[draw.train])
-        expected.append(machine.score(pixels[draw.test].numpy(), pack.labels[draw.test]))
+        machine = LinearSVC(C=0.01, random_state=0).fit(pixels[draw.train].numpy(), packed.labels[draw.train])
+        expected.append(machine.score(pixels[draw.test].numpy(), packed.labels[draw.test]))
     assert found.accuracies == pytest.approx(expected)
     assert found.accuracy == pytest.approx(np.mean(expected))
     assert found.deviation == pytest.approx(np.std(expected, ddof=1))
@@ -135,13 +135,13 @@ def test_another_dataset_at_the_size_of_the_run(trained: TrainedRun):
     assert result["scores"]["discriminator"]["deviation"] == 0
 
 
-def test_unlabelled(trained: TrainedRun, tmp_path: Path):
+def test_unlabeled(trained: TrainedRun, tmp_path: Path):
     for number in range(3):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
     with pytest.raises(DataError, match="the dataset has no labels"):
         examine.probe(trained, dataset="image_folder", overrides=[f"dataset.root={tmp_path}"])
     with pytest.raises(DataError, match="the dataset has no labels"):
-        probe(Looks(True), Looks(False), made_up(labelled=False))
+        probe(Looks(True), Looks(False), made_up(labeled=False))
 
 
 def test_impossible(trained: TrainedRun):
@@ -151,7 +151,7 @@ def test_impossible(trained: TrainedRun):
         examine.probe(trained, overrides=["dataset.image_size=32"])
     with pytest.raises(RecipeError, match="dataset"):
         examine.probe(trained, dataset="nonsense")
-    with pytest.raises(RequestError, match="2 labelled images over 3 classes"):
+    with pytest.raises(RequestError, match="2 labeled images over 3 classes"):
         probe(Looks(True), Looks(False), made_up(), train=2)
     with pytest.raises(RequestError, match='the dataset has 240, 80 of them of class "dark"'):
         probe(Looks(True), Looks(False), made_up(), train=240)

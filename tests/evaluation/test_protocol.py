@@ -17,7 +17,7 @@ CARD: dict[str, Any] = {
     "extractor": {"name": "inception", "digest": "6726825d", "features": 2048, "input": "299×299", "resize": "TF"},
     "real": {"dataset": "cifar10", "images": 50_000, "available": 50_000, "shape": "3×32×32", "pixels": "crc32:1"},
     "samples": {"images": 10_000, "weights": "ema", "batch_norm": "running", "precision": "fp32", "seed": 0},
-    "settings": {"neighbours": 3},
+    "settings": {"neighbors": 3},
     "run": "runs/a/0001",
     "step": 1000,
 }
@@ -37,7 +37,7 @@ def card(**changes: Any) -> Card:
 
 def test_cards_of_other_runs_steps_and_seeds_compare():
     changes = {"run": "runs/b/0003", "step": 9, "device": "cuda", "samples__seed": 4, "samples__made_at": "3×64×64"}
-    other = card(**changes, versions={"torch": "3"}, real__pack="abc", extractor__weights="a path")
+    other = card(**changes, versions={"torch": "3"}, real__packed="abc", extractor__weights="a path")
     assert differences([card(), other]) == []
     assert noted(other) == {
         "run": "runs/b/0003",
@@ -47,7 +47,7 @@ def test_cards_of_other_runs_steps_and_seeds_compare():
         "samples.seed": 4,
         "samples.made_at": "3×64×64",
         "samples.labels": "",
-        "real.pack": "abc",
+        "real.packed": "abc",
         "extractor.weights": "a path",
     }
 
@@ -70,7 +70,7 @@ def test_cards_of_other_runs_steps_and_seeds_compare():
         ("samples__batch_norm", "batch"),
         ("samples__precision", "bf16"),
         ("samples__antialias", False),
-        ("settings__neighbours", 5),
+        ("settings__neighbors", 5),
         ("settings__subsets", 10),
     ],
 )

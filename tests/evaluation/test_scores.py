@@ -29,8 +29,8 @@ def gaussian(count: int, size: int, seed: int) -> Tensor:
 
 def whitened(features: Tensor) -> Tensor:
     """The same points moved and turned so that their mean is exactly 0 and their covariance exactly the identity."""
-    centred = features.double() - features.double().mean(0)
-    return centred @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(centred.T))).T
+    centered = features.double() - features.double().mean(0)
+    return centered @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(centered.T))).T
 
 
 class TestFrechetDistance:
@@ -115,13 +115,13 @@ class TestManifolds:
         assert precision_recall(features, features) == (1, 1)
         density, coverage = density_coverage(features, features)
         assert coverage == 1
-        assert density == pytest.approx(1 + 1 / scores.DENSITY_NEIGHBOURS, rel=0.1)  # each also lies in its own
+        assert density == pytest.approx(1 + 1 / scores.DENSITY_NEIGHBORS, rel=0.1)  # each also lies in its own
 
     def test_of_the_same_distribution(self):
         density, coverage = density_coverage(gaussian(2000, 8, 0), gaussian(2000, 8, 1))
         assert density == pytest.approx(1, abs=0.05)
         # Expected for equal sets: 1 − (1/2)^k (arXiv 2002.09797, eq. 9)
-        assert coverage == pytest.approx(1 - 0.5**scores.DENSITY_NEIGHBOURS, abs=0.02)
+        assert coverage == pytest.approx(1 - 0.5**scores.DENSITY_NEIGHBORS, abs=0.02)
 
     def test_tell_missing_modes_from_bad_samples(self):
         real = torch.cat([gaussian(300, 4, 0), gaussian(300, 4, 1) + 50])
@@ -133,8 +133,8 @@ class TestManifolds:
         assert precision == pytest.approx(0.48, abs=0.04)
 
     def test_counted_by_hand(self, monkeypatch: pytest.MonkeyPatch):
-        """Real images at 0, 1, 3, 7 with two neighbours each: radii 3, 2, 3, 6."""
-        monkeypatch.setattr(scores, "DENSITY_NEIGHBOURS", 2)
+        """Real images at 0, 1, 3, 7 with two neighbors each: radii 3, 2, 3, 6."""
+        monkeypatch.setattr(scores, "DENSITY_NEIGHBORS", 2)
         monkeypatch.setattr(scores, "BLOCK", 3)
         density, coverage = density_coverage(on_a_line(0, 1, 3, 7), on_a_line(-2.5, 5, 12))
         # −2.5 lies in the first alone; 5 in the third and fourth; 12 in the fourth.

@@ -53,7 +53,7 @@ def test_weights_and_recipe_load_in_three_lines(trained: TrainedRun, tmp_path: P
     assert opened.checkpoint.step == 6
     with pytest.raises(CheckpointError, match="holds no discriminator; it has: generator_ema"):
         _ = opened.discriminator
-    with pytest.raises(RequestError, match="is an export, without the state of the optimisers"):
+    with pytest.raises(RequestError, match="is an export, without the state of the optimizers"):
         api.resume(elsewhere)
 
 
@@ -80,7 +80,7 @@ def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
         trained.directory,
         [Evaluation(step=6, scores={"fid": 12.5}, card=CARD), Evaluation(step=3, scores={"fid": 99.0}, card=other)],
     )
-    out = export_run(trained, tmp_path / "hub", "hub", licence="mit", discriminator=True)
+    out = export_run(trained, tmp_path / "hub", "hub", license="mit", discriminator=True)
     assert names(out) == [
         "README.md",
         "config.json",
@@ -120,7 +120,7 @@ def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
 def test_the_hubs_own_library_reads_the_card(trained: TrainedRun, tmp_path: Path):
     hub = pytest.importorskip("huggingface_hub")
     add_evaluations(trained.directory, [Evaluation(step=6, scores={"fid": 12.5, "kid": 0.1}, card=CARD)])
-    data = hub.ModelCard.load(export_run(trained, tmp_path / "hub", "hub", licence="cc-by-4.0") / "README.md").data
+    data = hub.ModelCard.load(export_run(trained, tmp_path / "hub", "hub", license="cc-by-4.0") / "README.md").data
     assert data.license == "cc-by-4.0"
     assert {(one.metric_type, one.metric_value) for one in data.eval_results} == {("fid", 12.5), ("kid", 0.1)}
 
@@ -178,7 +178,7 @@ def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"licence": "all rights: mine"}, "SPDX"),
+        ({"license": "all rights: mine"}, "SPDX"),
         ({"format": "pickle"}, "must be one of safetensors, onnx, hub"),
         ({"batch_norm": "running"}, "fixes statistics in an ONNX file"),
         ({"format": "onnx", "discriminator": True}, "discriminator is not exported as ONNX"),

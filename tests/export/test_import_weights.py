@@ -16,7 +16,7 @@ import ganzoo
 from ganzoo import api
 from ganzoo.components.importer import Assignment, ImportedWeights, Importer
 from ganzoo.components.options import ImporterConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import OutputError, RequestError
 from ganzoo.export import import_weights as importing
 from ganzoo.recipe.load import parse_recipe
@@ -31,12 +31,12 @@ Import = Callable[..., ganzoo.TrainedRun]
 def networks(tables: dict, manager: PluginManager) -> Networks:
     """The state of freshly built networks of the tiny recipe."""
     recipe = parse_recipe(tables, manager)
-    facts = Facts(recipe.dataset.image_spec())
+    info = DatasetInfo(recipe.dataset.image_spec())
     registries = manager.registries
     torch.manual_seed(3)
     return {
-        "generator": registries.generators["dcgan"].load()(recipe.generator, facts=facts).state_dict(),
-        "discriminator": registries.discriminators["dcgan"].load()(recipe.discriminator, facts=facts).state_dict(),
+        "generator": registries.generators["dcgan"].load()(recipe.generator, info=info).state_dict(),
+        "discriminator": registries.discriminators["dcgan"].load()(recipe.discriminator, info=info).state_dict(),
     }
 
 
@@ -61,13 +61,13 @@ def own_manager(tables: dict, networks: Networks) -> PluginManager:
             return None if source.suffix == ".weights" else "does not end in .weights"
 
         def read(self, source: Path) -> ImportedWeights:
-            facts = Facts(parse_recipe(tables, manager).dataset.image_spec())
+            info = DatasetInfo(parse_recipe(tables, manager).dataset.image_spec())
             rows = [
                 Assignment(f"w{number}", tuple(tensor.shape), f"{name}.{key}")
                 for name, tensors in networks.items()
                 for number, (key, tensor) in enumerate(tensors.items())
             ]
-            return ImportedWeights(tables, facts, networks, rows, [source], ["something was assumed"])
+            return ImportedWeights(tables, info, networks, rows, [source], ["something was assumed"])
 
     manager = PluginManager()
     Registrar((manager.registries.importers,), "test")("tiny", Tiny)
@@ -139,7 +139,7 @@ def test_imported_weights_are_sealed(bring: Import):
 
 def test_imported_run_cannot_be_resumed(bring: Import, own_manager: PluginManager):
     run = bring()
-    with pytest.raises(RequestError, match="was imported: weights without the optimisers' state"):
+    with pytest.raises(RequestError, match="was imported: weights without the optimizers' state"):
         ganzoo.resume(run.path, manager=own_manager)
 
 

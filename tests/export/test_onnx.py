@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo import api, export_run
 from ganzoo.components.network import Generator
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import CheckpointError, RequestError
 from ganzoo.export.onnx_model import onnx_model
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
@@ -80,8 +80,8 @@ def test_standing_statistics_are_those_of_sampling(tables: dict, tmp_path: Path)
 class Noisy(Generator):
     """Draws noise of its own, as StyleGAN does."""
 
-    def __init__(self, config: Any, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: Any, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
         self.layer = torch.nn.Linear(config.latent_dim, 3 * 8 * 8)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -102,7 +102,7 @@ class Choosy(Noisy):
     ("kind", "text"), [(Noisy, "differs from torch by up to"), (Choosy, "cannot be turned into ONNX by torch")]
 )
 def test_what_cannot_be_faithful_is_refused(kind: type[Generator], text: str):
-    generator = kind(kind.Config(name="x", latent_dim=4), facts=Facts(ImageSpec(3, 8, 8)))
+    generator = kind(kind.Config(name="x", latent_dim=4), info=DatasetInfo(ImageSpec(3, 8, 8)))
     with pytest.raises(RequestError, match=text):
         onnx_model(generator, "auto", "runs/x")
 
@@ -124,13 +124,13 @@ def test_libraries_that_are_missing(tables: dict, tmp_path: Path, monkeypatch: p
 def small(entry: Entry[Any]) -> Generator:
     """A generator of this kind with few weights, for the first size of images that it can make."""
     for channels, side in ((3, 32), (3, 64), (1, 28), (3, 28)):
-        facts = Facts(ImageSpec(channels, side, side), tuple("abcdefghij"))
+        info = DatasetInfo(ImageSpec(channels, side, side), tuple("abcdefghij"))
         fields = entry.config.model_fields
         options = {key: value for key, value in {"width": 8, "latent_dim": 16}.items() if key in fields}
         try:
             config = entry.config(name=entry.name, **options)
-            config.check_facts(facts)
-            generator: Generator = entry.load()(config, facts=facts)
+            config.check_info(info)
+            generator: Generator = entry.load()(config, info=info)
             return generator.eval()
         except ValueError:
             continue
@@ -164,7 +164,7 @@ class Counting(Noisy):
 
 @pytest.mark.slow
 def test_a_generator_that_counts_its_latents():
-    generator = Counting(Counting.Config(name="x", latent_dim=4), facts=Facts(ImageSpec(3, 8, 8)))
+    generator = Counting(Counting.Config(name="x", latent_dim=4), info=DatasetInfo(ImageSpec(3, 8, 8)))
     content, _ = onnx_model(generator, "auto", "runs/x")
     latents = torch.randn(5, 4)
     torch.testing.assert_close(run_onnx(content, latents=latents), generator(latents), atol=1e-4, rtol=0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training.build import build_run
@@ -22,23 +22,23 @@ from ganzoo.training.run import Run
 class TinyGenerator(Generator):
     Config = GeneratorConfig
 
-    def __init__(self, config: GeneratorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
-        self.layer = nn.Linear(config.latent_dim, 3 * facts.image.height * facts.image.width)
+    def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.layer = nn.Linear(config.latent_dim, 3 * info.image.height * info.image.width)
         self.norm = nn.BatchNorm2d(3)
         self.noise = 0.0
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        images = self.layer(latents).view(len(latents), *self.facts.image.shape)
+        images = self.layer(latents).view(len(latents), *self.info.image.shape)
         return torch.tanh(self.norm(images) + self.noise * torch.randn_like(images))
 
 
 class TinyDiscriminator(Discriminator):
     Config = DiscriminatorConfig
 
-    def __init__(self, config: DiscriminatorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
-        self.layer = nn.Linear(3 * facts.image.height * facts.image.width, 1)
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.layer = nn.Linear(3 * info.image.height * info.image.width, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.layer(images.flatten(1)).flatten()

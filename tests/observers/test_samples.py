@@ -27,9 +27,9 @@ class Listener:
         self.heard.append((step, images))
 
 
-def paint(folder: Path, step: int, grey: int, size: tuple[int, int] = (16, 16)) -> Path:
+def paint(folder: Path, step: int, gray: int, size: tuple[int, int] = (16, 16)) -> Path:
     path = folder / f"step_{step:07d}.png"
-    Image.new("RGB", size, (grey, 255 - grey, 0)).save(path)
+    Image.new("RGB", size, (gray, 255 - gray, 0)).save(path)
     return path
 
 
@@ -108,8 +108,8 @@ def test_a_watched_run_ends_with_the_same_weights(build, manager) -> None:
 
 def test_a_resumed_run_makes_later_grids_again_and_films_all(build) -> None:
     run, writer = build(), SampleWriter()
-    for step, grey in ((10, 0), (20, 80), (30, 160)):
-        paint(run.directory.samples, step, grey, (32, 32))
+    for step, gray in ((10, 0), (20, 80), (30, 160)):
+        paint(run.directory.samples, step, gray, (32, 32))
     run.resumed_from = run.step = 20
     writer.run_started(run)
     assert names(run) == ["step_0000010.png", "step_0000020.png"]

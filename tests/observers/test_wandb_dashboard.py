@@ -122,7 +122,7 @@ def test_summary_of_a_resumed_run_is_that_of_all_its_parts(train, manager) -> No
 
 
 def contents(artifact: Any, folder: Path) -> Path:
-    """What downloading an artefact gives."""
+    """What downloading an artifact gives."""
     for entry in artifact.manifest.contents:
         target = folder / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,8 +195,8 @@ def test_links_where_there_are_none(tmp_path, monkeypatch) -> None:
     assert (tmp_path / "b").read_text() == "content"
 
 
-def test_a_server_that_takes_no_artefacts_costs_little(train, monkeypatch, capsys) -> None:
-    """The one of the tests answers a request for an artefact with nothing, as a server without them would."""
+def test_a_server_that_takes_no_artifacts_costs_little(train, monkeypatch, capsys) -> None:
+    """The one of the tests answers a request for an artifact with nothing, as a server without them would."""
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
     with Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -88,7 +88,7 @@ def test_spectral_norm_bounds_a_critic(tables: dict[str, Any], parse: Callable[.
         ("penalties.0", {"penalties": [{"name": "auxiliary_classifier"}]}),
     ],
 )
-def test_labels_asked_of_unlabelled_data(path: str, changes: dict[str, Any], tables: dict[str, Any], parse: Any):
+def test_labels_asked_of_unlabeled_data(path: str, changes: dict[str, Any], tables: dict[str, Any], parse: Any):
     """No run can come of it, so it is an error, before a single image is decoded."""
     changes["dataset"] = {"name": "image_folder", "image_size": 32}
     with pytest.raises(RecipeError) as told:
@@ -102,7 +102,7 @@ def test_labels_asked_of_unlabelled_data(path: str, changes: dict[str, Any], tab
 
 @pytest.mark.parametrize("path", ["dcgan", "dcgan_authors", "dcgan_authors_mnist"])
 def test_batch_norm_is_known_where_it_is_no_option(path: str, manager: PluginManager):
-    assert manager.registries.discriminators[path].config(name=path).couples_images
+    assert manager.registries.discriminators[path].config(name=path).mixes_batch
 
 
 def test_layer_norm_under_a_penalty_is_right(

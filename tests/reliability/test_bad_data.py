@@ -12,15 +12,15 @@ import pytest
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.files import printable
 from ganzoo.builtin.datasets.image_folder import ImageFolder
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
 FLAT = (10, 20, 30)
 
 
-def prepare(root: Path, **options) -> Pack:
+def prepare(root: Path, **options) -> PackedDataset:
     config = ImageFolderConfig(root=str(root), **{"image_size": 8, "resize": "box", **options})
-    return prepare_pack(ImageFolder(config), cache=root.parent / "cache")
+    return pack_dataset(ImageFolder(config), cache=root.parent / "cache")
 
 
 def corners(image: np.ndarray) -> np.ndarray:
@@ -44,9 +44,9 @@ def test_the_corpus_is_large():
 def test_case(case, root: Path):
     case.make(root)
     corpus.write(root / "~good.png", corpus.FLAT)
-    pack = prepare(root, max_bad_fraction=0.99, **case.options)
-    assert len(pack.skipped) == len(case.refused)
-    for line, (name, reason) in zip(pack.skipped, sorted(case.refused.items()), strict=True):
+    packed = prepare(root, max_bad_fraction=0.99, **case.options)
+    assert len(packed.skipped) == len(case.refused)
+    for line, (name, reason) in zip(packed.skipped, sorted(case.refused.items()), strict=True):
         told = line.removeprefix(printable(root / name) + ": ")
         assert told != line
         assert told
@@ -58,11 +58,11 @@ def test_case(case, root: Path):
         assert error.value.exit_code == 2
         head, *listed, cure = str(error.value).splitlines()
         assert head.startswith(f"{len(case.refused)} of {len(case.refused) + len(case.taken) + 1} images")
-        assert [line.strip() for line in listed] == list(pack.skipped)
+        assert [line.strip() for line in listed] == list(packed.skipped)
         assert "dataset.max_bad_fraction" in cure
     expected = case.taken | {"~good.png": (FLAT,) * 4}
-    assert len(pack) == len(expected)
-    for image, (name, seen) in zip(pack.images, sorted(expected.items()), strict=True):
+    assert len(packed) == len(expected)
+    for image, (name, seen) in zip(packed.images, sorted(expected.items()), strict=True):
         assert np.abs(corners(image) - seen).max() <= case.tolerance, name
 
 
@@ -84,10 +84,10 @@ def test_a_file_cut_anywhere_is_refused(kind: str, root: Path):
     for length in range(0, len(whole), max(1, len(whole) // 60)):
         corpus.write(root / f"{length:05d}.png", whole[:length])
     corpus.write(root / "~good.png", whole)
-    pack = prepare(root, max_bad_fraction=0.999)
-    assert len(pack) + len(pack.skipped) == len(list(root.iterdir()))
-    assert len(pack) <= 2
-    assert (pack.images == pack.images[-1]).all()
+    packed = prepare(root, max_bad_fraction=0.999)
+    assert len(packed) + len(packed.skipped) == len(list(root.iterdir()))
+    assert len(packed) <= 2
+    assert (packed.images == packed.images[-1]).all()
 
 
 @pytest.mark.parametrize("kind", SEVERAL)
@@ -98,10 +98,10 @@ def test_flipped_bits_stop_nothing_and_are_told_or_seen(kind: str, root: Path):
         flipped[rng.integers(len(whole))] ^= 1 << rng.integers(8)
         corpus.write(root / f"{number:03d}.png", bytes(flipped))
     corpus.write(root / "~good.png", whole)
-    pack = prepare(root, max_bad_fraction=0.999)
-    assert len(pack) + len(pack.skipped) == 101
+    packed = prepare(root, max_bad_fraction=0.999)
+    assert len(packed) + len(packed.skipped) == 101
     if kind == "PNG":  # it has sums over its parts; the others show the damage in the picture, if at all
-        damaged = (pack.images != pack.images[-1]).any(axis=(1, 2, 3))
+        damaged = (packed.images != packed.images[-1]).any(axis=(1, 2, 3))
         assert not damaged.any()
 
 

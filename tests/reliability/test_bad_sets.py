@@ -24,7 +24,7 @@ from ganzoo.builtin.datasets.configs import CelebAConfig, CIFAR10Config, LSUNCon
 from ganzoo.builtin.datasets.lsun import LSUN
 from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN
 from ganzoo.components.dataset import Dataset
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
 COUNT = 4
@@ -89,16 +89,16 @@ def flipped(data: bytes, part: bytes) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
 
 
-def prepare(dataset: Dataset, tmp_path: Path) -> Pack:
-    return prepare_pack(dataset, cache=tmp_path / "cache")
+def prepare(dataset: Dataset, tmp_path: Path) -> PackedDataset:
+    return pack_dataset(dataset, cache=tmp_path / "cache")
 
 
 def celeba_in(folder: Path, **options) -> CelebA:
     return CelebA(CelebAConfig(root=str(folder), **{"image_size": 8, "download": False, **options}))
 
 
-def greys(pack: Pack) -> list[int]:
-    return [round(value / 20) for value in pack.images.mean(axis=(1, 2, 3)).tolist()]
+def grays(packed: PackedDataset) -> list[int]:
+    return [round(value / 20) for value in packed.images.mean(axis=(1, 2, 3)).tolist()]
 
 
 WHOLE = zipped(faces())
@@ -142,7 +142,10 @@ REFUSED = {
         lying_about_size(zipped({**faces(), "img_align_celeba/000002.jpg": BOMB}, zipfile.ZIP_DEFLATED)),
         "000002.jpg: BadZipFile: Bad CRC-32",
     ),
-    "of an unknown compression": (patched(WHOLE, 8, 10, struct.pack("<H", 99)), "compression method is not supported"),
+    "of an unknown compression": (
+        patched(WHOLE, 8, 10, struct.pack("<H", 99)),
+        "compression method is not supported",
+    ),
     "with an image that is none": (zipped({**faces(), "img_align_celeba/000003.jpg": WHOLE}), "not an image"),
     "with an empty image": (zipped({**faces(), "img_align_celeba/000003.jpg": b""}), "000003.jpg: the file is empty"),
 }
@@ -152,8 +155,8 @@ REFUSED = {
 def test_celebas_archive_is_taken(tmp_path: Path, state: str):
     (tmp_path / "img_align_celeba.zip").write_bytes(TAKEN[state])
     before = sorted(tmp_path.rglob("*"))
-    pack = prepare(celeba_in(tmp_path, allow_partial="climb" in state), tmp_path)
-    assert greys(pack)[:COUNT] == [1, 2, 3, 4]
+    packed = prepare(celeba_in(tmp_path, allow_partial="climb" in state), tmp_path)
+    assert grays(packed)[:COUNT] == [1, 2, 3, 4]
     assert sorted(path for path in tmp_path.rglob("*") if "cache" not in path.parts) == before
     assert not Path("/etc/000001.jpg").exists()
 
@@ -178,7 +181,7 @@ def test_an_archive_that_lost_images_is_not_taken_for_the_pack_of_the_whole_one(
     with pytest.raises(DataError, match="holds 3 images of 4"):
         prepare(celeba_in(tmp_path), tmp_path)
     path.write_bytes(zipped({**faces(), "img_align_celeba/000001.jpg": face(9)}))
-    assert greys(prepare(celeba_in(tmp_path), tmp_path)) == [9, 2, 3, 4]
+    assert grays(prepare(celeba_in(tmp_path), tmp_path)) == [9, 2, 3, 4]
 
 
 def test_a_ready_pack_is_opened_without_going_through_the_archives_names(tmp_path: Path, monkeypatch):

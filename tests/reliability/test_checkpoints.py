@@ -58,10 +58,10 @@ def run(tables: Tables, parse: Callable[..., Recipe], manager: PluginManager) ->
     tables["trainer"]["ema_decay"] = 0.9
     run = build_run(parse(tables), manager, warn=silent)
     for step in (3, 6):
-        run.trainer.train_step(run.feed.next())
+        run.trainer.train_step(run.loader.next())
         run.step = step
         save_checkpoint(run)
-    run.trainer.train_step(run.feed.next())
+    run.trainer.train_step(run.loader.next())
     run.step = 9
     return run
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ganzoo.builtin.extractors.weights import load_tensors
-from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.errors import DataError, RunDirectoryError
 from ganzoo.evaluation import classifier
 from ganzoo.recipe.model import Recipe
@@ -71,7 +71,7 @@ def test_classifier_in_the_cache(
     """It is trained anew."""
     tables["dataset"] = {"name": "digits"}
     recipe = parse(tables)
-    pack = prepare_pack(manager.registries.datasets["digits"].load()(recipe.dataset))
+    pack = pack_dataset(manager.registries.datasets["digits"].load()(recipe.dataset))
     trained: list[object] = []
     monkeypatch.setattr(classifier, "_train", lambda network, pack: trained.append(network))
     classifier.classifier_for(pack, tmp_path)

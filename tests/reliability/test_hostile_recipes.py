@@ -161,7 +161,7 @@ def test_plugins_that_it_names(
         )
 
 
-def test_the_environment_is_not_spelt_out(
+def test_the_environment_is_not_spelled_out(
     stranger: Tables, recipe_file: Any, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ):
     """A recipe cannot have a variable's value put where it is printed, tracked or kept."""

@@ -117,7 +117,7 @@ def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor], part: str =
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_no_optimiser_makes_the_bad_update_nor_any_after_it(tables: dict, attempt: Callable[..., Witness], name: str):
+def test_no_optimizer_makes_the_bad_update_nor_any_after_it(tables: dict, attempt: Callable[..., Witness], name: str):
     options = [f"trainer.{network}_optimizer={{name = '{name}'}}" for network in ("generator", "discriminator")]
     witness = attempt(Witness("discriminator.blocks.0.0.weight"), *options)
     assert witness.run.step == 4  # nobody looked before the checkpoint
@@ -187,9 +187,9 @@ def test_moment_is_kept_and_can_be_had_again(tables: dict, attempt: Callable[...
 
     built = build_run(parse(tables), PluginManager(), warn=pytest.fail)
     for _ in range(BAD_STEP - 1):
-        built.trainer.train_step(built.feed.next())
+        built.trainer.train_step(built.loader.next())
         built.step += 1
-    batch = built.feed.next()
+    batch = built.loader.next()
     assert torch.equal(moment["images"], batch.images)
     assert torch.equal(moment["rng"], built.trainer.parts.rng.get_state())
     for name, network in built.trainer.networks().items():
@@ -246,7 +246,7 @@ def test_nothing_is_fetched_between_two_log_points(tables: dict, parse: Any, opt
     built = build_run(parse(tables), PluginManager(), warn=pytest.fail)
     with counting_fetches() as fetched:
         for _ in range(5):
-            built.trainer.train_step(built.feed.next())
+            built.trainer.train_step(built.loader.next())
         assert fetched == []
         assert built.trainer.failure() is None
         assert len(fetched) == 1
@@ -259,8 +259,8 @@ def test_gpu_is_never_waited_for_between_two_log_points(tables: dict, parse: Any
     options = {"name": optimizer}
     tables["trainer"] |= {"ema_decay": 0.9, "generator_optimizer": options, "discriminator_optimizer": options}
     built = build_run(parse(tables), PluginManager(), warn=pytest.fail)
-    built.trainer.train_step(built.feed.next())
-    batches = [built.feed.next() for _ in range(3)]
+    built.trainer.train_step(built.loader.next())
+    batches = [built.loader.next() for _ in range(3)]
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch in batches:
@@ -270,9 +270,9 @@ def test_gpu_is_never_waited_for_between_two_log_points(tables: dict, parse: Any
 
 
 def test_guard_changes_no_figure(tables: dict, monkeypatch: pytest.MonkeyPatch):
-    """A run trains to the same bit as with bare optimisers."""
+    """A run trains to the same bit as with bare optimizers."""
     guarded = {name: trained_for(tables, 6, *options(name)) for name in ("adam", "rmsprop")}
-    monkeypatch.setattr(descent.Descent, "_move", lambda self: self.optimizer.step())
+    monkeypatch.setattr(descent.OptimizerStep, "_move", lambda self: self.optimizer.step())
     for name, ours in guarded.items():
         assert_equal(ours, trained_for(tables, 6, *options(name)))
 

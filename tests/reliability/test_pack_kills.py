@@ -21,13 +21,13 @@ from PIL import Image
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.image_folder import ImageFolder
 from ganzoo.data import decode
-from ganzoo.data import packed_dataset as pack
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data import packed_dataset as packed
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 
 if not hasattr(os, "fork"):
     pytest.skip("processes are killed as POSIX has it", allow_module_level=True)
 
-TRACED = {pack.__file__, decode.__file__, shutil.__file__}
+TRACED = {packed.__file__, decode.__file__, shutil.__file__}
 """Where every line is a moment to be killed at; pixels are decoded in threads, which are not traced."""
 
 KILLS = 12
@@ -47,12 +47,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def prepare(root: Path, **options: Any) -> Pack:
+def prepare(root: Path, **options: Any) -> PackedDataset:
     config = ImageFolderConfig(root=str(root), image_size=4, labels="folders")
-    return prepare_pack(ImageFolder(config), cache=root.parent / "cache", **options)
+    return pack_dataset(ImageFolder(config), cache=root.parent / "cache", **options)
 
 
-def greys(found: Pack) -> list[int]:
+def grays(found: PackedDataset) -> list[int]:
     return found.images[:, 0, 0, 0].tolist()
 
 
@@ -169,13 +169,13 @@ def test_killed_at_random_moments(tmp_path: Path):
 
 def test_what_a_kill_left_of_another_pack_is_cleared_away_unless_it_is_being_made(root: Path):
     prepare(root)
-    packs = root.parent / "cache" / "packs"
-    dead, live = packs / ".other-0123.abc", packs / ".busy.set-4567.def"
+    packed_datasets = root.parent / "cache" / "packs"
+    dead, live = packed_datasets / ".other-0123.abc", packed_datasets / ".busy.set-4567.def"
     for folder in (dead, live):
         folder.mkdir()
         (folder / "images.npy").write_bytes(b"half")
     save(root / "a" / "new.png", 99)
-    with pack.FileLock(packs / "busy.set-4567.lock"):
+    with packed.FileLock(packed_datasets / "busy.set-4567.lock"):
         prepare(root)
     assert not dead.exists()
     assert live.exists()
@@ -240,15 +240,15 @@ def test_the_command_killed_and_twice_at_once(
     assert killed.stderr.readline().startswith("decoding images")
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
-    packs = tmp_path / "cache" / "packs"
-    assert [path.name[0] for path in packs.iterdir() if path.is_dir()] == ["."]
+    packed_datasets = tmp_path / "cache" / "packs"
+    assert [path.name[0] for path in packed_datasets.iterdir() if path.is_dir()] == ["."]
     two = [process("data", "prepare", recipe) for _ in range(2)]
     (out, err), (other_out, other_err) = [each.communicate(timeout=120) for each in two]
     assert [each.returncode for each in two] == [0, 0], err + other_err
     assert out == other_out
     assert out.splitlines()[0] == "3000 images 3×32×32, 10 classes, 9 MB"
     assert sorted("decoding" in text for text in (err, other_err)) == [False, True]
-    assert [path for path in packs.iterdir() if path.is_dir()] == [Path(out.splitlines()[1])]
+    assert [path for path in packed_datasets.iterdir() if path.is_dir()] == [Path(out.splitlines()[1])]
 
 
 def rewrite(path: Path, value: int) -> None:
@@ -283,10 +283,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], list[int]]] = {
 def test_a_change_of_the_source_is_noticed(root: Path, change: str):
     do, expected = CHANGES[change]
     first = prepare(root)
-    assert greys(first) == [0, 20, 40, 10, 30]
+    assert grays(first) == [0, 20, 40, 10, 30]
     do(root)
     second = prepare(root)
-    assert greys(second) == expected
+    assert grays(second) == expected
     assert second.path != first.path
 
 
@@ -295,7 +295,7 @@ def test_files_that_swap_their_names(root: Path):
         os.utime(root / "a" / f"{number}.png", ns=(number, number))
     prepare(root)
     swap(root)
-    assert greys(prepare(root)) == [20, 0, 40, 10, 30]
+    assert grays(prepare(root)) == [20, 0, 40, 10, 30]
 
 
 def test_a_folder_that_moves_keeps_its_pack(root: Path):
@@ -316,13 +316,13 @@ def test_an_image_that_can_be_read_again_is_taken(root: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "read_bytes", fails)
     config = ImageFolderConfig(root=str(root), image_size=4, max_bad_fraction=0.5, labels="folders")
-    lenient = prepare_pack(ImageFolder(config), cache=root.parent / "cache")
+    lenient = pack_dataset(ImageFolder(config), cache=root.parent / "cache")
     assert lenient.skipped == (f"{root}/a/2.png: Permission denied",)
     monkeypatch.undo()
-    assert greys(prepare(root)) == [0, 20, 40, 10, 30]
+    assert grays(prepare(root)) == [0, 20, 40, 10, 30]
 
 
-def files(found: Pack) -> Iterator[Path]:
+def files(found: PackedDataset) -> Iterator[Path]:
     return iter(sorted(found.path.iterdir()))
 
 

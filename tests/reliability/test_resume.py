@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from dataset_files import celeba_names, grey_jpeg, write_cifar10, write_lsun, write_mnist, write_svhn
+from dataset_files import celeba_names, gray_jpeg, write_cifar10, write_lsun, write_mnist, write_svhn
 from PIL import Image
 from same import assert_same_checkpoint, rows
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from ganzoo import api
 from ganzoo.components.network import Discriminator
 from ganzoo.components.options import PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.recipe.load import load_recipe, read_toml
 from ganzoo.registry.plugin_manager import PluginManager
 
@@ -37,8 +37,8 @@ class Moving(Penalty):
 
     Config = MovingConfig
 
-    def __init__(self, config: MovingConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: MovingConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
         self.scale = nn.Parameter(torch.ones(()))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
@@ -196,7 +196,7 @@ def celeba(root: Path) -> Tables:
     folder = root / "img_align_celeba"
     folder.mkdir()
     for number, name in enumerate(celeba_names(20), start=1):
-        (folder / name).write_bytes(grey_jpeg(12 * number))
+        (folder / name).write_bytes(gray_jpeg(12 * number))
     return {"name": "celeba", "root": str(folder), "download": False}
 
 

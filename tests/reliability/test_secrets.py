@@ -85,8 +85,8 @@ def leaks(content: bytes) -> list[str]:
     """The variables whose value is in it, as it is or in base64."""
     found = []
     for name, value in SECRETS.items():
-        spelt = [value.encode(), *(base64.b64encode(b" " * shift + value.encode())[4:-4] for shift in range(3))]
-        found += [name for form in spelt if form in content]
+        spelled = [value.encode(), *(base64.b64encode(b" " * shift + value.encode())[4:-4] for shift in range(3))]
+        found += [name for form in spelled if form in content]
     return found
 
 

@@ -1,4 +1,4 @@
-"""Fused optimisers on a CPU: channels-last weights move as others do, and no gradient is copied on the way."""
+"""Fused optimizers on a CPU: channels-last weights move as others do, and no gradient is copied on the way."""
 
 from __future__ import annotations
 

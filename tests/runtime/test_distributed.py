@@ -13,12 +13,12 @@ from joint_runs import CASES, train_all
 from safetensors.torch import load_file
 from torchrun import start
 
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo.errors import DeviceError
 from ganzoo.recipe.model import DeviceOptions
 from ganzoo.runtime import device
 from ganzoo.runtime.device import choose_compute
-from ganzoo.runtime.distributed import DistributedProcesses, launched
+from ganzoo.runtime.distributed import DistributedWorld, launched
 
 TIMED = ("seconds", "images_per_second")
 
@@ -55,16 +55,16 @@ def test_two_processes_train_what_one_does(runs: Path, case: str):
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch):
-    assert type(launched()) is Processes
+    assert type(launched()) is World
     monkeypatch.setenv("WORLD_SIZE", "4")  # some schedulers set this one by themselves
-    assert type(launched()) is Processes
+    assert type(launched()) is World
 
 
 def test_torchrun_with_one_process_is_alone(monkeypatch: pytest.MonkeyPatch):
     variables = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     for name, value in {**variables, "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert type(launched()) is Processes
+    assert type(launched()) is World
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
@@ -73,15 +73,15 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     options = DeviceOptions(precision="fp32")
-    assert choose_compute(options, DistributedProcesses(3, 4, 1, 2)).device == torch.device("cuda:1")
+    assert choose_compute(options, DistributedWorld(3, 4, 1, 2)).device == torch.device("cuda:1")
     assert chosen == [1]
     with pytest.raises(DeviceError, match=r"3 processes were started on this machine, which has 2 GPUs: .*node 2"):
-        choose_compute(options, DistributedProcesses(0, 3, 0, 3))
+        choose_compute(options, DistributedWorld(0, 3, 0, 3))
 
 
 def test_processes_do_not_share_mps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(device, "available_accelerators", lambda: ["mps", "cpu"])
-    two = DistributedProcesses(0, 2, 0, 2)
+    two = DistributedWorld(0, 2, 0, 2)
     assert choose_compute(DeviceOptions(precision="fp32")).device.type == "mps"
     assert choose_compute(DeviceOptions(precision="fp32"), two).device.type == "cpu"
     with pytest.raises(DeviceError, match='"mps" is not there for several processes'):
@@ -90,4 +90,4 @@ def test_processes_do_not_share_mps(monkeypatch: pytest.MonkeyPatch):
 
 def test_no_graph_is_recorded_of_a_joint_step():
     with pytest.raises(DeviceError, match=r"^device\.cuda_graphs: .* set it to false$"):
-        choose_compute(DeviceOptions(cuda_graphs=True), DistributedProcesses(0, 2, 0, 2))
+        choose_compute(DeviceOptions(cuda_graphs=True), DistributedWorld(0, 2, 0, 2))

@@ -65,7 +65,7 @@ def test_training_makes_no_float64(
     run = build_run(parse(tables, "discriminator.norm=none", *overrides), manager, warn=print)
     with Doubles() as doubles:
         for _ in range(2):
-            run.trainer.train_step(run.feed.next())
+            run.trainer.train_step(run.loader.next())
             run.trainer.measure()
         run.trainer.failure()
         generate(run.trainer.parts.generator, torch.zeros(2, 8), batch_norm="running")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo.runtime.sharded_rng import SharedDraws
+from ganzoo.runtime.sharded_rng import ShardedRNG
 
 ROWS, COUNT = 3, 2
 Draw = Callable[[int, torch.Generator], Tensor]
@@ -20,7 +20,7 @@ def drawn(draw: Draw, rows: int = ROWS) -> tuple[list[Tensor], Tensor]:
     parts, states = [], []
     for rank in range(COUNT):
         rng = torch.Generator().manual_seed(5)
-        with SharedDraws(rng, rows, rank, COUNT):
+        with ShardedRNG(rng, rows, rank, COUNT):
             parts.append(draw(rows, rng))
         states.append(rng.get_state())
     assert torch.equal(states[0], states[1])

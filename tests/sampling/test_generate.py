@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Generator
 from ganzoo.components.options import GeneratorConfig
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.sampling.generate import batch_norm_used, generate
 
-FACTS = Facts(ImageSpec(1, 1, 1))
+FACTS = DatasetInfo(ImageSpec(1, 1, 1))
 
 
 class Normed(Generator):
     """One batch norm, whose output is the image."""
 
     def __init__(self, norm: nn.Module) -> None:
-        super().__init__(GeneratorConfig(latent_dim=1), facts=FACTS)
+        super().__init__(GeneratorConfig(latent_dim=1), info=FACTS)
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.norm = norm
 

@@ -14,7 +14,7 @@ from ganzoo.sampling.image_io import grid, save_grid, save_single_images
 
 
 def images(count: int, channels: int = 3) -> torch.Tensor:
-    """Image i is of one grey, from −1 to 1 over the images."""
+    """Image i is of one gray, from −1 to 1 over the images."""
     return torch.linspace(-1, 1, count).reshape(count, 1, 1, 1).expand(count, channels, 4, 4)
 
 

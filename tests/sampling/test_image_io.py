@@ -1,4 +1,4 @@
-"""Figures: every image where it belongs, in its own colours, enlarged where it is small."""
+"""Figures: every image where it belongs, in its own colors, enlarged where it is small."""
 
 from __future__ import annotations
 

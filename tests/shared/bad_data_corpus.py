@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image, features
 
 Corners = tuple[tuple[int, int, int], ...]
-"""Colours of a picture's corners: top left, top right, bottom left, bottom right."""
+"""Colors of a picture's corners: top left, top right, bottom left, bottom right."""
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
-COLOURS: Corners = (RED, GREEN, BLUE, WHITE)
-GREYS: Corners = ((0, 0, 0), (85, 85, 85), (170, 170, 170), (255, 255, 255))
+COLORS: Corners = (RED, GREEN, BLUE, WHITE)
+GRAYS: Corners = ((0, 0, 0), (85, 85, 85), (170, 170, 170), (255, 255, 255))
 
 # EXIF 2.32, 4.6.4 A: where the 0th row and the 0th column of the stored image are to be seen.
 ORIENTATIONS = {
@@ -43,7 +43,7 @@ class Case:
         make: writes the files into a folder.
         taken: corners of each image that is taken, by its path in the folder.
         refused: part of the reason for each image that is not.
-        tolerance: by how much each colour may be off, for formats with losses.
+        tolerance: by how much each color may be off, for formats with losses.
         options: of the dataset.
     """
 
@@ -59,13 +59,13 @@ class Case:
 
 
 def quadrants(mode: str = "RGB", size: tuple[int, int] = (16, 16)) -> Image.Image:
-    """Four colours, or four greys."""
-    palette = GREYS if mode == "L" else COLOURS
+    """Four colors, or four grays."""
+    palette = GRAYS if mode == "L" else COLORS
     image = Image.new("RGB", size)
     half = (size[0] // 2, size[1] // 2)
-    for index, colour in enumerate(palette):
+    for index, color in enumerate(palette):
         left, top = half[0] * (index % 2), half[1] * (index // 2)
-        image.paste(colour, (left, top, left + half[0], top + half[1]))
+        image.paste(color, (left, top, left + half[0], top + half[1]))
     return image if mode == "RGB" else image.convert(mode)
 
 
@@ -127,12 +127,12 @@ def deep_png() -> bytes:
     return png_chunks(struct.pack(">IIBBBBB", 16, 16, 16, 2, 0, 0, 0), rows)
 
 
-def deep_greys() -> Image.Image:
+def deep_grays() -> Image.Image:
     return Image.fromarray(np.asarray(quadrants("L")).astype(np.uint16) * 257)
 
 
 def arithmetic_jpeg() -> bytes:
-    """A flat grey, arithmetically coded: the markers of a baseline file, and a code of zeros."""
+    """A flat gray, arithmetically coded: the markers of a baseline file, and a code of zeros."""
     base = encoded(Image.new("L", (8, 8), 128), "JPEG")
     file, at = b"\xff\xd8", 2
     while True:
@@ -150,7 +150,7 @@ def rotated(orientation: int) -> tuple[bytes, Corners]:
     """A file with that orientation, and its corners as they are to be seen."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = {(row, column): COLOURS[2 * row + column] for row in (0, 1) for column in (0, 1)}
+    stored = {(row, column): COLORS[2 * row + column] for row in (0, 1) for column in (0, 1)}
     row_at, column_at = ORIENTATIONS[orientation]
     seen = []
     for vertical in ("top", "bottom"):
@@ -168,7 +168,7 @@ def with_palette(kind: str, transparent: bool = False, **options: object) -> byt
 
 
 def one_bit() -> Image.Image:
-    return quadrants("L").point(lambda grey: 255 * (grey > 100), "1")
+    return quadrants("L").point(lambda gray: 255 * (gray > 100), "1")
 
 
 def transparent(mode: str) -> bytes:
@@ -243,17 +243,17 @@ FLAT = encoded(Image.new("RGB", (24, 24), (10, 20, 30)))
 
 CASES = [
     # What is read
-    one("PNG", "a.png", PNG, COLOURS),
-    one("interlaced PNG", "a.png", interlaced_png(), COLOURS),
-    one("PNG of 16-bit greys", "a.png", encoded(deep_greys()), GREYS),
-    one("PNG of 16-bit colours", "a.png", deep_png(), COLOURS),
-    one("PNG with a palette", "a.png", with_palette("PNG"), COLOURS),
-    one("PNG with a palette of 4 bits", "a.png", with_palette("PNG", bits=4), COLOURS),
+    one("PNG", "a.png", PNG, COLORS),
+    one("interlaced PNG", "a.png", interlaced_png(), COLORS),
+    one("PNG of 16-bit grays", "a.png", encoded(deep_grays()), GRAYS),
+    one("PNG of 16-bit colors", "a.png", deep_png(), COLORS),
+    one("PNG with a palette", "a.png", with_palette("PNG"), COLORS),
+    one("PNG with a palette of 4 bits", "a.png", with_palette("PNG", bits=4), COLORS),
     one("PNG with a palette and transparency", "a.png", with_palette("PNG", True), (WHITE, GREEN, BLUE, WHITE)),
     one("PNG with alpha", "a.png", transparent("RGBA"), (WHITE, GREEN, BLUE, WHITE)),
-    one("PNG of greys with alpha", "a.png", transparent("LA"), (WHITE, (150,) * 3, (29,) * 3, WHITE)),
+    one("PNG of grays with alpha", "a.png", transparent("LA"), (WHITE, (150,) * 3, (29,) * 3, WHITE)),
     one("PNG of one bit", "a.png", encoded(one_bit()), (BLACK, BLACK, WHITE, WHITE)),
-    one("PNG with a colour profile", "a.png", encoded(quadrants(), icc_profile=b"\0" * 200), COLOURS),
+    one("PNG with a color profile", "a.png", encoded(quadrants(), icc_profile=b"\0" * 200), COLORS),
     one(
         "PNG with gamma",
         "a.png",
@@ -262,29 +262,29 @@ CASES = [
             b"".join(b"\0" + r.tobytes() for r in np.asarray(quadrants())),
             (b"gAMA", struct.pack(">I", 100)),
         ),
-        COLOURS,
+        COLORS,
     ),
-    one("animated PNG", "a.png", animated("PNG"), COLOURS),
-    one("animated GIF", "a.gif", animated("GIF"), COLOURS),
-    one("animated WebP", "a.webp", animated("WEBP"), COLOURS),
+    one("animated PNG", "a.png", animated("PNG"), COLORS),
+    one("animated GIF", "a.gif", animated("GIF"), COLORS),
+    one("animated WebP", "a.webp", animated("WEBP"), COLORS),
     one("GIF with transparency", "a.gif", with_palette("GIF", True), (WHITE, GREEN, BLUE, WHITE)),
-    one("JPEG", "a.jpg", JPEG, COLOURS, 2),
+    one("JPEG", "a.jpg", JPEG, COLORS, 2),
     one(
         "progressive JPEG",
         "a.jpg",
         encoded(quadrants(), "JPEG", progressive=True, quality=95, subsampling=0),
-        COLOURS,
+        COLORS,
         2,
     ),
     one("arithmetic JPEG", "a.jpg", arithmetic_jpeg(), ((128,) * 3,) * 4, 1),
-    one("grey JPEG", "a.jpg", encoded(quadrants("L"), "JPEG", quality=95), GREYS, 2),
-    one("CMYK JPEG", "a.jpg", encoded(quadrants("CMYK"), "JPEG", quality=95, subsampling=0), COLOURS, 3),
-    one("JPEG with bytes after its end", "a.jpg", JPEG + b"\0garbage" * 200, COLOURS, 2),
+    one("gray JPEG", "a.jpg", encoded(quadrants("L"), "JPEG", quality=95), GRAYS, 2),
+    one("CMYK JPEG", "a.jpg", encoded(quadrants("CMYK"), "JPEG", quality=95, subsampling=0), COLORS, 3),
+    one("JPEG with bytes after its end", "a.jpg", JPEG + b"\0garbage" * 200, COLORS, 2),
     one(
         "JPEG with a thumbnail that is broken",
         "a.jpg",
         encoded(quadrants(), "JPEG", quality=95, subsampling=0, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff broken"),
-        COLOURS,
+        COLORS,
         2,
     ),
     one(
@@ -293,50 +293,50 @@ CASES = [
         encoded(
             quadrants(), "MPO", save_all=True, quality=95, subsampling=0, append_images=[Image.new("RGB", (16, 16))]
         ),
-        COLOURS,
+        COLORS,
         2,
     ),
     *(one(f"EXIF orientation {o}", "a.jpg", rotated(o)[0], rotated(o)[1], 2) for o in ORIENTATIONS),
-    one("BMP", "a.bmp", encoded(quadrants(), "BMP"), COLOURS),
+    one("BMP", "a.bmp", encoded(quadrants(), "BMP"), COLORS),
     one("BMP of one bit", "a.bmp", encoded(Image.new("1", (16, 16), 1), "BMP"), (WHITE,) * 4),
-    one("WebP without losses", "a.webp", encoded(quadrants(), "WEBP", lossless=True), COLOURS),
-    one("TIFF", "a.tif", encoded(quadrants(), "TIFF"), COLOURS),
-    one("TIFF, compressed", "a.tiff", encoded(quadrants(), "TIFF", compression="tiff_lzw"), COLOURS),
-    one("TIFF of two pages", "a.tif", encoded(quadrants(), "TIFF", save_all=True, append_images=[noise(16)]), COLOURS),
-    one("TIFF of 16 bits", "a.tif", encoded(deep_greys(), "TIFF"), GREYS),
-    one("TIFF of CMYK", "a.tif", encoded(quadrants("CMYK"), "TIFF"), COLOURS),
+    one("WebP without losses", "a.webp", encoded(quadrants(), "WEBP", lossless=True), COLORS),
+    one("TIFF", "a.tif", encoded(quadrants(), "TIFF"), COLORS),
+    one("TIFF, compressed", "a.tiff", encoded(quadrants(), "TIFF", compression="tiff_lzw"), COLORS),
+    one("TIFF of two pages", "a.tif", encoded(quadrants(), "TIFF", save_all=True, append_images=[noise(16)]), COLORS),
+    one("TIFF of 16 bits", "a.tif", encoded(deep_grays(), "TIFF"), GRAYS),
+    one("TIFF of CMYK", "a.tif", encoded(quadrants("CMYK"), "TIFF"), COLORS),
     one(
         "TIFF of floats from 0 to 1",
         "a.tif",
         encoded(Image.fromarray(np.asarray(quadrants("L"), dtype=np.float32) / 255), "TIFF"),
-        GREYS,
+        GRAYS,
     ),
     one("TIFF of Lab", "a.tif", encoded(Image.new("LAB", (16, 16), (128, 128, 128)), "TIFF"), ((119,) * 3,) * 4, 1),
-    one("PPM", "a.ppm", encoded(quadrants(), "PPM"), COLOURS),
-    one("TGA", "a.tga", encoded(quadrants(), "TGA"), COLOURS),
-    one("ICO", "a.ico", encoded(quadrants(), "ICO", sizes=[(16, 16)]), COLOURS),
-    one("JPEG 2000", "a.jp2", encoded(quadrants(), "JPEG2000"), COLOURS, 2),
+    one("PPM", "a.ppm", encoded(quadrants(), "PPM"), COLORS),
+    one("TGA", "a.tga", encoded(quadrants(), "TGA"), COLORS),
+    one("ICO", "a.ico", encoded(quadrants(), "ICO", sizes=[(16, 16)]), COLORS),
+    one("JPEG 2000", "a.jp2", encoded(quadrants(), "JPEG2000"), COLORS, 2),
     one("one pixel", "a.png", encoded(Image.new("RGB", (1, 1), RED)), (RED,) * 4),
     one("one row", "a.png", encoded(Image.new("RGB", (300, 1), RED)), (RED,) * 4),
     one("one column", "a.png", encoded(Image.new("RGB", (1, 300), RED)), (RED,) * 4),
     one("a strip, squeezed", "a.png", encoded(Image.new("RGB", (5000, 2), RED)), (RED,) * 4, crop="none"),
     one("99 million pixels", "a.png", encoded(Image.new("1", (9900, 10000), 1)), (WHITE,) * 4),
     # Names and suffixes
-    one("PNG that is called .jpg", "a.jpg", PNG, COLOURS),
-    one("JPEG that is called .PNG", "a.PNG", JPEG, COLOURS, 2),
-    one("WebP that is called .jpeg", "a.jpeg", encoded(quadrants(), "WEBP", lossless=True), COLOURS),
-    Case("names", lambda root: named(root, NAMES), dict.fromkeys(NAMES, COLOURS)),
-    Case("two names, one file", lambda root: named(root, ("a.png", "b.png")), {"a.png": COLOURS, "b.png": COLOURS}),
+    one("PNG that is called .jpg", "a.jpg", PNG, COLORS),
+    one("JPEG that is called .PNG", "a.PNG", JPEG, COLORS, 2),
+    one("WebP that is called .jpeg", "a.jpeg", encoded(quadrants(), "WEBP", lossless=True), COLORS),
+    Case("names", lambda root: named(root, NAMES), dict.fromkeys(NAMES, COLORS)),
+    Case("two names, one file", lambda root: named(root, ("a.png", "b.png")), {"a.png": COLORS, "b.png": COLORS}),
     one("no suffix", "picture", PNG, None),
     one("another suffix", "a.dat", PNG, None),
-    Case("files that systems leave behind", junk, {"a.png": COLOURS}),
+    Case("files that systems leave behind", junk, {"a.png": COLORS}),
     Case(
         "deep folders, empty ones, and one that looks like an image",
         deep,
-        {"d/" * 60 + "a.png": COLOURS, "looks like.png/b.png": COLOURS},
+        {"d/" * 60 + "a.png": COLORS, "looks like.png/b.png": COLORS},
     ),
-    Case("links", links, {"again/a.png": COLOURS, "b.png": COLOURS, "real/a.png": COLOURS}),
-    Case("links in a circle", circles, {"real/a.png": COLOURS}, {"itself.png": "symbolic links"}),
+    Case("links", links, {"again/a.png": COLORS, "b.png": COLORS, "real/a.png": COLORS}),
+    Case("links in a circle", circles, {"real/a.png": COLORS}, {"itself.png": "symbolic links"}),
     # What is refused
     bad("empty", "a.png", b"", "the file is empty"),
     bad("text", "a.jpg", b"hello\n" * 500, "not an image"),
@@ -392,7 +392,7 @@ CASES = [
     bad("a name that would break the message", "a\n  b.png: fine\x1b[2J.png", b"", "the file is empty"),
 ]
 if features.check("avif"):
-    CASES.append(one("AVIF", "a.avif", encoded(quadrants(), "AVIF", quality=100, subsampling="4:4:4"), COLOURS, 4))
+    CASES.append(one("AVIF", "a.avif", encoded(quadrants(), "AVIF", quality=100, subsampling="4:4:4"), COLORS, 4))
 if sys.platform == "linux":
     CASES.append(
         Case(

@@ -53,8 +53,8 @@ def write_svhn(root: Path, split: str = "train", count: int = 5) -> np.ndarray:
     return images
 
 
-def grey_jpeg(value: int) -> bytes:
-    """A file of CelebA's size, all of one grey."""
+def gray_jpeg(value: int) -> bytes:
+    """A file of CelebA's size, all of one gray."""
     file = io.BytesIO()
     Image.new("L", (178, 218), value).convert("RGB").save(file, "JPEG", quality=95)
     return file.getvalue()
@@ -65,19 +65,19 @@ def celeba_names(count: int) -> list[str]:
     return [f"{number:06d}.jpg" for number in range(1, count + 1)]
 
 
-def grey_png(value: int) -> bytes:
-    """A small image of one grey, as a database of LSUN could hold."""
+def gray_png(value: int) -> bytes:
+    """A small image of one gray, as a database of LSUN could hold."""
     file = io.BytesIO()
     Image.new("RGB", (20, 16), (value, value, value)).save(file, "PNG")
     return file.getvalue()
 
 
 def write_lsun(root: Path, name: str, values: tuple[int, ...]) -> Path:
-    """A real database of LSUN's, with an image for each grey value; needs lmdb."""
+    """A real database of LSUN's, with an image for each gray value; needs lmdb."""
     import lmdb
 
     path = root / f"{name}_lmdb"
     with lmdb.open(str(path), map_size=2**24) as environment, environment.begin(write=True) as transaction:
         for number, value in enumerate(values):
-            transaction.put(f"{number:06d}".encode(), grey_png(value))
+            transaction.put(f"{number:06d}".encode(), gray_png(value))
     return path

@@ -25,7 +25,7 @@ def differences(ours: Any, theirs: Any, at: str = "") -> list[str]:
 
 
 def assert_same_checkpoint(ours: Path, theirs: Path) -> None:
-    """Every weight, every moment of the optimisers, every random number to come, and the place in the data."""
+    """Every weight, every moment of the optimizers, every random number to come, and the place in the data."""
     names = sorted(file.name for file in ours.iterdir())
     assert names == sorted(file.name for file in theirs.iterdir())
     assert {"generator.safetensors", "discriminator.safetensors", "state.pt"} < set(names)

@@ -19,11 +19,12 @@ from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.run_lock import HOLDER, training_in
-from ganzoo.sweeps import processes, run_sweep
+from ganzoo.sweeps import child_processes as processes
+from ganzoo.sweeps import run_sweep
+from ganzoo.sweeps.child_processes import Job
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay, progress
 from ganzoo.sweeps.plan import make_plan
-from ganzoo.sweeps.processes import Job
 
 Tables = dict[str, Any]
 Start = Callable[..., subprocess.Popen[str]]

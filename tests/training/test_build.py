@@ -38,7 +38,7 @@ def test_seed_decides_everything(build: Callable[..., Run]):
     first, second, other = build(), build(), build("run.seed=8")
     assert torch.equal(weights(first), weights(second))
     assert not torch.equal(weights(first), weights(other))
-    batch, same, different = first.feed.next(), second.feed.next(), other.feed.next()
+    batch, same, different = first.loader.next(), second.loader.next(), other.loader.next()
     assert torch.equal(batch.images, same.images)
     assert not torch.equal(batch.images, different.images)
     steps = [run.trainer.train_step(batch)["loss/generator"].item() for run in (first, second)]
@@ -67,14 +67,14 @@ def test_networks_are_channels_last(build: Callable[..., Run]):
 
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_recipe_says_where_the_pixels_wait(build: Callable[..., Run], placement: str):
-    assert build(f"dataset.placement={placement}").feed.placement == placement
+    assert build(f"dataset.placement={placement}").loader.placement == placement
 
 
 def test_facts_reach_the_networks(build: Callable[..., Run]):
     run = build("dataset.channels=1", "dataset.image_size=32", "dataset.classes=3")
-    assert run.facts.image.shape == (1, 32, 32)
-    assert run.facts.class_names == ("hue 0", "hue 1", "hue 2")
-    batch = run.feed.next()
+    assert run.info.image.shape == (1, 32, 32)
+    assert run.info.class_names == ("hue 0", "hue 1", "hue 2")
+    batch = run.loader.next()
     fake = run.trainer.parts.generator(run.fixed_latents(8))
     assert fake.shape == batch.images.shape == (8, 1, 32, 32)
     assert run.trainer.parts.discriminator(batch.images).shape == (8,)
@@ -93,7 +93,7 @@ class Counting(Penalty):
         """Its options."""
 
 
-class Labelled(Discriminator):
+class Labeled(Discriminator):
     """A discriminator that needs labels."""
 
     class Config(DiscriminatorConfig):
@@ -108,7 +108,7 @@ class Labelled(Discriminator):
         return []
 
 
-class Fussy(Labelled):
+class Fussy(Labeled):
     """A discriminator that finds out too late that it cannot judge such images."""
 
     conditional = False
@@ -116,8 +116,8 @@ class Fussy(Labelled):
     class Config(DiscriminatorConfig):
         """Its options."""
 
-    def __init__(self, config: DiscriminatorConfig, *, facts: Any) -> None:
-        raise ValueError(f"cannot judge {facts.image}")
+    def __init__(self, config: DiscriminatorConfig, *, info: Any) -> None:
+        raise ValueError(f"cannot judge {info.image}")
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def manager() -> PluginManager:
 
         @hookimpl
         def register_architectures(self, register: Any) -> None:
-            register("labelled", Labelled)
+            register("labeled", Labeled)
             register("fussy", Fussy)
 
     manager = PluginManager()
@@ -164,7 +164,7 @@ def test_conditional_network_needs_classes(
 ):
     from PIL import Image
 
-    tables["discriminator"] = {"name": "labelled"}
+    tables["discriminator"] = {"name": "labeled"}
     tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "pictures"), "image_size": 16}
     (tmp_path / "pictures").mkdir()
     for number in range(8):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo.builtin.gan_trainer import Adversarial
 from ganzoo.components.dataset import Batch
 from ganzoo.components.trainer import RecordableTrainer, Trainer
 from ganzoo.errors import RecipeError
@@ -81,8 +80,8 @@ def test_replayed_steps_are_those_that_would_have_been_taken(overrides: list[str
     taken, repeated = build(*overrides, penalties=penalties), build(*overrides, penalties=penalties)
     trainer, tape = replayed(repeated)
     for _ in range(7):
-        expected = taken.trainer.train_step(taken.feed.next())
-        found = trainer.train_step(repeated.feed.next())
+        expected = taken.trainer.train_step(taken.loader.next())
+        found = trainer.train_step(repeated.loader.next())
         assert {name: value.item() for name, value in found.items()} == {
             name: value.item() for name, value in expected.items()
         }
@@ -97,7 +96,7 @@ def test_replayed_steps_are_those_that_would_have_been_taken(overrides: list[str
 def test_a_run_goes_on_from_a_state_that_was_saved_without_a_graph(build: Build) -> None:
     first, second = build(), build()
     for run in (first, second):
-        run.trainer.train_step(run.feed.next())
+        run.trainer.train_step(run.loader.next())
     trainer, _ = replayed(second)
     trainer.load_state_dict(first.trainer.state_dict())
     assert trainer.state_dict()["steps"] == 1
@@ -109,8 +108,8 @@ def test_a_number_that_is_none_is_told_with_the_step_of_the_replay(build: Build)
     run = build()
     trainer, _ = replayed(run)
     for _ in range(WARM_UP + 2):
-        trainer.train_step(run.feed.next())
-    batch = run.feed.next()
+        trainer.train_step(run.loader.next())
+    batch = run.loader.next()
     trainer.train_step(Batch(batch.images * torch.nan))
     failure = trainer.failure()
     assert failure is not None
@@ -136,12 +135,12 @@ def test_steps_that_differ_are_refused(
     assert "set device.cuda_graphs to false" in str(caught.value)
 
 
-def test_fp16_needs_an_optimiser_that_looks_at_gradients_on_the_device(build: Build) -> None:
+def test_fp16_needs_an_optimizer_that_looks_at_gradients_on_the_device(build: Build) -> None:
     run = build("trainer.generator_optimizer.name=rmsprop")
-    trainer = cast("Adversarial", run.trainer)
+    trainer = cast("Any", run.trainer)
     assert trainer.unrecordable() is None
     object.__setattr__(trainer.parts, "loss_scaling", True)
-    assert "an optimiser that is not fused" in (trainer.unrecordable() or "")
+    assert "an optimizer that is not fused" in (trainer.unrecordable() or "")
 
 
 def test_a_trainer_that_says_nothing_is_refused(build: Build) -> None:
@@ -172,6 +171,6 @@ def test_on_a_gpu_a_graph_trains_as_the_steps_do(build: Build) -> None:
     for graphs in ("false", "true"):
         run = build("device.accelerator=cuda", f"device.cuda_graphs={graphs}")
         for _ in range(8):
-            metrics = run.trainer.train_step(run.feed.next())
+            metrics = run.trainer.train_step(run.loader.next())
         losses.append({name: value.item() for name, value in metrics.items()})
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo.builtin.gan_trainer import Adversarial
-from ganzoo.data.loader import Feed
+from ganzoo.builtin.gan_trainer import GANTrainer
+from ganzoo.data.loader import Loader
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training import non_finite
 from ganzoo.training.build import build_run
@@ -30,7 +30,7 @@ def test_what_waits_on_the_device_does_not_grow_without_end(tables: dict, parse:
     monkeypatch.setattr(non_finite, "KEPT", 3)
     built = built_from(tables, parse)
     for _ in range(10):
-        built.trainer.train_step(built.feed.next())
+        built.trainer.train_step(built.loader.next())
         assert len(built.trainer._alarm._updates) <= 6  # type: ignore[attr-defined]
 
 
@@ -39,30 +39,30 @@ def test_failure_that_was_looked_at_unasked_is_still_told(tables: dict, parse: A
     built = built_from(tables, parse)
     first_weight(built.trainer).register_hook(lambda gradient: gradient * math.inf if built.step == 2 else None)
     for _ in range(8):
-        built.trainer.train_step(built.feed.next())
+        built.trainer.train_step(built.loader.next())
         built.step += 1
     failure = built.trainer.failure()
     assert failure is not None
     assert failure.step == 3
 
 
-def scaled(tables: dict, parse: Any) -> tuple[Adversarial, Feed]:
+def scaled(tables: dict, parse: Any) -> tuple[GANTrainer, Loader]:
     """A trainer that scales its losses, as on a GPU in fp16."""
     built = built_from(tables, parse)
     parts = dataclasses.replace(built.trainer.parts, loss_scaling=True)
-    return Adversarial(built.recipe.trainer, parts=parts), built.feed  # type: ignore[arg-type]
+    return GANTrainer(built.recipe.trainer, parts=parts), built.loader  # type: ignore[arg-type]
 
 
 def test_overflow_of_a_scaled_gradient_is_the_scalers_business(tables: dict, parse: Any):
-    trainer, feed = scaled(tables, parse)
+    trainer, loader = scaled(tables, parse)
     weight = first_weight(trainer)
     weight.register_hook(lambda gradient: gradient * math.inf if trainer.steps < 2 else None)
     before = weight.clone()
     for _ in range(2):
-        trainer.train_step(feed.next())
+        trainer.train_step(loader.next())
         assert trainer.measure()["gradient_norm/generator"] == 0  # no step was taken
     assert torch.equal(weight, before)
-    trainer.train_step(feed.next())
+    trainer.train_step(loader.next())
     assert not torch.equal(weight, before)
     assert trainer.measure()["gradient_norm/generator"] > 0
     assert trainer.failure() is None
@@ -70,10 +70,10 @@ def test_overflow_of_a_scaled_gradient_is_the_scalers_business(tables: dict, par
 
 
 def test_scale_that_has_fallen_to_1_excuses_nothing(tables: dict, parse: Any):
-    trainer, feed = scaled(tables, parse)
+    trainer, loader = scaled(tables, parse)
     first_weight(trainer).register_hook(lambda gradient: gradient * math.inf)
     for _ in range(30):
-        trainer.train_step(feed.next())
+        trainer.train_step(loader.next())
     failure = trainer.failure()
     assert failure is not None
     assert failure.step == 17  # 65536 = 2 ** 16
@@ -81,7 +81,7 @@ def test_scale_that_has_fallen_to_1_excuses_nothing(tables: dict, parse: Any):
 
 
 def test_scaled_loss_that_is_no_number(tables: dict, parse: Any):
-    trainer, feed = scaled(tables, parse)
+    trainer, loader = scaled(tables, parse)
     loss = trainer.parts.loss
 
     class Turning(type(loss)):  # type: ignore[misc]
@@ -89,12 +89,12 @@ def test_scaled_loss_that_is_no_number(tables: dict, parse: Any):
             value = super().generator_loss(real_logits, fake_logits)
             return value + math.nan if trainer.steps == 2 else value
 
-    trainer.parts = dataclasses.replace(trainer.parts, loss=Turning(loss.config, facts=None))
+    trainer.parts = dataclasses.replace(trainer.parts, loss=Turning(loss.config, info=None))
     for _ in range(2):
-        trainer.train_step(feed.next())
+        trainer.train_step(loader.next())
     before = first_weight(trainer).clone()
     for _ in range(3):
-        trainer.train_step(feed.next())
+        trainer.train_step(loader.next())
     failure = trainer.failure()
     assert failure is not None
     assert (failure.step, failure.what) == (3, "the loss of the generator (nan) is")

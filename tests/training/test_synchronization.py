@@ -97,7 +97,7 @@ PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name
         ({"loss": {"name": "hinge"}}, ["trainer.generator_optimizer.name=rmsprop"]),
         ({}, ["trainer.name=unrolled", "trainer.unrolled_steps=2"]),
     ],
-    ids=["plain", "bf16, average and clipping", "alternate", "penalties", "an optimiser that is not fused", "unrolled"],
+    ids=["plain", "bf16, average and clipping", "alternate", "penalties", "an optimizer that is not fused", "unrolled"],
 )
 def test_no_value_is_looked_at_between_log_points(
     changes: dict[str, Any], overrides: list[str], tables: dict[str, Any], parse: Any, manager: PluginManager

@@ -68,7 +68,7 @@ class CelebA(Dataset):
         """Names, sizes, and times or checksums, of all images and of the lists in use."""
         assert self._images is not None, "prepare() comes first"
         lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists.values()]
-        return [*lists, *self._images.facts]
+        return [*lists, *self._images.info]
 
     def open(self) -> ImageSource:
         """The images of the split, in the order of their names.

@@ -44,7 +44,7 @@ class FoundImages(Protocol):
         ...
 
     @property
-    def facts(self) -> Sequence[object]:
+    def info(self) -> Sequence[object]:
         """Values that change when an image does."""
         ...
 
@@ -144,16 +144,16 @@ def _places(root: Path) -> list[Path]:
 class _Folder:
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.facts: list[tuple[str, int, int]] = []
+        self.info: list[tuple[str, int, int]] = []
         if place.is_dir():
             with os.scandir(place) as entries:
-                self.facts = sorted(
+                self.info = sorted(
                     (entry.name, fact.st_size, fact.st_mtime_ns)
                     for entry in entries
                     if _IMAGE_NAME.fullmatch(entry.name) and entry.is_file()
                     for fact in [entry.stat()]
                 )
-        self.names = [name for name, *_ in self.facts]
+        self.names = [name for name, *_ in self.info]
         self.count = len(self.names)
 
     def read(self, name: str) -> bytes:
@@ -172,7 +172,7 @@ class _Archive:
         directory = _directory(place)
         entries = directory.count(_ENTRY)
         self.count = complete if entries >= complete else len(self.names)
-        self.facts = [place.stat().st_size, entries, zlib.crc32(directory)] if entries else self._all_facts()
+        self.info = [place.stat().st_size, entries, zlib.crc32(directory)] if entries else self._all_facts()
         self._lock = Lock()
 
     @cached_property

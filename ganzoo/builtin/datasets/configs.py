@@ -18,7 +18,7 @@ class DigitsConfig(DatasetConfig):
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
     channels: Literal[1, 3] = 1
-    """1 for grey, 3 for RGB; images of the other kind are converted."""
+    """1 for gray, 3 for RGB; images of the other kind are converted."""
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     """Filter of every resize."""
 
@@ -29,7 +29,7 @@ class DigitsConfig(DatasetConfig):
 
 
 class SyntheticConfig(DatasetConfig):
-    """Made-up pictures of coloured discs, for tests and benchmarks; needs no data."""
+    """Made-up pictures of colored discs, for tests and benchmarks; needs no data."""
 
     count: PositiveInt = 1024
     """How many images."""
@@ -57,18 +57,18 @@ class TorchvisionConfig(DatasetConfig):
 
 
 class MNISTConfig(TorchvisionConfig):
-    """MNIST: 60,000 + 10,000 handwritten digits, grey, 28×28; under `root` as torchvision lays them out."""
+    """MNIST: 60,000 + 10,000 handwritten digits, gray, 28×28; under `root` as torchvision lays them out."""
 
     image_size: PositiveInt = 28
     """Height and width of the images that the networks see, in pixels."""
     channels: Literal[1, 3] = 1
-    """1 for grey, 3 for RGB; images of the other kind are converted."""
+    """1 for gray, 3 for RGB; images of the other kind are converted."""
     split: Literal["train", "test"] = "train"
     """Which of the images."""
 
 
 class FashionMNISTConfig(MNISTConfig):
-    """Fashion-MNIST: 60,000 + 10,000 articles of clothing, grey, 28×28; as torchvision lays them out."""
+    """Fashion-MNIST: 60,000 + 10,000 articles of clothing, gray, 28×28; as torchvision lays them out."""
 
 
 class CIFAR10Config(TorchvisionConfig):
@@ -97,7 +97,7 @@ class CelebAConfig(DatasetConfig):
     """
 
     crop: PositiveInt | Literal["square", "none"] = 178
-    """Centre crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
+    """Center crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download through torchvision, from Google Drive, if nothing is there."""
     split: Literal["all", "train", "valid", "test"] = "all"

@@ -13,7 +13,7 @@ from ganzoo.components.dataset import Dataset, ImageSource
 
 
 class Digits(Dataset):
-    """1,797 digits of 8×8 pixels, grey, in ten classes; 16 levels of grey, spread over 0 to 255."""
+    """1,797 digits of 8×8 pixels, gray, in ten classes; 16 levels of gray, spread over 0 to 255."""
 
     Config = DigitsConfig
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ganzoo.builtin.datasets.simplejpeg_decoder import decode_by_turbo
+from ganzoo.builtin.datasets.simplejpeg_decoder import decode_with_simplejpeg
 from ganzoo.components.options import DatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
-# PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognises MPEG.
+# PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognizes MPEG.
 _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _LARGEST_FILE = 1024**3
 
@@ -32,7 +32,7 @@ def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Imag
     """
     if not data:
         raise ValueError("the file is empty")
-    by_turbo = decode_by_turbo(data, config)
+    by_turbo = decode_with_simplejpeg(data, config)
     if by_turbo is not None:
         return by_turbo
     image = Image.open(io.BytesIO(data), formats=readable_formats())

@@ -1,4 +1,4 @@
-"""A folder of one's own images, in any mix of sizes, colour modes and formats."""
+"""A folder of one's own images, in any mix of sizes, color modes and formats."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ class LSUN(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Names, sizes and times of the databases."""
-        facts = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
-        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
+        info = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
+        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
     def open(self) -> ImageSource:
         """The images, database after database, in the order of their keys.

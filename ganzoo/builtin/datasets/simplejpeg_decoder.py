@@ -17,14 +17,14 @@ _APP1 = b"\xff\xe1"
 _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
 
 
-def decode_by_turbo(data: bytes, config: DatasetConfig | None = None) -> Image.Image | None:
+def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> Image.Image | None:
     """The image in the bytes of a JPEG, decoded smaller where the dataset's `fast_decode` allows.
 
     Both libraries call libjpeg-turbo, so the pixels are the same; what is left out is PIL's own reading of the file.
 
     Returns:
-        The image in RGB or grey; None where PIL has to see to it: without simplejpeg, and for other formats, other
-        colours than these, EXIF or XMP (which may say that the image is to be turned), sizes that PIL warns of, and
+        The image in RGB or gray; None where PIL has to see to it: without simplejpeg, and for other formats, other
+        colors than these, EXIF or XMP (which may say that the image is to be turned), sizes that PIL warns of, and
         data that libjpeg so much as warns of.
     """
     if simplejpeg is None or not data.startswith(_START) or _APP1 in data:

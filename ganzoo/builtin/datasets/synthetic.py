@@ -1,4 +1,4 @@
-"""Made-up pictures of coloured discs: data of any size, at once, for tests and benchmarks."""
+"""Made-up pictures of colored discs: data of any size, at once, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class _Discs:
         x, y = side * rng.uniform(0.3, 0.7, size=2)
         ground = int(rng.integers(10, 40))
         image = Image.new("RGB", (side, side), (ground, ground, ground))
-        colour = colorsys.hsv_to_rgb(label / self._config.classes, 0.9, rng.uniform(0.7, 1.0))
-        red, green, blue = (round(255 * value) for value in colour)
+        color = colorsys.hsv_to_rgb(label / self._config.classes, 0.9, rng.uniform(0.7, 1.0))
+        red, green, blue = (round(255 * value) for value in color)
         ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(red, green, blue))
         return image, label

@@ -73,8 +73,8 @@ class TorchvisionDataset(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Names, sizes and times of the files."""
-        facts = [(path.name, path.stat()) for path in self.files()]
-        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
+        info = [(path.name, path.stat()) for path in self.files()]
+        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
     def open(self) -> ImageSource:
         """All images of the split.
@@ -94,7 +94,7 @@ class TorchvisionDataset(Dataset):
 
 
 class MNIST(TorchvisionDataset):
-    """Handwritten digits, 28×28, grey."""
+    """Handwritten digits, 28×28, gray."""
 
     Config = MNISTConfig
     config: MNISTConfig
@@ -123,7 +123,7 @@ class MNIST(TorchvisionDataset):
 
 
 class FashionMNIST(MNIST):
-    """Articles of clothing, 28×28, grey."""
+    """Articles of clothing, 28×28, gray."""
 
     Config = FashionMNISTConfig
     config: FashionMNISTConfig

@@ -1,4 +1,4 @@
-"""The classifier of a labelled dataset as an extractor."""
+"""The classifier of a labeled dataset as an extractor."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ganzoo.builtin.extractors.configs import TorchvisionBackboneConfig
 from ganzoo.builtin.extractors.weights import downloaded, load_tensors
 from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import DataError
 from ganzoo.text import did_you_mean
 
@@ -24,7 +24,7 @@ RANDOM = "random"
 
 
 class TorchvisionBackbone(Extractor):
-    """Images are made RGB, brought to a square without a crop, and normalised as torchvision's weights want it."""
+    """Images are made RGB, brought to a square without a crop, and normalized as torchvision's weights want it."""
 
     Config = TorchvisionBackboneConfig
     config: TorchvisionBackboneConfig
@@ -33,8 +33,8 @@ class TorchvisionBackbone(Extractor):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, config: TorchvisionBackboneConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: TorchvisionBackboneConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
         self.input = f"{config.input_size}×{config.input_size}"
         self.antialias = config.antialias
 

@@ -1,4 +1,4 @@
-"""Checkpoints as artefacts on Weights & Biases, each laid out as a run directory to go on working with."""
+"""Checkpoints as artifacts on Weights & Biases, each laid out as a run directory to go on working with."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from ganzoo.training.run import Run
 
-FOLDER = "artefacts"
+FOLDER = "artifacts"
 
 
-class CheckpointArtefacts:
+class CheckpointArtifacts:
     """Sends the checkpoints that `tracking.wandb.checkpoints` asks for.
 
     W&B reads files when it comes to them: in an offline run at `wandb sync`, when the checkpoint may long be
@@ -59,7 +59,7 @@ class CheckpointArtefacts:
         import wandb
 
         step, name = step_of(checkpoint), self._run.recipe.run.name
-        artefact = wandb.Artifact(
+        artifact = wandb.Artifact(
             f"{name}-{self._tracked.id}",
             type="model",
             description=f"{name} at step {step}: a run directory, for `ganzoo sample` and the like",
@@ -74,12 +74,12 @@ class CheckpointArtefacts:
             target = kept / file.name
             if not target.exists():
                 link(file, target)
-            artefact.add_file(str(target), name=place, policy="immutable", skip_cache=True)
-        self._tracked.log_artifact(artefact, aliases=[f"step-{step}", *aliases])
+            artifact.add_file(str(target), name=place, policy="immutable", skip_cache=True)
+        self._tracked.log_artifact(artifact, aliases=[f"step-{step}", *aliases])
 
 
 def describe_checkpoint(run: Run, step: int) -> dict[str, Any]:
-    """What an artefact says of itself: the step, what it was made with, and its scores."""
+    """What an artifact says of itself: the step, what it was made with, and its scores."""
     rows = [row for row in run.directory.read_metrics() if row["step"] == step]
     scores = {name: value for row in rows for name, value in row.items() if name.startswith(SCORE)}
     return {

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 def describe(run: Run) -> dict[str, Any]:
     """What W&B shows as the config: the whole resolved recipe, and the facts that it was run with."""
-    parts, image = run.trainer.parts, run.facts.image
-    facts = {
+    parts, image = run.trainer.parts, run.info.image
+    info = {
         "device": str(run.compute.device),
         "precision": run.compute.precision,
         "image": list(image.shape),
-        "classes": run.facts.num_classes,
-        "images": len(run.feed.pack),
+        "classes": run.info.num_classes,
+        "images": len(run.loader.packed),
         "generator_parameters": parameters(parts.generator),
         "discriminator_parameters": parameters(parts.discriminator),
         "plugins": dict(run.plugin_versions),
     }
-    return {**run.recipe.to_dict(), "facts": facts}
+    return {**run.recipe.to_dict(), "facts": info}
 
 
 def tags(run: Run) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.observers.wandb.artifacts import CheckpointArtefacts
+from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
 from ganzoo.observers.wandb.errors import in_short
 from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
@@ -40,7 +40,7 @@ class WandbTracker:
         self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
         self._panels: Panels | None = None
-        self._artefacts: CheckpointArtefacts | None = None
+        self._artifacts: CheckpointArtifacts | None = None
         self._every_checkpoint = False
         self._waiting: list[Callable[[wandb.Run], None]] = []
         self._step = 0
@@ -60,7 +60,7 @@ class WandbTracker:
         try:
             tracked = start(run)
             if tracked is not None:
-                self._panels, self._artefacts = Panels(tracked), CheckpointArtefacts(run, tracked)
+                self._panels, self._artifacts = Panels(tracked), CheckpointArtifacts(run, tracked)
                 self._tracked = tracked
         except Exception as error:
             if not self._ended:
@@ -106,8 +106,8 @@ class WandbTracker:
             self._starting.join()
 
             def send(_: wandb.Run) -> None:
-                if self._artefacts is not None:
-                    self._artefacts.saved(path)
+                if self._artifacts is not None:
+                    self._artifacts.saved(path)
 
             self._send(send)
 
@@ -140,9 +140,9 @@ class WandbTracker:
             tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status})
             if status == "interrupted":
                 tracked.mark_preempting()
-        if self._artefacts is not None and status != "interrupted":  # which is to go on
+        if self._artifacts is not None and status != "interrupted":  # which is to go on
             with self._surviving():
-                self._artefacts.ended()
+                self._artifacts.ended()
         with self._surviving():
             try:
                 finish(tracked, EXIT_CODES[status], patience)
@@ -150,8 +150,8 @@ class WandbTracker:
                 files = Path(tracked.dir).parent
                 warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
             else:
-                if self._artefacts is not None and not tracked.offline:
-                    self._artefacts.close()
+                if self._artifacts is not None and not tracked.offline:
+                    self._artifacts.close()
 
     def _is_off(self) -> bool:
         """Whether nothing is or will be tracked."""

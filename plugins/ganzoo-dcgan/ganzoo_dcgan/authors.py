@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_weights, leaky_relu, relu
 from ganzoo_dcgan.configs import AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
 from ganzoo_dcgan.dcgan import doublings
@@ -25,14 +25,14 @@ class AuthorsGenerator(StackedGenerator):
 
     Config = AuthorsGeneratorConfig
 
-    def __init__(self, config: AuthorsGeneratorConfig, *, facts: Facts) -> None:
-        widths = [config.width * 2**power for power in range(doublings(facts) - 1, -1, -1)]
+    def __init__(self, config: AuthorsGeneratorConfig, *, info: DatasetInfo) -> None:
+        widths = [config.width * 2**power for power in range(doublings(info) - 1, -1, -1)]
         blocks = [
             projection(config.latent_dim, widths[0]),
             *(UpBlock(before, after, kernel_size=5, norm=NORM) for before, after in pairwise(widths)),
-            UpBlock(widths[-1], facts.image.channels, kernel_size=5, norm=None, activation=nn.Tanh),
+            UpBlock(widths[-1], info.image.channels, kernel_size=5, norm=None, activation=nn.Tanh),
         ]
-        super().__init__(config, facts=facts, blocks=blocks, prior=config.latents)
+        super().__init__(config, info=info, blocks=blocks, prior=config.latents)
         init_weights(self, **config.init.model_dump())
 
 
@@ -41,17 +41,17 @@ class AuthorsDiscriminator(StackedDiscriminator):
 
     Config = AuthorsDiscriminatorConfig
 
-    def __init__(self, config: AuthorsDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: AuthorsDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
-        widths = [config.width * 2**power for power in range(doublings(facts))]
+        widths = [config.width * 2**power for power in range(doublings(info))]
         blocks = [
-            DownBlock(facts.image.channels, widths[0], kernel_size=5, norm=None, activation=activation),
+            DownBlock(info.image.channels, widths[0], kernel_size=5, norm=None, activation=activation),
             *(
                 DownBlock(before, after, kernel_size=5, norm=NORM, activation=activation)
                 for before, after in pairwise(widths)
             ),
         ]
-        super().__init__(config, facts=facts, blocks=blocks, head=dense_head(widths[-1]))
+        super().__init__(config, info=info, blocks=blocks, head=dense_head(widths[-1]))
         init_weights(self, **config.init.model_dump())
 
 

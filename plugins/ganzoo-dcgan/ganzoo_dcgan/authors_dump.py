@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import RequestError
 from ganzoo_dcgan.authors import START, AuthorsDiscriminator, AuthorsGenerator
 from ganzoo_dcgan.configs import POWERS, AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
@@ -66,24 +66,24 @@ class AuthorsDumpImporter(Importer):
             expected = discriminator_shapes(judged_width, channels, doublings)
             _check_shapes(files["discriminator"], arrays["discriminator"], expected)
 
-        facts = Facts(ImageSpec(channels, size, size))
+        info = DatasetInfo(ImageSpec(channels, size, size))
         generator = AuthorsGeneratorConfig(
             latent_dim=latent_dim, width=width, latents="normal" if size == 32 else "uniform"
         )
         discriminator = AuthorsDiscriminatorConfig(width=judged_width)
         keys = {
-            "generator": state_of(lambda: AuthorsGenerator(generator, facts=facts)),
-            "discriminator": state_of(lambda: AuthorsDiscriminator(discriminator, facts=facts)),
+            "generator": state_of(lambda: AuthorsGenerator(generator, info=info)),
+            "discriminator": state_of(lambda: AuthorsDiscriminator(discriminator, info=info)),
         }
         matched = Matched()
         for name, paths in files.items():
             for key, path, array in zip(keys[name], paths, arrays[name], strict=True):
                 tensor, change = to_torch(array)
                 matched.put(name, key, tensor, source=path.name, shape=array.shape, change=change)
-        tables = _tables(facts, generator, discriminator)
+        tables = _tables(info, generator, discriminator)
         return ImportedWeights(
             tables=tables,
-            facts=facts,
+            info=info,
             networks=matched.networks,
             assignments=matched.assignments,
             files=[path for paths in files.values() for path in paths],
@@ -190,18 +190,18 @@ def _check_shapes(files: Sequence[Path], arrays: Sequence[Array], expected: Sequ
 
 
 def _tables(
-    facts: Facts, generator: AuthorsGeneratorConfig, discriminator: AuthorsDiscriminatorConfig
+    info: DatasetInfo, generator: AuthorsGeneratorConfig, discriminator: AuthorsDiscriminatorConfig
 ) -> dict[str, Any]:
     """The authors' recipe: that of SVHN at 32 pixels, that of faces and bedrooms at others."""
-    svhn = facts.image.height == 32
+    svhn = info.image.height == 32
     optimizer = {"name": "adam", "lr": 5e-4 if svhn else 2e-4, "betas": [0.5, 0.999], "weight_decay": 1e-5}
     return {
         "run": {"name": "dcgan-authors", "epochs": 200 if svhn else 25},
         "plugins": {"requires": ["ganzoo-dcgan"]},
         "dataset": {
             "name": "svhn" if svhn else "image_folder",
-            "image_size": facts.image.height,
-            "channels": facts.image.channels,
+            "image_size": info.image.height,
+            "channels": info.image.channels,
         },
         "generator": {**generator.model_dump(mode="json"), "name": "dcgan_authors"},
         "discriminator": {**discriminator.model_dump(mode="json"), "name": "dcgan_authors"},

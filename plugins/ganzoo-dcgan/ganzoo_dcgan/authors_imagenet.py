@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.authors import NORM, dense_head, projection
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import AuthorsImageNetDiscriminatorConfig, AuthorsImageNetGeneratorConfig
@@ -19,8 +19,8 @@ class AuthorsImageNetGenerator(StackedGenerator):
 
     Config = AuthorsImageNetGeneratorConfig
 
-    def __init__(self, config: AuthorsImageNetGeneratorConfig, *, facts: Facts) -> None:
-        widths = [config.width * 2**power for power in range(doublings(facts) - 1, -1, -1)]
+    def __init__(self, config: AuthorsImageNetGeneratorConfig, *, info: DatasetInfo) -> None:
+        widths = [config.width * 2**power for power in range(doublings(info) - 1, -1, -1)]
         blocks: list[nn.Module] = [projection(config.latent_dim, widths[0])]
         for before, after in pairwise(widths):
             blocks += [
@@ -29,9 +29,9 @@ class AuthorsImageNetGenerator(StackedGenerator):
             ]
         blocks += [
             UpBlock(widths[-1], widths[-1], kernel_size=3, norm=NORM),
-            UpBlock(widths[-1], facts.image.channels, kernel_size=3, stride=1, norm=None, activation=nn.Tanh),
+            UpBlock(widths[-1], info.image.channels, kernel_size=3, stride=1, norm=None, activation=nn.Tanh),
         ]
-        super().__init__(config, facts=facts, blocks=blocks, prior=config.latents)
+        super().__init__(config, info=info, blocks=blocks, prior=config.latents)
         init_weights(self, **config.init.model_dump())
 
 
@@ -43,15 +43,15 @@ class AuthorsImageNetDiscriminator(StackedDiscriminator):
 
     Config = AuthorsImageNetDiscriminatorConfig
 
-    def __init__(self, config: AuthorsImageNetDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: AuthorsImageNetDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
-        widths = [config.width * 2**power for power in range(doublings(facts))]
+        widths = [config.width * 2**power for power in range(doublings(info))]
         blocks: list[nn.Module] = []
-        for before, width in pairwise([facts.image.channels, *widths]):
+        for before, width in pairwise([info.image.channels, *widths]):
             norm = NORM if blocks else None
             blocks += [
                 DownBlock(before, width, kernel_size=3, stride=1, norm=norm, activation=activation),
                 DownBlock(width, width, kernel_size=3, norm=NORM, activation=activation),
             ]
-        super().__init__(config, facts=facts, blocks=blocks, head=dense_head(widths[-1]))
+        super().__init__(config, info=info, blocks=blocks, head=dense_head(widths[-1]))
         init_weights(self, **config.init.model_dump())

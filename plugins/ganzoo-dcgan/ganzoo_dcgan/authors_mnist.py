@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import (
     DenseBlock,
     DownBlock,
@@ -31,16 +31,16 @@ class AuthorsMNISTGenerator(ConditionalStackedGenerator):
 
     Config = AuthorsMNISTGeneratorConfig
 
-    def __init__(self, config: AuthorsMNISTGeneratorConfig, *, facts: Facts) -> None:
-        classes, width, units = facts.num_classes, config.width, config.dense_width
-        start = facts.image.height // 4
+    def __init__(self, config: AuthorsMNISTGeneratorConfig, *, info: DatasetInfo) -> None:
+        classes, width, units = info.num_classes, config.width, config.dense_width
+        start = info.image.height // 4
         blocks = [
             DenseBlock(config.latent_dim + classes, units, bias=False, norm=UNIT_NORM, activation=relu),
             Projection(units + classes, 2 * width, start, bias=False, norm=UNIT_NORM, norm_units=True, activation=relu),
             UpBlock(2 * width + classes, width, kernel_size=5, norm=NORM),
-            UpBlock(width + classes, facts.image.channels, kernel_size=5, norm=None, activation=StretchedSigmoid),
+            UpBlock(width + classes, info.image.channels, kernel_size=5, norm=None, activation=StretchedSigmoid),
         ]
-        super().__init__(config, facts=facts, blocks=blocks, prior=config.latents)
+        super().__init__(config, info=info, blocks=blocks, prior=config.latents)
         init_weights(self, **config.init.model_dump())
 
 
@@ -52,19 +52,19 @@ class AuthorsMNISTDiscriminator(ConditionalStackedDiscriminator):
 
     Config = AuthorsMNISTDiscriminatorConfig
 
-    def __init__(self, config: AuthorsMNISTDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: AuthorsMNISTDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
-        classes, width, units = facts.num_classes, config.width, config.dense_width
-        end = facts.image.height // 4
+        classes, width, units = info.num_classes, config.width, config.dense_width
+        end = info.image.height // 4
         blocks = [
-            DownBlock(facts.image.channels + classes, width, kernel_size=5, norm=None, activation=activation),
+            DownBlock(info.image.channels + classes, width, kernel_size=5, norm=None, activation=activation),
             DownBlock(width + classes, 2 * width, kernel_size=5, norm=NORM, activation=activation),
         ]
         head = [
             DenseBlock(2 * width * end * end + classes, units, bias=False, norm=UNIT_NORM, activation=activation),
             DenseBlock(units + classes, 1, bias=False),
         ]
-        super().__init__(config, facts=facts, blocks=blocks, head=head)
+        super().__init__(config, info=info, blocks=blocks, head=head)
         init_weights(self, **config.init.model_dump())
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

@@ -69,7 +69,7 @@ class UpBlock(nn.Sequential):
             see `SameConvTranspose2d`.
         output_padding: added at the bottom and right; left out: what makes stride 2 double exactly.
         bias: whether the convolution has one.
-        norm: makes the normalisation for a number of channels; None for no normalisation.
+        norm: makes the normalization for a number of channels; None for no normalization.
         activation: makes the activation; None for none.
         wrap: applied to the convolution, as `torch.nn.utils.parametrizations.spectral_norm` is.
     """
@@ -110,7 +110,7 @@ class DownBlock(nn.Sequential):
         stride: how many input pixels lie between two output pixels.
         padding: zeros on each side; left out: (kernel_size − 1) // 2; "same": as Keras does it, see `SameConv2d`.
         bias: whether the convolution has one.
-        norm: makes the normalisation for a number of channels; None for no normalisation.
+        norm: makes the normalization for a number of channels; None for no normalization.
         activation: makes the activation; None for none.
         wrap: applied to the convolution, as `torch.nn.utils.parametrizations.spectral_norm` is.
     """
@@ -144,7 +144,7 @@ class DenseBlock(nn.Sequential):
         in_features: of the input.
         out_features: of the output.
         bias: whether the dense layer has one.
-        norm: makes the normalisation for a number of features; None for no normalisation.
+        norm: makes the normalization for a number of features; None for no normalization.
         activation: makes the activation; None for none.
         wrap: applied to the dense layer.
     """
@@ -171,7 +171,7 @@ class Projection(nn.Module):
         channels: of the image.
         size: height and width of the image.
         bias: whether the dense layer has one.
-        norm: makes the normalisation for a number of channels; None for no normalisation.
+        norm: makes the normalization for a number of channels; None for no normalization.
         norm_units: norm and activation come before the reshape, `norm` made for channels · size · size units.
         activation: makes the activation; None for none.
         wrap: applied to the dense layer.

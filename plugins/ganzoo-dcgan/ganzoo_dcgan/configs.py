@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig, Options
-from ganzoo.components.spec import Facts, square_size
+from ganzoo.components.spec import DatasetInfo, square_size
 
 NormName = Literal["batch", "instance", "layer", "none"]
 PriorName = Literal["normal", "uniform"]
@@ -35,15 +35,15 @@ class DCGANGeneratorConfig(GeneratorConfig):
     max_channels: PositiveInt = 1024
     """No layer has more; matters at 128 pixels and more."""
     norm: NormName = "batch"
-    """Normalisation of every layer but the last."""
+    """Normalization of every layer but the last."""
     edge_bias: bool = True
     """Whether the last layer, which no norm follows, has a bias; PyTorch's tutorial has none."""
     init: InitOptions = InitOptions()
     """How weights start."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
-        check_power_of_two(facts)
+        check_power_of_two(info)
 
 
 class DCGANDiscriminatorConfig(DiscriminatorConfig):
@@ -54,7 +54,7 @@ class DCGANDiscriminatorConfig(DiscriminatorConfig):
     max_channels: PositiveInt = 1024
     """No layer has more; matters at 256 pixels."""
     norm: NormName = "batch"
-    """Normalisation of every layer but the first and the last; "none" or "layer" for a critic with gradient penalty."""
+    """Normalization of every layer but the first and the last; "none" or "layer" for a critic with gradient penalty."""
     edge_bias: bool = True
     """Whether the first and last layers, which no norm follows, have biases; PyTorch's tutorial has none."""
     slope: float = Field(default=0.2, ge=0, lt=1)
@@ -62,9 +62,9 @@ class DCGANDiscriminatorConfig(DiscriminatorConfig):
     init: InitOptions = InitOptions()
     """How weights start."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
-        check_power_of_two(facts)
+        check_power_of_two(info)
 
 
 class DenseGeneratorConfig(GeneratorConfig):
@@ -73,13 +73,13 @@ class DenseGeneratorConfig(GeneratorConfig):
     width: PositiveInt = 128
     """Channels before the last layer; the projection has eight times as many."""
     norm: NormName = "batch"
-    """Normalisation of the projection and of every layer but the last."""
+    """Normalization of the projection and of every layer but the last."""
     init: InitOptions = InitOptions()
     """How weights start."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 16 pixels."""
-        check_multiple(facts, 16)
+        check_multiple(info, 16)
 
 
 class DenseDiscriminatorConfig(DiscriminatorConfig):
@@ -88,15 +88,15 @@ class DenseDiscriminatorConfig(DiscriminatorConfig):
     width: PositiveInt = 128
     """Channels of the first layer; they double three times."""
     norm: NormName = "batch"
-    """Normalisation of every convolution but the first."""
+    """Normalization of every convolution but the first."""
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()
     """How weights start."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 16 pixels."""
-        check_multiple(facts, 16)
+        check_multiple(info, 16)
 
 
 class AuthorsGeneratorConfig(GeneratorConfig):
@@ -109,9 +109,9 @@ class AuthorsGeneratorConfig(GeneratorConfig):
     init: InitOptions = InitOptions()
     """How weights start."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
-        check_power_of_two(facts)
+        check_power_of_two(info)
 
 
 class AuthorsDiscriminatorConfig(DiscriminatorConfig):
@@ -125,13 +125,13 @@ class AuthorsDiscriminatorConfig(DiscriminatorConfig):
     """How weights start."""
 
     @property
-    def couples_images(self) -> bool:
+    def mixes_batch(self) -> bool:
         """It always has batch norm."""
         return True
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
-        check_power_of_two(facts)
+        check_power_of_two(info)
 
 
 class AuthorsImageNetGeneratorConfig(AuthorsGeneratorConfig):
@@ -169,9 +169,9 @@ class AuthorsMNISTGeneratorConfig(GeneratorConfig):
         """It is told the class at every layer."""
         return True
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""
-        check_multiple(facts, 4)
+        check_multiple(info, 4)
 
 
 class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
@@ -187,7 +187,7 @@ class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
     """How weights start; the batch norms of this network have none."""
 
     @property
-    def couples_images(self) -> bool:
+    def mixes_batch(self) -> bool:
         """It always has batch norm."""
         return True
 
@@ -196,9 +196,9 @@ class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
         """It is told the class at every layer."""
         return True
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""
-        check_multiple(facts, 4)
+        check_multiple(info, 4)
 
 
 class GANInActionGeneratorConfig(GeneratorConfig):
@@ -209,9 +209,9 @@ class GANInActionGeneratorConfig(GeneratorConfig):
     slope: float = Field(default=0.01, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""
-        check_multiple(facts, 4)
+        check_multiple(info, 4)
 
 
 class GANInActionDiscriminatorConfig(DiscriminatorConfig):
@@ -241,17 +241,17 @@ class GANDiscriminatorConfig(DiscriminatorConfig):
     """Slope of LeakyReLU below 0; 0: ReLU."""
 
 
-def check_power_of_two(facts: Facts) -> None:
+def check_power_of_two(info: DatasetInfo) -> None:
     """Raise ValueError unless 4×4 doubled a whole number of times gives the image."""
-    size = square_size(facts.image)
+    size = square_size(info.image)
     if size not in POWERS:
         sizes = ", ".join(map(str, POWERS))
         raise ValueError(f"cannot make {size} pixels: set dataset.image_size to one of {sizes}, or take dcgan_dense")
 
 
-def check_multiple(facts: Facts, factor: int) -> None:
+def check_multiple(info: DatasetInfo, factor: int) -> None:
     """Raise ValueError unless the images are square and a multiple of `factor` pixels."""
-    size = square_size(facts.image)
+    size = square_size(info.image)
     if size % factor:
         below, above = size // factor * factor, size // factor * factor + factor
         nearest = f"{below} or {above}" if below else str(above)

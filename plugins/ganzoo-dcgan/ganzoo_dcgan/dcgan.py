@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import NORMS, DownBlock, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
@@ -17,15 +17,15 @@ class DCGANGenerator(StackedGenerator):
 
     Config = DCGANGeneratorConfig
 
-    def __init__(self, config: DCGANGeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: DCGANGeneratorConfig, *, info: DatasetInfo) -> None:
         norm = NORMS[config.norm]
-        widths = [min(config.width * 2**power, config.max_channels) for power in range(doublings(facts), 0, -1)]
+        widths = [min(config.width * 2**power, config.max_channels) for power in range(doublings(info), 0, -1)]
         blocks = [
             UpBlock(config.latent_dim, widths[0], stride=1, padding=0, norm=norm),
             *(UpBlock(before, after, norm=norm) for before, after in pairwise(widths)),
-            UpBlock(widths[-1], facts.image.channels, bias=config.edge_bias, norm=None, activation=nn.Tanh),
+            UpBlock(widths[-1], info.image.channels, bias=config.edge_bias, norm=None, activation=nn.Tanh),
         ]
-        super().__init__(config, facts=facts, blocks=blocks, from_pixel=True)
+        super().__init__(config, info=info, blocks=blocks, from_pixel=True)
         init_weights(self, **config.init.model_dump())
 
 
@@ -34,21 +34,21 @@ class DCGANDiscriminator(StackedDiscriminator):
 
     Config = DCGANDiscriminatorConfig
 
-    def __init__(self, config: DCGANDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: DCGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
-        widths = [min(config.width * 2**power, config.max_channels) for power in range(doublings(facts))]
+        widths = [min(config.width * 2**power, config.max_channels) for power in range(doublings(info))]
         blocks = [
-            DownBlock(facts.image.channels, widths[0], bias=config.edge_bias, norm=None, activation=activation),
+            DownBlock(info.image.channels, widths[0], bias=config.edge_bias, norm=None, activation=activation),
             *(
                 DownBlock(before, after, norm=NORMS[config.norm], activation=activation)
                 for before, after in pairwise(widths)
             ),
         ]
         head = DownBlock(widths[-1], 1, padding=0, bias=config.edge_bias, norm=None, activation=None)
-        super().__init__(config, facts=facts, blocks=blocks, head=head)
+        super().__init__(config, info=info, blocks=blocks, head=head)
         init_weights(self, **config.init.model_dump())
 
 
-def doublings(facts: Facts) -> int:
+def doublings(info: DatasetInfo) -> int:
     """How often 4×4 is doubled to give the image."""
-    return (facts.image.height // 4).bit_length() - 1
+    return (info.image.height // 4).bit_length() - 1

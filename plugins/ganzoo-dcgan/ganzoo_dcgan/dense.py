@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import NORMS, DownBlock, Projection, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import DenseDiscriminatorConfig, DenseGeneratorConfig
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
@@ -19,15 +19,15 @@ class DenseGenerator(StackedGenerator):
 
     Config = DenseGeneratorConfig
 
-    def __init__(self, config: DenseGeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: DenseGeneratorConfig, *, info: DatasetInfo) -> None:
         norm = NORMS[config.norm]
         widths = [config.width * 2**power for power in range(LAYERS - 1, -1, -1)]
         blocks = [
-            Projection(config.latent_dim, widths[0], facts.image.height // 2**LAYERS, norm=norm),
+            Projection(config.latent_dim, widths[0], info.image.height // 2**LAYERS, norm=norm),
             *(UpBlock(before, after, kernel_size=5, bias=True, norm=norm) for before, after in pairwise(widths)),
-            UpBlock(widths[-1], facts.image.channels, kernel_size=5, bias=True, norm=None, activation=nn.Tanh),
+            UpBlock(widths[-1], info.image.channels, kernel_size=5, bias=True, norm=None, activation=nn.Tanh),
         ]
-        super().__init__(config, facts=facts, blocks=blocks)
+        super().__init__(config, info=info, blocks=blocks)
         init_weights(self, **config.init.model_dump())
 
 
@@ -36,17 +36,17 @@ class DenseDiscriminator(StackedDiscriminator):
 
     Config = DenseDiscriminatorConfig
 
-    def __init__(self, config: DenseDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: DenseDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         widths = [config.width * 2**power for power in range(LAYERS)]
         blocks = [
-            DownBlock(facts.image.channels, widths[0], kernel_size=5, bias=True, norm=None, activation=activation),
+            DownBlock(info.image.channels, widths[0], kernel_size=5, bias=True, norm=None, activation=activation),
             *(
                 DownBlock(before, after, kernel_size=5, bias=True, norm=NORMS[config.norm], activation=activation)
                 for before, after in pairwise(widths)
             ),
         ]
-        size = facts.image.height // 2**LAYERS
+        size = info.image.height // 2**LAYERS
         head = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * size * size, 1))
-        super().__init__(config, facts=facts, blocks=blocks, head=head)
+        super().__init__(config, info=info, blocks=blocks, head=head)
         init_weights(self, **config.init.model_dump())

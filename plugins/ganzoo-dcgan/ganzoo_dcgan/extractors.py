@@ -43,11 +43,11 @@ class DiscriminatorFeatures(Extractor):
                 self.network: Discriminator = run.discriminator
         except RunDirectoryError as error:
             raise DataError(f'extractor "{self.config.name}": run: {error}') from error
-        judged = run.checkpoint.facts.image
-        if judged != self.facts.image:
+        judged = run.checkpoint.info.image
+        if judged != self.info.image:
             raise DataError(
                 f'extractor "{self.config.name}": run {self.config.run}: its discriminator judges {judged}, and the '
-                f"images are {self.facts.image}: set evaluation.image_size, or name another run"
+                f"images are {self.info.image}: set evaluation.image_size, or name another run"
             )
         self._step = run.checkpoint.step
         # The statistics stay for as long as the network does, which is this extractor's alone.

@@ -11,7 +11,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import DenseBlock, init_glorot, leaky_relu
 from ganzoo_dcgan.configs import GANDiscriminatorConfig, GANGeneratorConfig
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
@@ -22,17 +22,17 @@ class GANGenerator(StackedGenerator):
 
     Config = GANGeneratorConfig
 
-    def __init__(self, config: GANGeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: GANGeneratorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         blocks: list[nn.Module] = [
             DenseBlock(before, after, activation=activation)
             for before, after in pairwise([config.latent_dim, *config.hidden])
         ]
         blocks += [
-            DenseBlock(config.hidden[-1], prod(facts.image.shape), activation=nn.Tanh),
-            nn.Unflatten(1, facts.image.shape),
+            DenseBlock(config.hidden[-1], prod(info.image.shape), activation=nn.Tanh),
+            nn.Unflatten(1, info.image.shape),
         ]
-        super().__init__(config, facts=facts, blocks=blocks)
+        super().__init__(config, info=info, blocks=blocks)
         init_glorot(self)
 
 
@@ -41,13 +41,13 @@ class GANDiscriminator(StackedDiscriminator):
 
     Config = GANDiscriminatorConfig
 
-    def __init__(self, config: GANDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: GANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         blocks = [
             DenseBlock(before, after, activation=activation)
-            for before, after in pairwise([prod(facts.image.shape), *config.hidden])
+            for before, after in pairwise([prod(info.image.shape), *config.hidden])
         ]
-        super().__init__(config, facts=facts, blocks=blocks, head=nn.Linear(config.hidden[-1], 1))
+        super().__init__(config, info=info, blocks=blocks, head=nn.Linear(config.hidden[-1], 1))
         init_glorot(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:

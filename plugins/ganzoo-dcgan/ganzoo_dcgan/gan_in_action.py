@@ -7,7 +7,7 @@ from math import ceil
 
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_glorot, leaky_relu
 from ganzoo_dcgan.configs import GANInActionDiscriminatorConfig, GANInActionGeneratorConfig
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
@@ -20,7 +20,7 @@ class GANInActionGenerator(StackedGenerator):
 
     Config = GANInActionGeneratorConfig
 
-    def __init__(self, config: GANInActionGeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: GANInActionGeneratorConfig, *, info: DatasetInfo) -> None:
         activation, width = leaky_relu(config.slope), config.width
 
         def up(before: int, after: int, stride: int) -> UpBlock:
@@ -29,14 +29,14 @@ class GANInActionGenerator(StackedGenerator):
             )
 
         blocks = [
-            Projection(config.latent_dim, 4 * width, facts.image.height // 4, norm=None),
+            Projection(config.latent_dim, 4 * width, info.image.height // 4, norm=None),
             up(4 * width, 2 * width, stride=2),
             up(2 * width, width, stride=1),
             UpBlock(
-                width, facts.image.channels, kernel_size=3, padding="same", bias=True, norm=None, activation=nn.Tanh
+                width, info.image.channels, kernel_size=3, padding="same", bias=True, norm=None, activation=nn.Tanh
             ),
         ]
-        super().__init__(config, facts=facts, blocks=blocks)
+        super().__init__(config, info=info, blocks=blocks)
         init_glorot(self)
 
 
@@ -45,13 +45,13 @@ class GANInActionDiscriminator(StackedDiscriminator):
 
     Config = GANInActionDiscriminatorConfig
 
-    def __init__(self, config: GANInActionDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: GANInActionDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         widths = [config.width * 2**power for power in range(3)]
         blocks = [
             DownBlock(before, after, kernel_size=3, padding="same", bias=True, norm=None, activation=activation)
-            for before, after in pairwise([facts.image.channels, *widths])
+            for before, after in pairwise([info.image.channels, *widths])
         ]
-        units = widths[-1] * ceil(facts.image.height / 8) * ceil(facts.image.width / 8)
-        super().__init__(config, facts=facts, blocks=blocks, head=nn.Sequential(nn.Flatten(), nn.Linear(units, 1)))
+        units = widths[-1] * ceil(info.image.height / 8) * ceil(info.image.width / 8)
+        super().__init__(config, info=info, blocks=blocks, head=nn.Sequential(nn.Flatten(), nn.Linear(units, 1)))
         init_glorot(self)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.conditioning import concat_labels, one_hot
 
 Prior = Literal["normal", "uniform"]
@@ -21,7 +21,7 @@ class StackedGenerator(Generator):
 
     Args:
         config: the options.
-        facts: the images to make.
+        info: the images to make.
         blocks: the first takes latents (N, latent_dim), or (N, latent_dim, 1, 1) where `from_pixel`;
             the last gives images in [−1, 1].
         from_pixel: hand latents over as images of one pixel.
@@ -32,12 +32,12 @@ class StackedGenerator(Generator):
         self,
         config: GeneratorConfig,
         *,
-        facts: Facts,
+        info: DatasetInfo,
         blocks: Iterable[nn.Module],
         from_pixel: bool = False,
         prior: Prior = "normal",
     ) -> None:
-        super().__init__(config, facts=facts)
+        super().__init__(config, info=info)
         self.blocks = nn.Sequential(*blocks)
         self.from_pixel = from_pixel
         self.prior = prior
@@ -58,15 +58,15 @@ class StackedDiscriminator(Discriminator):
 
     Args:
         config: the options.
-        facts: the images to judge.
+        info: the images to judge.
         blocks: the first takes images (N, C, H, W).
         head: takes what the last block gives, and gives one number for each image.
     """
 
     def __init__(
-        self, config: DiscriminatorConfig, *, facts: Facts, blocks: Sequence[nn.Module], head: nn.Module
+        self, config: DiscriminatorConfig, *, info: DatasetInfo, blocks: Sequence[nn.Module], head: nn.Module
     ) -> None:
-        super().__init__(config, facts=facts)
+        super().__init__(config, info=info)
         self.blocks = nn.Sequential(*blocks)
         self.head = head
 
@@ -88,21 +88,21 @@ class ConditionalStackedGenerator(StackedGenerator):
 
     Args:
         config: the options.
-        facts: the images to make, and their classes.
-        blocks: each takes `facts.num_classes` more features or channels than the one before gives.
+        info: the images to make, and their classes.
+        blocks: each takes `info.num_classes` more features or channels than the one before gives.
         prior: what latents are drawn from: N(0, 1) or U(−1, 1).
     """
 
     conditional = True
 
     def __init__(
-        self, config: GeneratorConfig, *, facts: Facts, blocks: Iterable[nn.Module], prior: Prior = "normal"
+        self, config: GeneratorConfig, *, info: DatasetInfo, blocks: Iterable[nn.Module], prior: Prior = "normal"
     ) -> None:
-        super().__init__(config, facts=facts, blocks=blocks, prior=prior)
+        super().__init__(config, info=info, blocks=blocks, prior=prior)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
-        classes = one_hot(labels, self.facts.num_classes)
+        classes = one_hot(labels, self.info.num_classes)
         images = latents
         for block in self.blocks:
             images = block(concat_labels(images, classes))
@@ -114,8 +114,8 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
 
     Args:
         config: the options.
-        facts: the images to judge, and their classes.
-        blocks: each takes `facts.num_classes` more channels than the one before gives.
+        info: the images to judge, and their classes.
+        blocks: each takes `info.num_classes` more channels than the one before gives.
         head: dense layers, each of which takes so many more features; the last gives one number for each image.
     """
 
@@ -123,13 +123,13 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
     head: nn.Sequential
 
     def __init__(
-        self, config: DiscriminatorConfig, *, facts: Facts, blocks: Sequence[nn.Module], head: Iterable[nn.Module]
+        self, config: DiscriminatorConfig, *, info: DatasetInfo, blocks: Sequence[nn.Module], head: Iterable[nn.Module]
     ) -> None:
-        super().__init__(config, facts=facts, blocks=blocks, head=nn.Sequential(*head))
+        super().__init__(config, info=info, blocks=blocks, head=nn.Sequential(*head))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
-        classes = one_hot(labels, self.facts.num_classes)
+        classes = one_hot(labels, self.info.num_classes)
         features = self._maps(images, classes)[-1].flatten(1)
         for layer in self.head:
             features = layer(concat_labels(features, classes))
@@ -137,7 +137,7 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The output of each block, for images of a class unknown: every class in equal parts."""
-        count = self.facts.num_classes
+        count = self.info.num_classes
         return self._maps(images, images.new_full((len(images), count), 1 / count))
 
     def _maps(self, images: Tensor, classes: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import RequestError
 from ganzoo.storage.safe_load import CodeError, load_tensors
 from ganzoo_dcgan.configs import POWERS, DCGANDiscriminatorConfig, DCGANGeneratorConfig
@@ -90,18 +90,18 @@ class TutorialStateImporter(Importer):
         if judged != spec:
             raise RequestError(f"{source}: the generator makes images of {spec}, the discriminator takes {judged}")
 
-        facts = Facts(spec)
+        info = DatasetInfo(spec)
         matched = Matched()
-        state = state_of(lambda: DCGANGenerator(generator_config, facts=facts))
+        state = state_of(lambda: DCGANGenerator(generator_config, info=info))
         problems = list(_match("generator", generator, state, matched))
         if discriminator is not None:
-            state = state_of(lambda: DCGANDiscriminator(discriminator_config, facts=facts))
+            state = state_of(lambda: DCGANDiscriminator(discriminator_config, info=info))
             problems += _match("discriminator", discriminator, state, matched)
         if problems:
             raise RequestError("\n".join([f"{source}: is not the tutorials' DCGAN:", *(f"  {p}" for p in problems)]))
         return ImportedWeights(
-            tables=_tables(facts, generator_config, discriminator_config),
-            facts=facts,
+            tables=_tables(info, generator_config, discriminator_config),
+            info=info,
             networks=matched.networks,
             assignments=matched.assignments,
             files=[source],
@@ -157,7 +157,7 @@ def _load(source: Path) -> Any:
 
 
 def _tell_apart(stacks: list[Stack], source: Path) -> tuple[Stack, Stack | None]:
-    """The generator and the discriminator, known by where the colours of an image are."""
+    """The generator and the discriminator, known by where the colors of an image are."""
     generators, discriminators = [], []
     for stack in stacks:
         kernels = stack.kernels()
@@ -258,12 +258,14 @@ def _kind(leaves: Leaves) -> str:
     return "batch norm" if "running_mean" in leaves or (weight is not None and weight.ndim == 1) else "other"
 
 
-def _tables(facts: Facts, generator: DCGANGeneratorConfig, discriminator: DCGANDiscriminatorConfig) -> dict[str, Any]:
+def _tables(
+    info: DatasetInfo, generator: DCGANGeneratorConfig, discriminator: DCGANDiscriminatorConfig
+) -> dict[str, Any]:
     """The recipe of PyTorch's DCGAN tutorial, with these networks."""
     return {
         "run": {"name": "dcgan-tutorial", "epochs": 5},
         "plugins": {"requires": ["ganzoo-dcgan"]},
-        "dataset": {"name": "celeba", "image_size": facts.image.height, "channels": facts.image.channels},
+        "dataset": {"name": "celeba", "image_size": info.image.height, "channels": info.image.channels},
         "generator": {**generator.model_dump(mode="json"), "name": "dcgan"},
         "discriminator": {**discriminator.model_dump(mode="json"), "name": "dcgan"},
         "loss": {"name": "non_saturating", "discriminator_terms": "sum"},

@@ -16,24 +16,24 @@ from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.dense import DenseDiscriminator, DenseGenerator
 from torch import nn
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 
 
-def facts(size: int, channels: int = 3) -> Facts:
-    return Facts(ImageSpec(channels, size, size))
+def info(size: int, channels: int = 3) -> DatasetInfo:
+    return DatasetInfo(ImageSpec(channels, size, size))
 
 
 def four_by_four(size: int, channels: int = 3, **options: Any) -> tuple[DCGANGenerator, DCGANDiscriminator]:
     return (
-        DCGANGenerator(DCGANGeneratorConfig(**options), facts=facts(size, channels)),
-        DCGANDiscriminator(DCGANDiscriminatorConfig(**options), facts=facts(size, channels)),
+        DCGANGenerator(DCGANGeneratorConfig(**options), info=info(size, channels)),
+        DCGANDiscriminator(DCGANDiscriminatorConfig(**options), info=info(size, channels)),
     )
 
 
 def dense(size: int, channels: int = 3, **options: Any) -> tuple[DenseGenerator, DenseDiscriminator]:
     return (
-        DenseGenerator(DenseGeneratorConfig(**options), facts=facts(size, channels)),
-        DenseDiscriminator(DenseDiscriminatorConfig(**options), facts=facts(size, channels)),
+        DenseGenerator(DenseGeneratorConfig(**options), info=info(size, channels)),
+        DenseDiscriminator(DenseDiscriminatorConfig(**options), info=info(size, channels)),
     )
 
 
@@ -79,10 +79,10 @@ def test_sizes_that_cannot_be_made(variant: Any, size: int, told: str):
     }
     for config in configs[variant]:
         with pytest.raises(ValueError, match="cannot make") as caught:
-            config.check_facts(facts(size))
+            config.check_info(info(size))
         assert told in str(caught.value)
         with pytest.raises(ValueError, match="needs square images, and these are 32×64 pixels"):
-            config.check_facts(Facts(ImageSpec(3, 32, 64)))
+            config.check_info(DatasetInfo(ImageSpec(3, 32, 64)))
 
 
 def test_parameters_of_four_by_four_at_64_pixels():
@@ -183,6 +183,6 @@ def test_discriminator_without_batch_norm_judges_each_image_alone():
 
 
 def test_slope_reaches_every_activation():
-    discriminator = DCGANDiscriminator(DCGANDiscriminatorConfig(width=4, slope=0.3), facts=facts(32))
+    discriminator = DCGANDiscriminator(DCGANDiscriminatorConfig(width=4, slope=0.3), info=info(32))
     slopes = [layer.negative_slope for layer in discriminator.modules() if isinstance(layer, nn.LeakyReLU)]
     assert slopes == [0.3, 0.3, 0.3]

@@ -11,7 +11,7 @@ from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 from ganzoo_dcgan.extractors import DiscriminatorFeatures
 
 from ganzoo import api
-from ganzoo.data.packed_dataset import Pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError
 from ganzoo.evaluation.probe import pooled_features
 from ganzoo.examine import training_set
@@ -40,10 +40,10 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return trained(tmp_path_factory.mktemp("runs"), request.param)
 
 
-def extractor(run: TrainedRun, pack: Pack, **options: Any) -> DiscriminatorFeatures:
+def extractor(run: TrainedRun, packed: PackedDataset, **options: Any) -> DiscriminatorFeatures:
     config = DiscriminatorFeaturesConfig(name="dcgan_discriminator", run=str(run.path), **options)
-    made = DiscriminatorFeatures(config, facts=pack.facts)
-    made.prepare(pack)
+    made = DiscriminatorFeatures(config, info=packed.info)
+    made.prepare(packed)
     return made
 
 
@@ -52,12 +52,12 @@ def test_keeps_the_contract_of_extractors(run: TrainedRun) -> None:
 
 
 def test_a_grid_of_four_gives_the_features_of_the_probe(run: TrainedRun) -> None:
-    pack = training_set(run)
-    images = real_images(pack, torch.arange(5))
-    with standing_statistics(run.discriminator, training_batches(pack)):
+    packed = training_set(run)
+    images = real_images(packed, torch.arange(5))
+    with standing_statistics(run.discriminator, training_batches(packed)):
         expected = pooled_features(run.discriminator, images)
-    torch.testing.assert_close(extractor(run, pack, grid=4).features(images), expected)
-    assert extractor(run, pack).features(images).shape == (
+    torch.testing.assert_close(extractor(run, packed, grid=4).features(images), expected)
+    assert extractor(run, packed).features(images).shape == (
         5,
         sum(maps.shape[1] for maps in run.discriminator.features(images)),
     )
@@ -74,10 +74,10 @@ def test_scores_say_whose_discriminator_it_was(run: TrainedRun) -> None:
 
 
 def test_a_run_that_is_not_there_or_of_other_images(run: TrainedRun, tmp_path: Path) -> None:
-    pack = training_set(run)
+    packed = training_set(run)
     config = DiscriminatorFeaturesConfig(name="dcgan_discriminator", run=str(tmp_path / "none"))
     with pytest.raises(DataError, match=r"run: .*none: there is no such run directory"):
-        DiscriminatorFeatures(config, facts=pack.facts).prepare(pack)
+        DiscriminatorFeatures(config, info=packed.info).prepare(packed)
     other = training_set(trained(tmp_path, "dcgan", size=32))
     with pytest.raises(DataError, match=r"judges 3×16×16, and the images are 3×32×32: set evaluation.image_size"):
         extractor(run, other)

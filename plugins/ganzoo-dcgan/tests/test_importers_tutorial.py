@@ -79,7 +79,7 @@ WRAPPED: dict[str, Wrapping] = {
     "of several devices": lambda g, d: nn.DataParallel(g).state_dict(),
     "in a checkpoint": lambda g, d: {"epoch": 3, "generator": g.state_dict(), "noise": torch.randn(2, 7, 1, 1)},
     "deep in a checkpoint": lambda g, d: {"nets": {"G": {"state_dict": g.state_dict()}}, "losses": [1.0]},
-    "beside optimisers": lambda g, d: {
+    "beside optimizers": lambda g, d: {
         "netG": nn.DataParallel(g).state_dict(),
         "optimizerG": torch.optim.Adam(g.parameters()).state_dict(),
     },
@@ -140,7 +140,7 @@ def test_full_width_is_that_of_the_tutorial(save: Callable[..., Path], bring: Ca
         assert torch.allclose(run.generator(latents), original(latents[:, :, None, None]), atol=1e-5)
 
 
-def test_grey_images(save: Callable[..., Path], bring: Callable[..., TrainedRun]):
+def test_gray_images(save: Callable[..., Path], bring: Callable[..., TrainedRun]):
     run = bring(save(trained(TutorialGenerator(nc=1)).state_dict()))
     assert run.sample(2).shape == (2, 1, 64, 64)
 
@@ -209,7 +209,7 @@ UNFIT: dict[str, tuple[Callable[[State], Any], str]] = {
     ),
     "double": (lambda state: {k: v.double() for k, v in state.items()}, "is of type torch.float64, but must be"),
     "not numbers": (having("main.3.weight", lambda t: t * torch.nan), "not finite numbers"),
-    "other colours": (having("main.12.weight", lambda t: t[:, :2]), "is neither a generator"),
+    "other colors": (having("main.12.weight", lambda t: t[:, :2]), "is neither a generator"),
     "two generators": (
         lambda state: {"G": state, "G_ema": state},
         "several networks like a generator: G.main.*, G_ema",
@@ -280,7 +280,7 @@ def test_damaged_file_is_told(state: State, save: Callable[..., Path], bring: Ca
         bring(source)
 
 
-def test_plain_pickle_and_tar_are_not_recognised(tmp_path: Path, bring: Callable[..., TrainedRun]):
+def test_plain_pickle_and_tar_are_not_recognized(tmp_path: Path, bring: Callable[..., TrainedRun]):
     source = tmp_path / "weights.pkl"
     source.write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
     with pytest.raises(RequestError, match="dcgan_tutorial: was not written by torch"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from literal import authors
-from literal.comparison import assert_close, assert_drawn, build, copy_weights, count, facts, outline, shapes
+from literal.comparison import assert_close, assert_drawn, build, copy_weights, count, info, outline, shapes
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -46,7 +46,7 @@ QUARTERS = {
 def test_both_networks_compute_the_same_in_training_and_in_evaluation(case: str) -> None:
     torch.manual_seed(0)
     name, size, width, weights, (gen, discrim) = QUARTERS[case]
-    generator, discriminator = build(name, facts(3, size), {"width": width}, {"width": width})
+    generator, discriminator = build(name, info(3, size), {"width": width}, {"width": width})
     gen_weights, discrim_weights = map(stirred, weights)
     copy_weights(gen_weights, generator)
     copy_weights(discrim_weights, discriminator)
@@ -62,7 +62,7 @@ def test_both_networks_compute_the_same_in_training_and_in_evaluation(case: str)
 
 
 def test_figures_of_faces() -> None:
-    generator, discriminator = outline("dcgan_authors", facts(3, 64), {}, {})
+    generator, discriminator = outline("dcgan_authors", info(3, 64), {}, {})
     assert (count(generator), count(discriminator)) == (18_885_760, 17_232_768)
     assert shapes(generator, meta(2, 100)) == [
         (1024, 4, 4),
@@ -77,14 +77,14 @@ def test_figures_of_faces() -> None:
 
 
 def test_figures_of_svhn() -> None:
-    generator, discriminator = outline("dcgan_authors", facts(3, 32), *SVHN)
+    generator, discriminator = outline("dcgan_authors", info(3, 32), *SVHN)
     assert (count(generator), count(discriminator)) == (1_446_976, 1_033_664)
     assert shapes(generator, meta(2, 100)) == [(256, 4, 4), (128, 8, 8), (64, 16, 16), (3, 32, 32)]
     assert shapes(discriminator, meta(2, 3, 32, 32)) == [(64, 16, 16), (128, 8, 8), (256, 4, 4)]
 
 
 def test_figures_of_imagenet() -> None:
-    generator, discriminator = outline("dcgan_authors_imagenet32", facts(3, 32), {}, {})
+    generator, discriminator = outline("dcgan_authors_imagenet32", info(3, 32), {}, {})
     assert (count(generator), count(discriminator)) == (6_690_688, 4_586_112)
     assert shapes(generator, meta(2, 256)) == [
         (512, 4, 4),
@@ -107,7 +107,7 @@ def test_figures_of_imagenet() -> None:
 )
 def test_initial_weights_and_norms(name: str, size: int, options: tuple[dict[str, Any], dict[str, Any]]) -> None:
     torch.manual_seed(1)
-    for network in build(name, facts(3, size), *options):
+    for network in build(name, info(3, size), *options):
         assert list(network.buffers()) == [], "no running statistics"
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

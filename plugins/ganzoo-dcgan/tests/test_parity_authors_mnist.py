@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 from literal import authors
-from literal.comparison import DIGITS, assert_close, assert_drawn, build, copy_weights, count, facts, shapes
+from literal.comparison import DIGITS, assert_close, assert_drawn, build, copy_weights, count, info, shapes
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-MNIST = facts(1, 28, DIGITS)
+MNIST = info(1, 28, DIGITS)
 LABELS = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
 
 

@@ -12,7 +12,7 @@ from literal.comparison import (
     copy_statistics,
     copy_weights,
     count,
-    facts,
+    info,
     outline,
     shapes,
     with_random_norms,
@@ -24,7 +24,7 @@ from torch import nn
 def test_both_networks_compute_the_same(size: int, width: int) -> None:
     torch.manual_seed(0)
     options = {"width": width}
-    generator, discriminator = build("dcgan_dense", facts(3, size), options, options)
+    generator, discriminator = build("dcgan_dense", info(3, size), options, options)
     gen = with_random_norms(dense.generator(size=size, f=width))
     disc = with_random_norms(dense.discriminator(size=size, f=width))
     for literal, network in ((gen, generator), (disc, discriminator)):
@@ -40,7 +40,7 @@ def test_both_networks_compute_the_same(size: int, width: int) -> None:
 
 
 def test_figures() -> None:
-    generator, discriminator = outline("dcgan_dense", facts(3, 64), {}, {})
+    generator, discriminator = outline("dcgan_dense", info(3, 64), {}, {})
     assert (count(generator), count(discriminator)) == (18_872_323, 17_234_689)
     assert shapes(generator, torch.empty(2, 100, device="meta")) == [
         (1024, 4, 4),
@@ -56,7 +56,7 @@ def test_figures() -> None:
 
 def test_initial_weights() -> None:
     torch.manual_seed(2)
-    for network in build("dcgan_dense", facts(3, 64), {}, {}):
+    for network in build("dcgan_dense", info(3, 64), {}, {}):
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 assert_drawn(layer.weight, 0.0, 0.02)

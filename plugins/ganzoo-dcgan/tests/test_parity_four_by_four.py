@@ -12,14 +12,14 @@ from literal.comparison import (
     copy_statistics,
     copy_weights,
     count,
-    facts,
+    info,
     outline,
     shapes,
     with_random_norms,
 )
 from torch import nn
 
-RGB = facts(3, 64)
+RGB = info(3, 64)
 
 
 def test_both_networks_compute_the_same() -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from ganzoo_dcgan.blocks import DownBlock, UpBlock
 from literal import gan, gan_in_action
-from literal.comparison import assert_close, build, copy_weights, count, facts, shapes
+from literal.comparison import assert_close, build, copy_weights, count, info, shapes
 from torch import nn
 
-MNIST = facts(1, 28)
+MNIST = info(1, 28)
 
 
 def test_generator_computes_the_same() -> None:
@@ -160,7 +160,7 @@ def test_plain_gan_computes_the_same() -> None:
 
 def test_plain_gan_of_several_hidden_layers() -> None:
     hidden = {"hidden": (32, 16)}
-    generator, discriminator = build("gan", facts(3, 10), hidden, hidden)
+    generator, discriminator = build("gan", info(3, 10), hidden, hidden)
     assert shapes(generator, torch.randn(2, 100)) == [(32,), (16,), (300,), (3, 10, 10)]
     assert [units.shape[1] for units in discriminator.features(torch.randn(2, 3, 10, 10))] == [32, 16]
 

@@ -1,6 +1,6 @@
 """The trainer against loops written by hand: the same weights, batches and noise end in the same weights.
 
-Each recipe's own trainer, loss and optimisers are taken, so that what is compared is what the recipe runs.
+Each recipe's own trainer, loss and optimizers are taken, so that what is compared is what the recipe runs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from literal import authors, four_by_four, gan_in_action
-from literal.comparison import DIGITS, build, copy_weights, facts
+from literal.comparison import DIGITS, build, copy_weights, info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.components.dataset import Batch
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
@@ -28,13 +28,13 @@ COUNT = 8
 
 
 def trainer_of(
-    recipe_name: str, facts: Facts, options: tuple[dict[str, Any], dict[str, Any]], *overrides: str
+    recipe_name: str, info: DatasetInfo, options: tuple[dict[str, Any], dict[str, Any]], *overrides: str
 ) -> Trainer:
     """The recipe's trainer with narrower networks, its noise from the seed 0."""
     manager = plugin_manager()
     recipe = load_recipe(RECIPES / f"{recipe_name}.toml", manager, overrides)
-    generator, discriminator = build(recipe.generator.name, facts, *options)
-    loss = manager.registries.losses[recipe.loss.name].load()(recipe.loss, facts=facts)
+    generator, discriminator = build(recipe.generator.name, info, *options)
+    loss = manager.registries.losses[recipe.loss.name].load()(recipe.loss, info=info)
     given = TrainingParts(
         generator=generator,
         discriminator=discriminator,
@@ -62,7 +62,7 @@ def test_tutorials_step() -> None:
     """Discriminator, then generator, on one fake batch and one graph; mean of the two terms; sigmoid and BCE."""
     torch.manual_seed(1)
     options = {"width": 4, "init": {"norm_mean": 0.0, "bias": "torch"}}
-    trainer = trainer_of("dcgan_4x4_mnist", facts(1, 64), (options, options))
+    trainer = trainer_of("dcgan_4x4_mnist", info(1, 64), (options, options))
     gen, disc = four_by_four.generator(channels=1, f=4), four_by_four.discriminator(channels=1, f=4)
     generator, discriminator = trainer.parts.generator, trainer.parts.discriminator
     for literal, network in ((gen, generator), (disc, discriminator)):
@@ -89,7 +89,7 @@ def test_authors_step(l2: float) -> None:
     """One minibatch for the generator, the next for the discriminator; sum of the terms; L2 in every gradient."""
     torch.manual_seed(2)
     decays = [f"trainer.{network}_optimizer.weight_decay={l2}" for network in ("generator", "discriminator")]
-    trainer = trainer_of("dcgan_authors_celeba", facts(3, 32), ({"width": 8}, {"width": 8}), *decays)
+    trainer = trainer_of("dcgan_authors_celeba", info(3, 32), ({"width": 8}, {"width": 8}), *decays)
     gw = leaves(authors.faces_gen_weights(widths=(32, 16, 8)))
     dw = leaves(authors.faces_discrim_weights(widths=(8, 16, 32)))
     copy_weights(gw, trainer.parts.generator)
@@ -114,7 +114,7 @@ def test_authors_conditional_step() -> None:
     """Each network learns from the labels of its own minibatch, and so does what is generated for it."""
     torch.manual_seed(3)
     options = {"width": 4, "dense_width": 16}
-    trainer = trainer_of("dcgan_authors_mnist", facts(1, 28, DIGITS), (options, options))
+    trainer = trainer_of("dcgan_authors_mnist", info(1, 28, DIGITS), (options, options))
     gw = leaves(authors.mnist_gen_weights(ngf=4, ngfc=16))
     dw = leaves(authors.mnist_discrim_weights(ndf=4, ndfc=16))
     copy_weights(gw, trainer.parts.generator)
@@ -139,7 +139,7 @@ def test_authors_conditional_step() -> None:
 
 def test_authors_rate_falls_linearly_over_the_second_half() -> None:
     options = {"width": 4, "dense_width": 16}
-    trainer = trainer_of("dcgan_authors_mnist", facts(1, 28, DIGITS), (options, options))
+    trainer = trainer_of("dcgan_authors_mnist", info(1, 28, DIGITS), (options, options))
     batch = Batch(torch.rand(2 * COUNT, 1, 28, 28), torch.randint(10, (2 * COUNT,)))
     rates = {}
     for step in (0, 499, 500, 750, 999):
@@ -157,7 +157,7 @@ def test_gan_in_action_step() -> None:
     One step: those biases whose gradient is rounding alone move the inference-mode images of the next.
     """
     torch.manual_seed(4)
-    trainer = trainer_of("gan_in_action_mnist", facts(1, 28), ({"width": 4}, {"width": 4}))
+    trainer = trainer_of("gan_in_action_mnist", info(1, 28), ({"width": 4}, {"width": 4}))
     generator, discriminator = gan_in_action.Generator(f=4), gan_in_action.Discriminator(f=4)
     copy_weights(gan_in_action.generator_as_torch(generator), trainer.parts.generator)
     copy_weights(gan_in_action.discriminator_as_torch(discriminator), trainer.parts.discriminator)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from ganzoo_dcgan.conditioning import concat_labels, one_hot
-from literal.comparison import DIGITS, build, facts
+from literal.comparison import DIGITS, build, info
 from torch import nn
 
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.registry.plugin_manager import plugin_manager
 
 RECIPES = Path(__file__).parents[3] / "recipes"
@@ -34,7 +34,7 @@ LABELS = torch.tensor([0, 1, 2, 3, 4, 5])
 
 def narrow(name: str, size: int = 32, channels: int = 3) -> tuple[Any, Any]:
     torch.manual_seed(0)
-    return build(name, facts(channels, size, DIGITS), NARROW[name], NARROW[name])
+    return build(name, info(channels, size, DIGITS), NARROW[name], NARROW[name])
 
 
 def labels_of(network: Any) -> torch.Tensor | None:
@@ -75,7 +75,7 @@ def test_makes_and_judges_images(name: str, channels: int) -> None:
 def test_a_size_that_cannot_be_made_is_one_clear_line(name: str, size: int, message: str) -> None:
     config = plugin_manager().registries.generators[name].config(name=name)
     with pytest.raises(ValueError, match="cannot make") as raised:
-        config.check_facts(facts(3, size))
+        config.check_info(info(3, size))
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
 
@@ -84,7 +84,7 @@ def test_a_size_that_cannot_be_made_is_one_clear_line(name: str, size: int, mess
 def test_an_image_that_is_not_square_is_refused(name: str) -> None:
     config = plugin_manager().registries.generators[name].config(name=name)
     with pytest.raises(ValueError, match="needs square images, and these are 32×64 pixels"):
-        config.check_facts(Facts(ImageSpec(3, 32, 64)))
+        config.check_info(DatasetInfo(ImageSpec(3, 32, 64)))
 
 
 @pytest.mark.parametrize(("name", "size"), [("dcgan_authors", 16), ("dcgan_authors", 128), ("gan_in_action", 20)])
@@ -104,7 +104,7 @@ def test_the_authors_latents_are_uniform_unless_asked_otherwise(name: str) -> No
     assert -1 <= latents.min() < -0.99
     assert 0.99 < latents.max() <= 1
     assert abs(latents.std().item() - 3**-0.5) < 0.01
-    other, _ = build(name, facts(3, 32, DIGITS), {**NARROW[name], "latents": "normal"}, NARROW[name])
+    other, _ = build(name, info(3, 32, DIGITS), {**NARROW[name], "latents": "normal"}, NARROW[name])
     assert abs(other.sample_latents(500, rng).std().item() - 1) < 0.02
     assert torch.equal(generator.sample_latents(3, rng.manual_seed(5)), generator.sample_latents(3, rng.manual_seed(5)))
 

@@ -7,7 +7,7 @@ from ganzoo_dcgan.conditioning import concat_labels, one_hot
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 from torch import Tensor
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.configs import CGANDiscriminatorConfig, CGANGeneratorConfig
 from ganzoo_networks.rows import down_row, logit_block, up_row
 
@@ -18,21 +18,21 @@ class CGANGenerator(StackedGenerator):
     Config = CGANGeneratorConfig
     conditional = True
 
-    def __init__(self, config: CGANGeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: CGANGeneratorConfig, *, info: DatasetInfo) -> None:
         blocks = up_row(
-            config.latent_dim + facts.num_classes,
-            facts,
+            config.latent_dim + info.num_classes,
+            info,
             width=config.width,
             max_channels=config.max_channels,
             norm=NORMS[config.norm],
             bias=config.edge_bias,
         )
-        super().__init__(config, facts=facts, blocks=blocks, from_pixel=True)
+        super().__init__(config, info=info, blocks=blocks, from_pixel=True)
         init_weights(self, **config.init.model_dump())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
-        return super().forward(concat_labels(latents, one_hot(labels, self.facts.num_classes)))
+        return super().forward(concat_labels(latents, one_hot(labels, self.info.num_classes)))
 
 
 class CGANDiscriminator(StackedDiscriminator):
@@ -41,24 +41,24 @@ class CGANDiscriminator(StackedDiscriminator):
     Config = CGANDiscriminatorConfig
     conditional = True
 
-    def __init__(self, config: CGANDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: CGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         blocks, channels = down_row(
-            facts.image.channels + facts.num_classes,
-            facts,
+            info.image.channels + info.num_classes,
+            info,
             width=config.width,
             max_channels=config.max_channels,
             norm=NORMS[config.norm],
             edge_bias=config.edge_bias,
             activation=leaky_relu(config.slope),
         )
-        super().__init__(config, facts=facts, blocks=blocks, head=logit_block(channels, bias=config.edge_bias))
+        super().__init__(config, info=info, blocks=blocks, head=logit_block(channels, bias=config.edge_bias))
         init_weights(self, **config.init.model_dump())
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
-        return super().forward(concat_labels(images, one_hot(labels, self.facts.num_classes)))
+        return super().forward(concat_labels(images, one_hot(labels, self.info.num_classes)))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The output of each block, for images of a class unknown: every class in equal parts."""
-        count = self.facts.num_classes
+        count = self.info.num_classes
         return super().features(concat_labels(images, images.new_full((len(images), count), 1 / count)))

@@ -28,7 +28,7 @@ class ClassBatchNorm2d(nn.Module):
         return result
 
 
-def normalise(norm: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
+def normalize(norm: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
     """What `norm` makes of images (N, C, H, W); only a norm of classes is told the labels."""
     result: Tensor = norm(images, labels) if isinstance(norm, ClassBatchNorm2d) else norm(images)
     return result

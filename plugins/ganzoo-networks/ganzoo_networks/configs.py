@@ -8,7 +8,7 @@ from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig,
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig, PenaltyConfig
-from ganzoo.components.spec import Facts, square_size
+from ganzoo.components.spec import DatasetInfo, square_size
 
 RESNET_SIZES = (32, 64)
 
@@ -25,16 +25,16 @@ class SNGANDiscriminatorConfig(DiscriminatorConfig):
     minibatch_stddev: NonNegativeInt = 0
     """Tell the last layer how much images of groups of so many differ (ProGAN, arXiv 1710.10196: 4); 0: do not."""
     weight_std: PositiveFloat = 0.02
-    """Deviation of the weights that are drawn, before they are normalised."""
+    """Deviation of the weights that are drawn, before they are normalized."""
 
     @property
     def has_spectral_norm(self) -> bool:
         """In each layer."""
         return True
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
-        check_power_of_two(facts)
+        check_power_of_two(info)
 
 
 class ResNetGeneratorConfig(GeneratorConfig):
@@ -45,9 +45,9 @@ class ResNetGeneratorConfig(GeneratorConfig):
     width: PositiveInt | None = None
     """Channels of every block at 32 pixels (256 in the paper), of the last at 64 (64); left out: these."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 32 or 64 pixels."""
-        check_resnet(facts)
+        check_resnet(info)
 
 
 class ResNetDiscriminatorConfig(DiscriminatorConfig):
@@ -61,9 +61,9 @@ class ResNetDiscriminatorConfig(DiscriminatorConfig):
         """In each layer."""
         return True
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 32 or 64 pixels."""
-        check_resnet(facts)
+        check_resnet(info)
 
 
 class ProjectionGeneratorConfig(ResNetGeneratorConfig):
@@ -96,12 +96,12 @@ class SAGANGeneratorConfig(GeneratorConfig):
     attention_size: PositiveInt = 32
     """Height and width of the feature map that attention is paid to, smaller than the image: 4, 8, 16, …"""
     weight_std: PositiveFloat = 0.02
-    """Deviation of the weights that are drawn, before they are normalised."""
+    """Deviation of the weights that are drawn, before they are normalized."""
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images can be made, and have a feature map of `attention_size`."""
-        check_power_of_two(facts)
-        check_attention(self.attention_size, facts)
+        check_power_of_two(info)
+        check_attention(self.attention_size, info)
 
 
 class SAGANDiscriminatorConfig(DiscriminatorConfig):
@@ -116,17 +116,17 @@ class SAGANDiscriminatorConfig(DiscriminatorConfig):
     attention_size: PositiveInt = 32
     """Height and width of the feature map that attention is paid to, smaller than the image: 4, 8, 16, …"""
     weight_std: PositiveFloat = 0.02
-    """Deviation of the weights that are drawn, before they are normalised."""
+    """Deviation of the weights that are drawn, before they are normalized."""
 
     @property
     def has_spectral_norm(self) -> bool:
         """In each layer."""
         return True
 
-    def check_facts(self, facts: Facts) -> None:
+    def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images can be judged, and have a feature map of `attention_size`."""
-        check_power_of_two(facts)
-        check_attention(self.attention_size, facts)
+        check_power_of_two(info)
+        check_attention(self.attention_size, info)
 
 
 class CGANGeneratorConfig(DCGANGeneratorConfig):
@@ -188,16 +188,16 @@ class MutualInformationConfig(PenaltyConfig):
     """Continuous codes' share, as they are of another scale than categorical ones."""
 
 
-def check_resnet(facts: Facts) -> None:
+def check_resnet(info: DatasetInfo) -> None:
     """Raise ValueError unless there is a ResNet for such images."""
-    size = square_size(facts.image)
+    size = square_size(info.image)
     if size not in RESNET_SIZES:
         raise ValueError(f"cannot make {size} pixels: set dataset.image_size to 32 or 64")
 
 
-def check_attention(size: int, facts: Facts) -> None:
+def check_attention(size: int, info: DatasetInfo) -> None:
     """Raise ValueError unless the row of blocks has a feature map of this size."""
-    sizes = [4 * 2**power for power in range((facts.image.height // 4).bit_length() - 1)]
+    sizes = [4 * 2**power for power in range((info.image.height // 4).bit_length() - 1)]
     if size not in sizes:
         known = ", ".join(map(str, sizes))
         raise ValueError(f"has no feature map of {size} pixels: set attention_size to one of {known}")

@@ -20,7 +20,7 @@ def feature_count(discriminator: Discriminator) -> int:
     discriminator.eval()
     try:
         with torch.no_grad():
-            maps = discriminator.features(torch.zeros(1, *discriminator.facts.image.shape, device=device))
+            maps = discriminator.features(torch.zeros(1, *discriminator.info.image.shape, device=device))
     finally:
         for module, training in modes.items():
             module.training = training
@@ -45,9 +45,9 @@ class AuxiliaryClassifier(Penalty):
         """
         if not generator.conditional:
             raise ValueError('needs a generator that is told the label, such as "cgan"')
-        if not self.facts.class_names:
+        if not self.info.class_names:
             raise ValueError("needs a dataset with labels")
-        self.head = nn.Linear(feature_count(discriminator), self.facts.num_classes)
+        self.head = nn.Linear(feature_count(discriminator), self.info.num_classes)
 
     def class_logits(self, discriminator: Discriminator, images: Tensor) -> Tensor:
         """(N, num_classes) for images (N, C, H, W)."""
@@ -72,7 +72,7 @@ class MutualInformation(Penalty):
 
     Q is a hidden layer and an output on the discriminator's last features. Its negative log likelihood is
     cross-entropy for a categorical code and, for a continuous one, that of a normal distribution of deviation 1
-    around what Q says, which is ½(c − μ)² but for a constant. Both networks and Q minimise it.
+    around what Q says, which is ½(c − μ)² but for a constant. Both networks and Q minimize it.
     """
 
     Config = MutualInformationConfig

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.class_norm import ClassBatchNorm2d
 from ganzoo_networks.configs import ProjectionDiscriminatorConfig, ProjectionGeneratorConfig
 from ganzoo_networks.labels import needed
@@ -21,12 +21,12 @@ class ProjectionGenerator(ResNetGenerator):
     Config = ProjectionGeneratorConfig
     conditional = True
 
-    def __init__(self, config: ProjectionGeneratorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts, norm=partial(ClassBatchNorm2d, num_classes=facts.num_classes))
+    def __init__(self, config: ProjectionGeneratorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info, norm=partial(ClassBatchNorm2d, num_classes=info.num_classes))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
-        return super().forward(latents, needed(labels, self.facts))
+        return super().forward(latents, needed(labels, self.info))
 
 
 class ProjectionDiscriminator(ResNetDiscriminator):
@@ -35,16 +35,16 @@ class ProjectionDiscriminator(ResNetDiscriminator):
     Config = ProjectionDiscriminatorConfig
     conditional = True
 
-    def __init__(self, config: ProjectionDiscriminatorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: ProjectionDiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
         # Without classes the core says so; one row keeps the matrix from being empty until then.
-        embedding = nn.Embedding(max(1, facts.num_classes), self.channels)
+        embedding = nn.Embedding(max(1, info.num_classes), self.channels)
         nn.init.xavier_uniform_(embedding.weight)
         self.classes = spectral(embedding)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
-        labels = needed(labels, self.facts)
+        labels = needed(labels, self.info)
         summary = self.summary(images)
         logits = self.logit(summary).flatten() + (self.classes(labels) * summary).sum(1)
         return cast("Tensor", logits)

@@ -8,7 +8,7 @@ from ganzoo_dcgan.blocks import NormFactory, Wrap
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo_networks.class_norm import normalise
+from ganzoo_networks.class_norm import normalize
 
 
 def convolution(before: int, after: int, size: int, *, gain: float, wrap: Wrap | None) -> nn.Module:
@@ -26,7 +26,7 @@ class UpResidual(nn.Module):
     Args:
         in_channels: of the input.
         out_channels: of the output.
-        norm: makes the normalisation for a number of channels; `ClassBatchNorm2d` with its classes fixed is one.
+        norm: makes the normalization for a number of channels; `ClassBatchNorm2d` with its classes fixed is one.
         wrap: applied to each convolution.
     """
 
@@ -42,8 +42,8 @@ class UpResidual(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N, out, 2H, 2W) for (N, in, H, W), and class indices (N,) where the norm needs them."""
-        inner = self.convolution1(_double(F.relu(normalise(self.norm1, images, labels))))
-        inner = self.convolution2(F.relu(normalise(self.norm2, inner, labels)))
+        inner = self.convolution1(_double(F.relu(normalize(self.norm1, images, labels))))
+        inner = self.convolution2(F.relu(normalize(self.norm2, inner, labels)))
         # Of what is only copied, 1×1 may be taken before as well as after, at a quarter of the cost.
         result: Tensor = inner + _double(self.shortcut(images))
         return result

@@ -8,12 +8,12 @@ from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlo
 from ganzoo_dcgan.dcgan import doublings
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 
 
 def up_row(
     inputs: int,
-    facts: Facts,
+    info: DatasetInfo,
     *,
     width: int,
     max_channels: int,
@@ -25,24 +25,24 @@ def up_row(
 
     Args:
         inputs: numbers in a latent vector, with whatever is concatenated to it.
-        facts: the images to make.
+        info: the images to make.
         width: half the channels before the last layer; they double towards the 4×4 start.
         max_channels: no layer has more.
         norm: of every layer but the last.
         bias: of the last layer.
         wrap: applied to every convolution.
     """
-    widths = [min(width * 2**power, max_channels) for power in range(doublings(facts), 0, -1)]
+    widths = [min(width * 2**power, max_channels) for power in range(doublings(info), 0, -1)]
     return [
         UpBlock(inputs, widths[0], stride=1, padding=0, norm=norm, wrap=wrap),
         *(UpBlock(before, after, norm=norm, wrap=wrap) for before, after in pairwise(widths)),
-        UpBlock(widths[-1], facts.image.channels, bias=bias, norm=None, activation=nn.Tanh, wrap=wrap),
+        UpBlock(widths[-1], info.image.channels, bias=bias, norm=None, activation=nn.Tanh, wrap=wrap),
     ]
 
 
 def down_row(
     inputs: int,
-    facts: Facts,
+    info: DatasetInfo,
     *,
     width: int,
     max_channels: int,
@@ -55,7 +55,7 @@ def down_row(
 
     Args:
         inputs: channels of the image, with whatever is concatenated to it.
-        facts: the images to judge.
+        info: the images to judge.
         width: channels of the first layer; they double with each.
         max_channels: no layer has more.
         activation: of every layer.
@@ -63,7 +63,7 @@ def down_row(
         edge_bias: whether the first layer has one.
         wrap: applied to every convolution.
     """
-    widths = [min(width * 2**power, max_channels) for power in range(doublings(facts))]
+    widths = [min(width * 2**power, max_channels) for power in range(doublings(info))]
     first = DownBlock(inputs, widths[0], bias=edge_bias, norm=None, activation=activation, wrap=wrap)
     others = [
         DownBlock(before, after, bias=norm is None, norm=norm, activation=activation, wrap=wrap)

@@ -6,7 +6,7 @@ from ganzoo_dcgan.blocks import leaky_relu
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.attention import SelfAttention
 from ganzoo_networks.configs import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from ganzoo_networks.rows import down_row, logit_block, up_row
@@ -18,15 +18,15 @@ class SAGANGenerator(StackedGenerator):
 
     Config = SAGANGeneratorConfig
 
-    def __init__(self, config: SAGANGeneratorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: SAGANGeneratorConfig, *, info: DatasetInfo) -> None:
         wrap = drawn_spectral(config.weight_std)
-        row = up_row(config.latent_dim, facts, width=config.width, max_channels=config.max_channels, wrap=wrap)
+        row = up_row(config.latent_dim, info, width=config.width, max_channels=config.max_channels, wrap=wrap)
         # The first block makes 4×4, and each after it doubles.
         at = (config.attention_size // 4).bit_length() - 1
         channels = min(config.width * 2 ** (len(row) - 1 - at), config.max_channels)
         blocks: list[nn.Module] = [*row]
         blocks.insert(at + 1, SelfAttention(channels, wrap=wrap))
-        super().__init__(config, facts=facts, blocks=blocks, from_pixel=True)
+        super().__init__(config, info=info, blocks=blocks, from_pixel=True)
 
 
 class SAGANDiscriminator(StackedDiscriminator):
@@ -34,19 +34,19 @@ class SAGANDiscriminator(StackedDiscriminator):
 
     Config = SAGANDiscriminatorConfig
 
-    def __init__(self, config: SAGANDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: SAGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         wrap = drawn_spectral(config.weight_std)
         row, last = down_row(
-            facts.image.channels,
-            facts,
+            info.image.channels,
+            info,
             width=config.width,
             max_channels=config.max_channels,
             activation=leaky_relu(config.slope),
             wrap=wrap,
         )
         # The first block halves the image, and so does each after it.
-        at = (facts.image.height // config.attention_size).bit_length() - 2
+        at = (info.image.height // config.attention_size).bit_length() - 2
         channels = min(config.width * 2**at, config.max_channels)
         blocks: list[nn.Module] = [*row]
         blocks.insert(at + 1, SelfAttention(channels, wrap=wrap))
-        super().__init__(config, facts=facts, blocks=blocks, head=logit_block(last, wrap=wrap))
+        super().__init__(config, info=info, blocks=blocks, head=logit_block(last, wrap=wrap))

@@ -6,7 +6,7 @@ from ganzoo_dcgan.blocks import leaky_relu
 from ganzoo_dcgan.stacks import StackedDiscriminator
 from torch import nn
 
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.configs import SNGANDiscriminatorConfig
 from ganzoo_networks.minibatch import MinibatchStdDev
 from ganzoo_networks.rows import down_row, logit_block
@@ -18,11 +18,11 @@ class SNGANDiscriminator(StackedDiscriminator):
 
     Config = SNGANDiscriminatorConfig
 
-    def __init__(self, config: SNGANDiscriminatorConfig, *, facts: Facts) -> None:
+    def __init__(self, config: SNGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         wrap = drawn_spectral(config.weight_std)
         blocks, channels = down_row(
-            facts.image.channels,
-            facts,
+            info.image.channels,
+            info,
             width=config.width,
             max_channels=config.max_channels,
             activation=leaky_relu(config.slope),
@@ -31,4 +31,4 @@ class SNGANDiscriminator(StackedDiscriminator):
         head: nn.Module = logit_block(channels, wrap=wrap)
         if config.minibatch_stddev:
             head = nn.Sequential(MinibatchStdDev(config.minibatch_stddev), logit_block(channels + 1, wrap=wrap))
-        super().__init__(config, facts=facts, blocks=blocks, head=head)
+        super().__init__(config, info=info, blocks=blocks, head=head)

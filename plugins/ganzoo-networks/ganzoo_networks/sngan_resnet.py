@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.spec import Facts
-from ganzoo_networks.class_norm import normalise
+from ganzoo.components.spec import DatasetInfo
+from ganzoo_networks.class_norm import normalize
 from ganzoo_networks.configs import ResNetDiscriminatorConfig, ResNetGeneratorConfig
 from ganzoo_networks.residual import DownResidual, UpResidual, convolution
 from ganzoo_networks.spectral import spectral
@@ -34,14 +34,14 @@ class ResNetGenerator(Generator):
 
     Config = ResNetGeneratorConfig
 
-    def __init__(self, config: ResNetGeneratorConfig, *, facts: Facts, norm: NormFactory = nn.BatchNorm2d) -> None:
-        super().__init__(config, facts=facts)
-        width, multiples = GENERATOR_WIDTHS[facts.image.height]
+    def __init__(self, config: ResNetGeneratorConfig, *, info: DatasetInfo, norm: NormFactory = nn.BatchNorm2d) -> None:
+        super().__init__(config, info=info)
+        width, multiples = GENERATOR_WIDTHS[info.image.height]
         widths = [(config.width or width) * multiple for multiple in multiples]
         self.projection = Projection(config.latent_dim, widths[0], START, norm=None)
         self.blocks = nn.ModuleList(UpResidual(before, after, norm=norm) for before, after in pairwise(widths))
         self.norm = nn.BatchNorm2d(widths[-1])
-        self.image = convolution(widths[-1], facts.image.channels, 3, gain=1.0, wrap=None)
+        self.image = convolution(widths[-1], info.image.channels, 3, gain=1.0, wrap=None)
         _start_dense(self.projection.dense)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -49,7 +49,7 @@ class ResNetGenerator(Generator):
         images = self.projection(latents)
         for block in self.blocks:
             images = block(images, labels)
-        return cast("Tensor", self.image(F.relu(normalise(self.norm, images, labels))).tanh())
+        return cast("Tensor", self.image(F.relu(normalize(self.norm, images, labels))).tanh())
 
 
 class ResNetDiscriminator(Discriminator):
@@ -61,11 +61,11 @@ class ResNetDiscriminator(Discriminator):
 
     Config = ResNetDiscriminatorConfig
 
-    def __init__(self, config: ResNetDiscriminatorConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
-        width, multiples = DISCRIMINATOR_WIDTHS[facts.image.height]
-        widths = [facts.image.channels, *((config.width or width) * multiple for multiple in multiples)]
-        halvings = HALVINGS[facts.image.height]
+    def __init__(self, config: ResNetDiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        width, multiples = DISCRIMINATOR_WIDTHS[info.image.height]
+        widths = [info.image.channels, *((config.width or width) * multiple for multiple in multiples)]
+        halvings = HALVINGS[info.image.height]
         self.blocks = nn.Sequential(
             *(
                 DownResidual(before, after, halve=index < halvings, first=index == 0, wrap=spectral)

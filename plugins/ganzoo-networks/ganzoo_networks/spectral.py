@@ -1,4 +1,4 @@
-"""Spectral norm with the start that its layers need: weights drawn first, then normalised."""
+"""Spectral norm with the start that its layers need: weights drawn first, then normalized."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_objectives.configs import AdaptiveAugmentConfig, DiffAugmentConfig
 from ganzoo_objectives.policies import augment
 
@@ -39,8 +39,8 @@ class AdaptiveAugment(Penalty):
     seen: Tensor
     updates: Tensor
 
-    def __init__(self, config: AdaptiveAugmentConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: AdaptiveAugmentConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
         for name in ("probability", "mean_sign", "sign_sum", "seen"):
             self.register_buffer(name, torch.zeros(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -53,7 +53,7 @@ class AdaptiveAugment(Penalty):
     def discriminator_term(self, step: PenaltyStep) -> None:
         """No term: takes in the logits of real images, and adjusts the probability where that is due."""
         assert step.real_logits is not None
-        logits = step.processes.gather(step.real_logits)  # so that all processes augment alike
+        logits = step.world.all_gather(step.real_logits)  # so that all processes augment alike
         self.sign_sum += logits.sign().sum()
         self.seen += len(logits)
         self.updates += 1

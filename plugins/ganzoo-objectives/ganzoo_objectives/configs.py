@@ -36,12 +36,12 @@ class DRAGANConfig(PenaltyConfig):
     weight: float = Field(default=10.0, ge=0)
     """λ of the paper."""
     target: float = Field(default=1.0, ge=0)
-    """k of the paper: the gradient norm that is not penalised."""
+    """k of the paper: the gradient norm that is not penalized."""
     radius: float = Field(default=0.5, gt=0)
     """How far from a real image, in standard deviations of all pixels of the batch."""
 
     @property
-    def limits_gradient(self) -> bool:
+    def is_gradient_penalty(self) -> bool:
         """Around real images."""
         return True
 
@@ -87,9 +87,9 @@ class AugmentConfig(ActionConfig):
     policies: tuple[PolicyName, ...] = Field(default=("color", "translation", "cutout"), min_length=1)
     """What is done to an image, in this order: brightness, saturation and contrast; a shift; a blank square."""
     translation: float = Field(default=0.125, ge=0, le=0.5)
-    """Largest shift as a share of height and width; what comes in is 0, the middle grey."""
+    """Largest shift as a share of height and width; what comes in is 0, the middle gray."""
     cutout: float = Field(default=0.5, gt=0, le=1)
-    """Side of the blank square as a share of height and width; its centre may lie anywhere in the image."""
+    """Side of the blank square as a share of height and width; its center may lie anywhere in the image."""
 
 
 class DiffAugmentConfig(AugmentConfig):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganzoo.builtin.penalties import squared_gradient_norm
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.world import Processes
+from ganzoo.components.world import World
 from ganzoo_objectives.configs import DRAGANConfig
 
 
@@ -26,13 +26,13 @@ class DRAGAN(Penalty):
         real, device = step.real, step.real.device
         noise = torch.rand(real.shape, generator=step.rng, device=device)
         share = torch.rand(len(real), 1, 1, 1, generator=step.rng, device=device)
-        near = real + share * noise * (self.config.radius * deviation(real, step.processes))
+        near = real + share * noise * (self.config.radius * deviation(real, step.world))
         norm = (squared_gradient_norm(step, near) + 1e-12).sqrt()  # a norm has no gradient at 0
         return (norm - self.config.target).square().mean()
 
 
-def deviation(images: Tensor, processes: Processes) -> Tensor:
+def deviation(images: Tensor, world: World) -> Tensor:
     """The standard deviation of all pixels, in the images of all processes."""
-    count = images.numel() * processes.count
-    variance = processes.mean((images - processes.mean(images.mean())).square().mean())
+    count = images.numel() * world.world_size
+    variance = world.all_reduce_mean((images - world.all_reduce_mean(images.mean())).square().mean())
     return (variance * (count / (count - 1))).sqrt()

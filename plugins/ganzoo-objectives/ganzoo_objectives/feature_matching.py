@@ -22,7 +22,7 @@ class FeatureMatching(Penalty):
 
     def attach(self, generator: Generator, discriminator: Discriminator) -> None:
         """Raise ValueError unless the discriminator has the layer."""
-        image = self.facts.image
+        image = self.info.image
         training = discriminator.training
         device = next(discriminator.parameters()).device
         with torch.no_grad():
@@ -39,4 +39,4 @@ class FeatureMatching(Penalty):
 
     def _mean_features(self, step: PenaltyStep, images: Tensor) -> Tensor:
         features = step.discriminator.features(images)[self.config.layer]
-        return step.processes.mean(features.float().mean(0))
+        return step.world.all_reduce_mean(features.float().mean(0))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import Facts
+from ganzoo.components.spec import DatasetInfo
 from ganzoo_objectives.configs import InstanceNoiseConfig
 
 
@@ -20,8 +20,8 @@ class InstanceNoise(Penalty):
     config: InstanceNoiseConfig
     steps: Tensor
 
-    def __init__(self, config: InstanceNoiseConfig, *, facts: Facts) -> None:
-        super().__init__(config, facts=facts)
+    def __init__(self, config: InstanceNoiseConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     @property

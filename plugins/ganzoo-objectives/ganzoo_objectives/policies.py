@@ -34,8 +34,8 @@ def color(images: Tensor, rng: torch.Generator) -> Tensor:
     Saturation is about the mean of an image's channels at a pixel, contrast about its mean over all.
     """
     images = images + _uniform(images, rng) - 0.5
-    grey = images.mean(1, keepdim=True)
-    images = torch.lerp(grey, images, 2 * _uniform(images, rng))
+    gray = images.mean(1, keepdim=True)
+    images = torch.lerp(gray, images, 2 * _uniform(images, rng))
     mean = images.mean((1, 2, 3), keepdim=True)
     return torch.lerp(mean, images, 0.5 + _uniform(images, rng))
 
@@ -59,8 +59,8 @@ def cutout(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
     for dim in (2, 3):
         size = images.shape[dim]
         side = int(size * ratio + 0.5)
-        centre = torch.randint(0, size + 1 - side % 2, (len(images), 1), generator=rng, device=images.device)
-        offset = torch.arange(size, device=images.device) - (centre - side // 2)
+        center = torch.randint(0, size + 1 - side % 2, (len(images), 1), generator=rng, device=images.device)
+        offset = torch.arange(size, device=images.device) - (center - side // 2)
         hole = hole & _along((offset >= 0) & (offset < side), dim)
     return images * ~hole
 

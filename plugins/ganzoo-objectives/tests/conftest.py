@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.penalty import PenaltyStep
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 
-FACTS = Facts(ImageSpec(3, 8, 8))
+FACTS = DatasetInfo(ImageSpec(3, 8, 8))
 DIM = 3 * 8 * 8
 
 
@@ -31,7 +31,7 @@ class Reshaping(Generator):
     """G(z) = a·z, as an image."""
 
     def __init__(self) -> None:
-        super().__init__(GeneratorConfig(latent_dim=DIM), facts=FACTS)
+        super().__init__(GeneratorConfig(latent_dim=DIM), info=FACTS)
         self.a = nn.Parameter(torch.tensor(0.7))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -42,7 +42,7 @@ class Quadratic(Discriminator):
     """D(x) = b/2 · ‖x‖², whose gradient is b·x; its features are x and b·x."""
 
     def __init__(self) -> None:
-        super().__init__(DiscriminatorConfig(), facts=FACTS)
+        super().__init__(DiscriminatorConfig(), info=FACTS)
         self.b = nn.Parameter(torch.tensor(1.5))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -93,6 +93,6 @@ def make(manager: PluginManager) -> Callable[..., Any]:
         registries = manager.registries
         registry: Any = registries.losses if name in registries.losses else registries.penalties
         entry = registry[name]
-        return entry.load()(entry.config(name=name, **options), facts=FACTS)
+        return entry.load()(entry.config(name=name, **options), info=FACTS)
 
     return build

@@ -83,7 +83,7 @@ def test_cuts_out_one_rectangle_around_a_point_in_the_image() -> None:
 
 
 def test_colors_stay_in_their_bounds() -> None:
-    """Brightness ±½ on each value, then distances from the grey twice as large at most, then half as large again."""
+    """Brightness ±½ on each value, then distances from the gray twice as large at most, then half as large again."""
     flat = torch.full((500, 3, 8, 8), 0.2)
     brighter = color(flat, rng())[:, 0, 0, 0]
     assert brighter.min() >= -0.3
@@ -91,10 +91,10 @@ def test_colors_stay_in_their_bounds() -> None:
     assert brighter.max() - brighter.min() > 0.9
     changed = color(some_images(500), rng())
     assert changed.abs().max() <= 1.5 + 2 * 1.5 * 2
-    grey = torch.rand(500, 1, 8, 8, generator=rng(2)).expand(500, 3, 8, 8)
-    still_grey = color(grey, rng())
-    torch.testing.assert_close(still_grey[:, 0], still_grey[:, 2])
-    ratio = still_grey[:, 0].flatten(1).std(1) / grey[:, 0].flatten(1).std(1)
+    gray = torch.rand(500, 1, 8, 8, generator=rng(2)).expand(500, 3, 8, 8)
+    still_gray = color(gray, rng())
+    torch.testing.assert_close(still_gray[:, 0], still_gray[:, 2])
+    ratio = still_gray[:, 0].flatten(1).std(1) / gray[:, 0].flatten(1).std(1)
     assert 0.5 <= ratio.min() < 0.52
     assert 1.48 < ratio.max() <= 1.5001
 

@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
-from ganzoo.builtin.configs import AdversarialConfig
+from ganzoo.builtin.configs import GANTrainerConfig
 
 
-class UnrolledConfig(AdversarialConfig):
+class UnrolledConfig(GANTrainerConfig):
     """The unrolled GAN (arXiv 1611.02163): the generator learns from a discriminator that has reacted to it."""
 
     unrolled_steps: NonNegativeInt = 5

@@ -1,4 +1,4 @@
-"""Steps of optimisers as functions of weights and gradients, so that what follows from them can be differentiated."""
+"""Steps of optimizers as functions of weights and gradients, so that what follows from them can be differentiated."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class GradientSteps:
 
 
 class AdamSteps:
-    """Adam (arXiv 1412.6980, algorithm 1) from the moments at which an optimiser stands, which stays there.
+    """Adam (arXiv 1412.6980, algorithm 1) from the moments at which an optimizer stands, which stays there.
 
     Args:
-        options: of the optimiser; its weight decay is coupled, as torch's Adam has it.
+        options: of the optimizer; its weight decay is coupled, as torch's Adam has it.
         lr: the learning rate, α of the paper.
         optimizer: whose moments are the start.
         parameters: those that the weights stand for, in their order.

@@ -17,11 +17,11 @@ import ganzoo
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.registry.plugin_manager import plugin_manager
 
-FACTS = Facts(ImageSpec(1, 2, 2))
+FACTS = DatasetInfo(ImageSpec(1, 2, 2))
 SGD = {"name": "sgd", "lr": 0.5}
 
 
@@ -42,7 +42,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 class TinyGenerator(Generator):
     def __init__(self) -> None:
-        super().__init__(GeneratorConfig(latent_dim=3), facts=FACTS)
+        super().__init__(GeneratorConfig(latent_dim=3), info=FACTS)
         self.layer = nn.Linear(3, 4)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -51,7 +51,7 @@ class TinyGenerator(Generator):
 
 class TinyDiscriminator(Discriminator):
     def __init__(self, norm: bool = False) -> None:
-        super().__init__(DiscriminatorConfig(), facts=FACTS)
+        super().__init__(DiscriminatorConfig(), info=FACTS)
         self.inner = nn.Linear(4, 5, bias=not norm)
         self.norm = nn.BatchNorm1d(5) if norm else nn.Identity()
         self.outer = nn.Linear(5, 1)
@@ -71,7 +71,7 @@ def build(name: str, discriminator: nn.Module, generator: nn.Module, **options: 
     parts = TrainingParts(
         generator=copy.deepcopy(generator),
         discriminator=copy.deepcopy(discriminator),
-        loss=loss.load()(loss.config(name="non_saturating"), facts=FACTS),
+        loss=loss.load()(loss.config(name="non_saturating"), info=FACTS),
         rng=torch.Generator().manual_seed(3),
         autocast=nullcontext,
     )

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_files import celeba_names, grey_jpeg
+from dataset_files import celeba_names, gray_jpeg
 
 from ganzoo.builtin.datasets import celeba
 from ganzoo.builtin.datasets.celeba import CelebA
 from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
 REAL_COUNT = celeba.COMPLETE
@@ -38,7 +38,7 @@ def small_and_offline(monkeypatch, tmp_path):
 def write_folder(folder: Path, count: int = COUNT) -> Path:
     folder.mkdir(parents=True)
     for number, name in enumerate(NAMES[:count], start=1):
-        (folder / name).write_bytes(grey_jpeg(20 * number))
+        (folder / name).write_bytes(gray_jpeg(20 * number))
     return folder
 
 
@@ -47,7 +47,7 @@ def write_zip(path: Path, prefix: str = "img_align_celeba/", extra: dict[str, by
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(prefix, b"")
         for number, name in reversed(list(enumerate(NAMES, start=1))):
-            archive.writestr(prefix + name, grey_jpeg(20 * number))
+            archive.writestr(prefix + name, gray_jpeg(20 * number))
         for name, data in (extra or {}).items():
             archive.writestr(name, data)
     return path
@@ -68,9 +68,9 @@ def write_kaggle_lists(folder: Path) -> None:
     (folder / "list_attr_celeba.csv").write_text("\n".join(["image_id,Smiling,Blond_Hair", *rows]))
 
 
-def prepare(root: Path, **options) -> Pack:
+def prepare(root: Path, **options) -> PackedDataset:
     config = CelebAConfig(root=str(root), **{"image_size": 16, "download": False, **options})
-    return prepare_pack(CelebA(config))
+    return pack_dataset(CelebA(config))
 
 
 def failure(root: Path, **options) -> str:
@@ -79,8 +79,8 @@ def failure(root: Path, **options) -> str:
     return str(error.value)
 
 
-def greys(pack: Pack) -> list[int]:
-    return [round(value / 20) for value in pack.images.mean(axis=(1, 2, 3)).tolist()]
+def grays(packed: PackedDataset) -> list[int]:
+    return [round(value / 20) for value in packed.images.mean(axis=(1, 2, 3)).tolist()]
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def greys(pack: Pack) -> list[int]:
 )
 def test_wherever_it_lies(tmp_path, images, root):
     (write_zip if images.endswith(".zip") else write_folder)(tmp_path / images)
-    pack = prepare(tmp_path / root)
-    assert greys(pack) == [1, 2, 3, 4, 5, 6]
-    assert pack.images.shape == (6, 16, 16, 3)
-    assert pack.labels is None
+    packed = prepare(tmp_path / root)
+    assert grays(packed) == [1, 2, 3, 4, 5, 6]
+    assert packed.images.shape == (6, 16, 16, 3)
+    assert packed.labels is None
 
 
 def test_the_defaults_are_the_usual_view():
@@ -115,22 +115,22 @@ def test_the_defaults_are_the_usual_view():
 
 def test_a_zip_of_another_layout_and_with_other_things_in_it(tmp_path):
     extra = {
-        "../../escape/000009.jpg": grey_jpeg(180),
+        "../../escape/000009.jpg": gray_jpeg(180),
         "__MACOSX/img_align_celeba/._000001.jpg": b"resource fork",
         "readme.txt": b"hello",
         "/etc/passwd": b"root",
     }
     write_zip(tmp_path / "data/img_align_celeba.zip", "celeba/img_align_celeba/", extra)
     before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
-    pack = prepare(tmp_path / "data")
-    assert greys(pack)[:6] == [1, 2, 3, 4, 5, 6]
+    packed = prepare(tmp_path / "data")
+    assert grays(packed)[:6] == [1, 2, 3, 4, 5, 6]
     assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
 
 
 def test_a_damaged_image_in_a_zip_is_named(tmp_path):
     path = write_zip(tmp_path / "data/img_align_celeba.zip")
     content = bytearray(path.read_bytes())
-    start = content.find(grey_jpeg(60))
+    start = content.find(gray_jpeg(60))
     content[start + 300 : start + 310] = b"\x00" * 10
     path.write_bytes(content)
     text = failure(tmp_path / "data")
@@ -213,24 +213,24 @@ def test_a_download_is_used(tmp_path, monkeypatch):
 def test_splits(tmp_path, split, expected):
     write_folder(tmp_path / "data/img_align_celeba")
     write_lists(tmp_path / "data")
-    assert greys(prepare(tmp_path / "data", split=split)) == expected
+    assert grays(prepare(tmp_path / "data", split=split)) == expected
 
 
 def test_attributes_are_classes(tmp_path):
     write_zip(tmp_path / "data/img_align_celeba.zip")
     write_lists(tmp_path / "data")
-    pack = prepare(tmp_path / "data", attribute="Smiling")
-    assert pack.facts.class_names == ("not Smiling", "Smiling")
-    assert pack.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    packed = prepare(tmp_path / "data", attribute="Smiling")
+    assert packed.info.class_names == ("not Smiling", "Smiling")
+    assert packed.labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert set(prepare(tmp_path / "data", attribute="Blond_Hair").labels.tolist()) == {0}
 
 
 def test_attribute_and_split_together_with_kaggles_lists(tmp_path):
     write_folder(tmp_path / "data/img_align_celeba/img_align_celeba")
     write_kaggle_lists(tmp_path / "data")
-    pack = prepare(tmp_path / "data", attribute="Smiling", split="test")
-    assert greys(pack) == [5, 6]
-    assert pack.labels.tolist() == [0, 1]
+    packed = prepare(tmp_path / "data", attribute="Smiling", split="test")
+    assert grays(packed) == [5, 6]
+    assert packed.labels.tolist() == [0, 1]
 
 
 def test_lists_in_the_official_folders(tmp_path):

@@ -10,23 +10,23 @@ import pytest
 from ganzoo.builtin.datasets.configs import DigitsConfig, SyntheticConfig
 from ganzoo.builtin.datasets.digits import Digits
 from ganzoo.builtin.datasets.synthetic import Synthetic
-from ganzoo.data.packed_dataset import prepare_pack
+from ganzoo.data.packed_dataset import pack_dataset
 
 
 def test_digits_are_all_there_and_use_the_whole_range(tmp_path):
-    pack = prepare_pack(Digits(DigitsConfig()), cache=tmp_path)
-    assert pack.images.shape == (1797, 32, 32, 1)
-    assert pack.facts.class_names == tuple("0123456789")
-    assert np.bincount(pack.labels).min() > 170
-    assert pack.images.min() == 0
-    assert pack.images.max() == 255
+    packed = pack_dataset(Digits(DigitsConfig()), cache=tmp_path)
+    assert packed.images.shape == (1797, 32, 32, 1)
+    assert packed.info.class_names == tuple("0123456789")
+    assert np.bincount(packed.labels).min() > 170
+    assert packed.images.min() == 0
+    assert packed.images.max() == 255
 
 
 def test_digits_at_their_own_size_are_scikit_learns_numbers(tmp_path):
     from sklearn.datasets import load_digits
 
-    pack = prepare_pack(Digits(DigitsConfig(image_size=8)), cache=tmp_path)
-    assert np.array_equal(np.rint(pack.images[..., 0] / 255 * 16), load_digits().images)
+    packed = pack_dataset(Digits(DigitsConfig(image_size=8)), cache=tmp_path)
+    assert np.array_equal(np.rint(packed.images[..., 0] / 255 * 16), load_digits().images)
 
 
 def source(**options):
@@ -64,7 +64,7 @@ def test_discs_end_where_they_should():
 
 
 def test_discs_as_a_pack(tmp_path):
-    pack = prepare_pack(Synthetic(SyntheticConfig(image_size=16, count=20, classes=3)), cache=tmp_path)
-    assert pack.images.shape == (20, 16, 16, 3)
-    assert pack.facts.class_names == ("hue 0", "hue 1", "hue 2")
-    assert pack.labels.tolist() == [index % 3 for index in range(20)]
+    packed = pack_dataset(Synthetic(SyntheticConfig(image_size=16, count=20, classes=3)), cache=tmp_path)
+    assert packed.images.shape == (20, 16, 16, 3)
+    assert packed.info.class_names == ("hue 0", "hue 1", "hue 2")
+    assert packed.labels.tolist() == [index % 3 for index in range(20)]

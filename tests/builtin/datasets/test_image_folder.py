@@ -11,19 +11,19 @@ from PIL import Image
 
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.image_folder import ImageFolder
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
 
-def save(path: Path, colour=(200, 100, 50), size=(12, 10), mode="RGB", **options) -> Path:
+def save(path: Path, color=(200, 100, 50), size=(12, 10), mode="RGB", **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path, **options)
+    Image.new(mode, size, color).save(path, **options)
     return path
 
 
-def prepare(root: Path, **options) -> Pack:
+def prepare(root: Path, **options) -> PackedDataset:
     config = ImageFolderConfig(root=str(root), image_size=8, **options)
-    return prepare_pack(ImageFolder(config))
+    return pack_dataset(ImageFolder(config))
 
 
 @pytest.fixture
@@ -45,19 +45,19 @@ def test_any_mix_of_formats_modes_sizes_and_depths(root):
     save(root / "h.png", (0, 0, 0, 0), mode="RGBA")
     save(root / "i.png", 1, mode="1")
     save(root / "日本語 ñandú 😀.png")
-    pack = prepare(root)
-    assert len(pack) == 10
-    assert pack.labels is None
-    assert np.abs(pack.images[0].astype(int) - (200, 100, 50)).max() == 0
-    assert pack.images[2].max() <= 129
-    assert pack.images[2].min() >= 127
+    packed = prepare(root)
+    assert len(packed) == 10
+    assert packed.labels is None
+    assert np.abs(packed.images[0].astype(int) - (200, 100, 50)).max() == 0
+    assert packed.images[2].max() <= 129
+    assert packed.images[2].min() >= 127
 
 
-def test_grey(root):
+def test_gray(root):
     save(root / "a.png", (0, 255, 0))
-    pack = prepare(root, channels=1)
-    assert pack.images.shape == (1, 8, 8, 1)
-    assert (pack.images == 150).all()
+    packed = prepare(root, channels=1)
+    assert packed.images.shape == (1, 8, 8, 1)
+    assert (packed.images == 150).all()
 
 
 def test_the_order_is_that_of_the_paths(root):
@@ -103,9 +103,9 @@ def test_unreadable_files_are_all_reported(root):
     assert f"{root / 'page.jpg'}: not an image in a format that can be read" in text
     assert f"{root / 'cut.png'}: image file is truncated" in text
     assert f"{root / 'gone.png'}: No such file" in text
-    pack = prepare(root, max_bad_fraction=0.8)
-    assert len(pack) == 1
-    assert len(pack.skipped) == 4
+    packed = prepare(root, max_bad_fraction=0.8)
+    assert len(packed) == 1
+    assert len(packed.skipped) == 4
 
 
 def test_a_decompression_bomb_is_a_bad_image(root, monkeypatch):
@@ -127,9 +127,9 @@ def test_folders_as_classes(root):
     save(root / "cat/b.png")
     save(root / "cat/kittens/c.png")
     (root / "empty").mkdir()
-    pack = prepare(root, labels="folders")
-    assert pack.facts.class_names == ("cat", "dog")
-    assert pack.labels.tolist() == [0, 0, 1]
+    packed = prepare(root, labels="folders")
+    assert packed.info.class_names == ("cat", "dog")
+    assert packed.labels.tolist() == [0, 0, 1]
 
 
 def test_an_image_outside_the_classes_is_an_error(root):

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from dataset_files import grey_png, write_lsun
+from dataset_files import gray_png, write_lsun
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
 from ganzoo.builtin.datasets.lsun import LSUN
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
 
@@ -19,7 +19,7 @@ class FakeError(Exception):
 
 
 class FakeEnvironment:
-    """The little of lmdb's environment that is used, on a file with one grey value a line."""
+    """The little of lmdb's environment that is used, on a file with one gray value a line."""
 
     def __init__(self, path: str, **options) -> None:
         assert options["readonly"]
@@ -27,7 +27,7 @@ class FakeEnvironment:
         lines = (Path(path) / "data.mdb").read_text().split()
         if lines == ["damaged"]:
             raise FakeError("MDB_INVALID: File is not an LMDB file")
-        self.items = {f"key{number}".encode(): grey_png(int(value)) for number, value in enumerate(lines)}
+        self.items = {f"key{number}".encode(): gray_png(int(value)) for number, value in enumerate(lines)}
 
     def begin(self):
         return self
@@ -61,27 +61,27 @@ def write_database(root: Path, name: str, values: str) -> None:
     (root / f"{name}_lmdb" / "data.mdb").write_text(values)
 
 
-def prepare(tmp_path: Path, **options) -> Pack:
+def prepare(tmp_path: Path, **options) -> PackedDataset:
     config = LSUNConfig(root=str(tmp_path), image_size=8, **options)
-    return prepare_pack(LSUN(config), cache=tmp_path / "cache")
+    return pack_dataset(LSUN(config), cache=tmp_path / "cache")
 
 
 def test_one_database_has_no_labels(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
     write_database(tmp_path, "bedroom_train", "10 20 30")
-    pack = prepare(tmp_path)
-    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
-    assert pack.labels is None
+    packed = prepare(tmp_path)
+    assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert packed.labels is None
 
 
 def test_several_databases_are_classes(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
     write_database(tmp_path, "tower_val", "10 20")
     write_database(tmp_path, "bridge_val", "30")
-    pack = prepare(tmp_path, classes=("tower_val", "bridge_val"))
-    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
-    assert pack.labels.tolist() == [0, 0, 1]
-    assert pack.facts.class_names == ("tower_val", "bridge_val")
+    packed = prepare(tmp_path, classes=("tower_val", "bridge_val"))
+    assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert packed.labels.tolist() == [0, 0, 1]
+    assert packed.info.class_names == ("tower_val", "bridge_val")
 
 
 def test_the_first_of_each_database(tmp_path, monkeypatch):
@@ -89,17 +89,17 @@ def test_the_first_of_each_database(tmp_path, monkeypatch):
     write_database(tmp_path, "tower_val", "10 20 25")
     write_database(tmp_path, "bridge_val", "30")
     classes = ("tower_val", "bridge_val")
-    pack = prepare(tmp_path, classes=classes, limit=2)
-    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
-    assert pack.labels.tolist() == [0, 0, 1]
+    packed = prepare(tmp_path, classes=classes, limit=2)
+    assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert packed.labels.tolist() == [0, 0, 1]
     assert len(prepare(tmp_path, classes=classes)) == 4
 
 
 def test_a_real_database(tmp_path):
     pytest.importorskip("lmdb")
     path = write_lsun(tmp_path, "bedroom_val", (10, 20, 30))
-    pack = prepare(tmp_path, classes=("bedroom_val",))
-    assert pack.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    packed = prepare(tmp_path, classes=("bedroom_val",))
+    assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
     (path / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(DataError, match="is damaged or only partly unpacked"):
         prepare(tmp_path, classes=("bedroom_val",))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganzoo.builtin.datasets import simplejpeg_decoder as turbo
 from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.builtin.datasets.simplejpeg_decoder import decode_by_turbo
+from ganzoo.builtin.datasets.simplejpeg_decoder import decode_with_simplejpeg
 from ganzoo.components.options import DatasetConfig
 from ganzoo.data.transforms import to_pixels
 
@@ -45,7 +45,7 @@ def by_pil(data: bytes, config: DatasetConfig, monkeypatch: pytest.MonkeyPatch) 
 def test_pixels_are_those_of_pil(size, image_size, subsampling, progressive, mode, fast_decode, monkeypatch):
     config = DatasetConfig(image_size=image_size, fast_decode=fast_decode)
     data = jpeg(photo(*size, mode), subsampling=subsampling, progressive=progressive, quality=85)
-    decoded = decode_by_turbo(data, config)
+    decoded = decode_with_simplejpeg(data, config)
     assert decoded is not None
     assert (decoded.format, decoded.mode) == ("JPEG", mode)
     assert np.array_equal(to_pixels(decoded, config), by_pil(data, config, monkeypatch))
@@ -69,14 +69,14 @@ def of_another_format() -> bytes:
     ids=["turned by EXIF", "PNG", "CMYK", "cut off", "nothing but its start"],
 )
 def test_the_rest_is_left_to_pil(data: bytes):
-    assert decode_by_turbo(data) is None
+    assert decode_with_simplejpeg(data) is None
 
 
 def test_an_image_of_a_size_that_pil_warns_of_is_left_to_pil(monkeypatch: pytest.MonkeyPatch):
     data = jpeg(photo(40, 30))
-    assert decode_by_turbo(data) is not None
+    assert decode_with_simplejpeg(data) is not None
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1199)
-    assert decode_by_turbo(data) is None
+    assert decode_with_simplejpeg(data) is None
 
 
 def outcome(data: bytes) -> tuple[Any, ...]:

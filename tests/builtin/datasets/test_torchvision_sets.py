@@ -13,12 +13,12 @@ from torchvision import datasets as torchvision_datasets
 
 from ganzoo.builtin.datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig
 from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN, FashionMNIST
-from ganzoo.data.packed_dataset import Pack, prepare_pack
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
 
-def prepare(dataset, tmp_path: Path) -> Pack:
-    return prepare_pack(dataset, cache=tmp_path / "cache")
+def prepare(dataset, tmp_path: Path) -> PackedDataset:
+    return pack_dataset(dataset, cache=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def no_network(monkeypatch):
 @pytest.mark.parametrize(("split", "part"), [("train", "train"), ("test", "t10k")])
 def test_the_mnists_are_read_as_they_are(tmp_path, no_network, dataset, config, name, split, part):
     images, labels = write_mnist(tmp_path, name)[part]
-    pack = prepare(dataset(config(root=str(tmp_path), split=split)), tmp_path)
-    assert np.array_equal(pack.images[..., 0], images)
-    assert pack.labels.tolist() == labels.tolist()
-    assert pack.facts.image.shape == (1, 28, 28)
-    assert len(pack.facts.class_names) == 10
+    packed = prepare(dataset(config(root=str(tmp_path), split=split)), tmp_path)
+    assert np.array_equal(packed.images[..., 0], images)
+    assert packed.labels.tolist() == labels.tolist()
+    assert packed.info.image.shape == (1, 28, 28)
+    assert len(packed.info.class_names) == 10
 
 
 def test_class_names():
@@ -62,8 +62,10 @@ def test_a_truncated_file_says_what_to_remove(tmp_path):
 
 def test_another_split_is_another_pack(tmp_path):
     write_mnist(tmp_path)
-    packs = [prepare(MNIST(MNISTConfig(root=str(tmp_path), split=split)), tmp_path) for split in ("train", "test")]
-    assert [len(pack) for pack in packs] == [12, 5]
+    packed_datasets = [
+        prepare(MNIST(MNISTConfig(root=str(tmp_path), split=split)), tmp_path) for split in ("train", "test")
+    ]
+    assert [len(packed) for packed in packed_datasets] == [12, 5]
 
 
 def test_archives_fetched_by_hand_are_unpacked_without_a_network(tmp_path, no_network, monkeypatch):
@@ -84,10 +86,10 @@ def test_cifar10_in_its_own_format(tmp_path, monkeypatch, split):
     # The real files' checksums are all that these cannot have.
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda path, md5=None: Path(path).is_file())
     images = write_cifar10(tmp_path)
-    pack = prepare(CIFAR10(CIFAR10Config(root=str(tmp_path), split=split)), tmp_path)
+    packed = prepare(CIFAR10(CIFAR10Config(root=str(tmp_path), split=split)), tmp_path)
     expected = images[:5].reshape(-1, 3, 32, 32) if split == "train" else images[5]
-    assert np.array_equal(pack.images, expected.transpose(0, 2, 3, 1))
-    assert pack.labels[:4].tolist() == [0, 1, 2, 9]
+    assert np.array_equal(packed.images, expected.transpose(0, 2, 3, 1))
+    assert packed.labels[:4].tolist() == [0, 1, 2, 9]
 
 
 def test_cifar10_with_foreign_pickles_is_refused(tmp_path):
@@ -100,9 +102,9 @@ def test_cifar10_with_foreign_pickles_is_refused(tmp_path):
 def test_svhn_in_its_own_format(tmp_path, monkeypatch, split):
     monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda path, md5=None: Path(path).is_file())
     images = write_svhn(tmp_path, split)
-    pack = prepare(SVHN(SVHNConfig(root=str(tmp_path), split=split)), tmp_path)
-    assert np.array_equal(pack.images, images.transpose(3, 0, 1, 2))
-    assert pack.labels.tolist() == [1, 2, 9, 0, 1]
+    packed = prepare(SVHN(SVHNConfig(root=str(tmp_path), split=split)), tmp_path)
+    assert np.array_equal(packed.images, images.transpose(3, 0, 1, 2))
+    assert packed.labels.tolist() == [1, 2, 9, 0, 1]
 
 
 DATASETS = [

@@ -21,49 +21,49 @@ from ganzoo.builtin.extractors.classifier import ClassifierFeatures
 from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
 from ganzoo.builtin.extractors.inception import Inception
 from ganzoo.builtin.extractors.torchvision_backbone import TorchvisionBackbone
-from ganzoo.data.packed_dataset import Pack, prepare_pack, real_images
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 from ganzoo.errors import DataError
 from ganzoo.evaluation.classifier import classifier_for
 
 
 @pytest.fixture(scope="module")
-def pack() -> Pack:
-    return prepare_pack(Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=64)))
+def packed() -> PackedDataset:
+    return pack_dataset(Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=64)))
 
 
 @pytest.fixture
-def images(pack: Pack) -> Tensor:
-    return real_images(pack, torch.arange(3))
+def images(packed: PackedDataset) -> Tensor:
+    return real_images(packed, torch.arange(3))
 
 
 class TestTorchvision:
-    def build(self, pack: Pack, **options: Any) -> TorchvisionBackbone:
+    def build(self, packed: PackedDataset, **options: Any) -> TorchvisionBackbone:
         config = TorchvisionBackboneConfig(name="torchvision", **{"weights": "random", "input_size": 32, **options})
-        extractor = TorchvisionBackbone(config, facts=pack.facts)
-        extractor.prepare(pack)
+        extractor = TorchvisionBackbone(config, info=packed.info)
+        extractor.prepare(packed)
         return extractor
 
-    def test_features_are_what_the_last_layer_sees(self, pack: Pack, images: Tensor, tmp_path: Path):
+    def test_features_are_what_the_last_layer_sees(self, packed: PackedDataset, images: Tensor, tmp_path: Path):
         network = models.resnet18(weights=None).eval()
         torch.save(network.state_dict(), tmp_path / "mine.pth")
-        extractor = self.build(pack, model="resnet18", weights=str(tmp_path / "mine.pth"))
+        extractor = self.build(packed, model="resnet18", weights=str(tmp_path / "mine.pth"))
         features = extractor.features(images)
         assert (extractor.label, extractor.source, features.shape) == ("resnet18", "mine.pth", (3, 512))
         # From torchvision's own preprocessing of the same images.
         pixels = torch.nn.functional.interpolate((images + 1) / 2, (32, 32), mode="bilinear", antialias=True)
         standard = models.ResNet18_Weights.IMAGENET1K_V1.transforms()
-        normalised = (pixels - torch.tensor(standard.mean)[:, None, None]) / torch.tensor(standard.std)[:, None, None]
-        torch.testing.assert_close(extractor.logits(features), network(normalised))
+        normalized = (pixels - torch.tensor(standard.mean)[:, None, None]) / torch.tensor(standard.std)[:, None, None]
+        torch.testing.assert_close(extractor.logits(features), network(normalized))
 
     @pytest.mark.parametrize(
         ("model", "features"), [("vgg11", 4096), ("densenet121", 1024), ("mobilenet_v3_small", 1024), ("vit_b_32", 768)]
     )
-    def test_every_family(self, pack: Pack, images: Tensor, model: str, features: int):
+    def test_every_family(self, packed: PackedDataset, images: Tensor, model: str, features: int):
         size = 224 if model.startswith("vit") else 32
-        assert self.build(pack, model=model, input_size=size).features(images).shape == (3, features)
+        assert self.build(packed, model=model, input_size=size).features(images).shape == (3, features)
 
-    def test_random_weights_follow_from_the_seed(self, pack: Pack):
-        one, same, other = (self.build(pack, model="resnet18", seed=seed) for seed in (1, 1, 2))
+    def test_random_weights_follow_from_the_seed(self, packed: PackedDataset):
+        one, same, other = (self.build(packed, model="resnet18", seed=seed) for seed in (1, 1, 2))
         assert one.digest() == same.digest() != other.digest()
         assert one.label == "resnet18_random"
         assert one.logits(torch.zeros(1, 512)) is None
@@ -79,30 +79,30 @@ class TestTorchvision:
             ),
         ],
     )
-    def test_wrong_requests(self, pack: Pack, options: dict[str, Any], message: str):
+    def test_wrong_requests(self, packed: PackedDataset, options: dict[str, Any], message: str):
         with pytest.raises(DataError) as raised:
-            self.build(pack, **options)
+            self.build(packed, **options)
         assert message in str(raised.value)
 
-    def test_weights_of_another_model(self, pack: Pack, tmp_path: Path):
+    def test_weights_of_another_model(self, packed: PackedDataset, tmp_path: Path):
         torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")
         with pytest.raises(DataError, match=r"other\.pth: are not weights of resnet18: Missing key"):
-            self.build(pack, model="resnet18", weights=str(tmp_path / "other.pth"))
+            self.build(packed, model="resnet18", weights=str(tmp_path / "other.pth"))
 
 
-def test_the_classifier_is_the_one_of_the_dataset(pack: Pack, images: Tensor):
-    extractor = ClassifierFeatures(ClassifierConfig(name="classifier"), facts=pack.facts)
-    extractor.prepare(pack)
-    features, probabilities = classifier_for(pack).look_at(images)
+def test_the_classifier_is_the_one_of_the_dataset(packed: PackedDataset, images: Tensor):
+    extractor = ClassifierFeatures(ClassifierConfig(name="classifier"), info=packed.info)
+    extractor.prepare(packed)
+    features, probabilities = classifier_for(packed).look_at(images)
     torch.testing.assert_close(extractor.features(images), features)
     torch.testing.assert_close(extractor.logits(features).softmax(1), probabilities)
-    assert extractor.notes()["accuracy"] == classifier_for(pack).accuracy
+    assert extractor.notes()["accuracy"] == classifier_for(packed).accuracy
 
 
 class TestInception:
     @pytest.mark.slow
     def test_is_torch_fidelitys_network(
-        self, pack: Pack, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, packed: PackedDataset, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         """With made-up weights of the right shapes, and their sum in the place of the real one's."""
         torch.manual_seed(0)
@@ -114,30 +114,30 @@ class TestInception:
         path = tmp_path / "weights.pth"
         torch.save(bare.state_dict(), path)
         monkeypatch.setattr(inception, "HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
-        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), facts=pack.facts)
-        extractor.prepare(pack)
+        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
+        extractor.prepare(packed)
         features = extractor.features(images)
         expected, logits = bare(((images + 1) * 127.5).round().to(torch.uint8))
         torch.testing.assert_close(features, expected)
         torch.testing.assert_close(extractor.logits(features), logits)
-        assert extractor.features(images[:, :1]).shape == (3, 2048)  # grey
+        assert extractor.features(images[:, :1]).shape == (3, 2048)  # gray
 
-    def test_other_weights_are_refused(self, pack: Pack, tmp_path: Path):
+    def test_other_weights_are_refused(self, packed: PackedDataset, tmp_path: Path):
         path = tmp_path / "weights.pth"
         torch.save({"a": torch.ones(1)}, path)
-        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), facts=pack.facts)
+        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
         with pytest.raises(DataError, match="is not the Inception weights of FID, or is damaged"):
-            extractor.prepare(pack)
+            extractor.prepare(packed)
 
     def test_weights_of_the_right_sum_and_the_wrong_shape(
-        self, pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, packed: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ):
         path = tmp_path / "weights.pth"
         torch.save({"a": torch.ones(1)}, path)
         monkeypatch.setattr(inception, "HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
-        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), facts=pack.facts)
+        extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
         with pytest.raises(DataError, match="does not hold the Inception weights of FID"):
-            extractor.prepare(pack)
+            extractor.prepare(packed)
 
 
 def _nothing(tmp_path: Path) -> Path:

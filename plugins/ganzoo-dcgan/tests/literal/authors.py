@@ -1,7 +1,7 @@
 """The networks of the DCGAN authors' Theano code, as functions of lists of weights with Theano's shapes.
 
 Dense weights are (in, out), convolutions (out, in, k, k), deconvolutions (in, out, k, k): a deconvolution is the
-gradient of a convolution with regard to its input. Batch norm is spelt out, and always of the batch.
+gradient of a convolution with regard to its input. Batch norm is spelled out, and always of the batch.
 """
 
 from __future__ import annotations

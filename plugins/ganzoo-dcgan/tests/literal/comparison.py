@@ -9,31 +9,31 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.spec import Facts, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.registry.plugin_manager import plugin_manager
 
 DIGITS = tuple("0123456789")
 TOLERANCE = 1e-5
 
 
-def facts(channels: int, size: int, classes: Sequence[str] = ()) -> Facts:
-    return Facts(ImageSpec(channels, size, size), tuple(classes))
+def info(channels: int, size: int, classes: Sequence[str] = ()) -> DatasetInfo:
+    return DatasetInfo(ImageSpec(channels, size, size), tuple(classes))
 
 
-def outline(name: str, facts: Facts, generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[Any, Any]:
+def outline(name: str, info: DatasetInfo, generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[Any, Any]:
     """As `build`, but of shapes alone: for what can be counted without computing."""
     with torch.device("meta"):
-        return build(name, facts, generator, discriminator)
+        return build(name, info, generator, discriminator)
 
 
-def build(name: str, facts: Facts, generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[Any, Any]:
+def build(name: str, info: DatasetInfo, generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[Any, Any]:
     """Generator and discriminator of this name with these options."""
     registries = plugin_manager().registries
     networks = []
     for registry, options in ((registries.generators, generator), (registries.discriminators, discriminator)):
         config = registry[name].config(name=name, **options)
-        config.check_facts(facts)
-        networks.append(registry[name].load()(config, facts=facts))
+        config.check_info(info)
+        networks.append(registry[name].load()(config, info=info))
     return networks[0], networks[1]
 
 
