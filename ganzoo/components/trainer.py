@@ -79,8 +79,8 @@ class Trainer(ABC):
         `probability/real` (D(x)), `probability/fake` (D(G(z))), `lr/generator`, `lr/discriminator`, `penalty/<name>`.
         """
 
-    def measure(self) -> dict[str, Tensor]:
-        """Figures of the last step that are worth their cost at log points only, which is when this is asked.
+    def expensive_metrics(self) -> dict[str, Tensor]:
+        """Return metrics of the last step that are worth their cost at log points only, which is when this is asked.
 
         Scalars, detached and still on the device: `gradient_norm/generator`, `gradient_norm/discriminator`.
         """
@@ -111,36 +111,41 @@ class RecordableTrainer(Trainer):
     """A trainer whose step is the same work on the device each time, but for bookkeeping before and after.
 
     Such work can be recorded as a CUDA graph and replayed. It must not look at a value on the device, nor branch on
-    anything that changes from step to step, nor remember anything but in tensors that it changes in place.
+    anything that changes from step to step, nor keep anything but in tensors that it changes in place.
     """
 
+    def __init__(self, config: TrainerConfig, *, parts: TrainingParts) -> None:
+        super().__init__(config, parts=parts)
+        self.work: Callable[[Batch], dict[str, Tensor]] = self.compute_step
+        """What does the work of a step: `compute_step`, or a recording of it."""
+
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Bookkeeping, work, bookkeeping."""
+        """Do the bookkeeping, the work, and the bookkeeping after it."""
         self.begin_step()
-        metrics = self.compute_step(batch)
+        metrics = self.work(batch)
         self.end_step()
         return metrics
 
     @abstractmethod
     def begin_step(self) -> None:
-        """Bookkeeping before the work; never recorded."""
+        """Do the bookkeeping before the work; never recorded."""
 
     @abstractmethod
     def compute_step(self, batch: Batch) -> dict[str, Tensor]:
-        """The work: trains on `config.batches_per_step` minibatches; returns scalars, detached and on the device."""
+        """Train on `config.batches_per_step` minibatches; returns scalars, detached and on the device."""
 
     @abstractmethod
     def end_step(self) -> None:
-        """Bookkeeping after the work; never recorded."""
+        """Do the bookkeeping after the work; never recorded."""
 
     @abstractmethod
     def unrecordable(self) -> str | None:
-        """Why the work differs from step to step with these options; None: it does not."""
+        """Return why the work differs from step to step with these options; None: it does not."""
 
     @abstractmethod
     def optimizers(self) -> list[Optimizer]:
-        """Those that take steps in the work."""
+        """Return the optimizers that take steps in the work."""
 
     def recorded(self) -> Callable[[], None]:
-        """Called once after the work was recorded; what it returns is called after each replay."""
+        """Return what to call after each replay; asked for once, after the work was recorded."""
         return lambda: None

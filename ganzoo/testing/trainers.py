@@ -54,7 +54,7 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
         'networks must give "generator" and "discriminator": only what it gives is saved',
     )
     for number in range(2):
-        metrics = trainer.train_step(_batch(trainer, number)) | trainer.measure()
+        metrics = trainer.train_step(_batch(trainer, number)) | trainer.expensive_metrics()
         for name, value in metrics.items():
             require(
                 isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad,

@@ -24,7 +24,7 @@ from ganzoo.runtime.device import Compute, choose_compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.training.cuda_graph import recorded
+from ganzoo.training.cuda_graph import record_steps
 from ganzoo.training.disk_check import check_place, check_room_for_run
 from ganzoo.training.events import Events
 from ganzoo.training.run import Run
@@ -98,7 +98,7 @@ def build_run(
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
     if recipe.device.cuda_graphs:
-        trainer = recorded(trainer, compute)
+        record_steps(trainer, compute)
     if directory is None and world.is_main:
         check_room_for_run(recipe, trainer, packed.info, parts.total_steps)
         directory = RunDirectory.create(recipe, manager.files)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.components.dataset import Batch
-from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer
+from ganzoo.components.trainer import RecordableTrainer, Trainer
 from ganzoo.errors import Problem, RecipeError
 from ganzoo.runtime.device import Compute
 
@@ -64,69 +64,42 @@ class CUDAGraph:
         return self._metrics
 
 
-class Recorded(Trainer):
-    """A trainer whose steps are recorded and replayed.
+class RecordedStep:
+    """The work of a trainer's step: done as ever at first, then recorded, then replayed.
 
     Args:
-        trainer: takes the steps.
-        recorder: records them.
+        trainer: whose work it is.
+        recorder: records it.
     """
 
     def __init__(self, trainer: RecordableTrainer, recorder: Recorder) -> None:
-        super().__init__(trainer.config, parts=trainer.parts)
-        self.trainer = trainer
+        self._trainer = trainer
         self._recorder = recorder
         self._warmed_up = 0
         self._batch: Batch | None = None
         self._after_replay: Callable[[], None] | None = None
-        for optimizer in trainer.optimizers():
-            for group in optimizer.param_groups:
-                if "capturable" in group:  # keeps its count of steps on the device
-                    group["capturable"] = True
 
-    def train_step(self, batch: Batch) -> Metrics:
-        """A step as the trainer takes it, the first few as ever."""
+    def __call__(self, batch: Batch) -> Metrics:
+        """Train on `batch`, of the same shape each time."""
         if self._warmed_up < WARM_UP:
             self._warmed_up += 1
-            return self._recorder.warm_up(lambda: self.trainer.train_step(batch))
-        self.trainer.begin_step()
+            return self._recorder.warm_up(lambda: self._trainer.compute_step(batch))
         if self._batch is None or self._after_replay is None:
-            self.trainer.failure()  # waits for the device once, so that the steps before are done with
+            self._trainer.failure()  # waits for the device once, so that the steps before are done with
             given = self._batch = Batch(batch.images.clone(), None if batch.labels is None else batch.labels.clone())
-            self._recorder.record(lambda: self.trainer.compute_step(given))
-            self._after_replay = self.trainer.recorded()
+            self._recorder.record(lambda: self._trainer.compute_step(given))
+            self._after_replay = self._trainer.recorded()
         else:
             self._batch.images.copy_(batch.images)
             if self._batch.labels is not None and batch.labels is not None:
                 self._batch.labels.copy_(batch.labels)
         metrics = self._recorder.replay()
         self._after_replay()
-        self.trainer.end_step()
         return metrics
 
-    def measure(self) -> Metrics:
-        """Of the trainer."""
-        return self.trainer.measure()
 
-    def networks(self) -> dict[str, nn.Module]:
-        """Of the trainer."""
-        return self.trainer.networks()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of the trainer: a recording is made anew where a run goes on."""
-        return self.trainer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Of the trainer."""
-        self.trainer.load_state_dict(state)
-
-    def failure(self) -> Failure | None:
-        """Of the trainer."""
-        return self.trainer.failure()
-
-
-def recorded(trainer: Trainer, compute: Compute, recorder: Recorder | None = None) -> Recorded:
-    """A trainer whose steps are replayed from a CUDA graph.
+def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None = None) -> None:
+    """Have a trainer replay its steps from a CUDA graph.
 
     Args:
         trainer: takes the steps.
@@ -140,11 +113,15 @@ def recorded(trainer: Trainer, compute: Compute, recorder: Recorder | None = Non
     if reason is not None:
         raise RecipeError("recipe", [Problem("device.cuda_graphs", f"{reason}; set device.cuda_graphs to false")])
     assert isinstance(trainer, RecordableTrainer)
-    return Recorded(trainer, recorder or CUDAGraph(trainer.parts.rng))
+    for optimizer in trainer.optimizers():
+        for group in optimizer.param_groups:
+            if "capturable" in group:  # keeps its count of steps on the device
+                group["capturable"] = True
+    trainer.work = RecordedStep(trainer, recorder or CUDAGraph(trainer.parts.rng))
 
 
 def why_not(trainer: Trainer, compute: Compute) -> str | None:
-    """Why the steps of a trainer cannot be recorded; None: they can."""
+    """Return why the steps of a trainer cannot be recorded; None: they can."""
     if compute.device.type != "cuda":
         return f"CUDA graphs need a CUDA GPU, and this run is on {compute.device.type}"
     if not isinstance(trainer, RecordableTrainer):

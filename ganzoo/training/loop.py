@@ -46,7 +46,7 @@ def train(run: Run) -> None:
                 if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
                     stop_if_diverged(run)
                     check_drift(run)
-                    figures = finite(metrics | run.trainer.measure(), run.step, run.world) | clock.lap()
+                    figures = finite(metrics | run.trainer.expensive_metrics(), run.step, run.world) | clock.lap()
                 fire("step_ended", run=run, step=run.step, metrics=figures)
     except BaseException as error:
         fire("run_failed", run=run, error=error)

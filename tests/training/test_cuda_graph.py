@@ -14,7 +14,7 @@ from ganzoo.components.trainer import RecordableTrainer, Trainer
 from ganzoo.errors import RecipeError
 from ganzoo.runtime.device import Compute
 from ganzoo.training.build import build_run
-from ganzoo.training.cuda_graph import WARM_UP, Recorded, recorded
+from ganzoo.training.cuda_graph import WARM_UP, record_steps
 from ganzoo.training.run import Run
 
 GPU = Compute(torch.device("cuda"), "fp32", "")
@@ -53,9 +53,10 @@ def build(tables: dict[str, Any], parse: Any, manager: Any) -> Build:
     return make
 
 
-def replayed(run: Run) -> tuple[Recorded, Tape]:
+def replayed(run: Run) -> tuple[Trainer, Tape]:
     tape = Tape()
-    return recorded(run.trainer, GPU, tape), tape
+    record_steps(run.trainer, GPU, tape)
+    return run.trainer, tape
 
 
 def state(trainer: Trainer) -> dict[str, Tensor]:
@@ -89,7 +90,7 @@ def test_replayed_steps_are_those_that_would_have_been_taken(overrides: list[str
     for name, value in state(taken.trainer).items():
         assert torch.equal(state(trainer)[name], value), name
     assert trainer.state_dict()["steps"] == 7
-    assert trainer.measure().keys() == taken.trainer.measure().keys()
+    assert trainer.expensive_metrics().keys() == taken.trainer.expensive_metrics().keys()
     assert trainer.failure() is None
 
 
@@ -153,7 +154,7 @@ def test_a_trainer_that_says_nothing_is_refused(build: Build) -> None:
 
     run = build()
     with pytest.raises(RecipeError, match="does not say whether its steps are alike"):
-        recorded(Silent(run.trainer.config, parts=run.trainer.parts), GPU, Tape())
+        record_steps(Silent(run.trainer.config, parts=run.trainer.parts), GPU, Tape())
 
 
 def test_a_run_on_the_cpu_is_refused_before_anything_is_written(

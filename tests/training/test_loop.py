@@ -34,11 +34,11 @@ def test_figures_come_every_so_often_and_at_the_end(tables: dict):
 def test_what_costs_something_is_measured_at_log_points_only(tables: dict, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def measure(trainer: GANTrainer) -> dict[str, Tensor]:
+    def expensive_metrics(trainer: GANTrainer) -> dict[str, Tensor]:
         asked.append(trainer.steps)
         return {"gradient_norm/generator": torch.tensor(2.0)}
 
-    monkeypatch.setattr(GANTrainer, "measure", measure)
+    monkeypatch.setattr(GANTrainer, "expensive_metrics", expensive_metrics)
     run = api.run(tables, ["run.steps=7", "run.log_every=3"])
     assert asked == [3, 6, 7]
     assert [row["gradient_norm/generator"] for row in run.metrics] == [2.0, 2.0, 2.0]

@@ -13,7 +13,7 @@ from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
 from ganzoo.components.dataset import Batch
 from ganzoo.components.optimizer import AdamOptions, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
-from ganzoo_trainers.lookahead import AdamSteps, GradientSteps, Steps
+from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Steps
 
 
 class Unrolled(GANTrainer):
@@ -31,28 +31,31 @@ class Unrolled(GANTrainer):
     Config = UnrolledConfig
     config: UnrolledConfig
 
-    def _generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of `adversarial`, by the discriminator that has reacted."""
+    def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the objective of `adversarial`, by the discriminator after `unrolled_steps` more of its steps."""
         if not self.config.unrolled_steps:
-            return super()._generator_objective(batch, fake)
-        judge = FunctionalDiscriminator(self.parts.discriminator)
-        parameters = dict(judge.named_parameters())
-        # No update of the real discriminator may come of a look ahead: neither of weights nor of statistics.
+            return super().generator_objective(batch, fake)
+        discriminator = FunctionalDiscriminator(self.parts.discriminator)
+        parameters = dict(discriminator.named_parameters())
+        # The real discriminator's weights and statistics must not change by steps that are only thought ahead.
         weights = {name: parameter.detach().requires_grad_(True) for name, parameter in parameters.items()}
-        buffers = {name: buffer.clone() for name, buffer in judge.named_buffers()}
-        steps = self._steps(list(parameters.values()))
+        buffers = {name: buffer.clone() for name, buffer in discriminator.named_buffers()}
+        steps = self.unrolled_optimizer(list(parameters.values()))
         for _ in range(self.config.unrolled_steps):
-            loss = judge.ask(weights | buffers, lambda: self._discriminator_objective(batch, fake))
+            loss, _ = discriminator.call(weights | buffers, lambda: self.discriminator_objective(batch, fake))
             before = list(weights.values())
             own = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
             mean = self.parts.world.all_reduce_mean
             gradients = [None if gradient is None else mean(gradient) for gradient in own]
             weights = dict(zip(weights, steps.step(before, gradients), strict=True))
-        objective = super()._generator_objective
-        return cast("tuple[Tensor, dict[str, Tensor]]", judge.ask(weights | buffers, lambda: objective(batch, fake)))
+        objective = super().generator_objective
+        return cast(
+            "tuple[Tensor, dict[str, Tensor]]",
+            discriminator.call(weights | buffers, lambda: objective(batch, fake)),
+        )
 
-    def _steps(self, parameters: list[Tensor]) -> Steps:
-        """What moves the discriminator that is thought ahead."""
+    def unrolled_optimizer(self, parameters: list[Tensor]) -> Steps:
+        """Return what moves the discriminator in the unrolled steps, from where its optimizer stands."""
         lr = self.config.unrolled_lr or current_lr(self.discriminator_optimizer)
         options = self.config.discriminator_optimizer
         if self.config.unrolled_update == "gradient":
@@ -60,31 +63,22 @@ class Unrolled(GANTrainer):
         assert isinstance(options, AdamOptions)
         return AdamSteps(options, lr, self.discriminator_optimizer, parameters)
 
-    def _discriminator_objective(self, batch: Batch, fake: FakeBatch) -> Tensor:
-        """What the discriminator minimizes, as a function of its weights and of the generator's images."""
-        real, fake_images = self._seen(batch.images), self._seen(fake.images)
-        real_logits, fake_logits = self._logits(real, batch.labels), self._logits(fake_images, fake.labels)
-        step = self._penalty_step(real, fake, fake_images, real_logits, fake_logits)
-        terms = self._penalty_terms("discriminator_term", step)
-        loss = self._discriminator_loss(real_logits, fake_logits)
-        return torch.stack([loss, *terms.values()]).sum()
-
 
 class FunctionalDiscriminator(nn.Module):
-    """A discriminator that lends its place to other weights while a question is answered.
+    """Evaluates functions of the discriminator with other weights in its place.
 
     Args:
-        discriminator: whoever asks it anything meanwhile, penalties included, is answered by those weights.
+        discriminator: whose weights are replaced while a function is evaluated, for penalties too.
     """
 
     def __init__(self, discriminator: nn.Module) -> None:
         super().__init__()
         self.discriminator = discriminator
 
-    def forward(self, question: Callable[[], Any]) -> Any:
-        """What `question` returns."""
-        return question()
+    def forward(self, function: Callable[[], Any]) -> Any:
+        """Return what `function` returns."""
+        return function()
 
-    def ask(self, state: dict[str, Tensor], question: Callable[[], Any]) -> Any:
-        """What `question` returns where the parameters and buffers are those in `state`, under this module's names."""
-        return functional_call(self, state, (question,))
+    def call(self, state: dict[str, Tensor], function: Callable[[], Any]) -> Any:
+        """Return what `function` returns where the parameters and buffers are those of `state`, by their names here."""
+        return functional_call(self, state, (function,))
