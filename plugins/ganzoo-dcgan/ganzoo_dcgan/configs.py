@@ -99,7 +99,7 @@ class DenseDiscriminatorConfig(DiscriminatorConfig):
         check_multiple(info, 16)
 
 
-class AuthorsGeneratorConfig(GeneratorConfig):
+class Radford2016GeneratorConfig(GeneratorConfig):
     """5×5 without any bias, as the DCGAN authors trained it: 1024, 512, 256, 128 channels at 64 pixels."""
 
     latents: PriorName = "uniform"
@@ -114,7 +114,7 @@ class AuthorsGeneratorConfig(GeneratorConfig):
         check_power_of_two(info)
 
 
-class AuthorsDiscriminatorConfig(DiscriminatorConfig):
+class Radford2016DiscriminatorConfig(DiscriminatorConfig):
     """5×5 without any bias, as the DCGAN authors trained it: 128, 256, 512, 1024 channels at 64 pixels."""
 
     width: PositiveInt = 128
@@ -134,7 +134,7 @@ class AuthorsDiscriminatorConfig(DiscriminatorConfig):
         check_power_of_two(info)
 
 
-class AuthorsImageNetGeneratorConfig(AuthorsGeneratorConfig):
+class Radford2016ImageNetGeneratorConfig(Radford2016GeneratorConfig):
     """3×3 without any bias, two layers for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
 
     latent_dim: PositiveInt = 256
@@ -145,14 +145,14 @@ class AuthorsImageNetGeneratorConfig(AuthorsGeneratorConfig):
     """Channels before the last layer; they double from size to size towards the 4×4 start."""
 
 
-class AuthorsImageNetDiscriminatorConfig(AuthorsDiscriminatorConfig):
+class Radford2016ImageNetDiscriminatorConfig(Radford2016DiscriminatorConfig):
     """3×3 without any bias, two layers for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
 
     width: PositiveInt = 128
     """Channels of the first two layers; they double from size to size."""
 
 
-class AuthorsMNISTGeneratorConfig(GeneratorConfig):
+class Radford2016MNISTGeneratorConfig(GeneratorConfig):
     """Labels at every layer, as the DCGAN authors trained it on MNIST: two dense layers, then two of 5×5."""
 
     latents: PriorName = "uniform"
@@ -174,7 +174,7 @@ class AuthorsMNISTGeneratorConfig(GeneratorConfig):
         check_multiple(info, 4)
 
 
-class AuthorsMNISTDiscriminatorConfig(DiscriminatorConfig):
+class Radford2016MNISTDiscriminatorConfig(DiscriminatorConfig):
     """Labels at every layer, as the DCGAN authors trained it on MNIST: two layers of 5×5, then two dense."""
 
     width: PositiveInt = 64

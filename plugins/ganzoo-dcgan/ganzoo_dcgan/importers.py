@@ -5,7 +5,7 @@ from __future__ import annotations
 from ganzoo.components.options import ImporterConfig
 
 
-class AuthorsDumpConfig(ImporterConfig):
+class Radford2016DumpConfig(ImporterConfig):
     """A folder of the DCGAN authors' weights: `…gen_params.jl_NN.npy` and `…discrim_params.jl_NN.npy`."""
 
 

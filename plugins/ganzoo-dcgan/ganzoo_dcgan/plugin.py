@@ -14,29 +14,33 @@ def register_architectures(register: Registrar) -> None:
     register("dcgan", "ganzoo_dcgan.dcgan:DCGANDiscriminator", config=configs.DCGANDiscriminatorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseGenerator", config=configs.DenseGeneratorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseDiscriminator", config=configs.DenseDiscriminatorConfig)
-    register("dcgan_authors", "ganzoo_dcgan.radford2016:AuthorsGenerator", config=configs.AuthorsGeneratorConfig)
     register(
-        "dcgan_authors", "ganzoo_dcgan.radford2016:AuthorsDiscriminator", config=configs.AuthorsDiscriminatorConfig
+        "dcgan_authors", "ganzoo_dcgan.radford2016:Radford2016Generator", config=configs.Radford2016GeneratorConfig
+    )
+    register(
+        "dcgan_authors",
+        "ganzoo_dcgan.radford2016:Radford2016Discriminator",
+        config=configs.Radford2016DiscriminatorConfig,
     )
     register(
         "dcgan_authors_imagenet32",
-        "ganzoo_dcgan.radford2016_imagenet:AuthorsImageNetGenerator",
-        config=configs.AuthorsImageNetGeneratorConfig,
+        "ganzoo_dcgan.radford2016_imagenet:Radford2016ImageNetGenerator",
+        config=configs.Radford2016ImageNetGeneratorConfig,
     )
     register(
         "dcgan_authors_imagenet32",
-        "ganzoo_dcgan.radford2016_imagenet:AuthorsImageNetDiscriminator",
-        config=configs.AuthorsImageNetDiscriminatorConfig,
+        "ganzoo_dcgan.radford2016_imagenet:Radford2016ImageNetDiscriminator",
+        config=configs.Radford2016ImageNetDiscriminatorConfig,
     )
     register(
         "dcgan_authors_mnist",
-        "ganzoo_dcgan.radford2016_mnist:AuthorsMNISTGenerator",
-        config=configs.AuthorsMNISTGeneratorConfig,
+        "ganzoo_dcgan.radford2016_mnist:Radford2016MNISTGenerator",
+        config=configs.Radford2016MNISTGeneratorConfig,
     )
     register(
         "dcgan_authors_mnist",
-        "ganzoo_dcgan.radford2016_mnist:AuthorsMNISTDiscriminator",
-        config=configs.AuthorsMNISTDiscriminatorConfig,
+        "ganzoo_dcgan.radford2016_mnist:Radford2016MNISTDiscriminator",
+        config=configs.Radford2016MNISTDiscriminatorConfig,
     )
     register(
         "gan_in_action", "ganzoo_dcgan.gan_in_action:GANInActionGenerator", config=configs.GANInActionGeneratorConfig
@@ -53,7 +57,9 @@ def register_architectures(register: Registrar) -> None:
 @hookimpl
 def register_importers(register: Registrar) -> None:
     """Weights that others published for two of the variants."""
-    register("dcgan_authors", "ganzoo_dcgan.radford2016_dump:AuthorsDumpImporter", config=importers.AuthorsDumpConfig)
+    register(
+        "dcgan_authors", "ganzoo_dcgan.radford2016_dump:Radford2016DumpImporter", config=importers.Radford2016DumpConfig
+    )
     register(
         "dcgan_tutorial", "ganzoo_dcgan.tutorial_state:TutorialStateImporter", config=importers.TutorialStateConfig
     )

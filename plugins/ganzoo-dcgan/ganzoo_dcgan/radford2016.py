@@ -8,7 +8,7 @@ from torch import nn
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_weights, leaky_relu, relu
-from ganzoo_dcgan.configs import AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
+from ganzoo_dcgan.configs import Radford2016DiscriminatorConfig, Radford2016GeneratorConfig
 from ganzoo_dcgan.dcgan import doublings
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 
@@ -17,15 +17,15 @@ NORM = batch_norm(eps=1e-8, track=False)
 UNIT_NORM = batch_norm(eps=1e-8, track=False, flat=True)
 
 
-class AuthorsGenerator(StackedGenerator):
+class Radford2016Generator(StackedGenerator):
     """Dense → norm over all units → 4×4 → … → image; at 64 pixels 1024, 512, 256, 128 channels.
 
     That of faces and bedrooms, and with `width = 64` that of SVHN at 32 pixels: 256, 128, 64 channels.
     """
 
-    Config = AuthorsGeneratorConfig
+    Config = Radford2016GeneratorConfig
 
-    def __init__(self, config: AuthorsGeneratorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Radford2016GeneratorConfig, *, info: DatasetInfo) -> None:
         widths = [config.width * 2**power for power in range(doublings(info) - 1, -1, -1)]
         blocks = [
             projection(config.latent_dim, widths[0]),
@@ -36,12 +36,12 @@ class AuthorsGenerator(StackedGenerator):
         init_weights(self, **config.init.model_dump())
 
 
-class AuthorsDiscriminator(StackedDiscriminator):
+class Radford2016Discriminator(StackedDiscriminator):
     """Image → … → 4×4 → logit; at 64 pixels 128, 256, 512, 1024 channels, no norm after the first layer."""
 
-    Config = AuthorsDiscriminatorConfig
+    Config = Radford2016DiscriminatorConfig
 
-    def __init__(self, config: AuthorsDiscriminatorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Radford2016DiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         widths = [config.width * 2**power for power in range(doublings(info))]
         blocks = [

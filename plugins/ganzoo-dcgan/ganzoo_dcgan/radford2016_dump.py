@@ -16,9 +16,9 @@ from torch import Tensor
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import RequestError
-from ganzoo_dcgan.configs import POWERS, AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
-from ganzoo_dcgan.importers import AuthorsDumpConfig
-from ganzoo_dcgan.radford2016 import START, AuthorsDiscriminator, AuthorsGenerator
+from ganzoo_dcgan.configs import POWERS, Radford2016DiscriminatorConfig, Radford2016GeneratorConfig
+from ganzoo_dcgan.importers import Radford2016DumpConfig
+from ganzoo_dcgan.radford2016 import START, Radford2016Discriminator, Radford2016Generator
 from ganzoo_dcgan.weight_mapping import Matched, state_of
 
 KERNEL = (5, 5)
@@ -30,14 +30,14 @@ Array = NDArray[Any]
 Shape = tuple[int, ...]
 
 
-class AuthorsDumpImporter(Importer):
+class Radford2016DumpImporter(Importer):
     """Reads a folder of the authors' joblib dump by its numbered `.npy` files; the pickles beside them stay shut.
 
     The files are in the order of the training script (github.com/Newmu/dcgan_code). `to_torch` says what is
     done to them.
     """
 
-    Config = AuthorsDumpConfig
+    Config = Radford2016DumpConfig
 
     def mismatch(self, source: Path) -> str | None:
         """Needs a folder with at least one of the generator's files."""
@@ -67,13 +67,13 @@ class AuthorsDumpImporter(Importer):
             _check_shapes(files["discriminator"], arrays["discriminator"], expected)
 
         info = DatasetInfo(ImageSpec(channels, size, size))
-        generator = AuthorsGeneratorConfig(
+        generator = Radford2016GeneratorConfig(
             latent_dim=latent_dim, width=width, latents="normal" if size == 32 else "uniform"
         )
-        discriminator = AuthorsDiscriminatorConfig(width=judged_width)
+        discriminator = Radford2016DiscriminatorConfig(width=judged_width)
         keys = {
-            "generator": state_of(lambda: AuthorsGenerator(generator, info=info)),
-            "discriminator": state_of(lambda: AuthorsDiscriminator(discriminator, info=info)),
+            "generator": state_of(lambda: Radford2016Generator(generator, info=info)),
+            "discriminator": state_of(lambda: Radford2016Discriminator(discriminator, info=info)),
         }
         matched = Matched()
         for name, paths in files.items():
@@ -190,7 +190,7 @@ def _check_shapes(files: Sequence[Path], arrays: Sequence[Array], expected: Sequ
 
 
 def _tables(
-    info: DatasetInfo, generator: AuthorsGeneratorConfig, discriminator: AuthorsDiscriminatorConfig
+    info: DatasetInfo, generator: Radford2016GeneratorConfig, discriminator: Radford2016DiscriminatorConfig
 ) -> dict[str, Any]:
     """The authors' recipe: that of SVHN at 32 pixels, that of faces and bedrooms at others."""
     svhn = info.image.height == 32

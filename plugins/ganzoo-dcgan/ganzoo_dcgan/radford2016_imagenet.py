@@ -8,18 +8,18 @@ from torch import nn
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights, leaky_relu
-from ganzoo_dcgan.configs import AuthorsImageNetDiscriminatorConfig, AuthorsImageNetGeneratorConfig
+from ganzoo_dcgan.configs import Radford2016ImageNetDiscriminatorConfig, Radford2016ImageNetGeneratorConfig
 from ganzoo_dcgan.dcgan import doublings
 from ganzoo_dcgan.radford2016 import NORM, dense_head, projection
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 
 
-class AuthorsImageNetGenerator(StackedGenerator):
+class Radford2016ImageNetGenerator(StackedGenerator):
     """Dense → 4×4 → …; strides 2, 1, 2, 1, 2, 1 to 512, 256, 256, 128, 128 channels and the image at 32 pixels."""
 
-    Config = AuthorsImageNetGeneratorConfig
+    Config = Radford2016ImageNetGeneratorConfig
 
-    def __init__(self, config: AuthorsImageNetGeneratorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Radford2016ImageNetGeneratorConfig, *, info: DatasetInfo) -> None:
         widths = [config.width * 2**power for power in range(doublings(info) - 1, -1, -1)]
         blocks: list[nn.Module] = [projection(config.latent_dim, widths[0])]
         for before, after in pairwise(widths):
@@ -35,15 +35,15 @@ class AuthorsImageNetGenerator(StackedGenerator):
         init_weights(self, **config.init.model_dump())
 
 
-class AuthorsImageNetDiscriminator(StackedDiscriminator):
+class Radford2016ImageNetDiscriminator(StackedDiscriminator):
     """Image → … → 4×4 → logit; strides 1, 2, 1, 2, 1, 2 to 128, 128, 256, 256, 512, 512 channels at 32 pixels.
 
     Its features, pooled, are those that the paper's CIFAR-10 classifier takes (arXiv 1511.06434, table 1).
     """
 
-    Config = AuthorsImageNetDiscriminatorConfig
+    Config = Radford2016ImageNetDiscriminatorConfig
 
-    def __init__(self, config: AuthorsImageNetDiscriminatorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Radford2016ImageNetDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         widths = [config.width * 2**power for power in range(doublings(info))]
         blocks: list[nn.Module] = []

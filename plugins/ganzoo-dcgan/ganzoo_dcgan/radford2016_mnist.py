@@ -16,22 +16,22 @@ from ganzoo_dcgan.blocks import (
     leaky_relu,
     relu,
 )
-from ganzoo_dcgan.configs import AuthorsMNISTDiscriminatorConfig, AuthorsMNISTGeneratorConfig
+from ganzoo_dcgan.configs import Radford2016MNISTDiscriminatorConfig, Radford2016MNISTGeneratorConfig
 from ganzoo_dcgan.stacks import ConditionalStackedDiscriminator, ConditionalStackedGenerator
 
 NORM = batch_norm(eps=1e-8, affine=False, track=False)
 UNIT_NORM = batch_norm(eps=1e-8, affine=False, track=False, flat=True)
 
 
-class AuthorsMNISTGenerator(ConditionalStackedGenerator):
+class Radford2016MNISTGenerator(ConditionalStackedGenerator):
     """Dense 1024 → dense 128·7·7 → 64·14·14 → image of 28 pixels; no bias, norms without gain and bias.
 
     The authors' sigmoid gives [0, 1]; here it is stretched to [−1, 1].
     """
 
-    Config = AuthorsMNISTGeneratorConfig
+    Config = Radford2016MNISTGeneratorConfig
 
-    def __init__(self, config: AuthorsMNISTGeneratorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Radford2016MNISTGeneratorConfig, *, info: DatasetInfo) -> None:
         classes, width, units = info.num_classes, config.width, config.dense_width
         start = info.image.height // 4
         blocks = [
@@ -44,15 +44,15 @@ class AuthorsMNISTGenerator(ConditionalStackedGenerator):
         init_weights(self, **config.init.model_dump())
 
 
-class AuthorsMNISTDiscriminator(ConditionalStackedDiscriminator):
+class Radford2016MNISTDiscriminator(ConditionalStackedDiscriminator):
     """Image of 28 pixels → 64·14·14 → 128·7·7 → dense 1024 → logit; no bias, norms without gain and bias.
 
     Images are brought from [−1, 1] to the authors' [0, 1] first.
     """
 
-    Config = AuthorsMNISTDiscriminatorConfig
+    Config = Radford2016MNISTDiscriminatorConfig
 
-    def __init__(self, config: AuthorsMNISTDiscriminatorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Radford2016MNISTDiscriminatorConfig, *, info: DatasetInfo) -> None:
         activation = leaky_relu(config.slope)
         classes, width, units = info.num_classes, config.width, config.dense_width
         end = info.image.height // 4
