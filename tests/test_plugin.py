@@ -24,7 +24,7 @@ def test_every_name_is_there() -> None:
 
 
 def test_another_name_is_told() -> None:
-    with pytest.raises(AttributeError, match="'ganzoo.plugin' has no attribute 'Losses'"):
+    with pytest.raises(AttributeError, match=r"'ganzoo\.plugin' has no attribute 'Losses'"):
         plugin.Losses  # noqa: B018
 
 
