@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.gan_trainer import EMA, FakeBatch, GANTrainer
+    from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.penalties import squared_gradient_norm
     from ganzoo.components.dataset import Batch, Dataset, ImageSource, StoredImages
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.spec import DatasetInfo, ImageSpec, square_size
-    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
+    from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.errors import (
         DataError,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
     from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.training.ema import EMA
 
 __all__ = [
     "EMA",
@@ -104,6 +105,7 @@ __all__ = [
     "Problem",
     "RMSpropOptions",
     "RecipeView",
+    "RecordableTrainer",
     "Registrar",
     "RequestError",
     "RunDirectoryError",
@@ -124,7 +126,7 @@ __all__ = [
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
-    "ganzoo.builtin.gan_trainer": ["EMA", "FakeBatch", "GANTrainer"],
+    "ganzoo.builtin.gan_trainer": ["FakeBatch", "GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
     "ganzoo.components.dataset": ["Batch", "Dataset", "ImageSource", "StoredImages"],
@@ -156,7 +158,7 @@ _MODULES = {
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "square_size"],
-    "ganzoo.components.trainer": ["Failure", "Trainer", "TrainingParts"],
+    "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.errors": [
         "DataError",
@@ -171,6 +173,7 @@ _MODULES = {
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
+    "ganzoo.training.ema": ["EMA"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

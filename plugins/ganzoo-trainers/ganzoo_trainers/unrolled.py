@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
-from ganzoo.components.dataset import Batch
-from ganzoo.components.optimizer import AdamOptions, current_lr
+from ganzoo.plugin import AdamOptions, Batch, FakeBatch, GANTrainer, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Steps
 
