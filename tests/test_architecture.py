@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 import textwrap
@@ -17,6 +18,8 @@ from ganzoo.registry.plugin_manager import PluginManager
 
 PACKAGE = Path(ganzoo.__file__).parent
 ROOT = PACKAGE.parent
+PAGE = ROOT / "docs" / "pages" / "architecture.md"
+TO_COME = {"registry/kinds.py", "builtin/commands.py"}
 PLUGINS = sorted((ROOT / "plugins").glob("*/ganzoo_*"))
 CORE = sorted(PACKAGE.rglob("*.py"))
 PLUGIN_MODULES = [file for plugin in PLUGINS for file in sorted(plugin.rglob("*.py"))]
@@ -105,6 +108,18 @@ def test_no_modules_import_each_other_in_a_circle():
         sorter.prepare()
     except CycleError as error:
         raise AssertionError(f"a circle: {' → '.join(error.args[1])}") from None
+
+
+def test_the_page_shows_these_rooms():
+    picture = re.search(r"^```text\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert picture is not None
+    shown = [{*re.split(r"\s+", line[:34].strip())} for line in picture[1].splitlines()]
+    assert shown == [room - {"__main__", "latent", "explore", "examine"} for room in ROOMS]
+
+
+def test_the_page_names_files_that_are_there():
+    named = {*re.findall(r"`([a-z_]+/[a-z_]+\.py)`", PAGE.read_text(encoding="utf-8"))}
+    assert {path for path in named - TO_COME if not (PACKAGE / path).exists() and not (ROOT / path).exists()} == set()
 
 
 def test_few_modules_lie_loose():
