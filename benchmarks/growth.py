@@ -33,8 +33,7 @@ from ganzoo.training.build import build_run
 Row = dict[str, float]
 ROUNDS = 3
 PLUGIN = """
-from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.components.options import LossConfig
+from ganzoo.plugin import LossConfig, hookimpl
 
 class MadeConfig(LossConfig):
     strength: float = 1.0

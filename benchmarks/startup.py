@@ -28,7 +28,7 @@ TORCH = "python -c 'import torch'"
 # A plugin that ends the process as soon as the first step is done.
 LEAVE = """
 import os
-from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.plugin import hookimpl
 
 @hookimpl
 def step_ended(step):

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ganzoo.components.spec import DatasetInfo, ImageSpec, square_size
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
+    from ganzoo.data.packed_dataset import real_images
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
+    from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.training.ema import EMA
 
@@ -112,6 +114,7 @@ __all__ = [
     "RunView",
     "SGDOptions",
     "StoredImages",
+    "TrainedRun",
     "Trainer",
     "TrainerConfig",
     "TrainingError",
@@ -120,6 +123,7 @@ __all__ = [
     "current_lr",
     "hookimpl",
     "load_tensors",
+    "real_images",
     "square_size",
     "squared_gradient_norm",
 ]
@@ -160,6 +164,7 @@ _MODULES = {
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "square_size"],
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
+    "ganzoo.data.packed_dataset": ["real_images"],
     "ganzoo.errors": [
         "DataError",
         "DivergedError",
@@ -172,6 +177,7 @@ _MODULES = {
     ],
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
+    "ganzoo.sampling.trained_run": ["TrainedRun"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
     "ganzoo.training.ema": ["EMA"],
 }
