@@ -148,7 +148,7 @@ def _make(
     if not len(source):
         raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
     info = DatasetInfo(dataset.config.image_spec(), dataset.class_names())
-    check_pack_fits(path.parent, made_from["name"], len(source), info.image)
+    check_room(path.parent, made_from["name"], len(source), info.image)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with (folder / "images.npy").open("wb") as file:
@@ -304,8 +304,12 @@ def _file_name(name: str) -> str:
 _HEADROOM = 16 * 1024 * 1024
 
 
-def check_pack_fits(folder: Path, name: str, count: int, image: ImageSpec) -> None:
-    """Raise DataError, before anything is decoded, if a pack of `count` images does not fit on the disk."""
+def check_room(folder: Path, name: str, count: int, image: ImageSpec) -> None:
+    """Say at once, before anything is decoded, that a pack of so many images does not fit.
+
+    Raises:
+        DataError: it does not; the text says how much is wanted.
+    """
     need = count * (image.channels * image.height * image.width + 8) + _HEADROOM
     free = shutil.disk_usage(folder).free
     if free < need:

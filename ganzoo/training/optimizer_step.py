@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganzoo.components.world import World
-from ganzoo.runtime.cpu_fused_optimizer import InMemoryOrder
+from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
 from ganzoo.training.non_finite import NonFiniteGuard, Update
 
 
@@ -109,7 +109,7 @@ class OptimizerStep:
             self.scaler.update()
         elif looks_for_infinities(self.optimizer):
             self.optimizer.found_inf = self._alarm.raised  # type: ignore[attr-defined]
-            with InMemoryOrder() if self._alarm.raised.device.type == "cpu" else nullcontext():
+            with ChannelsLastUpdates() if self._alarm.raised.device.type == "cpu" else nullcontext():
                 self.optimizer.step()
         else:
             self._move_and_take_back()
