@@ -1,4 +1,4 @@
-"""Says what was asked for when memory runs out, and which batch size would do."""
+"""Errors for exhausted memory that say what was requested and which batch size would fit."""
 
 from __future__ import annotations
 
