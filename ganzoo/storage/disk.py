@@ -116,9 +116,7 @@ def check_room(path: Path, needed: int, what: str, cure: str, error: type[Ganzoo
     usage = shutil.disk_usage(standing(path))
     if usage.total and usage.free < needed:
         free = size_in_words(usage.free)
-        raise error(
-            f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}"
-        )
+        raise error(f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}")
 
 
 def not_written(path: Path, error: Exception) -> OutputError:
