@@ -27,8 +27,8 @@ from ganzoo.components.dataset import Dataset, StoredImages
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.errors import DataError
-from ganzoo.storage.disk import sync
-from ganzoo.text import parse_json, size_in_words
+from ganzoo.storage.disk import check_room, sync
+from ganzoo.text import parse_json
 
 FORMAT = 2
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
@@ -36,6 +36,7 @@ FORMAT = 2
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
 _NAMES_IN_AN_ERROR = 20
 _IMAGES_AT_ONCE = 1024
+_HEADROOM = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,13 @@ def _make(
     if not len(source):
         raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
     info = DatasetInfo(dataset.config.image_spec(), dataset.class_names())
-    check_room(path.parent, made_from["name"], len(source), info.image)
+    check_room(
+        path.parent,
+        len(source) * (math.prod(info.image.shape) + 8) + _HEADROOM,
+        f'the pack of the dataset "{made_from["name"]}" ({len(source)} images of {info.image})',
+        "make room there, or set GANZOO_CACHE to a folder on a larger disk",
+        DataError,
+    )
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with (folder / "images.npy").open("wb") as file:
@@ -299,24 +306,6 @@ def _digest(value: object) -> str:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
-
-
-_HEADROOM = 16 * 1024 * 1024
-
-
-def check_room(folder: Path, name: str, count: int, image: ImageSpec) -> None:
-    """Say at once, before anything is decoded, that a pack of so many images does not fit.
-
-    Raises:
-        DataError: it does not; the text says how much is wanted.
-    """
-    need = count * (image.channels * image.height * image.width + 8) + _HEADROOM
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise DataError(
-            f'the pack of the dataset "{name}" ({count} images of {image}) needs {size_in_words(need)} in {folder}, '
-            f"and {size_in_words(free)} are free there: free some, or set GANZOO_CACHE to a folder on a larger disk"
-        )
 
 
 @contextmanager
