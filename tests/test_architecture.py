@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -16,7 +19,9 @@ PACKAGE = Path(ganzoo.__file__).parent
 ROOT = PACKAGE.parent
 PLUGINS = sorted((ROOT / "plugins").glob("*/ganzoo_*"))
 CORE = sorted(PACKAGE.rglob("*.py"))
-MODULES = [*CORE, *(file for plugin in PLUGINS for file in sorted(plugin.rglob("*.py")))]
+PLUGIN_MODULES = [file for plugin in PLUGINS for file in sorted(plugin.rglob("*.py"))]
+AUTHORS = [file for file in PLUGIN_MODULES if file.name != "unrolled.py"]  # overrides private methods of GANTrainer
+MODULES = [*CORE, *PLUGIN_MODULES]
 
 # Lowest first: a module may import its own room and those before it, for the type checker too.
 ROOMS = (
@@ -32,6 +37,7 @@ ROOMS = (
     {"evaluation"},
     {"observers"},
     {"builtin"},
+    {"plugin"},
     {"export", "sweeps"},
     {"comparison"},
     {"api", "latent", "explore", "examine"},
@@ -39,6 +45,15 @@ ROOMS = (
     {"cli", "__main__"},
 )
 LOOSE_MODULES = 11
+
+# What plugins may import of the core, each with the modules within it; docs/pages/api.md says what for.
+PUBLIC_MODULES = (
+    "ganzoo.plugin",
+    "ganzoo.api",
+    "ganzoo.sampling",
+    "ganzoo.cli.options",
+    "ganzoo.testing",
+)
 
 
 def name(file: Path) -> str:
@@ -99,6 +114,78 @@ def test_few_modules_lie_loose():
 
 def test_core_imports_no_plugin():
     wrong = [f"{name(file)}: {other}" for file in CORE for other in imports(file) if other.startswith("ganzoo_")]
+    assert wrong == []
+
+
+def is_private(text: str) -> bool:
+    return text.startswith("_") and not text.endswith("__")
+
+
+def test_plugins_import_public_modules_alone():
+    wrong = []
+    for file in AUTHORS:
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Import():
+                    found = [alias.name for alias in node.names if alias.name.partition(".")[0] == "ganzoo"]
+                case ast.ImportFrom(module="ganzoo"):
+                    found = [f"ganzoo.{alias.name}" for alias in node.names]
+                    found = [each if each in INSIDE else "ganzoo" for each in found]
+                case ast.ImportFrom(module=str(module)) if module.startswith("ganzoo."):
+                    found = [module]
+                case _:
+                    continue
+            for each in found:
+                if each != "ganzoo" and not f"{each}.".startswith(tuple(f"{public}." for public in PUBLIC_MODULES)):
+                    wrong.append(f"{file.relative_to(ROOT)}:{node.lineno}: {each}")
+    assert wrong == [], "import these from ganzoo.plugin"
+
+
+def test_plugins_take_no_private_name_from_a_module_of_the_core():
+    wrong = []
+    for file in AUTHORS:
+        tree = ast.parse(file.read_text())
+        modules = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "ganzoo":
+                modules |= {alias.asname or alias.name for alias in node.names}
+                wrong += [f"{name(file)}:{node.lineno}: {each.name}" for each in node.names if is_private(each.name)]
+        wrong += [
+            f"{name(file)}:{node.lineno}: {ast.unparse(node)}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and is_private(node.attr)
+            if isinstance(node.value, ast.Name) and node.value.id in modules | {"ganzoo"}
+        ]
+    assert wrong == []
+
+
+def class_tree(cls: type) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(cls)))
+
+
+def private_names(cls: type) -> set[str]:
+    """Names with one underscore that a class defines, in its body or on `self`."""
+    assigned = {
+        node.attr
+        for node in ast.walk(class_tree(cls))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    return {each for each in {*vars(cls), *assigned} if is_private(each) and not each.startswith("_abc_")}
+
+
+def test_plugins_use_no_private_name_of_a_class_they_derive_from():
+    """Neither to call it nor to put another in its place: what a subclass may change has a public name."""
+    wrong = []
+    for file in AUTHORS:
+        module = importlib.import_module(module_of(file).partition(".")[2].partition(".")[2])
+        for cls in vars(module).values():
+            if not isinstance(cls, type) or cls.__module__ != module.__name__:
+                continue
+            bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == "ganzoo"]
+            theirs = set().union(*(private_names(base) for base in bases))
+            used = {node.attr for node in ast.walk(class_tree(cls)) if isinstance(node, ast.Attribute)}
+            wrong += [f"{name(file)}: {cls.__name__}.{each}" for each in sorted((used | {*vars(cls)}) & theirs)]
     assert wrong == []
 
 

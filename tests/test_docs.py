@@ -336,7 +336,7 @@ class TestWriteAPlugin:
         project = tomllib.loads(titled(PLUGIN_PAGE, "pyproject.toml"))["project"]
         install(example_path, project["name"], project["entry-points"]["ganzoo"])
         (package / "more.py").write_text(
-            "from ganzoo.registry.hookspecs import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
+            "from ganzoo.plugin import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
             "from ganzoo_example.wgan_gp import Critic, Slope\n\n\n"
             "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n\n\n"
             "@hookimpl\ndef register_losses(register):\n    register('critic', Critic)\n    register('slope', Slope)\n"

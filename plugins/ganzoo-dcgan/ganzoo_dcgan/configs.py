@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig, Options
-from ganzoo.components.spec import DatasetInfo, square_size
+from ganzoo.plugin import DatasetInfo, DiscriminatorConfig, GeneratorConfig, Options, square_size
 
 NormName = Literal["batch", "instance", "layer", "none"]
 PriorName = Literal["normal", "uniform"]

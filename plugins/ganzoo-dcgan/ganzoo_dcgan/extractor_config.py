@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
-from ganzoo.components.options import ExtractorConfig
+from ganzoo.plugin import ExtractorConfig
 
 
 class DiscriminatorFeaturesConfig(ExtractorConfig):

@@ -10,10 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganzoo.components.dataset import StoredImages
-from ganzoo.components.extractor import Extractor
-from ganzoo.components.network import Discriminator
-from ganzoo.errors import DataError, RunDirectoryError
+from ganzoo.plugin import DataError, Discriminator, Extractor, RunDirectoryError, StoredImages
 from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
 from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 

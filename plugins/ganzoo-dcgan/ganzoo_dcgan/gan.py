@@ -11,7 +11,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_dcgan.blocks import DenseBlock, init_glorot, leaky_relu
 from ganzoo_dcgan.configs import GANDiscriminatorConfig, GANGeneratorConfig
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator

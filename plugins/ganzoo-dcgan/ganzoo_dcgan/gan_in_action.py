@@ -7,7 +7,7 @@ from math import ceil
 
 from torch import nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_glorot, leaky_relu
 from ganzoo_dcgan.configs import GANInActionDiscriminatorConfig, GANInActionGeneratorConfig
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator

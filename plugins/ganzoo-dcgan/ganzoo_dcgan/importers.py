@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.components.options import ImporterConfig
+from ganzoo.plugin import ImporterConfig
 
 
 class Radford2016DumpConfig(ImporterConfig):

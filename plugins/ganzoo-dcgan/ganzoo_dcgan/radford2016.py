@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_weights, leaky_relu, relu
 from ganzoo_dcgan.configs import Radford2016DiscriminatorConfig, Radford2016GeneratorConfig
 from ganzoo_dcgan.dcgan import doublings

@@ -13,9 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganzoo.components.importer import ImportedWeights, Importer
-from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.errors import RequestError
+from ganzoo.plugin import DatasetInfo, ImageSpec, ImportedWeights, Importer, RequestError
 from ganzoo_dcgan.configs import POWERS, Radford2016DiscriminatorConfig, Radford2016GeneratorConfig
 from ganzoo_dcgan.importers import Radford2016DumpConfig
 from ganzoo_dcgan.radford2016 import START, Radford2016Discriminator, Radford2016Generator

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import Radford2016ImageNetDiscriminatorConfig, Radford2016ImageNetGeneratorConfig
 from ganzoo_dcgan.dcgan import doublings

@@ -8,9 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ganzoo_dcgan.conditioning import concat_labels, one_hot
 
 Prior = Literal["normal", "uniform"]

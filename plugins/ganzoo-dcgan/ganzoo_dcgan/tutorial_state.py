@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.components.importer import ImportedWeights, Importer
-from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.errors import RequestError
-from ganzoo.storage.safe_load import CodeError, load_tensors
+from ganzoo.plugin import CodeError, DatasetInfo, ImageSpec, ImportedWeights, Importer, RequestError, load_tensors
 from ganzoo_dcgan.configs import POWERS, DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.importers import TutorialStateConfig

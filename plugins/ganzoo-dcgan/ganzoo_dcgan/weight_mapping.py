@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.importer import Assignment
+from ganzoo.plugin import Assignment
 
 
 @dataclass

@@ -7,7 +7,7 @@ from ganzoo_dcgan.conditioning import concat_labels, one_hot
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 from torch import Tensor
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.configs import CGANDiscriminatorConfig, CGANGeneratorConfig
 from ganzoo_networks.dcgan_stacks import down_row, logit_block, up_row
 

@@ -7,8 +7,7 @@ from typing import Self
 from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig, check_power_of_two
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig, PenaltyConfig
-from ganzoo.components.spec import DatasetInfo, square_size
+from ganzoo.plugin import DatasetInfo, DiscriminatorConfig, GeneratorConfig, PenaltyConfig, square_size
 
 RESNET_SIZES = (32, 64)
 

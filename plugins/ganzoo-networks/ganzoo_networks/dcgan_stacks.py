@@ -8,7 +8,7 @@ from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlo
 from ganzoo_dcgan.dcgan import doublings
 from torch import nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 
 
 def up_row(

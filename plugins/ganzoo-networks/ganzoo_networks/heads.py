@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.plugin import Discriminator, Generator, Penalty, PenaltyStep
 from ganzoo_networks.configs import AuxiliaryClassifierConfig, InfoGANGeneratorConfig, MutualInformationConfig
 
 

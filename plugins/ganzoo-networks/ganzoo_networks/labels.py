@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 
 
 def needed(labels: Tensor | None, info: DatasetInfo) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.registry.registry import Registrar
+from ganzoo.plugin import Registrar, hookimpl
 from ganzoo_networks import configs
 
 

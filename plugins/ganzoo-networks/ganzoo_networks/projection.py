@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.class_norm import ClassBatchNorm2d
 from ganzoo_networks.configs import ProjectionDiscriminatorConfig, ProjectionGeneratorConfig
 from ganzoo_networks.labels import needed

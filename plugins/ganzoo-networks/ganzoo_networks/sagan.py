@@ -6,7 +6,7 @@ from ganzoo_dcgan.blocks import leaky_relu
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 from torch import nn
 
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.attention import SelfAttention
 from ganzoo_networks.configs import SAGANDiscriminatorConfig, SAGANGeneratorConfig
 from ganzoo_networks.dcgan_stacks import down_row, logit_block, up_row

@@ -9,8 +9,7 @@ from ganzoo_dcgan.blocks import NormFactory, Projection
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo, Discriminator, Generator
 from ganzoo_networks.class_norm import normalize
 from ganzoo_networks.configs import ResNetDiscriminatorConfig, ResNetGeneratorConfig
 from ganzoo_networks.residual import DownResidual, UpResidual, convolution

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.plugin import DatasetInfo, Penalty, PenaltyStep
 from ganzoo_objectives.configs import AdaptiveAugmentConfig, DiffAugmentConfig
 from ganzoo_objectives.diffaugment_ops import augment
 

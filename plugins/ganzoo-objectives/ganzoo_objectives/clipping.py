@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ganzoo.components.network import Discriminator
-from ganzoo.components.penalty import Penalty
+from ganzoo.plugin import Discriminator, Penalty
 from ganzoo_objectives.configs import WeightClippingConfig
 
 

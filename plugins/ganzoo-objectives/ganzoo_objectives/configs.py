@@ -6,8 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.builtin.configs import NonSaturatingConfig
-from ganzoo.components.options import LossConfig, PenaltyConfig
+from ganzoo.plugin import LossConfig, NonSaturatingConfig, PenaltyConfig
 
 PolicyName = Literal["color", "translation", "cutout"]
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganzoo.builtin.penalties import squared_gradient_norm
-from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.world import World
+from ganzoo.plugin import Penalty, PenaltyStep, World, squared_gradient_norm
 from ganzoo_objectives.configs import DRAGANConfig
 
 

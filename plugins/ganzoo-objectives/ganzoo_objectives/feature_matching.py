@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.plugin import Discriminator, Generator, Penalty, PenaltyStep
 from ganzoo_objectives.configs import FeatureMatchingConfig
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.errors import Problem
-from ganzoo.recipe.model import Recipe
-from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.registry.registry import Registrar
+from ganzoo.plugin import Problem, RecipeView, Registrar, hookimpl
 from ganzoo_objectives import configs
 
 HERE = "ganzoo_objectives"
@@ -30,7 +27,7 @@ def register_losses(register: Registrar) -> None:
 
 
 @hookimpl
-def lint_recipe(recipe: Recipe) -> list[Problem]:
+def lint_recipe(recipe: RecipeView) -> list[Problem]:
     """Weight clipping on a critic with spectral norm."""
     if not recipe.discriminator.has_spectral_norm:
         return []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from ganzoo.components.loss import Loss
+from ganzoo.plugin import Loss
 from ganzoo_objectives.configs import RelativisticAverageConfig, RelativisticPairingConfig
 
 FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {

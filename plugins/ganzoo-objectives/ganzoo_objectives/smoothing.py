@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ganzoo.builtin.losses import NonSaturating
+from ganzoo.plugin import NonSaturating
 from ganzoo_objectives.configs import LabelSmoothingConfig
 
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import NonNegativeInt, PositiveFloat, model_validator
 
-from ganzoo.builtin.configs import GANTrainerConfig
+from ganzoo.plugin import GANTrainerConfig
 
 
 class UnrolledConfig(GANTrainerConfig):

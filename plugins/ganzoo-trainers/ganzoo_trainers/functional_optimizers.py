@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ganzoo.components.optimizer import AdamOptions
+from ganzoo.plugin import AdamOptions
 
 TINY = 1e-30
 """Added under the root of the second moment, whose derivative at 0 would be infinite; far below any `eps`."""

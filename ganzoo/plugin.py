@@ -1,0 +1,187 @@
+"""The one import for plugin authors: hooks, contracts, options and errors.
+
+    from ganzoo.plugin import Loss, LossConfig, Registrar, hookimpl
+
+Each name is imported when it is first asked for, so that a plugin can register its components without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
+    from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
+    from ganzoo.builtin.losses import NonSaturating
+    from ganzoo.builtin.penalties import squared_gradient_norm
+    from ganzoo.components.dataset import Batch, Dataset, ImageSource, StoredImages
+    from ganzoo.components.extractor import Extractor
+    from ganzoo.components.importer import Assignment, ImportedWeights, Importer
+    from ganzoo.components.loss import Loss
+    from ganzoo.components.network import Discriminator, Generator
+    from ganzoo.components.observer import Alert, RecipeView, RunView
+    from ganzoo.components.optimizer import (
+        AdamOptions,
+        AnyOptimizer,
+        NAdamOptions,
+        OptimizerOptions,
+        RMSpropOptions,
+        SGDOptions,
+        current_lr,
+    )
+    from ganzoo.components.options import (
+        ComponentConfig,
+        DatasetConfig,
+        DiscriminatorConfig,
+        ExtractorConfig,
+        GeneratorConfig,
+        ImporterConfig,
+        LossConfig,
+        Options,
+        PenaltyConfig,
+        TrainerConfig,
+    )
+    from ganzoo.components.penalty import Penalty, PenaltyStep
+    from ganzoo.components.spec import DatasetInfo, ImageSpec, square_size
+    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
+    from ganzoo.components.world import World
+    from ganzoo.errors import (
+        DataError,
+        DivergedError,
+        GanzooError,
+        OutputError,
+        Problem,
+        RequestError,
+        RunDirectoryError,
+        TrainingError,
+    )
+    from ganzoo.registry.hookspecs import hookimpl
+    from ganzoo.registry.registry import Registrar
+    from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.training.ema import EMA
+
+__all__ = [
+    "EMA",
+    "AdamOptions",
+    "Alert",
+    "AnyOptimizer",
+    "Assignment",
+    "Batch",
+    "CodeError",
+    "ComponentConfig",
+    "DataError",
+    "Dataset",
+    "DatasetConfig",
+    "DatasetInfo",
+    "Discriminator",
+    "DiscriminatorConfig",
+    "DivergedError",
+    "Extractor",
+    "ExtractorConfig",
+    "Failure",
+    "FakeBatch",
+    "GANTrainer",
+    "GANTrainerConfig",
+    "GanzooError",
+    "Generator",
+    "GeneratorConfig",
+    "ImageSource",
+    "ImageSpec",
+    "ImportedWeights",
+    "Importer",
+    "ImporterConfig",
+    "Loss",
+    "LossConfig",
+    "NAdamOptions",
+    "NonSaturating",
+    "NonSaturatingConfig",
+    "OptimizerOptions",
+    "Options",
+    "OutputError",
+    "Penalty",
+    "PenaltyConfig",
+    "PenaltyStep",
+    "Problem",
+    "RMSpropOptions",
+    "RecipeView",
+    "Registrar",
+    "RequestError",
+    "RunDirectoryError",
+    "RunView",
+    "SGDOptions",
+    "StoredImages",
+    "Trainer",
+    "TrainerConfig",
+    "TrainingError",
+    "TrainingParts",
+    "World",
+    "current_lr",
+    "hookimpl",
+    "load_tensors",
+    "square_size",
+    "squared_gradient_norm",
+]
+
+_MODULES = {
+    "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
+    "ganzoo.builtin.gan_trainer": ["FakeBatch", "GANTrainer"],
+    "ganzoo.builtin.losses": ["NonSaturating"],
+    "ganzoo.builtin.penalties": ["squared_gradient_norm"],
+    "ganzoo.components.dataset": ["Batch", "Dataset", "ImageSource", "StoredImages"],
+    "ganzoo.components.extractor": ["Extractor"],
+    "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
+    "ganzoo.components.loss": ["Loss"],
+    "ganzoo.components.network": ["Discriminator", "Generator"],
+    "ganzoo.components.observer": ["Alert", "RecipeView", "RunView"],
+    "ganzoo.components.optimizer": [
+        "AdamOptions",
+        "AnyOptimizer",
+        "NAdamOptions",
+        "OptimizerOptions",
+        "RMSpropOptions",
+        "SGDOptions",
+        "current_lr",
+    ],
+    "ganzoo.components.options": [
+        "ComponentConfig",
+        "DatasetConfig",
+        "DiscriminatorConfig",
+        "ExtractorConfig",
+        "GeneratorConfig",
+        "ImporterConfig",
+        "LossConfig",
+        "Options",
+        "PenaltyConfig",
+        "TrainerConfig",
+    ],
+    "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
+    "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "square_size"],
+    "ganzoo.components.trainer": ["Failure", "Trainer", "TrainingParts"],
+    "ganzoo.components.world": ["World"],
+    "ganzoo.errors": [
+        "DataError",
+        "DivergedError",
+        "GanzooError",
+        "OutputError",
+        "Problem",
+        "RequestError",
+        "RunDirectoryError",
+        "TrainingError",
+    ],
+    "ganzoo.registry.hookspecs": ["hookimpl"],
+    "ganzoo.registry.registry": ["Registrar"],
+    "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
+    "ganzoo.training.ema": ["EMA"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,60 @@
+"""The face for authors of plugins: one import, complete, documented, and without torch until a component needs it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from ganzoo import plugin
+
+SOURCE = ast.parse(Path(plugin.__file__).read_text(encoding="utf-8"))
+PAGE = Path(__file__).parents[1] / "docs" / "pages" / "api.md"
+
+
+def test_every_name_is_there() -> None:
+    for name in plugin.__all__:
+        assert getattr(plugin, name) is getattr(import_module(plugin._MODULE_OF[name]), name)
+    assert dir(plugin) == sorted(plugin.__all__)
+
+
+def test_another_name_is_told() -> None:
+    with pytest.raises(AttributeError, match=r"'ganzoo\.plugin' has no attribute 'Losses'"):
+        plugin.Losses  # noqa: B018
+
+
+def test_the_type_checker_and_the_table_name_the_same() -> None:
+    (block,) = [node for node in SOURCE.body if isinstance(node, ast.If)]
+    checked = {
+        alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert checked == plugin._MODULE_OF
+    assert sorted(checked) == sorted(plugin.__all__)
+
+
+def test_registering_imports_neither_torch_nor_numpy() -> None:
+    light = [name for name in plugin.__all__ if name.endswith(("Config", "Options", "Error", "View", "Spec", "Info"))]
+    assert {"LossConfig", "GANTrainerConfig", "AdamOptions", "DatasetInfo", "RunView"} <= {*light}
+    names = ", ".join(["hookimpl", "Registrar", "Problem", "Alert", "AnyOptimizer", "square_size", *light])
+    script = f"""
+import sys
+import ganzoo.plugin
+from ganzoo.plugin import {names}
+print(sorted({{"torch", "torchvision", "numpy", "wandb", "sklearn"}} & sys.modules.keys()))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
+
+
+def test_the_reference_has_exactly_these_names() -> None:
+    shown = re.findall(r"^::: ganzoo\.plugin\.(\w+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(shown) == sorted(plugin.__all__)
+
+
+def test_every_name_has_a_docstring() -> None:
+    assert [name for name in plugin.__all__ if not getattr(getattr(plugin, name), "__doc__", None)] == []
