@@ -20,7 +20,7 @@ import torch
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import npy_header
 from ganzoo.data.loader import Loader
-from ganzoo.data.mmap_prefetch import memory_of_machine
+from ganzoo.data.mmap_prefetch import physical_memory
 from ganzoo.data.packed_dataset import PackedDataset, _map
 
 SHAPE = (64, 64, 3)
@@ -54,8 +54,8 @@ def turn(path: Path, count: int, way: str, seed: int) -> str:
     pixels = _map(path, (count, *SHAPE))
     assert pixels is not None
     packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
-    memory = memory_of_machine() if way == "single images" else 10**18
-    with mock.patch("ganzoo.data.mmap_prefetch.memory_of_machine", return_value=memory):
+    memory = physical_memory() if way == "single images" else 10**18
+    with mock.patch("ganzoo.data.mmap_prefetch.physical_memory", return_value=memory):
         loader = Loader(packed, batch_size=BATCH, seed=seed, device="cpu")
     loader.next()
     batches, before, started = BATCHES[way], bytes_read(), time.perf_counter()
@@ -83,8 +83,8 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "images.npy"
-        count = write(path, int(arguments.times * memory_of_machine()))
-        print(f"{count:,} images, {path.stat().st_size / 1e9:.1f} GB; {memory_of_machine() / 1e9:.1f} GB of memory\n")
+        count = write(path, int(arguments.times * physical_memory()))
+        print(f"{count:,} images, {path.stat().st_size / 1e9:.1f} GB; {physical_memory() / 1e9:.1f} GB of memory\n")
         print("| reads | images a second | MB read a batch | ms a batch | ms a batch, 50 ms after the last |")
         print("|---|---|---|---|---|")
         for seed in range(arguments.rounds):

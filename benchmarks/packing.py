@@ -35,7 +35,7 @@ from ganzoo.builtin.datasets import simplejpeg_decoder as turbo
 from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.options import DatasetConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.data.decode import in_chunks
+from ganzoo.data.decode import map_chunks
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.data.transforms import to_pixels
@@ -137,7 +137,7 @@ def passes(rounds: int) -> dict[str, float]:
             one_thread=lambda: part(config, images),
             threads=lambda: list(
                 chain.from_iterable(
-                    in_chunks(len(images), step, lambda indices: part(config, [images[i] for i in indices]))
+                    map_chunks(len(images), step, lambda indices: part(config, [images[i] for i in indices]))
                 )
             ),
             processes=lambda: list(chain.from_iterable(executor.map(partial(part, config), parts))),

@@ -119,11 +119,11 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
     from ganzoo.recipe.load import load_recipe
     from ganzoo.registry.plugin_manager import plugin_manager
     from ganzoo.runtime.device import choose_compute
-    from ganzoo.runtime.distributed import launched
+    from ganzoo.runtime.distributed import world_from_env
     from ganzoo.training.build import build_run
     from ganzoo.training.parallel import joint_step
 
-    manager, processes = plugin_manager(), launched()
+    manager, processes = plugin_manager(), world_from_env()
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"trainer.batch_size={batch}", f"run.root={folder}", "device.precision=fp32"]
         loaded = load_recipe(recipe, manager, settings)

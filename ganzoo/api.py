@@ -22,7 +22,7 @@ from ganzoo.recipe.load import open_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.runtime.device import choose_compute
-from ganzoo.runtime.distributed import launched
+from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
 from ganzoo.storage.retention import checkpoint_folders
@@ -55,7 +55,7 @@ def run(
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
-    world = launched()
+    world = world_from_env()
     recipe, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
     for problem in lint(recipe, manager) if world.is_main else ():
         warn(str(problem))
@@ -87,7 +87,7 @@ def resume(
     """
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
-    world, directory = launched(), RunDirectory.open(path)
+    world, directory = world_from_env(), RunDirectory.open(path)
     with training_in(directory) if world.is_main else nullcontext():
         recipe, manager = open_run_recipe(
             directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins

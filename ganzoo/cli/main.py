@@ -124,9 +124,9 @@ def _is_to_say(error: GanzooError) -> bool:
     """Whether this process tells of an error, which all processes of a run may have."""
     if "RANK" not in os.environ:
         return True
-    from ganzoo.runtime.distributed import first_to_say
+    from ganzoo.runtime.distributed import is_error_reporter
 
-    return first_to_say(0 if isinstance(error, LostProcessError) else OTHERS_WAIT)
+    return is_error_reporter(0 if isinstance(error, LostProcessError) else OTHERS_WAIT)
 
 
 def _is_interruption(error: BaseException | None) -> bool:

@@ -49,7 +49,7 @@ def resume(run: Annotated[Path, typer.Argument(help="A run directory.")], set_: 
 
 def _print_path(trained: TrainedRun) -> None:
     """The run directory; of several processes, one says it."""
-    from ganzoo.runtime.distributed import launched
+    from ganzoo.runtime.distributed import world_from_env
 
-    if launched().is_main:
+    if world_from_env().is_main:
         typer.echo(trained.path)

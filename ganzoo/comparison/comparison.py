@@ -3,16 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ganzoo.comparison import scores as scoring
 from ganzoo.comparison.collect import RunRecord, clean, collect
-from ganzoo.comparison.model import Comparison
-from ganzoo.comparison.scores import score_all
-from ganzoo.comparison.variants import Variant, group, options_that_differ
+from ganzoo.comparison.scores import Score, score_all
+from ganzoo.comparison.statistics import Spread
+from ganzoo.comparison.variants import Option, Variant, group, options_that_differ
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Facts of `environment.json` that the speed of a run follows from."""
 DATA = ("images", "pack")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        variants: runs of one recipe each.
+        differences: the options in which the recipes differ.
+        scores: with their spread over seeds.
+        notes: what a reader has to know before believing the figures.
+    """
+
+    variants: Sequence[Variant]
+    differences: Sequence[Option]
+    scores: Sequence[Score]
+    notes: Sequence[str]
+
+    @property
+    def runs(self) -> list[RunRecord]:
+        """All runs, variant after variant."""
+        return [run for variant in self.variants for run in variant.runs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "variants": [
+                {
+                    "name": variant.name,
+                    "status": variant.status,
+                    "seeds": len(variant.complete),
+                    "seconds": _dict(seconds(variant)),
+                    "images_per_second": _dict(speed(variant)),
+                    "runs": [
+                        {
+                            "run": run.name,
+                            "path": str(run.path) if run.path else None,
+                            "seed": run.seed,
+                            "status": run.status,
+                            "error": run.error or None,
+                            "steps": run.steps[0],
+                            "total_steps": run.steps[1],
+                        }
+                        for run in variant.runs
+                    ],
+                }
+                for variant in self.variants
+            ],
+            "differences": {
+                option.key: {v.name: value for v, value in zip(self.variants, option.values, strict=True)}
+                for option in self.differences
+            },
+            "scores": [scoring.to_dict(score, self.variants) for score in self.scores],
+            "notes": list(self.notes),
+        }
 
 
 def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[str] = ()) -> Comparison:
@@ -32,6 +90,20 @@ def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[s
     return Comparison(variants, options_that_differ(variants), score_all(variants, ignoring), _notes(variants))
 
 
+def seconds(variant: Variant) -> Spread | None:
+    """Time in training, over the complete runs."""
+    return Spread.of(run.seconds for run in variant.complete)
+
+
+def speed(variant: Variant) -> Spread | None:
+    """Images a second, over the complete runs."""
+    return Spread.of(run.images_per_second for run in variant.complete)
+
+
+def _dict(spread: Spread | None) -> dict[str, Any] | None:
+    return spread.to_dict() if spread else None
+
+
 def _notes(variants: Sequence[Variant]) -> list[str]:
     runs = [run for variant in variants for run in variant.runs]
     notes = [note for run in runs for note in run.notes]
@@ -43,12 +115,19 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
                 f"{run.name}: {run.status}{where}, and not in any mean" + (f": {run.error}" if run.error else "")
             )
     waiting = [run for run in runs if not run.path and run.status != "failed"]
-    notes += [f"{run.name}: failed before it had a run directory: {run.error}" for run in runs if _never_began(run)]
+    notes += [
+        f"{run.name}: failed before it had a run directory: {run.error}"
+        for run in runs
+        if not run.path and run.status == "failed"
+    ]
     if waiting:
         notes.append(f"{len(waiting)} of {len(runs)} runs have not begun")
     seeds = {len(variant.complete) for variant in variants}
     if len(seeds) > 1:
-        notes.append("the variants have different numbers of complete runs: " + _counts(variants))
+        notes.append(
+            "the variants have different numbers of complete runs: "
+            + ", ".join(f"{variant.name} {len(variant.complete)}" for variant in variants)
+        )
     if seeds and max(seeds) == 1:
         notes.append("one seed each: differences may be chance")
     for facts, what in (
@@ -62,11 +141,3 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
             if len(values) > 1:
                 notes.append(f"{what}: {fact} is {' / '.join(values)}")
     return notes
-
-
-def _never_began(run: RunRecord) -> bool:
-    return run.path is None and run.status == "failed"
-
-
-def _counts(variants: Sequence[Variant]) -> str:
-    return ", ".join(f"{variant.name} {len(variant.complete)}" for variant in variants)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ganzoo.comparison.collect import RunRecord, number
-from ganzoo.comparison.model import Comparison
+from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.variants import Variant
 from ganzoo.storage.summary import POSITION, SCORE
 

@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from ganzoo.comparison import svg
 from ganzoo.comparison.collect import RunRecord, clean, flatten_whole
+from ganzoo.comparison.comparison import Comparison, seconds, speed
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.media import Picture, film, last_grid
-from ganzoo.comparison.model import Comparison, seconds, speed
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
 from ganzoo.comparison.variants import Variant, options_in_common, shown
@@ -32,8 +32,6 @@ SEEDS = 3
 """Samples of so many seeds are carried along."""
 MEDIA_BYTES = 30_000_000
 """All pictures and films of a page together."""
-NAMED = 3
-"""So many variants make a title."""
 NAMED = 3
 """So many words make a title."""
 TURNED = 5
@@ -124,7 +122,7 @@ def page(comparison: Comparison, title: str = "") -> str:
         turned=len(comparison.differences) >= TURNED,
         common=options_in_common(variants),
         headlines=_headlines(comparison.scores),
-        speeds=[(_time(variant), speed(variant)) for variant in variants],
+        speeds=[(time_words(seconds(variant)), speed(variant)) for variant in variants],
         strips={score.name: _strips(score) for score in comparison.scores},
         charts=charts[:CURVES],
         more_charts=charts[CURVES:],
@@ -157,18 +155,10 @@ def default_title(comparison: Comparison) -> str:
     return f"Variants of {listed}" if words is keys else listed
 
 
-def _time(variant: Variant) -> str:
-    return "".join(time_words(seconds(variant)))
-
-
 def _headlines(scores: Sequence[Score]) -> list[Score]:
     """The scores that say most, in the order of `HEADLINE`; else the first."""
     wanted = [score for prefix in HEADLINE for score in scores if score.name.startswith(prefix)]
-    return ((list(dict.fromkeys(map(id, wanted))) and _unique(wanted)) or list(scores))[:HEADLINES]
-
-
-def _unique(scores: Iterable[Score]) -> list[Score]:
-    return list({score.name: score for score in scores}.values())
+    return (list({score.name: score for score in wanted}.values()) or list(scores))[:HEADLINES]
 
 
 def _strips(score: Score) -> list[Markup | str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ganzoo.comparison.model import Comparison, seconds, speed
+from ganzoo.comparison.comparison import Comparison, seconds, speed
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread
-from ganzoo.comparison.variants import Option, Variant, shown
+from ganzoo.comparison.variants import shown
 from ganzoo.text import duration
 
 CELL = 18
@@ -46,12 +46,12 @@ def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:
     for index in chosen:
         table.add_column(Text(variants[index].name), justify="right", overflow="fold")
     for option in comparison.differences:
-        table.add_row(Text(option.key, "cyan"), *(Text(_value(option, index), "cyan") for index in chosen))
+        table.add_row(Text(option.key, "cyan"), *(Text(shown(option.values[index]), "cyan") for index in chosen))
     table.add_section()
     rows = {
         "runs": [variants[index].status for index in chosen],
-        "wall time": [_time(variants[index]) for index in chosen],
-        "images/s": [_plain(speed(variants[index])) for index in chosen],
+        "wall time": [time_words(seconds(variants[index])) for index in chosen],
+        "images/s": [str(speed(variants[index]) or "—") for index in chosen],
     }
     for label, cells in rows.items():
         table.add_row(label, *map(Text, cells))
@@ -75,23 +75,8 @@ def _last(score: Score, index: int) -> Text:
     return text
 
 
-def _value(option: Option, index: int) -> str:
-    return shown(option.values[index])
-
-
-def _plain(spread: Spread | None) -> str:
-    return "—" if spread is None else str(spread)
-
-
-def _time(variant: Variant) -> str:
-    return "".join(time_words(seconds(variant)))
-
-
-def time_words(spread: Spread | None) -> Iterator[str]:
+def time_words(spread: Spread | None) -> str:
     """A time as h:mm:ss, with its deviation."""
     if spread is None:
-        yield "—"
-        return
-    yield duration(spread.mean)
-    if spread.deviation is not None:
-        yield f" ± {duration(spread.deviation)}"
+        return "—"
+    return duration(spread.mean) + (f" ± {duration(spread.deviation)}" if spread.deviation is not None else "")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganzoo.comparison.collect import RunRecord, clean
+from ganzoo.comparison.comparison import Comparison, seconds, speed
 from ganzoo.comparison.curves import figures
-from ganzoo.comparison.model import Comparison, seconds, speed
 from ganzoo.comparison.page import default_title
 from ganzoo.comparison.table import BEST, TIED, time_words
-from ganzoo.comparison.variants import Variant, shown
+from ganzoo.comparison.variants import shown
 from ganzoo.errors import GanzooError, RequestError
 from ganzoo.storage.summary import SCORE
 from ganzoo.sweeps.child_processes import read_json
@@ -167,7 +167,7 @@ def figures_table(comparison: Comparison) -> str:
     """Mean ± deviation of every figure, as Markdown; under it what must not be compared."""
     header = ["", *(variant.name for variant in comparison.variants)]
     rows = [["runs", *(variant.status for variant in comparison.variants)]]
-    rows.append(["wall time", *(_time(variant) for variant in comparison.variants)])
+    rows.append(["wall time", *(time_words(seconds(variant)) for variant in comparison.variants)])
     rows.append(["images/s", *(str(speed(variant) or "—") for variant in comparison.variants)])
     for score in comparison.scores:
         marks = ["★" if i == score.best else "≈" if i in score.tied else "" for i in range(len(comparison.variants))]
@@ -217,7 +217,3 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _escaped(text: str) -> str:
     """Text from a file that Markdown shall take for text."""
     return "".join(f"\\{character}" if character in "\\`*_[]<>|#!" else character for character in clean(text))
-
-
-def _time(variant: Variant) -> str:
-    return "".join(time_words(seconds(variant)))

@@ -1,1 +1,1 @@
-"""From image files to batches on the device."""
+"""Datasets on their way from image files to batches on the device."""

@@ -1,4 +1,4 @@
-"""Decoding of a dataset over all cores, in order and in bounded memory, into one `.npy` file."""
+"""Parallel decoding of a dataset, in order and in bounded memory, into one `.npy` file."""
 
 from __future__ import annotations
 
@@ -28,9 +28,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class DecodedImages:
-    """What became of a dataset's images: the labels of the good ones, and what is wrong with each bad one.
+    """Result of decoding a dataset.
 
-    `checksum` is the CRC-32 of all pixels.
+    Attributes:
+        labels: class index of each image that could be decoded.
+        bad: each image that could not, with the reason.
+        checksum: CRC-32 of all pixels.
     """
 
     labels: list[int]
@@ -51,12 +54,12 @@ def decode_images(
     file: BinaryIO,
     progress: Callable[[int, int], None] | None = None,
 ) -> DecodedImages:
-    """Write all images that can be read as one array (N, H, W, C) uint8 in numpy's format.
+    """Decode all readable images into one array (N, H, W, C) uint8 in numpy's format.
 
-    A file is written rather than a memory map, because a full disk is then an error and not a bus error.
+    It writes to a file rather than to a memory map, where a full disk would be a bus error instead of an exception.
 
     Args:
-        dataset: its options say how to crop and resize; it also names images in messages.
+        dataset: gives the crop and the size, and names images in messages.
         source: the dataset's images.
         file: a seekable file, open for writing.
         progress: called with the images done and their total after each chunk.
@@ -68,7 +71,7 @@ def decode_images(
     labels: list[int] = []
     bad: list[str] = []
     checksum = 0
-    with closing(in_chunks(count, step, lambda indices: _decode(dataset, source, indices))) as chunks:
+    with closing(map_chunks(count, step, lambda indices: _decode(dataset, source, indices))) as chunks:
         for chunk in chunks:
             for pixels in chunk.pixels:
                 data = pixels.tobytes()
@@ -85,11 +88,11 @@ def decode_images(
     return DecodedImages(labels, bad, checksum)
 
 
-def in_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T, None, None]:
-    """What `work` makes of each range of at most `step` of `count` images, in order, over all cores.
+def map_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T, None, None]:
+    """Yield the results of `work` on consecutive ranges of at most `step` of `count` images, computed on all cores.
 
-    Threads suffice, since PIL decodes and resizes without the interpreter's lock. PIL's warnings are
-    silenced meanwhile: what can be read in spite of them is read.
+    Threads suffice, since PIL releases the interpreter's lock while it decodes and resizes. PIL's warnings are
+    silenced: an image that can be read in spite of them is used.
     """
     workers = os.cpu_count() or 1
     starts = deque(range(0, count, step))
@@ -122,7 +125,7 @@ def _decode(dataset: Dataset, source: ImageSource, indices: range) -> _Chunk:
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with an image, in a user's words where PIL's are of no help."""
+    """Return why an image cannot be used, in plain words where PIL's message is of no help."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a format that can be read"
     if isinstance(error, Image.DecompressionBombError):
@@ -135,7 +138,7 @@ def reason(error: Exception) -> str:
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:
-    """What stands before the bytes of such an array in a `.npy` file."""
+    """Return the header of a `.npy` file that holds a uint8 array of this shape."""
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""A look at a whole dataset before anything is trained on it: what is in it, what is bad, what comes twice."""
+"""Inspection of a whole dataset before training: its contents, unreadable images and duplicates."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from PIL import Image
 
 from ganzoo.components.dataset import Dataset, ImageSource
 from ganzoo.components.options import DatasetConfig
-from ganzoo.data.decode import in_chunks, reason
+from ganzoo.data.decode import map_chunks, reason
 from ganzoo.data.transforms import TooSmallError, enlargement, to_pixels
 from ganzoo.errors import DataError
 
 _STEP = 16
 _COMMON_SIZES = 10
-# Pictures are near-duplicates if at most 3 of the 64 comparisons of neighboring pixels in 9×8 grays differ, and
+# Images are near-duplicates if at most 3 of the 64 comparisons of neighboring pixels in 9×8 grays differ, and
 # 8×8 thumbnails by at most 4 of 255 on average. Two such hashes agree in one of four parts of 16 bits at least, so
 # they come close to each other when the hashes are sorted by that part.
 _MOST_BITS = 3
@@ -34,22 +34,22 @@ _NEIGHBORS = 16
 
 @dataclass
 class Examination:
-    """What a dataset holds.
+    """Report on the images of a dataset.
 
     Attributes:
         dataset: its name.
-        images: how many it offers.
-        usable: how many of them can be trained on.
-        sizes: how many images there are of each (width, height) as stored.
-        modes: how many of each of PIL's modes.
-        formats: how many of each file format; "none" for those that are stored in another way.
-        classes: how many usable images each class has; empty without classes.
+        images: number of images.
+        usable: number of images that can be trained on.
+        sizes: number of images of each stored (width, height).
+        modes: number of images of each PIL mode.
+        formats: number of images of each file format; "none" for images that are not stored as files.
+        classes: number of usable images of each class; empty without classes.
         unreadable: each image that cannot be used, with the reason.
         too_small: each image that is smaller than the crop.
-        enlarged: each image that is enlarged on its way, with its size and the factor.
-        duplicates: groups of images that are the same to the networks, pixel for pixel.
+        enlarged: each image that is enlarged by the transforms, with its size and the factor.
+        duplicates: groups of images whose pixels are equal after the transforms.
         near_duplicates: groups of images that look the same and are not all equal.
-        notes: what else there is to know.
+        notes: further remarks, a sentence each.
     """
 
     dataset: str
@@ -67,11 +67,11 @@ class Examination:
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it; sizes in short, as there may be one for every image."""
+        """Return all fields for JSON, with `sizes` summarized, since every image may have its own."""
         return {**vars(self), "sizes": self.size_summary()}
 
     def size_summary(self) -> dict[str, Any]:
-        """Smallest, middle and largest width and height, and the most common sizes."""
+        """Return the smallest, median and largest width and height, and the most common sizes."""
         if not self.sizes:
             return {}
         widths, heights = (sorted(size[axis] for size in self.sizes.elements()) for axis in (0, 1))
@@ -87,8 +87,8 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """One image: `problem` is why it cannot be used, and then the rest may be missing."""
+class _ImageReport:
+    """What was found of one image; the other fields may be unset where `problem` says why it cannot be used."""
 
     index: int
     size: tuple[int, int] | None = None
@@ -103,11 +103,11 @@ class _Seen:
 
 
 def examine(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Examination:
-    """Read every image of a dataset, as it would be packed, without stopping at bad ones and without a pack.
+    """Check every image of a dataset through the transforms of a run, without stopping at bad ones or packing.
 
     Args:
-        dataset: what to look at.
-        progress: called with the images done and their total, now and then.
+        dataset: the dataset to check.
+        progress: called with the number of images done and in all, after each chunk.
 
     Raises:
         DataError: the data as a whole is missing or cannot be opened.
@@ -120,13 +120,13 @@ def examine(dataset: Dataset, progress: Callable[[int, int], None] | None = None
     source = dataset.open()
     found = Examination(name, len(source), notes=list(dataset.notes()))
     counts: Counter[int] = Counter()
-    usable: list[_Seen] = []
+    usable: list[_ImageReport] = []
     done = 0
-    look = partial(_look, source, dataset.config)
-    with closing(in_chunks(found.images, _STEP, look)) as chunks:
+    check = partial(_check_images, source, dataset.config)
+    with closing(map_chunks(found.images, _STEP, check)) as chunks:
         for chunk in chunks:
             for seen in chunk:
-                _note(found, seen, dataset)
+                _record(found, seen, dataset)
                 if not seen.problem:
                     usable.append(seen)
                     counts[seen.label] += 1
@@ -135,34 +135,34 @@ def examine(dataset: Dataset, progress: Callable[[int, int], None] | None = None
                 progress(done, found.images)
     found.usable = len(usable)
     found.classes = {title: counts[index] for index, title in enumerate(dataset.class_names())}
-    found.duplicates = _named(_same(usable), usable, dataset)
-    found.near_duplicates = _named(_alike(usable), usable, dataset)
+    found.duplicates = _described(_duplicates(usable), usable, dataset)
+    found.near_duplicates = _described(_near_duplicates(usable), usable, dataset)
     return found
 
 
-def _look(source: ImageSource, config: DatasetConfig, indices: range) -> list[_Seen]:
-    return [_look_at(source, config, index) for index in indices]
+def _check_images(source: ImageSource, config: DatasetConfig, indices: range) -> list[_ImageReport]:
+    return [_check_image(source, config, index) for index in indices]
 
 
-def _look_at(source: ImageSource, config: DatasetConfig, index: int) -> _Seen:
+def _check_image(source: ImageSource, config: DatasetConfig, index: int) -> _ImageReport:
     try:
         image, label = source[index]
         kind = (image.size, image.mode, image.format or "none", int(label))
     except Exception as error:  # decoders raise nearly every type on damaged files
-        return _Seen(index, problem=reason(error))
+        return _ImageReport(index, problem=reason(error))
     try:
         pixels = to_pixels(image, config)
     except Exception as error:
-        return _Seen(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
-    picture = Image.fromarray(pixels.squeeze(2) if config.channels == 1 else pixels)
-    grays = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX))
+        return _ImageReport(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
+    transformed = Image.fromarray(pixels.squeeze(2) if config.channels == 1 else pixels)
+    grays = np.asarray(transformed.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = np.packbits(grays[:, 1:] > grays[:, :-1])
-    thumbnail = picture.resize((8, 8), Image.Resampling.BOX).tobytes()
+    thumbnail = transformed.resize((8, 8), Image.Resampling.BOX).tobytes()
     digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-    return _Seen(index, *kind, digest=digest, hash=int.from_bytes(bits.tobytes(), "big"), thumbnail=thumbnail)
+    return _ImageReport(index, *kind, digest=digest, hash=int.from_bytes(bits.tobytes(), "big"), thumbnail=thumbnail)
 
 
-def _note(found: Examination, seen: _Seen, dataset: Dataset) -> None:
+def _record(found: Examination, seen: _ImageReport, dataset: Dataset) -> None:
     if seen.size is not None:
         found.sizes[seen.size] += 1
         found.modes[seen.mode] += 1
@@ -175,16 +175,16 @@ def _note(found: Examination, seen: _Seen, dataset: Dataset) -> None:
         found.enlarged.append(f"{dataset.describe(seen.index)}: {width}×{height} pixels, enlarged {factor:.3g} times")
 
 
-def _same(seen: list[_Seen]) -> list[list[int]]:
-    """Positions of images whose pixels are equal, in groups of at least two."""
+def _duplicates(seen: list[_ImageReport]) -> list[list[int]]:
+    """Return groups, of at least two, of positions of images whose pixels are equal."""
     groups: dict[bytes, list[int]] = {}
     for position, each in enumerate(seen):
         groups.setdefault(each.digest, []).append(position)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _alike(seen: list[_Seen]) -> list[list[int]]:
-    """Positions of images that look the same, in groups that are not all equal; what is like a third is alike."""
+def _near_duplicates(seen: list[_ImageReport]) -> list[list[int]]:
+    """Return groups of positions of images that look the same but are not all equal."""
     if len(seen) < 2:
         return []
     first_of: dict[bytes, int] = {}
@@ -198,7 +198,7 @@ def _alike(seen: list[_Seen]) -> list[list[int]]:
 
     hashes = np.array([each.hash for each in seen], dtype=np.uint64)
     thumbnails = np.frombuffer(b"".join(each.thumbnail for each in seen), dtype=np.uint8).reshape(len(seen), -1)
-    for first, second in _alike_pairs(hashes, thumbnails):
+    for first, second in _near_duplicate_pairs(hashes, thumbnails):
         low, high = sorted((group_of(first), group_of(second)))
         groups[high] = low
     together: dict[int, list[int]] = {}
@@ -207,10 +207,12 @@ def _alike(seen: list[_Seen]) -> list[list[int]]:
     return [group for group in together.values() if len({seen[position].digest for position in group}) > 1]
 
 
-def _alike_pairs(hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Pairs of positions of images that look the same; enough of them to make the groups whole."""
-    for turn in range(0, 64, _PART_BITS):
-        order = np.argsort((hashes << np.uint64(turn)) | (hashes >> np.uint64((64 - turn) % 64)), kind="stable")
+def _near_duplicate_pairs(
+    hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8]
+) -> Iterator[tuple[int, int]]:
+    """Yield pairs of positions of images that look the same, enough of them to connect each group."""
+    for shift in range(0, 64, _PART_BITS):
+        order = np.argsort((hashes << np.uint64(shift)) | (hashes >> np.uint64((64 - shift) % 64)), kind="stable")
         for step in range(1, min(_NEIGHBORS, len(order) - 1) + 1):
             differing = (hashes[order[step:]] ^ hashes[order[:-step]]).view(np.uint8).reshape(-1, 8)
             places = np.flatnonzero(np.unpackbits(differing, axis=1).sum(axis=1) <= _MOST_BITS)
@@ -220,5 +222,5 @@ def _alike_pairs(hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint
             yield from zip(first[alike].tolist(), second[alike].tolist(), strict=True)
 
 
-def _named(groups: list[list[int]], seen: list[_Seen], dataset: Dataset) -> list[list[str]]:
+def _described(groups: list[list[int]], seen: list[_ImageReport], dataset: Dataset) -> list[list[str]]:
     return [[dataset.describe(seen[position].index) for position in group] for group in groups]

@@ -1,4 +1,4 @@
-"""The feed: an endless, seekable stream of shuffled minibatches on the device, cut from a pack."""
+"""Data loader: an endless, seekable stream of shuffled minibatches of a packed dataset, on the device."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch
-from ganzoo.data.mmap_prefetch import page_reads
+from ganzoo.data.mmap_prefetch import prefetcher_for
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
 
 
 def steps_for_epochs(epochs: float, images: int, batch_size: int) -> int:
-    """How many minibatches show `images` images `epochs` times, the last one begun counting as whole."""
+    """Return the number of minibatches in `epochs` epochs of `images` images, rounded up."""
     return math.ceil(epochs * images / batch_size)
 
 
 @dataclass(frozen=True)
 class _Epoch:
-    """One permutation of the pack, and which of its images are mirrored; on the CPU and on the device."""
+    """A permutation of the images, and which of them are mirrored; on the CPU and on the device."""
 
     order: Tensor
     order_on_device: Tensor
@@ -33,18 +33,18 @@ class _Epoch:
 
 
 class Loader:
-    """Minibatches without end: permutations of the pack, one after the other, cut every `batch_size` images.
+    """Endless minibatches: one permutation of the images after the other, cut every `batch_size` images.
 
     Every image comes exactly once an epoch and none is dropped; a minibatch may straddle two epochs.
-    What comes at a position is a function of (seed, position) alone, so the position is all there is
-    to save and `seek` restores it exactly, whatever the placement or the number of processes.
+    The images at a position depend on (seed, position) alone, so the position is the whole state to save,
+    and `seek` restores it exactly, whatever the placement or the number of processes.
 
     Args:
         packed: the images.
         batch_size: images drawn together, over all processes.
-        minibatches: how many equal minibatches they are, which a training step may take more of than one.
+        minibatches: number of equal minibatches among them, as a training step may take several.
         seed: of the order and the mirroring.
-        device: where batches are wanted.
+        device: of the batches.
         horizontal_flip: mirror half of the images at random.
         placement: keep the pack's pixels in a memory map ("host") or copy them to the device whole
             ("device"). "auto" takes the device where it is CUDA and half of its free memory suffices.
@@ -53,8 +53,8 @@ class Loader:
 
     Raises:
         DataError: the pack holds fewer images than are drawn together.
-        RequestError: the minibatch does not split evenly over the processes, or the pack is wanted on a
-            device that has no room for it.
+        RequestError: the minibatch does not split evenly over the processes, or the device has no memory
+            for the pack that `placement` puts on it.
     """
 
     def __init__(
@@ -99,27 +99,27 @@ class Loader:
         self._labels = None if packed.labels is None else torch.from_numpy(packed.labels).to(self.device)
         # Only a GPU computes while the next minibatch is gathered; on a CPU a thread would take its cores.
         reads_ahead = self.device.type == "cuda" and self.placement == "host"
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-feed") if reads_ahead else None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-loader") if reads_ahead else None
         self._ahead: tuple[int, Future[Tensor]] | None = None
-        self._page_reads = page_reads(packed) if self.placement == "host" else None
+        self._prefetcher = prefetcher_for(packed) if self.placement == "host" else None
 
     @property
     def position(self) -> int:
-        """How many images have been drawn so far, over all processes together."""
+        """Number of images drawn so far, over all processes."""
         return self._position
 
     @property
     def epoch(self) -> float:
-        """How often the pack has been drawn so far."""
+        """Number of epochs drawn so far, as a fraction."""
         return self._position / len(self.packed)
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many minibatches show every image, the last one begun counting as whole."""
+        """Number of minibatches in an epoch, rounded up."""
         return steps_for_epochs(1, len(self.packed), self.batch_size)
 
     def seek(self, position: int) -> None:
-        """Go to where `position` images have been drawn; the next minibatch is the one that came there."""
+        """Set the position to `position` drawn images, from where the next minibatch is taken."""
         assert position >= 0, f"position {position}"
         self._position = position
 
@@ -137,7 +137,7 @@ class Loader:
         return batch
 
     def drawn_at(self, position: int) -> Batch:
-        """What all processes together draw at a position, on the device."""
+        """Return the images and labels that all processes together draw at a position, on the device."""
         spans = self._spans(position, self.batch_size)
         order = self._order(spans, on_device=self.placement == "device")
         return self._batch(spans, self._pixels.index_select(0, order).to(self.device))
@@ -153,7 +153,7 @@ class Loader:
         return Batch(images, labels)
 
     def _gather(self, spans: list[tuple[_Epoch, slice]]) -> Tensor:
-        """The pixels (n, H, W, C) uint8 on the device."""
+        """Return the pixels (n, H, W, C) uint8 of these images, on the device."""
         if self.placement == "device":
             return self._pixels.index_select(0, self._order(spans, on_device=True))
         if self._reader is None:
@@ -166,11 +166,11 @@ class Loader:
         return pinned.to(self.device, non_blocking=True)
 
     def _read_ahead(self) -> None:
-        if self._page_reads is None and self._reader is None:
+        if self._prefetcher is None and self._reader is None:
             return
         order = self._order(self._own_spans())
-        if self._page_reads is not None:
-            self._page_reads.begin(order)
+        if self._prefetcher is not None:
+            self._prefetcher.prefetch(order)
         if self._reader is not None:
             self._ahead = (self._position, self._reader.submit(self._gather_pinned, order))
 
@@ -179,11 +179,11 @@ class Loader:
         return torch.index_select(self._pixels, 0, order, out=_pinned((len(order), *self._pixels.shape[1:])))
 
     def _own_spans(self) -> list[tuple[_Epoch, slice]]:
-        """The parts of permutations that this process's share of the next minibatches lies in."""
+        """Return the spans of permutations that make up this process's share of the next minibatches."""
         return [span for offset in self._offsets for span in self._spans(self._position + offset, self._share)]
 
     def _spans(self, start: int, length: int) -> list[tuple[_Epoch, slice]]:
-        """The parts of permutations that a piece of the stream lies in."""
+        """Return the spans of permutations that make up a range of positions."""
         spans, end = [], start + length
         while start < end:
             number, first = divmod(start, len(self.packed))
@@ -214,17 +214,17 @@ class Loader:
 
 
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
-    """Images (n, H, W, C), those turned left to right that `mirrored` (n,) says; whole images are taken, not pixels."""
+    """Flip those images (n, H, W, C) left to right whose entry in `mirrored` (n,) is true."""
     count = len(pixels)
     taken = torch.arange(count, device=pixels.device)
     if pixels.device.type == "cpu":
         which = mirrored.nonzero().squeeze(1)
         taken[which] = torch.arange(count, count + len(which))
-        turned = pixels.index_select(0, which).flip(2)
+        flipped = pixels.index_select(0, which).flip(2)
     else:  # to know how many they are would wait for the device
         taken = taken + count * mirrored
-        turned = pixels.flip(2)
-    return torch.cat([pixels, turned]).index_select(0, taken)
+        flipped = pixels.flip(2)
+    return torch.cat([pixels, flipped]).index_select(0, taken)
 
 
 def _pinned(shape: tuple[int, ...]) -> Tensor:

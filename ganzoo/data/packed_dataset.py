@@ -1,4 +1,4 @@
-"""The pack: a dataset decoded once into a memory map of uint8 pixels, kept in the cache."""
+"""Packed datasets: decoded once into a memory map of uint8 pixels and kept in the cache."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from ganzoo.components.dataset import Dataset, StoredImages
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.errors import DataError
-from ganzoo.storage.disk import sync
-from ganzoo.text import parse_json, size_in_words
+from ganzoo.storage.disk import check_room, sync
+from ganzoo.text import parse_json
 
 FORMAT = 2
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
@@ -36,6 +36,7 @@ FORMAT = 2
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
 _NAMES_IN_AN_ERROR = 20
 _IMAGES_AT_ONCE = 1024
+_HEADROOM = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class PackedDataset:
         return len(self.images)
 
     def is_intact(self) -> bool:
-        """Whether the pixels are still those that were written; reads them all."""
+        """Return whether the pixels still match their checksum; reads them all."""
         checksum = 0
         for start in range(0, len(self), _IMAGES_AT_ONCE):
             checksum = zlib.crc32(self.images[start : start + _IMAGES_AT_ONCE].data, checksum)
@@ -73,7 +74,7 @@ class PackedDataset:
 
 
 def cache_folder() -> Path:
-    """Where packs are kept: `$GANZOO_CACHE`, else `~/.cache/ganzoo`."""
+    """Return the cache folder: `$GANZOO_CACHE`, else `~/.cache/ganzoo`."""
     chosen = os.environ.get("GANZOO_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganzoo"
 
@@ -85,18 +86,18 @@ def pack_dataset(
     progress: Callable[[int, int], None] | None = None,
     check: bool = False,
 ) -> PackedDataset:
-    """Open the pack of a dataset, and make it first where there is none yet.
+    """Open the pack of a dataset, after making it where there is none yet.
 
     The pack is filed under a hash of the dataset's class, its fingerprint and its options, without
-    those that leave the pixels alone: the common ones of that kind, and any option declared with
-    `json_schema_extra={"affects_pixels": False}`. It is written beside its place and moved there when
-    it is whole; of several processes that want the same one, one makes it and the others wait.
+    those that do not affect the pixels: the common ones of that kind, and any option declared with
+    `json_schema_extra={"affects_pixels": False}`. It is written under a temporary name and renamed when
+    complete; of several processes that want the same pack, one makes it and the others wait.
 
     Args:
-        dataset: what to prepare.
+        dataset: the dataset to pack.
         cache: the folder to keep packs in, under `packed_datasets/`; left out: `cache_folder()`.
-        progress: called with the images done and their total, now and then, while a pack is made.
-        check: read all pixels of a pack that is ready, and make it anew if they have changed; the shape
+        progress: called with the number of images done and in all while a pack is made.
+        check: read all pixels of an existing pack, and remake it if they have changed; the shape
             of the files and the labels are checked in any case.
 
     Raises:
@@ -106,7 +107,7 @@ def pack_dataset(
     packed_datasets = (cache or cache_folder()) / "packs"
     with reporting_disk_errors(name, packed_datasets):
         packed_datasets.mkdir(parents=True, exist_ok=True)
-        # Two locks, as the pack's own place depends on what `prepare` finds or downloads.
+        # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
         with _prepare_lock(packed_datasets, name, dataset):
             dataset.prepare()
         made_from = _made_from(dataset, name)
@@ -120,7 +121,7 @@ def pack_dataset(
 
 
 def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
-    """A lock on looking for, or downloading, a dataset; none in a cache that may only be read, with its packs ready."""
+    """Return a lock on finding or downloading a dataset; none in a read-only cache, whose packs must be ready."""
     if not os.access(packed_datasets, os.W_OK):
         return nullcontext()
     root = Path(dataset.config.root).expanduser().absolute()
@@ -128,7 +129,7 @@ def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> Abstrac
 
 
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
-    """The pack at `path` if it will do; one that leaves out too many images will not: they may be mended by now."""
+    """Return the pack at `path` if it is usable; one that skips too many images is not, as they may be repaired now."""
     packed = _open(path, key)
     if packed is None or not _allows(dataset, len(packed.skipped), len(packed) + len(packed.skipped)):
         return None
@@ -142,13 +143,19 @@ def _make(
     made_from: dict[str, Any],
     progress: Callable[[int, int], None] | None,
 ) -> PackedDataset:
-    """Decode a dataset into `path`; its lock is held, so whatever lies half-made there is nobody's."""
+    """Decode a dataset into `path`. The caller holds the lock, so partial files may be deleted."""
     _clear_left_overs(path)
     source = dataset.open()
     if not len(source):
         raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
     info = DatasetInfo(dataset.config.image_spec(), dataset.class_names())
-    check_room(path.parent, made_from["name"], len(source), info.image)
+    check_room(
+        path.parent,
+        len(source) * (math.prod(info.image.shape) + 8) + _HEADROOM,
+        f'the pack of the dataset "{made_from["name"]}" ({len(source)} images of {info.image})',
+        "make room there, or set GANZOO_CACHE to a folder on a larger disk",
+        DataError,
+    )
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         with (folder / "images.npy").open("wb") as file:
@@ -178,7 +185,7 @@ def _make(
 
 
 def _clear_left_overs(path: Path) -> None:
-    """Remove what killed processes left half-made, of this pack and of any that nobody is making now."""
+    """Remove partial files of killed processes: of this pack, and of any that is not locked."""
     for folder in path.parent.glob(".*.*"):
         name = folder.name[1:].rpartition(".")[0]
         with (
@@ -189,7 +196,7 @@ def _clear_left_overs(path: Path) -> None:
 
 
 def _open(path: Path, key: str) -> PackedDataset | None:
-    """The pack at `path`, or None where it is missing, damaged or another one."""
+    """Return the pack at `path`, or None if it is missing, damaged or has another key."""
     try:
         contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
         if contents["format"] != FORMAT or contents["key"] != key:
@@ -206,7 +213,7 @@ def _open(path: Path, key: str) -> PackedDataset | None:
 
 
 def _map(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
-    """The array in a file, if it is to the byte as long, and begins as, a file of this shape."""
+    """Map the array in a `.npy` file; return None unless its header and length are those of this shape."""
     header = npy_header(shape)
     with path.open("rb") as file:
         if file.read(len(header)) != header or file.seek(0, os.SEEK_END) != len(header) + math.prod(shape):
@@ -257,7 +264,7 @@ def _allows(dataset: Dataset, bad: int, total: int) -> bool:
 
 
 def _check_bad_images(name: str, dataset: Dataset, bad: list[str], total: int) -> None:
-    """Raise unless the options allow as many unreadable images, and at least one is left."""
+    """Raise DataError if more images are bad than the options allow, or none is left."""
     if _allows(dataset, len(bad), total):
         return
     allowed = dataset.config.max_bad_fraction
@@ -279,7 +286,7 @@ def _check_bad_images(name: str, dataset: Dataset, bad: list[str], total: int) -
 
 
 def _labels_file(name: str, decoded: DecodedImages, info: DatasetInfo) -> bytes:
-    """The contents of `labels.npy`."""
+    """Return the contents of `labels.npy`."""
     labels = np.asarray(decoded.labels, dtype=np.int64)
     wrong = labels[(labels < 0) | (labels >= info.num_classes)]
     if info.class_names and len(wrong):
@@ -301,27 +308,9 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
 
 
-_HEADROOM = 16 * 1024 * 1024
-
-
-def check_room(folder: Path, name: str, count: int, image: ImageSpec) -> None:
-    """Say at once, before anything is decoded, that a pack of so many images does not fit.
-
-    Raises:
-        DataError: it does not; the text says how much is wanted.
-    """
-    need = count * (image.channels * image.height * image.width + 8) + _HEADROOM
-    free = shutil.disk_usage(folder).free
-    if free < need:
-        raise DataError(
-            f'the pack of the dataset "{name}" ({count} images of {image}) needs {size_in_words(need)} in {folder}, '
-            f"and {size_in_words(free)} are free there: free some, or set GANZOO_CACHE to a folder on a larger disk"
-        )
-
-
 @contextmanager
 def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
-    """Turn the system's errors while a pack is made into one that names the file and the cure."""
+    """Turn an OSError inside into a DataError that names the file and the cure."""
     try:
         yield
     except OSError as error:
@@ -335,5 +324,5 @@ def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
 
 
 def real_images(packed: StoredImages, indices: Tensor) -> Tensor:
-    """The images (N, C, H, W) in [−1, 1] at these places (N,) of a pack, on the CPU."""
+    """Return the images (N, C, H, W) in [−1, 1] at these indices (N,) of a pack, on the CPU."""
     return torch.from_numpy(packed.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1

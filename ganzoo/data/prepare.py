@@ -1,4 +1,4 @@
-"""The dataset of a recipe, without training on it: prepared ahead of time, and examined."""
+"""Preparation and examination of a recipe's dataset ahead of training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganzoo.terminal import packing_progress
 def prepare(
     recipe: str | Path | Recipe, overrides: Iterable[str] = (), *, manager: PluginManager | None = None
 ) -> PackedDataset:
-    """Make the pack that a run of this recipe would open, or check every byte of the one that is there.
+    """Pack the dataset of a recipe, or check every byte of the pack that exists.
 
     Args:
         recipe: a TOML file, or a checked recipe.
@@ -35,7 +35,7 @@ def prepare(
 def examine(
     recipe: str | Path | Recipe, overrides: Iterable[str] = (), *, manager: PluginManager | None = None
 ) -> doctor.Examination:
-    """Look at every image of the recipe's dataset, without stopping at bad ones.
+    """Check every image of the recipe's dataset, without stopping at bad ones.
 
     Args:
         recipe: a TOML file, or a checked recipe.
@@ -47,7 +47,7 @@ def examine(
     """
     recipe, dataset = _dataset(recipe, overrides, manager)
     dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
-    with packing_progress(what="looking at images") as progress:
+    with packing_progress(what="checking images") as progress:
         found = doctor.examine(dataset, progress)
     needed = recipe.trainer.batch_size * recipe.trainer.batches_per_step
     if found.usable < needed:

@@ -1,4 +1,4 @@
-"""The way of one image from its file to the pixels that the networks see: mode, crop, size."""
+"""Transforms of one stored image to the pixels that the networks see: mode, crop, size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _FILTERS = {
 _BACKGROUND = (255, 255, 255, 255)
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
-"""Where PIL refuses to open an image; nor is one made larger than that on its way."""
+"""Number of pixels above which PIL refuses to open an image; no transform makes a larger one either."""
 
 
 _Box = tuple[int, int, int, int]
 
 _REDUCED = "ganzoo:reduced"
-"""Where an image that was decoded smaller says how many times, and how large it is as a whole."""
+"""Key in `Image.info` of an image decoded at a reduced size: (factor, full size)."""
 _MARGIN = 1.25
-"""How much is left to shrink, at least, after a JPEG was decoded smaller: its pixels are means of whole blocks, and
-what the filter of the resize gives differs from these the less, the more of them it takes together."""
+"""Least factor by which a JPEG decoded at a reduced size must still be shrunk: its pixels are means of whole blocks,
+and the more of them the resize filter averages, the less its result differs from that of the full image."""
 
 
 class TooSmallError(ValueError):
@@ -37,10 +37,10 @@ class TooSmallError(ValueError):
 
 
 def decoding_scale(size: tuple[int, int], config: DatasetConfig) -> int:
-    """By what factor, 1, 2, 4 or 8, a JPEG of this size may be decoded smaller where `fast_decode` allows.
+    """Return the factor, 1, 2, 4 or 8, by which a JPEG of this size may be decoded smaller under `fast_decode`.
 
-    Never where the pixels are taken as they are, as by `crop = 64` for images of 64 pixels: only if they
-    are still to be shrunk by a quarter after it.
+    It is above 1 only where the image is still to be shrunk by a quarter afterwards, so never where pixels are
+    taken as they are, as by `crop = 64` from images of 64 pixels.
     """
     if not config.fast_decode:
         return 1
@@ -49,20 +49,20 @@ def decoding_scale(size: tuple[int, int], config: DatasetConfig) -> int:
 
 
 def mark_decoded_smaller(image: Image.Image, scale: int, size: tuple[int, int]) -> None:
-    """Tell `to_pixels` that an image was decoded so many times smaller, and how large it is as a whole."""
+    """Record for `to_pixels` that an image was decoded `scale` times smaller than its full `size`."""
     image.info[_REDUCED] = scale, size
 
 
 def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
     """Turn an image upright, convert, crop and resize it.
 
-    In this order: EXIF orientation; conversion to gray or RGB, where transparent parts show white,
-    as on a page, and 16-bit grays keep their whole range; `resize_first`; `crop`; resize to
-    `image_size`. Offsets and sizes are rounded as torchvision's `Resize` and `CenterCrop` round them,
-    so `resize_first=64, crop=64` gives their very pixels.
+    In this order: EXIF orientation; conversion to gray or RGB, with transparent parts over white and
+    16-bit grays at their whole range; `resize_first`; `crop`; resize to `image_size`. Offsets and sizes
+    are rounded as in torchvision's `Resize` and `CenterCrop`, so `resize_first=64, crop=64` gives their
+    exact pixels.
 
     Args:
-        image: of any mode; its first frame if it has several; one marked by `mark_decoded_smaller` is taken so.
+        image: of any mode; only its first frame is used; it may be marked by `mark_decoded_smaller`.
         config: the dataset's options.
 
     Returns:
@@ -70,7 +70,7 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
 
     Raises:
         TooSmallError: the image is smaller than the crop.
-        ValueError: its mode has no defined range, or its shape no sensible size after `resize_first`.
+        ValueError: its mode has no defined range, or it is too long a strip for `resize_first`.
         OSError: the image's data is damaged.
     """
     scale, size = image.info.get(_REDUCED, (1, image.size))
@@ -92,7 +92,7 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
 
 
 def enlargement(size: tuple[int, int], config: DatasetConfig) -> float:
-    """By what factor an image of this size is enlarged on its way; below 1 where it is shrunk."""
+    """Return the factor by which the transforms enlarge an image of this size; below 1 where they shrink it."""
     shorter = min(size)
     before = 1.0 if config.resize_first is None else config.resize_first / shorter
     cropped = config.crop if isinstance(config.crop, int) else before * shorter
@@ -149,7 +149,7 @@ def _center_box(size: tuple[int, int], side: int, config: DatasetConfig) -> _Box
 def _resize(
     image: Image.Image, size: tuple[int, int], resampling: Image.Resampling, box: _Box, scale: int
 ) -> Image.Image:
-    """The part of an image in a box, whose edges are those in an image `scale` times as large, in another size."""
+    """Resize the part of an image inside `box`, whose edges are given in an image `scale` times as large."""
     if scale > 1:
         left, top, right, bottom = (edge / scale for edge in box)
         return image.resize(size, resampling, box=(left, top, right, bottom))

@@ -26,7 +26,7 @@ from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Metric, Recipe
 from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.runtime.random_state import own_randomness
+from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.terminal import packing_progress
@@ -56,7 +56,7 @@ class Evaluator:
         self.options = recipe.evaluation
         self.device = device
         self._manager = manager
-        with own_randomness(self.options.seed, device):
+        with seeded_generators(self.options.seed, device):
             self.training = self._open({})
             self.real = self._open(self.options.real) if self.options.real else self.training
             self.unseen = self._open(self.options.held_out) if self.options.held_out else None
@@ -79,7 +79,7 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         timings: dict[str, float] = {}
-        with own_randomness(seed, self.device), full_precision(self.device):
+        with seeded_generators(seed, self.device), full_precision(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._sample(generator, seed, timings)
             samples = self._samples_card(generator, weights, seed)

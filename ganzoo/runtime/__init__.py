@@ -1,1 +1,1 @@
-"""The device, memory, random numbers and processes that a run computes with."""
+"""The device, memory, random number generators and processes of a run."""

@@ -1,4 +1,7 @@
-"""Batch norm over the whole minibatch of several processes, on any device and differentiable any number of times."""
+"""Batch norm over the whole minibatch of several processes, on any device and differentiable any number of times.
+
+Torch's own SyncBatchNorm needs CUDA and has no second derivative, which gradient penalties take.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from ganzoo.components.world import World
 
 
 class SynchronizedBatchNorm(_BatchNorm):
-    """What one process would compute that has the images of all; torch's own needs CUDA and has no second derivative.
+    """Batch norm with the statistics of the images of all processes.
 
-    Outside of a training step, where the first process makes samples by itself, it is a batch norm like any other.
+    Outside of a training step, where the main process makes samples by itself, it is an ordinary batch norm.
 
     Args:
-        norm: whose weights, statistics and options it takes over.
-        world: to be synchronized with.
+        norm: the batch norm whose weights, statistics and options it takes over.
+        world: the processes.
     """
 
     def __init__(self, norm: _BatchNorm, world: World) -> None:
@@ -28,13 +31,13 @@ class SynchronizedBatchNorm(_BatchNorm):
         self._world = world
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, …) for (N, C, …)."""
+        """Normalize (N, C, …)."""
         if not self._world.in_step or not (self.training or self.running_mean is None):
             return super().forward(images)
         values = images.float()
         dims = [dim for dim in range(values.dim()) if dim != 1]
         mean, variance = self._statistics(values, dims)
-        self._follow(mean, variance, values.numel() // len(mean) * self._world.world_size)
+        self._update_running(mean, variance, values.numel() // len(mean) * self._world.world_size)
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
@@ -43,14 +46,14 @@ class SynchronizedBatchNorm(_BatchNorm):
         return torch.addcmul(shift.view(shape), values, scale.view(shape)).to(images.dtype)
 
     def _statistics(self, values: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
-        """Mean and variance (C,) over all processes, in one message: doubles, so that E x² − (E x)² loses nothing."""
+        """Return mean and variance (C,) over all processes, in fp64 so that E x² − (E x)² is exact enough."""
         variance, mean = (each.double() for each in torch.var_mean(values, dims, correction=0))
         mean, square = self._world.all_reduce_mean(torch.stack([mean, variance + mean.square()]))
         return mean.float(), (square - mean.square()).float()
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Take statistics of `count` values into the running ones, as torch does."""
+    def _update_running(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics with those of `count` values, as torch does."""
         if not self.training or self.running_mean is None or self.running_var is None:
             return
         assert self.num_batches_tracked is not None
@@ -60,11 +63,11 @@ class SynchronizedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance * (count / max(count - 1, 1)), share)
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
-        """Nothing: the norm that it stands for may have been of any dimension."""
+        """Accept any dimension, since the replaced norm may have been of any."""
 
 
 def synchronize_batch_norm(module: nn.Module, world: World) -> None:
-    """Put a synchronized one in the place of each batch norm of torch's within `module`; subclasses stay."""
+    """Replace each of torch's batch norms within `module`, but no subclass, by a synchronized one."""
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm) and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
             setattr(module, name, SynchronizedBatchNorm(child, world))

@@ -1,8 +1,8 @@
-"""Convolutions on the CPU by the way that is fastest: some of them, or their gradients, as matrix products.
+"""Fast convolutions on the CPU: some of them, or their weight gradients, as matrix products.
 
-The kernels that torch calls on a CPU reach the speed of its matrix product on large images of many channels.
-They fall to a quarter of it where the gradient of a weight is gathered over few positions, which at the 4×4 end
-of a DCGAN is a fifth of a training step, and to a tenth where there is a single position.
+Torch's CPU kernels reach the speed of its matrix product on large images of many channels. They fall to a quarter
+of it where a weight gradient is summed over few positions, which at the 4×4 end of a DCGAN is a fifth of a
+training step, and to a tenth where there is a single position.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Pair = tuple[int, int]
 
 
 class FastConvolutions(TorchFunctionMode):
-    """While open, `conv2d` and `conv_transpose2d` take the way that is fastest on a CPU.
+    """While open, replace `conv2d` and `conv_transpose2d` by matrix products where these are faster on a CPU.
 
-    Results differ by rounding alone, and the way depends on shapes and types only, so a run repeats to the bit.
-    Gradients of gradients work as ever.
+    Results differ by rounding alone, and the choice depends on shapes and dtypes only, so a run repeats to the bit.
+    Double backward works.
     """
 
     def __torch_function__(
@@ -32,10 +32,10 @@ class FastConvolutions(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Torch's function, or what stands for it."""
+        """Call torch's function, or its replacement."""
         kwargs = kwargs or {}
-        instead = _INSTEAD.get(func)
-        result = instead(*args, **kwargs) if instead else None
+        replacement = _REPLACEMENTS.get(func)
+        result = replacement(*args, **kwargs) if replacement else None
         return func(*args, **kwargs) if result is None else result
 
 
@@ -48,7 +48,7 @@ def _conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor | None:
-    if isinstance(padding, str) or not _plain(input, dilation, groups):
+    if isinstance(padding, str) or not _is_supported(input, dilation, groups):
         return None
     if input.shape[2:] == weight.shape[2:] and _pair(padding) == (0, 0):
         flat = F.linear(input.permute(0, 2, 3, 1).flatten(1), weight.permute(0, 2, 3, 1).flatten(1), bias)
@@ -56,7 +56,7 @@ def _conv2d(
     (height, width), (rows, columns), (down, right) = _pair(input.shape[2:]), _pair(padding), _pair(stride)
     high = (height + 2 * rows - weight.shape[2]) // down + 1
     wide = (width + 2 * columns - weight.shape[3]) // right + 1
-    if not _gains(input, weight, high * wide, (down, right)):
+    if not _is_faster_as_product(input, weight, high * wide, (down, right)):
         return None
     return _apply(input, weight, bias, (down, right), (rows, columns), transposed=False)
 
@@ -71,34 +71,34 @@ def _conv_transpose2d(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor | None:
-    if not _plain(input, dilation, groups):
+    if not _is_supported(input, dilation, groups):
         return None
     if input.shape[2:] == (1, 1) and _pair(padding) == (0, 0) and _pair(output_padding) == (0, 0):
         out, height, width = weight.shape[1:]
         units = input.flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1)
         image = units.reshape(-1, height, width, out).permute(0, 3, 1, 2)
         return image if bias is None else image + bias.to(image.dtype)[:, None, None]
-    if not _gains(input, weight, input.shape[2] * input.shape[3], _pair(stride)):
+    if not _is_faster_as_product(input, weight, input.shape[2] * input.shape[3], _pair(stride)):
         return None
     return _apply(
         input, weight, bias, _pair(stride), _pair(padding), transposed=True, output_padding=_pair(output_padding)
     )
 
 
-_INSTEAD: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
+_REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
     torch.conv2d: _conv2d,
     torch.conv_transpose2d: _conv_transpose2d,
 }
 
 
-def _plain(images: Tensor, dilation: int | Sequence[int], groups: int) -> bool:
+def _is_supported(images: Tensor, dilation: int | Sequence[int], groups: int) -> bool:
     return images.device.type == "cpu" and images.dim() == 4 and groups == 1 and _pair(dilation) == (1, 1)
 
 
-def _gains(images: Tensor, weight: Tensor, positions: int, stride: Pair) -> bool:
-    """Whether the gradient of `weight`, gathered over so many positions of an image, is faster as a product.
+def _is_faster_as_product(images: Tensor, weight: Tensor, positions: int, stride: Pair) -> bool:
+    """Return whether the gradient of `weight`, summed over `positions`, is faster as a matrix product.
 
-    benchmarks/weight_gradients.py measures where the two ways cross.
+    benchmarks/weight_gradients.py measures the break-even points.
     """
     if not (torch.is_grad_enabled() and weight.requires_grad):
         return False
@@ -118,7 +118,7 @@ def _apply(
     transposed: bool,
     output_padding: Pair = (0, 0),
 ) -> Tensor:
-    if torch.is_autocast_enabled("cpu"):  # what is saved for the backward pass has to be what is computed with
+    if torch.is_autocast_enabled("cpu"):  # the tensors saved for backward have to be those computed with
         dtype = torch.get_autocast_dtype("cpu")
         images, weight = images.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
@@ -152,22 +152,22 @@ class _Convolution(torch.autograd.Function):
         images, weight = ctx.saved_tensors
         stride, padding, transposed, output_padding = ctx.options
         wanted = list(ctx.needs_input_grad[:3])
-        # Where gradients of these gradients are asked for, all is left to torch, which knows them.
+        # Double backward is left to torch.
         by_product = wanted[1] and not torch.is_grad_enabled()
-        of_images = of_weight = of_bias = None
+        images_grad = weight_grad = bias_grad = None
         rest = [wanted[0], wanted[1] and not by_product, wanted[2]]
         if any(rest):
-            of_images, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            images_grad, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
                 gradient, images, weight, ctx.biases, stride, padding, (1, 1), transposed, output_padding, 1, rest
             )
         if by_product:
             small, big = (images, gradient) if transposed else (gradient, images)
-            of_weight = weight_gradient(small, big, weight.shape[2:], stride, padding)
-        return of_images, of_weight, of_bias, None, None, None, None
+            weight_grad = weight_gradient(small, big, weight.shape[2:], stride, padding)
+        return images_grad, weight_grad, bias_grad, None, None, None, None
 
 
 def weight_gradient(small: Tensor, big: Tensor, kernel: Sequence[int], stride: Pair, padding: Pair) -> Tensor:
-    """The gradient (A, B, *kernel), channels last in memory, of a convolution's weight.
+    """Return the gradient (A, B, *kernel), channels last in memory, of a convolution's weight.
 
     Args:
         small: (N, A, h, w): the output's gradient, or the input of a transposed convolution.
@@ -183,8 +183,8 @@ def weight_gradient(small: Tensor, big: Tensor, kernel: Sequence[int], stride: P
         (count, height, width, *kernel, big.shape[1]),
         (image, row * stride[0], column * stride[1], row, column, channel),
     )
-    of_each = small.permute(0, 2, 3, 1).reshape(-1, channels)
-    product = of_each.t() @ patches.reshape(len(of_each), -1)
+    flat = small.permute(0, 2, 3, 1).reshape(-1, channels)
+    product = flat.t() @ patches.reshape(len(flat), -1)
     return product.view(channels, *kernel, big.shape[1]).permute(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Torch's fused optimizers on a CPU, for weights that are channels-last in memory."""
+"""Torch's fused optimizers on the CPU, for channels-last weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-class InMemoryOrder(TorchFunctionMode):
-    """While open, fused optimizers get channels-last tensors as what they are in memory: contiguous (N, H, W, C).
+class ChannelsLastUpdates(TorchFunctionMode):
+    """While open, pass channels-last tensors to fused optimizers as contiguous (N, H, W, C) views.
 
-    On a CPU torch's kernels go through the memory of a weight, its gradient and its moments side by side, whatever
-    their strides are. They also copy each gradient that is not contiguous, and leave the copy unused, which took three
-    times as long as the update itself. A gradient whose strides are not the weight's would move the wrong weights; it
-    is brought into their order here.
+    Torch's CPU kernels step through the memory of a weight, its gradient and its moments together, whatever their
+    strides are. They also copy each gradient that is not contiguous, and leave the copy unused, which took three
+    times as long as the update itself. A gradient with other strides than its weight would update the wrong values;
+    it is brought into the weight's order here.
     """
 
     def __torch_function__(
@@ -26,7 +26,7 @@ class InMemoryOrder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        """Torch's function, on other views of the same tensors."""
+        """Call torch's function on contiguous views of the tensors."""
         if func in _FUSED:
             args = _in_memory_order(*args)
         return func(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""What a run computes on and in which precision, and why."""
+"""Choice of the device and precision of a run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and a precision; `reason` says how `auto` came to them, `compiled` whether torch.compile has its way.
+    """A device and a precision.
 
-    `tf32` is whether products in fp32 may round their factors to TF32 on a GPU.
+    Attributes:
+        device: of the networks.
+        precision: "fp32", "bf16" or "fp16".
+        reason: why `auto` chose them.
+        compiled: whether the networks are compiled.
+        tf32: whether fp32 products may round their factors to TF32 on a GPU.
     """
 
     device: torch.device
@@ -31,18 +36,18 @@ class Compute:
 
     @property
     def loss_scaling(self) -> bool:
-        """Whether gradients need a scaler: fp16's exponent is too short for them."""
+        """Whether losses are scaled, so that small gradients do not underflow in fp16."""
         return self.precision == "fp16"
 
     def configure(self) -> None:
-        """Set what torch holds for the whole process: on a GPU, fp32 means fp32, in convolutions too, unless `tf32`."""
+        """Set torch's process-wide TF32 flags: off on a GPU, for convolutions too, unless `tf32`."""
         if self.device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = self.tf32
             torch.backends.cudnn.allow_tf32 = self.tf32
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
-        """A context in which networks compute in the run's precision, and by the fastest way; parameters stay fp32."""
+        """While open, compute in the run's precision and with fast CPU convolutions; parameters stay fp32."""
         with ExitStack() as stack:
             if self.precision != "fp32":
                 stack.enter_context(torch.autocast(self.device.type, dtype=DTYPES[self.precision]))
@@ -51,7 +56,7 @@ class Compute:
             yield
 
     def synchronize(self) -> None:
-        """Wait until the device has done all it was given, to read a clock."""
+        """Wait until the device has finished all queued work, as timing needs it."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -62,7 +67,7 @@ class Compute:
 
 
 def available_accelerators() -> list[str]:
-    """The accelerators of this machine, best first; always ends with "cpu"."""
+    """Return the accelerators of this machine, best first; the last is "cpu"."""
     available = []
     if torch.cuda.is_available():
         available.append("cuda")
@@ -72,14 +77,14 @@ def available_accelerators() -> list[str]:
 
 
 def choose_compute(options: DeviceOptions, world: World | None = None) -> Compute:
-    """The device and precision that a recipe asks for, on this machine.
+    """Choose the device and precision that a recipe asks for, on this machine.
 
     Args:
         options: of the recipe.
-        world: that share the machine; each takes a GPU of its own.
+        world: the processes of the run; each takes a GPU of its own.
 
     Raises:
-        DeviceError: it asks for what is not there; the text lists what is.
+        DeviceError: the device or precision is not available; the text lists what is.
     """
     world = world or World()
     available = available_accelerators()
@@ -87,7 +92,7 @@ def choose_compute(options: DeviceOptions, world: World | None = None) -> Comput
         raise DeviceError(
             "device.cuda_graphs: a step that several processes take together cannot be recorded: set it to false"
         )
-    if world.world_size > 1:  # torch has no exchange between processes on MPS
+    if world.world_size > 1:  # torch.distributed has no backend for MPS
         available = [accelerator for accelerator in available if accelerator != "mps"]
     if options.accelerator == "auto":
         kind, why = (
@@ -128,7 +133,7 @@ def _own_gpu(world: World) -> torch.device:
 
 
 def _auto_precision(device: torch.device) -> tuple[str, str]:
-    """bf16 where the hardware multiplies in it; emulating it would be slower than fp32."""
+    """Return bf16 where the hardware multiplies in it, else fp32, faster than emulated bf16; with the reason."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":

@@ -1,4 +1,4 @@
-"""The processes of torchrun: how they find each other, what they exchange, what the end of one means to the rest."""
+"""Training in several processes started by torchrun: their connection, collectives, and the loss of one of them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ganzoo.errors import LostProcessError, RequestError, first_line
 from ganzoo.runtime.batch_norm import synchronize_batch_norm
 from ganzoo.runtime.sharded_rng import ShardedRNG
 
-ANSWER = timedelta(minutes=10)
-"""How long a process may take within a step before the others give it up."""
-PATIENCE = timedelta(hours=12)
-"""How long the others wait between two steps, while the first evaluates, writes or decodes."""
-SMALL = 2**16
-"""Tensors of fewer numbers travel together."""
+STEP_TIMEOUT = timedelta(minutes=10)
+"""Timeout of a collective within a step."""
+BETWEEN_STEPS_TIMEOUT = timedelta(hours=12)
+"""Timeout of a collective between steps, while the main process evaluates, writes or decodes."""
+BUCKET_LIMIT = 2**16
+"""Tensors with fewer elements are reduced together in one bucket."""
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 
 class DistributedWorld(World):
-    """This process among those that torchrun started, on one machine or several.
+    """The processes that torchrun started, on one machine or several, seen from one of them.
 
-    Two groups: one for tensors within a step, whose members must answer soon, and one for words between steps, whose
-    members may be waited for. A process that ends is noticed at once in both.
+    It has two process groups: one for tensors within a step, with a short timeout, and one for Python objects between
+    steps, with a long one. The end of a process is noticed at once in both.
     """
 
     def __init__(self, rank: int, world_size: int, local_rank: int, local_world_size: int) -> None:
@@ -47,24 +47,24 @@ class DistributedWorld(World):
 
     @contextmanager
     def connected(self, device: torch.device) -> Iterator[None]:
-        """While open, the processes can talk; tensors are exchanged on `device`.
+        """Keep the process groups open; tensors are exchanged on `device`.
 
         Raises:
-            RequestError: they do not find each other.
+            RequestError: the processes cannot connect.
         """
         on_gpu = device.type == "cuda"
         try:
             store = _store()
-            meeting = store.add(f"rank {self.rank}", 1)  # a program may train one run after the other
+            session = store.add(f"rank {self.rank}", 1)  # a program may train one run after the other
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-                store=PrefixStore(f"meeting {meeting}", store),
+                store=PrefixStore(f"session {session}", store),
                 rank=self.rank,
                 world_size=self.world_size,
-                timeout=ANSWER,
+                timeout=STEP_TIMEOUT,
                 device_id=device if on_gpu else None,
             )
-            self._words = dist.new_group(backend="gloo", timeout=PATIENCE)
+            self._words = dist.new_group(backend="gloo", timeout=BETWEEN_STEPS_TIMEOUT)
         except (RuntimeError, ValueError) as error:
             raise RequestError(
                 f"the {self.world_size} processes do not find each other: {_in_short(error)}; start them with "
@@ -76,9 +76,9 @@ class DistributedWorld(World):
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over all processes, in place and outside of autograd."""
         flat = [_memory(tensor) for tensor in tensors]
-        small = [tensor for tensor in flat if len(tensor) < SMALL]
+        small = [tensor for tensor in flat if len(tensor) < BUCKET_LIMIT]
         packed = torch.cat(small) if small else torch.empty(0)
-        sent = [packed, *(tensor for tensor in flat if len(tensor) >= SMALL)]
+        sent = [packed, *(tensor for tensor in flat if len(tensor) >= BUCKET_LIMIT)]
         self.all_reduce_sum_(sent)
         torch._foreach_div_(sent, self.world_size)
         if small:
@@ -115,14 +115,14 @@ class DistributedWorld(World):
     def all_reduce_signal(self, signal: int | None) -> int | None:
         """Return a signal that any of the processes received; waits for all of them."""
         word = torch.tensor(signal or 0)
-        with telling_of_lost():
+        with reporting_lost_processes():
             dist.all_reduce(word, dist.ReduceOp.MAX, self._words)
         return int(word) or None
 
     def broadcast_object(self, value: T) -> T:
         """Return the value of the main process in all processes."""
         values = [value]
-        with telling_of_lost():
+        with reporting_lost_processes():
             dist.broadcast_object_list(values, src=0, group=self._words)
         return values[0]
 
@@ -130,7 +130,7 @@ class DistributedWorld(World):
         """Replace the tensors, of any dtype, by those of the main process; outside of autograd."""
         parts = [tensor.detach().reshape(-1).view(torch.uint8) for tensor in tensors]
         packed = torch.cat(parts)
-        with telling_of_lost():
+        with reporting_lost_processes():
             dist.broadcast(packed, src=0)
         for tensor, part in zip(tensors, torch.split(packed, [len(part) for part in parts]), strict=True):
             tensor.copy_(part.clone().view(tensor.dtype).view_as(tensor))  # a view of its own, for its alignment
@@ -138,14 +138,14 @@ class DistributedWorld(World):
     def all_reduce_extremes(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return the largest and the smallest of each of `values` (n,) over all processes."""
         both = torch.cat([values, -values])
-        with telling_of_lost():
+        with reporting_lost_processes():
             dist.all_reduce(both, dist.ReduceOp.MAX)
         most, least = both.chunk(2)
         return most, -least
 
     def all_reduce_sum_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor, all of which are contiguous, by its sum over all processes."""
-        with telling_of_lost():
+        with reporting_lost_processes():
             for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
 
@@ -155,7 +155,7 @@ class DistributedWorld(World):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes. Each part of it is in the losses of all, so gradients are summed likewise."""
+    """Sum over all processes. Each summand is in the losses of all, so the backward pass sums gradients too."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, world: DistributedWorld) -> Tensor:
@@ -174,45 +174,45 @@ def _sum(value: Tensor, world: DistributedWorld) -> Tensor:
 
 
 def _memory(tensor: Tensor) -> Tensor:
-    """The numbers of a tensor (N,) in the order in which they lie in memory, and not a copy of them."""
+    """Return a flat view (N,) of a tensor in memory order."""
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         tensor = tensor.permute(0, 2, 3, 1)
     return tensor.view(-1)
 
 
-def launched() -> World:
-    """The processes that this one was started with, by the variables that torchrun sets; most often it is alone."""
+def world_from_env() -> World:
+    """Return the world of this process by torchrun's environment variables: of one process without them."""
     if not os.environ.keys() >= {*VARIABLES, "MASTER_ADDR", "MASTER_PORT"} or os.environ["WORLD_SIZE"] == "1":
         return World()
     return DistributedWorld(*(int(os.environ[variable]) for variable in VARIABLES))
 
 
-def first_to_say(seconds: float) -> bool:
-    """Whether this process is to say what went wrong: of several that end, one does.
+def is_error_reporter(seconds: float) -> bool:
+    """Return whether this process reports the error that ended the run: exactly one of the world does.
 
-    The first process waits for nobody; another leaves it `seconds` to speak.
+    Rank 0 reports at once; another rank first gives it `seconds` to do so.
     """
-    world, deadline = launched(), time.monotonic() + seconds
+    world, deadline = world_from_env(), time.monotonic() + seconds
     if world.world_size == 1:
         return True
     try:
         store = _store()
-        while not world.is_main and not store.check(["said"]) and time.monotonic() < deadline:
+        while not world.is_main and not store.check(["reported"]) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return bool(store.add("said", 1) == 1)
-    except RuntimeError:  # whoever kept the store is gone; better said twice than not at all
+        return bool(store.add("reported", 1) == 1)
+    except RuntimeError:  # the store is gone: better reported twice than not at all
         return True
 
 
 def _store() -> PrefixStore:
-    """What torchrun keeps for its processes, and outlives each of them."""
+    """Connect to torchrun's store, which outlives each of its processes."""
     server = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=30))
     return PrefixStore(f"ganzoo {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", server)
 
 
 @contextmanager
-def telling_of_lost() -> Iterator[None]:
-    """Turn the errors of torch's exchange between processes into one of ganzoo's.
+def reporting_lost_processes() -> Iterator[None]:
+    """Turn an error of torch.distributed inside into a LostProcessError.
 
     Raises:
         LostProcessError: a process ended, or did not answer in time.
@@ -226,5 +226,5 @@ def telling_of_lost() -> Iterator[None]:
 
 
 def _in_short(error: BaseException) -> str:
-    """What an error says in short, without the place in torch's source that it begins with."""
+    """Return the first sentence of an error, without the place in torch's source that it begins with."""
     return first_line(error).split("] ", 1)[-1].split(". ")[0]

@@ -1,4 +1,4 @@
-"""What a run ran on: versions, device, git commit and plugins, for whoever repeats it."""
+"""Record of the software of a run: versions, platform, git commit and plugins, to repeat it by."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
-    """The versions of everything that a run or an import goes through."""
+    """Return the versions of the software that a run or an import uses."""
     return {
         "ganzoo": version("ganzoo-core"),
         "python": platform.python_version(),
@@ -25,7 +25,7 @@ def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the working directory, with "+" where files differ from it; None outside a repository."""
+    """Return the commit of the working directory, with "+" if files differ from it; None outside a repository."""
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607

@@ -1,7 +1,8 @@
-"""Says what was asked for when memory runs out, and which batch size would do."""
+"""Errors for exhausted memory that say what was requested and which batch size would fit."""
 
 from __future__ import annotations
 
+import mmap
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +13,12 @@ import torch
 from ganzoo.errors import TrainingError
 from ganzoo.text import size_in_words
 
-UNITS = {"bytes": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 2**10, "MB": 2**20, "GB": 2**30}
-SIZE = r"([\d.]+) ?(bytes|[KMGT]i?B)"
-
-# How torch, its libraries and numpy say it where there is no exception class of its own.
-OUT_OF_MEMORY = re.compile(
-    r"can't allocate memory|out of memory|Cannot allocate memory|bad_alloc|could not create a (memory|primitive)",
-    re.IGNORECASE,
+# torch's allocator of the CPU, oneDNN and MPS raise plain RuntimeErrors.
+PHRASES = (
+    *("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc"),
+    *("could not create a memory", "could not create a primitive"),
 )
+ASKED = re.compile(r"allocate (?:more than )?([\d.]+) ?([bKMGT])")
 
 
 @contextmanager
@@ -42,7 +41,8 @@ def memory_errors(
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+        told = any(phrase in str(error).lower() for phrase in PHRASES)
+        if not told and not isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
         raise TrainingError(explain(str(error), device, batch_size, when(), before)) from error
 
@@ -51,17 +51,15 @@ def explain(text: str, device: torch.device | None, batch_size: int | None, when
     """The error in words.
 
     Args:
-        text: torch's, which holds figures.
+        text: torch's, which says how much was asked for.
         device: that of the networks, if known.
         batch_size: as it is, if it matters.
         when: in which step.
         before: bytes in use when nothing of a batch was there.
     """
-    asked = size_in(text, rf"(?:allocate|allocate more than|tried to allocate) {SIZE}")
-    free = size_in(text, rf"of which {SIZE} is free")
-    used = size_in(text, rf"{SIZE} is allocated by PyTorch")
-    if device is None or device.type == "cpu":
-        free, used = free_memory(), in_use(device)
+    found = ASKED.search(text)
+    asked = int(float(found[1]) * 1024 ** "bKMGT".index(found[2])) if found else None
+    free, used = free_memory(device), in_use(device)
     message = "out of memory" + (f" on {device}" if device is not None else "") + f" {when}"
     if asked is None:
         message += f" ({text.splitlines()[0]})" if text else ""
@@ -92,27 +90,22 @@ def fitting_batch(batch_size: int, asked: int | None, free: int | None, taken: i
     return int(2 ** (most.bit_length() - 1))
 
 
-def size_in(text: str, pattern: str) -> int | None:
-    """The bytes that a text names, with their unit, where `pattern` matches."""
-    found = re.search(pattern, text)
-    if found is None:
-        return None
-    number, unit = found.groups()
-    return int(float(number.rstrip(".")) * UNITS[unit if unit == "bytes" else unit.upper()])
-
-
 def in_use(device: torch.device | None) -> int | None:
     """Bytes that this process has taken where its networks are."""
     if device is not None and device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * _page_size()
+        return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
     except (OSError, ValueError):
         return None
 
 
-def free_memory() -> int | None:
-    """Bytes that this process could take, as far as the system says so."""
+def free_memory(device: torch.device | None) -> int | None:
+    """Bytes that this process could take where its networks are, as far as the system says so."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device is not None and device.type != "cpu":
+        return None
     bounds = []
     try:
         available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
@@ -125,9 +118,3 @@ def free_memory() -> int | None:
     except (OSError, ImportError):
         pass
     return min(bounds, default=None)
-
-
-def _page_size() -> int:
-    import mmap
-
-    return mmap.PAGESIZE

@@ -1,4 +1,4 @@
-"""The random number generators of the process and the run: seeded, saved, and put back to the bit."""
+"""Seeding, saving and restoring the random number generators of the process and the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state(device: torch.device, rng: torch.Generator) -> dict[str, Any]:
-    """The state of every generator: the run's own `rng` and the global ones, as tensors and plain values."""
+    """Return the state of every generator, the run's own `rng` and the global ones, as tensors and plain values."""
     kind, keys, *rest = np.random.get_state()
     return {
         "trainer": rng.get_state(),
@@ -32,7 +32,7 @@ def random_state(device: torch.device, rng: torch.Generator) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device, rng: torch.Generator) -> None:
-    """Put back what `random_state` gave."""
+    """Restore the state that `random_state` returned."""
     rng.set_state(state["trainer"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and device.type == "cuda":
@@ -45,8 +45,8 @@ def set_random_state(state: Mapping[str, Any], device: torch.device, rng: torch.
 
 
 @contextmanager
-def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed every global generator while open and put all back afterwards, so that what goes on inside is never felt."""
+def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators; restore them on exit."""
     unused = torch.Generator(device)
     before = random_state(device, unused)
     seed_everything(seed)

@@ -1,4 +1,4 @@
-"""Random numbers of a minibatch that several processes share: each draws all of them and keeps its part."""
+"""Random numbers for a minibatch split over processes: each process draws all of them and keeps its part."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SIZED: tuple[Callable[..., Any], ...] = (torch.rand, torch.randn, torch.randint)
 
 
 class ShardedRNG(TorchFunctionMode):
-    """While open, draws from `rng` are those of one process that has the whole minibatch, cut to this one's part.
+    """While open, cut draws from `rng` for the whole minibatch to the rows of this process.
 
-    So latents and noise are the same however many processes there are, and `rng` is in the same state in all of
-    them. That is exact for `torch.rand`, `randn` and `randint`; whatever else draws is called once for each
-    process. A scalar, or a single row where a process has more images than one, is the same in all processes.
+    So latents and noise do not depend on the number of processes, and `rng` is in the same state in all of
+    them. That is exact for `torch.rand`, `randn` and `randint`; any other function is called once for each
+    process. A scalar, or a single row where a process has several images, is the same in all processes.
 
     Args:
         rng: the run's; draws from others are left alone.
@@ -39,20 +39,20 @@ class ShardedRNG(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """What torch calls in the place of each of its functions."""
+        """Call torch's function, cutting the result to this process's rows where it draws from `rng`."""
         options = dict(kwargs or {})
         if options.get("generator") is not self._rng:
             return func(*args, **options)
         if func not in SIZED or "out" in options:
-            return self._in_turn(func, args, options)
+            return self._draw_for_each_process(func, args, options)
         bounds, size = _split(func, args, options)
         if not self._has_row_for_each_image(size):
             return func(*bounds, size, **options)
         rows = size[0]
         return func(*bounds, (rows * self._count, *size[1:]), **options).narrow(0, self._rank * rows, rows)
 
-    def _in_turn(self, func: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        """What this process draws where each draws after the other."""
+    def _draw_for_each_process(self, func: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Call `func` once for each process and return this process's draw."""
         draws = [func(*args, **options).clone() for _ in range(self._count)]
         own = draws[self._rank if self._has_row_for_each_image(draws[0].shape) else 0]
         target = args[0] if func.__name__.endswith("_") else options.get("out")
@@ -65,7 +65,7 @@ class ShardedRNG(TorchFunctionMode):
 def _split(
     func: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]
 ) -> tuple[Sequence[Any], Sequence[int]]:
-    """The arguments before the size, and the size, which leaves `options` where it is there."""
+    """Split the arguments into those before the size, and the size, which is removed from `options`."""
     if "size" in options:
         return args, tuple(options.pop("size"))
     if func is torch.randint or (args and not isinstance(args[0], int)):

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ganzoo.errors import OutputError, RequestError
+from ganzoo.errors import GanzooError, OutputError, RequestError
 from ganzoo.text import size_in_words
 
 
@@ -107,18 +107,16 @@ SMALL = 64 * 1024
 """What the files beside the tensors take."""
 
 
-def check_room(path: Path, needed: int, what: str, cure: str) -> None:
+def check_room(path: Path, needed: int, what: str, cure: str, error: type[GanzooError] = OutputError) -> None:
     """Notice that `needed` bytes do not fit where `path` is or will be.
 
     Raises:
-        OutputError: they do not.
+        OutputError: they do not; `error` where another kind is given.
     """
     usage = shutil.disk_usage(standing(path))
     if usage.total and usage.free < needed:
         free = size_in_words(usage.free)
-        raise OutputError(
-            f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}"
-        )
+        raise error(f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}")
 
 
 def not_written(path: Path, error: Exception) -> OutputError:

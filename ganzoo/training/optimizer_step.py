@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganzoo.components.world import World
-from ganzoo.runtime.cpu_fused_optimizer import InMemoryOrder
+from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
 from ganzoo.training.non_finite import NonFiniteGuard, Update
 
 
@@ -109,7 +109,7 @@ class OptimizerStep:
             self.scaler.update()
         elif skips_non_finite(self.optimizer):
             self.optimizer.found_inf = self._guard.found_inf  # type: ignore[attr-defined]
-            with InMemoryOrder() if self._guard.found_inf.device.type == "cpu" else nullcontext():
+            with ChannelsLastUpdates() if self._guard.found_inf.device.type == "cpu" else nullcontext():
                 self.optimizer.step()
         else:
             self._move_and_undo()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.data import mmap_prefetch as page_reads
+from ganzoo.data import mmap_prefetch
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset
 
@@ -44,12 +44,12 @@ def bytes_read() -> int:
 
 def loader(packed: PackedDataset, memory: int, monkeypatch: pytest.MonkeyPatch) -> Loader:
     with monkeypatch.context() as machine:
-        machine.setattr(page_reads, "memory_of_machine", lambda: memory)
+        machine.setattr(mmap_prefetch, "physical_memory", lambda: memory)
         return Loader(packed, batch_size=BATCH, seed=0, device="cpu")
 
 
 def test_memory_of_the_machine():
-    assert 1e8 < page_reads.memory_of_machine() < 1e14
+    assert 1e8 < mmap_prefetch.physical_memory() < 1e14
 
 
 def test_batches_are_the_same_at_any_position(packed: PackedDataset, monkeypatch: pytest.MonkeyPatch):
@@ -76,6 +76,6 @@ def test_no_more_is_read_than_the_images_and_their_pages(packed: PackedDataset, 
 
 @pytest.mark.parametrize("images", [np.zeros((8, 4, 4, 3), np.uint8), None])
 def test_what_is_no_map_of_a_whole_file_is_left_alone(packed: PackedDataset, images, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(page_reads, "memory_of_machine", lambda: 1)
+    monkeypatch.setattr(mmap_prefetch, "physical_memory", lambda: 1)
     part = packed.images[4:] if images is None else images
-    assert page_reads.page_reads(PackedDataset(part, None, packed.info, (), packed.path, "")) is None
+    assert mmap_prefetch.prefetcher_for(PackedDataset(part, None, packed.info, (), packed.path, "")) is None

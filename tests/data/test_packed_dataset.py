@@ -329,7 +329,7 @@ def test_too_little_room_is_said_before_anything_is_decoded(tmp_path, monkeypatc
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(pack_module.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     opened = []
-    with pytest.raises(DataError, match=r"needs 16.0 MiB in .*packs, and 976.6 KiB are free there.*GANZOO_CACHE"):
+    with pytest.raises(DataError, match=r"packs: .* needs about 16.0 MiB and 976.6 KiB are free.*GANZOO_CACHE"):
         pack_dataset(grays(opened=opened), cache=tmp_path)
 
 

@@ -137,8 +137,10 @@ def test_every_way_of_saying_it_ends_the_run_at_once(tables: dict, error: Except
     assert steps == [0]  # a second attempt with other figures would be another run
 
 
-def test_figures_of_a_gpu_are_taken_from_its_error():
+def test_advice_for_a_gpu(monkeypatch: pytest.MonkeyPatch):
     """Weights take 1 GiB; the batch had taken 5 and wanted 2 more where 1 is left: six sevenths of it would do."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 8 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 6 * 2**30)
     told = explain(CUDA, torch.device("cuda"), 64, "in step 3", 2**30)
     assert told == (
         "out of memory on cuda in step 3: 2.0 GiB more were asked for, 1.0 GiB are free. "

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.profiler import ProfilerActivity, profile
 
-from ganzoo.runtime.cpu_fused_optimizer import InMemoryOrder
+from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
 
 SHAPE = (6, 5, 4, 3)
 OPTIMIZERS = {
@@ -28,7 +28,7 @@ def moved(make: Callable[..., Optimizer], memory: torch.memory_format, of_gradie
     optimizer = make([weight, torch.zeros(3, requires_grad=True)], fused=True)
     for _ in range(3):
         weight.grad = torch.randn(SHAPE, generator=generator).to(memory_format=of_gradients)
-        with InMemoryOrder():
+        with ChannelsLastUpdates():
             optimizer.step()
     return weight.detach()
 
@@ -47,7 +47,7 @@ def test_no_gradient_is_copied():
     weight.grad = torch.ones_like(weight)
     optimizer = Adam([weight], fused=True)
     optimizer.step()
-    with InMemoryOrder(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+    with ChannelsLastUpdates(), profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
         optimizer.step()
     copies = [event for event in profiler.events() if event.name == "aten::copy_" and len(event.input_shapes[0]) == 4]
     assert not copies

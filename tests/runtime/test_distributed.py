@@ -18,7 +18,7 @@ from ganzoo.errors import DeviceError
 from ganzoo.recipe.model import DeviceOptions
 from ganzoo.runtime import device
 from ganzoo.runtime.device import choose_compute
-from ganzoo.runtime.distributed import DistributedWorld, launched
+from ganzoo.runtime.distributed import DistributedWorld, world_from_env
 
 TIMED = ("seconds", "images_per_second")
 
@@ -55,16 +55,16 @@ def test_two_processes_train_what_one_does(runs: Path, case: str):
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch):
-    assert type(launched()) is World
+    assert type(world_from_env()) is World
     monkeypatch.setenv("WORLD_SIZE", "4")  # some schedulers set this one by themselves
-    assert type(launched()) is World
+    assert type(world_from_env()) is World
 
 
 def test_torchrun_with_one_process_is_alone(monkeypatch: pytest.MonkeyPatch):
     variables = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     for name, value in {**variables, "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert type(launched()) is World
+    assert type(world_from_env()) is World
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):

@@ -14,6 +14,7 @@ from ganzoo.builtin.datasets.celeba_files import (
     IMAGES,
     PARTITION,
     FoundImages,
+    check_some,
     find_images,
     find_list,
     read_list,
@@ -65,7 +66,7 @@ class CelebA(Dataset):
         self._images, self._lists = images, lists
 
     def fingerprint(self) -> Sequence[object]:
-        """Names, sizes, and times or checksums, of all images and of the lists in use."""
+        """Names, sizes and times of all images, or of their archive, and of the lists in use."""
         assert self._images is not None, "prepare() comes first"
         lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists.values()]
         return [*lists, *self._images.info]
@@ -78,6 +79,7 @@ class CelebA(Dataset):
         """
         images = self._images
         assert images is not None, "prepare() comes first"
+        check_some(images)
         if not self._is_enough(len(images.names)):
             raise DataError(f"CelebA is not complete: {self._how_incomplete(images)}")
         self._names, labels = images.names, []
@@ -99,12 +101,14 @@ class CelebA(Dataset):
         return f"{place}: {self._names[index]}" if place.is_file() else str(place / self._names[index])
 
     def _find_images(self) -> FoundImages:
-        found, problems = find_images(self.root, COMPLETE)
+        found, problems = find_images(self.root)
         if not found and not problems:
             self._download()
-            found, problems = find_images(self.root, COMPLETE)
-        largest = max(found, key=lambda images: images.count, default=None)
-        if largest is not None and self._is_enough(largest.count):
+            found, problems = find_images(self.root)
+        if len(found) == 1 and not problems:
+            return found[0]  # open() counts it
+        largest = max(found, key=lambda images: len(images.names), default=None)
+        if largest is not None and self._is_enough(len(largest.names)):
             return largest
         if largest is not None:
             problems.append(self._how_incomplete(largest))

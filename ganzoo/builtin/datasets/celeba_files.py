@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -22,9 +20,7 @@ ATTRIBUTES = "list_attr_celeba"
 
 _IMAGE_NAME = re.compile(r"\d{6}\.(jpg|png)", re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 1024 * 1024
-_ENTRY = b"PK\x01\x02"
 _ENCRYPTED = 1
-_LONGEST_END = 22 + 65535
 # The zip's own folder, torchvision's, the official site's, and Kaggle's that holds itself.
 _PARENTS = ("", "celeba", "Img")
 _LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
@@ -36,11 +32,6 @@ class FoundImages(Protocol):
     @property
     def place(self) -> Path:
         """The folder or the archive."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """How many there are, at most."""
         ...
 
     @property
@@ -58,26 +49,34 @@ class FoundImages(Protocol):
         ...
 
 
-def find_images(root: Path, complete: int) -> tuple[list[FoundImages], list[str]]:
+def find_images(root: Path) -> tuple[list[FoundImages], list[str]]:
     """Every place at or under `root` that has CelebA's images, and what is wrong with those that have not.
 
-    Args:
-        root: a folder, or the archive.
-        complete: how many images there should be.
+    The names in an archive take a second to read: one that is the only place is taken unread, so that a run whose
+    pack is ready begins at once.
+
+    Raises:
+        DataError: the only place is an archive that is damaged.
     """
+    places = [_Archive(place) if place.is_file() else _Folder(place) for place in _places(root)]
+    places = [each for each in places if isinstance(each, _Archive) or each.names or each.place.name == IMAGES]
+    if len(places) == 1 and isinstance(places[0], _Archive):
+        return list(places), []
     found: list[FoundImages] = []
     problems: list[str] = []
-    for place in _places(root):
+    for each in places:
         try:
-            images = _Archive(place, complete) if place.is_file() else _Folder(place)
+            check_some(each)
+            found.append(each)
         except DataError as error:
             problems.append(str(error))
-            continue
-        if images.count:
-            found.append(images)
-        elif place != root or root.name == IMAGES:
-            problems.append(f"{place} holds no CelebA images (000001.jpg and so on)")
     return found, problems
+
+
+def check_some(images: FoundImages) -> None:
+    """Raise DataError unless there are images."""
+    if not images.names:
+        raise DataError(f"{images.place} holds no CelebA images (000001.jpg and so on)")
 
 
 def find_list(name: str, root: Path, place: Path, purpose: str) -> Path:
@@ -154,25 +153,18 @@ class _Folder:
                     for fact in [entry.stat()]
                 )
         self.names = [name for name, *_ in self.info]
-        self.count = len(self.names)
 
     def read(self, name: str) -> bytes:
         return (self.place / name).read_bytes()
 
 
 class _Archive:
-    """The images in a zip; they are only ever read into memory, so no name in it can reach the disk.
+    """The images in a zip; they are only ever read into memory, so no name in it can reach the disk."""
 
-    Going through 200,000 names takes seconds, so it waits until they are wanted where there are enough
-    of them to hold everything: what has changed shows in a checksum over all of the zip's directory.
-    """
-
-    def __init__(self, place: Path, complete: int) -> None:
+    def __init__(self, place: Path) -> None:
         self.place = place
-        directory = _directory(place)
-        entries = directory.count(_ENTRY)
-        self.count = complete if entries >= complete else len(self.names)
-        self.info = [place.stat().st_size, entries, zlib.crc32(directory)] if entries else self._all_facts()
+        fact = place.stat()
+        self.info = [(place.name, fact.st_size, fact.st_mtime_ns)]
         self._lock = Lock()
 
     @cached_property
@@ -213,26 +205,6 @@ class _Archive:
                 f"{self.place} is encrypted: unpack it with its password, to {IMAGES}/ beside it, and remove it"
             )
         return members
-
-    def _all_facts(self) -> list[tuple[object, ...]]:
-        return [(name, self._members[name].file_size, self._members[name].CRC) for name in self.names]
-
-
-def _directory(path: Path) -> bytes:
-    """The bytes of a zip's central directory; none where it does not lie where zips of this size have it."""
-    with path.open("rb") as file:
-        length = file.seek(0, os.SEEK_END)
-        file.seek(max(0, length - _LONGEST_END))
-        end = file.read()
-        found = end.rfind(b"PK\x05\x06")
-        if found < 0 or len(end) < found + 20:
-            return b""
-        size, start = struct.unpack_from("<II", end, found + 12)
-        if start + size > length:
-            return b""
-        file.seek(start)
-        directory = file.read(size)
-    return directory if directory.startswith(_ENTRY) else b""
 
 
 def _is_web_page(path: Path) -> bool:
