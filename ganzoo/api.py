@@ -12,10 +12,9 @@ from ganzoo.components.world import World
 from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
-from ganzoo.export.bundle import MANIFEST, is_export, open_export
+from ganzoo.export.bundle import MANIFEST, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
-from ganzoo.export.weights_check import check_fit
 from ganzoo.observers.standard import standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import open_recipe
