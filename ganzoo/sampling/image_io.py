@@ -180,9 +180,9 @@ GIF = "evolution.gif"
 
 def grids(folder: Path) -> list[Path]:
     """The grids of a run, in the order of their steps."""
-    return sorted((path for path in folder.glob("step_*.png") if re.fullmatch(r"step_\d+", path.stem)), key=step_of)
+    return sorted((path for path in folder.glob("step_*.png") if re.fullmatch(r"step_\d+", path.stem)), key=grid_step)
 
 
-def step_of(path: Path) -> int:
+def grid_step(path: Path) -> int:
     """The step that a grid was made at."""
     return int(path.stem.removeprefix("step_"))
