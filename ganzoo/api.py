@@ -26,7 +26,7 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
 from ganzoo.storage.retention import checkpoint_folders
 from ganzoo.storage.run_directory import RunDirectory, open_run_recipe
-from ganzoo.storage.run_lock import training_in
+from ganzoo.storage.run_lock import run_lock
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import restore
@@ -60,7 +60,7 @@ def run(
         warn(str(problem))
     with world.connected(choose_compute(recipe.device, world).device):
         built = _build(recipe, manager, world)
-        with training_in(built.directory) if world.is_main else nullcontext():
+        with run_lock(built.directory) if world.is_main else nullcontext():
             return _train(built, manager)
 
 
@@ -87,7 +87,7 @@ def resume(
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
     world, directory = world_from_env(), RunDirectory.open(path)
-    with training_in(directory) if world.is_main else nullcontext():
+    with run_lock(directory) if world.is_main else nullcontext():
         recipe, manager = open_run_recipe(
             directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
         )

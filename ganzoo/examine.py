@@ -20,7 +20,7 @@ from ganzoo.evaluation.probe import probe as probe_features
 from ganzoo.explore import Look, describe, images_of
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
-from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.image_io import Panel, save_figure
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.terminal import packing_progress
@@ -153,7 +153,7 @@ def guided(
     packed = training_set(run)
 
     def strongest(discriminator: Discriminator, which: Sequence[int] | None) -> Responses:
-        with standing_statistics(discriminator, training_batches(packed)):
+        with calibrated_batch_norm(discriminator, training_batches(packed)):
             return filter_maths.strongest_responses(
                 discriminator, packed, layer=layer, features=which, count=count, seed=seed
             )

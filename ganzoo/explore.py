@@ -13,7 +13,7 @@ from torch import Tensor
 from ganzoo import latent
 from ganzoo.errors import RequestError
 from ganzoo.sampling.generate import BatchNormMode
-from ganzoo.sampling.image_io import Panel, save_figure, save_film
+from ganzoo.sampling.image_io import Panel, save_animation, save_figure
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 
 CELLS = 100
@@ -66,7 +66,7 @@ class Walks:
             return
         columns = round(rows**0.5)
         there = [Panel(self.images[:, step], columns) for step in range(steps)]
-        save_film([*there, *reversed(there[1:-1])], path, about=self.about)
+        save_animation([*there, *reversed(there[1:-1])], path, about=self.about)
 
 
 @dataclass(frozen=True)

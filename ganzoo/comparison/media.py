@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image, ImageSequence
 
 from ganzoo.comparison.collect import RunRecord
-from ganzoo.sampling.image_io import GIF, grids, step_of
+from ganzoo.sampling.image_io import GIF, grid_step, grids
 
 PICTURE_BYTES = 400_000
 PICTURE_SIDE = 900
@@ -49,7 +49,7 @@ def last_grid(run: RunRecord) -> Picture | None:
     for path in reversed(grids(run.path / "samples")):
         with suppress(Exception):  # PIL raises errors of many kinds at a damaged file
             content, kind, size = _picture(path)
-            return _embedded(content, kind, step_of(path), size)
+            return _embedded(content, kind, grid_step(path), size)
     return None
 
 

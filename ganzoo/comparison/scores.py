@@ -10,7 +10,7 @@ from ganzoo.comparison.collect import RunRecord, clean, number
 from ganzoo.comparison.statistics import Spread, best_of, decimals
 from ganzoo.comparison.variants import Variant
 from ganzoo.evaluation.protocol import Card, differences
-from ganzoo.storage.summary import SCORE, lower_is_better, tells_better
+from ganzoo.storage.summary import SCORE, is_rankable, lower_is_better
 
 Series = dict[int, float]
 """A score of one run, by step; the mean where a step was scored several times."""
@@ -177,7 +177,7 @@ def _score(name: str, variants: Sequence[Variant], series: Mapping[int, Series])
             )
         )
     score = Score(clean(name), lower, found)
-    if tells_better(name):
+    if is_rankable(name):
         score.best, score.tied = best_of([each.last for each in found], lower)
     steps = sorted({step for each in found for step in each.last_steps})
     if len(steps) > 1:

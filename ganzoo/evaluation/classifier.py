@@ -1,4 +1,4 @@
-"""A small classifier trained on a labeled dataset itself, so that samples can be scored with no download."""
+"""A small classifier trained on the labeled dataset itself, to score samples without a download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ganzoo.errors import DataError
 from ganzoo.storage.disk import write_atomic
 
 VERSION = 1
-"""Raised with every change to the network or its training, so that cached weights are not mixed up."""
+"""Version of the network and its training, raised with every change so that older cached weights are not used."""
 
 FEATURES = 128
 HELD_OUT = 0.1
@@ -46,12 +46,12 @@ class ClassifierNetwork(nn.Module):
         self.classes = nn.Linear(FEATURES, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 128) for images (N, C, H, W) in [−1, 1]."""
+        """Return features (N, 128) of images (N, C, H, W) in [−1, 1]."""
         maps: Tensor = self.layers(images)
         return maps.mean((2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes)."""
+        """Return logits (N, classes)."""
         logits: Tensor = self.classes(self.features(images))
         return logits
 
@@ -60,7 +60,7 @@ class ClassifierNetwork(nn.Module):
 class Classifier:
     """A trained classifier in evaluation mode, on the CPU.
 
-    `accuracy` is the share of held-out real images that it names right; `digest` identifies its weights.
+    `accuracy` is that on held-out real images; `digest` identifies its weights.
     """
 
     network: ClassifierNetwork
@@ -68,14 +68,14 @@ class Classifier:
     digest: str
 
     @torch.inference_mode()
-    def look_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, 128) and class probabilities (N, classes) of images (N, C, H, W) in [−1, 1]."""
+    def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, 128) and class probabilities (N, classes) of images (N, C, H, W) in [−1, 1]."""
         features = torch.cat([self.network.features(part) for part in torch.split(images, 256)])
         return features, self.network.classes(features).softmax(1)
 
 
 def classifier_for(packed: StoredImages, cache: Path | None = None) -> Classifier:
-    """The classifier of a dataset: from the cache, or trained now, always the same for the same pack.
+    """Return the classifier of a dataset, from the cache or trained now; the same for the same pack.
 
     Raises:
         DataError: the dataset has no labels.
@@ -98,14 +98,14 @@ def classifier_for(packed: StoredImages, cache: Path | None = None) -> Classifie
 
 
 def _split(packed: StoredImages) -> tuple[Tensor, Tensor]:
-    """Indices to train on, and to hold out."""
+    """Return the indices of the training and of the held-out images."""
     order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(SEED))
     held_out = max(1, int(len(packed) * HELD_OUT))
     return order[held_out:], order[:held_out]
 
 
 def _train(network: ClassifierNetwork, packed: StoredImages) -> None:
-    """Adam with a rate falling along a cosine; the same number of examples whatever the size of the set."""
+    """Train with Adam and cosine decay, on the same number of examples whatever the size of the dataset."""
     assert packed.labels is not None
     rng = torch.Generator().manual_seed(SEED)
     labels = torch.from_numpy(packed.labels)

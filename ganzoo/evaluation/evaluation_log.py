@@ -1,4 +1,4 @@
-"""`evaluation.json`: the evaluations of a run, each with its step, scores and protocol card."""
+"""The evaluation log, `evaluation.json`: the evaluations of a run, each with its step, scores and protocol card."""
 
 from __future__ import annotations
 
@@ -18,53 +18,53 @@ FILE = "evaluation.json"
 
 
 class Evaluation(BaseModel):
-    """The scores that one extractor gave the samples of one step, with the card that says how."""
+    """Scores of the samples of one step by one extractor, with their protocol card."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
 
     step: int
-    """The step whose weights made the samples."""
+    """Step of the weights that made the samples."""
     scores: dict[str, float]
-    """By name; each name says its extractor, such as "fd_classifier", and none is of two evaluations of one set."""
+    """Scores by name; each name includes its extractor, such as "fd_classifier"."""
     card: Card
-    """How they were taken."""
+    """Protocol card of the scores."""
     details: dict[str, Any] = Field(default_factory=dict)
-    """What is worth knowing and is no score: samples of each class, the verdict on memorization."""
+    """Findings beside the scores: samples of each class, the verdict on memorization."""
     timings: dict[str, float] = Field(default_factory=dict)
-    """Seconds that each part took."""
+    """Seconds of each part of the evaluation."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One step of a run, scored with one or more seeds: `evaluations` of each seed, one an extractor."""
+    """Evaluations of one step for one or more seeds; `evaluations` has a list for each seed, one entry an extractor."""
 
     evaluations: list[list[Evaluation]]
 
     @property
     def scores(self) -> dict[str, float]:
-        """Each score's mean over the seeds."""
+        """Mean of each score over the seeds."""
         return {name: statistics.fmean(values) for name, values in self._values().items()}
 
     @property
     def deviations(self) -> dict[str, float]:
-        """Each score's standard deviation over the seeds; empty where there is one only."""
+        """Standard deviation of each score over the seeds; empty for a single seed."""
         if len(self.evaluations) < 2:
             return {}
         return {name: statistics.stdev(values) for name, values in self._values().items()}
 
     def _values(self) -> dict[str, list[float]]:
-        """The values of each score that every seed has."""
+        """Return the values of each score that every seed has."""
         merged = [all_scores(each) for each in self.evaluations]
         return {name: [each[name] for each in merged] for name in merged[0] if all(name in each for each in merged)}
 
 
 def all_scores(evaluations: Iterable[Evaluation]) -> dict[str, float]:
-    """The scores of all extractors together."""
+    """Merge the scores of all extractors."""
     return {name: value for evaluation in evaluations for name, value in evaluation.scores.items()}
 
 
 def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
-    """All evaluations of a run, oldest step first; none where nothing was evaluated yet.
+    """Return all evaluations of a run, oldest step first; none before the first one.
 
     Raises:
         RunDirectoryError: the file is damaged.
@@ -84,11 +84,11 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
 
 
 def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
-    """Write evaluations beside those that are there; one of the same step and card takes the earlier one's place.
+    """Add evaluations to the log; one of the same step and card replaces the earlier one.
 
     Raises:
         OutputError: they cannot be written.
-        RunDirectoryError: what is there is damaged.
+        RunDirectoryError: the log is damaged.
     """
     kept = {_key(each): each for each in read_evaluations(directory)}
     for each in new:
@@ -97,18 +97,18 @@ def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
 
 
 def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
-    """Drop evaluations of later steps, which a resumed run takes anew."""
+    """Drop evaluations of later steps, which a resumed run repeats."""
     evaluations = read_evaluations(directory)
     if any(each.step > step for each in evaluations):
         write_evaluations(directory, (each for each in evaluations if each.step <= step))
 
 
 def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
-    """Write these and no others, oldest step first."""
+    """Replace the log by these evaluations, oldest step first."""
     ordered = sorted(evaluations, key=lambda each: each.step)
     directory.write_json(FILE, [each.model_dump(mode="json") for each in ordered])
 
 
 def _key(evaluation: Evaluation) -> str:
-    noted = {"run", "device", "versions"}  # the same images from another place, machine or release are no others
+    noted = {"run", "device", "versions"}  # differ for the same images
     return evaluation.card.model_dump_json(exclude=noted)

@@ -1,4 +1,4 @@
-"""Scores the generators of one recipe against its real images, and writes down how."""
+"""Evaluation of generators against the real images of a recipe, with protocol cards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganzoo.components.options import ExtractorConfig
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
-from ganzoo.evaluation.metrics import Measured, Settings, measure_features, measure_pixels
+from ganzoo.evaluation.metrics import MetricResults, Settings, measure_features, measure_pixels
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real
 from ganzoo.recipe.load import parse_recipe
@@ -33,22 +33,22 @@ from ganzoo.terminal import packing_progress
 from ganzoo.training.build import build_part, open_dataset
 
 OF_PIXELS: tuple[Metric, ...] = ("memorization", "diversity")
-"""Scores that need no extractor."""
+"""Metrics that need no extractor."""
 PIXELS_KEPT = 1000
-"""Samples of which the pixels are kept, for the scores of pixels."""
+"""Number of samples whose pixels are kept for the pixel metrics."""
 
 
 class Evaluator:
-    """Holds what is the same for all evaluations of a recipe: the real images, the extractors and their features.
+    """Computes scores as a recipe's [evaluation] says, keeping the real images, extractors and real features.
 
     Args:
-        recipe: whose `evaluation` says what to do.
-        manager: the plugins that its parts come from.
+        recipe: of the run.
+        manager: the plugins that its components come from.
         device: to compute on.
 
     Raises:
-        DataError: images or weights are not there; the text says which to put where.
-        RequestError: two extractors would call their scores the same.
+        DataError: images or weights are missing; the text says which to put where.
+        RequestError: two extractors would give their scores the same names.
     """
 
     def __init__(self, recipe: Recipe, manager: PluginManager, device: torch.device) -> None:
@@ -66,41 +66,41 @@ class Evaluator:
     def evaluate(
         self, generator: Generator, *, weights: str, run: str, step: int, seed: int | None = None
     ) -> list[Evaluation]:
-        """Make samples and score them: an evaluation for each extractor, and one for the pixels.
+        """Generate samples and score them: an evaluation for each extractor, and one for the pixel metrics.
 
-        The generator is left as it was, and so are all random numbers but these evaluations' own.
+        The generator and the global random number generators are left as they were.
 
         Args:
             generator: on the device.
             weights: "ema" or "raw", for the card.
             run: the run directory, for the card.
-            step: how far the run is.
-            seed: of the latents; left out: as the recipe has it.
+            step: of the run.
+            seed: of the latents; left out: the recipe's.
         """
         seed = self.options.seed if seed is None else seed
         timings: dict[str, float] = {}
-        with seeded_generators(seed, self.device), full_precision(self.device):
+        with seeded_generators(seed, self.device), without_tf32(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._sample(generator, seed, timings)
             samples = self._samples_card(generator, weights, seed)
             found = []
             for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
-                measured = measure_features(extractor, real_features, fake_features, self.options.metrics, self.device)
-                card = self._card(samples, run, step, extractor, real_features.shape, measured.settings)
-                found.append(self._evaluation(card, measured, timings))
+                results = measure_features(extractor, real_features, fake_features, self.options.metrics, self.device)
+                card = self._card(samples, run, step, extractor, real_features.shape, results.settings)
+                found.append(self._evaluation(card, results, timings))
             wanted = [metric for metric in self.options.metrics if metric in OF_PIXELS]
             if wanted:
                 mirrored = self.recipe.dataset.horizontal_flip
-                measured = measure_pixels(pixels, self.training, self.unseen, wanted, mirrored=mirrored)
+                results = measure_pixels(pixels, self.training, self.unseen, wanted, mirrored=mirrored)
                 image = self.training.info.image
                 shape = len(self.training), image.channels * image.height * image.width
-                card = self._card(samples, run, step, None, shape, measured.settings)
-                found.append(self._evaluation(card, measured, timings))
+                card = self._card(samples, run, step, None, shape, results.settings)
+                found.append(self._evaluation(card, results, timings))
         return found
 
     @torch.no_grad()
     def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
-        """Features (N, D) of all samples by each extractor, and the pixels of the first of them, all on the CPU."""
+        """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
         count, image = self.options.samples, self.training.info.image
         latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
         labels = torch.arange(count) % generator.info.num_classes if generator.conditional else None
@@ -124,7 +124,7 @@ class Evaluator:
         return [torch.cat(parts) for parts in features], torch.cat(pixels)[:PIXELS_KEPT]
 
     def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
-        """From this process's memory, or the cache, or computed now."""
+        """Return the real features from memory or the cache, computing them on the first call."""
         label = extractor.label
         if label not in self._real_features:
             with (
@@ -201,17 +201,17 @@ class Evaluator:
         )
 
     @staticmethod
-    def _evaluation(card: Card, measured: Measured, timings: dict[str, float]) -> Evaluation:
+    def _evaluation(card: Card, results: MetricResults, timings: dict[str, float]) -> Evaluation:
         label = card.extractor.name
         of_this = {
             name.partition("/")[0]: seconds for name, seconds in timings.items() if name.endswith(("samples", label))
         }
-        took = {name: round(seconds, 3) for name, seconds in {**of_this, **measured.timings}.items()}
-        return Evaluation(step=card.step, scores=measured.scores, card=card, details=measured.details, timings=took)
+        took = {name: round(seconds, 3) for name, seconds in {**of_this, **results.timings}.items()}
+        return Evaluation(step=card.step, scores=results.scores, card=card, details=results.details, timings=took)
 
     @contextmanager
     def _timed(self, name: str, timings: dict[str, float]) -> Iterator[None]:
-        """Add the seconds that pass inside to `timings`, those of the device included."""
+        """Add the seconds spent inside, waiting for the device included, to `timings`."""
         start = time.perf_counter()
         yield
         if self.device.type == "cuda":
@@ -234,8 +234,8 @@ def _extractor_card(extractor: Extractor | None, features: int) -> ExtractorCard
 
 
 @contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Have products and convolutions computed in fp32 as it is; NVIDIA's take shortcuts otherwise (TF32)."""
+def without_tf32(device: torch.device) -> Iterator[None]:
+    """While open, compute products and convolutions in true fp32, without TF32 on NVIDIA GPUs."""
     if device.type != "cuda":
         yield
         return
@@ -261,23 +261,21 @@ def evaluate(
     extractors: Sequence[str] = (),
     overrides: Sequence[str] = (),
 ) -> Evaluated:
-    """Score samples against the dataset, as the recipe's [evaluation] has it; needs the dataset.
-
-    What is found is added to `evaluation.json` in the run directory.
+    """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
 
     Args:
-        run: what was trained.
-        samples: how many to make; this and what follows, left out: as the recipe has it.
+        run: the trained run, whose dataset must be available.
+        samples: number of samples; this and the following, left out: the recipe's.
         seed: of their latents.
-        seeds: evaluate with so many seeds, from this one on, to see how far scores move by chance.
+        seeds: number of consecutive seeds to evaluate, for the spread of the scores.
         weights: "ema", "raw", or "auto" for ema where there is one.
-        image_size: bring samples and real images to this size first, so that runs of different sizes compare.
-        extractors: names of those to score by, with their default options.
+        image_size: resize samples and real images to this size first, to compare runs of different sizes.
+        extractors: names of the extractors to use, with their default options.
         overrides: changes to the recipe, such as "dataset.root=/data" where the images have moved.
 
     Raises:
-        DataError: the dataset or an extractor's weights are not there; the text says which to put where.
-        RecipeError: an option of these is wrong.
+        DataError: the dataset or an extractor's weights are missing; the text says which to put where.
+        RecipeError: one of these options is invalid.
     """
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
     changes = [f"evaluation.{key}={json.dumps(value)}" for key, value in wanted.items() if value is not None]

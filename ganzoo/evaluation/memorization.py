@@ -1,4 +1,4 @@
-"""Whether samples are training images learnt by heart: how near they are to them, against images never seen."""
+"""Memorization test: distances of samples to the training images, compared with those of unseen images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
 
 COMPARED = 1000
-"""Most samples, and most unseen images, whose nearest training image is looked for."""
+"""Largest number of samples, and of unseen images, whose nearest training image is searched."""
 NEAR = 0.01
-"""A sample is a copy if it is nearer to a training image than all but this share of unseen images are."""
+"""A sample counts as a copy if it is nearer to a training image than all but this share of unseen images."""
 SOME, MANY = 0.05, 0.5
 
 
@@ -22,13 +22,13 @@ class Memorization:
     """Distances to the nearest training image, of samples against unseen images (L2 over pixels in [−1, 1]).
 
     Attributes:
-        nearer: how often a sample is nearer to the training images than an unseen image is (after Meehan et al. 2020,
+        nearer: probability that a sample is nearer to the training images than an unseen one (after Meehan et al. 2020,
             arXiv 2004.05675): 0.5 where samples are like unseen images, 1 where all are copies; below 0.5 where
             samples are unlike any image.
         copies: share of samples that are nearer than all but 1% of unseen images: about 0.01 where nothing is copied.
         samples_median: median distance of the samples.
         unseen_median: median distance of the unseen images.
-        verdict: what to make of it, in words.
+        verdict: the conclusion, in words.
     """
 
     nearer: float
@@ -41,14 +41,14 @@ class Memorization:
 def memorization(
     samples: Tensor, training: PackedDataset, unseen: PackedDataset | None = None, *, mirrored: bool = False
 ) -> Memorization:
-    """Compare samples (N, C, H, W) in [−1, 1] with what is trained on; up to 1,000 of them.
+    """Test up to 1,000 samples (N, C, H, W) in [−1, 1] for copies of training images.
 
     Args:
         samples: of the packs' shape.
         training: the images that are trained on.
-        unseen: images of the same kind that are not; left out: training images, each against all others, which is
-            as far as an unseen image would be from them.
-        mirrored: whether training shows images mirrored too; a mirrored copy is a copy.
+        unseen: images of the same kind that are not; left out: training images, each against all others, whose
+            distances are those of unseen images.
+        mirrored: whether images are also mirrored in training, so that mirrored copies count.
     """
     near = _distances(samples[:COMPARED], training, mirrored)
     if unseen is None:

@@ -1,4 +1,4 @@
-"""The training images nearest to a sample: is it new, or was it learned by heart?"""
+"""Search for the training images nearest to samples, to tell new samples from copies."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ganzoo.errors import RequestError
 
 CHUNK_BYTES = 64 * 2**20
 SPARE = 8
-"""Candidates beyond k that are measured exactly, since fast distances of near copies are rounded."""
+"""Candidates beyond k whose distances are computed exactly, since fast distances of near copies are rounded."""
 
 
 @dataclass(frozen=True)
 class Neighbors:
-    """For each query its nearest images of a pack, nearest first: indices (N, k), distances (N, k).
+    """Nearest images of a pack for each query, nearest first: indices (N, k), distances (N, k).
 
     A distance is the L2 norm of the difference of two images in [−1, 1].
     """
@@ -28,13 +28,13 @@ class Neighbors:
 
 @torch.inference_mode()
 def nearest(queries: Tensor, packed: PackedDataset, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbors:
-    """The k images of `packed` nearest to each of `queries` by pixels, in one pass over the pack, 64 MB at a time.
+    """Find the k images of `packed` nearest to each of `queries` by pixels, in one pass of 64 MB chunks.
 
     Args:
         queries: images (N, C, H, W) in [−1, 1], of the pack's shape.
-        packed: the images to look among.
-        k: how many for each.
-        leave_out: for each query the index (N,) of one image that does not count: itself.
+        packed: the images to search.
+        k: number of neighbors.
+        leave_out: index (N,) of one image to skip for each query, such as itself.
 
     Raises:
         RequestError: the pack has fewer images, or images of another shape.
@@ -65,7 +65,7 @@ def nearest(queries: Tensor, packed: PackedDataset, k: int = 5, *, leave_out: Te
 
 
 def nearest_of_its_own(packed: PackedDataset, count: int, seed: int = 0) -> Neighbors:
-    """For `count` random images of `packed`, each its nearest other one: what a distance has to be compared with."""
+    """Find the nearest other image of each of `count` random images of `packed`, as a baseline for distances."""
     chosen = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:count]
     return nearest(real_images(packed, chosen), packed, 1, leave_out=chosen)
 

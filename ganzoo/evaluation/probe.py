@@ -19,7 +19,7 @@ from torch import Tensor
 from ganzoo.components.network import Discriminator
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError, RequestError
-from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.generate import batch_norm_mode
 
 GRID = 4
@@ -137,7 +137,7 @@ def probe(
     kinds: dict[str, Any] = {}
     networks = (("discriminator", discriminator, PENALTIES), ("random_weights", random, WIDER))
     for name, network, penalties in networks:
-        with standing_statistics(network, training_batches(packed)):
+        with calibrated_batch_norm(network, training_batches(packed)):
             kinds[name] = score(partial(pooled_features, network), packed, parts, seed, penalties)
     kinds["raw_pixels"] = score(lambda images: images.flatten(1), packed, parts, seed, WIDER)
     return {

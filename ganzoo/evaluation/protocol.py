@@ -1,4 +1,4 @@
-"""The protocol card: how a score was taken, kept with the score, and where two cards forbid to compare theirs."""
+"""The protocol card, which records how a score was computed, and the differences that make scores incomparable."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NOTED: Any = {"compared": False}
 
 
 class CardPart(BaseModel):
-    """A frozen group of facts; those declared with `compared: False` are noted and may differ between scores."""
+    """Frozen fields of a card; those declared with `compared: False` may differ between comparable scores."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
 
 
 class ExtractorCard(CardPart):
-    """The network whose features are compared, and how images get into it."""
+    """The feature extractor and its preprocessing."""
 
     name: str
     """Its name in the recipe; "pixels" where the images themselves are compared."""
@@ -85,7 +85,7 @@ class SamplesCard(CardPart):
 
 
 class Card(CardPart):
-    """How the scores of one extractor were taken."""
+    """Protocol of the scores of one extractor."""
 
     protocol: int = PROTOCOL
     """Version of the way in which ganzoo takes scores."""
@@ -109,7 +109,7 @@ class Card(CardPart):
 
 @dataclass(frozen=True)
 class Difference:
-    """One fact in which cards differ: its place, such as "extractor.digest", and the value on each card, in order."""
+    """A field in which cards differ: its path, such as "extractor.digest", and its value on each card, in order."""
 
     field: str
     values: tuple[Any, ...]
@@ -120,14 +120,14 @@ class Difference:
 
 
 def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[Difference]:
-    """Where cards differ in what scores depend on; empty: their scores may be ranked against each other.
+    """Return the fields in which cards differ and scores depend on; empty: their scores can be ranked.
 
-    What may differ is left out: the run and its step, the seed of the latents, where files lay, versions and device.
-    A generator without batch norm goes with every batch norm mode.
+    Fields that may differ are left out: run, step, seed of the latents, location of files, versions and device.
+    A generator without batch norm matches every batch norm mode.
 
     Args:
         cards: any number of them.
-        ignoring: places to leave out, such as "samples.weights", where a user knows better.
+        ignoring: paths of fields to leave out, such as "samples.weights".
     """
     info = [dict(_facts(card)) for card in cards]
     places = list(dict.fromkeys(place for each in info for place in each if place not in ignoring))
@@ -142,13 +142,13 @@ def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[D
 
 
 def noted(card: Card) -> dict[str, Any]:
-    """What stands on a card beside that which is compared, by place."""
+    """Return the fields of a card that are not compared, by path."""
     compared = {place for place, _ in _facts(card)}
     return {place: value for place, value in _facts(card, everything=True) if place not in compared}
 
 
 def _facts(part: CardPart, at: str = "", *, everything: bool = False) -> Iterator[tuple[str, Any]]:
-    """Each fact of a card with its dotted place."""
+    """Yield each field of a card with its dotted path."""
     for name, field in type(part).model_fields.items():
         if field.json_schema_extra == _NOTED and not everything:
             continue

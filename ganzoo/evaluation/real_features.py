@@ -1,4 +1,4 @@
-"""Features of real images, computed once for each set of images and extractor and kept in the cache."""
+"""Features of real images, cached for each set of images and extractor."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ganzoo.errors import OutputError
 from ganzoo.storage.disk import write_atomic
 
 VERSION = 1
-"""Raised with every change to how images get into an extractor."""
+"""Version of the preprocessing, raised with every change to it."""
 BATCH = 64
 
 
-def chosen(packed: PackedDataset, most: int | None) -> Tensor:
-    """The places (n,) of the images that are compared with: all, or so many of a fixed order."""
+def reference_indices(packed: PackedDataset, most: int | None) -> Tensor:
+    """Return the indices (n,) of the real images to compare with: all, or the first `most` of a fixed shuffle."""
     if most is None or len(packed) <= most:
         return torch.arange(len(packed))
     return torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:most]
@@ -36,16 +36,16 @@ def features_of_real(
     device: torch.device,
     progress: Callable[[int, int], None],
 ) -> Tensor:
-    """Features (n, D) on the CPU of the images of `packed`, or of `most` of them, from the cache where they are there.
+    """Return the features (n, D) of the images of `packed`, or of `most` of them, on the CPU, from the cache if there.
 
     Args:
         extractor: prepared, on its device.
         packed: the images.
-        most: how many to look at at most, always the same.
+        most: largest number of images, always the same ones.
         device: the extractor's.
-        progress: told (done, total) images.
+        progress: called with the number of images done and in all.
     """
-    indices = chosen(packed, most)
+    indices = reference_indices(packed, most)
     path = _place(extractor, packed, len(indices), device)
     try:
         features = load_file(path)["features"]
@@ -58,7 +58,7 @@ def features_of_real(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, partial(save_file, {"features": features}))
     except (OSError, OutputError, SafetensorError):
-        pass  # a cache that cannot be written costs time and nothing else
+        pass  # without a writable cache it only takes longer
     return features
 
 
@@ -78,7 +78,7 @@ def _computed(
 
 
 def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> Path:
-    """A file for these very pixels, weights and ways of resizing."""
+    """Return the cache file for these pixels, weights and preprocessing."""
     info = (
         VERSION,
         packed.key,

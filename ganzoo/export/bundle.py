@@ -20,7 +20,7 @@ from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.disk import sync
-from ganzoo.storage.manifest import digest, read_sealed, write_sealed
+from ganzoo.storage.manifest import file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.run_directory import PLUGINS
 from ganzoo.training.build import build_networks
 
@@ -83,9 +83,9 @@ def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str]
         "class_names": list(info.class_names),
         "networks": dict(networks),
         **about,
-        "files": {path.relative_to(folder).as_posix(): digest(path) for path in sealed},
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in sealed},
     }
-    write_sealed(folder / MANIFEST, manifest)
+    write_checksummed(folder / MANIFEST, manifest)
     for path in (*files, folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder):
         sync(path)
 
@@ -113,7 +113,7 @@ def open_export(folder: Path) -> ExportedWeights:
         raise CheckpointError(f"{folder / MANIFEST}: does not list {RECIPE}")
     for name, expected in files.items():
         try:
-            found = digest(folder / name)
+            found = file_sha256(folder / name)
         except OSError as error:
             raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}; fetch it again") from error
         if found != expected:
@@ -132,7 +132,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it does not, or has been changed.
     """
-    manifest = read_sealed(path)
+    manifest = read_checksummed(path)
     if manifest.get("export") != FORMAT:
         raise CheckpointError(f"{path}: has format {manifest.get('export')}; this ganzoo reads format {FORMAT}")
     if not _is_sound(manifest):

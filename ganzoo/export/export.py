@@ -18,7 +18,7 @@ from ganzoo.runtime.environment import describe_software
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_grid
 from ganzoo.storage.checkpoint import write_tensors
-from ganzoo.storage.disk import check_free, new_folder, write_bytes, write_text
+from ganzoo.storage.disk import check_out_folder, new_folder, write_bytes, write_text
 from ganzoo.storage.run_directory import PLUGINS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def export_run(
         OutputError: it could not be written; nothing of it is left.
     """
     out, form = Path(out), format
-    check_free(out)
+    check_out_folder(out)
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise RequestError(f'--license "{license}": give the name that SPDX has for it, such as mit or cc-by-4.0')
     if form not in get_args(Format):

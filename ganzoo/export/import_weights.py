@@ -18,8 +18,8 @@ from ganzoo.registry.registry import Entry
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.storage.checkpoint import write_checkpoint
-from ganzoo.storage.disk import check_free, new_folder
-from ganzoo.storage.manifest import digest
+from ganzoo.storage.disk import check_out_folder, new_folder
+from ganzoo.storage.manifest import file_sha256
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.text import did_you_mean
 from ganzoo.training.build import build_networks
@@ -52,7 +52,7 @@ def import_weights(
     """
     if not source.exists():
         raise RequestError(f"{source}: there is no such file or folder to import")
-    check_free(out)
+    check_out_folder(out)
     entry = choose_importer(source, manager, importer)
     reader: Importer = entry.load()(entry.config(name=entry.name))
     weights = reader.read(source)
@@ -132,7 +132,7 @@ def _origin(source: Path, importer: str, weights: ImportedWeights) -> dict[str, 
     return {
         "importer": importer,
         "source": str(source),
-        "sha256": {file.name: digest(file) for file in weights.files},
+        "sha256": {file.name: file_sha256(file) for file in weights.files},
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ganzoo.errors import GanzooError, Interrupted, OutputError
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.storage.retention import checkpoint_folders, step_of
+from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, lower_is_better
 from ganzoo.terminal import warn
 from ganzoo.training.checkpointing import save_checkpoint
@@ -30,7 +30,7 @@ class CheckpointWriter:
         """Learn from an earlier part of the run which of its checkpoints is the best."""
         name = run.recipe.checkpoint.best
         if name is not None:
-            kept = {step_of(path) for path in checkpoint_folders(run.directory.checkpoints)}
+            kept = {checkpoint_step(path) for path in checkpoint_folders(run.directory.checkpoints)}
             for row in run.directory.read_metrics():
                 if SCORE + name in row:
                     self._scored = True
@@ -50,7 +50,7 @@ class CheckpointWriter:
         if name is None or name not in scores:
             return
         self._scored = True
-        there = any(step_of(path) == step for path in checkpoint_folders(run.directory.checkpoints))
+        there = any(checkpoint_step(path) == step for path in checkpoint_folders(run.directory.checkpoints))
         if (there or step == run.step) and self._compare(name, step, scores[name]) and step == run.step:
             self._save(run)
 

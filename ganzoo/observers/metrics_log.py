@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.run_directory import ALERT
-from ganzoo.storage.summary import SCORE, SUMMARY, finite, summarize
+from ganzoo.storage.summary import SCORE, SUMMARY, drop_non_finite, summarize
 from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class MetricsLog:
         return round(time.monotonic() - self._started, 3)
 
     def _append(self, run: Run, step: int, figures: Mapping[str, float]) -> None:
-        run.directory.append_metrics(finite(self._position(run, step) | dict(figures)))
+        run.directory.append_metrics(drop_non_finite(self._position(run, step) | dict(figures)))
 
     def _position(self, run: Run, step: int) -> dict[str, float]:
         return {"step": step, "epoch": run.epoch, "seconds": self._seconds()}

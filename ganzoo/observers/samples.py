@@ -15,7 +15,7 @@ from torch import Tensor
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.generate import batch_norm_used, generate
-from ganzoo.sampling.image_io import GIF, grids, save_grid, step_of, write_gif
+from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
@@ -44,7 +44,7 @@ class SampleWriter:
         """Remove what a resumed run is about to make again."""
         if run.resumed_from is not None:
             for path in grids(run.directory.samples):
-                if step_of(path) > run.resumed_from:
+                if grid_step(path) > run.resumed_from:
                     path.unlink()
 
     @hookimpl

@@ -70,7 +70,7 @@ class Watchdog:
     @hookimpl
     def samples_ready(self, run: Run, step: int, images: Tensor) -> None:
         """Compare how much the samples of the grid differ with how much real images do."""
-        from ganzoo.evaluation.scores import spread
+        from ganzoo.evaluation.metric_functions import spread
 
         if len(images) < 2:
             return
@@ -138,11 +138,11 @@ class Watchdog:
     def _spread_of_real(self, run: Run) -> float:
         if self._real_spread is None:
             from ganzoo.data.packed_dataset import real_images
-            from ganzoo.evaluation.real_features import chosen
-            from ganzoo.evaluation.scores import spread
+            from ganzoo.evaluation.metric_functions import spread
+            from ganzoo.evaluation.real_features import reference_indices
 
             packed = run.loader.packed
-            self._real_spread = spread(real_images(packed, chosen(packed, LOOKED_AT)))
+            self._real_spread = spread(real_images(packed, reference_indices(packed, LOOKED_AT)))
         return self._real_spread
 
 

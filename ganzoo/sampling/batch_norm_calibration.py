@@ -1,4 +1,4 @@
-"""Batch statistics of a network averaged over many batches of real images, and fixed for as long as they are needed."""
+"""Calibration of batch norm: its statistics averaged over batches of real images, and fixed while in use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_BATCHES = 100
 
 
 def training_batches(packed: StoredImages, seed: int = 0) -> Iterator[Tensor]:
-    """Whole batches of 128 images (N, C, H, W) in [−1, 1] in a random order, 100 at most; one where it is smaller."""
+    """Yield up to 100 full batches of 128 images (N, C, H, W) in [−1, 1], shuffled; a smaller set as one batch."""
     order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))
     for part in torch.split(order, BATCH)[:MOST_BATCHES]:
         if len(part) == BATCH or len(packed) < BATCH:
@@ -27,29 +27,29 @@ def training_batches(packed: StoredImages, seed: int = 0) -> Iterator[Tensor]:
 
 
 @contextmanager
-def standing_statistics(
-    network: nn.Module, batches: Iterable[Tensor], look: Callable[[Tensor], Any] | None = None
+def calibrated_batch_norm(
+    network: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], Any] | None = None
 ) -> Iterator[None]:
-    """Have the batch norms of `network` use the mean of their statistics over `batches`, and put all back afterwards.
+    """While open, normalize by batch statistics averaged over `batches`; restore the network on exit.
 
-    This is how the authors of DCGAN took the features of their SVHN discriminator: the mean and the (biased)
-    variance of each batch, normalized by its own statistics up to there, averaged over the batches. It serves norms
-    that keep no running statistics as well as those that do. The network is in evaluation mode in the meantime.
+    The authors of DCGAN took the features of their SVHN discriminator so: the mean and the (biased) variance of
+    each batch, whose earlier layers are normalized by its own statistics, averaged over the batches. It works for
+    norms with and without running statistics. The network is in evaluation mode meanwhile.
 
     Args:
-        network: with batch norms, or without, when nothing is changed but its mode.
+        network: with or without batch norms.
         batches: images (N, C, H, W) in [−1, 1], on any device.
-        look: what is done with a batch; left out: a discriminator's `features`, another network's output. Norms that
-            are not reached stay as they are.
+        forward: forward pass of a batch; left out: a discriminator's `features`, another network's output. Norms that
+            it does not reach stay as they are.
     """
-    if look is None:
-        look = network.features if isinstance(network, Discriminator) else network
+    if forward is None:
+        forward = network.features if isinstance(network, Discriminator) else network
     modes = {module: module.training for module in network.modules()}
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     before = [(norm.track_running_stats, norm.running_mean, norm.running_var) for norm in norms]
     network.eval()
     try:
-        for norm, (mean, variance) in _mean_statistics(network, norms, batches, look).items():
+        for norm, (mean, variance) in _mean_statistics(network, norms, batches, forward).items():
             norm.running_mean, norm.running_var = mean, variance
         for norm, (tracks, *_) in zip(norms, before, strict=True):
             norm.track_running_stats = tracks or norm.running_mean is not None
@@ -64,9 +64,9 @@ def standing_statistics(
 
 @torch.no_grad()
 def _mean_statistics(
-    network: nn.Module, norms: list[_BatchNorm], batches: Iterable[Tensor], look: Callable[[Tensor], Any]
+    network: nn.Module, norms: list[_BatchNorm], batches: Iterable[Tensor], forward: Callable[[Tensor], Any]
 ) -> dict[_BatchNorm, tuple[Tensor, Tensor]]:
-    """Mean and variance (C,) for each norm that is reached."""
+    """Return the mean and variance (C,) of each norm that `forward` reaches."""
     if not norms:
         return {}
     sums: dict[_BatchNorm, tuple[Any, Any, int]] = {}
@@ -76,7 +76,7 @@ def _mean_statistics(
         channels = inputs[0].transpose(0, 1).flatten(1).float()
         variance, mean = torch.var_mean(channels, 1, correction=0)
         before = sums.get(module, (0.0, 0.0, 0))
-        # Summed on the CPU: not every accelerator knows double precision.
+        # Summed on the CPU, as not every accelerator has double precision.
         sums[module] = before[0] + mean.cpu().double(), before[1] + variance.cpu().double(), before[2] + 1
 
     device = next(network.parameters()).device
@@ -87,7 +87,7 @@ def _mean_statistics(
             norm.track_running_stats = False
             norm.train()
         for batch in batches:
-            look(batch.to(device))
+            forward(batch.to(device))
     finally:
         for hook in hooks:
             hook.remove()

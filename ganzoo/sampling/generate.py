@@ -1,4 +1,4 @@
-"""Images from a generator, with the statistics that batch norm uses made explicit."""
+"""Generation of images, with explicit batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def generate(
     batch_norm: BatchNormMode = "auto",
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Images (N, C, H, W) in [−1, 1], fp32 on the CPU, for latents (N, latent_dim).
+    """Generate images (N, C, H, W) in [−1, 1], fp32 on the CPU, from latents (N, latent_dim).
 
     Args:
-        generator: left as it was, its mode and batch statistics included.
+        generator: its mode and batch statistics are restored.
         latents: on any device.
         labels: class indices (N,) where the generator is conditional.
-        batch_norm: statistics that batch norm takes, see `batch_norm_mode`.
-        batch_size: how many images are made at a time. "batch" statistics are always of so many: images are
-            made together with others from latents of a fixed seed where they are fewer.
+        batch_norm: source of the batch-norm statistics, see `batch_norm_mode`.
+        batch_size: images generated at a time. "batch" statistics are always of so many: a smaller batch is
+            filled up with images from latents of a fixed seed.
     """
     batches = generate_batches(generator, latents, labels, batch_norm=batch_norm, batch_size=batch_size)
     return torch.cat([batch.cpu() for batch in batches]).contiguous()
@@ -49,14 +49,14 @@ def generate_batches(
     batch_norm: BatchNormMode = "auto",
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Tensor]:
-    """The images of `generate` one batch after the other, on the generator's device, so that not all have to be held.
+    """Yield the images of `generate` batch by batch, on the generator's device, so that not all are held at once.
 
-    The generator is in evaluation until the last is taken.
+    The generator is in evaluation mode until the last batch is taken.
     """
     device = next(generator.parameters()).device
     count = len(latents)
     if batch_norm_used(generator, batch_norm) == "batch" and count % batch_size:
-        latents, labels = _filled_up(generator, latents, labels, batch_size - count % batch_size)
+        latents, labels = _pad(generator, latents, labels, batch_size - count % batch_size)
     with batch_norm_mode(generator, batch_norm, labels):
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
@@ -65,10 +65,8 @@ def generate_batches(
             yield images[: count - start]
 
 
-def _filled_up(
-    generator: Generator, latents: Tensor, labels: Tensor | None, missing: int
-) -> tuple[Tensor, Tensor | None]:
-    """`missing` more latents from the prior, with labels drawn from those that are there."""
+def _pad(generator: Generator, latents: Tensor, labels: Tensor | None, missing: int) -> tuple[Tensor, Tensor | None]:
+    """Append `missing` latents from the prior, with labels drawn from the given ones."""
     rng = torch.Generator().manual_seed(0)
     latents = torch.cat([latents, generator.sample_latents(missing, rng).to(latents.device)])
     if labels is not None:
@@ -77,9 +75,9 @@ def _filled_up(
 
 
 def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
-    """What `mode` comes to for this network: "running", "batch", "standing", or "none" without batch norm.
+    """Return the mode in effect for this network: "running", "batch", "standing", or "none" without batch norm.
 
-    A batch norm that keeps no running statistics always computes with those of the batch.
+    A batch norm without running statistics always uses those of the batch.
     """
     norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
     if not norms:
@@ -91,11 +89,11 @@ def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
 
 @contextmanager
 def batch_norm_mode(module: nn.Module, mode: BatchNormMode, labels: Tensor | None = None) -> Iterator[None]:
-    """Put `module` into evaluation, its batch norms by `mode`, and back afterwards, statistics included.
+    """Put `module` into evaluation mode with the batch-norm statistics of `mode`; restore it on exit.
 
-    "running" takes the averages gathered in training, "batch" the statistics of each batch as training does,
-    "standing" averages over 64 batches of 64 random latents of its own prior, made with the weights as
-    they are (BigGAN, arXiv 1809.11096, appendix); it needs a `Generator`.
+    "running" uses the averages accumulated in training, "batch" the statistics of each batch as in training,
+    "standing" averages over 64 batches of 64 random latents from its prior with the present weights
+    (BigGAN, arXiv 1809.11096, appendix); it needs a `Generator`.
     """
     modes = {child: child.training for child in module.modules()}
     norms = [child for child in module.modules() if isinstance(child, _BatchNorm) and child.track_running_stats]
@@ -124,7 +122,7 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, labels: Tensor | Non
 
 @torch.no_grad()
 def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], labels: Tensor | None) -> None:
-    """Fill the running statistics with a plain mean over many batches, from latents of a fixed seed."""
+    """Set the running statistics to the mean over 64 batches from latents of a fixed seed."""
     device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(0)
     for norm in norms:

@@ -1,4 +1,4 @@
-"""Images to files: grids, single images, figures with captions, animations; all say how they were made."""
+"""Writing of images: grids, single images, captioned figures and animations, with metadata on how they were made."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch import Tensor
 from ganzoo.storage.disk import write_atomic
 
 GAP = 2
-BETWEEN = 12
-LINE = 14
-LEGIBLE = 48
-"""Images smaller than this many pixels are enlarged by a whole factor, so that they can be seen and numbered."""
-PAPER, INK = (255, 255, 255), (0, 0, 0)
+PANEL_GAP = 12
+LINE_HEIGHT = 14
+MIN_SIZE = 48
+"""Images smaller than this many pixels are enlarged by a whole factor, to be legible with their captions."""
+BACKGROUND, FOREGROUND = (255, 255, 255), (0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Panel:
     """A group of images in rows.
 
     Attributes:
-        images: (N, C, H, W) in [−1, 1], C 1 or 3, in the order of rows.
-        columns: how many a row.
+        images: (N, C, H, W) in [−1, 1], C 1 or 3, row by row.
+        columns: images in a row.
         title: printed above; Latin-1, which the built-in font has.
         captions: printed below each image; as many as there are images, or none.
     """
@@ -40,31 +40,31 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel]) -> Image.Image:
-    """The panels side by side, as one RGB picture."""
-    headroom = LINE if any(panel.title for panel in panels) else 0
+    """Draw the panels side by side into one RGB image."""
+    headroom = LINE_HEIGHT if any(panel.title for panel in panels) else 0
     drawn = [_draw_panel(panel) for panel in panels]
     widths = [max(picture.width, _width(panel.title)) for panel, picture in zip(panels, drawn, strict=True)]
     height = headroom + max(picture.height for picture in drawn)
-    figure = Image.new("RGB", (sum(widths) + BETWEEN * (len(panels) - 1), height), PAPER)
+    figure = Image.new("RGB", (sum(widths) + PANEL_GAP * (len(panels) - 1), height), BACKGROUND)
     left = 0
     for panel, picture, width in zip(panels, drawn, widths, strict=True):
-        ImageDraw.Draw(figure).text((left + GAP, 1), panel.title, INK, ImageFont.load_default())
+        ImageDraw.Draw(figure).text((left + GAP, 1), panel.title, FOREGROUND, ImageFont.load_default())
         figure.paste(picture, (left, headroom))
-        left += width + BETWEEN
+        left += width + PANEL_GAP
     return figure
 
 
 def save_figure(panels: Sequence[Panel], path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write the panels side by side as a PNG, atomically, with how they were made as text in it.
+    """Write the panels side by side as a PNG, atomically, with `about` as text chunks.
 
     Raises:
         OutputError: it cannot be written.
     """
-    save_picture(draw(panels), path, about=about)
+    save_png(draw(panels), path, about=about)
 
 
-def save_film(frames: Sequence[Panel], path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write one picture after the other as an animated GIF without end, atomically.
+def save_animation(frames: Sequence[Panel], path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write the frames as an endlessly looping GIF, atomically.
 
     Raises:
         OutputError: it cannot be written.
@@ -77,10 +77,10 @@ def _draw_panel(panel: Panel) -> Image.Image:
 
     count, _, height, width = panel.images.shape
     assert not panel.captions or len(panel.captions) == count
-    scale = max(1, math.ceil(LEGIBLE / max(height, width)))
-    cell = width * scale + GAP, height * scale + GAP + (LINE if panel.captions else 0)
+    scale = max(1, math.ceil(MIN_SIZE / max(height, width)))
+    cell = width * scale + GAP, height * scale + GAP + (LINE_HEIGHT if panel.captions else 0)
     rows = math.ceil(count / panel.columns)
-    picture = Image.new("RGB", (min(count, panel.columns) * cell[0] + GAP, rows * cell[1] + GAP), PAPER)
+    picture = Image.new("RGB", (min(count, panel.columns) * cell[0] + GAP, rows * cell[1] + GAP), BACKGROUND)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default()
     for index, image in enumerate((panel.images.float() / 2 + 0.5).clamp(0, 1)):
         row, column = divmod(index, panel.columns)
@@ -88,7 +88,7 @@ def _draw_panel(panel: Panel) -> Image.Image:
         tile = to_pil_image(image.mul(255).round().byte())
         picture.paste(tile.resize((width * scale, height * scale), Image.Resampling.NEAREST).convert("RGB"), place)
         if panel.captions:
-            pen.text((place[0] + 1, place[1] + height * scale), panel.captions[index], INK, font)
+            pen.text((place[0] + 1, place[1] + height * scale), panel.captions[index], FOREGROUND, font)
     return picture
 
 
@@ -97,7 +97,7 @@ def _width(text: str) -> int:
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
-    """One image (C, H', W') in [0, 1] of `images` (N, C, H, W) in [−1, 1], nearly square unless `columns` says."""
+    """Arrange `images` (N, C, H, W) in [−1, 1] into one (C, H', W') in [0, 1], nearly square without `columns`."""
     from torchvision.utils import make_grid
 
     columns = columns or math.ceil(math.sqrt(len(images)))
@@ -111,10 +111,10 @@ def save_grid(
     """Write the grid of `images` (N, C, H, W) in [−1, 1] as a PNG, atomically.
 
     Args:
-        images: in the order of rows.
+        images: row by row.
         path: ends in .png.
         columns: left out: as many as make it nearly square.
-        about: how the images were made, kept as text in the file.
+        about: how the images were made, written as text chunks.
 
     Raises:
         OutputError: it cannot be written.
@@ -133,8 +133,8 @@ def save_single_images(images: Tensor, folder: Path, *, about: Mapping[str, obje
         _save(image, folder / f"{index:0{digits}d}.png", about or {})
 
 
-def save_picture(picture: Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write a picture as a PNG, atomically, with how it was made as text in it.
+def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write an image as a PNG, atomically, with `about` as text chunks.
 
     Raises:
         OutputError: it cannot be written.
@@ -148,7 +148,7 @@ def save_picture(picture: Image.Image, path: Path, *, about: Mapping[str, object
 def save_gif(
     frames: Sequence[Image.Image], path: Path, *, frame_ms: int = 100, about: Mapping[str, object] | None = None
 ) -> None:
-    """Write pictures of one size as an animated GIF without end, atomically, with how it was made as its comment.
+    """Write images of one size as an endlessly looping GIF, atomically, with `about` as its comment.
 
     Raises:
         OutputError: it cannot be written.
@@ -158,7 +158,7 @@ def save_gif(
 
 
 def write_gif(frames: Sequence[Image.Image], target: Path, durations: Sequence[int], comment: bytes = b"") -> None:
-    """Write pictures of one size, each shown for so many milliseconds and in a palette of its own, as a GIF.
+    """Write images of one size as a GIF, each shown for its duration in milliseconds and with its own palette.
 
     Raises:
         OSError: it cannot be written.
@@ -172,17 +172,17 @@ def write_gif(frames: Sequence[Image.Image], target: Path, durations: Sequence[i
 def _save(image: Tensor, path: Path, about: Mapping[str, object]) -> None:
     from torchvision.transforms.functional import to_pil_image
 
-    save_picture(to_pil_image(image.mul(255).round().byte()), path, about=about)
+    save_png(to_pil_image(image.mul(255).round().byte()), path, about=about)
 
 
 GIF = "evolution.gif"
 
 
 def grids(folder: Path) -> list[Path]:
-    """The grids of a run, in the order of their steps."""
-    return sorted((path for path in folder.glob("step_*.png") if re.fullmatch(r"step_\d+", path.stem)), key=step_of)
+    """Return the sample grids of a run, ordered by step."""
+    return sorted((path for path in folder.glob("step_*.png") if re.fullmatch(r"step_\d+", path.stem)), key=grid_step)
 
 
-def step_of(path: Path) -> int:
-    """The step that a grid was made at."""
+def grid_step(path: Path) -> int:
+    """Return the step of a sample grid from its file name."""
     return int(path.stem.removeprefix("step_"))

@@ -1,4 +1,4 @@
-"""A run directory, opened to work with what was trained in it."""
+"""A trained run, opened for sampling and inspection."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Weights = Literal["auto", "ema", "raw"]
 
 
 class TrainedRun:
-    """A run directory, to work with what was trained in it.
+    """The networks of one checkpoint of a run, for sampling and inspection.
 
     Args:
-        directory: the run's.
-        recipe: as it was run.
-        checkpoint: whose weights are used.
-        compute: where they are used.
-        manager: the plugins that the recipe's parts come from.
+        directory: the run directory.
+        recipe: of the run.
+        checkpoint: gives the weights.
+        compute: device and precision.
+        manager: the plugins that the recipe's components come from.
     """
 
     def __init__(
@@ -56,12 +56,12 @@ class TrainedRun:
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`."""
+        """Rows of `metrics.jsonl`."""
         return self.directory.read_metrics()
 
     @property
     def generator(self) -> Generator:
-        """The generator with the weights it samples from: the average where one was kept, else the last."""
+        """The generator with its EMA weights where the trainer kept them, else the raw ones."""
         return self.generator_with("auto")
 
     @property
@@ -70,19 +70,19 @@ class TrainedRun:
         return cast("Discriminator", self._network("discriminator"))
 
     def generator_with(self, weights: Weights) -> Generator:
-        """The generator with its "ema" or "raw" weights; "auto": ema where the trainer kept them.
+        """Return the generator with its "ema" or "raw" weights; "auto": ema where the trainer kept them.
 
         Raises:
-            RequestError: there are no such weights.
+            RequestError: "ema" was asked for and not kept.
         """
         name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
         return cast("Generator", self._network(name))
 
     def weights_name(self, weights: Weights) -> str:
-        """Which weights "auto" stands for: "ema" where the trainer kept them, else "raw".
+        """Resolve "auto" to "ema" where the trainer kept EMA weights, else to "raw".
 
         Raises:
-            RequestError: "ema" is asked for, and there are none.
+            RequestError: "ema" was asked for and not kept.
         """
         has_ema = "generator_ema" in self.checkpoint.networks()
         if weights == "ema" and not has_ema:
@@ -92,11 +92,11 @@ class TrainedRun:
         return "ema" if has_ema and weights != "raw" else "raw"
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
-        """Latents (count, latent_dim) from the generator's prior, on the CPU."""
+        """Draw latents (count, latent_dim) from the generator's prior, on the CPU."""
         return self.generator.sample_latents(count, torch.Generator().manual_seed(seed))
 
     def labels(self, count: int, classes: Sequence[int] | None = None) -> Tensor | None:
-        """Class indices (count,) for a conditional generator: `classes` in turn, or all; None for any other.
+        """Return labels (count,) for a conditional generator, cycling through `classes` or all; None for any other.
 
         Raises:
             RequestError: the generator takes no labels, or there is no such class.
@@ -119,7 +119,7 @@ class TrainedRun:
         weights: Weights = "auto",
         batch_norm: BatchNormMode | None = None,
     ) -> Tensor:
-        """Images (N, C, H, W) in [−1, 1], fp32 on the CPU, for latents (N, latent_dim).
+        """Generate images (N, C, H, W) in [−1, 1], fp32 on the CPU, from latents (N, latent_dim).
 
         Args:
             latents: any, not only from the prior.
@@ -139,10 +139,10 @@ class TrainedRun:
         labels: Sequence[int] | None = None,
         batch_norm: BatchNormMode | None = None,
     ) -> Tensor:
-        """Images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
+        """Generate images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
 
         Args:
-            count: how many.
+            count: number of images.
             seed: of the latents.
             weights: "ema", "raw", or "auto" for ema where there is one.
             labels: class indices for a conditional generator, taken in turn; left out: class after class.
@@ -157,7 +157,7 @@ class TrainedRun:
     def about(
         self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object
     ) -> Mapping[str, object]:
-        """How images made with these arguments were made, for the files that hold them."""
+        """Return the metadata of images generated with these arguments, for the files that hold them."""
         mode = batch_norm or self.recipe.samples.batch_norm
         return {
             "run": str(self.path),
@@ -168,7 +168,7 @@ class TrainedRun:
         }
 
     def _network(self, name: str) -> Generator | Discriminator:
-        """A network of its own for each set of weights, so that one in use never changes under its user."""
+        """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
             with memory_errors(self.compute.device, when=lambda: "for the networks"):
                 parts = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a run in a folder, checksummed, written whole or not at all, read without running code."""
+"""Checkpoints: the state of a run in a folder, checksummed, written atomically, loaded without running code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
 from ganzoo.storage.manifest import read_manifest, write_manifest
-from ganzoo.storage.retention import checkpoint_folders, step_of
+from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
 from ganzoo.storage.safe_load import load_tensors
 
 STATE = "state.pt"
@@ -25,7 +25,7 @@ STATE = "state.pt"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder whose manifest has been read, and whose `files`, all that it names, match their checksums."""
+    """A checkpoint folder whose `files`, all that its manifest names, match their checksums."""
 
     path: Path
     step: int
@@ -33,10 +33,10 @@ class Checkpoint:
     files: frozenset[str]
 
     def network(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one network, on the CPU.
+        """Return the tensors of one network, on the CPU.
 
         Raises:
-            CheckpointError: there is no such network in it.
+            CheckpointError: the checkpoint holds no such network, or its file cannot be read.
         """
         file = self.path / f"{name}.safetensors"
         if file.name not in self.files:
@@ -47,19 +47,19 @@ class Checkpoint:
             raise CheckpointError(f"{file}: cannot be read: {error}") from error
 
     def networks(self) -> list[str]:
-        """The names of the networks in it."""
+        """Return the names of its networks."""
         return sorted(Path(name).stem for name in self.files if name.endswith(".safetensors"))
 
     @property
     def resumable(self) -> bool:
-        """Whether a run can go on from it; imported weights come without the state that this takes."""
+        """Whether a run can resume from it; imported weights come without the training state."""
         return STATE in self.files
 
     def state(self) -> dict[str, Any]:
-        """Everything but the networks: optimizers, random number generators, position.
+        """Return the training state: optimizers, random number generators, position.
 
         Raises:
-            CheckpointError: it cannot be read.
+            CheckpointError: its file cannot be read.
         """
         try:
             state: dict[str, Any] = load_tensors(self.path / STATE)
@@ -77,15 +77,15 @@ def write_checkpoint(
     plugin_versions: Mapping[str, str],
     state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write one checkpoint, whole or not at all, in the place of any of the same step.
+    """Write one checkpoint atomically, replacing any of the same step.
 
     Args:
         folder: of the run's checkpoints.
-        step: how far the run is.
+        step: of the run.
         networks: the tensors of each network.
-        info: what the networks were built for.
+        info: the images that the networks were built for.
         plugin_versions: the distributions that the networks come from.
-        state: everything else that resuming needs; left out: weights to work with, not to go on from.
+        state: the training state; left out: a checkpoint of weights alone, which cannot be resumed.
 
     Raises:
         OutputError: it could not be written.
@@ -103,7 +103,7 @@ def write_checkpoint(
             if state is not None:
                 _write_state(state, partial)
             write_manifest(partial, step, info, plugin_versions)
-            _remove(final)  # left by a run that went further than the checkpoint it was resumed from
+            _remove(final)  # left by a run that went beyond the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
         finally:
@@ -112,7 +112,7 @@ def write_checkpoint(
 
 
 def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
-    """The newest whole checkpoint among those of a run; `warn` is told of each newer one that is damaged.
+    """Return the newest intact checkpoint of a run; call `warn` with the damage of each newer one.
 
     Raises:
         CheckpointError: there is none, or each is damaged.
@@ -133,12 +133,12 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
 
 
 def checkpoint_of(folder: Path, step: int) -> Checkpoint:
-    """The checkpoint of this step among those of a run.
+    """Return the checkpoint of this step of a run.
 
     Raises:
-        CheckpointError: there is none of it any more, or it is damaged.
+        CheckpointError: there is none, or it is damaged.
     """
-    paths = {step_of(path): path for path in checkpoint_folders(folder)}
+    paths = {checkpoint_step(path): path for path in checkpoint_folders(folder)}
     if step not in paths:
         there = ", ".join(map(str, paths)) or "none"
         raise CheckpointError(f"{folder}: there is no checkpoint of step {step}; there are those of {there}")
@@ -146,7 +146,7 @@ def checkpoint_of(folder: Path, step: int) -> Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Check a checkpoint against its manifest.
+    """Open a checkpoint and check its files against its manifest.
 
     Raises:
         CheckpointError: a file is missing, changed, or of another format.
@@ -157,7 +157,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
-    """Give `network` the weights of that name.
+    """Load the weights of the network `name` into `network`.
 
     Raises:
         CheckpointError: they do not fit; the text says which.
@@ -173,7 +173,7 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
 def _write_state(state: Mapping[str, Any], folder: Path) -> None:
     try:
         torch.save(state, folder / STATE)
-    except RuntimeError as error:  # torch's own writer says no more than that it failed
+    except RuntimeError as error:  # torch's writer does not say why it failed
         raise not_written(folder.parent, error) from error
 
 
@@ -195,7 +195,7 @@ def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) ->
 
 
 def _remove(folder: Path) -> None:
-    """Take a folder away in one step, so that a kill leaves no half of a checkpoint under its name."""
+    """Remove a folder after renaming it, so that a kill leaves no partial checkpoint under its name."""
     if folder.exists():
         aside = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old.partial")
         folder.replace(aside)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the room on the disk for them."""
+"""Atomic writing of files, and checks for free space on the disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganzoo.text import size_in_words
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then put it in the place of `path` in one step.
+    """Let `write` fill a temporary file, then rename it to `path`.
 
     Raises:
         OutputError: it could not be written; what was at `path` is still there.
@@ -44,7 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the system put a file, or the names in a folder, on the disk; systems that open no folder do without."""
+    """Flush a file, or the entries of a folder where the system can open one, to the disk."""
     if os.name != "posix" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -54,11 +54,11 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def check_free(out: Path) -> None:
-    """See that a folder can be made at `out` without anything being lost.
+def check_out_folder(out: Path) -> None:
+    """Check that a folder can be made at `out` without overwriting anything.
 
     Raises:
-        RequestError: something is there.
+        RequestError: a file, a link or a folder with files is there.
     """
     if out.is_dir() and not out.is_symlink():
         if any(out.iterdir()):
@@ -69,13 +69,13 @@ def check_free(out: Path) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to fill, which takes its place in one step; where that fails, nothing of it is left.
+    """Yield a temporary folder to fill, which is renamed to `out` at the end, or removed after an error.
 
     Raises:
         RequestError: something is there, or no folder can be made there.
         OutputError: it could not be written.
     """
-    check_free(out)
+    check_out_folder(out)
     out = out.absolute()
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
@@ -94,7 +94,7 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn the system's errors while writing `path` into one that says what to do."""
+    """Turn an OSError while writing `path` into an OutputError that names the cure."""
     try:
         yield
     except OSError as error:
@@ -113,21 +113,21 @@ def check_room(path: Path, needed: int, what: str, cure: str, error: type[Ganzoo
     Raises:
         OutputError: they do not; `error` where another kind is given.
     """
-    usage = shutil.disk_usage(standing(path))
+    usage = shutil.disk_usage(nearest_existing(path))
     if usage.total and usage.free < needed:
         free = size_in_words(usage.free)
         raise error(f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}")
 
 
 def not_written(path: Path, error: Exception) -> OutputError:
-    """The error for a file that a library could not write, and has no more than text to say why."""
-    if "No space left" in str(error) or shutil.disk_usage(standing(path)).free < SMALL:
+    """Return the error for a file that a library could not write, by the library's own error."""
+    if "No space left" in str(error) or shutil.disk_usage(nearest_existing(path)).free < SMALL:
         return OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run")
     return OutputError(f"{path}: the checkpoint cannot be written: {error}")
 
 
 def size_of(values: Any) -> int:
-    """Bytes of all tensors in nested dictionaries and lists."""
+    """Return the size in bytes of all tensors in nested dictionaries and lists."""
     return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(values))
 
 
@@ -142,8 +142,8 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield from _tensors(value)
 
 
-def standing(path: Path) -> Path:
-    """What there is of a path: itself, or the nearest of the folders that lead to it."""
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself, or its nearest parent that exists."""
     path = path.absolute()
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent

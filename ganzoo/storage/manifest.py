@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: what it is of and which files are in it, sealed with checksums."""
+"""Manifest of a checkpoint: its step, images and files with their checksums, and a checksum of its own."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import sync
-from ganzoo.storage.retention import step_of
+from ganzoo.storage.retention import checkpoint_step
 from ganzoo.text import parse_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-SEAL = "manifest_sha256"
+CHECKSUM = "manifest_sha256"
 LARGEST = 4 * 2**20
-"""Bytes of a manifest that are read; one of ours has a few thousand."""
+"""Largest manifest in bytes that is read; ganzoo writes a few thousand."""
 
 
 class Manifest(BaseModel, extra="forbid", frozen=True):
-    """What a manifest says beside its own checksum. Its sums keep out mishaps; people can make them fit anything."""
+    """Fields of a manifest without its own checksum; checksums guard against damage, not against tampering."""
 
     format: int
     step: NonNegativeInt
@@ -38,7 +38,7 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
 
 
 def write_manifest(folder: Path, step: int, info: DatasetInfo, plugin_versions: Mapping[str, str]) -> None:
-    """Seal the files in `folder` with their checksums, and have all of it on the disk."""
+    """Write the manifest of the files in `folder`, with their checksums, and flush all of it to the disk."""
     files = sorted(folder.iterdir())
     manifest = {
         "format": FORMAT,
@@ -46,33 +46,33 @@ def write_manifest(folder: Path, step: int, info: DatasetInfo, plugin_versions: 
         "image": list(info.image.shape),
         "class_names": list(info.class_names),
         "plugins": dict(plugin_versions),
-        "files": {file.name: digest(file) for file in files},
+        "files": {file.name: file_sha256(file) for file in files},
     }
-    write_sealed(folder / MANIFEST, manifest)
+    write_checksummed(folder / MANIFEST, manifest)
     for file in (*files, folder / MANIFEST, folder):
         sync(file)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of the checkpoint in `folder`, whose files are all there and as they were sealed.
+    """Read the manifest of the checkpoint in `folder` and check its files.
 
     Raises:
-        CheckpointError: they are not, or it is damaged, or of another format or checkpoint.
+        CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.
     """
-    values = read_sealed(folder / MANIFEST)
+    values = read_checksummed(folder / MANIFEST)
     if values.get("format") != FORMAT:
         raise CheckpointError(f"{folder}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
     manifest = _checked(values, folder)
     for name, expected in manifest.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: is missing")
-        if digest(folder / name) != expected:
+        if file_sha256(folder / name) != expected:
             raise CheckpointError(f"{folder / name}: is damaged, its content does not match its checksum")
     return manifest
 
 
 def _checked(values: Mapping[str, Any], folder: Path) -> Manifest:
-    """The manifest with these values, which speaks of the checkpoint in `folder` and of no file elsewhere."""
+    """Validate a manifest: it must be of the checkpoint in `folder` and name no file elsewhere."""
     path = folder / MANIFEST
     try:
         manifest = Manifest.model_validate(values)
@@ -82,36 +82,36 @@ def _checked(values: Mapping[str, Any], folder: Path) -> Manifest:
     elsewhere = [name for name in manifest.files if Path(name).name != name]
     if elsewhere:
         raise CheckpointError(f"{path}: is no manifest: files: {elsewhere[0]!r} is no name of a file in its folder")
-    if manifest.step != step_of(folder):
+    if manifest.step != checkpoint_step(folder):
         raise CheckpointError(f"{path}: is of step {manifest.step}, which is another checkpoint's")
     return manifest
 
 
-def digest(path: Path) -> str:
-    """The SHA-256 checksum of a file."""
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
+def write_checksummed(path: Path, values: Mapping[str, Any]) -> None:
     """Write a manifest with its own checksum in it."""
-    sealed = {**values, SEAL: _digest_of(values)}
-    path.write_text(json.dumps(sealed, indent=2), encoding="utf-8")
+    content = {**values, CHECKSUM: _digest_of(values)}
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """What a manifest says, which is byte for byte as it was written.
+def read_checksummed(path: Path) -> dict[str, Any]:
+    """Read a manifest that matches its own checksum.
 
     Raises:
-        CheckpointError: it is not, or cannot be read.
+        CheckpointError: it does not, or cannot be read.
     """
     try:
         if path.stat().st_size > LARGEST:
             raise CheckpointError(f"{path}: is larger than any manifest: it is damaged or was made to be")
         text = path.read_text(encoding="utf-8")
         values = parse_json(text)
-        exact = text == json.dumps(values, indent=2)  # else a flipped blank would pass
-        recorded = values.pop(SEAL)
+        exact = text == json.dumps(values, indent=2)  # else a changed blank would pass
+        recorded = values.pop(CHECKSUM)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
     if not exact or recorded != _digest_of(values):

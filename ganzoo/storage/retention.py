@@ -1,4 +1,4 @@
-"""Which checkpoints there are, and which of them are kept."""
+"""Retention of checkpoints: listing them and choosing those to delete."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from ganzoo.recipe.model import CheckpointOptions
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """The folders of a run's checkpoints, oldest first; half-written ones have other names."""
-    return sorted((path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)), key=step_of)
+    """Return the folders of a run's checkpoints, oldest first; partial ones have other names."""
+    return sorted((path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)), key=checkpoint_step)
 
 
-def step_of(folder: Path) -> int:
-    """The step of a checkpoint, by the name of its folder."""
+def checkpoint_step(folder: Path) -> int:
+    """Return the step of a checkpoint from the name of its folder."""
     return int(folder.name.removeprefix("step_"))
 
 
 def superseded(
     folders: Sequence[Path], step: int, options: CheckpointOptions, spared: Collection[int] = ()
 ) -> list[Path]:
-    """Which of `folders`, oldest first, may go once the checkpoint of `step` is whole.
+    """Return those of `folders`, oldest first, to delete once the checkpoint of `step` is complete.
 
-    Those of later steps go: the run was resumed from before them and takes those steps again.
+    Those of later steps are among them: the run was resumed from an earlier step and repeats those steps.
     """
-    for_good = options.every * options.keep_every if options.keep_every else None
-    later = [path for path in folders if step_of(path) > step]
-    old = [path for path in folders if step_of(path) <= step][: -options.keep]
-    return later + [p for p in old if step_of(p) not in spared and (for_good is None or step_of(p) % for_good)]
+    permanent = options.every * options.keep_every if options.keep_every else None
+    later = [path for path in folders if checkpoint_step(path) > step]
+    old = [path for path in folders if checkpoint_step(path) <= step][: -options.keep]
+    return later + [
+        p for p in old if checkpoint_step(p) not in spared and (permanent is None or checkpoint_step(p) % permanent)
+    ]

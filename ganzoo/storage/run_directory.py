@@ -1,4 +1,4 @@
-"""The one product of a run: a folder with its recipe, metrics, samples, checkpoints and summary."""
+"""The run directory: a folder with the recipe, metrics, samples, checkpoints and summary of a run."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from ganzoo.storage.disk import output_errors, write_bytes, write_text
 from ganzoo.text import parse_json, parse_toml
 
 WANDB = "wandb"
-"""The folder in it that W&B writes to."""
+"""Folder of W&B's files."""
 PLUGINS = "plugins"
-"""The folder in it that keeps the plugin files of the run."""
+"""Folder of the run's plugin files."""
 ALERT = "alert"
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
 
 
 class RunDirectory:
-    """Where the files of one run lie; made by `create`, found again by `open`."""
+    """The folder of one run's files; made by `create`, opened by `open`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def create(cls, recipe: Recipe, files: Sequence[LocalFile] = ()) -> RunDirectory:
-        """Make the next free numbered folder below `<run.root>/<run.name>`, with the resolved recipe in it.
+        """Make the next numbered folder below `<run.root>/<run.name>`, and write the resolved recipe into it.
 
         Args:
             recipe: of the run.
-            files: the plugin files that it goes through.
+            files: its plugin files.
 
         Raises:
-            RequestError: it cannot be made there.
+            RequestError: no folder can be made there.
         """
         parent = Path(recipe.run.root) / recipe.run.name
         try:
@@ -64,7 +64,7 @@ class RunDirectory:
 
     @classmethod
     def lay_out(cls, path: Path, recipe: Recipe, header: str = REPEATS) -> RunDirectory:
-        """Make the empty folder `path` a run directory: its own folders, and the recipe under a comment."""
+        """Turn the empty folder `path` into a run directory, with the recipe under the comment `header`."""
         directory = cls(path)
         with output_errors(path):
             directory.samples.mkdir()
@@ -73,7 +73,7 @@ class RunDirectory:
         return directory
 
     def keep_plugins(self, files: Sequence[LocalFile], recipe: Recipe) -> None:
-        """Write plugin files as they were imported, and have the recipe name all of these."""
+        """Copy plugin files as they were imported, and name them in the recipe."""
         (self.path / PLUGINS).mkdir(exist_ok=True)
         for file in files:
             write_bytes(self.path / PLUGINS / file.name, file.source)
@@ -82,10 +82,10 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
-        """The run directory at `path`.
+        """Open the run directory at `path`.
 
         Raises:
-            RunDirectoryError: there is none, or something in it leads out of it.
+            RunDirectoryError: there is none, or a link in it leads out of it.
         """
         path = Path(path)
         if not path.is_dir():
@@ -109,11 +109,11 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """The metrics, one JSON object a line."""
+        """File of the metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"
 
     def read_recipe(self) -> dict[str, Any]:
-        """The resolved recipe's tables.
+        """Return the tables of the resolved recipe.
 
         Raises:
             RunDirectoryError: its file is damaged.
@@ -124,9 +124,9 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
-        """Write the resolved recipe under a comment that says what running it gives.
+        """Write the resolved recipe under the comment `header`.
 
-        It names plugin files where a run directory keeps them, so that the folder can be moved.
+        Plugin files are named relative to the run directory, so that it can be moved.
         """
         kept = tuple(f"{PLUGINS}/{Path(file).name}" for file in recipe.plugins.files)
         recipe = recipe.model_copy(update={"plugins": recipe.plugins.model_copy(update={"files": kept})})
@@ -146,11 +146,11 @@ class RunDirectory:
             file.write(json.dumps(row) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All rows of metrics, in order; what is none, such as a last line torn by a kill, is left out."""
+        """Return all rows of metrics, in order, skipping damaged lines such as a last one cut off by a kill."""
         return [row for row in self._rows() if ALERT not in row]
 
     def read_alerts(self) -> list[dict[str, Any]]:
-        """The rows that hold an alert: its step, and under "alert" its kind, text and remedy."""
+        """Return the rows of alerts: "step", and under "alert" its kind, text and remedy."""
         return [row for row in self._rows() if ALERT in row]
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -160,7 +160,7 @@ class RunDirectory:
         return [row for line in lines if (row := _row(line)) is not None]
 
     def cut_metrics_after(self, step: int) -> None:
-        """Drop the rows of later steps, which a resumed run takes again."""
+        """Drop the rows of later steps, which a resumed run repeats."""
         rows = [row for row in self._rows() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
@@ -172,9 +172,9 @@ class RunDirectory:
 
 
 def _check_links(folder: Path) -> None:
-    """Refuse links that lead out of a run directory, so that what a stranger packed is neither read nor written there.
+    """Refuse links that lead out of a run directory, so that a stranger's reads and writes no file elsewhere.
 
-    What is in W&B's folder is W&B's own affair; it links its log there to that of its service.
+    W&B's folder is exempt, since W&B links its log to that of its service.
     """
     whole = folder.resolve()
     for place, folders, files in os.walk(folder):
@@ -189,7 +189,7 @@ def _check_links(folder: Path) -> None:
 
 
 def _row(line: str) -> dict[str, Any] | None:
-    """The row of metrics in a line: numbers by name, that of the step among them, or the texts of an alert."""
+    """Parse a line of metrics: numbers by name with "step" among them, or the texts of an alert; None for any other."""
     try:
         row = parse_json(line)
     except ValueError:
@@ -209,17 +209,17 @@ def open_run_recipe(
     *,
     trust: bool | None = None,
 ) -> tuple[Recipe, PluginManager]:
-    """The recipe of a run directory, and the plugins with those of the files that lie in it.
+    """Return the recipe of a run directory, and the plugins including its plugin files.
 
     Args:
-        tables: of its recipe.
+        tables: of the recipe.
         folder: the run directory.
         manager: the installed plugins.
         overrides: "path.to.key=value" each.
-        trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, no by default.
 
     Raises:
-        RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
+        RequestError: its plugin files are not trusted, or lie elsewhere than in the folder for them.
     """
     tables = apply_overrides(tables, overrides)
     files = named_files(tables)

@@ -1,4 +1,4 @@
-"""One process at a time trains in a run directory; the system lets go of its lock when it ends, however it ends."""
+"""Lock of a run directory, in which one process at a time trains; the system releases it when the process ends."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ganzoo.text import parse_json
 
 LOCK = ".lock"
 HOLDER = ".process.json"
-"""Who holds the lock; a file of its own, since a locked one cannot be read on every system."""
+"""File that names the holder of the lock; not the locked file, which not every system lets others read."""
 
 
 @contextmanager
-def training_in(directory: RunDirectory) -> Iterator[None]:
-    """While open, no other process can train in this run directory.
+def run_lock(directory: RunDirectory) -> Iterator[None]:
+    """Hold the lock of a run directory.
 
     Raises:
-        RunDirectoryError: another one does; the text names it.
+        RunDirectoryError: another process holds it; the text names it.
         OutputError: nothing can be written there.
     """
     holder = directory.path / HOLDER
@@ -47,7 +47,7 @@ def training_in(directory: RunDirectory) -> Iterator[None]:
 
 
 def _name(holder: Path) -> str:
-    """The process that wrote `holder`, in words."""
+    """Return a description of the process that wrote `holder`."""
     try:
         written = parse_json(holder.read_text(encoding="utf-8"))
         pid, host = int(written["pid"]), str(written["host"])

@@ -1,4 +1,4 @@
-"""Reads files that anybody may have written: none is run, and whatever is wrong with one is a ValueError."""
+"""Loading of untrusted files: no code in them runs, and any defect is a ValueError."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import Any
 
 
 def load_tensors(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU: tensors and plain values.
+    """Load tensors and plain values from a file of `torch.save`, on the CPU.
 
     Raises:
-        CodeError: it holds more than that.
-        ValueError: it is damaged, or holds more than its size on the disk. The texts follow on the file's name.
+        CodeError: it holds other objects.
+        ValueError: it is damaged, or unpacks to more than its size on the disk. The texts continue the file's name.
     """
     import torch
 
     try:
         _refuse_packed(path)
-        with warnings.catch_warnings(action="ignore"):  # torch's, of forms that are refused anyway
+        with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own text proposes to load the file unsafely
+    except pickle.UnpicklingError as error:  # torch's own text suggests loading the file unsafely
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({found[1]})" if found else ""
         raise CodeError(f"holds more than tensors and plain values{what}, and is not run to see what") from error
     except PackedError:
         raise
-    except Exception as error:  # of any kind: what the bytes say is done as far as it goes
+    except Exception as error:  # of any type, depending on the bytes
         reason = re.split(r"\n|\. ", str(error))[0]
         raise ValueError(f"is damaged, or not of torch.save: {reason or type(error).__name__}") from error
 
 
 class CodeError(ValueError):
-    """Loading a file would run code that it names."""
+    """A file cannot be loaded without running code that it names."""
 
 
 class PackedError(ValueError):
-    """An archive unpacks to more than there is of it."""
+    """An archive unpacks to more than its size on the disk."""
 
 
 def _refuse_packed(path: Path) -> None:
-    """Refuse a small archive that would fill the memory; `torch.save` does not compress."""
+    """Raise PackedError if an archive is compressed, which `torch.save` never does: it could fill the memory."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:

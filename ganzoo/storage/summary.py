@@ -1,4 +1,4 @@
-"""What a run came to: its status, last figures and best scores, as `summary.json` has them."""
+"""Contents of `summary.json`: the status, last metrics and best scores of a run."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ POSITION = ("step", "epoch", "seconds")
 SCORE = "score/"
 
 
-# Words in the name of a score that is better when it is lower; any other is better when it is higher.
+# Words in the names of scores where lower is better; for all others higher is.
 LOWER_IS_BETTER = frozenset(
     ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorization", "copies")
 )
 
 
-# Words in the name of a score that warns of something: noise has the fewest copies, and a classifier may be sure of it.
+# Words in the names of scores that only warn: noise has the fewest copies, and a classifier may be confident on it.
 WARNINGS = frozenset(("memorization", "copies", "confidence", "diversity"))
 
 
 def status_of(run: RunView, error: BaseException | None) -> Status:
-    """How a run ended, given the error that it ended by, if any."""
+    """Return the status of a run that ended, by the error that ended it, if any."""
     from ganzoo.errors import Interrupted
 
     if isinstance(error, Interrupted | KeyboardInterrupt | LostProcessError):
         return "interrupted"
     if error is None and run.step >= run.total_steps:
         return "complete"
-    # Without an error an observer before this one failed in telling of the end; the signal still says why.
+    # Without an error an earlier observer failed at the end of the run; the signal still says why it ended.
     return "interrupted" if error is None and run.stop_signal is not None else "failed"
 
 
-def finite(figures: Mapping[str, float]) -> dict[str, float]:
-    """The figures that are finite."""
+def drop_non_finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the finite ones among `figures`."""
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def lower_is_better(score: str) -> bool:
-    """Whether the best value of a score of this name is its lowest."""
+    """Return whether a lower value of this score is better."""
     return not LOWER_IS_BETTER.isdisjoint(_words(score))
 
 
-def tells_better(score: str) -> bool:
-    """Whether one run is better than another by a score of this name, and not only free of what it warns of."""
+def is_rankable(score: str) -> bool:
+    """Return whether runs can be ranked by this score; scores that only warn do not rank."""
     return WARNINGS.isdisjoint(_words(score))
 
 
@@ -71,11 +71,11 @@ def _words(score: str) -> list[str]:
 def summarize(
     run: RunView, error: BaseException | None, rows: Sequence[Mapping[str, Any]], seconds: float
 ) -> dict[str, Any]:
-    """What `summary.json` holds.
+    """Return the contents of `summary.json`.
 
     Args:
-        run: as it stands at its end.
-        error: what it ended by, if anything.
+        run: at its end.
+        error: that ended it, if any.
         rows: all rows of metrics, those of earlier parts of a resumed run included.
         seconds: time spent in training, over all parts.
     """
@@ -99,7 +99,7 @@ def summarize(
 
 
 def best_and_last(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """The best and the last value of each score, each with its step."""
+    """Return the best and the last value of each score, with their steps."""
     best: dict[str, dict[str, float]] = {}
     last: dict[str, dict[str, float]] = {}
     for row in rows:

@@ -16,7 +16,7 @@ from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import training_in
+from ganzoo.storage.run_lock import run_lock
 from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
@@ -113,7 +113,7 @@ def run_plan(plan: Plan, *, jobs: int = 1, gpus: Sequence[str] = (), retry_faile
     for warning in plan.warnings:
         warn(warning)
     _make(path)
-    with training_in(RunDirectory(path)):
+    with run_lock(RunDirectory(path)):
         directory = SweepDirectory.prepare(path, plan)
         members = directory.of(plan)
         waiting = [member for member in members if _is_open(directory, member, retry_failed)]
@@ -159,7 +159,7 @@ def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
 
 def _is_held(run: RunDirectory) -> bool:
     try:
-        with training_in(run):
+        with run_lock(run):
             return False
     except RunDirectoryError:
         return True

@@ -11,7 +11,7 @@ from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import RequestError
 from ganzoo.recipe.model import Recipe
-from ganzoo.storage.disk import SMALL, check_room, size_of, standing
+from ganzoo.storage.disk import SMALL, check_room, nearest_existing, size_of
 from ganzoo.text import size_in_words
 
 GRIDS = 20
@@ -28,7 +28,7 @@ def check_place(recipe: Recipe) -> None:
     """
     parent = Path(recipe.run.root) / recipe.run.name
     try:
-        place = standing(parent)
+        place = nearest_existing(parent)
         for path in (parent, *(place / name for name in parent.absolute().relative_to(place).parts)):
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.lstat(path)  # a name that is too long, or has a zero byte in it, is told here

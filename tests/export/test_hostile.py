@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 import ganzoo
 from ganzoo import api
 from ganzoo.errors import CheckpointError, GanzooError
-from ganzoo.storage.manifest import digest, write_sealed
+from ganzoo.storage.manifest import file_sha256, write_checksummed
 
 WEIGHTS = "generator.safetensors"
 
@@ -39,10 +39,10 @@ def folder(given_away: Path, tmp_path: Path) -> Path:
 def reseal(folder: Path, change: Callable[[dict[str, Any]], object] = lambda manifest: None) -> None:
     """What somebody who means harm can do: checksums prove that nothing changed on the way, not who made it."""
     manifest = json.loads((folder / "export.json").read_text())
-    manifest["files"] = {name: digest(folder / name) for name in manifest["files"]}
+    manifest["files"] = {name: file_sha256(folder / name) for name in manifest["files"]}
     change(manifest)
     manifest.pop("manifest_sha256", None)
-    write_sealed(folder / "export.json", manifest)
+    write_checksummed(folder / "export.json", manifest)
 
 
 def refused(folder: Path) -> str:

@@ -13,7 +13,7 @@ import ganzoo.api
 from ganzoo.errors import Interrupted
 from ganzoo.observers.samples import SampleWriter, fixed_samples, write_film
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.sampling.image_io import grids, step_of
+from ganzoo.sampling.image_io import grid_step, grids
 from ganzoo.training.loop import train
 from ganzoo.training.run import Run
 
@@ -67,7 +67,7 @@ def test_about_twenty_grids_by_default(build, manager, tables) -> None:
     run = build("run.steps=50", "samples.count=1")
     with ganzoo.api.observing(manager, [SampleWriter()]):
         train(run)
-    assert [step_of(path) for path in grids(run.directory.samples)] == [*range(3, 50, 3), 50]
+    assert [grid_step(path) for path in grids(run.directory.samples)] == [*range(3, 50, 3), 50]
 
 
 def test_no_film_where_none_is_wanted(build, manager) -> None:

@@ -27,7 +27,7 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage import checkpoint, manifest, retention
 from ganzoo.storage import disk as files
 from ganzoo.storage.checkpoint import latest_checkpoint, open_checkpoint
-from ganzoo.storage.retention import checkpoint_folders, step_of, superseded
+from ganzoo.storage.retention import checkpoint_folders, checkpoint_step, superseded
 from ganzoo.training import checkpointing
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import save_checkpoint
@@ -49,7 +49,7 @@ def silent(text: str) -> None:
 
 
 def steps_in(folder: Path) -> list[int]:
-    return [step_of(path) for path in checkpoint_folders(folder)]
+    return [checkpoint_step(path) for path in checkpoint_folders(folder)]
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_killed_at_every_line_of_a_save(run: Run):
     seen = set()
     for _ in kill_at_every_line(run):
         found = steps_in(folder)
-        assert all(open_checkpoint(path).step == step_of(path) for path in checkpoint_folders(folder))
+        assert all(open_checkpoint(path).step == checkpoint_step(path) for path in checkpoint_folders(folder))
         seen.add(tuple(found))
     assert seen == {(3, 6), (3, 6, 9), (6, 9)}
     (folder / ".step_0000003.old.partial").mkdir()
@@ -192,7 +192,7 @@ def test_killed_at_random_moments_within_saves(run: Run):
         halves += any(path.name.startswith(".") for path in folder.iterdir())
         found = steps_in(folder)
         assert len(found) in (2, 3)
-        assert all(open_checkpoint(path).step == step_of(path) for path in checkpoint_folders(folder))
+        assert all(open_checkpoint(path).step == checkpoint_step(path) for path in checkpoint_folders(folder))
         assert latest_checkpoint(folder, silent).step == found[-1]
     assert halves > RANDOM_KILLS / 2
 
@@ -305,7 +305,7 @@ def test_checkpoints_of_steps_that_are_taken_again_do_not_crowd_out_new_ones(tra
 def test_which_are_kept(tmp_path: Path, options: Tables, spared: list[int], kept: list[int]):
     folders = [tmp_path / f"step_{step:07d}" for step in range(10, 130, 10)]
     gone = superseded(folders, 100, CheckpointOptions(every=10, **options), spared)
-    assert [step_of(path) for path in folders if path not in gone] == kept
+    assert [checkpoint_step(path) for path in folders if path not in gone] == kept
 
 
 def test_keep_every_in_a_run(tables: Tables):

@@ -19,7 +19,7 @@ from ganzoo.errors import OutputError, RunDirectoryError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import HOLDER, training_in
+from ganzoo.storage.run_lock import HOLDER, run_lock
 
 Tables = dict[str, Any]
 
@@ -81,7 +81,7 @@ def test_the_lock_is_let_go_after_an_error(tables: Tables):
 
 @pytest.mark.parametrize("holder", [None, "", "{}", "[]", '{"pid": "x"}', '{"pid": 7, "host": "elsewhere"}'])
 def test_the_name_of_the_holder_is_a_courtesy(tmp_path: Path, holder: str | None):
-    with training_in(RunDirectory(tmp_path)):
+    with run_lock(RunDirectory(tmp_path)):
         if holder is None:
             (tmp_path / HOLDER).unlink()
         else:
@@ -89,14 +89,14 @@ def test_the_name_of_the_holder_is_a_courtesy(tmp_path: Path, holder: str | None
         name = "process 7 on elsewhere" if holder and "elsewhere" in holder else "another process"
         with (
             pytest.raises(RunDirectoryError, match=f"{tmp_path}: {name} is training in it"),
-            training_in(RunDirectory(tmp_path)),
+            run_lock(RunDirectory(tmp_path)),
         ):
             raise AssertionError
 
 
 def hold(path: Path, entered: Any, all_tried: Any) -> None:
     try:
-        with training_in(RunDirectory(path)):
+        with run_lock(RunDirectory(path)):
             entered.put(os.getpid())
             all_tried.wait(60)
     except RunDirectoryError:

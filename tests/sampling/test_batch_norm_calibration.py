@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.sampling.batch_norm_calibration import standing_statistics
+from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm
 
 BATCHES = [torch.randn(6, 2, 5, 5, generator=torch.Generator().manual_seed(seed)) * (seed + 1) for seed in range(3)]
 
@@ -33,7 +33,7 @@ def test_mean_of_the_batches(track: bool):
     network = Small(track)
     firsts = [network.first(batch) for batch in BATCHES]
     seconds = [network.second(F.relu(F.batch_norm(one, None, None, training=True))) for one in firsts]
-    with torch.no_grad(), standing_statistics(network, BATCHES):
+    with torch.no_grad(), calibrated_batch_norm(network, BATCHES):
         for norm, inputs in ((network.norm, firsts), (network.last_norm, seconds)):
             mean = torch.stack([one.mean((0, 2, 3)) for one in inputs]).mean(0)
             variance = torch.stack([one.var((0, 2, 3), unbiased=False) for one in inputs]).mean(0)
@@ -54,7 +54,7 @@ def test_all_is_put_back(track: bool):
     modes = [module.training for module in network.modules()]
 
     def misuse() -> None:
-        with standing_statistics(network, BATCHES):
+        with calibrated_batch_norm(network, BATCHES):
             raise KeyError
 
     with pytest.raises(KeyError):
@@ -70,6 +70,6 @@ def test_all_is_put_back(track: bool):
 
 def test_without_batch_norm():
     network = nn.Conv2d(2, 3, 3).train()
-    with standing_statistics(network, BATCHES):
+    with calibrated_batch_norm(network, BATCHES):
         assert not network.training
     assert network.training

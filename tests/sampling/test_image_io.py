@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo.sampling.image_io import BETWEEN, GAP, LINE, Panel, draw, save_figure, save_film
+from ganzoo.sampling.image_io import GAP, LINE_HEIGHT, PANEL_GAP, Panel, draw, save_animation, save_figure
 
 
 def plain(values: list[float], channels: int = 1, side: int = 50) -> torch.Tensor:
@@ -33,9 +33,12 @@ def test_small_images_are_enlarged_pixel_by_pixel():
 def test_panels_with_words():
     left, right = Panel(plain([0, 0]), 1, "left", ["1", "2"]), Panel(plain([1], channels=3), 1, "a title that is long")
     pixels = np.asarray(draw([left, right]))
-    assert pixels.shape[0] == LINE + 2 * (52 + LINE) + GAP
-    assert pixels.shape[1] > 2 * (52 + GAP) + BETWEEN  # the title has room
-    assert (pixels[:LINE, :52].min(), pixels[LINE + 52 : LINE + 52 + LINE, :52].min()) < (100, 100)
+    assert pixels.shape[0] == LINE_HEIGHT + 2 * (52 + LINE_HEIGHT) + GAP
+    assert pixels.shape[1] > 2 * (52 + GAP) + PANEL_GAP  # the title has room
+    assert (pixels[:LINE_HEIGHT, :52].min(), pixels[LINE_HEIGHT + 52 :][:LINE_HEIGHT, :52].min()) < (
+        100,
+        100,
+    )
 
 
 def test_values_beyond_the_range_are_cut():
@@ -45,7 +48,7 @@ def test_values_beyond_the_range_are_cut():
 def test_files_say_how_they_were_made(tmp_path):
     panel = Panel(plain([0]), 1)
     save_figure([panel], tmp_path / "a.png", about={"seed": 3})
-    save_film([panel, Panel(plain([1]), 1)], tmp_path / "a.gif", about={"seed": 3})
+    save_animation([panel, Panel(plain([1]), 1)], tmp_path / "a.gif", about={"seed": 3})
     with Image.open(tmp_path / "a.png") as picture, Image.open(tmp_path / "a.gif") as film:
         assert picture.info["ganzoo:seed"] == "3"
         assert film.info["comment"] == b"ganzoo:seed 3"

@@ -167,12 +167,12 @@ def test_every_bit_of_the_manifest_counts(trained: TrainedRun):
 
 
 def test_checkpoint_of_a_later_format_is_told(trained: TrainedRun):
-    from ganzoo.storage.manifest import write_sealed
+    from ganzoo.storage.manifest import write_checksummed
 
     path = trained.checkpoint.path / "manifest.json"
     manifest = json.loads(path.read_text()) | {"format": 99}
     del manifest["manifest_sha256"]
-    write_sealed(path, manifest)
+    write_checksummed(path, manifest)
     with pytest.raises(CheckpointError, match="has format 99; this ganzoo reads format 1"):
         open_checkpoint(trained.checkpoint.path)
 

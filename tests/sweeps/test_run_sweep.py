@@ -18,7 +18,7 @@ import ganzoo
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import HOLDER, training_in
+from ganzoo.storage.run_lock import HOLDER, run_lock
 from ganzoo.sweeps import child_processes as processes
 from ganzoo.sweeps import run_sweep
 from ganzoo.sweeps.child_processes import Job
@@ -227,7 +227,7 @@ class TestDecisions:
     def test_a_run_that_another_process_trains_is_left_alone(self, faked: Faked, tables: Tables):
         swept = ganzoo.sweep(tables, {})
         run = RunDirectory.open(swept.path / swept.runs[0].run)
-        with training_in(run):
+        with run_lock(run):
             swept = ganzoo.sweep(tables, {}, seeds=2)
         assert [member.status for member in swept.runs] == ["running", "complete"]
         assert [str(member) for member in swept.unfinished] == ["tiny seed 7"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.storage.retention import checkpoint_folders, step_of
+from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, lower_is_better
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class CheckpointArtifacts:
     def _send(self, checkpoint: Path, *aliases: str) -> None:
         import wandb
 
-        step, name = step_of(checkpoint), self._run.recipe.run.name
+        step, name = checkpoint_step(checkpoint), self._run.recipe.run.name
         artifact = wandb.Artifact(
             f"{name}-{self._tracked.id}",
             type="model",
@@ -96,7 +96,7 @@ def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any
     """The checkpoint among those kept whose `score` is the best in the metrics; None where none was scored."""
     if score is None:
         return None
-    kept = {step_of(path): path for path in checkpoints}
+    kept = {checkpoint_step(path): path for path in checkpoints}
     scored = [row for row in rows if SCORE + score in row and row["step"] in kept]
     sign = -1 if lower_is_better(score) else 1
     best = max(scored, key=lambda row: sign * row[SCORE + score], default=None)

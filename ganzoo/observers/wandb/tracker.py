@@ -14,7 +14,7 @@ from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
-from ganzoo.storage.summary import SCORE, finite, status_of
+from ganzoo.storage.summary import SCORE, drop_non_finite, status_of
 from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class WandbTracker:
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
         """Send the figures of a log point."""
         if metrics is not None:
-            self._log(step, finite(metrics))
+            self._log(step, drop_non_finite(metrics))
 
     @hookimpl
     def samples_ready(self, step: int, images: Tensor) -> None:
@@ -91,7 +91,7 @@ class WandbTracker:
     @hookimpl
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
         """Send scores."""
-        self._log(step, {SCORE + name: value for name, value in finite(scores).items()})
+        self._log(step, {SCORE + name: value for name, value in drop_non_finite(scores).items()})
 
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganzoo.plugin import DataError, Discriminator, Extractor, RunDirectoryError, StoredImages
-from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 
 
@@ -49,7 +49,7 @@ class DiscriminatorFeatures(Extractor):
         self._step = run.checkpoint.step
         # The statistics stay for as long as the network does, which is this extractor's alone.
         self._statistics = ExitStack()
-        self._statistics.enter_context(standing_statistics(self.network, training_batches(real)))
+        self._statistics.enter_context(calibrated_batch_norm(self.network, training_batches(real)))
         self.requires_grad_(False)
 
     @torch.no_grad()

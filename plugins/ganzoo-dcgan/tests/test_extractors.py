@@ -15,7 +15,7 @@ from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError
 from ganzoo.evaluation.probe import pooled_features
 from ganzoo.examine import training_set
-from ganzoo.sampling.batch_norm_calibration import standing_statistics, training_batches
+from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing import check_component
 
@@ -54,7 +54,7 @@ def test_keeps_the_contract_of_extractors(run: TrainedRun) -> None:
 def test_a_grid_of_four_gives_the_features_of_the_probe(run: TrainedRun) -> None:
     packed = training_set(run)
     images = real_images(packed, torch.arange(5))
-    with standing_statistics(run.discriminator, training_batches(packed)):
+    with calibrated_batch_norm(run.discriminator, training_batches(packed)):
         expected = pooled_features(run.discriminator, images)
     torch.testing.assert_close(extractor(run, packed, grid=4).features(images), expected)
     assert extractor(run, packed).features(images).shape == (

@@ -93,7 +93,7 @@ class TestTorchvision:
 def test_the_classifier_is_the_one_of_the_dataset(packed: PackedDataset, images: Tensor):
     extractor = ClassifierFeatures(ClassifierConfig(name="classifier"), info=packed.info)
     extractor.prepare(packed)
-    features, probabilities = classifier_for(packed).look_at(images)
+    features, probabilities = classifier_for(packed).classify(images)
     torch.testing.assert_close(extractor.features(images), features)
     torch.testing.assert_close(extractor.logits(features).softmax(1), probabilities)
     assert extractor.notes()["accuracy"] == classifier_for(packed).accuracy
