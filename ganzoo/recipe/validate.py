@@ -51,7 +51,7 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
     """List the parts that cannot work on images of the dataset's size, or without labels."""
     info = DatasetInfo(recipe.dataset.image_spec())
     problems = unfit_images(recipe.evaluation, recipe.dataset)
-    for path, config in (part for kind in KINDS for part in kind.configs(recipe).items()):
+    for path, config in [part for kind in KINDS for part in kind.configs(recipe).items()]:
         try:
             config.check_info(info)
         except ValueError as error:
