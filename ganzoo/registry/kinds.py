@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from operator import attrgetter
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of component; what is written "module:name" is imported when it is first asked for.
+    """A kind of component. Names stand for classes and functions, so that the table imports none of them.
 
     Attributes:
         name: in the singular, such as "penalty".
         plural: names the kind's registry.
         hook: through which plugins register components of this kind, and maybe of another.
-        contract: base class of the components.
-        config_class: base class of their options.
+        config_class: base class of their options, in `components.options`.
+        contract: base class of the components, as "module:name".
         table: dotted place in a recipe; empty where a recipe names none.
         many: whether a recipe has any number of them, in a list of tables.
-        conformance: check of one component; empty where there is none beyond that of its options.
+        conformance: check of one component, as "module:name"; empty where only its options are checked.
     """
 
     name: str
     plural: str
     hook: str
-    contract: str
     config_class: str
+    contract: str
     table: str = ""
     many: bool = False
     conformance: str = ""
@@ -39,7 +39,7 @@ class Kind:
     @cached_property
     def config(self) -> type[ComponentConfig]:
         """The base class of the options."""
-        return resolve_name(self.config_class)  # type: ignore[no-any-return]
+        return getattr(import_module("ganzoo.components.options"), self.config_class)  # type: ignore[no-any-return]
 
     def configs(self, recipe: Any) -> dict[str, ComponentConfig]:
         """The options of a recipe's components of this kind, each by its path."""
@@ -51,29 +51,22 @@ class Kind:
 
 # fmt: off
 KINDS = (
-    Kind("generator", "generators", "register_architectures",
-         "ganzoo.components.network:Generator", "ganzoo.components.options:GeneratorConfig",
-         "generator", conformance="ganzoo.testing.networks:check_generator"),
-    Kind("discriminator", "discriminators", "register_architectures",
-         "ganzoo.components.network:Discriminator", "ganzoo.components.options:DiscriminatorConfig",
-         "discriminator", conformance="ganzoo.testing.networks:check_discriminator"),
-    Kind("loss", "losses", "register_losses",
-         "ganzoo.components.loss:Loss", "ganzoo.components.options:LossConfig",
-         "loss", conformance="ganzoo.testing.losses:check_loss"),
-    Kind("penalty", "penalties", "register_losses",
-         "ganzoo.components.penalty:Penalty", "ganzoo.components.options:PenaltyConfig",
-         "penalties", many=True, conformance="ganzoo.testing.losses:check_penalty"),
-    Kind("dataset", "datasets", "register_datasets",
-         "ganzoo.components.dataset:Dataset", "ganzoo.components.options:DatasetConfig",
-         "dataset", conformance="ganzoo.testing.datasets:check_dataset"),
-    Kind("trainer", "trainers", "register_trainers",
-         "ganzoo.components.trainer:Trainer", "ganzoo.components.options:TrainerConfig",
-         "trainer", conformance="ganzoo.testing.trainers:check_trainer"),
-    Kind("importer", "importers", "register_importers",
-         "ganzoo.components.importer:Importer", "ganzoo.components.options:ImporterConfig"),
-    Kind("extractor", "extractors", "register_extractors",
-         "ganzoo.components.extractor:Extractor", "ganzoo.components.options:ExtractorConfig",
-         "evaluation.extractors", many=True, conformance="ganzoo.testing.extractors:check_extractor"),
+    Kind("generator", "generators", "register_architectures", "GeneratorConfig", table="generator",
+         contract="ganzoo.components.network:Generator", conformance="ganzoo.testing.networks:check_generator"),
+    Kind("discriminator", "discriminators", "register_architectures", "DiscriminatorConfig", table="discriminator",
+         contract="ganzoo.components.network:Discriminator", conformance="ganzoo.testing.networks:check_discriminator"),
+    Kind("loss", "losses", "register_losses", "LossConfig", table="loss",
+         contract="ganzoo.components.loss:Loss", conformance="ganzoo.testing.losses:check_loss"),
+    Kind("penalty", "penalties", "register_losses", "PenaltyConfig", table="penalties", many=True,
+         contract="ganzoo.components.penalty:Penalty", conformance="ganzoo.testing.losses:check_penalty"),
+    Kind("dataset", "datasets", "register_datasets", "DatasetConfig", table="dataset",
+         contract="ganzoo.components.dataset:Dataset", conformance="ganzoo.testing.datasets:check_dataset"),
+    Kind("trainer", "trainers", "register_trainers", "TrainerConfig", table="trainer",
+         contract="ganzoo.components.trainer:Trainer", conformance="ganzoo.testing.trainers:check_trainer"),
+    Kind("importer", "importers", "register_importers", "ImporterConfig",
+         contract="ganzoo.components.importer:Importer"),
+    Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
+         contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing.extractors:check_extractor"),
 )
 # fmt: on
 
