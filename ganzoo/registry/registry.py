@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from importlib import import_module
 from operator import or_
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, create_model
@@ -46,8 +46,9 @@ class Entry(Generic[C]):
         """
         if isinstance(self.target, type):
             return self.target
+        module, _, attribute = self.target.partition(":")
         try:
-            component = resolve_name(self.target)
+            component = getattr(import_module(module), attribute)
             config = component.Config
         except Exception as error:
             raise PluginError(
