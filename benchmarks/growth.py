@@ -27,6 +27,7 @@ from ganzoo.data.decode import npy_header
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset, _map
 from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.training.build import build_run
 
@@ -99,8 +100,8 @@ def steps(key: str, **options: list[int]) -> Iterator[Row]:
                 "loss": {"name": "non_saturating"},
                 "trainer": {"name": "adversarial"},
             }
-            overrides = [f"{option}={setting}" for option, setting in chosen.items()]
-            run = build_run(parse_recipe(tables, plugin_manager(), overrides=overrides), plugin_manager(), warn=print)
+            recipe = parse_recipe(apply_overrides(tables, chosen), plugin_manager())
+            run = build_run(recipe, plugin_manager(), warn=print)
             run.trainer.train_step(run.loader.next())
             seconds = best(lambda run=run: run.trainer.train_step(run.loader.next()))
             checkpoint = sum(p.numel() for network in run.trainer.networks().values() for p in network.parameters())

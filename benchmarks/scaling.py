@@ -126,7 +126,7 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
     manager, processes = plugin_manager(), world_from_env()
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"trainer.batch_size={batch}", f"run.root={folder}", "device.precision=fp32"]
-        loaded = load_recipe(recipe, manager, settings)
+        loaded, _ = load_recipe(recipe, manager, settings)
         with processes.connected(choose_compute(loaded.device, processes).device):
             run = build_run(loaded, manager, warn=print, processes=processes)
 

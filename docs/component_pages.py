@@ -9,7 +9,6 @@ import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +17,23 @@ from options import ROOT, distributions, first_paragraph, table
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.registry.kinds import Kind
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry, Registry
 
 FOLDER = ROOT / "docs" / "pages" / "components"
 SIZES = (8, 16, 28, 32, 48, 64, 96, 128, 256, 512)
 """In pixels, that a network is asked about; one that takes all of them takes any."""
-KINDS = {
-    "generator": ("Generators", "make images from latents."),
-    "discriminator": ("Discriminators", "judge images; any of them goes with any generator."),
-    "loss": ("Losses", "are what both networks minimize."),
-    "penalty": ("Penalties", "are extra terms for either network, any number of them, with any loss."),
-    "dataset": ("Datasets", "bring the images. [Datasets](../datasets.md) says where each is looked for."),
-    "trainer": ("Trainers", "own the update schedule and the optimizers."),
-    "extractor": (
-        "Extractors",
-        "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
-    ),
+ABOUT = {
+    "generator": "make images from latents.",
+    "discriminator": "judge images; any of them goes with any generator.",
+    "loss": "are what both networks minimize.",
+    "penalty": "are extra terms for either network, any number of them, with any loss.",
+    "dataset": "bring the images. [Datasets](../datasets.md) says where each is looked for.",
+    "trainer": "own the update schedule and the optimizers.",
+    "extractor": "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
 }
-LISTS = {"penalty": "penalties", "extractor": "evaluation.extractors"}
-"""Kinds of which a recipe has any number, with the place of their tables."""
+"""What the components of each kind that a recipe names do."""
 
 INDEX = """\
 # Components
@@ -51,15 +47,16 @@ def pages() -> dict[Path, str]:
     """Every page by its path, as it should be."""
     manager = PluginManager()
     ours = {str(plugin) for plugin in manager.plugins if plugin.distribution in distributions()}
-    shipped = {path.name: load_recipe(path, manager) for path in sorted((ROOT / "recipes").glob("*.toml"))}
-    registries = [registry for registry in manager.registries.all() if registry.kind in KINDS]
+    shipped = {path.name: load_recipe(path, manager)[0] for path in sorted((ROOT / "recipes").glob("*.toml"))}
     index, written = [INDEX], {}
-    for registry in registries:
-        title, about = KINDS[registry.kind]
-        index.append(f"## {title}\n\n{title} {about}\n\n| name | what it is | plugin |\n|---|---|---|")
+    for registry in (registry for registry in manager.registries.all() if registry.kind.table):
+        title = registry.kind.plural.capitalize()
+        index.append(
+            f"## {title}\n\n{title} {ABOUT[registry.kind.name]}\n\n| name | what it is | plugin |\n|---|---|---|"
+        )
         for entry in registry:
             if entry.plugin in ours:
-                file = f"{registry.kind}-{entry.name}.md"
+                file = f"{registry.kind.name}-{entry.name}.md"
                 index.append(
                     f"| [`{entry.name}`]({file}) | {linked(first_paragraph(entry.options))} | {distribution(entry)} |"
                 )
@@ -72,15 +69,15 @@ def pages() -> dict[Path, str]:
 def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recipe]) -> str:
     """The page of one component."""
     component = entry.load()
-    parts = [f"# {registry.kind.capitalize()} `{entry.name}`", linked(first_paragraph(entry.options))]
+    parts = [f"# {registry.kind.name.capitalize()} `{entry.name}`", linked(first_paragraph(entry.options))]
     parts += [linked(paragraph) for paragraph in further_paragraphs(entry.options, component)]
     parts.append("\n".join(["| | |", "|---|---|", *info(registry, entry, component, shipped)]))
     parts.append(f"```toml\n{in_a_recipe(registry, entry)}\n```")
-    own = table(entry.options, base=registry.base, hidden={"name"}, optimizers="../options.md#optimizers")
+    own = table(entry.options, base=registry.kind.config, hidden={"name"}, optimizers="../options.md#optimizers")
     parts.append("## Options\n\n" + (own or "None of its own.\n").rstrip())
-    shared = table(registry.base, hidden={"name", *changed(registry, entry)})
+    shared = table(registry.kind.config, hidden={"name", *changed(registry, entry)})
     if shared:
-        parts.append(f"Every {registry.kind} has besides:\n\n{shared.rstrip()}")
+        parts.append(f"Every {registry.kind.name} has besides:\n\n{shared.rstrip()}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -91,21 +88,20 @@ def info(registry: Registry[Any], entry: Entry[Any], component: type, shipped: M
         yield f"| paper | {', '.join(linked(f'arXiv {paper}') for paper in papers)} |"
     yield f"| class | `{component.__module__}.{component.__name__}` |"
     yield f"| comes with | {distribution(entry)} |"
-    if registry.kind in ("generator", "discriminator"):
+    if registry.kind.name in ("generator", "discriminator"):
         yield f"| images | {sizes(entry)} |"
     if options_of(entry).needs_labels:
         yield "| labels | needed: the dataset must have classes |"
-    using = [f"`recipes/{file}`" for file, recipe in shipped.items() if entry.name in named(recipe, registry.kind)]
+    using = [f"`recipes/{file}`" for file, recipe in shipped.items() if names(entry, registry.kind, recipe)]
     if using and len(using) <= 6:
         yield f"| recipes | {', '.join(using)} |"
     elif using:
         yield f"| recipes | {len(using)} of those that ship, such as {', '.join(using[:3])} |"
 
 
-def named(recipe: Recipe, kind: str) -> set[str]:
-    """The components of a kind that a recipe names."""
-    parts = attrgetter(LISTS.get(kind, kind))(recipe)
-    return {part.name for part in (parts if kind in LISTS else [parts])}
+def names(entry: Entry[Any], kind: Kind, recipe: Recipe) -> bool:
+    """Whether a recipe names the component."""
+    return entry.name in {config.name for config in kind.configs(recipe).values()}
 
 
 def options_of(entry: Entry[Any]) -> Any:
@@ -139,9 +135,9 @@ def serves(entry: Entry[Any], size: int) -> bool:
 def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
     """The component's table with the options that it adds, at their defaults; without tables in it."""
     values = options_of(entry).model_dump(mode="json", exclude_none=True)
-    shared = registry.base.model_fields.keys() - changed(registry, entry)
+    shared = registry.kind.config.model_fields.keys() - changed(registry, entry)
     chosen = {"name": entry.name} | {key: value for key, value in values.items() if key not in shared}
-    head = f"[[{LISTS[registry.kind]}]]" if registry.kind in LISTS else f"[{registry.kind}]"
+    head = f"[[{registry.kind.table}]]" if registry.kind.many else f"[{registry.kind.table}]"
     lines = [
         f"{key} = {json.dumps(value, ensure_ascii=False)}"
         for key, value in chosen.items()
@@ -152,7 +148,7 @@ def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
 
 def changed(registry: Registry[Any], entry: Entry[Any]) -> set[str]:
     """The options of every component of the kind that this one has with another default or text."""
-    ours, theirs = (each.model_json_schema()["properties"] for each in (entry.options, registry.base))
+    ours, theirs = (each.model_json_schema()["properties"] for each in (entry.options, registry.kind.config))
     return {key for key in theirs if ours[key] != theirs[key]}
 
 

@@ -32,14 +32,6 @@ work together.
 "Unset" means that an option may be left out and then has no value.
 """
 
-KINDS = {
-    "dataset": ("datasets", "dataset", "The images."),
-    "generator": ("generators", "generator", "The network that makes images."),
-    "discriminator": ("discriminators", "discriminator", "The network that judges them."),
-    "loss": ("losses", "loss", "What both networks minimize."),
-    "penalties": ("penalties", "[penalties]", "Extra terms, any number of them: one `[[penalties]]` table each."),
-    "trainer": ("trainers", "trainer", "The update schedule, and the optimizers."),
-}
 OPTIMIZERS = (AdamOptions, NAdamOptions, SGDOptions, RMSpropOptions)
 
 
@@ -49,14 +41,16 @@ def page() -> str:
     ours = distributions()
     plugins = {str(plugin) for plugin in manager.plugins if plugin.distribution in ours}
     parts = [HEAD]
+    registries = {registry.kind.table: registry for registry in manager.registries.all()}
     for name, field in Recipe.model_fields.items():
-        if name in KINDS:
-            registry, title, about = KINDS[name]
+        about = descriptions(Recipe)[name]
+        if name in registries:
+            title = f"[{name}]" if registries[name].kind.many else name
             parts.append(f"## `[{title}]`\n\n{about}\n")
-            parts += components(getattr(manager.registries, registry), plugins)
+            parts += components(registries[name], plugins)
         else:
             assert isinstance(field.annotation, type)
-            parts += sections(field.annotation, name, descriptions(Recipe)[name])
+            parts += sections(field.annotation, name, about)
     parts.append(
         "## Extractors\n\nOne `[[evaluation.extractors]]` table each; [Evaluate a run](evaluation.md) compares them.\n"
     )
@@ -81,9 +75,11 @@ def distributions() -> set[str]:
 
 def components(registry: Registry[Any], plugins: set[str]) -> Iterator[str]:
     """What all components of a kind share, and a link to each."""
-    yield table(registry.base, hidden={"name"})
+    yield table(registry.kind.config, hidden={"name"})
     links = [
-        f"[`{entry.name}`](components/{registry.kind}-{entry.name}.md)" for entry in registry if entry.plugin in plugins
+        f"[`{entry.name}`](components/{registry.kind.name}-{entry.name}.md)"
+        for entry in registry
+        if entry.plugin in plugins
     ]
     yield f"`name` is one of {', '.join(links)}.\n"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from ganzoo.components.importer import ImportedWeights
 from ganzoo.components.world import World
@@ -17,15 +16,16 @@ from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
 from ganzoo.observers.standard import standard_observers
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import open_recipe
+from ganzoo.recipe.load import Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
+from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
 from ganzoo.storage.retention import checkpoint_folders
-from ganzoo.storage.run_directory import RunDirectory, open_run_recipe
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.run_lock import run_lock
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
@@ -37,8 +37,8 @@ __all__ = ["TrainedRun", "evaluate", "export_run", "import_run", "load_export", 
 
 
 def run(
-    recipe: str | Path | Mapping[str, Any] | Recipe,
-    overrides: Iterable[str] = (),
+    recipe: Source,
+    overrides: Overrides = (),
     *,
     manager: PluginManager | None = None,
 ) -> TrainedRun:
@@ -48,25 +48,25 @@ def run(
 
     Args:
         recipe: a TOML file, its tables as a dictionary, or a checked recipe.
-        overrides: "trainer.batch_size=64" and the like.
+        overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
         manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
     world = world_from_env()
-    recipe, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
-    for problem in lint(recipe, manager) if world.is_main else ():
+    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
+    for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
-    with world.connected(choose_compute(recipe.device, world).device):
-        built = _build(recipe, manager, world)
+    with world.connected(choose_compute(checked.device, world).device):
+        built = _build(checked, manager, world)
         with run_lock(built.directory) if world.is_main else nullcontext():
             return _train(built, manager)
 
 
 def resume(
     path: str | Path,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     *,
     trust_plugins: bool | None = None,
     manager: PluginManager | None = None,
@@ -75,7 +75,7 @@ def resume(
 
     Args:
         path: the run directory.
-        overrides: changes to its recipe, such as "run.steps=50000".
+        overrides: changes to its recipe, such as `{"run.steps": 50000}`.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
         manager: the plugins to use; left out: those installed.
@@ -88,9 +88,7 @@ def resume(
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
     world, directory = world_from_env(), RunDirectory.open(path)
     with run_lock(directory) if world.is_main else nullcontext():
-        recipe, manager = open_run_recipe(
-            directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
-        )
+        recipe, manager = directory.load_recipe(manager or plugin_manager(), overrides, trust=trust_plugins)
         with world.connected(choose_compute(recipe.device, world).device):
             return _resume(directory, recipe, manager, world)
 
@@ -128,7 +126,7 @@ def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, wor
 def import_run(
     source: str | Path,
     out: str | Path,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     *,
     importer: str | None = None,
     report: Callable[[ImportedWeights], None] | None = None,
@@ -141,7 +139,7 @@ def import_run(
     Args:
         source: a file or folder, in a form that an importer of an installed plugin reads.
         out: the run directory to make; must not exist, or be empty.
-        overrides: changes to the recipe that goes with the weights, such as "dataset.name=cifar10".
+        overrides: changes to the recipe that goes with the weights, such as `{"dataset.name": "cifar10"}`.
         importer: its name; left out: the one that recognizes `source`.
         report: handed what was read, with the list of what went where, once it is known to fit.
         manager: the plugins to use; left out: those installed.
@@ -181,9 +179,7 @@ def load_run(
             raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
         return load_export(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
     directory = RunDirectory.open(path)
-    recipe, manager = open_run_recipe(
-        directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
-    )
+    recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     if step is None:
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
@@ -218,9 +214,7 @@ def load_export(
     if not is_export(directory.path):
         raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {MANIFEST}")
     weights = open_export(directory.path)
-    recipe, manager = open_run_recipe(
-        directory.read_recipe(), directory.path, manager or plugin_manager(), trust=trust_plugins
-    )
+    recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
     made, expected = weights.info.image, recipe.dataset.image_spec()
     if made != expected:
         raise CheckpointError(f"{path}: its weights make images of {made}, but its recipe has a dataset of {expected}")

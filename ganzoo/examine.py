@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -20,6 +20,7 @@ from ganzoo.evaluation.probe import probe as probe_features
 from ganzoo.explore import Look, describe, images_of
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
 from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.image_io import Panel, save_figure
 from ganzoo.sampling.trained_run import TrainedRun
@@ -211,7 +212,7 @@ def probe(
     run: TrainedRun,
     *,
     dataset: str | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     train: int = 1000,
     draws: int = 5,
     seed: int = 0,
@@ -221,7 +222,7 @@ def probe(
     Args:
         run: what was trained.
         dataset: another one than the run's, by name, at the run's image size and channels.
-        overrides: changes to the recipe's dataset, such as "dataset.split=test".
+        overrides: changes to the recipe's dataset, such as `{"dataset.split": "test"}`.
         train: labeled images to fit, over all classes.
         draws: how often to draw them.
         seed: of the draws, and of the random weights of the baseline.
@@ -274,15 +275,15 @@ def _open(run: TrainedRun, recipe: Recipe) -> PackedDataset:
         return open_dataset(recipe, run.manager, progress)
 
 
-def _with_dataset(run: TrainedRun, name: str | None, overrides: Iterable[str]) -> Recipe:
-    overrides = list(overrides)
-    wrong = [one for one in overrides if not one.strip().startswith("dataset.")]
+def _with_dataset(run: TrainedRun, name: str | None, overrides: Overrides) -> Recipe:
+    changes = override_pairs(overrides)
+    wrong = [key for key, _ in changes if not key.startswith("dataset.")]
     if wrong:
         raise RequestError(f"--set {wrong[0]}: only options of the dataset can be set here, dataset.…")
-    if name is None and not overrides:
+    if name is None and not changes:
         return run.recipe
     tables = run.recipe.to_dict()
     if name is not None:
         image = run.checkpoint.info.image
         tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
-    return parse_recipe(tables, run.manager, source="dataset", overrides=overrides)
+    return parse_recipe(apply_overrides(tables, changes), run.manager, source="dataset")

@@ -17,6 +17,7 @@ import torch
 from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 
 Tables = dict[str, Any]
@@ -64,7 +65,7 @@ def manager() -> PluginManager:
 @pytest.fixture
 def parse(manager: PluginManager) -> Callable[..., Recipe]:
     """Check tables: `parse(tables, "run.steps=3")`."""
-    return lambda tables, *overrides: parse_recipe(tables, manager, overrides=overrides)
+    return lambda tables, *overrides: parse_recipe(apply_overrides(tables, overrides), manager)
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_recipe_can_be_a_file_tables_or_a_recipe(
 ):
     tables["run"]["steps"] = 2
     path = recipe_file(tables)
-    runs = [ganzoo.run(recipe) for recipe in (path, str(path), tables, load_recipe(path, manager))]
+    runs = [ganzoo.run(recipe) for recipe in (path, str(path), tables, load_recipe(path, manager)[0])]
     runs.append(ganzoo.run(path, ["run.seed=8"]))
     images = [run.sample(2) for run in runs]
     assert all(torch.equal(images[0], other) for other in images[1:4])

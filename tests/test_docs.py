@@ -25,6 +25,7 @@ import typer
 import ganzoo
 from ganzoo.cli.main import app
 from ganzoo.recipe.load import parse_recipe, read_toml
+from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry import hookspecs
 from ganzoo.registry.plugin_manager import PluginManager
 
@@ -254,7 +255,7 @@ class TestResults:
     def test_every_component_that_ships_is_in_the_table(self, benchmark: ModuleType, manager: PluginManager) -> None:
         shown: set[str] = set()
         for row in benchmark.ROWS.values():
-            recipe = parse_recipe(benchmark.BASE, manager, overrides=row.changes)
+            recipe = parse_recipe(apply_overrides(benchmark.BASE, row.changes), manager)
             parts = [recipe.generator, recipe.discriminator, recipe.loss, *recipe.penalties, recipe.trainer]
             shown |= {part.name for part in parts}
         trained = ("generator", "discriminator", "loss", "penalty", "trainer")

@@ -6,7 +6,7 @@ import importlib.util
 import math
 import platform
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -20,8 +20,9 @@ from ganzoo.bench.timing import Contestant, Pacer, Step, TimedEvents
 from ganzoo.errors import RequestError
 from ganzoo.observers.samples import GRIDS
 from ganzoo.observers.standard import standard_observers
-from ganzoo.recipe.load import open_recipe
+from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
@@ -34,7 +35,7 @@ MORE_STEPS = 10
 
 def measure(
     recipe: str | Path,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     *,
     baseline: Path | None = None,
     rounds: int = 5,
@@ -47,7 +48,7 @@ def measure(
 
     Args:
         recipe: a TOML file.
-        overrides: "trainer.batch_size=64" and the like.
+        overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
         baseline: a Python file whose function `baseline(run)` returns one that trains a step on the dataset of
             `run` and returns how many images it took; the file is executed.
         rounds: turns of each.
@@ -57,10 +58,12 @@ def measure(
     Raises:
         GanzooError: the recipe is wrong, or something in it or in the baseline cannot be had.
     """
-    asked, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
+    changes = override_pairs(overrides)
+    tracked = any(key.startswith("tracking.") for key, _ in changes)
+    asked, manager = load_recipe(recipe, manager or plugin_manager(), changes)
     with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
         total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is in no turn
-        bare, whole = (_build(asked, manager, folder, total + extra, steps, overrides) for extra in (MORE_STEPS, 0))
+        bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (MORE_STEPS, 0))
         step = _bare_step(bare)
         contestants = {"step": Contestant(step), "run": Contestant(None)}
         forget_peak_memory(bare.compute)
@@ -118,9 +121,8 @@ def load_baseline(path: Path) -> Callable[[Run], Step]:
     return cast("Callable[[Run], Step]", module.baseline)
 
 
-def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps: int, overrides: Iterable[str]) -> Run:
+def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps: int, tracked: bool) -> Run:
     """A run of `total` steps that logs at least once a turn, and draws and saves at its end alone."""
-    tracked = any(override.startswith("tracking.") for override in overrides)
     run = asked.run.model_copy(
         update={"steps": total, "epochs": None, "root": folder, "log_every": min(steps, asked.run.log_every)}
     )

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganzoo.cli.recipe import AsJson
+from ganzoo.registry.kinds import LISTS
 
 if TYPE_CHECKING:
     from ganzoo.registry.plugin_manager import PluginManager
-    from ganzoo.registry.registry import Entry, Registry
+    from ganzoo.registry.registry import Entry
 
-Kind = Literal["architectures", "losses", "datasets", "trainers", "importers", "extractors"]
+    Kind = str
+else:
+    Kind = Literal[LISTS]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,8 +35,8 @@ def list_components(
 
     manager = plugin_manager()
     rows = [
-        {"name": entry.name, "kind": registry.kind, "summary": summary(entry), "plugin": entry.plugin}
-        for registry in _registries(manager, kind)
+        {"name": entry.name, "kind": registry.kind.name, "summary": summary(entry), "plugin": entry.plugin}
+        for registry in manager.registries.by_hook()[f"register_{kind}"]
         for entry in registry
     ]
     if as_json:
@@ -68,19 +71,6 @@ def summary(entry: Entry[Any]) -> str:
 
     documented = entry.target if isinstance(entry.target, type) else entry.options
     return (inspect.getdoc(documented) or "").partition("\n")[0]
-
-
-def _registries(manager: PluginManager, kind: Kind) -> list[Registry[Any]]:
-    registries = manager.registries
-    by_kind: dict[Kind, list[Registry[Any]]] = {
-        "architectures": [registries.generators, registries.discriminators],
-        "losses": [registries.losses, registries.penalties],
-        "datasets": [registries.datasets],
-        "trainers": [registries.trainers],
-        "importers": [registries.importers],
-        "extractors": [registries.extractors],
-    }
-    return by_kind[kind]
 
 
 def _table(rows: list[dict[str, str]], nothing: str) -> None:

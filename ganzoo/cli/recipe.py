@@ -26,11 +26,11 @@ def add_to(app: typer.Typer) -> None:
 def check(recipe: RecipeFile, set_: Overrides = None) -> None:
     """Say everything that is wrong with a recipe, or that nothing is; imports its plugin files only with --trust."""
     from ganzoo.recipe.lint import lint
-    from ganzoo.recipe.load import open_recipe, trusted
+    from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.registry.plugin_manager import plugin_manager
 
     try:
-        checked, manager = open_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
+        checked, manager = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
     except RecipeError as error:
         if not all(problem.unchecked for problem in error.problems):
             raise
@@ -46,10 +46,10 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
 @commands.command()
 def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Print a recipe with every default written out."""
-    from ganzoo.recipe.load import open_recipe, trusted
+    from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.registry.plugin_manager import plugin_manager
 
-    resolved, _ = open_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
+    resolved, _ = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
     typer.echo(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCar
 from ganzoo.evaluation.real_features import features_of_real
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Metric, Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
 from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import seeded_generators
@@ -259,7 +259,7 @@ def evaluate(
     weights: Weights | None = None,
     image_size: int | None = None,
     extractors: Sequence[str] = (),
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
 ) -> Evaluated:
     """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
 
@@ -271,18 +271,18 @@ def evaluate(
         weights: "ema", "raw", or "auto" for ema where there is one.
         image_size: resize samples and real images to this size first, to compare runs of different sizes.
         extractors: names of the extractors to use, with their default options.
-        overrides: changes to the recipe, such as "dataset.root=/data" where the images have moved.
+        overrides: changes to the recipe, such as `{"dataset.root": "/data"}` where the images have moved.
 
     Raises:
         DataError: the dataset or an extractor's weights are missing; the text says which to put where.
         RecipeError: one of these options is invalid.
     """
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
-    changes = [f"evaluation.{key}={json.dumps(value)}" for key, value in wanted.items() if value is not None]
+    changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
     if extractors:
-        tables = ", ".join(f"{{name = {json.dumps(name)}}}" for name in extractors)
-        changes.append(f"evaluation.extractors=[{tables}]")
-    recipe = parse_recipe(run.recipe.to_dict(), run.manager, source=str(run.path), overrides=[*overrides, *changes])
+        changes["evaluation.extractors"] = [{"name": name} for name in extractors]
+    tables = apply_overrides(run.recipe.to_dict(), [*override_pairs(overrides), *changes.items()])
+    recipe = parse_recipe(tables, run.manager, source=str(run.path))
     options = recipe.evaluation
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
 from ganzoo.runtime.device import Compute
@@ -31,7 +32,7 @@ def import_weights(
     source: Path,
     out: Path,
     manager: PluginManager,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     *,
     importer: str | None = None,
     report: Callable[[ImportedWeights], None] | None = None,
@@ -42,7 +43,7 @@ def import_weights(
         source: a file or folder.
         out: must not exist, or be an empty folder.
         manager: the installed plugins.
-        overrides: changes to the recipe that the importer gives, such as "dataset.root=images".
+        overrides: changes to the recipe that the importer gives, such as `{"dataset.root": "images"}`.
         importer: its name; left out: the only one that recognizes the source.
         report: handed what was read, once it is known to fit.
 
@@ -56,7 +57,7 @@ def import_weights(
     entry = choose_importer(source, manager, importer)
     reader: Importer = entry.load()(entry.config(name=entry.name))
     weights = reader.read(source)
-    recipe = parse_recipe(weights.tables, manager, source=f"{source}: its recipe", overrides=overrides)
+    recipe = parse_recipe(apply_overrides(weights.tables, overrides), manager, source=f"{source}: its recipe")
     _check_fit(source, weights, recipe, manager)
     if report is not None:
         report(weights)

@@ -1,10 +1,10 @@
-"""Read a recipe, apply its overrides once, and check it against the registered components."""
+"""Read a recipe, apply its overrides, and check it against the registered components: each once."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,63 +13,85 @@ from pydantic import ValidationError, create_model
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain
-from ganzoo.recipe.model import EvaluationOptions, Recipe
-from ganzoo.recipe.overrides import apply_overrides
+from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides
 from ganzoo.recipe.validate import missing_plugins, unfit_parts, unmet_wishes
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import parse_toml
 
+Source = str | Path | Mapping[str, Any] | Recipe
+"""A TOML file, whose plugin files are relative to its folder; or tables, or a checked recipe, whose plugin files are
+relative to the working directory."""
 
-def open_recipe(
-    recipe: str | Path | Mapping[str, Any] | Recipe,
-    manager: PluginManager,
-    overrides: Iterable[str] = (),
-    *,
-    trust: bool = True,
+
+def load_recipe(
+    source: Source, manager: PluginManager, overrides: Overrides = (), *, trust: bool = True
 ) -> tuple[Recipe, PluginManager]:
-    """A checked recipe, and the plugins with those of the files that it names.
+    """Read and check a recipe; give the plugins with those of the files that it names.
 
     Args:
-        recipe: a TOML file, whose plugin files are relative to its folder; or tables, or a checked recipe,
-            whose plugin files are relative to the working directory.
+        source: of the recipe.
         manager: the installed plugins.
-        overrides: "path.to.key=value" each.
+        overrides: changes to it.
         trust: whether the plugin files may be imported, which executes them.
 
     Raises:
         RequestError: the recipe, or a plugin file that it names, cannot be used.
     """
-    tables, source = read_tables(recipe, overrides)
+    tables, name = read_tables(source, overrides)
     files = named_files(tables)
     if files and trust:
         manager = manager.with_files([Path(file) for file in files])
-    return parse_recipe(tables, manager, source=source), manager
+    return parse_recipe(tables, manager, source=name), manager
 
 
-def read_tables(
-    recipe: str | Path | Mapping[str, Any] | Recipe, overrides: Iterable[str] = ()
-) -> tuple[dict[str, Any], str]:
-    """The tables of a recipe as `open_recipe` takes it, its plugin files by their absolute paths; and where it is from.
+def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, Any], str]:
+    """Read the tables of a recipe, its plugin files by their absolute paths, and its name in messages.
 
     Raises:
         RequestError: the file cannot be read as TOML, or an override is none.
     """
-    folder, source = Path(), "recipe"
-    if isinstance(recipe, str | Path):
-        folder, source = Path(recipe).parent, str(recipe)
-        tables: Mapping[str, Any] = read_toml(Path(recipe))
+    folder, name = Path(), "recipe"
+    if isinstance(source, str | Path):
+        folder, name = Path(source).parent, str(source)
+        tables: Mapping[str, Any] = read_toml(Path(source))
     else:
-        tables = recipe.to_dict() if isinstance(recipe, Recipe) else recipe
+        tables = source.to_dict() if isinstance(source, Recipe) else source
     changed = apply_overrides(tables, overrides)
     files = named_files(changed)
     if files:
         changed["plugins"]["files"] = [str((folder / file).resolve()) for file in files]
-    return changed, source
+    return changed, name
+
+
+def parse_recipe(tables: Mapping[str, Any], manager: PluginManager, *, source: str = "recipe") -> Recipe:
+    """Check tables, overrides included, against what is installed.
+
+    Args:
+        tables: as read from TOML.
+        manager: the plugins, those of the recipe's own files among them.
+        source: how error messages name the recipe: its file.
+
+    Raises:
+        RecipeError: with everything that is wrong, each problem with its TOML path.
+    """
+    problems = missing_plugins(tables, manager)
+    text = json.dumps(tables)
+    try:
+        # To build what checks the options of all that is installed takes longer than all else that a command does.
+        recipe = recipe_model(manager.registries, _named(tables)).model_validate_json(text, strict=True)
+    except ValidationError:
+        problems += _explained(text, tables, manager)
+        raise RecipeError(source, problems) from None
+    problems += [*unfit_parts(recipe), *unmet_wishes(recipe)]
+    if problems:
+        raise RecipeError(source, problems)
+    return recipe
 
 
 def named_files(tables: Mapping[str, Any]) -> list[str]:
-    """The plugin files that a recipe names, as it names them; none where it is wrong there, which its check tells."""
+    """List the plugin files that a recipe names; none where it is wrong there, which `parse_recipe` tells."""
     plugins = tables.get("plugins")
     files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
     return list(files) if isinstance(files, list | tuple) and all(isinstance(file, str) for file in files) else []
@@ -81,27 +103,33 @@ def trusted() -> bool:
 
 
 def recipe_model(registries: Registries, names: Collection[str] | None = None) -> type[Recipe]:
-    """The pydantic model of a recipe whose component tables are those that are registered.
+    """Make the pydantic model of a recipe whose component tables are those that are registered.
 
     Args:
         registries: of the components.
         names: of the components that are wanted; left out: all.
     """
-    types: dict[str, Any] = {
-        "dataset": registries.datasets.options_type(names),
-        "generator": registries.generators.options_type(names),
-        "discriminator": registries.discriminators.options_type(names),
-        "loss": registries.losses.options_type(names),
-        "penalties": tuple[registries.penalties.options_type(names), ...],  # type: ignore[misc]
-        "trainer": registries.trainers.options_type(names),
-        "evaluation": evaluation_model(registries, names),
-    }
-    tables: dict[str, Any] = {table: (of, Recipe.model_fields[table].default) for table, of in types.items()}
-    return create_model("Recipe", __base__=Recipe, __doc__=Recipe.__doc__, **tables)
+    inside: dict[str, dict[str, Any]] = {"": {}}
+    for registry in registries.all():
+        outer, _, table = registry.kind.table.rpartition(".")
+        if table:
+            of: Any = registry.options_type(names)
+            inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
+    types = inside.pop("")
+    for table, inner in inside.items():
+        types[table] = _with_types(Recipe.model_fields[table].annotation, inner)
+    model: type[Recipe] = _with_types(Recipe, types)
+    return model
+
+
+def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
+    """Derive a model some of whose fields have other types."""
+    fields: dict[str, Any] = {name: (of, model.model_fields[name].default) for name, of in types.items()}
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
 def recipe_schema(registries: Registries) -> dict[str, Any]:
-    """The JSON schema of a recipe, with every component that is installed."""
+    """Describe a recipe with every installed component as a JSON schema."""
     schema = recipe_model(registries).model_json_schema()
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe"}
 
@@ -111,7 +139,7 @@ LARGEST = 2**24
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
+    """Read the tables of a TOML file.
 
     Raises:
         RequestError: there is no such file, or it cannot be read.
@@ -133,52 +161,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise RecipeError(str(path), [Problem("", f"is not valid TOML: {error}")]) from error
 
 
-def parse_recipe(
-    tables: Mapping[str, Any],
-    manager: PluginManager,
-    *,
-    source: str = "recipe",
-    overrides: Iterable[str] = (),
-) -> Recipe:
-    """The recipe that `tables` describe, everything in it checked against what is installed.
-
-    Args:
-        tables: as read from TOML.
-        manager: the installed plugins.
-        source: how error messages name the recipe: its file.
-        overrides: "path.to.key=value" each, set before the check.
-
-    Raises:
-        RecipeError: with everything that is wrong, each problem with its TOML path.
-    """
-    tables = apply_overrides(tables, overrides)
-    problems = missing_plugins(tables, manager)
-    text = json.dumps(tables)
-    try:
-        # To build what checks the options of all that is installed takes longer than all else that a command does.
-        recipe = recipe_model(manager.registries, _named(tables)).model_validate_json(text, strict=True)
-    except ValidationError:
-        problems += _explained(text, tables, manager)
-        raise RecipeError(source, problems) from None
-    problems += [*unfit_parts(recipe), *unmet_wishes(recipe)]
-    if problems:
-        raise RecipeError(source, problems)
-    return recipe
-
-
-def load_recipe(path: str | Path, manager: PluginManager, overrides: Iterable[str] = ()) -> Recipe:
-    """Read and check a recipe file.
-
-    Raises:
-        RequestError: the file cannot be read.
-        RecipeError: with everything that is wrong in it.
-    """
-    path = Path(path)
-    return parse_recipe(read_toml(path), manager, source=str(path), overrides=overrides)
-
-
 def _named(tables: Mapping[str, Any]) -> set[str]:
-    """The names of components that a recipe's tables give, right or not."""
+    """Collect the component names in a recipe's tables, right or not."""
     evaluation = tables.get("evaluation")
     nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
     listed = [*tables.values(), *nested]
@@ -188,22 +172,10 @@ def _named(tables: Mapping[str, Any]) -> set[str]:
 
 
 def _explained(text: str, tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """What is wrong with a recipe that does not pass, in view of all components that there are."""
+    """Explain what is wrong with a recipe that does not pass, in view of all components that there are."""
     model = recipe_model(manager.registries)
     try:
         model.model_validate_json(text, strict=True)
     except ValidationError as error:
         return explain(error, tables, model, manager)
     raise AssertionError("a recipe that does not pass is wrong whatever else is installed")
-
-
-def evaluation_model(registries: Registries, names: Collection[str] | None = None) -> type[EvaluationOptions]:
-    """The model of [evaluation] whose extractors are those that are registered, or those of them in `names`."""
-    field = EvaluationOptions.model_fields["extractors"]
-    registered: Any = tuple[registries.extractors.options_type(names), ...]  # type: ignore[misc]
-    return create_model(
-        "EvaluationOptions",
-        __base__=EvaluationOptions,
-        __doc__=EvaluationOptions.__doc__,
-        extractors=(registered, field.default),
-    )

@@ -1,4 +1,4 @@
-"""Turns what pydantic finds wrong with a recipe into problems that name the TOML path and the cure."""
+"""Turn pydantic's errors about a recipe into problems that name the TOML path and the cure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.errors import Problem
+from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> st
 
 def _kind(location: Location) -> str:
     """What the component at a path is called in a sentence."""
-    of_lists = {"penalties": "penalty", "extractors": "extractor"}
+    of_lists = {kind.table.rpartition(".")[2]: kind.name for kind in KINDS if kind.many}
     listed = [of_lists[str(step)] for step in location if str(step) in of_lists]
     return listed[0] if listed else str(location[-1]).replace("_", " ")
 

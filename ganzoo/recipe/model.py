@@ -1,4 +1,4 @@
-"""The recipe: one TOML file that names the parts of a run, checked whole before anything is imported or built."""
+"""Every Options class of a recipe, the TOML file that names the parts of a run."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class TrackingOptions(Options):
 
 
 class Recipe(Options):
-    """A whole run. The model that validates one is `recipe_model(registries)`, which knows the registered parts."""
+    """A whole run; `recipe.load.recipe_model` derives the model that has the registered components."""
 
     run: RunOptions
     """How long, where to, from which seed."""
@@ -208,11 +208,11 @@ class Recipe(Options):
     discriminator: DiscriminatorConfig
     """The network that judges them."""
     loss: LossConfig
-    """What both minimize."""
+    """What both networks minimize."""
     penalties: tuple[PenaltyConfig, ...] = ()
-    """Extra terms for either."""
+    """Extra terms for either network, any number of them: one `[[penalties]]` table each."""
     trainer: TrainerConfig
-    """The update schedule and optimizers."""
+    """The update schedule, and the optimizers."""
     samples: SampleOptions = SampleOptions()
     """Grids from fixed latents."""
     checkpoint: CheckpointOptions = CheckpointOptions()

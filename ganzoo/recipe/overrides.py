@@ -1,70 +1,118 @@
-"""Changes to a recipe from outside its file: `--set trainer.batch_size=64`."""
+"""Changes to a recipe from outside its file: values under dotted keys."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import tomli_w
+
 from ganzoo.errors import RequestError
-from ganzoo.text import parse_toml
+
+Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
+"""Values by dotted key, `{"trainer.batch_size": 64}`; or such pairs, or texts as `--set` takes them."""
 
 DEEPEST = 100
 """Tables in tables that a key leads through at most."""
 
 
-def apply_overrides(tables: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of `tables` with each "path.to.key=value" set; a value that is not TOML is taken as text.
+def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
+    """Copy `tables` and set each override in turn.
 
     A run has one length: where steps are set, the epochs of the file go, and the other way round.
 
     Raises:
-        RequestError: an override has no "=" or leads through something that is not a table.
+        RequestError: an override is no KEY=VALUE, or leads through something that is not a table.
     """
-    result: dict[str, Any] = _plain(tables)
-    set_keys = set()
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        keys = path.strip().split(".")
-        if not equals or not all(keys) or len(keys) > DEEPEST:
-            raise RequestError(f'--set {_shown(override)}: write KEY=VALUE, such as "trainer.batch_size=64"')
-        _set(result, keys, toml_value(text.strip()), override)
-        set_keys.add(".".join(keys))
+    result: dict[str, Any] = plain(tables)
+    pairs = override_pairs(overrides)
+    for key, value in pairs:
+        _set(result, key, plain(value))
+    keys = {key for key, _ in pairs}
     for length, other in (("steps", "epochs"), ("epochs", "steps")):
-        if f"run.{length}" in set_keys and f"run.{other}" not in set_keys and isinstance(result["run"], dict):
+        if f"run.{length}" in keys and f"run.{other}" not in keys and isinstance(result["run"], dict):
             result["run"].pop(other, None)
     return result
 
 
+def override_pairs(overrides: Overrides) -> list[tuple[str, Any]]:
+    """List overrides of any form as (dotted key, value).
+
+    Raises:
+        RequestError: a text is no KEY=VALUE.
+    """
+    given = overrides.items() if isinstance(overrides, Mapping) else overrides
+    return [parse_override(each) if isinstance(each, str) else each for each in given]
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Read "trainer.batch_size=64" as a dotted key and a value.
+
+    Raises:
+        RequestError: it has no "=".
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RequestError(f"--set {_shown(text)}: {_FORM}")
+    return key.strip(), toml_value(value.strip())
+
+
 def toml_value(text: str) -> Any:
-    """A value as it was written: TOML, or else plain text."""
+    """Read a value: TOML, or else plain text."""
     try:
-        return _plain(parse_toml(f"value = {text}")["value"])
-    except ValueError:
+        return plain(tomllib.loads(f"value = {text}")["value"])
+    except (ValueError, RecursionError):
         return text
+
+
+def toml_text(value: Any) -> str:
+    """Write a value as `toml_value` reads it."""
+    bare = isinstance(value, str) and value and toml_value(value) == value == value.strip()
+    return value if bare else _toml(value)
+
+
+def plain(value: Any) -> Any:
+    """Copy a value as JSON has it, in which dates and paths are text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def _toml(value: Any) -> str:
+    """TOML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return tomli_w.dumps({"": value}).partition(" = ")[2].rstrip("\n")
+
+
+_FORM = 'write KEY=VALUE, such as "trainer.batch_size=64"'
 
 
 def _shown(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _plain(value: Any) -> Any:
-    """A copy of a value as JSON has it, in which dates are text."""
-    return json.loads(json.dumps(value, default=str))
+def _set(tables: dict[str, Any], dotted: str, value: Any) -> None:
+    def error(text: str) -> RequestError:
+        given = value if isinstance(value, str) else json.dumps(value)
+        return RequestError(f"--set {_shown(f'{dotted}={given}')}: {text}")
 
-
-def _set(table: Any, keys: Sequence[str], value: Any, override: str) -> None:
+    keys = dotted.split(".")
+    if not all(keys) or len(keys) > DEEPEST:
+        raise error(_FORM)
+    table: Any = tables
     for depth, key in enumerate(keys):
         place = ".".join(keys[:depth])
         if isinstance(table, list):
             if key not in map(str, range(len(table))):
-                what = f"{place} is a list of {len(table)}; {_shown(key)} is not one of its places"
-                raise RequestError(f"--set {_shown(override)}: {what}")
+                raise error(f"{place} is a list of {len(table)}; {_shown(key)} is not one of its places")
             index: Any = int(key)
         elif isinstance(table, dict):
             index = key
         else:
-            raise RequestError(f"--set {_shown(override)}: {place} is a value, not a table, so it has no {key}")
+            raise error(f"{place} is a value, not a table, so it has no {key}")
         if depth == len(keys) - 1:
             table[index] = value
         else:

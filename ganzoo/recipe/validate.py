@@ -1,26 +1,23 @@
-"""What is checked of a recipe beyond its tables: that the plugins it requires are there, and that its parts fit."""
+"""Checks of a recipe beyond its tables: the plugins it requires are installed, and its parts fit each other."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from ganzoo.components.spec import DatasetInfo
-from ganzoo.errors import Problem
-from ganzoo.recipe.model import EvaluationOptions
-from ganzoo.registry.plugin_manager import PluginManager
-
-if TYPE_CHECKING:
-    from ganzoo.recipe.model import Recipe
+from typing import Any
 
 from pydantic import ValidationError
 
 from ganzoo.components.options import DatasetConfig
+from ganzoo.components.spec import DatasetInfo
+from ganzoo.errors import Problem
+from ganzoo.recipe.model import EvaluationOptions, Recipe
+from ganzoo.registry.kinds import KINDS
+from ganzoo.registry.plugin_manager import PluginManager
 
 
 def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """The distributions that the recipe requires and that bring no working plugin."""
+    """List the distributions that the recipe requires and that bring no working plugin."""
     plugins = tables.get("plugins")
     requires = plugins.get("requires", []) if isinstance(plugins, dict) else []
     if not isinstance(requires, list):
@@ -51,17 +48,10 @@ def _canonical(distribution: str) -> str:
 
 
 def unfit_parts(recipe: Recipe) -> list[Problem]:
-    """Parts that cannot work on images of the size that the dataset will have, or without labels."""
+    """List the parts that cannot work on images of the dataset's size, or without labels."""
     info = DatasetInfo(recipe.dataset.image_spec())
-    parts = {
-        "generator": recipe.generator,
-        "discriminator": recipe.discriminator,
-        "loss": recipe.loss,
-        **{f"penalties.{index}": penalty for index, penalty in enumerate(recipe.penalties)},
-        **{f"evaluation.extractors.{index}": each for index, each in enumerate(recipe.evaluation.extractors)},
-    }
     problems = unfit_images(recipe.evaluation, recipe.dataset)
-    for path, config in parts.items():
+    for path, config in [part for kind in KINDS for part in kind.configs(recipe).items()]:
         try:
             config.check_info(info)
         except ValueError as error:
@@ -77,14 +67,14 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
 
 
 def unmet_wishes(recipe: Recipe) -> list[Problem]:
-    """Options that can come to nothing because of another."""
+    """List the options that have no effect because of another."""
     if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
         needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
         return [Problem("tracking.wandb.checkpoints", needs)]
     return []
 
 
-_OF_THE_NETWORKS = ("name", "image_size", "channels")
+FIXED_BY_NETWORKS = ("name", "image_size", "channels")
 
 
 def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size: int | None = None) -> DatasetConfig:
@@ -93,7 +83,7 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
     Raises:
         ValueError: they are not options of this dataset, or not of such values.
     """
-    taken = [key for key in changes if key in _OF_THE_NETWORKS]
+    taken = [key for key in changes if key in FIXED_BY_NETWORKS]
     if taken:
         raise ValueError(f"{', '.join(taken)} must be as in [dataset]: leave out")
     size = {"image_size": image_size} if image_size else {}
@@ -107,7 +97,7 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
 
 
 def unfit_images(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
-    """What is wrong with the images that [evaluation] asks for."""
+    """List what is wrong with the images that [evaluation] asks for."""
     problems = []
     for table in ("real", "held_out"):
         try:

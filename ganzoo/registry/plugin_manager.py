@@ -20,7 +20,7 @@ from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE
 from ganzoo.errors import PluginError
 from ganzoo.registry import hookspecs
 from ganzoo.registry.local_file import LocalFile, _import_source
-from ganzoo.registry.registry import Registrar, Registries, Registry
+from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
 
 ENTRY_POINT_GROUP = "ganzoo"
@@ -148,26 +148,17 @@ class PluginManager:
 
     def _register(self, module: Any, plugin: str) -> None:
         """Register a plugin's hooks and the components it has, or, where any of it fails, nothing of it."""
-        registries = self.registries
-        hooks: dict[str, tuple[Registry[Any], ...]] = {
-            "register_architectures": (registries.generators, registries.discriminators),
-            "register_losses": (registries.losses, registries.penalties),
-            "register_datasets": (registries.datasets,),
-            "register_trainers": (registries.trainers,),
-            "register_importers": (registries.importers,),
-            "register_extractors": (registries.extractors,),
-        }
         try:
             _check_api_version(module)
             _check_hooks(module)
             self.pluggy.register(module, name=plugin)
             others = [other for other in self.pluggy.get_plugins() if other is not module]
-            for hook, targets in hooks.items():
-                self.pluggy.subset_hook_caller(hook, others)(register=Registrar(targets, plugin))
+            for hook, registries in self.registries.by_hook().items():
+                self.pluggy.subset_hook_caller(hook, others)(register=Registrar(registries, plugin))
         except BaseException:
             if self.pluggy.get_plugin(plugin) is module:
                 self.pluggy.unregister(module)
-            for registry in registries.all():
+            for registry in self.registries.all():
                 registry.remove(plugin)
             raise
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from functools import cached_property, reduce
+from importlib import import_module
 from operator import or_
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
-from ganzoo.components.options import (
-    ComponentConfig,
-    DatasetConfig,
-    DiscriminatorConfig,
-    ExtractorConfig,
-    GeneratorConfig,
-    ImporterConfig,
-    LossConfig,
-    PenaltyConfig,
-    TrainerConfig,
-)
+from ganzoo.components.options import ComponentConfig
 from ganzoo.errors import PluginError
+from ganzoo.registry.kinds import KINDS, Kind
 
 C = TypeVar("C", bound=ComponentConfig)
 
@@ -57,7 +48,7 @@ class Entry(Generic[C]):
             return self.target
         module, _, attribute = self.target.partition(":")
         try:
-            component = getattr(importlib.import_module(module), attribute)
+            component = getattr(import_module(module), attribute)
             config = component.Config
         except Exception as error:
             raise PluginError(
@@ -76,9 +67,8 @@ class Entry(Generic[C]):
 class Registry(Generic[C]):
     """The components of one kind, in the order of their names."""
 
-    def __init__(self, kind: str, base: type[C]) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.base = base
         self._entries: dict[str, Entry[C]] = {}
 
     def register(self, name: str, target: type | str, config: type[C], plugin: str) -> None:
@@ -89,7 +79,7 @@ class Registry(Generic[C]):
         """
         if name in self._entries:
             raise PluginError(
-                f'the {self.kind} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
+                f'the {self.kind.name} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
                 f"the plugin {plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
             )
         self._entries[name] = Entry(name, target, config, plugin)
@@ -120,7 +110,7 @@ class Registry(Generic[C]):
         wanted = [entry for entry in self if names is None or entry.name in names]
         configs = [entry.config for entry in wanted or self]
         if not configs:
-            return Annotated[self.base, BeforeValidator(_nothing_registered)]
+            return Annotated[self.kind.config, BeforeValidator(_nothing_registered)]
         if len(configs) == 1:
             return configs[0]
         return Annotated[reduce(or_, configs), Field(discriminator="name")]
@@ -130,24 +120,24 @@ def _nothing_registered(table: Any) -> Any:
     raise PydanticCustomError("nothing_registered", "nothing of this kind is installed")
 
 
-@dataclass(frozen=True)
 class Registries:
-    """One registry for each kind of component."""
+    """One registry for each kind of component, under its plural: `registries.generators`."""
 
-    generators: Registry[GeneratorConfig] = field(default_factory=lambda: Registry("generator", GeneratorConfig))
-    discriminators: Registry[DiscriminatorConfig] = field(
-        default_factory=lambda: Registry("discriminator", DiscriminatorConfig)
-    )
-    losses: Registry[LossConfig] = field(default_factory=lambda: Registry("loss", LossConfig))
-    penalties: Registry[PenaltyConfig] = field(default_factory=lambda: Registry("penalty", PenaltyConfig))
-    datasets: Registry[DatasetConfig] = field(default_factory=lambda: Registry("dataset", DatasetConfig))
-    trainers: Registry[TrainerConfig] = field(default_factory=lambda: Registry("trainer", TrainerConfig))
-    importers: Registry[ImporterConfig] = field(default_factory=lambda: Registry("importer", ImporterConfig))
-    extractors: Registry[ExtractorConfig] = field(default_factory=lambda: Registry("extractor", ExtractorConfig))
+    def __init__(self) -> None:
+        vars(self).update({kind.plural: Registry(kind) for kind in KINDS})
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, plural: str) -> Registry[Any]: ...
 
     def all(self) -> list[Registry[Any]]:
         """Every registry."""
-        return [getattr(self, registry.name) for registry in fields(self)]
+        return [*vars(self).values()]
+
+    def by_hook(self) -> dict[str, tuple[Registry[Any], ...]]:
+        """The registries that each hook fills."""
+        hooks = dict.fromkeys(kind.hook for kind in KINDS)
+        return {hook: tuple(each for each in self.all() if each.kind.hook == hook) for hook in hooks}
 
 
 @dataclass(frozen=True)
@@ -177,10 +167,10 @@ class Registrar:
                 f"`Config` class, or pass `config=` beside a module path"
             )
         for registry in self.registries:
-            if issubclass(config, registry.base):
+            if issubclass(config, registry.kind.config):
                 registry.register(name, component, config, self.plugin)
                 return
-        kinds = " or ".join(f"{registry.kind} ({registry.base.__name__})" for registry in self.registries)
+        kinds = " or ".join(f"{registry.kind.name} ({registry.kind.config.__name__})" for registry in self.registries)
         raise PluginError(
             f'the plugin {self.plugin} registers "{name}" through a hook for a {kinds}, but its config '
             f"{config.__name__} derives from none of these"

@@ -6,13 +6,12 @@ import keyword
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ganzoo.errors import RequestError
 
 if TYPE_CHECKING:
     from ganzoo.registry.plugin_manager import PluginManager
-    from ganzoo.registry.registry import Registries, Registry
 
 Kind = Literal["full", "loss", "architecture", "dataset", "trainer", "observer", "penalty"]
 
@@ -155,10 +154,6 @@ def _check_free(distribution: str, package: str, name: str, outline: Outline, ma
     for plugin in manager.plugins:
         if plugin.name == name:
             raise RequestError(f'the plugin name "{name}" is taken by {plugin}: {cure}')
-    for registry in _registries(outline, manager.registries):
-        if name in registry:
-            raise RequestError(f'the {registry.kind} name "{name}" is taken by {registry[name].plugin}: {cure}')
-
-
-def _registries(outline: Outline, registries: Registries) -> list[Registry[Any]]:
-    return [registry for registry in registries.all() if registry.kind in outline.used]
+    for registry in manager.registries.all():
+        if registry.kind.name in outline.used and name in registry:
+            raise RequestError(f'the {registry.kind.name} name "{name}" is taken by {registry[name].plugin}: {cure}')

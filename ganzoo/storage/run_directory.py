@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe.load import named_files, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import apply_overrides
+from ganzoo.recipe.overrides import Overrides, apply_overrides
 from ganzoo.registry.local_file import LocalFile
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
@@ -123,6 +123,33 @@ class RunDirectory:
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
+    def load_recipe(
+        self, manager: PluginManager, overrides: Overrides = (), *, trust: bool | None = None
+    ) -> tuple[Recipe, PluginManager]:
+        """Check the resolved recipe; give the plugins with those of the files that lie in the folder.
+
+        Args:
+            manager: the installed plugins.
+            overrides: changes to the recipe.
+            trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+
+        Raises:
+            RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
+        """
+        tables = apply_overrides(self.read_recipe(), overrides)
+        files = named_files(tables)
+        for file in files:
+            if (self.path / file).resolve().parent != (self.path / PLUGINS).resolve():
+                raise RequestError(f"{self.path}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")
+        if {Path(file).name for file in files} - {file.name for file in manager.files}:
+            if not (trusted() if trust is None else trust):
+                raise RequestError(
+                    f"{self.path}: has plugin files of its own: {', '.join(files)}. To open the run executes them. "
+                    f"Where you trust them, give --trust (in Python trust_plugins=True)"
+                )
+            manager = manager.with_files([self.path / file for file in files])
+        return parse_recipe(tables, manager, source=str(self.path / "recipe.toml")), manager
+
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
         """Write the resolved recipe under the comment `header`.
 
@@ -199,39 +226,3 @@ def _row(line: str) -> dict[str, Any] | None:
     alert = row.get(ALERT, {})
     texts = isinstance(alert, dict) and all(isinstance(value, str) for value in alert.values())
     return row if texts and all(type(row[key]) in (int, float) for key in row.keys() - {ALERT}) else None
-
-
-def open_run_recipe(
-    tables: Mapping[str, Any],
-    folder: Path,
-    manager: PluginManager,
-    overrides: Iterable[str] = (),
-    *,
-    trust: bool | None = None,
-) -> tuple[Recipe, PluginManager]:
-    """Return the recipe of a run directory, and the plugins including its plugin files.
-
-    Args:
-        tables: of the recipe.
-        folder: the run directory.
-        manager: the installed plugins.
-        overrides: "path.to.key=value" each.
-        trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, no by default.
-
-    Raises:
-        RequestError: its plugin files are not trusted, or lie elsewhere than in the folder for them.
-    """
-    tables = apply_overrides(tables, overrides)
-    files = named_files(tables)
-    for file in files:
-        if (folder / file).resolve().parent != (folder / PLUGINS).resolve():
-            raise RequestError(f"{folder}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")
-    missing = {Path(file).name for file in files} - {file.name for file in manager.files}
-    if missing and not (trusted() if trust is None else trust):
-        raise RequestError(
-            f"{folder}: has plugin files of its own: {', '.join(files)}. To open the run executes them. "
-            f"Where you trust them, give --trust (in Python trust_plugins=True)"
-        )
-    if missing:
-        manager = manager.with_files([folder / file for file in files])
-    return parse_recipe(tables, manager, source=str(folder / "recipe.toml")), manager

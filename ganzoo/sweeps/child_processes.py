@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -50,11 +49,12 @@ def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping
     if run is not None:
         # Named here, the recipe's own plugin files are used, and those of the run directory need no trust.
         words = [*(f"--plugin={file}" for file in named_files(sweep.tables)), "resume", str(run.path)]
-        changes: list[str] = []
+        changes: dict[str, Any] = {}
     else:
         words = ["run", str(sweep.path / BASE)]
-        changes = [*settings(member.choice), *_own(sweep, member)]
-    command = [sys.executable, "-P", "-m", "ganzoo", *words, *(word for text in changes for word in ("--set", text))]
+        changes = {**member.choice, **_own(sweep, member)}
+    words += [word for text in settings(changes) for word in ("--set", text)]
+    command = [sys.executable, "-P", "-m", "ganzoo", *words]
     log = sweep.log(member)
     with output_errors(log), log.open("ab") as file:
         process = subprocess.Popen(  # noqa: S603
@@ -101,18 +101,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _own(sweep: SweepDirectory, member: Member) -> list[str]:
+def _own(sweep: SweepDirectory, member: Member) -> dict[str, Any]:
     """What makes this run one of the sweep's: its place, its seed, and where W&B shows it."""
     wandb = sweep.tables.get("tracking", {}).get("wandb", {})
     tags = [*wandb.get("tags", []), f"sweep:{sweep.name}", *settings(member.choice)]
-    return [
-        f"run.root={json.dumps(str(sweep.path))}",
-        f"run.name={json.dumps(member.variant)}",
-        f"run.seed={member.seed}",
-        f"tracking.wandb.group={json.dumps(sweep.name)}",
-        f"tracking.wandb.job_type={json.dumps(member.variant)}",
-        f"tracking.wandb.tags={json.dumps(tags)}",
-    ]
+    return {
+        "run.root": str(sweep.path),
+        "run.name": member.variant,
+        "run.seed": member.seed,
+        "tracking.wandb.group": sweep.name,
+        "tracking.wandb.job_type": member.variant,
+        "tracking.wandb.tags": tags,
+    }
 
 
 def _at_its_end(run: RunDirectory) -> bool:

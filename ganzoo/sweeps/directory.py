@@ -43,7 +43,7 @@ class Member:
     """
 
     variant: str
-    choice: dict[str, str]
+    choice: dict[str, Any]
     seed: int
     status: Status = "waiting"
     run: str = ""
@@ -51,9 +51,9 @@ class Member:
     seconds: float = 0.0
 
     @property
-    def key(self) -> tuple[tuple[tuple[str, str], ...], int]:
+    def key(self) -> tuple[str, int]:
         """What makes it this run and no other."""
-        return tuple(sorted(self.choice.items())), self.seed
+        return json.dumps(self.choice, sort_keys=True), self.seed
 
     def __str__(self) -> str:
         return f"{self.variant} seed {self.seed}"
@@ -67,7 +67,7 @@ class SweepDirectory:
     name: str = ""
     source: str = "recipe"
     tables: dict[str, Any] = field(default_factory=dict)
-    vary: dict[str, list[str]] = field(default_factory=dict)
+    vary: dict[str, list[Any]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
 
     @classmethod
@@ -86,7 +86,7 @@ class SweepDirectory:
                 inside = Path(member.run)
                 if member.status not in STATUSES or inside.is_absolute() or ".." in inside.parts:
                     raise ValueError(f"of the run {member}")
-            vary = {str(key): [str(value) for value in values] for key, values in state["vary"].items()}
+            vary = {str(key): list(values) for key, values in state["vary"].items()}
             return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {error!r}") from error

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ganzoo.errors import RequestError
-from ganzoo.recipe.overrides import toml_value
-from ganzoo.text import parse_toml
+from ganzoo.recipe.overrides import toml_text, toml_value
 
-Vary = Mapping[str, Sequence[str]]
-"""The values of each key that is varied, as TOML or plain text."""
-Choice = Mapping[str, str]
+Vary = Mapping[str, Sequence[Any]]
+"""The values of each key that is varied."""
+Choice = Mapping[str, Any]
 """One value for each of these keys."""
 
 NAME_LENGTH = 80
@@ -26,49 +24,52 @@ OWNED = {
 }
 
 
-def parse_vary(texts: Iterable[str]) -> dict[str, list[str]]:
-    """The grid that `--vary KEY=A,B` options describe.
+def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read the grid that `--vary KEY=A,B` options describe.
 
     Raises:
-        RequestError: one has no "=", no value, the same value twice, or a key that is not for a sweep to vary.
+        RequestError: one has no "=", an empty value, or a key that another has.
     """
-    grid: dict[str, list[str]] = {}
+    grid: dict[str, list[Any]] = {}
     for text in texts:
         key, equals, values = (part.strip() for part in text.partition("="))
         if not equals or not all(key.split(".")):
             raise RequestError(f'--vary {text}: write KEY=VALUE,VALUE, such as "loss.name=non_saturating,hinge"')
         if key in grid:
             raise RequestError(f"--vary {text}: {key} is varied twice; give all its values in one --vary")
-        grid[key] = list(_split(values))
-    check_vary(grid)
+        parts = list(_split(values))
+        if not all(parts):
+            raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
+        grid[key] = [toml_value(part) for part in parts]
     return grid
 
 
 def check_vary(vary: Vary) -> None:
-    """See that a grid can be told apart by its values.
+    """Check that the combinations of a grid can be told apart.
 
     Raises:
-        RequestError: a key has no value, the same value twice, or is not for a sweep to vary.
+        RequestError: a key has no value, None, the same value twice, or is not for a sweep to vary.
     """
     for key, values in vary.items():
         if key in OWNED:
             raise RequestError(f"--vary {key}: cannot be varied: {OWNED[key]}")
-        if not values or not all(values):
+        if not values or None in values:
             raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
-        again = [value for value in values if list(values).count(value) > 1]
+        written = [toml_text(value) for value in values]  # in Python, True == 1
+        again = [text for text in written if written.count(text) > 1]
         if again:
             raise RequestError(f"--vary {key}: has the value {again[0]} twice")
 
 
-def combinations(vary: Vary) -> list[dict[str, str]]:
-    """Every choice of one value a key; one empty choice where nothing is varied."""
+def combinations(vary: Vary) -> list[dict[str, Any]]:
+    """List every choice of one value a key; one empty choice where nothing is varied."""
     return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
 
 
 def names(
     choices: Sequence[Choice], otherwise: str, known: Mapping[str, Choice | None] | None = None
 ) -> dict[str, Choice]:
-    """A name for each choice, fit for a folder: its values, and the keys of those that are no names.
+    """Name each choice, fit for a folder: its values, and the keys of those that are no names.
 
     Args:
         choices: all different.
@@ -82,21 +83,6 @@ def names(
         name = earlier[0] if earlier else _free("-".join(_words(choice)) or otherwise, taken)
         taken[name] = named[name] = choice
     return named
-
-
-def as_text(value: Any) -> str:
-    """A value as `--set` takes it."""
-    if isinstance(value, str):
-        return value if value and toml_value(value) == value and value == value.strip() else json.dumps(value)
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))} = {_quoted(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_quoted(each) for each in value) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _quoted(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, str) else as_text(value)
 
 
 def _split(text: str) -> Iterator[str]:
@@ -120,12 +106,8 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _words(choice: Choice) -> Iterator[str]:
-    """What tells a choice from another, for people: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
-    for key, text in choice.items():
-        try:
-            value = parse_toml(f"value = {text}")["value"]
-        except ValueError:
-            value = text
+    """Describe a choice in words: `hinge`, `lr 0.0002`, `dcgan width 32`."""
+    for key, value in choice.items():
         last = key.split(".")[-1]
         if isinstance(value, str):
             yield from _word(value)
@@ -134,7 +116,7 @@ def _words(choice: Choice) -> Iterator[str]:
         elif isinstance(value, list) and all(isinstance(each, dict) for each in value):
             yield from _word(" ".join(word for each in value for word in _described(each)) or f"no {last}")
         else:
-            yield from _word(f"{last} {text}")
+            yield from _word(f"{last} {toml_text(value)}")
 
 
 def _described(table: Mapping[str, Any]) -> Iterator[str]:

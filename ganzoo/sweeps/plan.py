@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import named_files, parse_recipe, read_tables
+from ganzoo.recipe.load import Source, named_files, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
@@ -60,10 +61,10 @@ class Plan:
 
 
 def make_plan(
-    recipe: str | Path | Mapping[str, Any] | Recipe,
+    recipe: Source,
     vary: Vary,
     seeds: int,
-    overrides: Iterable[str],
+    overrides: Overrides,
     manager: PluginManager,
     *,
     name: str | None = None,
@@ -74,7 +75,7 @@ def make_plan(
         recipe: a TOML file, its tables, or a checked recipe.
         vary: the grid.
         seeds: how many runs each combination gets, from the recipe's seed upwards.
-        overrides: "path.to.key=value" each, for all runs.
+        overrides: changes to the recipe, for all runs.
         manager: the installed plugins.
         name: of the sweep; left out: the recipe's with "-sweep".
 
@@ -83,12 +84,13 @@ def make_plan(
     """
     if seeds < 1:
         raise RequestError(f"--seeds {seeds}: must be 1 or more")
-    overrides = list(overrides)
+    vary = {key: plain(values) for key, values in vary.items()}
     check_vary(vary)
-    both = sorted(set(vary) & {override.partition("=")[0].strip() for override in overrides})
+    changes = override_pairs(overrides)
+    both = sorted(set(vary) & {key for key, _ in changes})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
-    tables, source = read_tables(recipe, overrides)
+    tables, source = read_tables(recipe, changes)
     files = [Path(file) for file in named_files(tables)]
     if files:
         manager = manager.with_files(files)
@@ -106,7 +108,7 @@ def make_plan(
         root=Path(some.run.root),
         source=source,
         tables=tables,
-        vary={key: list(values) for key, values in vary.items()},
+        vary=vary,
         seeds=range(some.run.seed, some.run.seed + seeds),
         variants=[Variant(variant, named[variant], each) for variant, each in parsed.items()],
         warnings=list(warnings),
@@ -114,8 +116,8 @@ def make_plan(
 
 
 def settings(choice: Choice) -> list[str]:
-    """A choice as the overrides that make it."""
-    return [f"{key}={value}" for key, value in choice.items()]
+    """Write a choice as texts that `--set` takes."""
+    return [f"{key}={toml_text(value)}" for key, value in choice.items()]
 
 
 def _parse_all(
@@ -125,7 +127,7 @@ def _parse_all(
     wrong: dict[Problem, list[str]] = {}
     for name, choice in named.items():
         try:
-            parsed[name] = parse_recipe(tables, manager, source=source, overrides=settings(choice))
+            parsed[name] = parse_recipe(apply_overrides(tables, choice), manager, source=source)
         except RecipeError as error:
             for problem in error.problems:
                 wrong.setdefault(problem, []).append(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,14 @@ from types import FrameType
 from typing import Any
 
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
-from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.load import Source
+from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.run_lock import run_lock
 from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
-from ganzoo.sweeps.grid import as_text
 from ganzoo.sweeps.plan import Plan, make_plan
 from ganzoo.terminal import warn
 
@@ -64,9 +64,9 @@ class Sweep:
 
 
 def sweep(
-    recipe: str | Path | Mapping[str, Any] | Recipe,
+    recipe: Source,
     vary: Mapping[str, Sequence[Any]],
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     *,
     seeds: int = 1,
     jobs: int = 1,
@@ -84,7 +84,7 @@ def sweep(
     Args:
         recipe: a TOML file, its tables as a dictionary, or a checked recipe.
         vary: the values of each option, such as `{"loss.name": ["hinge", "non_saturating"]}`.
-        overrides: "run.steps=1000" and the like, for all runs.
+        overrides: `{"run.steps": 1000}` and the like, for all runs.
         seeds: how many runs each combination gets: the recipe's seed, and those that follow it.
         jobs: how many runs go on at a time.
         gpus: their numbers, as `CUDA_VISIBLE_DEVICES` has them; each run gets one. Left out: every run sees all.
@@ -95,8 +95,7 @@ def sweep(
     Raises:
         GanzooError: the request is wrong, another process runs this sweep, or it was told to stop.
     """
-    grid = {key: [as_text(value) for value in values] for key, values in vary.items()}
-    plan = make_plan(recipe, grid, seeds, overrides, manager or plugin_manager(), name=name)
+    plan = make_plan(recipe, vary, seeds, overrides, manager or plugin_manager(), name=name)
     return run_plan(plan, jobs=jobs, gpus=gpus, retry_failed=retry_failed)
 
 

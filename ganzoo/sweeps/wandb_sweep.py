@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable
 from typing import Any
 
 from ganzoo.errors import GanzooError
-from ganzoo.recipe.overrides import toml_value
-from ganzoo.sweeps.plan import Plan
+from ganzoo.recipe.overrides import Overrides, override_pairs, toml_text, toml_value
+from ganzoo.sweeps.plan import Plan, settings
 
 
-def register(plan: Plan, overrides: Iterable[str] = ()) -> str:
+def register(plan: Plan, overrides: Overrides = ()) -> str:
     """Make the sweep on W&B; gives `entity/project/id`, which `wandb agent` takes.
 
     Args:
@@ -38,14 +37,14 @@ def register(plan: Plan, overrides: Iterable[str] = ()) -> str:
     return "/".join(filter(None, (entity, options.project, number)))
 
 
-def config(plan: Plan, overrides: Iterable[str] = ()) -> dict[str, Any]:
+def config(plan: Plan, overrides: Overrides = ()) -> dict[str, Any]:
     """The sweep as W&B describes one: the same grid, all values of which its agents go through.
 
     An agent appends each choice as `loss.name=hinge`, an argument of its own; see wandb's
     `create_sweep_command_args`. Parameters keep their dots: nested ones would lock whole tables of the config.
     """
-    fixed = [*overrides, f"tracking.wandb.group={plan.name}"]
-    parameters: dict[str, Any] = {key: {"values": [_value(text) for text in texts]} for key, texts in plan.vary.items()}
+    fixed = settings({**dict(override_pairs(overrides)), "tracking.wandb.group": plan.name})
+    parameters = {key: {"values": [_value(each) for each in values]} for key, values in plan.vary.items()}
     parameters["run.seed"] = {"values": list(plan.seeds)}
     return {
         "name": plan.name,
@@ -60,12 +59,10 @@ def config(plan: Plan, overrides: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
-def _value(text: str) -> Any:
-    """A value as W&B shows it, from which an agent writes one that reads the same as `text`.
+def _value(value: Any) -> Any:
+    """A value as W&B shows it, which an agent writes by Python's `str` and `ganzoo run` reads back.
 
-    Numbers and plain words are as they are. Anything else stays TOML: Python's True is none.
+    Numbers and plain words are as they are. Anything else is TOML: Python's True is none.
     """
-    value = toml_value(text)
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return text
-    return value if toml_value(str(value)) == value else text
+    simple = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return value if simple and toml_value(str(value)) == value else toml_text(value)

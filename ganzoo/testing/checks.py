@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from pydantic import ValidationError
 
 from ganzoo import api
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.options import (
-    DatasetConfig,
-    DiscriminatorConfig,
-    ExtractorConfig,
-    GeneratorConfig,
-    LossConfig,
-    PenaltyConfig,
-    TrainerConfig,
-)
 from ganzoo.errors import PluginError
+from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing.datasets import check_dataset
-from ganzoo.testing.extractors import check_extractor
 from ganzoo.testing.fixtures import fail, require, small_options
-from ganzoo.testing.losses import check_loss, check_penalty
-from ganzoo.testing.networks import check_discriminator, check_generator
-from ganzoo.testing.trainers import check_trainer
-
-CHECKS: dict[type, Callable[..., None]] = {
-    GeneratorConfig: check_generator,
-    DiscriminatorConfig: check_discriminator,
-    LossConfig: check_loss,
-    PenaltyConfig: check_penalty,
-    DatasetConfig: check_dataset,
-    TrainerConfig: check_trainer,
-    ExtractorConfig: check_extractor,
-}
 
 
 def check_component(entry: Entry[Any], **options: Any) -> None:
@@ -52,9 +29,11 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: it does not; the text says what to change.
     """
     check_config(entry, **options)
-    for kind, check in CHECKS.items():
-        if issubclass(entry.config, kind):
-            check(entry, **options)
+    kind = kind_of(entry.options)
+    contract = resolve_name(kind.contract)
+    require(issubclass(entry.load(), contract), entry, f"its class does not derive from {contract.__name__}")
+    if kind.conformance:
+        resolve_name(kind.conformance)(entry, **options)
 
 
 def check_config(entry: Entry[Any], **options: Any) -> None:
@@ -95,15 +74,15 @@ def train_briefly(
         overrides: "path.to.key=value", over what is set here.
         manager: the plugins to use; left out: those installed.
     """
-    brief = [
-        "run.steps=2",
-        "run.log_every=1",
-        f"run.root={folder}",
-        "trainer.batch_size=8",
-        "device.accelerator=cpu",
-        "device.precision=fp32",
-        "samples.count=4",
-        "samples.gif=false",
-        "tracking.wandb.mode=disabled",
-    ]
-    return api.run(recipe, [*brief, *overrides], manager=manager)
+    brief = {
+        "run.steps": 2,
+        "run.log_every": 1,
+        "run.root": str(folder),
+        "trainer.batch_size": 8,
+        "device.accelerator": "cpu",
+        "device.precision": "fp32",
+        "samples.count": 4,
+        "samples.gif": False,
+        "tracking.wandb.mode": "disabled",
+    }
+    return api.run(recipe, [*brief.items(), *overrides], manager=manager)

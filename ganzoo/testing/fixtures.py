@@ -13,6 +13,7 @@ from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import PluginError
+from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
 
@@ -40,14 +41,7 @@ def require(kept: object, entry: Entry[Any], message: str) -> None:
 
 def describe(entry: Entry[Any]) -> str:
     """Kind and name of a component, such as "generator dcgan"."""
-    return f"{_kind(entry)} {entry.name}"
-
-
-def _kind(entry: Entry[Any]) -> str:
-    for base in entry.config.__mro__:
-        if ComponentConfig in base.__bases__:
-            return base.__name__.removesuffix("Config").lower()
-    return "component"
+    return f"{kind_of(entry.options).name} {entry.name}"
 
 
 def components_of(distribution: str, manager: PluginManager | None = None) -> list[Entry[Any]]:

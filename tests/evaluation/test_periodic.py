@@ -123,7 +123,7 @@ def test_several_extractors_each_with_its_card(tables: Tables):
 def test_real_and_held_out_images_of_their_own(tables: Tables):
     run = api.run(tables, ["run.steps=2"])
     plain = api.evaluate(run, samples=16)
-    other = api.evaluate(run, samples=16, overrides=["evaluation.real.seed=5", "evaluation.held_out.seed=6"])
+    other = api.evaluate(run, samples=16, overrides={"evaluation.real.seed": 5, "evaluation.held_out.seed": 6})
     (by_classifier, by_pixels), (other_classifier, other_pixels) = plain.evaluations[0], other.evaluations[0]
     assert by_classifier.card.extractor == other_classifier.card.extractor  # it learns from the training images
     assert [each.field for each in differences([by_classifier.card, other_classifier.card])] == ["real.pixels"]

@@ -14,6 +14,7 @@ from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training.build import build_run
 from ganzoo.training.run import Run
@@ -101,6 +102,6 @@ def build(manager: PluginManager, tables: dict[str, Any]) -> BuildRun:
         raise AssertionError(warning)
 
     def build(*overrides: str) -> Run:
-        return build_run(parse_recipe(tables, manager, overrides=overrides), manager, warn=refuse)
+        return build_run(parse_recipe(apply_overrides(tables, overrides), manager), manager, warn=refuse)
 
     return build

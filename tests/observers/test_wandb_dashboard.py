@@ -20,6 +20,7 @@ from ganzoo.errors import RecipeError
 from ganzoo.observers.wandb import session
 from ganzoo.observers.wandb.artifacts import link
 from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
@@ -170,9 +171,9 @@ def test_best_alone(train) -> None:
 
 def test_best_needs_a_score(tables, manager) -> None:
     with pytest.raises(RecipeError, match=r"tracking.wandb.checkpoints: is \"best\".* checkpoint.best"):
-        parse_recipe(tables, manager, overrides=["tracking.wandb.checkpoints=best"])
+        parse_recipe(apply_overrides(tables, {"tracking.wandb.checkpoints": "best"}), manager)
     with pytest.raises(RecipeError, match='is "some"; must be false, true, "best" or "all"'):
-        parse_recipe(tables, manager, overrides=["tracking.wandb.checkpoints=some"])
+        parse_recipe(apply_overrides(tables, {"tracking.wandb.checkpoints": "some"}), manager)
 
 
 def test_tracking_with_checkpoints_leaves_training_alone(train, tables, manager) -> None:

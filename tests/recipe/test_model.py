@@ -139,7 +139,7 @@ def test_schema_knows_all_that_is_registered(manager: PluginManager):
     assert set(schema["required"]) == {"run", "dataset", "generator", "discriminator", "loss", "trainer"}
     names = {node["const"] for node in definitions(schema) if "const" in node}
     for registry in manager.registries.all():
-        assert registry.kind == "importer" or set(registry.names()) <= names  # no recipe names an importer
+        assert registry.kind.name == "importer" or set(registry.names()) <= names  # no recipe names an importer
 
 
 def test_schema_is_whole(manager: PluginManager):

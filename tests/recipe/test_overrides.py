@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,20 @@ from ganzoo.recipe.overrides import apply_overrides
 )
 def test_override_takes_toml_values_and_bare_words(override: str, expected: Any):
     assert apply_overrides({"a": {"n": 0, "m": 1}}, [override]) == {"a": {"n": expected, "m": 1}}
+
+
+def test_overrides_are_values_or_texts():
+    expected = {"a": {"text": "64", "folder": "x", "list": [1, 2]}}
+    values = {"a.text": "64", "a.folder": Path("x"), "a.list": (1, 2)}
+    texts = ['a.text="64"', "a.folder=x", "a.list=[1, 2]"]
+    assert apply_overrides({}, values) == apply_overrides({}, values.items()) == apply_overrides({}, texts) == expected
+    assert apply_overrides({}, ["a.text=1", ("a", {"text": "64", "folder": "x"}), "a.list=[1, 2]"]) == expected
+
+
+def test_a_value_is_copied():
+    table = {"n": 1}
+    assert apply_overrides({}, {"a": table, "a.n": 2}) == {"a": {"n": 2}}
+    assert table == {"n": 1}
 
 
 def test_override_makes_tables_that_are_not_there():

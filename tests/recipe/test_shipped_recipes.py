@@ -34,20 +34,20 @@ def test_opens_with_its_purpose_and_the_command_that_runs_it(path: Path) -> None
 
 @every_recipe
 def test_passes_the_check_and_requires_the_plugins_it_uses(path: Path, manager: PluginManager) -> None:
-    recipe = load_recipe(path, manager)
+    recipe, _ = load_recipe(path, manager)
     assert path.stem == recipe.run.name.replace("-", "_"), "a run is easiest found under its recipe's name"
     assert distributions_used(recipe, manager) <= {*recipe.plugins.requires, "ganzoo-core"}
 
 
 @every_recipe
 def test_resolves_to_itself(path: Path, manager: PluginManager) -> None:
-    resolved = load_recipe(path, manager).to_dict()
+    resolved = load_recipe(path, manager)[0].to_dict()
     assert parse_recipe(resolved, manager).to_dict() == resolved
 
 
 @every_recipe
 def test_trains_for_two_steps(path: Path, tmp_path: Path, manager: PluginManager) -> None:
-    tables = in_miniature(read_toml(path), load_recipe(path, manager), tmp_path)
+    tables = in_miniature(read_toml(path), load_recipe(path, manager)[0], tmp_path)
     trained = ganzoo.run(tables, manager=manager)
     assert trained.metrics[-1]["step"] == 2
     assert trained.sample(2).shape[2:] == (tables["dataset"]["image_size"],) * 2

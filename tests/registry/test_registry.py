@@ -14,7 +14,7 @@ from ganzoo.components.loss import Loss
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig, LossConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.errors import PluginError
-from ganzoo.registry.registry import Registrar, Registries, Registry
+from ganzoo.registry.registry import Registrar, Registries
 
 
 class Margin(Loss):
@@ -138,7 +138,7 @@ def test_remove_takes_out_one_plugin(registries: Registries, register: Registrar
 
 
 def test_kinds_are_eight(registries: Registries):
-    kinds = [registry.kind for registry in registries.all()]
+    kinds = [registry.kind.name for registry in registries.all()]
     assert kinds == ["generator", "discriminator", "loss", "penalty", "dataset", "trainer", "importer", "extractor"]
 
 
@@ -171,7 +171,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def entry_at(place: str, attribute: str, config: type[ComponentConfig]) -> Any:
-    registry: Registry[Any] = Registry("loss", LossConfig)
+    registry = Registries().losses
     registry.register("margin", f"{place}:{attribute}", config, "margin (ganzoo-margin 1.0)")
     return registry["margin"]
 

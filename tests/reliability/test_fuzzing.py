@@ -303,7 +303,7 @@ def test_settings_at_random(manager: PluginManager):
     @given(st.lists(SETTINGS, min_size=1, max_size=3))
     def attempt(overrides: list[str]) -> None:
         try:
-            recipe = parse_recipe(WHOLE, manager, overrides=overrides)
+            recipe = parse_recipe(apply_overrides(WHOLE, overrides), manager)
             tried["right"] += 1
         except RequestError as error:
             assert_told(error)

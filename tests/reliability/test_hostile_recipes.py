@@ -14,7 +14,7 @@ import pytest
 
 from ganzoo.errors import RequestError
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import open_recipe
+from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
@@ -119,7 +119,7 @@ def test_every_text_in_it_may_name_a_module(stranger: Tables, tmp_path: Path, re
     def opened(tables: Tables) -> bool:
         file = recipe_file(tables)
         try:
-            recipe, others = assert_harmless(tmp_path, lambda: open_recipe(file, manager, trust=False))
+            recipe, others = assert_harmless(tmp_path, lambda: load_recipe(file, manager, trust=False))
         except RequestError:
             return False
         assert_harmless(tmp_path, lambda: lint(recipe, others))

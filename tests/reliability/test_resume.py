@@ -247,7 +247,7 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*_digits.toml"))
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
 def test_recipes(path: Path, tables: Tables, manager: PluginManager):
     """Every network, loss, penalty and trainer that has a recipe of small images."""
-    recipe, of_path = load_recipe(path, manager), read_toml(path)
+    (recipe, _), of_path = load_recipe(path, manager), read_toml(path)
     tables["run"]["steps"] = 4
     tables["dataset"] |= {"image_size": recipe.dataset.image_spec().height, "channels": 1, "count": 64}
     for name in ("generator", "discriminator"):

@@ -14,7 +14,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.directory import STATE, SweepDirectory
 from ganzoo.sweeps.plan import Plan, make_plan
 
-Vary = dict[str, Sequence[str]]
+Vary = dict[str, Sequence[Any]]
 MakePlan = Callable[..., Plan]
 
 
@@ -46,7 +46,7 @@ class TestPlan:
 
     def test_all_combinations_are_checked_and_all_errors_told_together(self, plan: MakePlan):
         with pytest.raises(RecipeError) as caught:
-            plan({"loss.name": ["hinge", "hige"], "generator.width": ["4", "wide"]}, 1, "run.steps=0")
+            plan({"loss.name": ["hinge", "hige"], "generator.width": [4, "wide"]}, 1, "run.steps=0")
         told = str(caught.value).splitlines()
         assert told[0] == "recipe: 3 problems"
         assert [line.split(":")[0].strip() for line in told[1:]] == ["run.steps", "generator.width", "loss.name"]
@@ -61,7 +61,7 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("vary", "more", "message"),
         [
-            ({"run.steps": ["1", "2"]}, {}, "run.steps: is both varied and set"),
+            ({"run.steps": [1, 2]}, {}, "run.steps: is both varied and set"),
             ({}, {"name": "a/b"}, "--name"),
             ({}, {"name": ".."}, "--name"),
         ],
@@ -102,8 +102,8 @@ class TestState:
         with pytest.raises(RequestError, match=r"run\.steps was 6 and is 9\. Give"):
             begin(plan({"loss.name": ["hinge"]}, 1, "run.steps=9"))
         with pytest.raises(RequestError, match=r"varies loss\.name, and not generator\.width"):
-            begin(plan({"generator.width": ["4"]}))
-        begin(plan({"generator.width": ["4"]}, name="other"))
+            begin(plan({"generator.width": [4]}))
+        begin(plan({"generator.width": [4]}, name="other"))
 
     def test_a_folder_that_is_no_sweep_is_left_alone(self, plan: MakePlan):
         asked = plan({})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ganzoo.errors import RequestError
-from ganzoo.recipe.overrides import toml_value
-from ganzoo.sweeps.grid import as_text, check_vary, combinations, names, parse_vary
+from ganzoo.recipe.overrides import toml_text, toml_value
+from ganzoo.sweeps.grid import check_vary, combinations, names, parse_vary
 
 
 def test_values_are_parted_at_commas_outside_of_brackets_and_quotes():
@@ -20,9 +22,9 @@ def test_values_are_parted_at_commas_outside_of_brackets_and_quotes():
     )
     assert grid == {
         "loss.name": ["hinge", "wasserstein"],
-        "trainer.generator_optimizer": ["{name='adam', betas=[0.5, 0.9]}", "{name='sgd', lr=1}"],
-        "trainer.betas": ["[0, 1]", "[0.5, 0.9]"],
-        "dataset.root": ['"a,b"', '"c=d"'],
+        "trainer.generator_optimizer": [{"name": "adam", "betas": [0.5, 0.9]}, {"name": "sgd", "lr": 1}],
+        "trainer.betas": [[0, 1], [0.5, 0.9]],
+        "dataset.root": ["a,b", "c=d"],
     }
 
 
@@ -59,17 +61,17 @@ def test_combinations_are_all_of_them():
     ("choice", "name"),
     [
         ({"loss.name": "hinge", "generator.name": "dcgan_dense"}, "hinge-dcgan_dense"),
-        ({"trainer.generator_optimizer.lr": "2e-4"}, "lr-2e-4"),
-        ({"device.compile": "true", "device.precision": "bf16"}, "compile-true-bf16"),
-        ({"trainer.generator_optimizer": "{name='adam', lr=1e-4}"}, "adam-lr-0.0001"),
-        ({"penalties": "[]"}, "no-penalties"),
-        ({"penalties": '[{name="r1", weight=10}]'}, "r1-weight-10"),
+        ({"trainer.generator_optimizer.lr": 2e-4}, "lr-0.0002"),
+        ({"device.compile": True, "device.precision": "bf16"}, "compile-true-bf16"),
+        ({"trainer.generator_optimizer": {"name": "adam", "lr": 1e-4}}, "adam-lr-0.0001"),
+        ({"penalties": []}, "no-penalties"),
+        ({"penalties": [{"name": "r1", "weight": 10}]}, "r1-weight-10"),
         ({"dataset.root": "../..//etc; rm -rf"}, "etc-rm-rf"),
         ({"dataset.root": "日本"}, "base"),
         ({}, "base"),
     ],
 )
-def test_names_are_for_people_and_fit_for_folders(choice: dict[str, str], name: str):
+def test_names_are_for_people_and_fit_for_folders(choice: dict[str, Any], name: str):
     assert list(names([choice], "base")) == [name]
 
 
@@ -86,9 +88,9 @@ def test_names_differ_where_choices_do_and_stay_where_they_were_given():
 @pytest.mark.parametrize(
     "value",
     [
-        *("hinge", "1", "true", "a, b", 'say "hi"', " spaced ", 2e-4, 1, True),
+        *("hinge", "1", "true", "a, b", 'say "hi"', " spaced ", "", "\n", "\x7f", "1 😀", 2e-4, 1e-9, 1, True),
         *([0.5, 0.999], ["a", "b"], {"name": "adam", "lr": 1e-4}, {"a": {"b": [True]}}),
     ],
 )
 def test_values_from_python_come_back_as_they_were(value: object):
-    assert toml_value(as_text(value)) == value
+    assert toml_value(toml_text(value)) == value

@@ -19,16 +19,16 @@ from ganzoo.errors import GanzooError, RequestError
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps import wandb_sweep
-from ganzoo.sweeps.plan import Plan, make_plan, settings
+from ganzoo.sweeps.plan import Plan, make_plan
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
 VARY = {
     "loss.name": ["hinge", "non_saturating"],
-    "trainer.ema_decay": ["0", "0.99"],
-    "device.compile": ["true", "false"],
-    "penalties": ["[]", '[{name="r1", weight=1.0}]'],
-    "run.log_every": ["1"],
+    "trainer.ema_decay": [0, 0.99],
+    "device.compile": [True, False],
+    "penalties": [[], [{"name": "r1", "weight": 1.0}]],
+    "run.log_every": [1],
 }
 
 
@@ -53,7 +53,7 @@ def test_agents_run_what_a_local_sweep_runs(plan: Plan, tables: dict[str, Any]):
     assert len(grid) == 16 * 2
     ours, theirs = [], []
     for variant, seed in itertools.product(plan.variants, plan.seeds):
-        ours.append(apply_overrides(plan.tables, [*settings(variant.choice), f"run.seed={seed}"]))
+        ours.append(apply_overrides(plan.tables, {**variant.choice, "run.seed": seed}))
     for values in grid:
         env, command, verb, *words = agent_arguments(config, values)
         assert (env, command, verb) == ("/usr/bin/env", "ganzoo", "run")

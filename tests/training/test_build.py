@@ -14,6 +14,7 @@ from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.errors import DataError, RecipeError
 from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training.build import build_run
@@ -24,7 +25,7 @@ from ganzoo.training.run import Run
 def build(tables: dict) -> Callable[..., Run]:
     def make(*overrides: str, manager: PluginManager | None = None) -> Run:
         manager = manager or PluginManager()
-        return build_run(parse_recipe(tables, manager, overrides=overrides), manager, warn=pytest.fail)
+        return build_run(parse_recipe(apply_overrides(tables, overrides), manager), manager, warn=pytest.fail)
 
     return make
 

@@ -32,7 +32,7 @@ def trainer_of(
 ) -> Trainer:
     """The recipe's trainer with narrower networks, its noise from the seed 0."""
     manager = plugin_manager()
-    recipe = load_recipe(RECIPES / f"{recipe_name}.toml", manager, overrides)
+    recipe, _ = load_recipe(RECIPES / f"{recipe_name}.toml", manager, overrides)
     generator, discriminator = build(recipe.generator.name, info, *options)
     loss = manager.registries.losses[recipe.loss.name].load()(recipe.loss, info=info)
     given = TrainingParts(

@@ -1,0 +1,79 @@
+"""The kinds of component: one row each, from which the registries, the recipe's tables and the checks derive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganzoo.components.options import ComponentConfig
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component. Names stand for classes and functions, so that the table imports none of them.
+
+    Attributes:
+        name: in the singular, such as "penalty".
+        plural: names the kind's registry.
+        hook: through which plugins register components of this kind, and maybe of another.
+        config_class: base class of their options, in `components.options`.
+        contract: base class of the components, as "module:name".
+        table: dotted place in a recipe; empty where a recipe names none.
+        many: whether a recipe has any number of them, in a list of tables.
+        conformance: check of one component, as "module:name"; empty where only its options are checked.
+    """
+
+    name: str
+    plural: str
+    hook: str
+    config_class: str
+    contract: str
+    table: str = ""
+    many: bool = False
+    conformance: str = ""
+
+    @cached_property
+    def config(self) -> type[ComponentConfig]:
+        """The base class of the options."""
+        return getattr(import_module("ganzoo.components.options"), self.config_class)  # type: ignore[no-any-return]
+
+    def configs(self, recipe: Any) -> dict[str, ComponentConfig]:
+        """The options of a recipe's components of this kind, each by its path."""
+        if not self.table:
+            return {}
+        found = attrgetter(self.table)(recipe)
+        return {f"{self.table}.{index}": each for index, each in enumerate(found)} if self.many else {self.table: found}
+
+
+# fmt: off
+KINDS = (
+    Kind("generator", "generators", "register_architectures", "GeneratorConfig", table="generator",
+         contract="ganzoo.components.network:Generator", conformance="ganzoo.testing.networks:check_generator"),
+    Kind("discriminator", "discriminators", "register_architectures", "DiscriminatorConfig", table="discriminator",
+         contract="ganzoo.components.network:Discriminator", conformance="ganzoo.testing.networks:check_discriminator"),
+    Kind("loss", "losses", "register_losses", "LossConfig", table="loss",
+         contract="ganzoo.components.loss:Loss", conformance="ganzoo.testing.losses:check_loss"),
+    Kind("penalty", "penalties", "register_losses", "PenaltyConfig", table="penalties", many=True,
+         contract="ganzoo.components.penalty:Penalty", conformance="ganzoo.testing.losses:check_penalty"),
+    Kind("dataset", "datasets", "register_datasets", "DatasetConfig", table="dataset",
+         contract="ganzoo.components.dataset:Dataset", conformance="ganzoo.testing.datasets:check_dataset"),
+    Kind("trainer", "trainers", "register_trainers", "TrainerConfig", table="trainer",
+         contract="ganzoo.components.trainer:Trainer", conformance="ganzoo.testing.trainers:check_trainer"),
+    Kind("importer", "importers", "register_importers", "ImporterConfig",
+         contract="ganzoo.components.importer:Importer"),
+    Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
+         contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing.extractors:check_extractor"),
+)
+# fmt: on
+
+LISTS = tuple(dict.fromkeys(kind.hook.removeprefix("register_") for kind in KINDS))
+"""What `ganzoo list` takes: the kinds that share a hook are listed together."""
+
+
+def kind_of(config: type[ComponentConfig]) -> Kind:
+    """The kind of the components that have such options."""
+    return next(kind for kind in KINDS if issubclass(config, kind.config))
