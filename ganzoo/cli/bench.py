@@ -8,13 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.recipe import AsJson, RecipeFile
-from ganzoo.cli.run import Overrides
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's command to `app`."""
-    app.command("bench")(bench)
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile
 
 
 def bench(

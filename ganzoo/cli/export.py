@@ -7,12 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.latent import RunFolder, WhichStatistics, WhichStep, WhichWeights
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("export")(export)
+from ganzoo.cli.options import RunFolder, WhichStatistics, WhichStep, WhichWeights
 
 
 def export(

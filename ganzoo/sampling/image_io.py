@@ -63,7 +63,7 @@ def save_figure(panels: Sequence[Panel], path: Path, *, about: Mapping[str, obje
     save_picture(draw(panels), path, about=about)
 
 
-def save_film(frames: Sequence[Panel], path: Path, *, about: Mapping[str, object] | None = None) -> None:
+def save_animation(frames: Sequence[Panel], path: Path, *, about: Mapping[str, object] | None = None) -> None:
     """Write one picture after the other as an animated GIF without end, atomically.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo.sampling.image_io import BETWEEN, GAP, LINE, Panel, draw, save_figure, save_film
+from ganzoo.sampling.image_io import BETWEEN, GAP, LINE, Panel, draw, save_animation, save_figure
 
 
 def plain(values: list[float], channels: int = 1, side: int = 50) -> torch.Tensor:
@@ -45,11 +45,11 @@ def test_values_beyond_the_range_are_cut():
 def test_files_say_how_they_were_made(tmp_path):
     panel = Panel(plain([0]), 1)
     save_figure([panel], tmp_path / "a.png", about={"seed": 3})
-    save_film([panel, Panel(plain([1]), 1)], tmp_path / "a.gif", about={"seed": 3})
-    with Image.open(tmp_path / "a.png") as picture, Image.open(tmp_path / "a.gif") as film:
+    save_animation([panel, Panel(plain([1]), 1)], tmp_path / "a.gif", about={"seed": 3})
+    with Image.open(tmp_path / "a.png") as picture, Image.open(tmp_path / "a.gif") as animation:
         assert picture.info["ganzoo:seed"] == "3"
-        assert film.info["comment"] == b"ganzoo:seed 3"
-        assert film.n_frames == 2
+        assert animation.info["comment"] == b"ganzoo:seed 3"
+        assert animation.n_frames == 2
 
 
 def test_captions_go_with_images():
