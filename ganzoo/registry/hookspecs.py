@@ -52,7 +52,7 @@ def register_extractors(register: Registrar) -> None:
 
 @hookspec
 def register_commands(register: CommandRegistrar) -> None:
-    """Call `register(name, "module:function", help="one line", section="look")` for each command of `ganzoo`."""
+    """Once at start: call `register(name, "module:function", help="one line", section="look")` for each command."""
 
 
 @hookspec
