@@ -24,7 +24,7 @@ def register_commands(register: CommandRegistrar) -> None:
     register(
         "import",
         "ganzoo.cli.import_weights:import_",
-        help="Make a run directory of weights that were trained elsewhere.",
+        help="Bring weights from elsewhere into a run directory.",
     )
     register(
         "compare",
@@ -38,7 +38,7 @@ def register_commands(register: CommandRegistrar) -> None:
     register(
         "plugins",
         "ganzoo.cli.list:plugins",
-        help="List the installed plugins, and why one cannot be loaded.",
+        help="List the installed plugins.",
         section="plugins",
     )
     register(

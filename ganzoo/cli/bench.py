@@ -25,7 +25,7 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Measure training: images a second, share of what the machine can do, memory, and where the time goes."""
+    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
     from ganzoo.bench.measure import measure
 
     report = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import importlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP
 from ganzoo.errors import PluginError
 
 Section = Literal["train", "look", "compare", "data", "plugins"]
@@ -109,43 +107,3 @@ class CommandRegistrar:
                 f"take one of {', '.join(get_args(Section))}"
             )
         self.commands.register(Command(name, target, help, section, self.plugin))
-
-
-def installed_commands() -> CommandRegistry:
-    """The commands of installed plugins, of which only those are imported that have any.
-
-    This is for `ganzoo --help`: it takes a few hundredths of a second, where a `PluginManager` takes tenths. What
-    goes wrong here is left to that to report.
-
-    Raises:
-        Exception: a plugin cannot be imported or registers wrongly.
-    """
-    import importlib.metadata
-
-    import pluggy
-
-    from ganzoo.registry import hookspecs
-
-    disabled = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
-    commands = CommandRegistry()
-    plugins = pluggy.PluginManager("ganzoo")
-    plugins.add_hookspecs(hookspecs)
-    for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
-        if entry_point.name in disabled or not _defines_commands(entry_point.module):
-            continue
-        module = entry_point.load()
-        plugins.register(module, entry_point.name)
-        others = [other for other in plugins.get_plugins() if other is not module]
-        register = CommandRegistrar(commands, entry_point.name)
-        plugins.subset_hook_caller("register_commands", others)(register=register)
-    return commands
-
-
-def _defines_commands(module: str) -> bool:
-    """Whether a module has the hook, by the names in its code: it is found but not executed."""
-    if module.startswith("ganzoo."):
-        return False  # the command line knows the core's own
-    spec = importlib.util.find_spec(module)
-    loader: Any = spec.loader if spec else None
-    code = loader.get_code(module) if hasattr(loader, "get_code") else None
-    return code is None or "register_commands" in code.co_names
