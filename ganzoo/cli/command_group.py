@@ -61,8 +61,9 @@ class CommandGroup(TyperGroup):
         """The command that is called, and its arguments; leaves with 2 where there is none of the name."""
         command = self.get_command(ctx, args[0])
         if command is None:
-            report_broken(_plugin_manager())
-            close = did_you_mean(args[0], self.list_commands(ctx))
+            manager = _plugin_manager()
+            report_broken(manager)
+            close = did_you_mean(args[0], [each.name for each in [*self.own, *manager.commands]])
             ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
         return args[0], command, args[1:]
 

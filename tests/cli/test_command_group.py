@@ -121,7 +121,7 @@ class TestOfADistribution:
         for arguments, code in ((["--help"], 0), (["greet", "you"], 2)):
             ended = command(*arguments)
             assert ended.code == code
-            assert "the plugin broken (ganzoo-broken 1.0) could not be loaded: RuntimeError: no" in ended.err
+            assert ended.err.count("the plugin broken (ganzoo-broken 1.0) could not be loaded: RuntimeError: no") == 1
             assert "Traceback" not in ended.err
 
     def test_that_cannot_be_imported(self, command: Run, install: Install) -> None:
