@@ -28,7 +28,7 @@ import ganzoo
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sampling.image_io import PANEL_GAP, BACKGROUND, Panel, draw, save_png
+from ganzoo.sampling.image_io import BACKGROUND, PANEL_GAP, Panel, draw, save_png
 from ganzoo.sampling.trained_run import Weights
 from ganzoo.training.run import Run
 

@@ -1,7 +1,8 @@
-"""The environment variables that choose plugins; apart, so that the command line sets them at no cost."""
+"""What chooses plugins: entry points and environment variables; apart, so that the command line has them at no cost."""
 
 from __future__ import annotations
 
+ENTRY_POINT_GROUP = "ganzoo"
 DISABLE_VARIABLE = "GANZOO_DISABLE_PLUGINS"
 FILES_VARIABLE = "GANZOO_PLUGIN_FILES"
 TRUST_VARIABLE = "GANZOO_TRUST_PLUGINS"

@@ -140,8 +140,9 @@ class TestReadme:
 
 
 def command_names(group: Any, prefix: str = "") -> Iterator[str]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
             yield from command_names(command, f"{prefix}{name} ")
         else:
             yield prefix + name
@@ -155,9 +156,10 @@ class TestCommands:
                 command: Any = typer.main.get_command(app)
                 # Options of every command may stand anywhere.
                 words = shlex.split(re.sub(r"--(debug|trust|(no-)?plugin[= ]\S+)", "", arguments))
-                while hasattr(command, "commands"):
-                    assert words[0] in command.commands, line
-                    command = command.commands[words.pop(0)]
+                while hasattr(command, "get_command"):
+                    named = command.get_command(None, words.pop(0))
+                    assert named is not None, line
+                    command = named
                 command.make_context(line, words)  # raises where an option or argument is wrong
 
 
@@ -398,6 +400,18 @@ class TestWriteAPlugin:
     ) -> None:
         trained = ganzoo.run(recipe, manager=manager)
         assert f"{trained.path} ended at step 2 of 2" in capsys.readouterr().out
+
+    def test_the_command_of_the_hooks_page_counts(
+        self,
+        manager: PluginManager,
+        example_path: Path,
+        recipe: dict[str, Any],
+        command: Callable[..., Any],
+    ) -> None:
+        install(example_path, "ganzoo-counting", {"counting": "ganzoo_example.counting"})
+        trained = ganzoo.run(recipe, manager=manager)
+        expected = sum(parameter.numel() for parameter in trained.generator.parameters())
+        assert command("parameters", trained.path).out == f"{expected}\n"
 
     def test_its_quick_form_registers_the_same(self, manager: PluginManager, example_path: Path) -> None:
         shutil.rmtree(example_path / "ganzoo_example-0.1.0.dist-info")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from ganzoo.builtin import configs
+from ganzoo.builtin import commands, configs
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.builtin.lints import lint_recipe
+from ganzoo.registry.commands import CommandRegistrar
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
 
-__all__ = ["lint_recipe", "register_datasets", "register_extractors", "register_losses", "register_trainers"]
+__all__ = [
+    "lint_recipe",
+    "register_commands",
+    "register_datasets",
+    "register_extractors",
+    "register_losses",
+    "register_trainers",
+]
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
@@ -60,3 +68,9 @@ def register_extractors(register: Registrar) -> None:
         f"{EXTRACTORS}.torchvision_backbone:TorchvisionBackbone",
         config=extractors.TorchvisionBackboneConfig,
     )
+
+
+@hookimpl
+def register_commands(register: CommandRegistrar) -> None:
+    """The commands of `ganzoo/cli`."""
+    commands.register_commands(register)

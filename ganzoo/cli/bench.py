@@ -8,13 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.recipe import AsJson, RecipeFile
-from ganzoo.cli.run import Overrides
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's command to `app`."""
-    app.command("bench")(bench)
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile
 
 
 def bench(
@@ -31,7 +25,7 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Measure training: images a second, share of what the machine can do, memory, and where the time goes."""
+    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
     from ganzoo.bench.measure import measure
 
     report = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)

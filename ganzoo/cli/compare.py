@@ -8,12 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.recipe import AsJson
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("compare")(compare)
+from ganzoo.cli.options import AsJson
 
 
 def compare(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ganzoo.cli.recipe import AsJson, RecipeFile
-from ganzoo.cli.run import Overrides
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile
 
 if TYPE_CHECKING:
     from ganzoo.data.doctor import Examination
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 commands = typer.Typer(help="Prepare datasets, and look at them.", no_args_is_help=True, rich_markup_mode=None)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.add_typer(commands, name="data")
 
 
 @commands.command()

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.latent import WhichStep
-from ganzoo.cli.recipe import AsJson
-from ganzoo.cli.run import Overrides
+from ganzoo.cli.options import AsJson, Overrides, RunFolder, WhichStep
 
 if TYPE_CHECKING:
     from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation
     from ganzoo.sampling.trained_run import TrainedRun
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("evaluate")(evaluate)
-
-
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: RunFolder,
     samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of their latents.")] = None,
     seeds: Annotated[

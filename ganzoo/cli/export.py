@@ -7,12 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.latent import RunFolder, WhichStatistics, WhichStep, WhichWeights
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("export")(export)
+from ganzoo.cli.options import RunFolder, WhichStatistics, WhichStep, WhichWeights
 
 
 def export(
@@ -28,7 +23,7 @@ def export(
     batch_norm: WhichStatistics = None,
     license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
 ) -> None:
-    """Write the generator with its recipe, checksums and a model card into a new folder."""
+    """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
     from ganzoo import api
 
     trained = api.load_run(run, step=step)

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo.cli.run import Overrides
+from ganzoo.cli.options import Overrides
 
 if TYPE_CHECKING:
     from ganzoo.components.importer import ImportedWeights
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("import")(import_)
 
 
 def import_(

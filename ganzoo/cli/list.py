@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.recipe import AsJson
+from ganzoo.cli.command_group import report_broken
+from ganzoo.cli.options import AsJson
 from ganzoo.registry.kinds import LISTS
 
 if TYPE_CHECKING:
-    from ganzoo.registry.plugin_manager import PluginManager
     from ganzoo.registry.registry import Entry
 
     Kind = str
 else:
     Kind = Literal[LISTS]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("list")(list_components)
-    app.command("plugins")(plugins)
 
 
 def list_components(
@@ -43,7 +37,7 @@ def list_components(
         typer.echo(json.dumps(rows, indent=2))
     else:
         _table(rows, f"no {kind} are installed")
-    _report_broken(manager)
+    report_broken(manager)
 
 
 def plugins(as_json: AsJson = False) -> None:
@@ -88,8 +82,3 @@ def _table(rows: list[dict[str, str]], nothing: str) -> None:
     else:
         for row in rows:
             typer.echo("\t".join(row.values()).rstrip())
-
-
-def _report_broken(manager: PluginManager) -> None:
-    for plugin in manager.broken:
-        typer.echo(f"warning: the plugin {plugin} could not be loaded: {plugin.error}", err=True)

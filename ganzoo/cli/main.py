@@ -12,13 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli import bench, compare, data, export, filters, latent, new_plugin, probe, sweep
-from ganzoo.cli import evaluate as scores
-from ganzoo.cli import import_weights as imports
-from ganzoo.cli import list as catalogue
-from ganzoo.cli import recipe as recipes
-from ganzoo.cli import run as runs
-from ganzoo.cli import sample as samples
+from ganzoo.cli.command_group import CommandGroup
 from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.errors import GanzooError, LostProcessError
 
@@ -32,6 +26,7 @@ OTHERS_WAIT = 2.0
 
 app = typer.Typer(
     name="ganzoo",
+    cls=CommandGroup,
     help="A configurable GAN zoo: train, resume, sample and compare GANs from recipes.",
     no_args_is_help=True,
     add_completion=False,
@@ -48,15 +43,41 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _leave_out(names: list[str] | None) -> None:
+    _append(DISABLE_VARIABLE, ",", names)
+
+
+def _import_too(files: list[str] | None) -> None:
+    _append(FILES_VARIABLE, os.pathsep, files)
+
+
+def _append(variable: str, between: str, values: list[str] | None) -> None:
+    if values:
+        os.environ[variable] = between.join([*filter(None, [os.environ.get(variable)]), *values])
+
+
+# Options that choose plugins are eager: --help lists what they leave.
 @app.callback()
 def options(
     no_plugin: Annotated[
         list[str] | None,
-        typer.Option("--no-plugin", help="Leave this plugin out; may be given again.", metavar="NAME"),
+        typer.Option(
+            "--no-plugin",
+            help="Leave this plugin out; may be given again.",
+            metavar="NAME",
+            callback=_leave_out,
+            is_eager=True,
+        ),
     ] = None,
     plugin: Annotated[
         list[str] | None,
-        typer.Option("--plugin", help="Import this plugin file too; may be given again.", metavar="FILE"),
+        typer.Option(
+            "--plugin",
+            help="Import this plugin file too; may be given again.",
+            metavar="FILE",
+            callback=_import_too,
+            is_eager=True,
+        ),
     ] = None,
     trust: Annotated[
         bool,
@@ -68,31 +89,8 @@ def options(
     ] = False,
 ) -> None:
     """Options of every command; they may stand before or after its name."""
-    if no_plugin:
-        disabled = [*filter(None, [os.environ.get(DISABLE_VARIABLE)]), *no_plugin]
-        os.environ[DISABLE_VARIABLE] = ",".join(disabled)
-    if plugin:
-        files = [*filter(None, [os.environ.get(FILES_VARIABLE)]), *plugin]
-        os.environ[FILES_VARIABLE] = os.pathsep.join(files)
     if trust:
         os.environ[TRUST_VARIABLE] = "1"
-
-
-runs.add_to(app)
-sweep.add_to(app)
-compare.add_to(app)
-samples.add_to(app)
-latent.add_to(app)
-filters.add_to(app)
-probe.add_to(app)
-scores.add_to(app)
-imports.add_to(app)
-export.add_to(app)
-data.add_to(app)
-bench.add_to(app)
-recipes.add_to(app)
-catalogue.add_to(app)
-new_plugin.add_to(app)
 
 
 def main() -> None:

@@ -10,11 +10,6 @@ import typer
 from ganzoo.registry.scaffold import Kind
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("new-plugin")(new_plugin)
-
-
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
     kind: Annotated[Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",

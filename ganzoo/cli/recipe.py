@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from ganzoo.cli.run import Overrides
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile
 from ganzoo.errors import RecipeError
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 commands = typer.Typer(help="Check, show and describe recipes.", no_args_is_help=True, rich_markup_mode=None)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.add_typer(commands, name="recipe")
 
 
 @commands.command()

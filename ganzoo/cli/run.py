@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ganzoo.cli.options import Overrides, RecipeFile, RunFolder
+
 if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Change the recipe, such as trainer.batch_size=64; may be given again.",
-        metavar="KEY=VALUE",
-    ),
-]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("run")(run)
-    app.command("resume")(resume)
-
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file.")],
+    recipe: RecipeFile,
     changes: Annotated[
         list[str] | None,
         typer.Argument(help="More of what --set takes: a W&B agent appends its choice here.", metavar="[KEY=VALUE]..."),
@@ -40,7 +26,7 @@ def run(
     _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
 
 
-def resume(run: Annotated[Path, typer.Argument(help="A run directory.")], set_: Overrides = None) -> None:
+def resume(run: RunFolder, set_: Overrides = None) -> None:
     """Go on with a run from its last whole checkpoint."""
     from ganzoo import api
 

@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from ganzoo.cli.latent import WhichStep
+from ganzoo.cli.options import RunFolder, WhichStatistics, WhichStep, WhichWeights, make_folder
 from ganzoo.errors import RequestError
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("sample")(sample)
-
-
 def sample(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: RunFolder,
     out: Annotated[Path, typer.Option(help="A .png file for one grid, or a folder for single images.")],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
     step: WhichStep = None,
-    weights: Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")] = "auto",
-    batch_norm: Annotated[
-        Literal["auto", "running", "batch", "standing"] | None,
-        typer.Option(help="Statistics of batch norm; default: as the recipe says."),
-    ] = None,
+    weights: WhichWeights = "auto",
+    batch_norm: WhichStatistics = None,
 ) -> None:
     """Make images from a trained run: one grid, or a folder of single ones."""
     from ganzoo import api
@@ -52,11 +44,7 @@ def check_output(out: Path) -> None:
     """
     if out.suffix and out.suffix.lower() != ".png":
         raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
-    folder = out.parent if out.suffix else out
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"--out {out}: {folder} cannot be made: {error.strerror}") from error
+    make_folder(out.parent if out.suffix else out, out)
 
 
 def _indices(labels: str | None) -> list[int] | None:

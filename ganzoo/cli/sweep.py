@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ganzoo.cli.run import Overrides
+from ganzoo.cli.options import Overrides, RecipeFile
 from ganzoo.errors import GanzooError
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("sweep")(sweep)
-
-
 def sweep(
-    recipe: Annotated[Path, typer.Argument(help="A recipe file.")],
+    recipe: RecipeFile,
     vary: Annotated[
         list[str] | None,
         typer.Option("--vary", help="An option and its values; may be given again.", metavar="KEY=VALUE,VALUE"),

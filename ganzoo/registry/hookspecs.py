@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from ganzoo.components.observer import Alert, RecipeView, RunView
     from ganzoo.errors import Problem
+    from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.registry import Registrar
 
 hookspec = pluggy.HookspecMarker("ganzoo")
@@ -47,6 +48,11 @@ def register_importers(register: Registrar) -> None:
 @hookspec
 def register_extractors(register: Registrar) -> None:
     """Once at start: call `register(name, component)` for each extractor of the features that samples are scored by."""
+
+
+@hookspec
+def register_commands(register: CommandRegistrar) -> None:
+    """Once at start: call `register(name, "module:function", help="one line", section="look")` for each command."""
 
 
 @hookspec

@@ -16,14 +16,13 @@ from typing import Any, Literal
 
 import pluggy
 
-from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE
+from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
 from ganzoo.errors import PluginError
 from ganzoo.registry import hookspecs
+from ganzoo.registry.commands import CommandRegistrar, CommandRegistry
 from ganzoo.registry.local_file import LocalFile, _import_source
 from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
-
-ENTRY_POINT_GROUP = "ganzoo"
 
 API_VERSION = 1
 """The version of the contracts and hooks; raised when a plugin that held to them would no longer work.
@@ -63,6 +62,7 @@ class PluginManager:
         self.pluggy = pluggy.PluginManager("ganzoo")
         self.pluggy.add_hookspecs(hookspecs)
         self.registries = Registries()
+        self.commands = CommandRegistry()
         self.plugins: list[PluginInfo] = []
         self.files: list[LocalFile] = []
         self._disabled = disabled
@@ -147,7 +147,7 @@ class PluginManager:
         return info
 
     def _register(self, module: Any, plugin: str) -> None:
-        """Register a plugin's hooks and the components it has, or, where any of it fails, nothing of it."""
+        """Register a plugin's hooks, components and commands, or, where any of it fails, nothing of it."""
         try:
             _check_api_version(module)
             _check_hooks(module)
@@ -155,11 +155,14 @@ class PluginManager:
             others = [other for other in self.pluggy.get_plugins() if other is not module]
             for hook, registries in self.registries.by_hook().items():
                 self.pluggy.subset_hook_caller(hook, others)(register=Registrar(registries, plugin))
+            register = CommandRegistrar(self.commands, plugin)
+            self.pluggy.subset_hook_caller("register_commands", others)(register=register)
         except BaseException:
             if self.pluggy.get_plugin(plugin) is module:
                 self.pluggy.unregister(module)
             for registry in self.registries.all():
                 registry.remove(plugin)
+            self.commands.remove(plugin)
             raise
 
 

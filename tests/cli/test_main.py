@@ -20,11 +20,16 @@ def test_version(command: Command):
     assert (ended.code, ended.out) == (0, version("ganzoo-core") + "\n")
 
 
-def test_help_lists_every_command(command: Command):
+def test_help_lists_every_command_under_its_heading(command: Command):
     ended = command("--help")
-    assert ended.code == 0
-    for name in ("run", "resume", "sample", "recipe", "list", "plugins"):
-        assert f"\n  {name} " in ended.out
+    assert (ended.code, ended.err) == (0, "")
+    sections = [part.strip().splitlines() for part in ended.out.split("\n\n")[3:]]
+    listed = {heading: [row.split()[0] for row in rows if row[2] != " "] for heading, *rows in sections}
+    assert listed["Train:"] == ["run", "resume", "sweep", "bench"]
+    assert listed["Look:"][:4] == ["sample", "evaluate", "export", "import"]
+    assert listed["Compare:"] == ["compare"]
+    assert listed["Data and recipes:"] == ["data", "recipe"]
+    assert listed["Plugins:"] == ["list", "plugins", "new-plugin"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganzoo import api, examine
+from ganzoo import api
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
 from ganzoo.evaluation import nearest_neighbors as neighbors
@@ -60,14 +60,3 @@ def test_impossible(packed: PackedDataset):
         nearest(torch.zeros(1, 3, 16, 16), packed, 65)
     with pytest.raises(RequestError, match="1×16×16 cannot be compared with the dataset's 3×16×16"):
         nearest(torch.zeros(1, 1, 16, 16), packed)
-
-
-def test_of_a_run(trained: TrainedRun, packed: PackedDataset, tmp_path: Path):
-    found = examine.neighbors(trained, count=3, k=2, seed=4)
-    assert found.samples.shape == (3, 3, 16, 16)
-    assert found.neighbors.shape == (3, 2, 3, 16, 16)
-    distances = (found.neighbors - found.samples[:, None]).flatten(2).norm(dim=2)
-    torch.testing.assert_close(found.found.distances, distances)
-    assert found.samples_median > found.training_median > 0
-    found.save(tmp_path / "neighbors.png")
-    assert (tmp_path / "neighbors.png").stat().st_size

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ganzoo.latent import walk
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.generate import generate
 from ganzoo.training.build import build_run
@@ -70,13 +69,3 @@ def test_training_makes_no_float64(
         run.trainer.failure()
         generate(run.trainer.parts.generator, torch.zeros(2, 8), batch_norm="running")
     assert doubles.found == set()
-
-
-def test_walks_in_latent_space_are_taken_on_the_cpu() -> None:
-    """In float64, and brought back to the device and type of their ends."""
-    ends = torch.randn(2, 8), torch.randn(2, 8)
-    with Doubles() as doubles:
-        points = walk(*ends, 5)
-    assert doubles.found, "they are worth the digits"
-    assert points.dtype is torch.float32
-    assert points.device == ends[0].device

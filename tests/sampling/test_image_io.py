@@ -49,10 +49,10 @@ def test_files_say_how_they_were_made(tmp_path):
     panel = Panel(plain([0]), 1)
     save_figure([panel], tmp_path / "a.png", about={"seed": 3})
     save_animation([panel, Panel(plain([1]), 1)], tmp_path / "a.gif", about={"seed": 3})
-    with Image.open(tmp_path / "a.png") as picture, Image.open(tmp_path / "a.gif") as film:
+    with Image.open(tmp_path / "a.png") as picture, Image.open(tmp_path / "a.gif") as animation:
         assert picture.info["ganzoo:seed"] == "3"
-        assert film.info["comment"] == b"ganzoo:seed 3"
-        assert film.n_frames == 2
+        assert animation.info["comment"] == b"ganzoo:seed 3"
+        assert animation.n_frames == 2
 
 
 def test_captions_go_with_images():

@@ -57,7 +57,7 @@ def test_agents_run_what_a_local_sweep_runs(plan: Plan, tables: dict[str, Any]):
     for values in grid:
         env, command, verb, *words = agent_arguments(config, values)
         assert (env, command, verb) == ("/usr/bin/env", "ganzoo", "run")
-        parsed = get_command(app).commands["run"].make_context("run", words).params  # type: ignore[attr-defined]
+        parsed = get_command(app).get_command(None, "run").make_context("run", words).params  # type: ignore[attr-defined]
         assert parsed["recipe"] == Path(plan.source)
         changed = apply_overrides(tables, [*parsed["set_"], *parsed["changes"]])
         assert changed["tracking"]["wandb"].pop("group") == plan.name

@@ -13,11 +13,10 @@ from ganzoo_dcgan.extractors import DiscriminatorFeatures
 from ganzoo import api
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError
-from ganzoo.evaluation.probe import pooled_features
-from ganzoo.examine import training_set
 from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing import check_component
+from ganzoo.training.build import open_dataset
 
 
 def trained(folder: Path, name: str, size: int = 16) -> TrainedRun:
@@ -52,10 +51,11 @@ def test_keeps_the_contract_of_extractors(run: TrainedRun) -> None:
 
 
 def test_a_grid_of_four_gives_the_features_of_the_probe(run: TrainedRun) -> None:
-    packed = training_set(run)
+    linear_probe = pytest.importorskip("ganzoo_analysis.linear_probe")
+    packed = open_dataset(run.recipe, run.manager)
     images = real_images(packed, torch.arange(5))
     with calibrated_batch_norm(run.discriminator, training_batches(packed)):
-        expected = pooled_features(run.discriminator, images)
+        expected = linear_probe.pooled_features(run.discriminator, images)
     torch.testing.assert_close(extractor(run, packed, grid=4).features(images), expected)
     assert extractor(run, packed).features(images).shape == (
         5,
@@ -70,14 +70,15 @@ def test_scores_say_whose_discriminator_it_was(run: TrainedRun) -> None:
     assert "fid" not in found.scores
     card = found.evaluations[0][0].card.extractor
     assert (card.name, card.weights) == ("dcgan_discriminator", f"{run.path}, step 2")
-    assert card.digest == extractor(run, training_set(run)).digest()
+    assert card.digest == extractor(run, open_dataset(run.recipe, run.manager)).digest()
 
 
 def test_a_run_that_is_not_there_or_of_other_images(run: TrainedRun, tmp_path: Path) -> None:
-    packed = training_set(run)
+    packed = open_dataset(run.recipe, run.manager)
     config = DiscriminatorFeaturesConfig(name="dcgan_discriminator", run=str(tmp_path / "none"))
     with pytest.raises(DataError, match=r"run: .*none: there is no such run directory"):
         DiscriminatorFeatures(config, info=packed.info).prepare(packed)
-    other = training_set(trained(tmp_path, "dcgan", size=32))
+    larger = trained(tmp_path, "dcgan", size=32)
+    other = open_dataset(larger.recipe, larger.manager)
     with pytest.raises(DataError, match=r"judges 3×16×16, and the images are 3×32×32: set evaluation.image_size"):
         extractor(run, other)

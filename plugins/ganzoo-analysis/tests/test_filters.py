@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
-from ganzoo import api, examine
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.errors import RequestError
-from ganzoo.evaluation.filters import (
+from ganzoo_analysis import network_analysis
+from ganzoo_analysis.filters import (
     discriminator_layers,
     dropping,
     filter_pictures,
     generator_layers,
     guided_gradients,
 )
+from torch import Tensor, nn
+
+from ganzoo import api
+from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.errors import RequestError
 from ganzoo.sampling.trained_run import TrainedRun
 
 FACTS = DatasetInfo(ImageSpec(1, 4, 4))
@@ -146,12 +147,12 @@ def test_dropping_is_undone_after_an_error(trained: TrainedRun):
 )
 def test_no_such_map(trained: TrainedRun, maps: dict, message: str):
     with pytest.raises(RequestError, match=message):
-        examine.drop(trained, maps)
+        network_analysis.drop(trained, maps)
     assert hooks(trained.generator) == 0
 
 
 def test_pictures_of_filters(trained: TrainedRun, tmp_path: Path):
-    first = examine.first_filters(trained)
+    first = network_analysis.first_filters(trained)
     seen = trained.discriminator.blocks[0][0].weight.detach()
     torch.testing.assert_close(first.discriminator, seen / seen.abs().max())
     made = trained.generator.blocks[-1][0].weight.detach()
@@ -165,14 +166,14 @@ def test_pictures_of_filters(trained: TrainedRun, tmp_path: Path):
 def test_strongest_responses(trained: TrainedRun, tmp_path: Path):
     state = torch.get_rng_state()
     before = {name: value.clone() for name, value in trained.discriminator.state_dict().items()}
-    found = examine.guided(trained, layer=1, features=[3, 0])
+    found = network_analysis.guided(trained, layer=1, features=[3, 0])
     assert found.trained.features == found.random.features == [3, 0]
     assert found.trained.guided.shape == (2, 8, 3, 16, 16)
     assert found.trained.guided.abs().max() == pytest.approx(1)
     assert (found.trained.values.diff(dim=1) <= 0).all()
     assert not found.random.guided.equal(found.trained.guided)
     found.save(tmp_path / "guided.png")
-    strongest = examine.guided(trained, count=2).trained
+    strongest = network_analysis.guided(trained, count=2).trained
     assert strongest.layer == 1
     assert strongest.values[0, 0] >= strongest.values[1, 0] >= found.trained.values.max()
     assert torch.get_rng_state().equal(state)
@@ -191,4 +192,4 @@ def test_strongest_responses(trained: TrainedRun, tmp_path: Path):
 )
 def test_no_such_feature(trained: TrainedRun, wrong: dict, message: str):
     with pytest.raises(RequestError, match=message):
-        examine.guided(trained, **wrong)
+        network_analysis.guided(trained, **wrong)

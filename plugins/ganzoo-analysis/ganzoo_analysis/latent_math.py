@@ -1,4 +1,4 @@
-"""Walks and arithmetic in latent space, on latents alone: no network, no files."""
+"""Walks and arithmetic on latents alone: no network, no files."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def around(center: Tensor, count: int = 9, spread: float = 0.25, *, rng: torch.G
     return center + noise.to(center)
 
 
-def turn_vector(left: Tensor, right: Tensor) -> Tensor:
-    """mean(left) − mean(right), a direction (D,), of exemplars (K, D) and (M, D) of two poses (paper, fig. 8).
+def direction(left: Tensor, right: Tensor) -> Tensor:
+    """mean(left) − mean(right), a vector (D,), of exemplars (K, D) and (M, D) of two poses (paper, fig. 8).
 
     Raises:
         ValueError: a pose has no exemplar.
@@ -86,8 +86,8 @@ def turn_vector(left: Tensor, right: Tensor) -> Tensor:
     return _mean(left, "left") - _mean(right, "right")
 
 
-def along(latents: Tensor, direction: Tensor, steps: int = 9, strength: float = 1.0) -> Tensor:
-    """Latents (N, steps, D): each of `latents` (N, D) moved by −strength … +strength times `direction` (D,).
+def along(latents: Tensor, vector: Tensor, steps: int = 9, strength: float = 1.0) -> Tensor:
+    """Latents (N, steps, D): each of `latents` (N, D) moved by −strength … +strength times `vector` (D,).
 
     With an odd number of steps the one in the middle is the latent itself.
 
@@ -97,7 +97,7 @@ def along(latents: Tensor, direction: Tensor, steps: int = 9, strength: float = 
     if steps < 2:
         raise ValueError(f"{steps} steps do not lead anywhere: take 2 or more")
     at = torch.linspace(-strength, strength, steps, dtype=torch.float64).to(latents)
-    return latents[:, None] + at[None, :, None] * direction
+    return latents[:, None] + at[None, :, None] * vector
 
 
 def pairs(points: Tensor) -> tuple[Tensor, Tensor]:

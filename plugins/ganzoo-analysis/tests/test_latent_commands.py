@@ -1,4 +1,4 @@
-"""`ganzoo cells`, `interpolate`, `arithmetic`, `turn`: what they write; wrong requests are one line and code 2."""
+"""Commands on the latent space: what they write; wrong requests are one line and code 2."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ganzoo import api
 Command = Callable[..., Any]
 
 CALLS = {
-    "cells": [],
+    "latent-grid": [],
     "interpolate": [],
     "arithmetic": ["--a", "1,2,3", "--b", "4,5,6", "--c", "7,8,9"],
-    "turn": ["--left", "1,2", "--right", "3,4"],
+    "direction": ["--left", "1,2", "--right", "3,4"],
 }
 
 
@@ -41,12 +41,12 @@ def test_writes_a_picture(command: Command, trained: Path, tmp_path: Path, name:
     assert out.read_bytes() == first
 
 
-@pytest.mark.parametrize("name", ["interpolate", "turn"])
-def test_writes_a_film(command: Command, trained: Path, tmp_path: Path, name: str):
-    out = tmp_path / "film.gif"
+@pytest.mark.parametrize("name", ["interpolate", "direction"])
+def test_writes_an_animation(command: Command, trained: Path, tmp_path: Path, name: str):
+    out = tmp_path / "walk.gif"
     assert command(name, trained, "--out", out, "--steps", "3", "--rows", "2", *CALLS[name]).code == 0
-    with Image.open(out) as film:
-        assert film.n_frames == 4
+    with Image.open(out) as animation:
+        assert animation.n_frames == 4
 
 
 def test_walks_between_cells(command: Command, trained: Path, tmp_path: Path):
@@ -60,9 +60,9 @@ def test_walks_between_cells(command: Command, trained: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cells", "--out", "a.jpg"], "a.jpg: give a file that ends in .png"),
-        (["cells", "--out", "a.gif"], "a.gif: give a file that ends in .png"),
-        (["cells", "--out", "folder"], "folder: give a file that ends in .png"),
+        (["latent-grid", "--out", "a.jpg"], "a.jpg: give a file that ends in .png"),
+        (["latent-grid", "--out", "a.gif"], "a.gif: give a file that ends in .png"),
+        (["latent-grid", "--out", "folder"], "folder: give a file that ends in .png"),
         (["interpolate", "--out", "a.mp4"], "a.mp4: give a file that ends in .png or .gif"),
         (["interpolate", "--out", "a.png", "--from", "3"], "give as many ends as starts"),
         (["interpolate", "--out", "a.png", "--from", "3", "--to", "100"], "cell 100 is not on the grid"),
@@ -71,9 +71,9 @@ def test_walks_between_cells(command: Command, trained: Path, tmp_path: Path):
         (["arithmetic", "--out", "a.png", "--a", "1,2", "--b", "3", "--c", "4"], "a has 2, b has 1, c has 1"),
         (["arithmetic", "--out", "a.png", "--a", "", "--b", "3", "--c", "4"], '--a "": give whole numbers'),
         (["arithmetic", "--out", "a.png", "--a", "1", "--b", "-3", "--c", "4"], "cell -3 is not on the grid"),
-        (["turn", "--out", "a.png", "--left", "1", "--right", "x"], '--right "x": give whole numbers'),
-        (["turn", "--out", "a.png", "--left", "1", "--right", "2", "--label", "0"], "takes no labels"),
-        (["cells", "--out", "a.png", "--weights", "ema"], "keeps no average of the weights"),
+        (["direction", "--out", "a.png", "--left", "1", "--right", "x"], '--right "x": give whole numbers'),
+        (["direction", "--out", "a.png", "--left", "1", "--right", "2", "--label", "0"], "takes no labels"),
+        (["latent-grid", "--out", "a.png", "--weights", "ema"], "keeps no average of the weights"),
     ],
 )
 def test_wrong_requests(
@@ -97,7 +97,7 @@ def test_no_run_there(command: Command, tmp_path: Path, name: str):
 
 def test_folder_that_cannot_be_made(command: Command, trained: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    ended = command("cells", trained, "--out", tmp_path / "file" / "a.png")
+    ended = command("latent-grid", trained, "--out", tmp_path / "file" / "a.png")
     assert ended.code == 2
     assert "cannot be made" in ended.err
 
@@ -106,7 +106,7 @@ def test_help_is_light():
     script = """
 import sys
 from ganzoo.cli.main import main
-for name in ("cells", "interpolate", "arithmetic", "turn", "filters", "neighbors", "probe"):
+for name in ("latent-grid", "interpolate", "arithmetic", "direction", "filters", "neighbors", "probe"):
     sys.argv = ["ganzoo", name, "--help"]
     try:
         main()

@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.latent import Label, Picture, RunFolder, WhichStatistics, WhichWeights, check_file, make_folder, numbers
+from ganzoo.cli.options import RunFolder, WhichStatistics, WhichWeights, check_file, make_folder, numbers
 from ganzoo.errors import RequestError
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("filters")(filters)
-    app.command("neighbors")(neighbors)
+from ganzoo_analysis.latent_commands import Label, Picture
 
 
 def filters(
@@ -39,22 +34,23 @@ def filters(
     if out.suffix:
         raise RequestError(f"--out {out}: give a folder")
     chosen, dropped = numbers("--features", features), _maps(drop or [])
-    from ganzoo import api, examine
+    from ganzoo import api
+    from ganzoo_analysis import network_analysis
 
     trained = api.load_run(run)
     make_folder(out, out)
-    first = examine.first_filters(trained)
+    first = network_analysis.first_filters(trained)
     for number, one in enumerate(first.generator_layers):
         typer.echo(f"generator layer {number}: {one.channels} maps", err=True)
     # Everything that can be wrong is found before anything is written.
-    pictures: list[tuple[examine.Guided | examine.Dropped, Path]] = []
+    pictures: list[tuple[network_analysis.Guided | network_analysis.Dropped, Path]] = []
     if dropped:
-        without = examine.drop(
+        without = network_analysis.drop(
             trained, dropped, count=count, seed=seed, label=label, weights=weights, batch_norm=batch_norm
         )
         pictures.append((without, out / "dropped.png"))
     if guided:
-        responses = examine.guided(trained, layer=layer, features=chosen, seed=seed)
+        responses = network_analysis.guided(trained, layer=layer, features=chosen, seed=seed)
         pictures.append((responses, out / f"features_layer_{responses.trained.layer}.png"))
     for path in first.save(out):
         typer.echo(path)
@@ -74,11 +70,14 @@ def neighbors(
     batch_norm: WhichStatistics = None,
 ) -> None:
     """Draw samples beside the training images nearest to them by pixels, and print the distances."""
-    from ganzoo import api, examine
+    from ganzoo import api
+    from ganzoo_analysis import network_analysis
 
     trained = api.load_run(run)
     check_file(out, ".png")
-    found = examine.neighbors(trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm)
+    found = network_analysis.neighbors(
+        trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
+    )
     for number, distances in enumerate(found.found.distances.tolist()):
         typer.echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
     typer.echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")

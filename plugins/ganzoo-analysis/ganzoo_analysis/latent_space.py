@@ -1,4 +1,4 @@
-"""The latent space of a trained run, explored in pictures: numbered cells, walks, arithmetic, the turn vector."""
+"""Pictures of the latent space of a trained run: a numbered grid, walks, arithmetic, a direction with a meaning."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from ganzoo import latent
 from ganzoo.errors import RequestError
 from ganzoo.sampling.generate import BatchNormMode
 from ganzoo.sampling.image_io import Panel, save_animation, save_figure
 from ganzoo.sampling.trained_run import TrainedRun, Weights
+from ganzoo_analysis import latent_math
 
 CELLS = 100
 """Images in the numbered grid; a cell stands for the same latent wherever a seed goes with it."""
 
 
-class Look(TypedDict, total=False):
+class SamplingOptions(TypedDict, total=False):
     """How images are made, for every function here.
 
     `label` is the class index for a conditional generator, and must be left out for any other. `weights` and
@@ -33,7 +33,7 @@ class Look(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Cells:
+class LatentGrid:
     """The numbered grid: images (100, C, H, W) in [−1, 1], cell i made from latent i."""
 
     images: Tensor
@@ -54,7 +54,7 @@ class Walks:
     about: Mapping[str, object]
 
     def save(self, path: Path) -> None:
-        """Write a PNG with a row for each walk, or, where `path` ends in .gif, a film of all at once, there and back.
+        """Write a PNG with a row for each walk, or, as a .gif, an animation of all at once, there and back.
 
         Raises:
             RequestError: `path` ends in neither.
@@ -100,13 +100,13 @@ class Arithmetic:
         save_figure([*columns, Panel(self.result, 3, f"= result, ±{self.spread:g}")], path, about=self.about)
 
 
-def cells(run: TrainedRun, *, seed: int = 0, **look: Unpack[Look]) -> Cells:
+def latent_grid(run: TrainedRun, *, seed: int = 0, **options: Unpack[SamplingOptions]) -> LatentGrid:
     """A grid of 100 numbered images to pick exemplars from.
 
     Raises:
         RequestError: the label does not fit the generator.
     """
-    return Cells(images_of(run, run.latents(CELLS, seed), look), describe(run, look, seed=seed))
+    return LatentGrid(images_of(run, run.latents(CELLS, seed), options), describe(run, options, seed=seed))
 
 
 def latents_of(run: TrainedRun, chosen: Sequence[int], seed: int = 0) -> Tensor:
@@ -126,12 +126,12 @@ def interpolate(
     *,
     steps: int = 10,
     rows: int = 8,
-    method: latent.Method = "spherical",
+    method: latent_math.Method = "spherical",
     seed: int = 0,
     start: Sequence[int] | None = None,
     end: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
-    **look: Unpack[Look],
+    **options: Unpack[SamplingOptions],
 ) -> Walks:
     """Walks from latent to latent (paper, fig. 4): each row begins where the one above ends.
 
@@ -139,12 +139,12 @@ def interpolate(
         run: what was trained.
         steps: images of each walk, both ends included.
         rows: how many walks, through `rows` + 1 random latents.
-        method: "spherical", or "linear", natural for a generator with a uniform prior; see `latent.walk`.
+        method: "spherical", or "linear", natural for a generator with a uniform prior; see `latent_math.walk`.
         seed: of the random latents, or of the grid that `start` and `end` number.
         start: cells of the numbered grid where walks begin; with `end`, instead of random ones.
         end: cells where they end, one for each of `start`.
         seeds: walk through the first latent of each of these seeds, instead.
-        look: label, weights, batch_norm; without a label a conditional generator takes class after class, row by row.
+        options: label, weights, batch_norm; without a label a conditional generator takes class after class by row.
 
     Raises:
         RequestError: the cells do not pair, are not on the grid, or the label does not fit the generator.
@@ -156,7 +156,7 @@ def interpolate(
     if seeds is not None:
         if len(seeds) < 2:
             raise RequestError(f"seeds {list(seeds)}: a walk needs two or more")
-        ends = latent.pairs(torch.cat([run.latents(1, one) for one in seeds]))
+        ends = latent_math.pairs(torch.cat([run.latents(1, one) for one in seeds]))
         chosen: dict[str, object] = {"seeds": list(seeds)}
     elif start is not None or end is not None:
         if not start or not end or len(start) != len(end):
@@ -166,9 +166,9 @@ def interpolate(
         ends = latents_of(run, start, seed), latents_of(run, end, seed)
         chosen = {"seed": seed, "from": list(start), "to": list(end)}
     else:
-        ends = latent.pairs(run.latents(rows + 1, seed))
+        ends = latent_math.pairs(run.latents(rows + 1, seed))
         chosen = {"seed": seed}
-    return _walks(run, latent.walk(*ends, steps, method), look, method=method, **chosen)
+    return _walks(run, latent_math.walk(*ends, steps, method), options, method=method, **chosen)
 
 
 def arithmetic(
@@ -179,7 +179,7 @@ def arithmetic(
     *,
     seed: int = 0,
     spread: float = 0.25,
-    **look: Unpack[Look],
+    **options: Unpack[SamplingOptions],
 ) -> Arithmetic:
     """mean(a) − mean(b) + mean(c) in latent space (paper, fig. 7), the smiling woman − woman + man of DCGAN.
 
@@ -190,7 +190,7 @@ def arithmetic(
         c: as many of the one to add.
         seed: of the grid, and of the noise.
         spread: the eight images around the result have uniform noise of ±spread on every number of its latent.
-        look: label, weights, batch_norm.
+        options: label, weights, batch_norm.
 
     Raises:
         RequestError: a cell is not on the grid, the counts differ, or the label does not fit the generator.
@@ -200,12 +200,12 @@ def arithmetic(
     if len(counts) > 1 or 0 in counts:
         told = ", ".join(f"{name} has {len(one)}" for name, one in picked.items())
         raise RequestError(f"each concept needs as many exemplars, three in the paper: {told}")
-    _require_label(run, look)
+    _require_label(run, options)
     latents = {name: latents_of(run, one, seed) for name, one in picked.items()}
-    result = latent.combine(**latents)
-    nearby = latent.around(result, spread=spread, rng=torch.Generator().manual_seed(seed))
+    result = latent_math.combine(**latents)
+    nearby = latent_math.around(result, spread=spread, rng=torch.Generator().manual_seed(seed))
     parts = [*latents.values(), *(one.mean(0, keepdim=True) for one in latents.values()), nearby]
-    images = torch.split(images_of(run, torch.cat(parts), look), [len(part) for part in parts])
+    images = torch.split(images_of(run, torch.cat(parts), options), [len(part) for part in parts])
     return Arithmetic(
         exemplars=dict(zip(picked, images[:3], strict=True)),
         means=dict(zip(picked, images[3:6], strict=True)),
@@ -213,11 +213,11 @@ def arithmetic(
         latent=result,
         picked=picked,
         spread=spread,
-        about=describe(run, look, seed=seed, spread=spread, **{name: list(one) for name, one in picked.items()}),
+        about=describe(run, options, seed=seed, spread=spread, **{name: list(one) for name, one in picked.items()}),
     )
 
 
-def turn(
+def direction(
     run: TrainedRun,
     left: Sequence[int],
     right: Sequence[int],
@@ -226,9 +226,9 @@ def turn(
     rows: int = 8,
     strength: float = 1.0,
     seed: int = 0,
-    **look: Unpack[Look],
+    **options: Unpack[SamplingOptions],
 ) -> Walks:
-    """Random latents moved along mean(left) − mean(right) (paper, fig. 8), which there turned faces.
+    """Random latents moved along mean(left) − mean(right) (paper, fig. 8, where it turns faces).
 
     Args:
         run: what was trained.
@@ -238,7 +238,7 @@ def turn(
         rows: how many random latents, of the seed after `seed`, so that none is on the grid.
         strength: rows go from −strength to +strength times the vector; the middle of an odd row is the latent itself.
         seed: of the grid.
-        look: label, weights, batch_norm.
+        options: label, weights, batch_norm.
 
     Raises:
         RequestError: a cell is not on the grid, a pose has none, or the label does not fit the generator.
@@ -247,10 +247,10 @@ def turn(
         raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
     if not left or not right:
         raise RequestError("each pose needs at least one cell, four in the paper")
-    _require_label(run, look)
-    vector = latent.turn_vector(latents_of(run, left, seed), latents_of(run, right, seed))
-    moved = latent.along(run.latents(rows, seed + 1), vector, steps, strength)
-    return _walks(run, moved, look, seed=seed, left=list(left), right=list(right), strength=strength)
+    _require_label(run, options)
+    moved_by = latent_math.direction(latents_of(run, left, seed), latents_of(run, right, seed))
+    moved = latent_math.along(run.latents(rows, seed + 1), moved_by, steps, strength)
+    return _walks(run, moved, options, seed=seed, left=list(left), right=list(right), strength=strength)
 
 
 def check_suffix(path: Path, allowed: Sequence[str]) -> None:
@@ -259,32 +259,32 @@ def check_suffix(path: Path, allowed: Sequence[str]) -> None:
         raise RequestError(f"{path}: give a file that ends in {' or '.join(allowed)}")
 
 
-def _walks(run: TrainedRun, latents: Tensor, look: Look, **more: object) -> Walks:
+def _walks(run: TrainedRun, latents: Tensor, options: SamplingOptions, **more: object) -> Walks:
     rows, steps = latents.shape[:2]
-    images = images_of(run, latents.flatten(0, 1), look, each=steps)
-    return Walks(images.view(rows, steps, *images.shape[1:]), latents, describe(run, look, **more))
+    images = images_of(run, latents.flatten(0, 1), options, each=steps)
+    return Walks(images.view(rows, steps, *images.shape[1:]), latents, describe(run, options, **more))
 
 
-def images_of(run: TrainedRun, latents: Tensor, look: Look, each: int = 1) -> Tensor:
+def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: int = 1) -> Tensor:
     """Images of the label that is asked for, or of class after class, `each` of one before the next."""
-    label = look.get("label")
+    label = options.get("label")
     labels = run.labels(len(latents) // each, None if label is None else [label])
     return run.images(
         latents,
         None if labels is None else labels.repeat_interleave(each),
-        weights=look.get("weights", "auto"),
-        batch_norm=look.get("batch_norm"),
+        weights=options.get("weights", "auto"),
+        batch_norm=options.get("batch_norm"),
     )
 
 
-def _require_label(run: TrainedRun, look: Look) -> None:
+def _require_label(run: TrainedRun, options: SamplingOptions) -> None:
     """Latents of a conditional generator mean the same only within one class."""
-    if run.generator.conditional and look.get("label") is None:
+    if run.generator.conditional and options.get("label") is None:
         last = run.checkpoint.info.num_classes - 1
         raise RequestError(f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last}")
 
 
-def describe(run: TrainedRun, look: Look, **more: object) -> Mapping[str, object]:
-    """How images made with `look` were made, for the files that hold them."""
-    label = {"label": look["label"]} if look.get("label") is not None else {}
-    return run.about(weights=look.get("weights", "auto"), batch_norm=look.get("batch_norm"), **label, **more)
+def describe(run: TrainedRun, options: SamplingOptions, **more: object) -> Mapping[str, object]:
+    """How images made with `options` were made, for the files that hold them."""
+    label = {"label": options["label"]} if options.get("label") is not None else {}
+    return run.about(weights=options.get("weights", "auto"), batch_norm=options.get("batch_norm"), **label, **more)

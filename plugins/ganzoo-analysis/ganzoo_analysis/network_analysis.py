@@ -1,4 +1,4 @@
-"""The networks of a trained run, examined: nearest training images, filters, the discriminator's features probed."""
+"""What the networks of a trained run hold: nearest training images, filters, the discriminator's features."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ from torch import Tensor
 from ganzoo.components.network import Discriminator
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
-from ganzoo.evaluation import filters as filter_maths
-from ganzoo.evaluation.filters import Layer, Responses
 from ganzoo.evaluation.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
-from ganzoo.evaluation.probe import probe as probe_features
-from ganzoo.explore import Look, describe, images_of
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
@@ -26,6 +22,9 @@ from ganzoo.sampling.image_io import Panel, save_figure
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.terminal import packing_progress
 from ganzoo.training.build import build_networks, open_dataset
+from ganzoo_analysis import filters, linear_probe
+from ganzoo_analysis.filters import Layer, Responses
+from ganzoo_analysis.latent_space import SamplingOptions, describe, images_of
 
 COMPARED = 256
 """How many samples, and how many training images, the typical distances are taken over."""
@@ -63,15 +62,17 @@ class Neighborhood:
         save_figure(panels, path, about=self.about)
 
 
-def neighbors(run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **look: Unpack[Look]) -> Neighborhood:
-    """Samples beside the training images nearest to them by pixels: are they new? Needs the dataset.
+def neighbors(
+    run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **options: Unpack[SamplingOptions]
+) -> Neighborhood:
+    """Samples beside the training images nearest to them by pixels, which shows copies. Needs the dataset.
 
     Raises:
         DataError: the dataset is not there.
         RequestError: there are fewer training images than neighbors, or the label does not fit the generator.
     """
     packed = training_set(run)
-    images = images_of(run, run.latents(max(count, COMPARED), seed), look)
+    images = images_of(run, run.latents(max(count, COMPARED), seed), options)
     found = nearest(images[:count], packed, k)
     return Neighborhood(
         samples=images[:count],
@@ -79,7 +80,7 @@ def neighbors(run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **l
         found=found,
         samples_median=float(nearest(images[:COMPARED], packed, 1).distances.median()),
         training_median=float(nearest_of_its_own(packed, COMPARED).distances.median()),
-        about=describe(run, look, seed=seed),
+        about=describe(run, options, seed=seed),
     )
 
 
@@ -107,12 +108,10 @@ def first_filters(run: TrainedRun) -> FirstFilters:
         RequestError: a network has no convolution there.
     """
     channels = run.checkpoint.info.image.channels
-    made, seen = filter_maths.generator_layers(run.generator), filter_maths.discriminator_layers(run.discriminator)
+    made, seen = filters.generator_layers(run.generator), filters.discriminator_layers(run.discriminator)
     if not made or not seen:
         raise RequestError(f"{run.path}: the {'discriminator' if made else 'generator'} has no convolutions to show")
-    return FirstFilters(
-        filter_maths.filter_pictures(made[-1], channels), filter_maths.filter_pictures(seen[0], channels), made
-    )
+    return FirstFilters(filters.filter_pictures(made[-1], channels), filters.filter_pictures(seen[0], channels), made)
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def guided(
 
     def strongest(discriminator: Discriminator, which: Sequence[int] | None) -> Responses:
         with calibrated_batch_norm(discriminator, training_batches(packed)):
-            return filter_maths.strongest_responses(
+            return filters.strongest_responses(
                 discriminator, packed, layer=layer, features=which, count=count, seed=seed
             )
 
@@ -182,7 +181,12 @@ class Dropped:
 
 
 def drop(
-    run: TrainedRun, maps: Mapping[int, Sequence[int]], *, count: int = 16, seed: int = 0, **look: Unpack[Look]
+    run: TrainedRun,
+    maps: Mapping[int, Sequence[int]],
+    *,
+    count: int = 16,
+    seed: int = 0,
+    **options: Unpack[SamplingOptions],
 ) -> Dropped:
     """Images with and without some of the generator's feature maps (paper, fig. 6, which drops those of windows).
 
@@ -192,20 +196,20 @@ def drop(
             comes out behind its norm and activation.
         count: how many images.
         seed: of their latents.
-        look: label, weights, batch_norm. With the "batch" and "standing" statistics of batch norm, later layers
+        options: label, weights, batch_norm. With the "batch" and "standing" statistics of batch norm, later layers
             normalize by what is left.
 
     Raises:
         RequestError: there is no such layer or map, or the label does not fit the generator.
     """
-    generator = run.generator_with(look.get("weights", "auto"))
-    layers = filter_maths.generator_layers(generator)
+    generator = run.generator_with(options.get("weights", "auto"))
+    layers = filters.generator_layers(generator)
     latents = run.latents(count, seed)
-    before = images_of(run, latents, look)
-    with filter_maths.dropping(layers, maps):
-        after = images_of(run, latents, look)
+    before = images_of(run, latents, options)
+    with filters.dropping(layers, maps):
+        after = images_of(run, latents, options)
     dropped = {index: list(those) for index, those in maps.items()}
-    return Dropped(before, after, describe(run, look, seed=seed, dropped=dropped))
+    return Dropped(before, after, describe(run, options, seed=seed, dropped=dropped))
 
 
 def probe(
@@ -228,7 +232,7 @@ def probe(
         seed: of the draws, and of the random weights of the baseline.
 
     Returns:
-        scores and protocol as `evaluation.probe.probe` gives them, also written to `probe.json` in the run directory.
+        scores and protocol as `linear_probe.probe` gives them, also written to `probe.json` in the run directory.
 
     Raises:
         DataError: the images are not there, or have no labels.
@@ -236,7 +240,7 @@ def probe(
     """
     recipe = _with_dataset(run, dataset, overrides)
     packed = _open(run, recipe)
-    result = probe_features(
+    result = linear_probe.probe(
         run.discriminator, random_discriminator(run, seed), packed, train=train, draws=draws, seed=seed
     )
     told = {"run": str(run.path), "step": run.checkpoint.step, "dataset": recipe.dataset.model_dump(mode="json")}

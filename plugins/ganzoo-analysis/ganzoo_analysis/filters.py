@@ -1,4 +1,4 @@
-"""What the filters of two networks hold: their weights, what they respond to, and what goes missing without them."""
+"""Filters of two networks: their weights, what they respond to, and images without some of them."""
 
 from __future__ import annotations
 

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganzoo_analysis import network_analysis
+from ganzoo_analysis.linear_probe import PENALTIES, layer_shapes, pooled_features, probe, score, split
 from PIL import Image
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ganzoo import api, examine
+from ganzoo import api
 from ganzoo.components.network import Discriminator
 from ganzoo.components.options import DiscriminatorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RecipeError, RequestError
-from ganzoo.evaluation.probe import PENALTIES, layer_shapes, pooled_features, probe, score, split
 from ganzoo.sampling.trained_run import TrainedRun
 
 FACTS = DatasetInfo(ImageSpec(1, 8, 8), ("dark", "bright", "middle"))
@@ -119,7 +120,7 @@ def test_pooling_as_in_the_paper(trained: TrainedRun):
 def test_of_a_run(trained: TrainedRun):
     state = torch.get_rng_state()
     before = {name: value.clone() for name, value in trained.discriminator.state_dict().items()}
-    result = examine.probe(trained, overrides=["dataset.classes=2", "dataset.count=60"], train=20, draws=2)
+    result = network_analysis.probe(trained, overrides=["dataset.classes=2", "dataset.count=60"], train=20, draws=2)
     assert result["protocol"]["dataset"]["classes"] == 2
     assert result["protocol"]["step"] == 2
     assert (trained.path / "probe.json").is_file()
@@ -129,7 +130,7 @@ def test_of_a_run(trained: TrainedRun):
 
 
 def test_another_dataset_at_the_size_of_the_run(trained: TrainedRun):
-    result = examine.probe(trained, dataset="digits", train=20, draws=1)
+    result = network_analysis.probe(trained, dataset="digits", train=20, draws=1)
     assert result["protocol"]["dataset"]["name"] == "digits"
     assert result["protocol"]["classes"] == 10
     assert result["scores"]["discriminator"]["deviation"] == 0
@@ -139,18 +140,18 @@ def test_unlabeled(trained: TrainedRun, tmp_path: Path):
     for number in range(3):
         Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
     with pytest.raises(DataError, match="the dataset has no labels"):
-        examine.probe(trained, dataset="image_folder", overrides=[f"dataset.root={tmp_path}"])
+        network_analysis.probe(trained, dataset="image_folder", overrides=[f"dataset.root={tmp_path}"])
     with pytest.raises(DataError, match="the dataset has no labels"):
         probe(Looks(True), Looks(False), made_up(labeled=False))
 
 
 def test_impossible(trained: TrainedRun):
     with pytest.raises(RequestError, match=r"trainer\.batch_size=3: only options of the dataset"):
-        examine.probe(trained, overrides=["trainer.batch_size=3"])
+        network_analysis.probe(trained, overrides=["trainer.batch_size=3"])
     with pytest.raises(RequestError, match="3×32×32, and the discriminator judges 3×16×16"):
-        examine.probe(trained, overrides=["dataset.image_size=32"])
+        network_analysis.probe(trained, overrides=["dataset.image_size=32"])
     with pytest.raises(RecipeError, match="dataset"):
-        examine.probe(trained, dataset="nonsense")
+        network_analysis.probe(trained, dataset="nonsense")
     with pytest.raises(RequestError, match="2 labeled images over 3 classes"):
         probe(Looks(True), Looks(False), made_up(), train=2)
     with pytest.raises(RequestError, match='the dataset has 240, 80 of them of class "dark"'):

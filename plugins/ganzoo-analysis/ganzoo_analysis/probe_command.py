@@ -7,13 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.latent import RunFolder
-from ganzoo.cli.recipe import AsJson
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add this module's commands to `app`."""
-    app.command("probe")(probe)
+from ganzoo.cli.options import AsJson, RunFolder
 
 
 def probe(
@@ -31,9 +25,10 @@ def probe(
     as_json: AsJson = False,
 ) -> None:
     """Fit a linear SVM to the discriminator's features, beside raw pixels and random weights; writes probe.json."""
-    from ganzoo import api, examine
+    from ganzoo import api
+    from ganzoo_analysis import network_analysis
 
-    result = examine.probe(
+    result = network_analysis.probe(
         api.load_run(run), dataset=dataset, overrides=set_ or (), train=train, draws=draws, seed=seed
     )
     if as_json:

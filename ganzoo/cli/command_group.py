@@ -1,0 +1,152 @@
+"""The commands of `ganzoo`: the core's and the plugins', each imported when it is called."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, get_args
+
+import typer
+from typer.core import TyperGroup
+
+from ganzoo.builtin.commands import register_commands
+from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
+from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry, Section
+from ganzoo.text import did_you_mean
+
+if TYPE_CHECKING:
+    from ganzoo.registry.plugin_manager import PluginManager
+
+OWN = "builtin"
+"""The plugin of the core's own commands."""
+
+HEADINGS: dict[Section, str] = {
+    "train": "Train",
+    "look": "Look",
+    "compare": "Compare",
+    "data": "Data and recipes",
+    "plugins": "Plugins",
+}
+
+
+class CommandGroup(TyperGroup):
+    """Looks commands up by name, the core's first, and lists all under headings."""
+
+    @cached_property
+    def own(self) -> CommandRegistry:
+        """The commands of the core."""
+        return own_commands()
+
+    @cached_property
+    def of_plugins(self) -> list[Command]:
+        """The commands of plugins, to be listed."""
+        if not os.environ.get(FILES_VARIABLE):
+            with suppress(Exception, SystemExit):  # the plugin manager keeps out what fails here, and reports it
+                return installed_commands()
+        manager = _plugin_manager()
+        report_broken(manager)
+        return [command for command in manager.commands if self.own.get(command.name) is None]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every name."""
+        return [command.name for command in [*self.own, *self.of_plugins]]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, imported now, or None."""
+        command = self.own.get(cmd_name) or _plugin_manager().commands.get(cmd_name)
+        return _as_typer_has_it(command) if command else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, and its arguments; leaves with 2 where there is none of the name."""
+        command = self.get_command(ctx, args[0])
+        if command is None:
+            manager = _plugin_manager()
+            report_broken(manager)
+            close = did_you_mean(args[0], [each.name for each in [*self.own, *manager.commands]])
+            ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
+        return args[0], command, args[1:]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands under their headings, those of a plugin with its name."""
+        rows: dict[Section, list[tuple[str, str]]] = {section: [] for section in get_args(Section)}
+        for command in self.own:
+            rows[command.section].append((command.name, command.help))
+        for command in self.of_plugins:
+            rows[command.section].append((command.name, f"{command.help} [{command.plugin.partition(' (')[0]}]"))
+        widest = max(len(name) for section in rows.values() for name, _ in section)
+        for section, listed in rows.items():
+            with formatter.section(HEADINGS[section]):
+                formatter.write_dl([(name.ljust(widest), told) for name, told in listed])
+
+
+def own_commands() -> CommandRegistry:
+    """The commands of the core."""
+    commands = CommandRegistry()
+    register_commands(CommandRegistrar(commands, OWN))
+    return commands
+
+
+def installed_commands() -> list[Command]:
+    """The commands of installed plugins, found by importing those plugins alone that have the hook.
+
+    `ganzoo --help` needs no more, and is much faster for it than with a `PluginManager`, which loads every plugin.
+
+    Raises:
+        Exception: a plugin cannot be imported, or registers wrongly.
+    """
+    import importlib.metadata
+
+    import pluggy
+
+    from ganzoo.registry import hookspecs
+
+    disabled = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
+    commands = own_commands()
+    plugins = pluggy.PluginManager("ganzoo")
+    plugins.add_hookspecs(hookspecs)
+    for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):
+        if entry_point.name in disabled or not _has_commands(entry_point.module):
+            continue
+        module = entry_point.load()
+        plugins.register(module, entry_point.name)
+        others = [other for other in plugins.get_plugins() if other is not module]
+        register = CommandRegistrar(commands, entry_point.name)
+        plugins.subset_hook_caller("register_commands", others)(register=register)
+    return [command for command in commands if command.plugin != OWN]
+
+
+def _has_commands(module: str) -> bool:
+    """Whether a plugin's module has the hook, by the names in its code, which is not run for that."""
+    from importlib.util import find_spec
+
+    if module.startswith("ganzoo."):
+        return False  # the core's own are known
+    spec = find_spec(module)
+    loader: Any = spec.loader if spec else None
+    code = loader.get_code(module) if hasattr(loader, "get_code") else None
+    return code is None or "register_commands" in code.co_names
+
+
+def report_broken(manager: PluginManager) -> None:
+    """Warn of the plugins that could not be loaded."""
+    for plugin in manager.broken:
+        typer.echo(f"warning: the plugin {plugin} could not be loaded: {plugin.error}", err=True)
+
+
+def _plugin_manager() -> PluginManager:
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    return plugin_manager()
+
+
+def _as_typer_has_it(command: Command) -> Any:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    target = command.load()
+    if isinstance(target, typer.Typer):
+        app.add_typer(target, name=command.name)
+    else:
+        app.command(command.name)(target)
+    app.callback()(lambda: None)  # so that one command is a group too
+    group: Any = typer.main.get_command(app)
+    return group.commands[command.name]

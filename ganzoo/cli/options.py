@@ -1,0 +1,67 @@
+"""Options and checks that several commands share; those of plugins may import them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.errors import RequestError
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run directory.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change the recipe, such as trainer.batch_size=64; may be given again.",
+        metavar="KEY=VALUE",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WhichStep = Annotated[
+    int | None, typer.Option("--step", min=0, help="Of the checkpoint to take; default: the last one's.")
+]
+WhichWeights = Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")]
+WhichStatistics = Annotated[
+    Literal["auto", "running", "batch", "standing"] | None,
+    typer.Option(help="Statistics of batch norm; default: as the recipe says."),
+]
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """The whole numbers of "3,17,22"; None for None.
+
+    Raises:
+        RequestError: it is something else; the text names `option`.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise RequestError(f'{option} "{text}": give whole numbers with commas between, such as 3,17,22') from None
+
+
+def check_file(out: Path, *suffixes: str) -> None:
+    """Check before any work that the file `out` can be written, and make its folder.
+
+    Raises:
+        RequestError: it is a file of a kind that is not made, or its folder cannot be there.
+    """
+    if out.suffix.lower() not in suffixes:
+        raise RequestError(f"--out {out}: give a file that ends in {' or '.join(suffixes)}")
+    make_folder(out.parent, out)
+
+
+def make_folder(folder: Path, out: Path) -> None:
+    """Make the folder that the output `out` goes to.
+
+    Raises:
+        RequestError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"--out {out}: {folder} cannot be made: {error.strerror}") from error

@@ -1,0 +1,109 @@
+"""Commands by name, imported when they are run; apart from the other registries, so that `ganzoo --help` stays fast."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ganzoo.errors import PluginError
+
+Section = Literal["train", "look", "compare", "data", "plugins"]
+"""The heading of `ganzoo --help` that a command stands under."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One registered command: `target` is "module:function", imported when the command is run.
+
+    The function is one that typer makes a command of, or a `typer.Typer` for a command with commands of its own.
+    """
+
+    name: str
+    target: str
+    help: str
+    section: Section
+    plugin: str
+
+    def load(self) -> Any:
+        """The function, imported now.
+
+        Raises:
+            PluginError: it cannot be imported.
+        """
+        module, _, attribute = self.target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            raise PluginError(
+                f'the command "{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+class CommandRegistry:
+    """Commands in the order in which they were registered."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+
+    def register(self, command: Command) -> None:
+        """Take in one command.
+
+        Raises:
+            PluginError: the name is taken; the text names both plugins.
+        """
+        if command.name in self._commands:
+            raise PluginError(
+                f'the command name "{command.name}" is taken by the plugin {self._commands[command.name].plugin}; '
+                f"the plugin {command.plugin} wants it too: rename it there, "
+                f"or leave one of the two out with --no-plugin"
+            )
+        self._commands[command.name] = command
+
+    def remove(self, plugin: str) -> None:
+        """Take out everything that a plugin registered."""
+        self._commands = {name: command for name, command in self._commands.items() if command.plugin != plugin}
+
+    def get(self, name: str) -> Command | None:
+        """The command of this name, if there is one."""
+        return self._commands.get(name)
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._commands.values())
+
+
+@dataclass(frozen=True)
+class CommandRegistrar:
+    """What `register_commands` is handed: files commands under the name of the plugin that calls it."""
+
+    commands: CommandRegistry
+    plugin: str
+
+    def __call__(self, name: str, target: str, *, help: str, section: Section = "look") -> None:  # noqa: A002
+        """Register a command.
+
+        Args:
+            name: the word after `ganzoo`.
+            target: "module:function", imported when the command is run or its own --help is shown.
+            help: one line for `ganzoo --help`.
+            section: the heading that it stands under there.
+
+        Raises:
+            PluginError: the name is taken or none, the target is not such a text, or there is no such section.
+        """
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+            raise PluginError(f'the command name "{name}": take lowercase letters and digits, with hyphens between')
+        if not isinstance(target, str) or not all(target.partition(":")):
+            raise PluginError(
+                f'the command "{name}" is registered with {target!r}: give its place as "module:function", '
+                f"so that it is imported when it is run"
+            )
+        if section not in get_args(Section):
+            raise PluginError(
+                f'the command "{name}" is registered for the section "{section}": '
+                f"take one of {', '.join(get_args(Section))}"
+            )
+        self.commands.register(Command(name, target, help, section, self.plugin))

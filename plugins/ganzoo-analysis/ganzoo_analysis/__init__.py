@@ -1,0 +1,1 @@
+"""Pictures and measurements of what the networks of a trained ganzoo run have learned."""

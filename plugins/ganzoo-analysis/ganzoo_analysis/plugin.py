@@ -1,0 +1,19 @@
+"""Registers the commands with ganzoo."""
+
+from __future__ import annotations
+
+from ganzoo.registry.commands import CommandRegistrar
+from ganzoo.registry.hookspecs import hookimpl
+
+
+@hookimpl
+def register_commands(register: CommandRegistrar) -> None:
+    """The figures of the DCGAN paper for any run."""
+    latent, networks = "ganzoo_analysis.latent_commands", "ganzoo_analysis.network_commands"
+    register("latent-grid", f"{latent}:latent_grid", help="Draw a grid of 100 numbered images, to pick latents from.")
+    register("interpolate", f"{latent}:interpolate", help="Walk from latent to latent.")
+    register("arithmetic", f"{latent}:arithmetic", help="Add and subtract concepts in latent space.")
+    register("direction", f"{latent}:direction", help="Move images along the difference of two properties.")
+    register("neighbors", f"{networks}:neighbors", help="Draw samples beside the training images nearest to them.")
+    register("filters", f"{networks}:filters", help="Draw filters, and what features respond to.")
+    register("probe", "ganzoo_analysis.probe_command:probe", help="Measure the discriminator as a feature extractor.")
