@@ -57,6 +57,8 @@ if TYPE_CHECKING:
         RunDirectoryError,
         TrainingError,
     )
+    from ganzoo.recipe.overrides import Overrides
+    from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
     from ganzoo.sampling.trained_run import TrainedRun
@@ -71,6 +73,7 @@ __all__ = [
     "Assignment",
     "Batch",
     "CodeError",
+    "CommandRegistrar",
     "ComponentConfig",
     "DataError",
     "Dataset",
@@ -101,6 +104,7 @@ __all__ = [
     "OptimizerOptions",
     "Options",
     "OutputError",
+    "Overrides",
     "Penalty",
     "PenaltyConfig",
     "PenaltyStep",
@@ -175,6 +179,8 @@ _MODULES = {
         "RunDirectoryError",
         "TrainingError",
     ],
+    "ganzoo.recipe.overrides": ["Overrides"],
+    "ganzoo.registry.commands": ["CommandRegistrar"],
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
     "ganzoo.sampling.trained_run": ["TrainedRun"],

@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import DatasetConfig
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import RequestError
+from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.training.build import build_networks
+from ganzoo.terminal import packing_progress
+from ganzoo.training.build import build_networks, open_dataset
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -166,6 +171,54 @@ class TrainedRun:
             "batch_norm": batch_norm_used(self.generator_with(weights), mode),
             **more,
         }
+
+    def training_set(self) -> PackedDataset:
+        """Return the images that the run was trained on, packed now if they are not yet.
+
+        Raises:
+            DataError: they are not there, or cannot be read.
+            RequestError: they are not of the shape that they were.
+        """
+        packed, _ = self.open_dataset()
+        if packed.info.image != self.checkpoint.info.image:
+            raise RequestError(
+                f"{self.path}: the dataset has changed since: its images were {self.checkpoint.info.image}, "
+                f"and are {packed.info.image}"
+            )
+        return packed
+
+    def open_dataset(self, name: str | None = None, overrides: Overrides = ()) -> tuple[PackedDataset, DatasetConfig]:
+        """Return the run's dataset with changed options, or another one at its image size and channels.
+
+        Args:
+            name: of another dataset.
+            overrides: changes to its options, such as `{"dataset.split": "test"}`.
+
+        Raises:
+            DataError: the images are not there, or cannot be read.
+            RequestError: an override is of something else than the dataset.
+        """
+        changes = override_pairs(overrides)
+        wrong = [key for key, _ in changes if not key.startswith("dataset.")]
+        if wrong:
+            raise RequestError(f"--set {wrong[0]}: only options of the dataset can be set here, dataset.…")
+        recipe = self.recipe
+        if name is not None or changes:
+            tables = self.recipe.to_dict()
+            if name is not None:
+                image = self.checkpoint.info.image
+                tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
+            recipe = parse_recipe(apply_overrides(tables, changes), self.manager, source="dataset")
+        with packing_progress() as progress:
+            return open_dataset(recipe, self.manager, progress), recipe.dataset
+
+    def untrained_discriminator(self, seed: int = 0) -> Discriminator:
+        """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""
+        device = self.compute.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            _, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
+        return discriminator.eval()
 
     def _network(self, name: str) -> Generator | Discriminator:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""

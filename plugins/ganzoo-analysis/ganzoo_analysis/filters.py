@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import activation, batchnorm, dropout, instancenorm, normalization
 
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.data.packed_dataset import PackedDataset, real_images
-from ganzoo.errors import RequestError
+from ganzoo.plugin import Discriminator, Generator, RequestError, StoredImages, real_images
 from ganzoo.sampling.generate import batch_norm_mode
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -156,7 +154,7 @@ class Responses:
 
 def strongest_responses(
     discriminator: Discriminator,
-    packed: PackedDataset,
+    packed: StoredImages,
     *,
     layer: int = -1,
     features: Sequence[int] | None = None,
@@ -244,7 +242,7 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
 
 
 @torch.no_grad()
-def _responses(discriminator: Discriminator, packed: PackedDataset, chosen: Tensor, layer: int) -> tuple[int, Tensor]:
+def _responses(discriminator: Discriminator, packed: StoredImages, chosen: Tensor, layer: int) -> tuple[int, Tensor]:
     """The layer's index from 0 on, and the strongest response (N, F) of each of its features to each image."""
     device = next(discriminator.parameters()).device
     found = []

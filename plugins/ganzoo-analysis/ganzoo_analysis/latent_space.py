@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from ganzoo.errors import RequestError
+from ganzoo.plugin import RequestError
 from ganzoo.sampling.generate import BatchNormMode
 from ganzoo.sampling.image_io import Panel, save_animation, save_figure
 from ganzoo.sampling.trained_run import TrainedRun, Weights

@@ -16,9 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ganzoo.components.network import Discriminator
-from ganzoo.data.packed_dataset import PackedDataset, real_images
-from ganzoo.errors import DataError, RequestError
+from ganzoo.plugin import DataError, Discriminator, RequestError, StoredImages, real_images
 from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.generate import batch_norm_mode
 
@@ -99,7 +97,7 @@ def layer_shapes(discriminator: Discriminator) -> list[str]:
 def probe(
     discriminator: Discriminator,
     random: Discriminator,
-    packed: PackedDataset,
+    packed: StoredImages,
     *,
     train: int = 1000,
     draws: int = 5,
@@ -159,7 +157,7 @@ def probe(
     }
 
 
-def split(packed: PackedDataset, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
+def split(packed: StoredImages, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
     """Part the pack `draws` times; of what is left beside `train`, a third is to choose C, 10,000 at most.
 
     Raises:
@@ -196,7 +194,7 @@ def split(packed: PackedDataset, *, train: int, draws: int, seed: int) -> Iterat
 
 def score(
     features: Callable[[Tensor], Tensor],
-    packed: PackedDataset,
+    packed: StoredImages,
     parts: Sequence[Draw],
     seed: int,
     penalties: Sequence[float],

@@ -10,18 +10,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from ganzoo.components.network import Discriminator
-from ganzoo.data.packed_dataset import PackedDataset, real_images
-from ganzoo.errors import RequestError
 from ganzoo.evaluation.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
-from ganzoo.recipe.load import parse_recipe
-from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
+from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, real_images
 from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo.sampling.image_io import Panel, save_figure
-from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.terminal import packing_progress
-from ganzoo.training.build import build_networks, open_dataset
 from ganzoo_analysis import filters, linear_probe
 from ganzoo_analysis.filters import Layer, Responses
 from ganzoo_analysis.latent_space import SamplingOptions, describe, images_of
@@ -71,7 +63,7 @@ def neighbors(
         DataError: the dataset is not there.
         RequestError: there are fewer training images than neighbors, or the label does not fit the generator.
     """
-    packed = training_set(run)
+    packed = run.training_set()
     images = images_of(run, run.latents(max(count, COMPARED), seed), options)
     found = nearest(images[:count], packed, k)
     return Neighborhood(
@@ -150,7 +142,7 @@ def guided(
         DataError: the dataset is not there.
         RequestError: there is no such layer or feature, or no rectifier to guide through.
     """
-    packed = training_set(run)
+    packed = run.training_set()
 
     def strongest(discriminator: Discriminator, which: Sequence[int] | None) -> Responses:
         with calibrated_batch_norm(discriminator, training_batches(packed)):
@@ -159,7 +151,7 @@ def guided(
             )
 
     trained = strongest(run.discriminator, features)
-    return Guided(trained, strongest(random_discriminator(run, seed), trained.features))
+    return Guided(trained, strongest(run.untrained_discriminator(seed), trained.features))
 
 
 @dataclass(frozen=True)
@@ -238,56 +230,11 @@ def probe(
         DataError: the images are not there, or have no labels.
         RequestError: they are of another shape than the discriminator's, or too few.
     """
-    recipe = _with_dataset(run, dataset, overrides)
-    packed = _open(run, recipe)
+    packed, options = run.open_dataset(dataset, overrides)
     result = linear_probe.probe(
-        run.discriminator, random_discriminator(run, seed), packed, train=train, draws=draws, seed=seed
+        run.discriminator, run.untrained_discriminator(seed), packed, train=train, draws=draws, seed=seed
     )
-    told = {"run": str(run.path), "step": run.checkpoint.step, "dataset": recipe.dataset.model_dump(mode="json")}
+    told = {"run": str(run.path), "step": run.checkpoint.step, "dataset": options.model_dump(mode="json")}
     result["protocol"] = {**told, **result["protocol"]}
     run.directory.write_json("probe.json", result)
     return result
-
-
-def training_set(run: TrainedRun) -> PackedDataset:
-    """The images that a run was trained on.
-
-    Raises:
-        DataError: they are not there.
-        RequestError: they are not of the shape that they were.
-    """
-    packed = _open(run, run.recipe)
-    if packed.info.image != run.checkpoint.info.image:
-        raise RequestError(
-            f"{run.path}: the dataset has changed since: its images were {run.checkpoint.info.image}, "
-            f"and are {packed.info.image}"
-        )
-    return packed
-
-
-def random_discriminator(run: TrainedRun, seed: int = 0) -> Discriminator:
-    """The run's discriminator as it would start from `seed`; no generator of random numbers is moved on."""
-    device = run.compute.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        _, discriminator = build_networks(run.recipe, run.manager, run.checkpoint.info, run.compute)
-    return discriminator.eval()
-
-
-def _open(run: TrainedRun, recipe: Recipe) -> PackedDataset:
-    with packing_progress() as progress:
-        return open_dataset(recipe, run.manager, progress)
-
-
-def _with_dataset(run: TrainedRun, name: str | None, overrides: Overrides) -> Recipe:
-    changes = override_pairs(overrides)
-    wrong = [key for key, _ in changes if not key.startswith("dataset.")]
-    if wrong:
-        raise RequestError(f"--set {wrong[0]}: only options of the dataset can be set here, dataset.…")
-    if name is None and not changes:
-        return run.recipe
-    tables = run.recipe.to_dict()
-    if name is not None:
-        image = run.checkpoint.info.image
-        tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
-    return parse_recipe(apply_overrides(tables, changes), run.manager, source="dataset")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ganzoo.cli.options import RunFolder, WhichStatistics, WhichWeights, check_file, make_folder, numbers
-from ganzoo.errors import RequestError
+from ganzoo.plugin import RequestError
 from ganzoo_analysis.latent_commands import Label, Picture
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.registry.commands import CommandRegistrar
-from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.plugin import CommandRegistrar, hookimpl
 
 
 @hookimpl
