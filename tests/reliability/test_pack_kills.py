@@ -203,7 +203,7 @@ def test_the_command_killed_and_twice_at_once(
     (out, err), (other_out, other_err) = [each.communicate(timeout=120) for each in two]
     assert [each.returncode for each in two] == [0, 0], err + other_err
     assert out == other_out
-    assert out.splitlines()[0] == "3000 images 3×32×32, 10 classes, 9 MB"
+    assert out.splitlines()[0] == "3000 images 3×32×32, 10 classes, 8.8 MiB"
     assert sorted("decoding" in text for text in (err, other_err)) == [False, True]
     assert [path for path in packed_datasets.iterdir() if path.is_dir()] == [Path(out.splitlines()[1])]
 
