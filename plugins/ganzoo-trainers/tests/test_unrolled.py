@@ -26,12 +26,7 @@ FACTS = DatasetInfo(ImageSpec(1, 2, 2))
 SGD = {"name": "sgd", "lr": 0.5}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+torch.set_num_threads(1)  # the tensors are small: threads would mostly wait for each other
 
 
 @pytest.fixture(autouse=True, scope="session")
