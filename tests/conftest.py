@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+from tiny_recipe import tiny_recipe
+from wandb_server import KEY, Server
 
 from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.recipe.load import parse_recipe
@@ -42,18 +45,7 @@ def tables(tmp_path: Path, tables_in: Callable[[Path], Tables]) -> Tables:
 @pytest.fixture(scope="session")
 def tables_in() -> Callable[[Path], Tables]:
     """A recipe of six steps on made-up images of 16 pixels, with networks of a few thousand weights."""
-    return lambda folder: {
-        "run": {"name": "tiny", "seed": 7, "steps": 6, "log_every": 2, "root": str(folder / "runs")},
-        "device": {"accelerator": "cpu", "precision": "fp32"},
-        "dataset": {"name": "synthetic", "image_size": 16, "count": 64},
-        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
-        "discriminator": {"name": "dcgan", "width": 4},
-        "loss": {"name": "non_saturating"},
-        "trainer": {"name": "adversarial", "batch_size": 8},
-        "samples": {"every": 100, "count": 4, "gif": False},
-        "checkpoint": {"every": 3},
-        "tracking": {"wandb": {"mode": "disabled"}},
-    }
+    return tiny_recipe
 
 
 @pytest.fixture
@@ -124,6 +116,17 @@ def no_wandb_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
+def server(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server in place of W&B's, with a key for it."""
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture

@@ -25,30 +25,6 @@ BATCHES = (1, 2, 7, 64)
 """Batch sizes that are compared."""
 
 
-class Latents(nn.Module):
-    """A generator that takes latents alone."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, latents: Tensor) -> Tensor:
-        """Images for latents."""
-        return self.generator(latents).float()  # type: ignore[no-any-return]
-
-
-class LatentsAndLabels(nn.Module):
-    """A generator that takes labels too."""
-
-    def __init__(self, generator: Generator) -> None:
-        super().__init__()
-        self.generator = generator
-
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Images for latents and labels."""
-        return self.generator(latents, labels).float()  # type: ignore[no-any-return]
-
-
 def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[bytes, dict[str, Any]]:
     """The ONNX file of a generator, and what came of comparing it: the largest difference by batch size.
 
@@ -76,9 +52,8 @@ def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[
         )
     copied = copy.deepcopy(generator).cpu().eval()
     with batch_norm_mode(copied, mode):
-        model = (LatentsAndLabels(copied) if copied.conditional else Latents(copied)).eval()
-        content = _convert(model, _inputs(copied, 2), source)
-        differences = {str(count): _difference(model, content, _inputs(copied, count), source) for count in BATCHES}
+        content = _convert(copied, _inputs(copied, 2), source)
+        differences = {str(count): _difference(copied, content, _inputs(copied, count), source) for count in BATCHES}
     worst = max(differences.values())
     if not worst <= TOLERANCE:
         raise RequestError(
@@ -123,7 +98,7 @@ def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes
     try:
         with _quiet():
             program = torch.onnx.export(
-                _graph(model, inputs, names),
+                _graph(model, inputs),
                 dynamo=True,
                 input_names=list(names),
                 output_names=[IMAGES],
@@ -140,12 +115,12 @@ def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes
         ) from error
 
 
-def _graph(model: nn.Module, inputs: tuple[Tensor, ...], names: tuple[str, ...]) -> torch.export.ExportedProgram:
+def _graph(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     """What the network computes, for any size of batch.
 
     The second way follows `len(latents)` too, which the first, and faster one, takes for a fixed number.
     """
-    shapes = {name: {0: torch.export.Dim("batch")} for name in names}
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
     try:
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
     except Exception:  # of any kind; the second way says what is wrong

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 import wandb
 from PIL import Image
 from wandb_reader import Recorded, has_begun, read
-from wandb_server import KEY, Server
+from wandb_server import KEY
 
 import ganzoo.api
 from ganzoo.errors import Interrupted, TrainingError
@@ -279,16 +278,6 @@ def test_a_failing_service_costs_one_line_and_no_step(build, manager, capsys) ->
     assert [row["step"] for row in run.directory.read_metrics()] == [10, 20, 30, 40]
     lines = [line for line in wandb_lines(capsys) if line.startswith("warning")]
     assert lines == ["warning: W&B: something is missing there, the run goes on: Connection lost"]
-
-
-@pytest.fixture
-def server(monkeypatch) -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
-        server.shutdown()
 
 
 def test_a_run_reaches_a_server_and_its_key_stays_where_it_was(observe, server, monkeypatch, tmp_path, capsys) -> None:

@@ -7,15 +7,14 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 import torch
+from killed import killed_at, lines_of
 from torch import nn
 
 from ganzoo import api
@@ -66,35 +65,6 @@ def run(tables: Tables, parse: Callable[..., Recipe], manager: PluginManager) ->
     return run
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Do it in a process of its own; returns what it was killed by, or 0."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def tracing_lines(work: Callable[[], object], reached: Callable[[tuple[str, int]], object]) -> None:
-    """Call `reached` at every line of the traced files."""
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        if event == "line":
-            reached((frame.f_code.co_filename, frame.f_lineno))
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-
-
 def kill_at_every_line(run: Run) -> Iterator[None]:
     """Save the run in a process that is killed: once when each line is first reached, and once when it is last."""
     folder = run.directory.checkpoints
@@ -106,23 +76,14 @@ def kill_at_every_line(run: Run) -> Iterator[None]:
         shutil.copytree(before, folder)
 
     reset()
-    events: list[tuple[str, int]] = []
-    tracing_lines(lambda: save_checkpoint(run), events.append)
+    events = lines_of(lambda: save_checkpoint(run), TRACED)
     first = {line: number for number, line in reversed(list(enumerate(events)))}
     last = {line: number for number, line in enumerate(events)}
     moments = sorted({*first.values(), *last.values()})
     assert len(moments) > 100
     for moment in moments:
         reset()
-        seen = 0
-
-        def reached(line: tuple[str, int], moment: int = moment) -> None:
-            nonlocal seen
-            if seen == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-            seen += 1
-
-        assert in_child(lambda reached=reached: tracing_lines(lambda: save_checkpoint(run), reached)) == -signal.SIGKILL
+        assert killed_at(moment, lambda: save_checkpoint(run), TRACED) == -signal.SIGKILL
         yield
     reset()
 

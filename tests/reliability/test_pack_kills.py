@@ -7,15 +7,14 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
+from killed import killed_at, lines_of
 from PIL import Image
 
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
@@ -60,47 +59,6 @@ def left_overs(root: Path) -> list[Path]:
     return [path for path in (root.parent / "cache" / "packs").iterdir() if path.is_dir() and path.name[0] == "."]
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Do it in a process of its own; returns what it was killed by, or 0."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def tracing_lines(work: Callable[[], object], reached: Callable[[str, int], object]) -> None:
-    """Call `reached` with the file and the number of every line of the traced files."""
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        if frame.f_code.co_filename not in TRACED:
-            return None
-        if event == "line":
-            reached(frame.f_code.co_filename, frame.f_lineno)
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-
-
-def killing_at(moment: int, work: Callable[[], object]) -> Callable[[], None]:
-    lines = 0
-
-    def reached(file: str, line: int) -> None:
-        nonlocal lines
-        if lines == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        lines += 1
-
-    return lambda: tracing_lines(work, reached)
-
-
 def nothing(root: Path) -> None:
     """There is no pack yet."""
 
@@ -116,8 +74,7 @@ def damaged(root: Path) -> None:
 def test_killed_at_every_line(root: Path, before: Callable[[Path], None]):
     cache = root.parent / "cache"
     before(root)
-    seen: list[tuple[str, int]] = []
-    tracing_lines(lambda: prepare(root), lambda *place: seen.append(place))
+    seen = lines_of(lambda: prepare(root), TRACED)
     expected = prepare(root)
     images, labels = expected.images.copy(), expected.labels
     # Of lines in a loop the first time; with a damaged pack in the way, each time of those that remove it.
@@ -128,7 +85,7 @@ def test_killed_at_every_line(root: Path, before: Callable[[Path], None]):
     for moment in moments:
         shutil.rmtree(cache)
         before(root)
-        assert in_child(killing_at(moment, lambda: prepare(root))) == -signal.SIGKILL
+        assert killed_at(moment, lambda: prepare(root), TRACED) == -signal.SIGKILL
         again = prepare(root)
         assert np.array_equal(again.images, images), seen[moment]
         assert np.array_equal(again.labels, labels), seen[moment]
@@ -246,7 +203,7 @@ def test_the_command_killed_and_twice_at_once(
     (out, err), (other_out, other_err) = [each.communicate(timeout=120) for each in two]
     assert [each.returncode for each in two] == [0, 0], err + other_err
     assert out == other_out
-    assert out.splitlines()[0] == "3000 images 3×32×32, 10 classes, 9 MB"
+    assert out.splitlines()[0] == "3000 images 3×32×32, 10 classes, 8.8 MiB"
     assert sorted("decoding" in text for text in (err, other_err)) == [False, True]
     assert [path for path in packed_datasets.iterdir() if path.is_dir()] == [Path(out.splitlines()[1])]
 

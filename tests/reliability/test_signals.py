@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 from same import assert_same_checkpoint, rows
 from wandb_reader import has_begun, read
-from wandb_server import KEY, Server
+from wandb_server import Server
 
 from ganzoo import api
 from ganzoo.registry.hookspecs import hookimpl
@@ -34,16 +33,6 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 def seconds_allowed() -> float:
     """Five seconds, and more where the machine has more to do than it has processors for."""
     return 5.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-@pytest.fixture
-def server(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -54,16 +53,6 @@ def tables(tables: Tables) -> Tables:
     tables["samples"] |= {"every": 4, "gif": True}
     tables["trainer"] |= {"ema_decay": 0.9, "fake_batch": "fresh"}
     return tables
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
-        server.shutdown()
 
 
 class At:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tiny_recipe import tiny_recipe
+
 SGD = {"name": "sgd", "lr": 0.05}
 GENTLE = {"name": "sgd", "lr": 0.01}
 
@@ -42,23 +44,13 @@ CASES: dict[str, dict[str, Any]] = {
 
 def tables_of(case: Mapping[str, Any], name: str, root: Path) -> dict[str, Any]:
     """The recipe of a case."""
-    tables: dict[str, Any] = {
-        "run": {"name": name, "seed": 7, "steps": 3, "log_every": 1, "root": str(root)},
-        "device": {"accelerator": "cpu", "precision": "fp32"},
-        "dataset": {"name": "synthetic", "image_size": 16, "count": 64, "horizontal_flip": True},
-        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
-        "discriminator": {"name": "dcgan", "width": 4},
-        "loss": {"name": "non_saturating"},
-        "trainer": {
-            "name": "adversarial",
-            "batch_size": 8,
-            "ema_decay": 0.5,
-            "generator_optimizer": SGD,
-            "discriminator_optimizer": SGD,
-        },
-        "samples": {"every": 100, "count": 4, "gif": False},
-        "tracking": {"wandb": {"mode": "disabled"}},
-    }
+    tables = tiny_recipe(
+        root,
+        run={"name": name, "steps": 3, "log_every": 1, "root": str(root)},
+        dataset={"horizontal_flip": True},
+        trainer={"ema_decay": 0.5, "generator_optimizer": SGD, "discriminator_optimizer": SGD},
+    )
+    del tables["checkpoint"]
     for table, values in case.items():
         tables[table] = {**tables.get(table, {}), **values} if isinstance(values, dict) else values
     return tables

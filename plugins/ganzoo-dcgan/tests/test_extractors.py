@@ -9,6 +9,7 @@ import pytest
 import torch
 from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 from ganzoo_dcgan.extractors import DiscriminatorFeatures
+from tiny_recipe import tiny_recipe
 
 from ganzoo import api
 from ganzoo.data.packed_dataset import PackedDataset, real_images
@@ -20,18 +21,15 @@ from ganzoo.training.build import open_dataset
 
 
 def trained(folder: Path, name: str, size: int = 16) -> TrainedRun:
-    tables: dict[str, Any] = {
-        "run": {"name": name, "steps": 2, "root": str(folder)},
-        "device": {"accelerator": "cpu", "precision": "fp32"},
-        "dataset": {"name": "synthetic", "image_size": size, "count": 64},
-        "generator": {"name": name, "width": 4, "latent_dim": 8},
-        "discriminator": {"name": name, "width": 4},
-        "loss": {"name": "non_saturating"},
-        "trainer": {"name": "adversarial", "batch_size": 8},
-        "samples": {"count": 4, "gif": False},
-        "tracking": {"wandb": {"mode": "disabled"}},
-    }
-    return api.run(tables)
+    return api.run(
+        tiny_recipe(
+            folder,
+            run={"name": name, "steps": 2},
+            dataset={"image_size": size},
+            generator={"name": name, "width": 4, "latent_dim": 8},
+            discriminator={"name": name, "width": 4},
+        )
+    )
 
 
 @pytest.fixture(scope="module", params=["dcgan", "dcgan_authors"])  # the latter's norms keep no statistics

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_recipe import tiny_recipe
 from torch.nn import functional as F
 
 import ganzoo
@@ -97,19 +98,15 @@ def test_a_generator_that_does_not_fit_is_a_mistake_in_the_recipe(tmp_path: Path
 
 
 def recipe(folder: Path) -> dict[str, Any]:
-    return {
-        "run": {"name": "tiny", "seed": 7, "steps": 4, "log_every": 2, "root": str(folder / "runs")},
-        "device": {"accelerator": "cpu", "precision": "fp32"},
-        "dataset": {"name": "synthetic", "image_size": 16, "count": 64},
-        "generator": {"name": "cgan", "width": 4, "latent_dim": 8},
-        "discriminator": {"name": "sngan", "width": 4},
-        "loss": {"name": "hinge"},
-        "penalties": [{"name": "auxiliary_classifier"}],
-        "trainer": {"name": "adversarial", "batch_size": 8},
-        "samples": {"every": 100, "count": 4, "gif": False},
-        "checkpoint": {"every": 2},
-        "tracking": {"wandb": {"mode": "disabled"}},
-    }
+    return tiny_recipe(
+        folder,
+        run={"steps": 4},
+        generator={"name": "cgan", "width": 4, "latent_dim": 8},
+        discriminator={"name": "sngan", "width": 4},
+        loss={"name": "hinge"},
+        penalties=[{"name": "auxiliary_classifier"}],
+        checkpoint={"every": 2},
+    )
 
 
 def test_a_conditional_run_resumes_to_the_bit_with_its_head(tmp_path: Path) -> None:

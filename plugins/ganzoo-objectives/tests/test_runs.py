@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load_file
+from tiny_recipe import tiny_recipe
 
 import ganzoo
 from ganzoo.errors import RecipeError
@@ -22,17 +23,7 @@ def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Four steps of built-in parts and the plain GAN's networks on made-up images."""
     pytest.importorskip("ganzoo_dcgan")
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
-    return {
-        "run": {"name": "tiny", "seed": 7, "steps": 4, "log_every": 1, "root": str(tmp_path / "runs")},
-        "device": {"accelerator": "cpu", "precision": "fp32"},
-        "dataset": {"name": "synthetic", "image_size": 16, "count": 32},
-        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
-        "discriminator": {"name": "dcgan", "width": 4},
-        "loss": {"name": "non_saturating"},
-        "trainer": {"name": "adversarial", "batch_size": 8},
-        "samples": {"every": 100, "count": 4, "gif": False},
-        "tracking": {"wandb": {"mode": "disabled"}},
-    }
+    return tiny_recipe(tmp_path, run={"steps": 4, "log_every": 1}, dataset={"count": 32})
 
 
 def test_all_are_registered_by_their_place(manager: PluginManager) -> None:

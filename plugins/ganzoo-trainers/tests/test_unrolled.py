@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_recipe import tiny_recipe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,12 +26,7 @@ FACTS = DatasetInfo(ImageSpec(1, 2, 2))
 SGD = {"name": "sgd", "lr": 0.5}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+torch.set_num_threads(1)  # the tensors are small: threads would mostly wait for each other
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -189,19 +185,14 @@ def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch
 
 
 def recipe(folder: Path) -> dict[str, Any]:
-    return {
-        "run": {"name": "tiny", "seed": 7, "steps": 4, "log_every": 2, "root": str(folder / "runs")},
-        "device": {"accelerator": "cpu", "precision": "fp32"},
-        "dataset": {"name": "synthetic", "image_size": 16, "count": 64},
-        "generator": {"name": "dcgan", "width": 4, "latent_dim": 8},
-        "discriminator": {"name": "dcgan", "width": 4, "norm": "layer"},
-        "loss": {"name": "non_saturating"},
-        "penalties": [{"name": "gradient_penalty"}],
-        "trainer": {"name": "unrolled", "unrolled_steps": 2, "batch_size": 8},
-        "samples": {"every": 100, "count": 4, "gif": False},
-        "checkpoint": {"every": 2},
-        "tracking": {"wandb": {"mode": "disabled"}},
-    }
+    return tiny_recipe(
+        folder,
+        run={"steps": 4},
+        discriminator={"norm": "layer"},
+        penalties=[{"name": "gradient_penalty"}],
+        trainer={"name": "unrolled", "unrolled_steps": 2, "batch_size": 8},
+        checkpoint={"every": 2},
+    )
 
 
 def test_resumes_to_the_bit_penalties_included(tmp_path: Path) -> None:
