@@ -1,4 +1,4 @@
-"""The environment variables that choose plugins; apart, so that the command line sets them at no cost."""
+"""Environment variables that choose plugins, in a module of their own that imports nothing heavy."""
 
 from __future__ import annotations
 
