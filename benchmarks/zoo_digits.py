@@ -28,7 +28,7 @@ import ganzoo
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sampling.image_io import BETWEEN, PAPER, Panel, draw, save_png
+from ganzoo.sampling.image_io import BACKGROUND, PANEL_GAP, Panel, draw, save_png
 from ganzoo.sampling.trained_run import Weights
 from ganzoo.training.run import Run
 
@@ -286,9 +286,9 @@ def picture(runs: Path) -> Image.Image:
     for name in ROWS:
         trained = ganzoo.load_run(min((runs / name).glob("[0-9]*")))
         strips.append(draw([Panel(trained.sample(SHOWN), SHOWN, name)]))
-    width, height = max(strip.width for strip in strips) + BETWEEN, max(strip.height for strip in strips) + 2
+    width, height = max(strip.width for strip in strips) + PANEL_GAP, max(strip.height for strip in strips) + 2
     rows = -(-len(strips) // COLUMNS)
-    drawn = Image.new("RGB", (width * COLUMNS, height * rows), PAPER)
+    drawn = Image.new("RGB", (width * COLUMNS, height * rows), BACKGROUND)
     for number, strip in enumerate(strips):
         drawn.paste(strip, (number // rows * width, number % rows * height))
     return drawn.convert("L").quantize(32)  # gray, and small enough for a page

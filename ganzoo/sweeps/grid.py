@@ -1,4 +1,4 @@
-"""What a sweep varies: `--vary KEY=A,B` as combinations, each with a short name."""
+"""The grid of a sweep: `--vary KEY=A,B` as combinations, each with a short name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ganzoo.recipe.overrides import toml_value
 from ganzoo.text import parse_toml
 
 Vary = Mapping[str, Sequence[str]]
-"""The values of each key that is varied, as TOML or plain text."""
+"""Values of each varied key, as TOML or plain text."""
 Choice = Mapping[str, str]
-"""One value for each of these keys."""
+"""One value for each varied key."""
 
 NAME_LENGTH = 80
 OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
@@ -27,10 +27,10 @@ OWNED = {
 
 
 def parse_vary(texts: Iterable[str]) -> dict[str, list[str]]:
-    """The grid that `--vary KEY=A,B` options describe.
+    """Parse `--vary KEY=A,B` options into a grid.
 
     Raises:
-        RequestError: one has no "=", no value, the same value twice, or a key that is not for a sweep to vary.
+        RequestError: one has no "=", no value, the same value twice, or a key that a sweep cannot vary.
     """
     grid: dict[str, list[str]] = {}
     for text in texts:
@@ -45,10 +45,10 @@ def parse_vary(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def check_vary(vary: Vary) -> None:
-    """See that a grid can be told apart by its values.
+    """Check the keys and values of a grid.
 
     Raises:
-        RequestError: a key has no value, the same value twice, or is not for a sweep to vary.
+        RequestError: a key has no value, the same value twice, or cannot be varied by a sweep.
     """
     for key, values in vary.items():
         if key in OWNED:
@@ -61,19 +61,19 @@ def check_vary(vary: Vary) -> None:
 
 
 def combinations(vary: Vary) -> list[dict[str, str]]:
-    """Every choice of one value a key; one empty choice where nothing is varied."""
+    """Return all combinations of one value a key; one empty choice without keys."""
     return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
 
 
 def names(
     choices: Sequence[Choice], otherwise: str, known: Mapping[str, Choice | None] | None = None
 ) -> dict[str, Choice]:
-    """A name for each choice, fit for a folder: its values, and the keys of those that are no names.
+    """Return a folder name for each choice: its values, with the keys of those that are not names themselves.
 
     Args:
         choices: all different.
-        otherwise: the name where nothing is varied.
-        known: names that were given before, and stay; with None for a name that no choice may have.
+        otherwise: the name without varied keys.
+        known: names given before, which stay; None for a name that no choice may have.
     """
     named: dict[str, Choice] = {}
     taken: dict[str, Choice | None] = {**(known or {})}
@@ -85,7 +85,7 @@ def names(
 
 
 def as_text(value: Any) -> str:
-    """A value as `--set` takes it."""
+    """Return a value as text for `--set`."""
     if isinstance(value, str):
         return value if value and toml_value(value) == value and value == value.strip() else json.dumps(value)
     if isinstance(value, Mapping):
@@ -100,7 +100,7 @@ def _quoted(value: Any) -> str:
 
 
 def _split(text: str) -> Iterator[str]:
-    """The parts between commas that stand in no bracket and no quotes."""
+    """Split at commas outside brackets and quotes."""
     depth, quote, part = 0, "", ""
     for character in text:
         if quote:
@@ -120,7 +120,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _words(choice: Choice) -> Iterator[str]:
-    """What tells a choice from another, for people: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
+    """Return the words of a choice's name: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
     for key, text in choice.items():
         try:
             value = parse_toml(f"value = {text}")["value"]
@@ -150,7 +150,7 @@ def _word(text: str) -> Iterator[str]:
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:
-    """This name, or with a number behind it; some file systems take upper and lower case for the same."""
+    """Return this name, with a number appended where it is taken; case is ignored, as some file systems do."""
     name = name[:NAME_LENGTH].rstrip("-._")
     folded = {other.casefold() for other in taken}
     candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
