@@ -31,7 +31,7 @@ Shape = tuple[int, ...]
 
 
 class AuthorsDumpImporter(Importer):
-    """Reads a folder of the authors' joblib dump by its numbered `.npy` files; the pickles beside them stay shut.
+    """Reads a folder of the authors' joblib dump by its numbered `.npy` files, without the pickles beside them.
 
     The files are in the order of the training script (github.com/Newmu/dcgan_code). `to_torch` says what is
     done to them.
@@ -40,7 +40,7 @@ class AuthorsDumpImporter(Importer):
     Config = AuthorsDumpConfig
 
     def mismatch(self, source: Path) -> str | None:
-        """Needs a folder with at least one of the generator's files."""
+        """Return a reason unless `source` is a folder with at least one of the generator's files."""
         if not source.is_dir():
             return "is no folder"
         if not any(match["network"] == "gen" for match in _matches(source)):
@@ -48,7 +48,7 @@ class AuthorsDumpImporter(Importer):
         return None
 
     def read(self, source: Path) -> ImportedWeights:
-        """The weights in the folder `source`.
+        """Read the weights in the folder `source`.
 
         Raises:
             RequestError: a file is missing, damaged, or of a shape or type that the networks do not have.
@@ -92,7 +92,7 @@ class AuthorsDumpImporter(Importer):
 
 
 def to_torch(array: Array) -> tuple[Tensor, str]:
-    """One of the authors' parameters as PyTorch has it, and what was done to it.
+    """Convert one of the authors' parameters to PyTorch's layout, and name the conversion.
 
     A kernel (N, M, 5, 5) is flipped in both directions: Theano's convolution flips its kernels, PyTorch's
     does not. A transposed convolution is the gradient of such a convolution in both, so its kernel has the
@@ -131,7 +131,7 @@ def _matches(source: Path) -> list[re.Match[str]]:
 
 
 def _find(source: Path) -> tuple[dict[str, list[Path]], int]:
-    """The files of each network, and how often 4×4 is doubled by a generator of so many files."""
+    """Find the files of each network, and the generator's number of doublings from their count."""
     matches = _matches(source)
     prefixes = sorted({match["prefix"] for match in matches})
     if len(prefixes) > 1:
@@ -153,7 +153,7 @@ def _find(source: Path) -> tuple[dict[str, list[Path]], int]:
 
 
 def _read(path: Path) -> Array:
-    """One array, mapped so that a header which promises more than the file holds is an error, not memory."""
+    """Read one array through a memory map, so that a header beyond the file size is an error, not an allocation."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
@@ -192,7 +192,7 @@ def _check_shapes(files: Sequence[Path], arrays: Sequence[Array], expected: Sequ
 def _tables(
     info: DatasetInfo, generator: AuthorsGeneratorConfig, discriminator: AuthorsDiscriminatorConfig
 ) -> dict[str, Any]:
-    """The authors' recipe: that of SVHN at 32 pixels, that of faces and bedrooms at others."""
+    """Return the authors' recipe: that of SVHN at 32 pixels, that of faces and bedrooms at others."""
     svhn = info.image.height == 32
     optimizer = {"name": "adam", "lr": 5e-4 if svhn else 2e-4, "betas": [0.5, 0.999], "weight_decay": 1e-5}
     return {
@@ -217,7 +217,7 @@ def _tables(
 
 
 def _notes(tables: Mapping[str, Any], networks: Sequence[str]) -> list[str]:
-    """What a dump does not say."""
+    """Return what a dump does not say and was assumed."""
     dataset, latents = tables["dataset"]["name"], tables["generator"]["latents"]
     notes = [
         f'the dump does not say what it was trained on: taken are the dataset "{dataset}" and {latents} latents; '
