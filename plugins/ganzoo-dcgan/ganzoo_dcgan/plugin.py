@@ -14,26 +14,28 @@ def register_architectures(register: Registrar) -> None:
     register("dcgan", "ganzoo_dcgan.dcgan:DCGANDiscriminator", config=configs.DCGANDiscriminatorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseGenerator", config=configs.DenseGeneratorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseDiscriminator", config=configs.DenseDiscriminatorConfig)
-    register("dcgan_authors", "ganzoo_dcgan.authors:AuthorsGenerator", config=configs.AuthorsGeneratorConfig)
-    register("dcgan_authors", "ganzoo_dcgan.authors:AuthorsDiscriminator", config=configs.AuthorsDiscriminatorConfig)
+    register("dcgan_authors", "ganzoo_dcgan.radford2016:AuthorsGenerator", config=configs.AuthorsGeneratorConfig)
+    register(
+        "dcgan_authors", "ganzoo_dcgan.radford2016:AuthorsDiscriminator", config=configs.AuthorsDiscriminatorConfig
+    )
     register(
         "dcgan_authors_imagenet32",
-        "ganzoo_dcgan.authors_imagenet:AuthorsImageNetGenerator",
+        "ganzoo_dcgan.radford2016_imagenet:AuthorsImageNetGenerator",
         config=configs.AuthorsImageNetGeneratorConfig,
     )
     register(
         "dcgan_authors_imagenet32",
-        "ganzoo_dcgan.authors_imagenet:AuthorsImageNetDiscriminator",
+        "ganzoo_dcgan.radford2016_imagenet:AuthorsImageNetDiscriminator",
         config=configs.AuthorsImageNetDiscriminatorConfig,
     )
     register(
         "dcgan_authors_mnist",
-        "ganzoo_dcgan.authors_mnist:AuthorsMNISTGenerator",
+        "ganzoo_dcgan.radford2016_mnist:AuthorsMNISTGenerator",
         config=configs.AuthorsMNISTGeneratorConfig,
     )
     register(
         "dcgan_authors_mnist",
-        "ganzoo_dcgan.authors_mnist:AuthorsMNISTDiscriminator",
+        "ganzoo_dcgan.radford2016_mnist:AuthorsMNISTDiscriminator",
         config=configs.AuthorsMNISTDiscriminatorConfig,
     )
     register(
@@ -51,7 +53,9 @@ def register_architectures(register: Registrar) -> None:
 @hookimpl
 def register_importers(register: Registrar) -> None:
     """Weights that others published for two of the variants."""
-    register("dcgan_authors", "ganzoo_dcgan.authors_dump:AuthorsDumpImporter", config=importers.AuthorsDumpConfig)
+    register(
+        "dcgan_authors", "ganzoo_dcgan.radford2016_weights:AuthorsDumpImporter", config=importers.AuthorsDumpConfig
+    )
     register(
         "dcgan_tutorial", "ganzoo_dcgan.tutorial_state:TutorialStateImporter", config=importers.TutorialStateConfig
     )

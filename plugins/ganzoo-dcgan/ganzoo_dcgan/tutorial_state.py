@@ -19,7 +19,7 @@ from ganzoo.storage.safe_load import CodeError, load_tensors
 from ganzoo_dcgan.configs import POWERS, DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.importers import TutorialStateConfig
-from ganzoo_dcgan.matching import Matched, state_of
+from ganzoo_dcgan.weight_mapping import Matched, state_of
 
 ZIP = b"PK\x03\x04"
 BEFORE_ZIP = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.configs import CGANDiscriminatorConfig, CGANGeneratorConfig
-from ganzoo_networks.rows import down_row, logit_block, up_row
+from ganzoo_networks.dcgan_stacks import down_row, logit_block, up_row
 
 
 class CGANGenerator(StackedGenerator):

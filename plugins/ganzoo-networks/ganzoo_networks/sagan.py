@@ -9,7 +9,7 @@ from torch import nn
 from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.attention import SelfAttention
 from ganzoo_networks.configs import SAGANDiscriminatorConfig, SAGANGeneratorConfig
-from ganzoo_networks.rows import down_row, logit_block, up_row
+from ganzoo_networks.dcgan_stacks import down_row, logit_block, up_row
 from ganzoo_networks.spectral import drawn_spectral
 
 

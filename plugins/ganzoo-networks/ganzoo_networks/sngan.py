@@ -8,8 +8,8 @@ from torch import nn
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo_networks.configs import SNGANDiscriminatorConfig
+from ganzoo_networks.dcgan_stacks import down_row, logit_block
 from ganzoo_networks.minibatch import MinibatchStdDev
-from ganzoo_networks.rows import down_row, logit_block
 from ganzoo_networks.spectral import drawn_spectral
 
 

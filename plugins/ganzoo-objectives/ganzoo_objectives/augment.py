@@ -8,7 +8,7 @@ from torch import Tensor
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo
 from ganzoo_objectives.configs import AdaptiveAugmentConfig, DiffAugmentConfig
-from ganzoo_objectives.policies import augment
+from ganzoo_objectives.diffaugment_ops import augment
 
 
 class DiffAugment(Penalty):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from ganzoo_objectives.configs import AugmentConfig
-from ganzoo_objectives.policies import augment, color, cutout, translation
+from ganzoo_objectives.diffaugment_ops import augment, color, cutout, translation
 from torch import Tensor
 
 from ganzoo.components.penalty import PenaltyStep

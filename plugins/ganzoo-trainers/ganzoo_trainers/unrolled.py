@@ -13,7 +13,7 @@ from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
 from ganzoo.components.dataset import Batch
 from ganzoo.components.optimizer import AdamOptions, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
-from ganzoo_trainers.lookahead import AdamSteps, GradientSteps, Steps
+from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Steps
 
 
 class Unrolled(GANTrainer):

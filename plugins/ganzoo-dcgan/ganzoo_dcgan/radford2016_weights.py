@@ -16,10 +16,10 @@ from torch import Tensor
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import RequestError
-from ganzoo_dcgan.authors import START, AuthorsDiscriminator, AuthorsGenerator
 from ganzoo_dcgan.configs import POWERS, AuthorsDiscriminatorConfig, AuthorsGeneratorConfig
 from ganzoo_dcgan.importers import AuthorsDumpConfig
-from ganzoo_dcgan.matching import Matched, state_of
+from ganzoo_dcgan.radford2016 import START, AuthorsDiscriminator, AuthorsGenerator
+from ganzoo_dcgan.weight_mapping import Matched, state_of
 
 KERNEL = (5, 5)
 UNITS = START * START

@@ -7,10 +7,10 @@ from itertools import pairwise
 from torch import nn
 
 from ganzoo.components.spec import DatasetInfo
-from ganzoo_dcgan.authors import NORM, dense_head, projection
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import AuthorsImageNetDiscriminatorConfig, AuthorsImageNetGeneratorConfig
 from ganzoo_dcgan.dcgan import doublings
+from ganzoo_dcgan.radford2016 import NORM, dense_head, projection
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
 
 
