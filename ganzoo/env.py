@@ -1,4 +1,4 @@
-"""What chooses plugins: entry points and environment variables; apart, so that the command line has them at no cost."""
+"""What chooses plugins: the entry-point group and environment variables; imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as a user should read it: the thing, the place and the cure, never a traceback."""
+"""Errors for users: each names the thing, the place and the cure, and is shown without a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class GanzooError(Exception):
-    """A failure that ganzoo understands; the command line prints its text and leaves with `exit_code`."""
+    """Base class of ganzoo's errors; the command line prints its text and exits with `exit_code`."""
 
     exit_code = 1
 
@@ -61,7 +61,7 @@ class DivergedError(TrainingError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's says in short, or its kind where it says nothing."""
+    """Return the first line of a third-party exception, or its type where it has no text."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

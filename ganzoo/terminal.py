@@ -1,4 +1,4 @@
-"""The console of the process, on stderr: lines, warnings and progress; stdout belongs to results."""
+"""Console output on stderr: lines, warnings and progress; stdout is for results."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ PACKING_LINE_SECONDS = 5.0
 
 @cache
 def console() -> Console:
-    """The one console of the process, on stderr."""
+    """Return the console of the process, on stderr."""
     return Console(stderr=True, highlight=False)
 
 
 def warn(message: str) -> None:
-    """Print "warning: …" above whatever bar is shown."""
+    """Print "warning: …" above any progress bar."""
     say(message, "warning: ")
 
 
 def say(message: str, label: str = "", where: Console | None = None) -> None:
-    """Print one line, however long, above whatever bar is shown; `label` comes first, in yellow."""
+    """Print one unwrapped line above any progress bar, after `label` in yellow."""
     (where or console()).print(Text.assemble((label, "yellow"), message), soft_wrap=True)
 
 
 def has_bar(where: Console) -> bool:
-    """Whether a bar can be drawn and redrawn there."""
+    """Return whether the console can show a progress bar."""
     return where.is_terminal and not where.is_dumb_terminal
 
 
@@ -40,9 +40,9 @@ def has_bar(where: Console) -> bool:
 def packing_progress(
     where: Console | None = None, *, what: str = "decoding images"
 ) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to call with (done, total) images while a dataset is decoded, or `what` is done with it.
+    """Yield a function to call with the number of images done and in all while a dataset is decoded, or `what` is done.
 
-    It shows a bar on a terminal and a few lines elsewhere, and nothing where there is nothing to do.
+    It shows a bar on a terminal, a few lines elsewhere, and nothing before its first call.
     """
     where = where or console()
     bar = Progress(

@@ -244,7 +244,7 @@ LIGHT = {
         # typer itself imports these two for the options of a command.
         (["run", "--help"], {"ganzoo.cli.options", "ganzoo.cli.run", "importlib.metadata", "pydantic"}),
     ],
-    ids=" ".join,
+    ids=["help", "run-help"],
 )
 def test_command_line_itself_imports_next_to_nothing(arguments: list[str], more: set[str]):
     """Every command waits for what the modules of all commands import: they import what they need when they run."""

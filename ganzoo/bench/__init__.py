@@ -1,1 +1,1 @@
-"""How fast a recipe trains on this machine, against what the machine can do and against a loop to compare with."""
+"""Benchmark of a recipe's training speed, against the machine's peak and a baseline loop."""

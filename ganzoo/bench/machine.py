@@ -1,4 +1,4 @@
-"""What the machine at hand can do: the speed of its matrix product, and the memory that was in use at most."""
+"""Machine limits: the speed of the matrix product, and the peak memory of the process."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from ganzoo.runtime.device import Compute
 
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
-"""Sides of the square matrices that are multiplied: which is fastest depends on caches."""
+"""Sides of the square matrices to multiply; which is fastest depends on caches."""
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def matrix_product_speed(compute: Compute, precision: str) -> float:
-    """FLOP a second of the product of two square matrices, the best over several sizes."""
+    """Measure the FLOP a second of the product of two square matrices, the best over several sizes."""
     best = 0.0
     for side in SIDES[compute.device.type]:
         left, right = (torch.ones(side, side, dtype=TYPES[precision], device=compute.device) for _ in range(2))
@@ -30,13 +30,13 @@ def matrix_product_speed(compute: Compute, precision: str) -> float:
 
 
 def comparable_precisions(compute: Compute) -> list[str]:
-    """The precisions whose matrix product is worth knowing beside a run: fp32, bf16, and the run's own."""
+    """Return the precisions whose matrix product is measured: fp32, bf16, and the run's own."""
     both = ["fp32", "bf16"] if compute.device.type != "mps" else ["fp32"]
     return [*both, *({compute.precision} - {*both})]
 
 
-def forget_peak_memory(compute: Compute) -> None:
-    """Begin anew to look for the most memory in use, where the system can."""
+def reset_peak_memory(compute: Compute) -> None:
+    """Reset the peak memory, where the system can."""
     if compute.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(compute.device)
         return
@@ -47,7 +47,7 @@ def forget_peak_memory(compute: Compute) -> None:
 
 
 def peak_memory(compute: Compute) -> int | None:
-    """Bytes in use at most since then: of the GPU as torch counts it, else of the whole process; None: not known."""
+    """Return the peak memory in bytes since the reset: torch's on the GPU, else the process's; None: not known."""
     if compute.device.type == "cuda":
         return torch.cuda.max_memory_allocated(compute.device)
     if compute.device.type == "mps":

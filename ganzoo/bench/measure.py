@@ -1,4 +1,4 @@
-"""Measures a recipe: its bare step, the whole run around it, and a loop to compare with."""
+"""Measurement of a recipe: its bare training step, the whole run around it, and a baseline loop."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import cast
 import torch
 
 from ganzoo.api import observing
-from ganzoo.bench.machine import comparable_precisions, forget_peak_memory, matrix_product_speed, peak_memory
+from ganzoo.bench.machine import comparable_precisions, matrix_product_speed, peak_memory, reset_peak_memory
 from ganzoo.bench.profile import flop_of_step, time_by_part
 from ganzoo.bench.report import Report
-from ganzoo.bench.timing import Contestant, Pacer, Step, TimedEvents
+from ganzoo.bench.timing import LoopTiming, RoundTimer, Step, TimedEvents
 from ganzoo.errors import RequestError
 from ganzoo.observers.samples import GRIDS
 from ganzoo.observers.standard import standard_observers
@@ -29,8 +29,8 @@ from ganzoo.training.build import build_run
 from ganzoo.training.loop import train
 from ganzoo.training.run import Run
 
-MORE_STEPS = 10
-"""Steps that the bare trainer takes beside the turns: warming up, counting, profiling."""
+UNTIMED_STEPS = 10
+"""Steps that the bare trainer takes outside the timed rounds: warm-up, counting, profiling."""
 
 
 def measure(
@@ -42,49 +42,49 @@ def measure(
     steps: int = 3,
     manager: PluginManager | None = None,
 ) -> Report:
-    """Train in turns by the bare step, by the whole run, and by the baseline, and look at the machine meanwhile.
+    """Time the bare step, the whole run and the baseline in interleaved rounds, and the machine's matrix product.
 
-    Nothing is written but to a folder that is removed again, and nothing is sent to W&B unless an override says so.
+    Files are written to a temporary folder only, and nothing is sent to W&B unless an override says so.
 
     Args:
         recipe: a TOML file.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
         baseline: a Python file whose function `baseline(run)` returns one that trains a step on the dataset of
-            `run` and returns how many images it took; the file is executed.
-        rounds: turns of each.
-        steps: a turn has.
+            `run` and returns its number of images; the file is executed.
+        rounds: number of rounds.
+        steps: timed steps of each in a round.
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: the recipe is wrong, or something in it or in the baseline cannot be had.
+        GanzooError: the recipe is invalid, or something in it or the baseline is missing.
     """
     changes = override_pairs(overrides)
     tracked = any(key.startswith("tracking.") for key, _ in changes)
     asked, manager = load_recipe(recipe, manager or plugin_manager(), changes)
     with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
-        total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is in no turn
-        bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (MORE_STEPS, 0))
+        total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is not timed
+        bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (UNTIMED_STEPS, 0))
         step = _bare_step(bare)
-        contestants = {"step": Contestant(step), "run": Contestant(None)}
-        forget_peak_memory(bare.compute)
+        timings = {"step": LoopTiming(step), "run": LoopTiming(None)}
+        reset_peak_memory(bare.compute)
         step()  # warms up
         memory = peak_memory(bare.compute)
         flop = flop_of_step(bare)
         if baseline is not None:
-            step_of_baseline = load_baseline(baseline)(bare)
-            step_of_baseline()
-            contestants["baseline"] = Contestant(step_of_baseline)
+            baseline_step = load_baseline(baseline)(bare)
+            baseline_step()
+            timings["baseline"] = LoopTiming(baseline_step)
         speeds: dict[str, float] = {}
 
-        def others() -> None:
-            for contestant in contestants.values():
-                if contestant.step is not None:
-                    contestant.turn(bare.compute, steps)
+        def other_rounds() -> None:
+            for timing in timings.values():
+                if timing.step is not None:
+                    timing.time_round(bare.compute, steps)
             for precision in comparable_precisions(bare.compute):
                 speeds[precision] = max(speeds.get(precision, 0.0), matrix_product_speed(bare.compute, precision))
 
         events = whole.events = TimedEvents(whole.events)
-        with observing(manager, [*standard_observers(whole.recipe), Pacer(contestants["run"], steps, others)]):
+        with observing(manager, [*standard_observers(whole.recipe), RoundTimer(timings["run"], steps, other_rounds)]):
             train(whole)
         return Report(
             recipe=str(recipe),
@@ -93,17 +93,17 @@ def measure(
             images_per_step=bare.images_per_step,
             rounds=rounds,
             steps=steps,
-            contestants=contestants,
+            timings=timings,
             matrix_product=speeds,
             flop_per_image=flop / bare.images_per_step,
             peak_memory=memory,
             parts=time_by_part(bare),
-            now_and_then=_now_and_then(asked, bare, events.at_step),
+            periodic_costs=_periodic_costs(asked, bare, events.at_step),
         )
 
 
 def load_baseline(path: Path) -> Callable[[Run], Step]:
-    """The function `baseline` of a file.
+    """Load the function `baseline` of a file.
 
     Raises:
         RequestError: there is no such file, it does not load, or has no such function.
@@ -122,7 +122,7 @@ def load_baseline(path: Path) -> Callable[[Run], Step]:
 
 
 def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps: int, tracked: bool) -> Run:
-    """A run of `total` steps that logs at least once a turn, and draws and saves at its end alone."""
+    """Build a run of `total` steps that logs at least once a round, and samples and saves only at its end."""
     run = asked.run.model_copy(
         update={"steps": total, "epochs": None, "root": folder, "log_every": min(steps, asked.run.log_every)}
     )
@@ -140,7 +140,7 @@ def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps
 
 
 def _bare_step(run: Run) -> Step:
-    """The trainer's step on one minibatch, again and again."""
+    """Return a function that trains on the same minibatch at each call."""
     batch = run.loader.next()
 
     def step() -> int:
@@ -150,8 +150,8 @@ def _bare_step(run: Run) -> Step:
     return step
 
 
-def _now_and_then(asked: Recipe, run: Run, at_step: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """What samples and checkpoints cost when they are due, and how often the recipe wants them."""
+def _periodic_costs(asked: Recipe, run: Run, at_step: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Return the seconds of writing samples and a checkpoint, and the number of steps between two of them."""
     last = at_step[max(at_step)]
     length = asked.run.steps or asked.run.epochs * run.loader.steps_per_epoch  # type: ignore[operator]
     every = {

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and how many operations it takes."""
+"""Profile of a training step: the share of each part in its time, and its floating-point operations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OF_PENALTIES = ("transform_images", "discriminator_term", "generator_term", "af
 
 
 def flop_of_step(run: Run) -> int:
-    """Floating-point operations of one training step, as torch counts those of products and convolutions."""
+    """Count the floating-point operations of one training step, of products and convolutions by torch's formulas."""
     batch = run.loader.next()
     with CountFlop() as counter:
         run.trainer.train_step(batch)
@@ -31,7 +31,7 @@ def flop_of_step(run: Run) -> int:
 
 
 class CountFlop(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While open, counts by torch's own formulas; torch's own counter cannot follow gradients of gradients."""
+    """While open, count operations by torch's formulas, double backward included, unlike torch's counter."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -40,7 +40,7 @@ class CountFlop(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Carry out one operation."""
+        """Run one operation and count it."""
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
@@ -49,10 +49,10 @@ class CountFlop(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
-    """The share of each of `PARTS` in the time of a step, data included; they add up to 1.
+    """Return the share of each of `PARTS` in the time of a step, data included; they add up to 1.
 
-    A network's share is its forward passes and those parts of backward passes that undo them; what a penalty
-    calls is the penalty's. On a GPU the time is the GPU's.
+    A network's share is its forward passes and their backward passes; calls by a penalty count as the penalty's.
+    On a GPU it is GPU time.
     """
     on_gpu = run.compute.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
@@ -68,7 +68,7 @@ def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
 
 @contextmanager
 def labeled(run: Run) -> Iterator[None]:
-    """While open, what the networks and penalties do carries their label in a profile; not where they are compiled."""
+    """While open, label the work of networks and penalties in a profile; compiled networks stay unlabeled."""
     parts = run.trainer.parts
     with ExitStack() as stack:
         if not run.compute.compiled:
@@ -97,7 +97,7 @@ def _replaced(owner: Any, method: str, label: str) -> Iterator[None]:
 
 
 def shares(roots: list[FunctionEvent], *, on_gpu: bool = False) -> dict[str, float]:
-    """The share of each part in the time of these events and of all that they called."""
+    """Return the share of each part in the time of these events and their children."""
     part_of_forward: dict[int, str] = {}
     spent: Counter[str] = Counter()
     backwards: list[FunctionEvent] = []

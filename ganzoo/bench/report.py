@@ -1,4 +1,4 @@
-"""What a measurement found, as figures and as text."""
+"""The report of a measurement, as figures and as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ganzoo.bench.timing import Contestant
+from ganzoo.bench.timing import LoopTiming
 from ganzoo.text import size_in_words
 
 NAMES = {"baseline": "baseline", "step": "bare step", "run": "whole run"}
@@ -15,21 +15,21 @@ NAMES = {"baseline": "baseline", "step": "bare step", "run": "whole run"}
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement of one recipe.
+    """Measurement of one recipe.
 
     Attributes:
         recipe: its file.
         machine: device, processor, threads, torch's version, precision, whether the networks are compiled.
         batch_size: real images in a minibatch.
         images_per_step: real images that one step takes.
-        rounds: turns that each contestant had.
-        steps: of a turn.
-        contestants: "step", "run" and where there is one "baseline".
+        rounds: number of interleaved rounds.
+        steps: timed steps in a round.
+        timings: timings of "step", "run" and, where given, "baseline".
         matrix_product: FLOP a second of the machine's matrix product, by precision.
-        flop_per_image: operations of a step, by the real images in it.
+        flop_per_image: operations of a step over its number of real images.
         peak_memory: bytes; None: not known.
         parts: share of each part in the time of a step.
-        now_and_then: seconds that samples and a checkpoint take, and every how many steps they are due.
+        periodic_costs: seconds of writing samples and a checkpoint, and the steps between two of them.
     """
 
     recipe: str
@@ -38,16 +38,16 @@ class Report:
     images_per_step: int
     rounds: int
     steps: int
-    contestants: Mapping[str, Contestant]
+    timings: Mapping[str, LoopTiming]
     matrix_product: Mapping[str, float]
     flop_per_image: float
     peak_memory: int | None
     parts: Mapping[str, float]
-    now_and_then: Mapping[str, Mapping[str, float]]
+    periodic_costs: Mapping[str, Mapping[str, float]]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
-        speeds = {name: contestant.images_per_second() for name, contestant in self.contestants.items()}
+        """Return the report as values for JSON."""
+        speeds = {name: timing.images_per_second() for name, timing in self.timings.items()}
         return {
             "recipe": self.recipe,
             "machine": dict(self.machine),
@@ -63,41 +63,41 @@ class Report:
             "share_of_matrix_product": self.share_of_matrix_product(),
             "peak_memory_bytes": self.peak_memory,
             "parts": dict(self.parts),
-            "now_and_then": {name: dict(cost) for name, cost in self.now_and_then.items()},
+            "periodic_costs": {name: dict(cost) for name, cost in self.periodic_costs.items()},
         }
 
     def ratios(self) -> dict[str, dict[str, float]]:
-        """How many times as fast as the baseline: best turn to best turn, and the median over rounds."""
-        if "baseline" not in self.contestants:
+        """Return the speedup over the baseline: best round to best round, and the median over rounds."""
+        if "baseline" not in self.timings:
             return {}
-        baseline = self.contestants["baseline"].seconds
+        baseline = self.timings["baseline"].seconds
         return {
             name: {
-                "best": min(baseline) / min(self.contestants[name].seconds),
+                "best": min(baseline) / min(self.timings[name].seconds),
                 "median": statistics.median(
-                    theirs / ours for theirs, ours in zip(baseline, self.contestants[name].seconds, strict=True)
+                    theirs / ours for theirs, ours in zip(baseline, self.timings[name].seconds, strict=True)
                 ),
             }
             for name in ("step", "run")
         }
 
     def overhead(self) -> dict[str, float]:
-        """What data, loop and observers add to the bare step, as a share of it; samples and checkpoints apart."""
-        step, run = (self.contestants[name].seconds for name in ("step", "run"))
+        """Return the overhead of data, loop and observers as a share of the bare step, by source."""
+        step, run = (self.timings[name].seconds for name in ("step", "run"))
         a_step = statistics.median(step) * self.images_per_step
         return {
             "every_step_best": min(run) / min(step) - 1,
             "every_step_median": statistics.median(ours / bare - 1 for ours, bare in zip(run, step, strict=True)),
-            **{name: cost["seconds"] / cost["every"] / a_step for name, cost in self.now_and_then.items()},
+            **{name: cost["seconds"] / cost["every"] / a_step for name, cost in self.periodic_costs.items()},
         }
 
     def share_of_matrix_product(self) -> dict[str, float]:
-        """The best turn of the bare step, in operations, by what the matrix product does, in each precision."""
-        speed = self.contestants["step"].images_per_second()["best"] * self.flop_per_image
+        """Return the FLOP/s of the bare step's best round over that of the matrix product, in each precision."""
+        speed = self.timings["step"].images_per_second()["best"] * self.flop_per_image
         return {precision: speed / most for precision, most in self.matrix_product.items()}
 
     def to_text(self) -> str:
-        """As a terminal shows it."""
+        """Return the report as text for a terminal."""
         found = self.to_dict()
         machine = found["machine"]
         lines = [
@@ -120,7 +120,7 @@ class Report:
             f"{overhead['every_step_median']:+.1%} in the median",
             *(
                 f"  {name}: {cost['seconds']:.2f} s every {cost['every']:.0f} steps, {overhead[name]:+.2%}"
-                for name, cost in found["now_and_then"].items()
+                for name, cost in found["periodic_costs"].items()
             ),
             "",
             f"{self.flop_per_image / 1e9:.2f} GFLOP an image; "

@@ -50,7 +50,7 @@ class GradientPenaltyConfig(PenaltyConfig):
 
     @property
     def is_gradient_penalty(self) -> bool:
-        """Between real and generated images."""
+        """True: of gradients between real and generated images."""
         return True
 
 
@@ -62,7 +62,7 @@ class R1Config(PenaltyConfig):
 
     @property
     def is_gradient_penalty(self) -> bool:
-        """At the images themselves."""
+        """True: of gradients at the images."""
         return True
 
 
@@ -102,12 +102,12 @@ class GANTrainerConfig(TrainerConfig):
 
     @property
     def batches_per_step(self) -> int:
-        """A minibatch for each discriminator update, and one for the generator where it has its own."""
+        """Number of minibatches: one for each discriminator update, and one for the generator where it has its own."""
         return self.discriminator_steps + (self.schedule == "alternate_minibatches")
 
     @property
     def scales_loss(self) -> bool:
-        """It does, for each network by itself."""
+        """True: each network's loss has its own scaler."""
         return True
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
-"""What the core warns of in a recipe: options of its own components that work badly with the rest.
+"""Lints of the core: options of its components that work badly together.
 
-R1 and the gradient penalty under bf16 or fp16 are no reason to warn: penalties are computed in fp32.
+R1 and the gradient penalty under bf16 or fp16 get no warning, since penalties are computed in fp32.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from ganzoo.registry.hookspecs import hookimpl
 
 @hookimpl
 def lint_recipe(recipe: Recipe) -> list[Problem | str]:
-    """Penalties on a critic with batch norm, a critic that nothing bounds, an average that never settles, bare fp16."""
+    """Warn of penalties on a critic with batch norm, an unbounded critic, too slow an EMA, and unscaled fp16."""
     return [*_penalties(recipe), *_critic(recipe), *_average(recipe), *_precision(recipe)]
 
 
 def _penalties(recipe: Recipe) -> list[Problem]:
-    """A gradient penalty is about one image at a time (arXiv 1704.00028, §4)."""
+    """Warn of a gradient penalty under batch norm: it needs independent images (arXiv 1704.00028, §4)."""
     if not recipe.discriminator.mixes_batch:
         return []
     return [
@@ -46,7 +46,7 @@ def _critic(recipe: Recipe) -> list[Problem]:
 
 
 def _average(recipe: Recipe) -> list[Problem]:
-    """An exponential average has forgotten its start after several times 1 / (1 − decay) steps."""
+    """Warn of a run too short for its EMA, which forgets its start after several times 1 / (1 − decay) steps."""
     trainer, steps = recipe.trainer, recipe.run.steps
     if not isinstance(trainer, GANTrainerConfig) or not trainer.ema_decay or steps is None:
         return []
@@ -71,7 +71,7 @@ def _average(recipe: Recipe) -> list[Problem]:
 
 
 def _precision(recipe: Recipe) -> list[Problem]:
-    """Gradients below 6e-8 are 0 in fp16."""
+    """Warn of fp16 without loss scaling, where gradients below 6e-8 underflow."""
     if recipe.device.precision != "fp16" or recipe.trainer.scales_loss:
         return []
     return [

@@ -22,12 +22,12 @@ class NonSaturating(Loss):
     config: NonSaturatingConfig
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """−log D(x) − log(1 − D(G(z))), or half of it: log(1 − sigmoid(l)) is −softplus(l)."""
+        """Return −log D(x) − log(1 − D(G(z))), or half of it; log(1 − sigmoid(l)) is −softplus(l)."""
         total = softplus(-real_logits).mean() + softplus(fake_logits).mean()
         return total / 2 if self.config.discriminator_terms == "mean" else total
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """−log D(G(z))."""
+        """Return −log D(G(z))."""
         return softplus(-fake_logits).mean()
 
 
@@ -37,7 +37,7 @@ class Minimax(NonSaturating):
     Config = MinimaxConfig
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """log(1 − D(G(z))); never positive, and flat where the discriminator wins."""
+        """Return log(1 − D(G(z))), whose gradient vanishes where the discriminator is confident."""
         return -softplus(fake_logits).mean()
 
 
@@ -48,13 +48,13 @@ class LeastSquares(Loss):
     config: LeastSquaresConfig
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """½(D(x) − b)² + ½(D(G(z)) − a)²."""
+        """Return ½(D(x) − b)² + ½(D(G(z)) − a)²."""
         real = (real_logits - self.config.real_target).square().mean()
         fake = (fake_logits - self.config.fake_target).square().mean()
         return (real + fake) / 2
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """½(D(G(z)) − c)²."""
+        """Return ½(D(G(z)) − c)²."""
         return (fake_logits - self.config.generator_target).square().mean() / 2
 
 
@@ -64,11 +64,11 @@ class Hinge(Loss):
     Config = HingeConfig
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """max(0, 1 − D(x)) + max(0, 1 + D(G(z)))."""
+        """Return max(0, 1 − D(x)) + max(0, 1 + D(G(z)))."""
         return relu(1 - real_logits).mean() + relu(1 + fake_logits).mean()
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """−D(G(z))."""
+        """Return −D(G(z))."""
         return -fake_logits.mean()
 
 
@@ -79,9 +79,9 @@ class Wasserstein(Loss):
     outputs_probabilities = False
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """D(G(z)) − D(x): minus the estimated distance."""
+        """Return D(G(z)) − D(x), minus the estimated distance."""
         return fake_logits.mean() - real_logits.mean()
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """−D(G(z))."""
+        """Return −D(G(z))."""
         return -fake_logits.mean()

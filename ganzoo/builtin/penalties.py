@@ -10,7 +10,7 @@ from ganzoo.components.penalty import Penalty, PenaltyStep
 
 
 def squared_gradient_norm(step: PenaltyStep, images: Tensor) -> Tensor:
-    """‖∇ₓ D(x)‖² (N,) at `images` (N, C, H, W), differentiable in the discriminator's weights."""
+    """Return ‖∇ₓ D(x)‖² (N,) at `images` (N, C, H, W), differentiable in the discriminator's weights."""
     images = images.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(step.logits(images).sum(), images, create_graph=True)
     return gradient.flatten(1).square().sum(1)
@@ -24,7 +24,7 @@ class GradientPenalty(Penalty):
     cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """The mean over the batch, before `weight`."""
+        """Return the mean over the batch, before `weight`."""
         mix = torch.rand(len(step.real), 1, 1, 1, generator=step.rng, device=step.real.device)
         between = torch.lerp(step.fake, step.real, mix)
         norm = (squared_gradient_norm(step, between) + 1e-12).sqrt()
@@ -38,7 +38,7 @@ class R1(Penalty):
     cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """The mean over the batch, before `weight`."""
+        """Return the mean over the batch, before `weight`."""
         return squared_gradient_norm(step, step.real).mean() / 2
 
 
@@ -49,5 +49,5 @@ class R2(Penalty):
     cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """The mean over the batch, before `weight`."""
+        """Return the mean over the batch, before `weight`."""
         return squared_gradient_norm(step, step.fake).mean() / 2

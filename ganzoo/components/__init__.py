@@ -1,1 +1,1 @@
-"""The contracts that every plugin implements."""
+"""Base classes of the components that plugins implement."""

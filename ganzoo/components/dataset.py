@@ -1,4 +1,4 @@
-"""The contract of a dataset: where images come from, before they are decoded once into a pack."""
+"""Base class of datasets, whose images are decoded once into a pack."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class ImageSource(Protocol):
     """Images in a fixed order, each with its class index; every torchvision dataset is one."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         ...
 
     def __getitem__(self, index: int, /) -> tuple[Image, int]:
-        """One image, as stored, and its class index (ignored where the dataset has no classes)."""
+        """Return one image, as stored, and its class index (ignored where the dataset has no classes)."""
         ...
 
 
 class Dataset(ABC):
     """Labeled or unlabeled images.
 
-    Building one reads nothing: `prepare` may download and reports what is missing, `open` gives the
+    The constructor reads nothing: `prepare` may download and reports what is missing, `open` returns the
     images, and the core crops, resizes and packs them by the options that every dataset has. They are
-    packed anew when an option changes, except one declared with
-    `Field(json_schema_extra={"affects_pixels": False})`, such as leave to download.
+    repacked when an option changes, except one declared with
+    `Field(json_schema_extra={"affects_pixels": False})`, such as permission to download.
     """
 
     Config: ClassVar[type[DatasetConfig]] = DatasetConfig
@@ -47,32 +47,32 @@ class Dataset(ABC):
         """Find the data, or download it where the options allow.
 
         Raises:
-            DataError: it is not there; the text says which file to put where.
+            DataError: it is missing; the text says which file to put where.
         """
 
     @abstractmethod
     def fingerprint(self) -> Sequence[object]:
-        """Values that change when the source's content does, cheap to find (names, sizes, times, checksums)."""
+        """Return values that change with the content of the source, cheap to compute (names, sizes, times)."""
 
     @abstractmethod
     def open(self) -> ImageSource:
-        """The images, after `prepare`; read from many threads."""
+        """Return the images, after `prepare`; they are read from several threads."""
 
     def class_names(self) -> tuple[str, ...]:
-        """What the class indices stand for, after `prepare`; empty for data without labels."""
+        """Return the names of the classes, by index, after `prepare`; empty for data without labels."""
         return ()
 
     def notes(self) -> tuple[str, ...]:
-        """What `prepare` passed over and a user may want to know, each in one sentence."""
+        """Return remarks for the user on what `prepare` skipped, each one sentence."""
         return ()
 
     def describe(self, index: int) -> str:
-        """How to name one image in an error message: a path where there is one."""
+        """Return the name of one image for error messages: its path where there is one."""
         return f"image {index}"
 
 
 class StoredImages(Protocol):
-    """A dataset as it is trained on: decoded, cropped and resized images, with their classes.
+    """A packed dataset as training sees it: decoded, cropped and resized images, with their labels.
 
     `images` is (N, H, W, C) uint8, read-only; `labels` (N,) int64, or None for data without classes; `key` is a hash of
     everything that the pixels depend on.
@@ -95,7 +95,7 @@ class StoredImages(Protocol):
         """Hash of everything that the pixels depend on."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Batch:
         return len(self.images)
 
     def split(self, count: int) -> list[Batch]:
-        """`count` batches of equal size, in order."""
+        """Split into `count` batches of equal size, in order."""
         assert len(self) % count == 0, f"{len(self)} images do not split into {count} equal batches"
         images = self.images.chunk(count)
         labels = self.labels.chunk(count) if self.labels is not None else [None] * count

@@ -1,4 +1,4 @@
-"""The text under each option, read from the source only when somebody asks: no command pays for it at its start."""
+"""Descriptions of options, read from the source on demand, so that commands start without that cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """What the class says of each of its options; an option without a word is left out.
+    """Return the description of each documented option of a class.
 
     The text is the `description` of its `Field`, or the string that stands under it: in the class itself,
     or else in the one that it inherits the option from.
@@ -24,7 +24,7 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
 
 @cache
 def _texts(declares: type) -> dict[str, str]:
-    """The string under each annotated name of a class; none where there is no source to read."""
+    """Return the string under each annotated name of a class; empty where the source cannot be read."""
     if declares.__module__.startswith(("pydantic.", "builtins")):
         return {}
     try:

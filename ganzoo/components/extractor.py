@@ -1,4 +1,4 @@
-"""The contract of an extractor: a network whose features say how alike two sets of images are."""
+"""Base class of feature extractors, by which samples are compared with real images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 class Extractor(nn.Module, ABC):
     """Turns images into features, by which samples are compared with real images.
 
-    Building one reads nothing. `prepare` is called once, on the CPU, before anything else; then the module is moved
-    to its device and stays in evaluation.
+    The constructor reads nothing. `prepare` is called once, on the CPU, before any other method; then the module is
+    moved to its device and stays in evaluation mode.
 
     Args:
         config: the options of this extractor.
-        info: the images it will see.
+        info: of the images it will get.
     """
 
     Config: ClassVar[type[ExtractorConfig]] = ExtractorConfig
@@ -38,7 +38,7 @@ class Extractor(nn.Module, ABC):
     names_classes: bool = False
     """Whether the logits are over the classes of the dataset itself."""
     score_names: ClassVar[Mapping[str, str]] = {}
-    """Names that the literature keeps for scores of this very network, such as "fid" in the place of "fd_inception"."""
+    """Established names of scores with this network, such as "fid" in place of "fd_inception"."""
 
     def __init__(self, config: ExtractorConfig, *, info: DatasetInfo) -> None:
         super().__init__()
@@ -47,38 +47,38 @@ class Extractor(nn.Module, ABC):
 
     @property
     def label(self) -> str:
-        """How the names of scores call it."""
+        """Its name within the names of scores."""
         return self.config.name
 
     @property
     def source(self) -> str:
-        """Where its weights came from, in a few words."""
+        """Origin of its weights, in a few words."""
         return ""
 
     @abstractmethod
     def prepare(self, real: StoredImages) -> None:
-        """Load the weights, fetch them, or train them on the real images, which may be those of another run's size.
+        """Load the weights, download them, or train them on the real images, which may be of another run's size.
 
-        The random numbers of the process are the caller's: draw from a generator of a fixed seed.
+        Draw random numbers from a generator of a fixed seed, not from the global ones.
 
         Raises:
-            DataError: they cannot be had; the text says which file to put where.
+            DataError: the weights are missing; the text says which file to put where.
         """
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Features (N, D) for images (N, C, H, W) in [−1, 1], on the module's device, each image by itself."""
+        """Return features (N, D) of images (N, C, H, W) in [−1, 1], on the module's device, each image by itself."""
 
     def logits(self, features: Tensor) -> Tensor | None:
-        """Logits (N, classes) from features (N, D), for the scores that ask for classes; None: it knows none."""
+        """Return logits (N, classes) from features (N, D), for scores that need classes; None without classes."""
         return None
 
     def notes(self) -> Mapping[str, float | str]:
-        """What a user may want to know of it beside the scores, such as its accuracy on held-out images."""
+        """Return details to report beside the scores, such as its accuracy on held-out images."""
         return {}
 
     def digest(self) -> str:
-        """Hash of the weights, 16 hexadecimal digits; the same on every device."""
+        """Return the hash of the weights, 16 hexadecimal digits; the same on every device."""
         content = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             content.update(name.encode())

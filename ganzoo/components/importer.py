@@ -1,4 +1,4 @@
-"""The contract of an importer: it reads weights that were trained elsewhere, without running code from them."""
+"""Base class of importers, which read weights trained elsewhere without running code from them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ganzoo.components.spec import DatasetInfo
 
 @dataclass(frozen=True)
 class Assignment:
-    """Where one tensor went.
+    """Mapping of one tensor of the source to one of a network.
 
-    `source` and its `shape` are as found; `target` is "network.key"; `change` says what was done to the
-    values on the way, such as a transposition, and is empty where they are as found.
+    `source` and its `shape` are those of the file; `target` is "network.key"; `change` names the conversion,
+    such as a transposition, and is empty where the values are unchanged.
     """
 
     source: str
@@ -30,11 +30,11 @@ class Assignment:
 
 @dataclass(frozen=True)
 class ImportedWeights:
-    """Weights as an importer read them, with all that a run directory needs beside them.
+    """Weights read by an importer, with what else a run directory needs.
 
-    `tables` is a recipe whose networks have these weights and, as far as it is known, that trained them.
+    `tables` is a recipe with the networks of these weights and, as far as known, the training that made them.
     `networks` has the complete state of `generator`, and of `discriminator` where the source holds one.
-    `files` are those that were read; `notes` tell a user what the source does not say and was assumed.
+    `files` are those read; `notes` tell the user what was assumed where the source does not say.
     """
 
     tables: Mapping[str, Any]
@@ -46,9 +46,9 @@ class ImportedWeights:
 
 
 class Importer(ABC):
-    """Reads one form of foreign weights.
+    """Reads one format of foreign weights.
 
-    It takes tensors and shapes from files and nothing else: `torch.load(weights_only=True)`,
+    It reads tensors and shapes from files and nothing else: `torch.load(weights_only=True)`,
     `numpy.load(allow_pickle=False)`, safetensors; never a pickle, and no fallback to one.
     """
 
@@ -59,15 +59,15 @@ class Importer(ABC):
 
     @abstractmethod
     def mismatch(self, source: Path) -> str | None:
-        """Why `source`, which exists, is not of this importer's form, as a short clause; None where it is.
+        """Return why `source`, which exists, is not of this importer's format, as a short clause; None if it is.
 
-        Looks at names and first bytes alone, so that a damaged file of the right form gets as far as `read`,
+        It checks names and first bytes only, so that a damaged file of the right format reaches `read`,
         which says what is wrong with it.
         """
 
     @abstractmethod
     def read(self, source: Path) -> ImportedWeights:
-        """The weights in `source`.
+        """Read the weights in `source`.
 
         Raises:
             RequestError: a tensor is missing, one too many, or of the wrong shape; a file cannot be read.

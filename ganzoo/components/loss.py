@@ -1,4 +1,4 @@
-"""The contracts of what is minimized: losses on logits, and penalties that go with any loss."""
+"""Base class of losses on logits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ganzoo.components.spec import DatasetInfo
 
 
 class Loss(ABC):
-    """What the two networks minimize, always given logits (N,) in fp32, never probabilities."""
+    """The objectives of the two networks, on logits (N,) in fp32, never probabilities."""
 
     Config: ClassVar[type[LossConfig]] = LossConfig
 
     needs_real_logits: bool = False
-    """Whether `generator_loss` wants the logits of real images too, as relativistic losses do."""
+    """Whether `generator_loss` also takes the logits of real images, as relativistic losses do."""
     outputs_probabilities: bool = True
-    """Whether logits far from 0 mean that the discriminator is sure; a Wasserstein critic's only differ."""
+    """Whether sigmoid turns the logits into probabilities; a Wasserstein critic's scores have no such scale."""
 
     def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
         self.config = config
@@ -27,8 +27,8 @@ class Loss(ABC):
 
     @abstractmethod
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """A scalar that falls as the discriminator tells real from fake."""
+        """Return the discriminator's loss, a scalar to minimize."""
 
     @abstractmethod
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """A scalar that falls as the generator deceives; `real_logits` only where `needs_real_logits`."""
+        """Return the generator's loss, a scalar to minimize; `real_logits` are given only where `needs_real_logits`."""

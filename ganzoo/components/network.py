@@ -1,4 +1,4 @@
-"""The contracts of the two networks of a GAN."""
+"""Base classes of generators and discriminators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Generator(nn.Module, ABC):
 
     Args:
         config: the options of this generator.
-        info: the images it has to make.
+        info: of the images it has to make.
     """
 
     Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
@@ -32,22 +32,19 @@ class Generator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) in [−1, 1] for latents (N, latent_dim) and, where conditional, labels (N,)."""
+        """Return images (N, C, H, W) in [−1, 1] for latents (N, latent_dim) and, where conditional, labels (N,)."""
 
     def sample_latents(self, count: int, rng: torch.Generator) -> Tensor:
-        """Latents (count, latent_dim) from the prior, standard normal unless a generator says otherwise.
-
-        They are drawn and stay on the device of `rng`.
-        """
+        """Draw latents (count, latent_dim), standard normal unless overridden, on the device of `rng`."""
         return torch.randn(count, self.config.latent_dim, generator=rng, device=rng.device)
 
 
 class Discriminator(nn.Module, ABC):
-    """Tells real images from generated ones; a critic where the loss says so.
+    """Tells real images from generated ones; a critic under a Wasserstein loss.
 
     Args:
         config: the options of this discriminator.
-        info: the images it has to judge.
+        info: of the images it gets.
     """
 
     Config: ClassVar[type[DiscriminatorConfig]] = DiscriminatorConfig
@@ -62,13 +59,13 @@ class Discriminator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,), not probabilities, for images (N, C, H, W) in [−1, 1]."""
+        """Return logits (N,), not probabilities, for images (N, C, H, W) in [−1, 1]."""
 
     @abstractmethod
     def features(self, images: Tensor) -> list[Tensor]:
-        """The feature maps of every layer, first to last, for images (N, C, H, W)."""
+        """Return the feature maps of every layer, first to last, for images (N, C, H, W)."""
 
 
 def parameters(network: nn.Module) -> int:
-    """How many numbers a network learns."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

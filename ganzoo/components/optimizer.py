@@ -25,7 +25,7 @@ class OptimizerOptions(Options):
     """L2 coupled to the gradient (in `adamw` decoupled from it), on every parameter."""
 
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
-        """The torch optimizer of this name over `parameters`, fused where torch has it so."""
+        """Build the torch optimizer over `parameters`, fused where that is faster."""
         import torch.optim
 
         options = self.model_dump()
@@ -103,7 +103,7 @@ _TORCH_NAMES = {
     "rmsprop": "RMSprop",
 }
 
-# Devices on which torch has a fused form that is faster than the one it takes by itself.
+# Devices on which torch's fused implementation is faster than its default one.
 _FUSED: dict[str, tuple[str, ...]] = {
     "adam": ("cuda", "cpu"),
     "adamw": ("cuda", "cpu"),
@@ -112,5 +112,5 @@ _FUSED: dict[str, tuple[str, ...]] = {
 
 
 def current_lr(optimizer: Any) -> float:
-    """The learning rate of an optimizer's first group, as it is now."""
+    """Return the current learning rate of an optimizer's first group."""
     return float(optimizer.param_groups[0]["lr"])

@@ -1,7 +1,6 @@
-"""What all components share: options that are validated before anything heavy is imported.
+"""Options of components, validated before anything heavy is imported.
 
-The config classes here stand apart from the contracts that use them, because those need torch
-and a recipe is checked without it.
+They are separate from the components' base classes, because these need torch and a recipe is checked without it.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from ganzoo.components.spec import DatasetInfo, ImageSpec
 class Options(BaseModel):
     """A table of a recipe: frozen, without unknown keys, each field documented by the text under it.
 
-    pydantic reads those texts, and builds the validator, when a class is made; here both wait until
-    they are wanted, since every command makes the classes of every installed plugin.
+    By default pydantic reads those texts and builds the validator when a class is defined; here both are deferred,
+    since every command defines the classes of every installed plugin.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The JSON schema, with the text under each field as its description."""
+        """Return the JSON schema, with the text under each field as its description."""
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, text in descriptions(cls).items():
@@ -34,21 +33,21 @@ class Options(BaseModel):
 
 
 class ComponentConfig(Options):
-    """The options of a component; a component's own `Config` adds its fields to this."""
+    """Base class of the options of a component."""
 
     name: str = ""
     """The name under which the component is registered."""
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it works with labeled images alone, as a conditional network does, which overrides this."""
+        """Whether the component requires labels; a conditional network overrides this."""
         return False
 
     def check_info(self, info: DatasetInfo) -> None:
-        """Say whether these options can serve such images.
+        """Check that these options suit images of this kind.
 
         Raises:
-            ValueError: they cannot; the text says why, and which values would do.
+            ValueError: they do not; the text says why, and which values would.
         """
 
 
@@ -64,15 +63,15 @@ class DiscriminatorConfig(ComponentConfig):
 
     @property
     def mixes_batch(self) -> bool:
-        """Whether the logit of an image depends on the others in its minibatch; batch norm does that.
+        """Whether the logit of an image depends on the others in its minibatch, as with batch norm.
 
-        So it is where an option `norm` says "batch"; a discriminator that always has batch norm overrides this.
+        By default true where an option `norm` is "batch"; a discriminator that always has batch norm overrides this.
         """
         return getattr(self, "norm", None) == "batch"
 
     @property
     def has_spectral_norm(self) -> bool:
-        """Whether its layers are under spectral norm, so that it is Lipschitz by itself; such a one overrides this."""
+        """Whether spectral norm makes the network Lipschitz; a network with it overrides this."""
         return False
 
 
@@ -90,7 +89,7 @@ class PenaltyConfig(ComponentConfig):
 
     @property
     def is_gradient_penalty(self) -> bool:
-        """Whether its term is about the gradient of one image's logit, as a gradient penalty, which overrides this."""
+        """Whether the term depends on the gradient of single logits; a gradient penalty overrides this."""
         return False
 
 
@@ -122,11 +121,11 @@ class DatasetConfig(ComponentConfig):
 
     @property
     def has_labels(self) -> bool | None:
-        """Whether there will be labels; None, unless overridden: known only once the images are there."""
+        """Whether the dataset has labels; None unless overridden: known only after `prepare`."""
         return None
 
     def image_spec(self) -> ImageSpec:
-        """The shape that every image of this dataset will have."""
+        """Return the shape of every image of this dataset."""
         return ImageSpec(self.channels, self.image_size, self.image_size)
 
 
@@ -146,10 +145,10 @@ class TrainerConfig(ComponentConfig):
 
     @property
     def batches_per_step(self) -> int:
-        """How many minibatches of real images one step takes; `Trainer.train_step` gets them as one batch."""
+        """Number of minibatches of real images in a step; `Trainer.train_step` gets them as one batch."""
         return 1
 
     @property
     def scales_loss(self) -> bool:
-        """Whether it scales losses where fp16 needs it (`TrainingParts.loss_scaling`); one that does overrides this."""
+        """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`); one that does overrides this."""
         return False

@@ -1,4 +1,4 @@
-"""The contract of a penalty: extra terms for either network that go with any loss."""
+"""Base class of penalties: extra loss terms for either network, composable with any loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ganzoo.components.world import World
 
 @dataclass(frozen=True)
 class PenaltyStep:
-    """What a penalty may look at in one update of one network.
+    """Inputs of a penalty in one update of one network.
 
     `real` and `fake` are images (N, C, H, W) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
     In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
@@ -36,7 +36,7 @@ class PenaltyStep:
     world: World = field(default_factory=World)
 
     def logits(self, images: Tensor) -> Tensor:
-        """The discriminator's logits (N,) in fp32 for other images, with this step's labels."""
+        """Return the discriminator's logits (N,) in fp32 for other images, with this step's labels."""
         labels = self.labels if self.discriminator.conditional else None
         return cast("Tensor", self.discriminator(images, labels).float())
 
@@ -51,7 +51,7 @@ class Penalty(nn.Module):
     Config: ClassVar[type[PenaltyConfig]] = PenaltyConfig
 
     cuda_graph_safe: ClassVar[bool] = False
-    """Whether it does the same work on the device at each step, as a CUDA graph needs it (see `RecordableTrainer`)."""
+    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `RecordableTrainer`)."""
 
     def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
         super().__init__()
@@ -59,30 +59,30 @@ class Penalty(nn.Module):
         self.info = info
 
     def attach(self, generator: Generator, discriminator: Discriminator) -> None:
-        """Make what depends on the networks, such as a head on features; once, after they are built.
+        """Create modules that depend on the networks, such as a head on features; called once, after they are built.
 
-        Both networks are on their device; whatever is made here follows them there. A look at the
-        discriminator's features must leave it as it was: in evaluation, without gradients.
+        Both networks are on their device, to which modules created here are moved. Compute the
+        discriminator's features in evaluation mode and without gradients, so that it stays unchanged.
 
         Raises:
-            ValueError: this penalty cannot work with these networks; the text says why, and which would do.
+            ValueError: this penalty does not suit these networks; the text says why, and which would.
         """
 
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Change images, real and fake alike, before the discriminator sees them; must be differentiable."""
+        """Transform images, real and fake alike, before the discriminator sees them; must be differentiable."""
         return images
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor | None:
-        """A scalar to add to the discriminator's loss, before `weight`; None for nothing."""
+        """Return a scalar to add to the discriminator's loss, before `weight`; None for no term."""
         return None
 
     def generator_term(self, step: PenaltyStep) -> Tensor | None:
-        """A scalar to add to the generator's loss, before `weight`; None for nothing."""
+        """Return a scalar to add to the generator's loss, before `weight`; None for no term."""
         return None
 
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
         """Change the discriminator's weights after its update, as clipping does."""
 
     def metrics(self) -> dict[str, Tensor]:
-        """Scalars of its own to log at this step, such as a strength that changes; they stay on the device."""
+        """Return scalars to log at this step, such as a varying strength; they stay on the device."""
         return {}

@@ -1,4 +1,4 @@
-"""Facts about images that are known only from the data, and that networks are built for."""
+"""Properties of a dataset's images, for which components are built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ImageSpec:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W), as a tensor of one image has it."""
+        """Shape (C, H, W) of a tensor of one image."""
         return (self.channels, self.height, self.width)
 
     def __str__(self) -> str:
@@ -24,7 +24,7 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a component is told when it is built, beside its own options.
+    """Properties of the dataset that a component is built for, beside its own options.
 
     `class_names` is empty for data without labels.
     """
@@ -34,12 +34,12 @@ class DatasetInfo:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the labels tell apart; 0 without labels."""
+        """Number of classes; 0 without labels."""
         return len(self.class_names)
 
 
 def square_size(spec: ImageSpec) -> int:
-    """The side of a square image.
+    """Return the side of a square image.
 
     Raises:
         ValueError: the image is not square.

@@ -1,4 +1,4 @@
-"""The contract of a trainer: it owns the update schedule and the optimizers; the loop owns time."""
+"""Base class of trainers, which own the update schedule and the optimizers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ganzoo.components.world import World
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """Everything that a trainer works on, already on its device.
+    """The networks, loss and penalties that a trainer trains, on their device, and the run's settings.
 
-    `rng` is the one source of randomness in training. `autocast()` opens the run's precision;
-    `loss_scaling` is true where gradients need a scaler (fp16). `total_steps` is the length of the run.
-    `world` are those that take every step together: a trainer averages its gradients over them.
+    `rng` is the only source of randomness in training. `autocast()` is the context of the run's precision;
+    `loss_scaling` is true where losses must be scaled (fp16). `total_steps` is the length of the run.
+    `world` are the processes of the run, over which a trainer averages its gradients.
     """
 
     generator: Generator
@@ -40,13 +40,13 @@ class TrainingParts:
     world: World = field(default_factory=World)
 
     def modules(self) -> list[nn.Module]:
-        """The networks and the penalties."""
+        """Return the networks and the penalties."""
         return [self.generator, self.discriminator, *self.penalties.values()]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The first update that was not finite, and was not made.
+    """The first non-finite update, which was skipped.
 
     `what` says what was not finite, such as "the loss of the generator (nan) is"; `rng` is the state of
     `TrainingParts.rng` at the beginning of the step.
@@ -58,7 +58,7 @@ class Failure:
 
 
 class Trainer(ABC):
-    """Knows when which network learns from what.
+    """The training algorithm: schedule, optimizers and updates.
 
     Args:
         config: the options of this trainer.
@@ -73,9 +73,9 @@ class Trainer(ABC):
 
     @abstractmethod
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on `config.batches_per_step` minibatches; returns scalars, detached and still on the device.
+        """Train on `config.batches_per_step` minibatches; return scalars, detached and on the device.
 
-        Runs of all trainers line up where these go by the same names: `loss/generator`, `loss/discriminator`,
+        To be comparable between trainers they use common names: `loss/generator`, `loss/discriminator`,
         `probability/real` (D(x)), `probability/fake` (D(G(z))), `lr/generator`, `lr/discriminator`, `penalty/<name>`.
         """
 
@@ -88,15 +88,15 @@ class Trainer(ABC):
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """The modules to checkpoint by name: `generator`, `discriminator`, `generator_ema` where there is one, …"""
+        """Return the modules to checkpoint by name: `generator`, `discriminator`, any `generator_ema`, …"""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All other state (optimizers, schedules, counters): tensors, numbers, text, lists and dictionaries only."""
+        """Return all other state (optimizers, counters, …): tensors, numbers, text, lists and dictionaries."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; the networks are loaded separately."""
+        """Load the state of `state_dict`; the networks are loaded separately."""
 
     def failure(self) -> Failure | None:
         """The first update that would have made a weight something else than a number, where the trainer looks.

@@ -30,7 +30,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process owns the run directory and talks to people: rank 0."""
+        """Whether this is rank 0, which alone writes the run directory and prints."""
         return self.rank == 0
 
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
@@ -52,7 +52,7 @@ class World:
         """
         return nullcontext()
 
-    # The methods below are for the engine.
+    # The methods below are for the training loop.
 
     def connected(self, device: torch.device) -> AbstractContextManager[None]:
         """Keep the process group open; tensors are exchanged on `device`."""

@@ -1,1 +1,1 @@
-"""Sweeps: every combination of some options and every seed as a run of its own, in one resumable directory."""
+"""Sweeps: a run for each combination of options and each seed, in one resumable directory."""

@@ -1,4 +1,4 @@
-"""Runs of a sweep as processes of their own: a crash, or memory that runs out, ends one run and not the sweep."""
+"""Child processes for the runs of a sweep, so that a crash or exhausted memory ends one run and not the sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TAIL = 4000
 
 @dataclass
 class Job:
-    """A process that trains one member of a sweep."""
+    """A child process that trains one member of a sweep."""
 
     member: Member
     process: subprocess.Popen[bytes]
@@ -36,18 +36,18 @@ class Job:
     slot: int
     run: RunDirectory | None = None
     told: int = 0
-    """How many signals were passed on to it."""
+    """Number of signals passed on to it."""
 
 
 def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping[str, str]) -> Job:
-    """Train a member from its beginning, or go on with it where it has a run directory.
+    """Start training a member, or resume it where it has a run directory.
 
     Raises:
         OutputError: its log cannot be written.
     """
     run = sweep.find_run(member)
     if run is not None:
-        # Named here, the recipe's own plugin files are used, and those of the run directory need no trust.
+        # With the recipe's plugin files named here, those of the run directory need not be trusted.
         words = [*(f"--plugin={file}" for file in named_files(sweep.tables)), "resume", str(run.path)]
         changes: dict[str, Any] = {}
     else:
@@ -69,7 +69,7 @@ def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping
 
 
 def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:
-    """How a run whose process has ended did end, and the error where it failed."""
+    """Return the status of a run whose process has ended, and its error where it failed."""
     code = job.process.returncode
     run = sweep.find_run(job.member)
     status = ended(run) if run is not None else None
@@ -84,7 +84,7 @@ def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:
 
 
 def ended(run: RunDirectory) -> Status | None:
-    """How a run ended, by its own files; None where they do not say: it was killed, or is under way."""
+    """Return the status of a run from its own files; None where it was killed or is still running."""
     summary = read_json(run.path / "summary.json")
     status = summary.get("status")
     if status in ("complete", "interrupted", "failed"):
@@ -93,7 +93,7 @@ def ended(run: RunDirectory) -> Status | None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none, or it is no table."""
+    """Return the object in a JSON file; empty where the file is missing or holds none."""
     try:
         values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _own(sweep: SweepDirectory, member: Member) -> dict[str, Any]:
-    """What makes this run one of the sweep's: its place, its seed, and where W&B shows it."""
+    """Return the overrides of this run: its folder, its seed, and its group on W&B."""
     wandb = sweep.tables.get("tracking", {}).get("wandb", {})
     tags = [*wandb.get("tags", []), f"sweep:{sweep.name}", *settings(member.choice)]
     return {
@@ -116,7 +116,7 @@ def _own(sweep: SweepDirectory, member: Member) -> dict[str, Any]:
 
 
 def _at_its_end(run: RunDirectory) -> bool:
-    """Whether a run was killed after its last checkpoint, and before it wrote its summary."""
+    """Return whether a run was killed between its last checkpoint and its summary."""
     try:
         length = run.read_recipe()["run"]
         row = run.read_metrics()[-1]
@@ -127,7 +127,7 @@ def _at_its_end(run: RunDirectory) -> bool:
 
 
 def _last_error(log: Path) -> str:
-    """What the command said last of what went wrong; the last line where it said nothing of the kind."""
+    """Return the last error message of the command, else its last line."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL))

@@ -1,4 +1,4 @@
-"""A sweep's directory: `sweep.json` holds its grid and how far each run is; the runs lie beside it."""
+"""The directory of a sweep: `sweep.json` with its grid and the status of each run, beside the runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BASE = "base.toml"
 LOGS = "logs"
 VERSION = 1
 UNIMPORTANT = ("tracking", "run.root", "run.seed")
-"""Parts of a recipe that may change between two parts of one sweep."""
+"""Options that may change between two calls of one sweep."""
 
 Status = Literal["waiting", "running", "complete", "interrupted", "failed"]
 STATUSES = ("waiting", "running", "complete", "interrupted", "failed")
@@ -33,13 +33,13 @@ class Member:
     """One run of a sweep.
 
     Attributes:
-        variant: names its combination.
-        choice: the value of each key that is varied.
+        variant: name of its combination.
+        choice: the value of each varied key.
         seed: of the run.
-        status: how far it is.
+        status: "waiting", "running" or how it ended.
         run: its run directory, relative to the sweep's; empty before it has one.
-        error: what it failed by.
-        seconds: spent on it by the sweep, over all attempts.
+        error: of a failed run.
+        seconds: time that the sweep spent on it, over all attempts.
     """
 
     variant: str
@@ -52,7 +52,7 @@ class Member:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What makes it this run and no other."""
+        """Identity of the run: its choice and seed."""
         return json.dumps(self.choice, sort_keys=True), self.seed
 
     def __str__(self) -> str:
@@ -72,10 +72,10 @@ class SweepDirectory:
 
     @classmethod
     def open(cls, path: Path) -> SweepDirectory:
-        """The sweep at `path`.
+        """Open the sweep at `path`.
 
         Raises:
-            RunDirectoryError: there is none, or its state cannot be understood.
+            RunDirectoryError: there is none, or its state is damaged.
         """
         file = path / STATE
         try:
@@ -93,10 +93,10 @@ class SweepDirectory:
 
     @classmethod
     def prepare(cls, path: Path, plan: Plan) -> SweepDirectory:
-        """The sweep at `path`, begun or widened so that it has all runs of `plan`; nothing is written yet.
+        """Open the sweep at `path`, or a new one, and add the runs of `plan`, without writing anything.
 
         Raises:
-            RequestError: there is another sweep, or something else; the text says what differs.
+            RequestError: another sweep or something else is there; the text says what differs.
         """
         if not (path / STATE).is_file():
             if path.exists() and (not path.is_dir() or any(child.name[0] != "." for child in path.iterdir())):
@@ -116,13 +116,13 @@ class SweepDirectory:
         return sweep
 
     def of(self, plan: Plan) -> list[Member]:
-        """The runs that `plan` asks for, in the order in which they are to be run."""
+        """Return the members of `plan`, in the order of training."""
         mine = {member.key: member for member in self.members}
         asked = _members({variant.name: variant.choice for variant in plan.variants}, plan.seeds)
         return [mine[member.key] for member in asked]
 
     def lay_out(self) -> None:
-        """Make the folders, and write the recipe that every run starts from."""
+        """Create the folders, and write the base recipe of all runs."""
         with output_errors(self.path):
             (self.path / LOGS).mkdir(parents=True, exist_ok=True)
         text = f"# What the runs of the sweep {self.name} have in common.\n\n{tomli_w.dumps(self.tables)}"
@@ -142,11 +142,11 @@ class SweepDirectory:
         write_text(self.path / STATE, json.dumps(state, indent=2) + "\n")
 
     def log(self, member: Member) -> Path:
-        """Where what a run prints is kept."""
+        """Return the log file of a run's output."""
         return self.path / LOGS / f"{member.variant}-{member.seed}.log"
 
     def find_run(self, member: Member) -> RunDirectory | None:
-        """The run directory of a member: the newest with its seed in its variant's folder."""
+        """Find the run directory of a member: the newest with its seed in its variant's folder."""
         folder = self.path / member.variant
         if not folder.is_dir():
             return None
@@ -156,7 +156,7 @@ class SweepDirectory:
                 if run.read_recipe()["run"]["seed"] == member.seed:
                     return run
             except (RunDirectoryError, KeyError, TypeError):
-                continue  # made a moment ago, or not by a sweep
+                continue  # created a moment ago, or not by a sweep
         return None
 
     def _check_same(self, plan: Plan) -> None:
@@ -179,12 +179,12 @@ class SweepDirectory:
 
 
 def _members(variants: Mapping[str, Choice], seeds: Sequence[int]) -> list[Member]:
-    """Seed by seed, so that a sweep that is stopped early can be compared."""
+    """Return the members seed by seed, so that the variants of a sweep stopped early are comparable."""
     return [Member(name, dict(choice), seed) for seed in seeds for name, choice in variants.items()]
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that nested tables hold, under its dotted path; lists are values."""
+    """Flatten nested tables to values by dotted path; lists are values."""
     for key, value in tables.items():
         if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{key}.")

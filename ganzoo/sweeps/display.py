@@ -1,4 +1,4 @@
-"""Shows a sweep on stderr: all of it and each run under way as bars on a terminal, plain lines elsewhere."""
+"""Progress of a sweep on stderr: a bar for the sweep and for each active run on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ganzoo.terminal import console, has_bar, say, warn
 from ganzoo.text import duration, parse_json
 
 LINE_SECONDS = 60.0
-"""Time between two plain lines of a run that is under way."""
+"""Interval between two plain lines of an active run."""
 BAR_SECONDS = 1.0
-"""Time between two looks at the metrics of a run."""
+"""Interval between two readings of a run's metrics."""
 TAIL = 4096
 ERROR_LENGTH = 160
 
 
 class SweepDisplay:
-    """Tells of runs as they begin, go on and end.
+    """Reports the start, progress and end of runs.
 
     Args:
-        sweep: whose runs they are.
-        members: those that this command is to bring to their end.
-        jobs: how many go on at a time.
+        sweep: of the runs.
+        members: the runs to train.
+        jobs: number of runs at a time.
         where: console to write to; left out: the process's, on stderr.
-        clock: gives seconds.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SweepDisplay:
         )
 
     def begin(self) -> None:
-        """Say what there is to do."""
+        """Report the number of runs to train."""
         done = self._count("complete")
         say(
             f"{self._sweep.path}: {len(self._members)} runs, {len({m.variant for m in self._members})} variants"
@@ -75,7 +75,7 @@ class SweepDisplay:
             self._bar.start()
 
     def started(self, job: Job) -> None:
-        """A run begins, or goes on."""
+        """Report that a run starts or resumes."""
         self._seen[str(job.member)] = self._clock()
         if self._all is not None:
             self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
@@ -84,7 +84,7 @@ class SweepDisplay:
             say(f"{self._place(job.member)} {job.member}: {what}", where=self._where)
 
     def look(self, jobs: Sequence[Job]) -> None:
-        """Show how far the runs under way are, where it is time to."""
+        """Update the progress of the active runs, where the interval is over."""
         shown = self._all is not None
         for job in jobs:
             name = str(job.member)
@@ -101,7 +101,7 @@ class SweepDisplay:
             self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
 
     def ended(self, job: Job) -> None:
-        """A run has ended."""
+        """Report the end of a run."""
         member, took = job.member, self._clock() - job.begun
         if member.status == "complete":
             self._took.append(took)
@@ -115,11 +115,11 @@ class SweepDisplay:
             say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
 
     def stopping(self) -> None:
-        """The sweep was told to stop."""
+        """Report that the sweep was told to stop."""
         say("stopping: the runs under way save where they are", where=self._where)
 
     def end(self) -> None:
-        """Take the bars away."""
+        """Remove the bars."""
         if self._all is not None:
             self._bar.stop()
 
@@ -140,7 +140,7 @@ class SweepDisplay:
 
 
 def progress(run: RunDirectory | None) -> tuple[float, str]:
-    """How far a run is, as a share of its length and in words, by the last row of its metrics."""
+    """Return the progress of a run, as a share of its length and as text, from the last row of its metrics."""
     if run is None:
         return 0.0, ""
     row = last_row(run)
@@ -156,7 +156,7 @@ def progress(run: RunDirectory | None) -> tuple[float, str]:
 
 
 def last_row(run: RunDirectory) -> Mapping[str, Any]:
-    """The last whole row of a run's metrics, without reading the others."""
+    """Return the last complete row of a run's metrics, without reading the others."""
     try:
         with run.metrics.open("rb") as file:
             file.seek(max(0, run.metrics.stat().st_size - TAIL))

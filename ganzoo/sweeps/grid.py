@@ -1,4 +1,4 @@
-"""What a sweep varies: `--vary KEY=A,B` as combinations, each with a short name."""
+"""The grid of a sweep: `--vary KEY=A,B` as combinations, each with a short name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ganzoo.errors import RequestError
 from ganzoo.recipe.overrides import toml_text, toml_value
 
 Vary = Mapping[str, Sequence[Any]]
-"""The values of each key that is varied."""
+"""Values of each varied key."""
 Choice = Mapping[str, Any]
-"""One value for each of these keys."""
+"""One value for each varied key."""
 
 NAME_LENGTH = 80
 OPENING, CLOSING, QUOTES = "[{", "]}", "\"'"
@@ -62,19 +62,19 @@ def check_vary(vary: Vary) -> None:
 
 
 def combinations(vary: Vary) -> list[dict[str, Any]]:
-    """List every choice of one value a key; one empty choice where nothing is varied."""
+    """Return all combinations of one value a key; one empty choice without keys."""
     return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
 
 
 def names(
     choices: Sequence[Choice], otherwise: str, known: Mapping[str, Choice | None] | None = None
 ) -> dict[str, Choice]:
-    """Name each choice, fit for a folder: its values, and the keys of those that are no names.
+    """Return a folder name for each choice: its values, with the keys of those that are not names themselves.
 
     Args:
         choices: all different.
-        otherwise: the name where nothing is varied.
-        known: names that were given before, and stay; with None for a name that no choice may have.
+        otherwise: the name without varied keys.
+        known: names given before, which stay; None for a name that no choice may have.
     """
     named: dict[str, Choice] = {}
     taken: dict[str, Choice | None] = {**(known or {})}
@@ -86,7 +86,7 @@ def names(
 
 
 def _split(text: str) -> Iterator[str]:
-    """The parts between commas that stand in no bracket and no quotes."""
+    """Split at commas outside brackets and quotes."""
     depth, quote, part = 0, "", ""
     for character in text:
         if quote:
@@ -106,7 +106,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _words(choice: Choice) -> Iterator[str]:
-    """Describe a choice in words: `hinge`, `lr 0.0002`, `dcgan width 32`."""
+    """Return the words of a choice's name: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
     for key, value in choice.items():
         last = key.split(".")[-1]
         if isinstance(value, str):
@@ -132,7 +132,7 @@ def _word(text: str) -> Iterator[str]:
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:
-    """This name, or with a number behind it; some file systems take upper and lower case for the same."""
+    """Return this name, with a number appended where it is taken; case is ignored, as some file systems do."""
     name = name[:NAME_LENGTH].rstrip("-._")
     folded = {other.casefold() for other in taken}
     candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))

@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of, each checked as a recipe before any is started."""
+"""The plan of a sweep: its runs, each checked as a recipe before any starts."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
 RUN_NAME = "sweep"
-"""How a recipe without a name of its own would be called while it is checked."""
+"""Run name of an unnamed recipe while it is checked."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of the values that are varied.
+    """One combination of the varied values.
 
     Attributes:
-        name: names the folder of its runs.
+        name: of the folder of its runs.
         choice: the value of each key.
-        recipe: checked, with the seed of the first of its runs.
+        recipe: checked, with the seed of its first run.
     """
 
     name: str
@@ -37,17 +37,17 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run.
+    """The runs of a sweep.
 
     Attributes:
         name: of the sweep, and of its group on W&B.
-        root: folder that the sweep's directory is made in.
+        root: parent folder of the sweep's directory.
         source: the recipe's file, or "recipe".
         tables: of the recipe, changed as `--set` asked.
         vary: the grid.
         seeds: of each variant.
         variants: all combinations.
-        warnings: what the plugins' lints say, once each.
+        warnings: of the plugins' lints, once each.
     """
 
     name: str
@@ -69,7 +69,7 @@ def make_plan(
     *,
     name: str | None = None,
 ) -> Plan:
-    """Check every combination as a recipe.
+    """Plan a sweep, checking every combination as a recipe.
 
     Args:
         recipe: a TOML file, its tables, or a checked recipe.
@@ -80,7 +80,7 @@ def make_plan(
         name: of the sweep; left out: the recipe's with "-sweep".
 
     Raises:
-        RequestError: the request is wrong; for recipes, with everything that is wrong in any of them.
+        RequestError: the request is invalid; for recipes, with all problems of all of them.
     """
     if seeds < 1:
         raise RequestError(f"--seeds {seeds}: must be 1 or more")
@@ -116,7 +116,7 @@ def make_plan(
 
 
 def settings(choice: Choice) -> list[str]:
-    """Write a choice as texts that `--set` takes."""
+    """Return the overrides of a choice."""
     return [f"{key}={toml_text(value)}" for key, value in choice.items()]
 
 
@@ -137,7 +137,7 @@ def _parse_all(
 
 
 def _placed(problem: Problem, where: Sequence[str], of: int) -> Problem:
-    """A problem with the variants that have it, where not all do."""
+    """Name the variants that have a problem, unless all do."""
     if len(where) == of:
         return problem
     shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")

@@ -1,4 +1,4 @@
-"""Runs a sweep: starts what is to be started, waits, keeps the state, and stops resumably."""
+"""Running of a sweep: it starts child processes, waits for them, records their status, and stops resumably."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class SweepInterrupted(GanzooError):
-    """The sweep was told to stop by a signal; the same command goes on with it."""
+    """The sweep was stopped by a signal; the same command resumes it."""
 
     def __init__(self, sweep: SweepDirectory, number: int) -> None:
         self.exit_code = 128 + number
@@ -42,11 +42,11 @@ class SweepInterrupted(GanzooError):
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as it stands.
+    """The state of a sweep.
 
     Attributes:
         path: its directory, with `sweep.json` and a folder of runs for each variant.
-        runs: what was asked for, each with its status and its run directory.
+        runs: the requested runs, each with its status and run directory.
     """
 
     path: Path
@@ -54,12 +54,12 @@ class Sweep:
 
     @property
     def failed(self) -> list[Member]:
-        """The runs that failed."""
+        """Runs that failed."""
         return [member for member in self.runs if member.status == "failed"]
 
     @property
     def unfinished(self) -> list[Member]:
-        """The runs that are neither complete nor failed: they were interrupted, or another process trains them."""
+        """Runs that are neither complete nor failed: interrupted, or trained by another process."""
         return [member for member in self.runs if member.status not in ("complete", "failed")]
 
 
@@ -75,7 +75,7 @@ def sweep(
     retry_failed: bool = False,
     manager: PluginManager | None = None,
 ) -> Sweep:
-    """Train every combination of some options with several seeds, each in a process of its own.
+    """Train every combination of options with several seeds, each in a process of its own.
 
     All combinations are checked as recipes before anything starts. Called again with the same arguments it goes
     on: complete runs are left alone, interrupted ones are resumed; with more values or seeds it adds their runs.
@@ -100,7 +100,7 @@ def sweep(
 
 
 def run_plan(plan: Plan, *, jobs: int = 1, gpus: Sequence[str] = (), retry_failed: bool = False) -> Sweep:
-    """Bring every run of `plan` to its end; see `sweep`.
+    """Train every run of `plan`; see `sweep`.
 
     Raises:
         GanzooError: as there.
@@ -137,7 +137,7 @@ def _make(path: Path) -> None:
 
 
 def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
-    """Whether a member is to be trained; brings its status up to date with its run directory."""
+    """Update a member's status from its run directory, and return whether it is to be trained."""
     run = sweep.find_run(member)
     if run is None:
         if member.status != "failed":
@@ -205,7 +205,7 @@ def _settle(sweep: SweepDirectory, job: Job) -> None:
 
 
 def _pass_on(received: list[int], running: Sequence[Job], display: SweepDisplay) -> None:
-    """The first signal lets the runs under way save their state; a second one lets them end at once."""
+    """Pass a signal on: at the first the active runs save their state, at the second they end at once."""
     told = {job.told for job in running}
     for job in running:
         if len(received) > job.told:
@@ -219,7 +219,7 @@ def _pass_on(received: list[int], running: Sequence[Job], display: SweepDisplay)
 
 
 def _stop(running: Sequence[Job]) -> None:
-    """Have the runs under way save their state, when the sweep itself cannot go on."""
+    """Stop the active runs, which save their state, when the sweep itself fails."""
     for job in running:
         if job.process.poll() is None:
             job.process.terminate()
@@ -228,7 +228,7 @@ def _stop(running: Sequence[Job]) -> None:
 
 
 def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
-    """What tells a run of its share of the machine."""
+    """Return the environment of a child process, with its GPU and share of the threads."""
     environment = {}
     if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -240,7 +240,7 @@ def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """While open, collects the signals that ask for a stop."""
+    """While open, collect the signals that ask for a stop."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Registers the grid of a sweep on W&B, whose agents call `ganzoo run` on as many machines as there are."""
+"""Registration of a sweep on W&B, whose agents call `ganzoo run` on any number of machines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ganzoo.sweeps.plan import Plan, settings
 
 
 def register(plan: Plan, overrides: Overrides = ()) -> str:
-    """Make the sweep on W&B; gives `entity/project/id`, which `wandb agent` takes.
+    """Create the sweep on W&B and return `entity/project/id`, which `wandb agent` takes.
 
     Args:
         plan: checked already.
-        overrides: what `--set` gave; the agents' runs get it too.
+        overrides: of `--set`, passed on to the agents' runs.
 
     Raises:
-        GanzooError: nobody is logged in here, or W&B refuses.
+        GanzooError: nobody is logged in, or W&B refuses.
     """
     import wandb
 
@@ -38,7 +38,7 @@ def register(plan: Plan, overrides: Overrides = ()) -> str:
 
 
 def config(plan: Plan, overrides: Overrides = ()) -> dict[str, Any]:
-    """The sweep as W&B describes one: the same grid, all values of which its agents go through.
+    """Return W&B's configuration of a grid search over the same grid.
 
     An agent appends each choice as `loss.name=hinge`, an argument of its own; see wandb's
     `create_sweep_command_args`. Parameters keep their dots: nested ones would lock whole tables of the config.
@@ -60,7 +60,7 @@ def config(plan: Plan, overrides: Overrides = ()) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """A value as W&B shows it, which an agent writes by Python's `str` and `ganzoo run` reads back.
+    """Return a value for W&B, of which an agent's argument reads the same as `text`.
 
     Numbers and plain words are as they are. Anything else is TOML: Python's True is none.
     """

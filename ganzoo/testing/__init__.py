@@ -1,4 +1,4 @@
-"""Conformance checks for plugins: whether a component keeps its contract, and what to change where it does not.
+"""Conformance checks for plugins: each tests a component against its interface and says what to change.
 
     @pytest.mark.parametrize("entry", components_of("ganzoo-example"), ids=describe)
     def test_contract(entry):

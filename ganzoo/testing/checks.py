@@ -1,4 +1,4 @@
-"""One check for any component, by its kind; and a recipe trained for a moment."""
+"""The check for any component, by its kind, and a short training run of a recipe."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ganzoo.testing.fixtures import fail, require, small_options
 
 
 def check_component(entry: Entry[Any], **options: Any) -> None:
-    """Everything that a component of its kind has to keep.
+    """Check that a component conforms to the interface of its kind.
 
     Args:
         entry: the component, as a registry or `components_of` gives it.
-        options: set in its config for the check, where those of `small_options` do not suit it.
+        options: for its config, where those of `small_options` do not suit it.
 
     Raises:
         ConformanceError: it does not; the text says what to change.
@@ -37,7 +37,7 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
 
 
 def check_config(entry: Entry[Any], **options: Any) -> None:
-    """The options: those that are registered, documented, refusing what is unknown, the same again from a recipe.
+    """Check that options are documented, refuse unknown keys, and survive a round trip through a recipe.
 
     Raises:
         ConformanceError: with what to change.
@@ -66,12 +66,12 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
 def train_briefly(
     recipe: str | Path, folder: Path, *overrides: str, manager: PluginManager | None = None
 ) -> TrainedRun:
-    """Two steps of a recipe in small minibatches, on the CPU and without W&B.
+    """Train two steps of a recipe with small minibatches, on the CPU and without W&B.
 
     Args:
         recipe: its file.
         folder: where the run directory is made.
-        overrides: "path.to.key=value", over what is set here.
+        overrides: "path.to.key=value", applied last.
         manager: the plugins to use; left out: those installed.
     """
     brief = {

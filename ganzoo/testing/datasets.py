@@ -1,4 +1,4 @@
-"""Whether datasets keep their contract, up to the pack that is made of them."""
+"""Conformance check of datasets, including their packing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOOKED_AT = 8
 
 
 def check_dataset(entry: Entry[Any], **options: Any) -> None:
-    """Images, labels, fingerprint, and the pack.
+    """Check images, labels, fingerprint and packing.
 
     Raises:
-        DataError: its data are not there; nothing is downloaded here.
+        DataError: its data are missing; nothing is downloaded.
         ConformanceError: with what to change.
     """
     config = small_options(entry, {"image_size": 16, **options})
@@ -53,4 +53,4 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
         require(packed.info.class_names == tuple(names), entry, "its pack has other classes than class_names gives")
         again = pack_dataset(other, cache=Path(folder))
         require(again.key == packed.key, entry, "is packed anew when nothing has changed: look at fingerprint")
-        del packed, again  # they are mapped into memory, and the folder goes
+        del packed, again  # they are memory-mapped, and the folder is removed

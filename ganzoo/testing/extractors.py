@@ -1,4 +1,4 @@
-"""Whether extractors keep their contract."""
+"""Conformance check of extractors."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ganzoo.testing.fixtures import BATCH, images_for, require, small_info, smal
 
 
 def check_extractor(entry: Entry[Any], **options: Any) -> None:
-    """Features, logits, the digest, and that an image's features are its own.
+    """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
 
     Raises:
-        DataError: its weights are not there.
+        DataError: its weights are missing.
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)

@@ -1,4 +1,4 @@
-"""What a component is tried with: small options, made-up facts and batches, and tiny networks to go beside it."""
+"""Fixtures of the checks: small options, synthetic batches, and tiny networks."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
 
 CLASSES = tuple("0123456789")
-SMALL = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
-"""Options of these names are made this small where they are whole numbers; see `small_options`."""
+SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
+"""Values of `small_options` for integer options of these names."""
 SIZES = (16, 32, 28, 64, 128, 256)
 BATCH = 4
 
 
 class ConformanceError(AssertionError):
-    """A component does not keep its contract; the text says what to change."""
+    """A component does not conform to its interface; the text says what to change."""
 
 
 def fail(entry: Entry[Any], message: str) -> NoReturn:
-    """Raise the error, with the component's name before it."""
+    """Raise ConformanceError, with the component's name before the text."""
     raise ConformanceError(f"{describe(entry)} of the plugin {entry.plugin}: {message}")
 
 
 def require(kept: object, entry: Entry[Any], message: str) -> None:
-    """Fail unless `kept`."""
+    """Raise ConformanceError unless `kept`."""
     if not kept:
         fail(entry, message)
 
 
 def describe(entry: Entry[Any]) -> str:
-    """Kind and name of a component, such as "generator dcgan"."""
+    """Return kind and name of a component, such as "generator dcgan"."""
     return f"{kind_of(entry.options).name} {entry.name}"
 
 
 def components_of(distribution: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
-    """Everything that the plugins of a distribution register, to be checked one by one.
+    """Return all components that the plugins of a distribution register.
 
     Raises:
         PluginError: it is not installed, or one of its plugins is broken.
@@ -62,7 +62,7 @@ def components_of(distribution: str, manager: PluginManager | None = None) -> li
 
 
 def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -> Any:
-    """The component's config at a size that is quick to try.
+    """Return a config of the component that is small enough to test quickly.
 
     Whole numbers called `width`, `dense_width`, `max_channels`, `hidden`, `latent_dim` or `count` shrink as far as
     the config lets them, and nothing is downloaded; a config that needs others has a class attribute
@@ -70,12 +70,12 @@ def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -
 
     Args:
         entry: the component.
-        options: to be set beside these, and over them.
+        options: further ones, which take precedence.
     """
     small: dict[str, Any] = {}
     for name, field in entry.config.model_fields.items():
-        if name in SMALL and isinstance(field.default, int):
-            small[name] = SMALL[name] if name != "latent_dim" else min(SMALL[name], field.default)
+        if name in SMALL_VALUES and isinstance(field.default, int):
+            small[name] = SMALL_VALUES[name] if name != "latent_dim" else min(SMALL_VALUES[name], field.default)
         elif name == "download":
             small[name] = False
     small |= getattr(entry.config, "small_options", {})
@@ -87,7 +87,7 @@ def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -
 
 
 def small_info(config: ComponentConfig) -> DatasetInfo:
-    """Facts of the smallest labeled images that the config says it can serve."""
+    """Return the properties of the smallest labeled images that the config accepts."""
     reason = ""
     for channels in (3, 1):
         for size in SIZES:
@@ -102,36 +102,36 @@ def small_info(config: ComponentConfig) -> DatasetInfo:
 
 
 def generator_of_seed(seed: int = 0) -> torch.Generator:
-    """Random numbers on the CPU."""
+    """Return a random number generator on the CPU."""
     return torch.Generator().manual_seed(seed)
 
 
 def images_for(info: DatasetInfo, count: int = BATCH, seed: int = 1) -> Tensor:
-    """Images (count, C, H, W) in [−1, 1]."""
+    """Draw images (count, C, H, W) in [−1, 1]."""
     return torch.rand(count, *info.image.shape, generator=generator_of_seed(seed)) * 2 - 1
 
 
 def labels_for(info: DatasetInfo, count: int = BATCH) -> Tensor:
-    """Class indices (count,)."""
+    """Draw class indices (count,)."""
     return torch.arange(count) % max(info.num_classes, 1)
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
-    """What `build` makes from this seed; the process's random numbers are as before afterwards."""
+    """Call `build` with seeded global generators, which are restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 class TinyGenerator(Generator):
-    """One dense layer, to try penalties, losses and trainers with."""
+    """One dense layer, to test penalties, losses and trainers with."""
 
     def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
         self.dense = nn.Linear(config.latent_dim, info.image.channels * info.image.height * info.image.width)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W)."""
+        """Return images (N, C, H, W)."""
         images: Tensor = self.dense(latents).tanh()
         return images.reshape(-1, *self.info.image.shape)
 
@@ -145,12 +145,12 @@ class TinyDiscriminator(Discriminator):
         self.head = nn.Linear(8, 1)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,)."""
+        """Return logits (N,)."""
         logits: Tensor = self.head(self.features(images)[-1].mean((2, 3)))
         return logits.flatten()
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Both convolutions' outputs."""
+        """Return the outputs of both convolutions."""
         maps: list[Tensor] = []
         for convolution in self.convolutions:
             maps.append(torch.nn.functional.softplus(convolution(maps[-1] if maps else images)))
@@ -158,12 +158,12 @@ class TinyDiscriminator(Discriminator):
 
 
 def tiny_networks(size: int = 16) -> tuple[Generator, Discriminator]:
-    """A generator and a discriminator of a few thousand weights."""
+    """Return a generator and a discriminator of a few thousand parameters."""
     info = DatasetInfo(ImageSpec(3, size, size), CLASSES)
     return seeded(lambda: TinyGenerator(GeneratorConfig(latent_dim=8), info=info)), tiny_discriminator(info)
 
 
 def tiny_discriminator(info: DatasetInfo) -> Discriminator:
-    """A discriminator of a few hundred weights."""
+    """Return a discriminator of a few hundred parameters."""
     network: Discriminator = seeded(lambda: TinyDiscriminator(DiscriminatorConfig(), info=info), 1)
     return network

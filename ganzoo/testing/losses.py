@@ -1,4 +1,4 @@
-"""Whether losses and penalties keep their contracts."""
+"""Conformance checks of losses and penalties."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ METHODS = ("discriminator_term", "generator_term", "transform_images", "after_di
 
 
 def check_loss(entry: Entry[Any], **options: Any) -> None:
-    """Scalars, finite, with gradients, and falling where they should.
+    """Check that the losses are finite scalars with gradients, and fall where the networks improve.
 
     Raises:
         ConformanceError: with what to change.
@@ -75,7 +75,7 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
 
 
 def check_penalty(entry: Entry[Any], **options: Any) -> None:
-    """Terms that are scalars, finite and repeatable, and images that keep their shape.
+    """Check that the terms are finite, repeatable scalars, and that images keep their shape.
 
     Raises:
         ConformanceError: with what to change.
@@ -125,7 +125,7 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
 
 
 def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discriminator]:
-    """The penalty with networks that it takes: plain ones, or with one of its own plugin's generators."""
+    """Return the penalty with networks that it accepts: plain ones, or with a generator of its own plugin."""
     reasons = []
     for generator in _generators(entry):
         discriminator = tiny_discriminator(generator.info)

@@ -1,4 +1,4 @@
-"""Whether generators and discriminators keep their contracts."""
+"""Conformance checks of generators and discriminators."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ganzoo.testing.fixtures import (
 
 
 def check_generator(entry: Entry[Any], **options: Any) -> None:
-    """Latents, images, labels, gradients, seeds, state and bf16 of a generator, at a small size.
+    """Check latents, images, labels, gradients, seeds, state and bf16 of a generator, at a small size.
 
     Raises:
         ConformanceError: with what to change.
@@ -69,7 +69,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
 
 
 def check_discriminator(entry: Entry[Any], **options: Any) -> None:
-    """Logits, features, labels, gradients, seeds, state and bf16 of a discriminator, at a small size.
+    """Check logits, features, labels, gradients, seeds, state and bf16 of a discriminator, at a small size.
 
     Raises:
         ConformanceError: with what to change.
@@ -104,7 +104,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
 
 
 def check_export(entry: Entry[Any], **options: Any) -> None:
-    """Whether torch.export takes a generator, in evaluation; takes seconds, so `check_component` leaves it out.
+    """Check that torch.export takes a generator in evaluation mode; too slow for `check_component`.
 
     Raises:
         ConformanceError: it cannot be exported, with the reason.
@@ -136,7 +136,7 @@ def _check_built_alike(entry: Entry[Any], one: nn.Module, other: nn.Module) -> N
 
 
 def _check_conditional(entry: Entry[Any], config: Any, network: Any) -> None:
-    """Whether the options say what the network says, since a recipe is checked without the network."""
+    """Check that `needs_labels` agrees with the network, since a recipe is checked without the network."""
     require(
         config.needs_labels == network.conditional,
         entry,
@@ -146,7 +146,7 @@ def _check_conditional(entry: Entry[Any], config: Any, network: Any) -> None:
 
 
 def _check_gradients(entry: Entry[Any], network: nn.Module, output: Tensor) -> None:
-    """Every parameter takes part in the output, and can learn."""
+    """Check that every parameter gets a gradient."""
     weights = torch.randn(output.shape, generator=generator_of_seed(3))
     (output * weights).sum().backward()  # type: ignore[no-untyped-call]
     unreached = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
@@ -162,7 +162,7 @@ def _check_gradients(entry: Entry[Any], network: nn.Module, output: Tensor) -> N
 
 @torch.no_grad()
 def _outputs(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:
-    """What it gives in evaluation, for its own copy of the inputs."""
+    """Return its outputs in evaluation mode, for a copy of the inputs."""
     was_training = network.training
     network.eval()
     output: Tensor = network(*(each.clone() for each in inputs))

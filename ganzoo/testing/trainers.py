@@ -1,4 +1,4 @@
-"""Whether trainers keep their contract: what a step gives, and that a resumed run is the unbroken one to the bit."""
+"""Conformance check of trainers: the metrics of a step, and resuming that is exact to the bit."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from ganzoo.testing.fixtures import (
 
 
 class PlainLoss(Loss):
-    """The non-saturating loss, for trainers to be tried with."""
+    """The non-saturating loss, to test trainers with."""
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Cross entropy."""
+        """Return the cross-entropy."""
         return softplus(-real_logits).mean() + softplus(fake_logits).mean()
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """−log D(G(z))."""
+        """Return −log D(G(z))."""
         return softplus(-fake_logits).mean()
 
 
 def check_trainer(entry: Entry[Any], **options: Any) -> None:
-    """Metrics, networks that learn, and an exact round trip of all state.
+    """Check the metrics, that the networks change, and an exact round trip of all state.
 
     Raises:
         ConformanceError: with what to change.
@@ -109,7 +109,7 @@ def _weights(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _resumed(entry: Entry[Any], config: Any, trainer: Trainer) -> Trainer:
-    """A new trainer with all that a checkpoint keeps of another."""
+    """Return a new trainer with the checkpointed state of another."""
     buffer = io.BytesIO()
     try:
         torch.save(trainer.state_dict(), buffer)

@@ -42,8 +42,8 @@ def test_the_command_measures_all_that_it_promises(file: Path, command: Callable
     assert sum(found["parts"].values()) == pytest.approx(1)
     for part in ("generator", "discriminator", "penalty", "optimizer", "data"):
         assert found["parts"][part] > 0, part
-    assert found["now_and_then"]["checkpoint"]["every"] == 3, "as often as the recipe has it"
-    assert found["now_and_then"]["samples"]["seconds"] > 0
+    assert found["periodic_costs"]["checkpoint"]["every"] == 3, "as often as the recipe has it"
+    assert found["periodic_costs"]["samples"]["seconds"] > 0
     assert found["peak_memory_bytes"] is None or found["peak_memory_bytes"] > 10_000_000
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ganzoo.bench.report import Report
-from ganzoo.bench.timing import Contestant
+from ganzoo.bench.timing import LoopTiming
 
 
-def report(**contestants: list[float]) -> Report:
+def report(**timings: list[float]) -> Report:
     return Report(
         recipe="some.toml",
         machine={"device": "cpu", "processor": "x", "threads": 2, "torch": "2", "precision": "bf16"},
@@ -16,12 +16,12 @@ def report(**contestants: list[float]) -> Report:
         images_per_step=10,
         rounds=3,
         steps=1,
-        contestants={name: Contestant(None, seconds) for name, seconds in contestants.items()},
+        timings={name: LoopTiming(None, seconds) for name, seconds in timings.items()},
         matrix_product={"fp32": 2e9, "bf16": 4e9},
         flop_per_image=1e8,
         peak_memory=None,
         parts={"generator": 1.0},
-        now_and_then={"checkpoint": {"seconds": 5.0, "every": 100}},
+        periodic_costs={"checkpoint": {"seconds": 5.0, "every": 100}},
     )
 
 

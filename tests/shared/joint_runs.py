@@ -67,5 +67,5 @@ def train_all(cases: Mapping[str, Mapping[str, Any]], root: Path) -> None:
 if __name__ == "__main__":
     from ganzoo.runtime import distributed
 
-    distributed.SMALL = 64  # so that gradients of these networks go both ways: one by one, and together
+    distributed.BUCKET_LIMIT = 64  # so that gradients of these networks go both ways: one by one, and together
     train_all(CASES, Path(sys.argv[1]))

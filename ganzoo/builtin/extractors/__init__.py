@@ -1,1 +1,1 @@
-"""Extractors of features that ship with the core, one file each."""
+"""The feature extractors of the core, one file each."""

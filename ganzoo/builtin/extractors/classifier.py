@@ -14,7 +14,7 @@ from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
 
 
 class ClassifierFeatures(Extractor):
-    """The mean of a small network's last maps; see `ganzoo.evaluation.classifier`, which trains and caches it."""
+    """Pooled last feature maps of the classifier that `ganzoo.evaluation.classifier` trains and caches."""
 
     Config = ClassifierConfig
 
@@ -22,7 +22,7 @@ class ClassifierFeatures(Extractor):
     source = "trained on the dataset"
 
     def prepare(self, real: StoredImages) -> None:
-        """Take the classifier of these images from the cache, or train it now.
+        """Load the classifier of these images from the cache, or train it.
 
         Raises:
             DataError: they have no labels.
@@ -33,13 +33,13 @@ class ClassifierFeatures(Extractor):
         self.requires_grad_(False).eval()
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 128)."""
+        """Return features (N, 128)."""
         return self.network.features(images)
 
     def logits(self, features: Tensor) -> Tensor:
-        """(N, classes)."""
+        """Return logits (N, classes)."""
         return cast("Tensor", self.network.classes(features))
 
     def notes(self) -> Mapping[str, float | str]:
-        """The share of held-out real images that it names right."""
+        """Return the accuracy on held-out real images."""
         return {"accuracy": self._accuracy}

@@ -1,4 +1,4 @@
-"""Inception-v3 as FID is defined by it: torch-fidelity's network, with the weights of the original TensorFlow graph."""
+"""The Inception-v3 that defines FID: torch-fidelity's network, with the weights of the original TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ganzoo.errors import DataError, first_line
 
 WHAT = "the Inception weights of FID"
 HASH_PREFIX = "6726825d"
-"""Of the file's SHA-256. With other weights a distance is not the FID."""
+"""Prefix of the file's SHA-256; with other weights a distance is not the FID."""
 
 
 class Inception(Extractor):
-    """2048 features of its last pooling; images are rounded to 8 bits and made RGB, as where they are files."""
+    """The 2048 features of the last pooling; images are rounded to 8 bits and made RGB, as when read from files."""
 
     Config = InceptionConfig
     config: InceptionConfig
@@ -32,14 +32,14 @@ class Inception(Extractor):
 
     @property
     def source(self) -> str:
-        """The file's name."""
+        """Name of the weights file."""
         return self._file.name
 
     def prepare(self, real: StoredImages) -> None:
         """Load the weights, from the file that the options name or torch's cache.
 
         Raises:
-            DataError: they cannot be had, or are others.
+            DataError: the file is missing, or its checksum is wrong.
         """
         from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
@@ -48,7 +48,7 @@ class Inception(Extractor):
         else:
             self._file = Path(self.config.weights).expanduser()
             check_hash(self._file, WHAT, HASH_PREFIX)
-        # The network would unpickle whatever is in the file. It is handed a copy of nothing but the tensors.
+        # The network would unpickle any object in the file, so it gets a copy of the tensors alone.
         tensors = io.BytesIO()
         torch.save(load_tensors(self._file, WHAT), tensors)
         tensors.seek(0)
@@ -58,12 +58,12 @@ class Inception(Extractor):
             raise DataError(f"{self._file}: does not hold {WHAT}: {first_line(error)}") from error
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 2048)."""
+        """Return features (N, 2048)."""
         pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         (features,) = self.network(pixels.expand(-1, 3, -1, -1))
         assert isinstance(features, Tensor)
         return features
 
     def logits(self, features: Tensor) -> Tensor:
-        """(N, 1008), without the bias, as the inception score is taken."""
+        """Return logits (N, 1008), without the bias, as the inception score is defined."""
         return cast("Tensor", features @ self.network.fc.weight.T)

@@ -1,4 +1,4 @@
-"""Any of torchvision's classifiers as an extractor: what its last dense layer sees."""
+"""Torchvision's classifiers as extractors: the inputs of their last dense layer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ganzoo.errors import DataError
 from ganzoo.text import did_you_mean
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's pixels, which all of torchvision's classifiers are trained with."""
+"""Mean and standard deviation of ImageNet's pixels, by which all of torchvision's classifiers normalize."""
 RANDOM = "random"
 
 
 class TorchvisionBackbone(Extractor):
-    """Images are made RGB, brought to a square without a crop, and normalized as torchvision's weights want it."""
+    """A torchvision classifier on images made RGB, resized to a square without a crop, and normalized for ImageNet."""
 
     Config = TorchvisionBackboneConfig
     config: TorchvisionBackboneConfig
@@ -40,19 +40,19 @@ class TorchvisionBackbone(Extractor):
 
     @property
     def label(self) -> str:
-        """The model's name, and whether its weights are random."""
+        """Name of the model, marked where its weights are random."""
         return self.config.model + ("_random" if self.config.weights == RANDOM else "")
 
     @property
     def source(self) -> str:
-        """Name of the weights, or their file's."""
+        """Name of the weights or of their file."""
         return Path(self.config.weights).name
 
     def prepare(self, real: StoredImages) -> None:
-        """Build the network and give it its weights.
+        """Build the network and load its weights.
 
         Raises:
-            DataError: there is no such model, or it has no dense layer last, or its weights cannot be had.
+            DataError: there is no such model, its last layer is not dense, or its weights are missing.
         """
         names = models.list_models(module=models)
         if self.config.model not in names:
@@ -78,7 +78,7 @@ class TorchvisionBackbone(Extractor):
         self.requires_grad_(False).eval()
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, D); D is the model's, 2048 for resnet50."""
+        """Return features (N, D), with D 2048 for resnet50."""
         size = [self.config.input_size] * 2
         pixels = (images.expand(-1, 3, -1, -1) + 1) / 2
         if pixels.shape[2:] != torch.Size(size):
@@ -86,7 +86,7 @@ class TorchvisionBackbone(Extractor):
         return cast("Tensor", self.network((pixels - self.mean) / self.deviation))
 
     def logits(self, features: Tensor) -> Tensor | None:
-        """(N, 1000) over ImageNet's classes; None where the weights are random."""
+        """Return logits (N, 1000) of ImageNet's classes; None where the weights are random."""
         return None if self.config.weights == RANDOM else cast("Tensor", self.head(features))
 
     def _tensors(self) -> dict[str, Tensor] | None:
@@ -108,7 +108,7 @@ class TorchvisionBackbone(Extractor):
 
 
 def _cut_off_head(network: nn.Module, model: str) -> nn.Linear:
-    """Put nothing in the place of the last dense layer, and return it.
+    """Replace the last dense layer by the identity, and return it.
 
     Raises:
         DataError: there is none.
@@ -123,7 +123,7 @@ def _cut_off_head(network: nn.Module, model: str) -> nn.Linear:
 
 
 def _no_warning(model: str) -> dict[str, Any]:
-    """Inception and GoogLeNet warn unless they are told to draw their weights as ever."""
+    """Return the argument that silences the warning of Inception and GoogLeNet about weight initialization."""
     return {"init_weights": True} if model in ("googlenet", "inception_v3") else {}
 
 

@@ -1,4 +1,4 @@
-"""Weights of extractors: found, fetched, checked, and loaded without running code from them."""
+"""Weights of extractors: downloaded, checked, and loaded without running code from them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ganzoo.errors import DataError, first_line
 from ganzoo.storage import safe_load as reading
 
 SECONDS = 15.0
-"""How long a server may be silent before it is given up."""
+"""Timeout of a download's connection in seconds."""
 
 
 def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
-    """The file of torch's cache that `url` stands for, downloaded now where it is not there yet.
+    """Return the file of torch's cache for `url`, after downloading it where it is missing.
 
     Args:
-        url: where it is had.
-        what: how a message calls it.
-        option: the key of a recipe that names a file to take instead.
+        url: of the file.
+        what: its name in messages.
+        option: the key of a recipe that names a file to use instead.
         hash_prefix: what the SHA-256 of the file begins with.
 
     Raises:
@@ -36,7 +36,7 @@ def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _impatient():
+            with _download_timeout():
                 torch.hub.download_url_to_file(url, str(path), hash_prefix)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(
@@ -48,7 +48,7 @@ def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
 
 
 def check_hash(path: Path, what: str, hash_prefix: str) -> None:
-    """Compare a file with its SHA-256.
+    """Check the SHA-256 of a file.
 
     Raises:
         DataError: it is another file, or damaged.
@@ -66,7 +66,7 @@ def check_hash(path: Path, what: str, hash_prefix: str) -> None:
 
 
 def load_tensors(path: Path, what: str) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` file, or of a state dict that torch saved; nothing else is loaded from either.
+    """Load the tensors of a `.safetensors` file or of a state dict that torch saved, and nothing else.
 
     Raises:
         DataError: it is neither.
@@ -84,8 +84,8 @@ def load_tensors(path: Path, what: str) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Give up a server that does not answer: torch's download waits for ever."""
+def _download_timeout() -> Iterator[None]:
+    """Set a timeout for torch's download, which has none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(SECONDS)
     try:

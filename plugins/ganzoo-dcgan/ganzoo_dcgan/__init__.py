@@ -1,1 +1,1 @@
-"""DCGAN for ganzoo: its variants, and the blocks they are made of."""
+"""DCGAN for ganzoo: its variants and their building blocks."""

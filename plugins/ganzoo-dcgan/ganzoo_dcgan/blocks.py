@@ -43,17 +43,17 @@ def batch_norm(
 
 
 def leaky_relu(slope: float = 0.2) -> ActivationFactory:
-    """LeakyReLU with this slope below 0, as an `activation` for the blocks."""
+    """Return a LeakyReLU with this slope below 0, as an `activation` for the blocks."""
     return lambda: nn.LeakyReLU(slope, inplace=True)
 
 
 def leaky() -> nn.Module:
-    """The paper's LeakyReLU, of slope 0.2."""
+    """Return the paper's LeakyReLU, of slope 0.2."""
     return nn.LeakyReLU(0.2, inplace=True)
 
 
 def relu() -> nn.Module:
-    """ReLU that overwrites its input, which batch norm does not need again."""
+    """Return an in-place ReLU, which overwrites its input, which batch norm does not need again."""
     return nn.ReLU(inplace=True)
 
 
@@ -199,7 +199,7 @@ class Projection(nn.Module):
         self.after = nn.Sequential(*after)
 
     def forward(self, latents: Tensor) -> Tensor:
-        """(N, channels, size, size) for latents (N, in)."""
+        """Return images (N, channels, size, size) for latents (N, in)."""
         units = self.dense(latents)
         image: Tensor = self.reshape(self.after(units)) if self.norm_units else self.after(self.reshape(units))
         return image
@@ -212,7 +212,7 @@ def layers(
     activation: ActivationFactory | None,
     wrap: Wrap | None,
 ) -> list[nn.Module]:
-    """A weighted layer, wrapped, with the norm and activation behind it that are wanted."""
+    """Return a weighted layer, wrapped, with its norm and activation, if any."""
     result = [wrap(weighted) if wrap else weighted]
     if norm:
         result.append(norm(channels))
@@ -249,8 +249,8 @@ def init_weights(
 
 
 def draw_weight(layer: Weighted, draw: Callable[[Tensor], Tensor]) -> None:
-    """Have `draw` fill the weight of a layer, also where a parametrisation such as spectral norm stands before it."""
-    if is_parametrized(layer, "weight"):  # what is read there is computed, and filling it would be in vain
+    """Fill the weight of a layer by `draw`, also under a parametrization such as spectral norm."""
+    if is_parametrized(layer, "weight"):  # the parametrized weight is computed, so the original is filled
         with torch.no_grad():
             layer.weight = draw(torch.empty_like(layer.weight))
     else:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 def one_hot(labels: Tensor | None, num_classes: int) -> Tensor:
-    """Rows (N, num_classes) with a 1 at the class, for class indices (N,).
+    """Return rows (N, num_classes) with a 1 at the class, for class indices (N,).
 
     Raises:
         ValueError: there are no labels.
@@ -19,7 +19,7 @@ def one_hot(labels: Tensor | None, num_classes: int) -> Tensor:
 
 
 def concat_labels(inputs: Tensor, classes: Tensor) -> Tensor:
-    """(N, C + K) or (N, C + K, H, W) for inputs (N, C) or (N, C, H, W) and one-hot classes (N, K).
+    """Concatenate to (N, C + K) or (N, C + K, H, W) inputs (N, C) or (N, C, H, W) and one-hot classes (N, K).
 
     Every pixel gets the whole one-hot row.
     """

@@ -16,7 +16,7 @@ from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 
 
 class DiscriminatorFeatures(Extractor):
-    """Batch norm takes the mean of its statistics over training batches, as the authors had it."""
+    """Pooled features of a discriminator, with batch norm calibrated on training batches as the authors did."""
 
     Config = DiscriminatorFeaturesConfig
     config: DiscriminatorFeaturesConfig
@@ -27,7 +27,7 @@ class DiscriminatorFeatures(Extractor):
         return f"{self.config.run}, step {self._step}"
 
     def prepare(self, real: StoredImages) -> None:
-        """Load the run's discriminator, and gather its batch statistics.
+        """Load the run's discriminator and calibrate its batch norm.
 
         Raises:
             DataError: there is no such run, or its images are of another shape.
@@ -54,12 +54,12 @@ class DiscriminatorFeatures(Extractor):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """(N, D); with a grid of 1 D is the number of channels of all layers together."""
+        """Return features (N, D); with a grid of 1, D is the number of channels of all layers together."""
         maps = self.network.features(images.contiguous(memory_format=torch.channels_last))
         return torch.cat([self._pooled(one).flatten(1) for one in maps], 1).float()
 
     def notes(self) -> Mapping[str, float | str]:
-        """The run whose discriminator this is."""
+        """Return the run of the discriminator."""
         return {"run": self.config.run, "step": self._step}
 
     def _pooled(self, maps: Tensor) -> Tensor:

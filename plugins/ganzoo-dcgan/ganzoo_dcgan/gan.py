@@ -51,9 +51,9 @@ class GANDiscriminator(StackedDiscriminator):
         init_glorot(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,)."""
+        """Return logits (N,)."""
         return super().forward(images.flatten(1))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each hidden layer, as images (N, units, 1, 1)."""
+        """Return the output of each hidden layer, as images (N, units, 1, 1)."""
         return [units[:, :, None, None] for units in super().features(images.flatten(1))]

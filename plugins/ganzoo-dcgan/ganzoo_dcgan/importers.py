@@ -1,4 +1,4 @@
-"""The options of the importers: which foreign weights this plugin reads, told without torch."""
+"""The options of the importers of foreign weights, without torch."""
 
 from __future__ import annotations
 

@@ -56,10 +56,10 @@ class Radford2016Discriminator(StackedDiscriminator):
 
 
 def projection(latent_dim: int, channels: int) -> Projection:
-    """Latents (N, latent_dim) to images (N, channels, 4, 4), each unit with statistics of its own."""
+    """Build the projection of latents (N, latent_dim) to images (N, channels, 4, 4), each unit normalized by itself."""
     return Projection(latent_dim, channels, START, bias=False, norm=UNIT_NORM, norm_units=True, activation=relu)
 
 
 def dense_head(channels: int) -> nn.Module:
-    """Images (N, channels, 4, 4) to logits (N, 1)."""
+    """Build the dense layer from images (N, channels, 4, 4) to logits (N, 1)."""
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * START * START, 1, bias=False))

@@ -68,11 +68,11 @@ class Radford2016MNISTDiscriminator(ConditionalStackedDiscriminator):
         init_weights(self, **config.init.model_dump())
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,) for images (N, C, H, W) in [−1, 1] and class indices (N,)."""
+        """Return logits (N,) for images (N, C, H, W) in [−1, 1] and class indices (N,)."""
         return super().forward((images + 1) / 2, labels)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each convolution, for images in [−1, 1] of a class unknown: every class in equal parts."""
+        """Return the output of each convolution, for images in [−1, 1] of unknown class: all classes in equal parts."""
         return super().features((images + 1) / 2)
 
 
@@ -80,5 +80,5 @@ class StretchedSigmoid(nn.Module):
     """Sigmoid with its values in [0, 1] stretched to [−1, 1]."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """2 · sigmoid(x) − 1."""
+        """Return 2 · sigmoid(x) − 1."""
         return 2 * torch.sigmoid(inputs) - 1

@@ -26,13 +26,13 @@ class SameConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's own name for it)
-        """(N, out, ceil(H / stride), ceil(W / stride)) for (N, in, H, W)."""
+        """Return (N, out, ceil(H / stride), ceil(W / stride)) for (N, in, H, W)."""
         top, bottom = self._padding_of(input.shape[2])
         left, right = self._padding_of(input.shape[3])
         return super().forward(F.pad(input, (left, right, top, bottom)))
 
     def _padding_of(self, size: int) -> tuple[int, int]:
-        """Zeros before and after one dimension of this size."""
+        """Return the numbers of zeros before and after a dimension of this size."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
         return total // 2, total - total // 2
@@ -61,6 +61,6 @@ class SameConvTranspose2d(nn.ConvTranspose2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, before, bias=bias)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: A002
-        """(N, out, stride · H, stride · W) for (N, in, H, W)."""
+        """Return (N, out, stride · H, stride · W) for (N, in, H, W)."""
         height, width = (self.stride[0] * size for size in input.shape[2:])
         return super().forward(input, output_size)[:, :, :height, :width]

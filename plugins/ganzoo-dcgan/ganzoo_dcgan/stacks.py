@@ -1,4 +1,4 @@
-"""Generators and discriminators that are a row of blocks: what all DCGAN variants share."""
+"""Generators and discriminators as sequences of blocks, shared by all DCGAN variants."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class StackedGenerator(Generator):
         self.prior = prior
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) for latents (N, latent_dim)."""
+        """Return images (N, C, H, W) for latents (N, latent_dim)."""
         return cast("Tensor", self.blocks(latents[:, :, None, None] if self.from_pixel else latents))
 
     def sample_latents(self, count: int, rng: torch.Generator) -> Tensor:
-        """Latents (count, latent_dim) from `prior`, on the device of `rng`."""
+        """Draw latents (count, latent_dim) from `prior`, on the device of `rng`."""
         if self.prior == "uniform":
             return torch.rand(count, self.config.latent_dim, generator=rng, device=rng.device) * 2 - 1
         return super().sample_latents(count, rng)
@@ -69,11 +69,11 @@ class StackedDiscriminator(Discriminator):
         self.head = head
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,)."""
+        """Return logits (N,)."""
         return cast("Tensor", self.head(self.blocks(images)).flatten())
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each block."""
+        """Return the output of each block."""
         maps = []
         for block in self.blocks:
             images = block(images)
@@ -99,7 +99,7 @@ class ConditionalStackedGenerator(StackedGenerator):
         super().__init__(config, info=info, blocks=blocks, prior=prior)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
+        """Return images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
         classes = one_hot(labels, self.info.num_classes)
         images = latents
         for block in self.blocks:
@@ -126,7 +126,7 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
         super().__init__(config, info=info, blocks=blocks, head=nn.Sequential(*head))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
+        """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
         classes = one_hot(labels, self.info.num_classes)
         features = self._maps(images, classes)[-1].flatten(1)
         for layer in self.head:
@@ -134,7 +134,7 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
         return features.flatten()
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each block, for images of a class unknown: every class in equal parts."""
+        """Return the output of each block, for images of unknown class: all classes in equal parts."""
         count = self.info.num_classes
         return self._maps(images, images.new_full((len(images), count), 1 / count))
 

@@ -1,4 +1,4 @@
-"""Reads the state dict of the tutorials' DCGAN in PyTorch, wherever in a checkpoint it lies."""
+"""Importer of state dicts of the tutorials' DCGAN in PyTorch, also within a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ganzoo_dcgan.weight_mapping import Matched, state_of
 
 ZIP = b"PK\x03\x04"
 BEFORE_ZIP = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""How `torch.save` began a file before torch 1.6: a pickle of its magic number."""
+"""First bytes of `torch.save` before torch 1.6: a pickle of its magic number."""
 KEY = re.compile(r"(?:(?P<stack>.+)\.)?(?P<layer>\d{1,4})\.(?P<leaf>\w+)")
 DEPTH = 5
-"""Dictionaries in dictionaries that are looked into."""
+"""Depth to which nested dictionaries are searched."""
 COUNTER = "num_batches_tracked"
 CHANNELS = (1, 3)
 
@@ -38,15 +38,15 @@ class Stack:
     numbered: dict[int, Leaves] = field(default_factory=dict)
 
     def layers(self) -> list[tuple[str, Leaves]]:
-        """The layers in order, each under its name in the file."""
+        """Return the layers in order, each under its name in the file."""
         return [(f"{self.name}{number}", self.numbered[number]) for number in sorted(self.numbered)]
 
     def convolutions(self) -> list[Leaves]:
-        """The layers with a kernel, in order."""
+        """Return the layers with a kernel, in order."""
         return [leaves for _, leaves in self.layers() if _kind(leaves) == "convolution"]
 
     def kernels(self) -> list[Tensor]:
-        """The kernels in order."""
+        """Return the kernels in order."""
         return [leaves["weight"] for leaves in self.convolutions()]
 
 
@@ -61,7 +61,7 @@ class TutorialStateImporter(Importer):
     Config = TutorialStateConfig
 
     def mismatch(self, source: Path) -> str | None:
-        """Needs a file that begins as those of `torch.save` do."""
+        """Return a reason unless `source` is a file that begins as those of `torch.save`."""
         if not source.is_file():
             return "is no file"
         with source.open("rb") as file:
@@ -73,7 +73,7 @@ class TutorialStateImporter(Importer):
         return "was not written by torch.save"
 
     def read(self, source: Path) -> ImportedWeights:
-        """The weights in the file `source`.
+        """Read the weights in the file `source`.
 
         Raises:
             RequestError: it is damaged, holds more than data, or networks that `dcgan` cannot be.
@@ -107,7 +107,7 @@ class TutorialStateImporter(Importer):
 
 
 def find_stacks(content: Any, source: Path) -> list[Stack]:
-    """Every row of numbered layers in what a file holds.
+    """Find every sequence of numbered layers in the contents of a file.
 
     Raises:
         RequestError: there is none, or a state dict with one has keys that belong to none.
@@ -131,7 +131,7 @@ def find_stacks(content: Any, source: Path) -> list[Stack]:
 
 
 def _state_dicts(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """The dictionaries with a key of a numbered layer, each with the keys that lead to it."""
+    """Yield the dictionaries with a key of a numbered layer, each with its path of keys."""
     if not isinstance(content, Mapping) or not depth:
         return
     if any(isinstance(k, str) and KEY.fullmatch(k) and isinstance(v, Tensor) for k, v in content.items()):
@@ -154,7 +154,7 @@ def _load(source: Path) -> Any:
 
 
 def _tell_apart(stacks: list[Stack], source: Path) -> tuple[Stack, Stack | None]:
-    """The generator and the discriminator, known by where the colors of an image are."""
+    """Return the generator and the discriminator, told apart by the layer with the channels of an image."""
     generators, discriminators = [], []
     for stack in stacks:
         kernels = stack.kernels()
@@ -177,7 +177,7 @@ def _tell_apart(stacks: list[Stack], source: Path) -> tuple[Stack, Stack | None]
 
 
 def _generator(stack: Stack, source: Path) -> tuple[ImageSpec, DCGANGeneratorConfig]:
-    """The images that a generator of such kernels makes, and its options."""
+    """Return the images that a generator of such kernels makes, and its options."""
     kernels = stack.kernels()
     widths = [kernel.shape[1] for kernel in kernels[:-1]]
     _check_doubling(widths[::-1], stack, source)
@@ -194,7 +194,7 @@ def _generator(stack: Stack, source: Path) -> tuple[ImageSpec, DCGANGeneratorCon
 
 
 def _discriminator(stack: Stack, source: Path) -> tuple[ImageSpec, DCGANDiscriminatorConfig]:
-    """The images that a discriminator of such kernels takes, and its options."""
+    """Return the images that a discriminator of such kernels takes, and its options."""
     kernels = stack.kernels()
     widths = [kernel.shape[0] for kernel in kernels[:-1]]
     _check_doubling(widths, stack, source)
@@ -206,7 +206,7 @@ def _discriminator(stack: Stack, source: Path) -> tuple[ImageSpec, DCGANDiscrimi
 
 
 def _images(kernels: list[Tensor], channels: int, stack: Stack, source: Path) -> ImageSpec:
-    """One layer lies between 1×1 and 4×4, each other doubles."""
+    """Return the size of the images: one layer is between 1×1 and 4×4, each other doubles."""
     size = 4 * 2 ** (len(kernels) - 1)
     if size not in POWERS:
         raise RequestError(f"{source}: {stack.name}*: {len(kernels)} convolutions make {size} pixels, not of {POWERS}")
@@ -214,7 +214,7 @@ def _images(kernels: list[Tensor], channels: int, stack: Stack, source: Path) ->
 
 
 def _check_doubling(widths: list[int], stack: Stack, source: Path) -> None:
-    """Widths, from the image on, that double until they stay."""
+    """Check that widths, from the image on, double up to a maximum."""
     expected = [min(widths[0] * 2**power, max(widths)) for power in range(len(widths))] if widths else []
     if not widths or not widths[0] or widths != expected:
         raise RequestError(
@@ -224,7 +224,7 @@ def _check_doubling(widths: list[int], stack: Stack, source: Path) -> None:
 
 
 def _match(network: str, stack: Stack, state: Mapping[str, Tensor], matched: Matched) -> Iterator[str]:
-    """Put every tensor of `stack` into its place in `state`; yields what stands in the way."""
+    """Assign every tensor of `stack` to its key of `state`; yield the problems."""
     places: dict[str, Leaves] = {}
     for key, value in state.items():
         layer, _, leaf = key.rpartition(".")
@@ -258,7 +258,7 @@ def _kind(leaves: Leaves) -> str:
 def _tables(
     info: DatasetInfo, generator: DCGANGeneratorConfig, discriminator: DCGANDiscriminatorConfig
 ) -> dict[str, Any]:
-    """The recipe of PyTorch's DCGAN tutorial, with these networks."""
+    """Return the recipe of PyTorch's DCGAN tutorial, with these networks."""
     return {
         "run": {"name": "dcgan-tutorial", "epochs": 5},
         "plugins": {"requires": ["ganzoo-dcgan"]},
@@ -271,7 +271,7 @@ def _tables(
 
 
 def _notes(discriminator: Stack | None) -> list[str]:
-    """What a state dict does not say."""
+    """Return what a state dict does not say and was assumed."""
     notes = [
         "the file does not say what it was trained on: taken is the tutorial's CelebA; "
         "--set dataset.name=… says otherwise"

@@ -1,4 +1,4 @@
-"""Foreign tensors and the networks they are for, matched in order: what the importers share."""
+"""Mapping of foreign tensors to networks, in order, shared by the importers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganzoo.plugin import Assignment
 
 @dataclass
 class Matched:
-    """Networks as they fill up with foreign tensors, and the record of what went where."""
+    """State of networks filled with foreign tensors, and the record of their assignments."""
 
     networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     assignments: list[Assignment] = field(default_factory=list)
@@ -22,13 +22,13 @@ class Matched:
     def put(
         self, network: str, key: str, tensor: Tensor, *, source: str, shape: Iterable[int], change: str = ""
     ) -> None:
-        """Let `tensor` be `key` of `network`; `source` and `shape` say what it was made of."""
+        """Assign `tensor` to `key` of `network`; `source` and `shape` are those of the foreign tensor."""
         self.networks.setdefault(network, {})[key] = tensor
         self.assignments.append(Assignment(source, tuple(shape), f"{network}.{key}", change))
 
 
 def state_of(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
-    """The keys and shapes that the network of `build` has, in order, without memory for its values."""
+    """Return the keys and shapes of the network of `build`, in order, without allocating its values."""
     with torch.device("meta"):
         state: dict[str, Any] = build().state_dict()
     return state

@@ -1,4 +1,4 @@
-"""Self-attention over the places of an image (SAGAN, arXiv 1805.08318 §3)."""
+"""Self-attention over the positions of an image (SAGAN, arXiv 1805.08318 §3)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def attention(self, images: Tensor) -> Tensor:
-        """β (N, H · W, H · W): row j says how much place j takes from each place; rows sum to 1."""
+        """Return β (N, H · W, H · W): row j holds the weights of all positions for position j; rows sum to 1."""
         keys, queries = self.keys(images).flatten(2), self.queries(images).flatten(2)
         scores = torch.bmm(queries.transpose(1, 2), keys)
         return scores.float().softmax(-1).to(scores.dtype)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) for (N, C, H, W)."""
+        """Return (N, C, H, W) for (N, C, H, W)."""
         values = self.values(images).flatten(2)
         gathered = torch.bmm(values, self.attention(images).transpose(1, 2))
         height, width = images.shape[2:]

@@ -31,7 +31,7 @@ class CGANGenerator(StackedGenerator):
         init_weights(self, **config.init.model_dump())
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
+        """Return images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
         return super().forward(concat_labels(latents, one_hot(labels, self.info.num_classes)))
 
 
@@ -55,10 +55,10 @@ class CGANDiscriminator(StackedDiscriminator):
         init_weights(self, **config.init.model_dump())
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
+        """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
         return super().forward(concat_labels(images, one_hot(labels, self.info.num_classes)))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each block, for images of a class unknown: every class in equal parts."""
+        """Return the output of each block, for images of unknown class: all classes in equal parts."""
         count = self.info.num_classes
         return super().features(concat_labels(images, images.new_full((len(images), count), 1 / count)))

@@ -22,13 +22,13 @@ class ClassBatchNorm2d(nn.Module):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """(N, C, H, W) for images (N, C, H, W) and class indices (N,)."""
+        """Return (N, C, H, W) for images (N, C, H, W) and class indices (N,)."""
         gain, bias = self.gain(labels), self.bias(labels)
         result: Tensor = self.norm(images) * gain[:, :, None, None] + bias[:, :, None, None]
         return result
 
 
 def normalize(norm: nn.Module, images: Tensor, labels: Tensor | None) -> Tensor:
-    """What `norm` makes of images (N, C, H, W); only a norm of classes is told the labels."""
+    """Apply `norm` to images (N, C, H, W), with the labels if it is class-conditional."""
     result: Tensor = norm(images, labels) if isinstance(norm, ClassBatchNorm2d) else norm(images)
     return result

@@ -1,4 +1,4 @@
-"""The rows of 4×4 blocks that DCGAN's generator and discriminator are, for networks that change a part of one."""
+"""The stacks of 4×4 blocks of DCGAN's generator and discriminator, for networks that change a part of one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def up_row(
     bias: bool = True,
     wrap: Wrap | None = None,
 ) -> list[UpBlock]:
-    """Blocks from (N, inputs, 1, 1) by 4×4, 8×8, … to an image in [−1, 1].
+    """Build the blocks from (N, inputs, 1, 1) over 4×4, 8×8, … to an image in [−1, 1].
 
     Args:
         inputs: numbers in a latent vector, with whatever is concatenated to it.
@@ -51,7 +51,7 @@ def down_row(
     edge_bias: bool = True,
     wrap: Wrap | None = None,
 ) -> tuple[list[DownBlock], int]:
-    """Blocks from an image (N, inputs, H, W) to (N, channels, 4, 4), and how many channels that is.
+    """Build the blocks from an image (N, inputs, H, W) to (N, channels, 4, 4), and return the channels too.
 
     Args:
         inputs: channels of the image, with whatever is concatenated to it.
@@ -73,5 +73,5 @@ def down_row(
 
 
 def logit_block(channels: int, *, bias: bool = True, wrap: Wrap | None = None) -> DownBlock:
-    """(N, channels, 4, 4) to logits (N, 1, 1, 1)."""
+    """Build the block from (N, channels, 4, 4) to logits (N, 1, 1, 1)."""
     return DownBlock(channels, 1, padding=0, bias=bias, norm=None, activation=None, wrap=wrap)

@@ -13,7 +13,7 @@ from ganzoo_networks.configs import AuxiliaryClassifierConfig, InfoGANGeneratorC
 
 
 def feature_count(discriminator: Discriminator) -> int:
-    """How many numbers the last of `features` holds for one image; the discriminator is left as it was."""
+    """Return the number of values of the last features of one image, leaving the discriminator unchanged."""
     modes = {module: module.training for module in discriminator.modules()}
     device = next(discriminator.parameters()).device
     discriminator.eval()
@@ -37,7 +37,7 @@ class AuxiliaryClassifier(Penalty):
     config: AuxiliaryClassifierConfig
 
     def attach(self, generator: Generator, discriminator: Discriminator) -> None:
-        """Make the classifier.
+        """Create the classifier.
 
         Raises:
             ValueError: the generator is told no labels, or the dataset has none.
@@ -49,11 +49,11 @@ class AuxiliaryClassifier(Penalty):
         self.head = nn.Linear(feature_count(discriminator), self.info.num_classes)
 
     def class_logits(self, discriminator: Discriminator, images: Tensor) -> Tensor:
-        """(N, num_classes) for images (N, C, H, W)."""
+        """Return class logits (N, num_classes) for images (N, C, H, W)."""
         return cast("Tensor", self.head(discriminator.features(images)[-1].flatten(1)))
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """Cross-entropy of real images' classes, and of generated ones'."""
+        """Return the cross-entropy of the classes of real images, and of generated ones if `on_generated`."""
         assert step.labels is not None
         term = F.cross_entropy(self.class_logits(step.discriminator, step.real), step.labels)
         if self.config.on_generated:
@@ -61,7 +61,7 @@ class AuxiliaryClassifier(Penalty):
         return term
 
     def generator_term(self, step: PenaltyStep) -> Tensor:
-        """Cross-entropy of generated images' classes."""
+        """Return the cross-entropy of the classes of generated images."""
         assert step.labels is not None
         return F.cross_entropy(self.class_logits(step.discriminator, step.fake), step.labels)
 
@@ -78,7 +78,7 @@ class MutualInformation(Penalty):
     config: MutualInformationConfig
 
     def attach(self, generator: Generator, discriminator: Discriminator) -> None:
-        """Make Q for the codes of the generator.
+        """Create Q for the codes of the generator.
 
         Raises:
             ValueError: the generator has no codes.
@@ -93,11 +93,11 @@ class MutualInformation(Penalty):
         )
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """−L_I of generated images, for Q and the layers below it."""
+        """Return −L_I of generated images, for Q and the layers below it."""
         return self._term(step)
 
     def generator_term(self, step: PenaltyStep) -> Tensor:
-        """−L_I of generated images, for the generator."""
+        """Return −L_I of generated images, for the generator."""
         return self._term(step)
 
     def _term(self, step: PenaltyStep) -> Tensor:

@@ -21,7 +21,7 @@ class InfoGANGenerator(DCGANGenerator):
     config: InfoGANGeneratorConfig
 
     def sample_latents(self, count: int, rng: torch.Generator) -> Tensor:
-        """Latents (count, latent_dim) with codes at their beginning, on the device of `rng`."""
+        """Draw latents (count, latent_dim) with codes at their beginning, on the device of `rng`."""
         config, device = self.config, rng.device
         codes = [
             F.one_hot(torch.randint(values, (count,), generator=rng, device=device), values).float()

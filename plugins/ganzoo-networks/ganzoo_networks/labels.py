@@ -1,4 +1,4 @@
-"""Labels where a network cannot do without."""
+"""Labels of networks that require them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ganzoo.plugin import DatasetInfo
 
 
 def needed(labels: Tensor | None, info: DatasetInfo) -> Tensor:
-    """Class indices (N,) as whole numbers.
+    """Return the labels as class indices (N,) of integer type.
 
     Raises:
         ValueError: there are none.

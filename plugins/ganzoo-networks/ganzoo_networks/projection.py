@@ -25,7 +25,7 @@ class ProjectionGenerator(ResNetGenerator):
         super().__init__(config, info=info, norm=partial(ClassBatchNorm2d, num_classes=info.num_classes))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
+        """Return images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
         return super().forward(latents, needed(labels, self.info))
 
 
@@ -43,7 +43,7 @@ class ProjectionDiscriminator(ResNetDiscriminator):
         self.classes = spectral(embedding)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,) for images (N, C, H, W) and class indices (N,)."""
+        """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
         labels = needed(labels, self.info)
         summary = self.summary(images)
         logits = self.logit(summary).flatten() + (self.classes(labels) * summary).sum(1)

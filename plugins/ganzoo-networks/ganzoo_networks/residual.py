@@ -12,7 +12,7 @@ from ganzoo_networks.class_norm import normalize
 
 
 def convolution(before: int, after: int, size: int, *, gain: float, wrap: Wrap | None) -> nn.Module:
-    """A convolution that keeps height and width; uniform weights after Glorot and Bengio times `gain`, biases 0."""
+    """Return a convolution that keeps height and width, with Glorot-uniform weights times `gain` and biases of 0."""
     layer = nn.Conv2d(before, after, size, padding=size // 2)
     nn.init.xavier_uniform_(layer.weight, gain)
     assert layer.bias is not None
@@ -41,7 +41,7 @@ class UpResidual(nn.Module):
         self.shortcut = convolution(in_channels, out_channels, 1, gain=1.0, wrap=wrap)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """(N, out, 2H, 2W) for (N, in, H, W), and class indices (N,) where the norm needs them."""
+        """Return (N, out, 2H, 2W) for (N, in, H, W), and class indices (N,) where the norm needs them."""
         inner = self.convolution1(_double(F.relu(normalize(self.norm1, images, labels))))
         inner = self.convolution2(F.relu(normalize(self.norm2, inner, labels)))
         # Of what is only copied, 1×1 may be taken before as well as after, at a quarter of the cost.
@@ -74,7 +74,7 @@ class DownResidual(nn.Module):
         self.shortcut = None if straight else convolution(in_channels, out_channels, 1, gain=1.0, wrap=wrap)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, out, H/2, W/2) for (N, in, H, W); the same height and width without `halve`."""
+        """Return (N, out, H/2, W/2) for (N, in, H, W); the same height and width without `halve`."""
         inner = images if self.first else F.relu(images)
         inner = self.convolution2(F.relu(self.convolution1(inner)))
         beside = images

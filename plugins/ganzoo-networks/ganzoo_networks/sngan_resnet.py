@@ -44,7 +44,7 @@ class ResNetGenerator(Generator):
         _start_dense(self.projection.dense)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (N, C, H, W) for latents (N, latent_dim), and class indices (N,) where the norms need them."""
+        """Return images (N, C, H, W) for latents (N, latent_dim), and class indices (N,) where the norms need them."""
         images = self.projection(latents)
         for block in self.blocks:
             images = block(images, labels)
@@ -75,15 +75,15 @@ class ResNetDiscriminator(Discriminator):
         self.logit = spectral(_start_dense(nn.Linear(self.channels, 1)))
 
     def summary(self, images: Tensor) -> Tensor:
-        """φ(x) (N, channels): the last block's output after ReLU, summed over all places."""
+        """Return φ(x) (N, channels): the last block's output after ReLU, summed over all places."""
         return F.relu(cast("Tensor", self.blocks(images))).sum((2, 3))
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits (N,)."""
+        """Return logits (N,)."""
         return cast("Tensor", self.logit(self.summary(images)).flatten())
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The output of each block."""
+        """Return the output of each block."""
         maps = []
         for block in self.blocks:
             images = block(images)

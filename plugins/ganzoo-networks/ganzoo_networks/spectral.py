@@ -1,4 +1,4 @@
-"""Spectral norm with the start that its layers need: weights drawn first, then normalized."""
+"""Spectral norm of layers whose weights are drawn before they are normalized."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 def spectral(layer: nn.Module) -> nn.Module:
-    """A layer whose weight is divided by its largest singular value (SNGAN, arXiv 1802.05957), as a `wrap` for blocks.
+    """Apply spectral norm (SNGAN, arXiv 1802.05957) to a layer, as a `wrap` for blocks.
 
     Torch estimates the value by one power iteration in each forward pass of training, and by 15 here.
     """
@@ -18,7 +18,7 @@ def spectral(layer: nn.Module) -> nn.Module:
 
 
 def drawn(layer: nn.Module, *, std: float) -> nn.Module:
-    """A layer with weights from N(0, std) and biases of 0."""
+    """Draw the weights of a layer from N(0, std) and set its biases to 0."""
     if isinstance(layer, Weighted):
         nn.init.normal_(layer.weight, 0.0, std)
         if layer.bias is not None:
@@ -27,7 +27,7 @@ def drawn(layer: nn.Module, *, std: float) -> nn.Module:
 
 
 def drawn_spectral(std: float = 0.02) -> Wrap:
-    """`spectral` after weights were drawn from N(0, std).
+    """Return a `wrap` that draws weights from N(0, std) and applies `spectral`.
 
     Drawn afterwards, the singular vectors of torch's estimate would belong to other weights.
     """
@@ -35,5 +35,5 @@ def drawn_spectral(std: float = 0.02) -> Wrap:
 
 
 def plainly_drawn(std: float = 0.02) -> Wrap:
-    """A `wrap` that draws weights from N(0, std) and changes nothing else."""
+    """Return a `wrap` that draws weights from N(0, std) and changes nothing else."""
     return partial(drawn, std=std)

@@ -1,4 +1,4 @@
-"""Augmentation of whatever the discriminator sees, for training on few images."""
+"""Augmentation of the discriminator's images, for training on few images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DiffAugment(Penalty):
     config: DiffAugmentConfig
 
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Images changed by every policy."""
+        """Apply every policy to the images."""
         return augment(images, rng, self.config)
 
 
@@ -45,14 +45,14 @@ class AdaptiveAugment(Penalty):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Images to each of which each policy was applied with the present probability."""
+        """Apply each policy to each image with the current probability."""
         return augment(images, rng, self.config, self.probability)
 
     @torch.no_grad()
     def discriminator_term(self, step: PenaltyStep) -> None:
-        """No term: takes in the logits of real images, and adjusts the probability where that is due."""
+        """Record the logits of real images and adjust the probability where due; return no term."""
         assert step.real_logits is not None
-        logits = step.world.all_gather(step.real_logits)  # so that all processes augment alike
+        logits = step.world.all_gather(step.real_logits)  # so that all processes have the same probability
         self.sign_sum += logits.sign().sum()
         self.seen += len(logits)
         self.updates += 1
@@ -66,5 +66,5 @@ class AdaptiveAugment(Penalty):
         self.seen.mul_(~due)
 
     def metrics(self) -> dict[str, Tensor]:
-        """The probability, and the mean sign that it was last adjusted by."""
+        """Return the probability, and the mean sign that it was last adjusted by."""
         return {"probability": self.probability.clone(), "mean_sign": self.mean_sign.clone()}

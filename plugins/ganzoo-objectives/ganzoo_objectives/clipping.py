@@ -1,4 +1,4 @@
-"""Weight clipping: how the first WGAN kept its critic Lipschitz."""
+"""Weight clipping, by which the original WGAN keeps its critic Lipschitz."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ class WeightClipping(Penalty):
 
     @torch.no_grad()
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
-        """Bring all parameters into [−limit, limit]."""
+        """Clamp all parameters to [−limit, limit]."""
         for parameter in discriminator.parameters():
             parameter.clamp_(-self.config.limit, self.config.limit)

@@ -1,4 +1,4 @@
-"""Random changes to a batch of images through which gradients flow: DiffAugment's three policies."""
+"""Differentiable random transformations of images: DiffAugment's three policies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ganzoo_objectives.configs import AugmentConfig
 
 
 def augment(images: Tensor, rng: torch.Generator, config: AugmentConfig, probability: Tensor | None = None) -> Tensor:
-    """Images (N, C, H, W) changed by the policies of `config`, each image in its own way.
+    """Apply the policies of `config` to images (N, C, H, W), each image with its own parameters.
 
     Args:
         images: in [−1, 1].
@@ -29,7 +29,7 @@ def augment(images: Tensor, rng: torch.Generator, config: AugmentConfig, probabi
 
 
 def color(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Brightness by ±½, saturation by 0 to 2, contrast by ½ to 1½; the values may leave [−1, 1].
+    """Vary brightness by ±½, saturation by 0 to 2, contrast by ½ to 1½; values may leave [−1, 1].
 
     Saturation is about the mean of an image's channels at a pixel, contrast about its mean over all.
     """
@@ -41,7 +41,7 @@ def color(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def translation(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
-    """Each image is shifted by whole pixels, up to `ratio` of its height and width; 0 comes in at the edges."""
+    """Shift each image by whole pixels, up to `ratio` of its height and width, and fill with 0."""
     for dim in (2, 3):
         size = images.shape[dim]
         reach = int(size * ratio)
@@ -54,7 +54,7 @@ def translation(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
 
 
 def cutout(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
-    """A rectangle of `ratio` of height and width is 0 in each image, around a point anywhere in it."""
+    """Set a rectangle of `ratio` of height and width to 0 in each image, around a random point in it."""
     hole = torch.ones((), dtype=torch.bool, device=images.device)
     for dim in (2, 3):
         size = images.shape[dim]
@@ -66,10 +66,10 @@ def cutout(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
 
 
 def _uniform(images: Tensor, rng: torch.Generator) -> Tensor:
-    """One number in [0, 1) for each image, (N, 1, 1, 1)."""
+    """Draw one number in [0, 1) for each image, (N, 1, 1, 1)."""
     return torch.rand(len(images), 1, 1, 1, generator=rng, device=images.device, dtype=images.dtype)
 
 
 def _along(values: Tensor, dim: int) -> Tensor:
-    """(N, size) as (N, 1, H, 1) or (N, 1, 1, W)."""
+    """Reshape (N, size) to (N, 1, H, 1) or (N, 1, 1, W)."""
     return values[:, None, :, None] if dim == 2 else values[:, None, None, :]

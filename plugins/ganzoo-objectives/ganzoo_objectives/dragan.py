@@ -20,7 +20,7 @@ class DRAGAN(Penalty):
     config: DRAGANConfig
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """The mean over the batch, before `weight`."""
+        """Return the mean over the batch, before `weight`."""
         real, device = step.real, step.real.device
         noise = torch.rand(real.shape, generator=step.rng, device=device)
         share = torch.rand(len(real), 1, 1, 1, generator=step.rng, device=device)
@@ -30,7 +30,7 @@ class DRAGAN(Penalty):
 
 
 def deviation(images: Tensor, world: World) -> Tensor:
-    """The standard deviation of all pixels, in the images of all processes."""
+    """Return the standard deviation of all pixels, in the images of all processes."""
     count = images.numel() * world.world_size
     variance = world.all_reduce_mean((images - world.all_reduce_mean(images.mean())).square().mean())
     return (variance * (count / (count - 1))).sqrt()

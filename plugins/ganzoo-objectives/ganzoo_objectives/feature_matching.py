@@ -1,4 +1,4 @@
-"""Feature matching: the generator is to match what the discriminator sees in real images, on average."""
+"""Feature matching: the generator matches the mean features of real images in the discriminator."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FeatureMatching(Penalty):
             raise ValueError(f"has layer = {self.config.layer}; this discriminator has the layers 0 to {count - 1}")
 
     def generator_term(self, step: PenaltyStep) -> Tensor:
-        """The squared distance of the two batch means, before `weight`; its gradient reaches the generator alone."""
+        """Return the squared distance of the two batch means, before `weight`, for the generator alone."""
         with torch.no_grad():
             real = self._mean_features(step, step.real)
         return (self._mean_features(step, step.fake) - real).square().mean()

@@ -1,4 +1,4 @@
-"""Instance noise: real and generated images are blurred into each other, less and less."""
+"""Instance noise on real and generated images, decaying over training."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class InstanceNoise(Penalty):
         return self.config.sigma + (self.config.final_sigma - self.config.sigma) * done
 
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Noisy images, which may lie outside [−1, 1]."""
+        """Add noise to the images, which may then lie outside [−1, 1]."""
         noise = torch.randn(images.shape, generator=rng, device=images.device, dtype=images.dtype)
         return images + noise * self.sigma
 
     def generator_term(self, step: PenaltyStep) -> None:
-        """No term: the generator is updated once a training step, so this is where steps are counted."""
+        """Count the step, since the generator is updated once in each; return no term."""
         self.steps += 1
 
     def metrics(self) -> dict[str, Tensor]:
-        """σ of the next step."""
+        """Return σ of the next step."""
         return {"sigma": self.sigma}

@@ -15,7 +15,7 @@ FORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "least_squares": lambda margin: (margin - 1).square(),
     "hinge": lambda margin: relu(1 - margin),
 }
-"""What a margin costs whose owner wants it large."""
+"""Losses of a margin, which fall as it grows."""
 
 
 class RelativisticAverage(Loss):
@@ -26,11 +26,11 @@ class RelativisticAverage(Loss):
     needs_real_logits = True
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """The mean of f(D(x) − E D(G(z))) and of f(E D(x) − D(G(z))), with f(m) = −log sigmoid(m) where logistic."""
+        """Return the mean of f(D(x) − E D(G(z))) and f(E D(x) − D(G(z))); logistic: f(m) = −log sigmoid(m)."""
         return self._prefer(real_logits, fake_logits)
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """The same with real and generated changed over."""
+        """Return the same with real and generated images swapped."""
         assert real_logits is not None
         return self._prefer(fake_logits, real_logits)
 

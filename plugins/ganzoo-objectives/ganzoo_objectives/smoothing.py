@@ -1,4 +1,4 @@
-"""One-sided label smoothing: a discriminator that is never asked to be sure of real images."""
+"""One-sided label smoothing: a target below 1 for the discriminator's real images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LabelSmoothing(NonSaturating):
     config: LabelSmoothingConfig
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """−t·log D(x) − (1 − t)·log(1 − D(x)) − log(1 − D(G(z))), or half of it."""
+        """Return −t·log D(x) − (1 − t)·log(1 − D(x)) − log(1 − D(G(z))), or half of it."""
         # softplus(l) − softplus(−l) is l, so that (1 − t)·l is all that smoothing adds.
         return super().discriminator_loss(real_logits, fake_logits) + self._share * real_logits.mean()
 

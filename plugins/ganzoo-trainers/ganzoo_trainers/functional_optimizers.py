@@ -1,4 +1,4 @@
-"""Steps of optimizers as functions of weights and gradients, so that what follows from them can be differentiated."""
+"""Differentiable optimizers: steps as functions of weights and gradients."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TINY = 1e-30
 
 
 class Steps(Protocol):
-    """One step after the other from given weights; an object serves one look ahead."""
+    """A sequence of optimizer steps from given weights; an object serves one sequence."""
 
     def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """The weights after one more step; one without a gradient stays."""
+        """Return the weights after one more step; weights without a gradient stay."""
 
 
 class GradientSteps:
@@ -30,13 +30,13 @@ class GradientSteps:
         self.lr = lr
 
     def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """One step of gradient descent."""
+        """Return the weights after one step of gradient descent."""
         pairs = zip(weights, gradients, strict=True)
         return [weight if gradient is None else weight - self.lr * gradient for weight, gradient in pairs]
 
 
 class AdamSteps:
-    """Adam (arXiv 1412.6980, algorithm 1) from the moments at which an optimizer stands, which stays there.
+    """Adam (arXiv 1412.6980, algorithm 1) from the moments of an optimizer, which is left unchanged.
 
     Args:
         options: of the optimizer; its weight decay is coupled, as torch's Adam has it.
@@ -50,14 +50,14 @@ class AdamSteps:
         self.lr = lr
         states: list[Mapping[str, Tensor]] = [optimizer.state.get(parameter, {}) for parameter in parameters]
         steps = [state["step"].float() for state in states if state]
-        # Stays on the device: to look at it there would stop the work at each step.
+        # Stays on the device, since reading it would synchronize at each step.
         self.taken = torch.stack(steps).max() if steps else torch.zeros((), device=parameters[0].device)
         self.moments: list[tuple[Tensor, Tensor] | None] = [
             (state["exp_avg"].clone(), state["exp_avg_sq"].clone()) if state else None for state in states
         ]
 
     def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
-        """One step of Adam."""
+        """Return the weights after one step of Adam."""
         (decay, decay_of_squares), self.taken = self.options.betas, self.taken + 1
         bias, bias_of_squares = _one_minus_power(decay, self.taken), _one_minus_power(decay_of_squares, self.taken)
         moved = list(weights)
@@ -75,5 +75,5 @@ class AdamSteps:
 
 
 def _one_minus_power(base: float, exponent: Tensor) -> Tensor:
-    """1 − base ** exponent, to all digits of fp32 where the base is close to 1."""
+    """Return 1 − base ** exponent, to all digits of fp32 where the base is close to 1."""
     return -torch.expm1(exponent * math.log(base)) if base else torch.ones_like(exponent)
