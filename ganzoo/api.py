@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ganzoo.observers.standard import standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import open_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
-from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import launched
 from ganzoo.sampling.trained_run import TrainedRun
@@ -28,6 +28,7 @@ from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
 from ganzoo.storage.retention import checkpoint_folders
 from ganzoo.storage.run_directory import RunDirectory, open_run_recipe
 from ganzoo.storage.run_lock import training_in
+from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import restore
@@ -41,6 +42,7 @@ def run(
     recipe: str | Path | Mapping[str, Any] | Recipe,
     overrides: Iterable[str] = (),
     *,
+    observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
     """Train a GAN from beginning to end.
@@ -50,19 +52,20 @@ def run(
     Args:
         recipe: a TOML file, its tables as a dictionary, or a checked recipe.
         overrides: "trainer.batch_size=64" and the like.
+        observers: objects with methods that implement event hooks, which hear of this run alone.
         manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
-    world = launched()
+    world, observers = launched(), _checked(observers)
     recipe, manager = open_recipe(recipe, manager or plugin_manager(), overrides)
     for problem in lint(recipe, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(recipe.device, world).device):
         built = _build(recipe, manager, world)
         with training_in(built.directory) if world.is_main else nullcontext():
-            return _train(built, manager)
+            return _train(built, manager, observers)
 
 
 def resume(
@@ -70,6 +73,7 @@ def resume(
     overrides: Iterable[str] = (),
     *,
     trust_plugins: bool | None = None,
+    observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
     """Go on with a run from its last whole checkpoint, in the same run directory; from its start if it has none.
@@ -79,6 +83,7 @@ def resume(
         overrides: changes to its recipe, such as "run.steps=50000".
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        observers: objects with methods that implement event hooks, which hear of this part of the run alone.
         manager: the plugins to use; left out: those installed.
 
     Raises:
@@ -87,16 +92,18 @@ def resume(
     """
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
-    world, directory = launched(), RunDirectory.open(path)
+    world, directory, observers = launched(), RunDirectory.open(path), _checked(observers)
     with training_in(directory) if world.is_main else nullcontext():
         recipe, manager = open_run_recipe(
             directory.read_recipe(), directory.path, manager or plugin_manager(), overrides, trust=trust_plugins
         )
         with world.connected(choose_compute(recipe.device, world).device):
-            return _resume(directory, recipe, manager, world)
+            return _resume(directory, recipe, manager, world, observers)
 
 
-def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World) -> TrainedRun:
+def _resume(
+    directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World, observers: Iterable[object]
+) -> TrainedRun:
     checkpoint = None
     if world.is_main and not _before_first_checkpoint(directory, recipe):
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
@@ -123,7 +130,8 @@ def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, wor
         directory.write_recipe(recipe)
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
-    return _train(built, manager)
+        (directory.path / SUMMARY).unlink(missing_ok=True)  # it speaks of an end that was none
+    return _train(built, manager, observers)
 
 
 def import_run(
@@ -251,23 +259,21 @@ def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunD
         )
 
 
-def _train(built: Run, manager: PluginManager) -> TrainedRun:
+def _checked(observers: Iterable[object]) -> tuple[object, ...]:
+    """Refuse observers whose hooks would not be called, before anything is built."""
+    checked = tuple(observers)
+    for observer in checked:
+        check_hooks(observer)
+    return checked
+
+
+def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> TrainedRun:
     if built.world.is_main:
         built.directory.write_json("environment.json", describe_environment(built))
-    with observing(manager, standard_observers(built.recipe, manager) if built.world.is_main else ()):
-        train(built)
+        built.events.register_standard(standard_observers(built, manager))
+        for observer in observers:
+            built.events.register(observer)
+    train(built)
     built.world.all_reduce_signal(None)  # the others wait here until the first has written all there is
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)
-
-
-@contextmanager
-def observing(manager: PluginManager, observers: Sequence[object]) -> Iterator[None]:
-    """Have `observers` hear the events of one run."""
-    for observer in observers:
-        manager.pluggy.register(observer, name=type(observer).__name__)
-    try:
-        yield
-    finally:
-        for observer in observers:
-            manager.pluggy.unregister(observer)

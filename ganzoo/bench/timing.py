@@ -1,11 +1,11 @@
-"""Ways to train that take turns on one machine, so that a busy moment is so for all of them."""
+"""Time several ways to train in turns, so that other load on the machine slows all of them alike."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,14 +40,14 @@ class Contestant:
 
 
 class TimedEvents(Events):
-    """Events that keep the seconds which each observer took at each step."""
+    """Events that record the seconds of each observer at each step."""
 
-    def __init__(self, events: Events) -> None:
-        super().__init__(events._manager, events._warn)
+    def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
+        super().__init__(plugins, warn)
         self.at_step: dict[int, dict[str, float]] = defaultdict(dict)
 
     def call(self, implementation: Any, event: str, arguments: dict[str, Any]) -> None:
-        """Call one observer by the clock."""
+        """Call one observer and record its time."""
         start = time.perf_counter()
         super().call(implementation, event, arguments)
         if event == "step_ended":
@@ -55,35 +55,36 @@ class TimedEvents(Events):
 
 
 class Pacer:
-    """The last observer of a run: counts its turns, and lets the others have theirs in between.
+    """The last observer of a run: times its turns, and lets the others have theirs in between.
 
     Args:
-        run: as a contestant; it goes on where it was.
-        contestant: keeps the time.
+        run: that it observes.
+        contestant: the run's times.
         steps: a turn has.
         others: called after each turn.
     """
 
-    def __init__(self, contestant: Contestant, steps: int, others: Callable[[], None]) -> None:
+    def __init__(self, run: Run, contestant: Contestant, steps: int, others: Callable[[], None]) -> None:
+        self._run = run
         self._contestant = contestant
         self._steps = steps
         self._others = others
         self._start = 0.0
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
+    def run_started(self) -> None:
         """Start the clock."""
-        run.compute.synchronize()
+        self._run.compute.synchronize()
         self._start = time.perf_counter()
 
     @hookimpl
-    def step_ended(self, run: Run, step: int) -> None:
-        """End a turn where it is over."""
+    def step_ended(self, step: int) -> None:
+        """End a turn after its last step."""
         if step % self._steps:
             return
-        run.compute.synchronize()
+        self._run.compute.synchronize()
         seconds = time.perf_counter() - self._start
-        self._contestant.seconds.append(seconds / (self._steps * run.images_per_step))
+        self._contestant.seconds.append(seconds / (self._steps * self._run.images_per_step))
         self._others()
-        run.compute.synchronize()
+        self._run.compute.synchronize()
         self._start = time.perf_counter()

@@ -24,7 +24,7 @@ from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.metrics_log import MetricsLog
 from ganzoo.observers.standard import standard_observers
 from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.key import key_is_known
+from ganzoo.observers.wandb.account import key_is_known
 from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.training.loop import train
