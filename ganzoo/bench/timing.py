@@ -11,7 +11,7 @@ from typing import Any
 
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.device import Compute
-from ganzoo.training.events import Events
+from ganzoo.training.events import Call, Events
 from ganzoo.training.run import Run
 
 Step = Callable[[], int]
@@ -45,13 +45,28 @@ class TimedEvents(Events):
     def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
         super().__init__(plugins, warn)
         self.at_step: dict[int, dict[str, float]] = defaultdict(dict)
+        self._step = 0
 
-    def call(self, implementation: Any, event: str, arguments: dict[str, Any]) -> None:
-        """Call one observer and record its time."""
-        start = time.perf_counter()
-        super().call(implementation, event, arguments)
+    def fire(self, event: str, **arguments: Any) -> None:
+        """Call `event` on every observer, and record its time where it is `step_ended`."""
         if event == "step_ended":
-            self.at_step[arguments["step"]][implementation.plugin_name] = time.perf_counter() - start
+            self._step = arguments["step"]
+        super().fire(event, **arguments)
+
+    def calls(self, event: str) -> list[Call]:
+        """List what implements `event`, timed where it is `step_ended`."""
+        calls = super().calls(event)
+        if event != "step_ended":
+            return calls
+        return [(observer, self._timed(observer, function), names) for observer, function, names in calls]
+
+    def _timed(self, observer: str, function: Callable[..., object]) -> Callable[..., object]:
+        def timed(*arguments: object) -> None:
+            start = time.perf_counter()
+            function(*arguments)
+            self.at_step[self._step][observer] = time.perf_counter() - start
+
+        return timed
 
 
 class Pacer:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import pluggy
-from torch import Tensor
-
 from ganzoo.errors import GanzooError
 from ganzoo.registry.plugin_manager import HookManager
+
+Call = tuple[str, Callable[..., object], tuple[str, ...]]
+"""An observer's name, its function for an event, and the names of the arguments that it takes."""
 
 
 class Events:
@@ -52,37 +52,39 @@ class Events:
             self.register(plugin, name)
 
     def fire(self, event: str, **arguments: Any) -> None:
-        """Call `event` on every observer; dictionaries reach them read-only, and each gets tensors of its own."""
+        """Call `event` on every observer; dictionaries reach them read-only, and each gets images of its own."""
         calls = self._calls.get(event)
         if calls is None:
-            calls = self._calls[event] = tuple(reversed(getattr(self._hooks.hook, event).get_hookimpls()))
+            calls = self._calls[event] = self.calls(event)
         for name, value in arguments.items():
             if type(value) is dict:
                 arguments[name] = MappingProxyType(dict(value))
-        for implementation in calls:
-            if implementation.plugin_name in self._muted:
+        images = arguments.get("images")
+        argument = arguments.__getitem__
+        for observer, function, names in calls:
+            if observer in self._muted:
                 continue
+            if images is not None:
+                arguments["images"] = images.clone()
             try:
-                self.call(implementation, event, arguments)
+                function(*map(argument, names))
             except GanzooError:
                 raise
             except Exception as error:
-                self._muted.add(implementation.plugin_name)
+                self._muted.add(observer)
                 self._warn(
-                    f"the observer {implementation.plugin_name} failed in {event} and is left out from here on: "
+                    f"the observer {observer} failed in {event} and is left out from here on: "
                     f"{type(error).__name__}: {error}"
                 )
 
-    def call(self, implementation: pluggy.HookImpl, event: str, arguments: dict[str, Any]) -> None:
-        """Call one observer with the arguments that it takes."""
-        values = [arguments[name] for name in implementation.argnames]
-        if event == "samples_ready":
-            values = [value.clone() if isinstance(value, Tensor) else value for value in values]
-        implementation.function(*values)
+    def calls(self, event: str) -> list[Call]:
+        """List what implements `event`, in the order in which it is called."""
+        implementations = getattr(self._hooks.hook, event).get_hookimpls()
+        return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
 
     def _rebuild(self, plugins: Iterable[tuple[str, Any]]) -> None:
         self._hooks = HookManager()
-        self._calls: dict[str, tuple[pluggy.HookImpl, ...]] = {}
+        self._calls: dict[str, list[Call]] = {}
         for name, plugin in plugins:
             self._hooks.register(plugin, name)
 

@@ -58,7 +58,7 @@ class Run:
 
     def fire(self, event: str, **arguments: Any) -> None:
         """Tell every observer of an event; each gets a read-only view of the run as `run`."""
-        self.events.fire(event, run=_ReadOnlyRun(self), **arguments)
+        self.events.fire(event, run=ReadOnlyRun(self), **arguments)
 
     @property
     def seconds(self) -> float:
@@ -185,21 +185,18 @@ class Run:
         restore()
 
 
-class _ReadOnlyRun:
+class ReadOnlyRun:
     """The attributes of `RunView`, read from a run; none can be set."""
 
     __slots__ = ("_run",)
 
     def __init__(self, run: RunView) -> None:
-        object.__setattr__(self, "_run", run)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"an observer cannot set run.{name}: observers read a run and do not change it")
+        self._run = run
 
 
 for _name in vars(RunView):
     if not _name.startswith("_"):
-        setattr(_ReadOnlyRun, _name, property(attrgetter(f"_run.{_name}")))
+        setattr(ReadOnlyRun, _name, property(attrgetter(f"_run.{_name}")))
 
 
 def describe_environment(run: Run) -> dict[str, Any]:

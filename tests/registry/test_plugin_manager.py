@@ -162,7 +162,7 @@ def test_two_plugins_of_one_module(install: Install):
     assert [found(manager, name).status for name in ("a", "b")] == ["loaded", "broken"]
     assert "shared" in manager.registries.losses
     heard: list[str] = []
-    Events(manager.pluggy, pytest.fail).fire("run_ended", run=heard)
+    Events(manager.pluggy.list_name_plugin(), pytest.fail).fire("run_ended", run=heard)
     assert heard == ["heard"]
 
 
