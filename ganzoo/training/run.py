@@ -49,7 +49,7 @@ class Run:
     resumed_from: int | None = None
     stop_signal: int | None = field(default=None, repr=False)
     error: BaseException | None = field(default=None, repr=False)
-    _clock_started: float = field(default_factory=time.monotonic, repr=False)
+    _clock_started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     def start_clock(self) -> None:
         """Begin to count `seconds`, from where an earlier part of the run ended."""

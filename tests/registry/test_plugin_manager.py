@@ -99,6 +99,14 @@ FAULTS = {
         good("half").replace("@hookimpl", ""),
         "the function register_losses has the name of a hook and would not be called: put @hookimpl above it",
     ),
+    "wraps_an_event": (
+        "from ganzoo.registry.hookspecs import hookimpl\n@hookimpl(wrapper=True)\ndef step_ended(step): yield",
+        "the hook step_ended is marked as a wrapper, and ganzoo's hooks take none: put plain @hookimpl above it, with",
+    ),
+    "wraps_lints": (
+        "from ganzoo.registry.hookspecs import hookimpl\n@hookimpl(hookwrapper=True)\ndef lint_recipe(recipe): yield",
+        "the hook lint_recipe is marked as a wrapper",
+    ),
     "takes_a_name_of_the_core": (
         good("half") + '    register("hinge", Half)\n',
         '"hinge" is taken by the plugin builtin',
