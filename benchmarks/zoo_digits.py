@@ -30,7 +30,6 @@ from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.image_io import BACKGROUND, PANEL_GAP, Panel, draw, save_png
 from ganzoo.sampling.trained_run import Weights
-from ganzoo.training.run import Run
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -181,7 +180,7 @@ class Stopwatch:
         self.begun = self.ended = 0.0
 
     @hookimpl
-    def step_ended(self, run: Run, step: int) -> None:
+    def step_ended(self, step: int) -> None:
         """Note the time of the first step that counts and of the last."""
         if step == WARM_UP:
             self.begun = time.process_time()

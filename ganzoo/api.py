@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 from ganzoo.components.importer import ImportedWeights
@@ -19,7 +19,7 @@ from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
-from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
@@ -27,6 +27,7 @@ from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
 from ganzoo.storage.retention import checkpoint_folders
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.run_lock import run_lock
+from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import restore
@@ -40,6 +41,7 @@ def run(
     recipe: Source,
     overrides: Overrides = (),
     *,
+    observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
     """Train a GAN from beginning to end.
@@ -49,19 +51,20 @@ def run(
     Args:
         recipe: a TOML file, its tables as a dictionary, or a checked recipe.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
+        observers: objects with methods that implement event hooks, which hear of this run alone.
         manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
     """
-    world = world_from_env()
+    world, observers = world_from_env(), _checked(observers)
     checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
         built = _build(checked, manager, world)
         with run_lock(built.directory) if world.is_main else nullcontext():
-            return _train(built, manager)
+            return _train(built, manager, observers)
 
 
 def resume(
@@ -69,6 +72,7 @@ def resume(
     overrides: Overrides = (),
     *,
     trust_plugins: bool | None = None,
+    observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
     """Go on with a run from its last whole checkpoint, in the same run directory; from its start if it has none.
@@ -78,6 +82,7 @@ def resume(
         overrides: changes to its recipe, such as `{"run.steps": 50000}`.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        observers: objects with methods that implement event hooks, which hear of this part of the run alone.
         manager: the plugins to use; left out: those installed.
 
     Raises:
@@ -86,14 +91,16 @@ def resume(
     """
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
-    world, directory = world_from_env(), RunDirectory.open(path)
+    world, directory, observers = world_from_env(), RunDirectory.open(path), _checked(observers)
     with run_lock(directory) if world.is_main else nullcontext():
         recipe, manager = directory.load_recipe(manager or plugin_manager(), overrides, trust=trust_plugins)
         with world.connected(choose_compute(recipe.device, world).device):
-            return _resume(directory, recipe, manager, world)
+            return _resume(directory, recipe, manager, world, observers)
 
 
-def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World) -> TrainedRun:
+def _resume(
+    directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World, observers: Iterable[object]
+) -> TrainedRun:
     checkpoint = None
     if world.is_main and not _before_first_checkpoint(directory, recipe):
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
@@ -120,7 +127,8 @@ def _resume(directory: RunDirectory, recipe: Recipe, manager: PluginManager, wor
         directory.write_recipe(recipe)
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
-    return _train(built, manager)
+        (directory.path / SUMMARY).unlink(missing_ok=True)  # it speaks of an end that was none
+    return _train(built, manager, observers)
 
 
 def import_run(
@@ -244,23 +252,21 @@ def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunD
         )
 
 
-def _train(built: Run, manager: PluginManager) -> TrainedRun:
+def _checked(observers: Iterable[object]) -> tuple[object, ...]:
+    """Refuse observers whose hooks would not be called, before anything is built."""
+    checked = tuple(observers)
+    for observer in checked:
+        check_hooks(observer)
+    return checked
+
+
+def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> TrainedRun:
     if built.world.is_main:
         built.directory.write_json("environment.json", describe_environment(built))
-    with observing(manager, standard_observers(built.recipe, manager) if built.world.is_main else ()):
-        train(built)
+        built.events.register_standard(standard_observers(built, manager))
+        for observer in observers:
+            built.events.register(observer)
+    train(built)
     built.world.all_reduce_signal(None)  # the others wait here until the first has written all there is
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)
-
-
-@contextmanager
-def observing(manager: PluginManager, observers: Sequence[object]) -> Iterator[None]:
-    """Have `observers` hear the events of one run."""
-    for observer in observers:
-        manager.pluggy.register(observer, name=type(observer).__name__)
-    try:
-        yield
-    finally:
-        for observer in observers:
-            manager.pluggy.unregister(observer)

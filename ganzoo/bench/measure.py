@@ -12,7 +12,6 @@ from typing import cast
 
 import torch
 
-from ganzoo.api import observing
 from ganzoo.bench.machine import comparable_precisions, matrix_product_speed, peak_memory, reset_peak_memory
 from ganzoo.bench.profile import flop_of_step, time_by_part
 from ganzoo.bench.report import Report
@@ -83,9 +82,10 @@ def measure(
             for precision in comparable_precisions(bare.compute):
                 speeds[precision] = max(speeds.get(precision, 0.0), matrix_product_speed(bare.compute, precision))
 
-        events = whole.events = TimedEvents(whole.events)
-        with observing(manager, [*standard_observers(whole.recipe), RoundTimer(timings["run"], steps, other_rounds)]):
-            train(whole)
+        events = whole.events = TimedEvents(manager.pluggy.list_name_plugin(), warn)
+        timer = RoundTimer(whole, timings["run"], steps, other_rounds)
+        events.register_standard([*standard_observers(whole, manager), timer])
+        train(whole)
         return Report(
             recipe=str(recipe),
             machine=_machine(bare),

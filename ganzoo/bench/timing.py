@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.device import Compute
-from ganzoo.training.events import Events
+from ganzoo.training.events import Call, Events
 from ganzoo.training.run import Run
 
 Step = Callable[[], int]
@@ -42,47 +42,64 @@ class LoopTiming:
 class TimedEvents(Events):
     """Events that record the seconds of each observer at each step."""
 
-    def __init__(self, events: Events) -> None:
-        super().__init__(events._manager, events._warn)
+    def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
+        super().__init__(plugins, warn)
         self.at_step: dict[int, dict[str, float]] = defaultdict(dict)
+        self._step = 0
 
-    def call(self, implementation: Any, event: str, arguments: dict[str, Any]) -> None:
-        """Call one observer and record its time."""
-        start = time.perf_counter()
-        super().call(implementation, event, arguments)
+    def fire(self, event: str, **arguments: Any) -> None:
+        """Call `event` on every observer, and record its time where it is `step_ended`."""
         if event == "step_ended":
-            self.at_step[arguments["step"]][implementation.plugin_name] = time.perf_counter() - start
+            self._step = arguments["step"]
+        super().fire(event, **arguments)
+
+    def calls(self, event: str) -> list[Call]:
+        """List what implements `event`, timed where it is `step_ended`."""
+        calls = super().calls(event)
+        if event != "step_ended":
+            return calls
+        return [(observer, self._timed(observer, function), names) for observer, function, names in calls]
+
+    def _timed(self, observer: str, function: Callable[..., object]) -> Callable[..., object]:
+        def timed(*arguments: object) -> None:
+            start = time.perf_counter()
+            function(*arguments)
+            self.at_step[self._step][observer] = time.perf_counter() - start
+
+        return timed
 
 
 class RoundTimer:
     """The last observer of a run: times its rounds, and runs the other loops in between.
 
     Args:
+        run: that it observes.
         timing: records the time.
         steps: steps of a round.
         other_rounds: called after each round.
     """
 
-    def __init__(self, timing: LoopTiming, steps: int, other_rounds: Callable[[], None]) -> None:
+    def __init__(self, run: Run, timing: LoopTiming, steps: int, other_rounds: Callable[[], None]) -> None:
+        self._run = run
         self._timing = timing
         self._steps = steps
         self._other_rounds = other_rounds
         self._start = 0.0
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
+    def run_started(self) -> None:
         """Start the clock."""
-        run.compute.synchronize()
+        self._run.compute.synchronize()
         self._start = time.perf_counter()
 
     @hookimpl
-    def step_ended(self, run: Run, step: int) -> None:
+    def step_ended(self, step: int) -> None:
         """End a round where it is over."""
         if step % self._steps:
             return
-        run.compute.synchronize()
+        self._run.compute.synchronize()
         seconds = time.perf_counter() - self._start
-        self._timing.seconds.append(seconds / (self._steps * run.images_per_step))
+        self._timing.seconds.append(seconds / (self._steps * self._run.images_per_step))
         self._other_rounds()
-        run.compute.synchronize()
+        self._run.compute.synchronize()
         self._start = time.perf_counter()

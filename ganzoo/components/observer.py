@@ -1,7 +1,8 @@
-"""What hooks are told of a run: the view of it that observers get, the recipe as lints see it, and alerts."""
+"""What hooks are given: the run as observers see it, the recipe as lints see it, alerts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,17 +17,19 @@ from ganzoo.components.options import (
 from ganzoo.components.spec import DatasetInfo
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
 
+    from ganzoo.components.loss import Loss
     from ganzoo.components.network import Generator
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that goes wrong in a run.
+    """A problem seen in a run.
 
     Attributes:
-        kind: a word for it, the same each time, such as "samples_alike".
+        kind: its identifier, such as "samples_alike".
         text: what was seen, in one sentence without a full stop.
         remedy: what to try, likewise.
     """
@@ -100,15 +103,26 @@ class RecipeView(Protocol):
 
 
 class RunView(Protocol):
-    """A run as its observers see it: what it was asked, what it works with, and how far it is."""
+    """A run as its observers see it; setting an attribute raises AttributeError.
+
+    Networks, loss and dataset are those that the run works with, not copies: read them, do not change them.
+    """
 
     @property
     def recipe(self) -> RecipeView:
         """The recipe, every option resolved."""
 
     @property
+    def directory(self) -> Any:
+        """The run directory, `ganzoo.storage.run_directory.RunDirectory`; its `path` is the folder."""
+
+    @property
     def info(self) -> DatasetInfo:
-        """What the data is."""
+        """Shape of the images, names of the classes."""
+
+    @property
+    def dataset(self) -> Any:
+        """The packed dataset, `ganzoo.data.packed_dataset.PackedDataset`; `len(run.dataset)` is its size."""
 
     @property
     def step(self) -> int:
@@ -119,23 +133,64 @@ class RunView(Protocol):
         """Length of the run in steps."""
 
     @property
+    def images_per_step(self) -> int:
+        """Real images in one step, over all processes."""
+
+    @property
     def epoch(self) -> float:
         """Passes over the dataset so far."""
 
-    def fixed_latents(self, count: int) -> Tensor:
-        """The same `count` latents in every run of this seed and generator config, on the CPU."""
-
-    def sampling_generator(self, weights: str) -> Generator:
-        """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
-
     @property
-    def directory(self) -> Any:
-        """The run directory, `ganzoo.storage.run_directory.RunDirectory`."""
+    def seconds(self) -> float:
+        """Training time so far, over all parts of a resumed run."""
 
     @property
     def resumed_from(self) -> int | None:
         """The step that the run was resumed from; None: it was not."""
 
     @property
-    def stop_signal(self) -> int | None:
-        """The signal that asked the run to stop, if any."""
+    def error(self) -> BaseException | None:
+        """What the run ended early by; None while it goes on and after it is complete."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device that it trains on."""
+
+    @property
+    def precision(self) -> str:
+        """ "fp32", "bf16" or "fp16"."""
+
+    @property
+    def compute_description(self) -> str:
+        """Device and precision in words, and why these were chosen."""
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together; only the first has observers."""
+
+    @property
+    def plugin_versions(self) -> Mapping[str, str]:
+        """Version of every distribution that a loaded plugin came from, by its name."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
+
+    def sampling_generator(self, weights: str) -> Generator:
+        """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
+
+    def weights_name(self, weights: str) -> str:
+        """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""
+
+    def fixed_latents(self, count: int) -> Tensor:
+        """The same `count` latents in every run of this seed and generator config, on the CPU."""
+
+    def fixed_labels(self, count: int) -> Tensor | None:
+        """Class after class in turn for the fixed latents; None where the generator takes no labels."""
+
+    def fire(self, event: str, **arguments: Any) -> None:
+        """Tell every observer of an event, such as `run.fire("alert_raised", step=step, alert=alert)`."""

@@ -1,5 +1,5 @@
-"""What watches a run and writes about it; never steers it.
+"""Observers that write a run's files and show its progress, without affecting training.
 
-`standard.standard_observers(recipe)` lists those of every run. Each is an object with methods of the names
-in `ganzoo.registry.hookspecs`, registered for the time of one run.
+`standard.standard_observers(run, manager)` lists those of every run. Each is an object with methods of the names
+in `ganzoo.registry.hookspecs`, registered with the events of one run, which it sees as a `RunView`.
 """

@@ -1,33 +1,38 @@
-"""Saves the state of the run on schedule, at its best score, at its end, and when it is interrupted."""
+"""Save the state of the run on schedule, at its best score, at its end, and when it is interrupted."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
+from ganzoo.components.observer import RunView
 from ganzoo.errors import GanzooError, Interrupted, OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, lower_is_better
 from ganzoo.terminal import warn
-from ganzoo.training.checkpointing import save_checkpoint
-from ganzoo.training.run import Run
 
 
 class CheckpointWriter:
     """Writes a checkpoint every `checkpoint.every` steps and whenever the run stops by itself or by a signal.
 
     Where `checkpoint.best` names a score, it also saves when that is at its best so far.
+
+    Args:
+        save: writes a checkpoint of the present step and returns its folder; takes the steps whose checkpoints
+            must not be removed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, save: Callable[[Collection[int]], Path]) -> None:
+        self._write = save
         self._saved_at: int | None = None
         self._scored = False
         self._best: tuple[int, float] | None = None
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
-        """Learn from an earlier part of the run which of its checkpoints is the best."""
+    def run_started(self, run: RunView) -> None:
+        """Find the best checkpoint among those of an earlier part of the run."""
         name = run.recipe.checkpoint.best
         if name is not None:
             kept = {checkpoint_step(path) for path in checkpoint_folders(run.directory.checkpoints)}
@@ -38,13 +43,13 @@ class CheckpointWriter:
                         self._compare(name, row["step"], row[SCORE + name])
 
     @hookimpl
-    def step_ended(self, run: Run, step: int) -> None:
+    def step_ended(self, run: RunView, step: int) -> None:
         """Save where the schedule says so."""
         if step % run.recipe.checkpoint.every == 0 or step == run.total_steps:
             self._save(run)
 
     @hookimpl
-    def metrics_evaluated(self, run: Run, step: int, scores: Mapping[str, float]) -> None:
+    def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
         """Save the state that was scored if none was better; of an earlier step, keep it if it is still there."""
         name = run.recipe.checkpoint.best
         if name is None or name not in scores:
@@ -55,14 +60,14 @@ class CheckpointWriter:
             self._save(run)
 
     @hookimpl
-    def run_failed(self, run: Run, error: BaseException) -> None:
+    def run_failed(self, run: RunView, error: BaseException) -> None:
         """Save what an interrupted run has; a failed one keeps its last good checkpoint."""
         if isinstance(error, Interrupted):
             self._save(run)
 
     @hookimpl
-    def run_ended(self, run: Run) -> None:
-        """Say so if the score never came by which the best checkpoint was to be known."""
+    def run_ended(self, run: RunView) -> None:
+        """Warn if the score that chooses the best checkpoint was never evaluated."""
         name = run.recipe.checkpoint.best
         if name is not None and not self._scored:
             warn(f'checkpoint.best: no score "{name}" was evaluated in this run, so no checkpoint is its best')
@@ -75,11 +80,11 @@ class CheckpointWriter:
         self._best = (step, value)
         return True
 
-    def _save(self, run: Run) -> None:
+    def _save(self, run: RunView) -> None:
         if self._saved_at == run.step:
             return
         try:
-            path = save_checkpoint(run, [self._best[0]] if self._best else [])
+            path = self._write([self._best[0]] if self._best else [])
         except GanzooError:
             raise
         except Exception as error:  # left to the events, it would cost a warning, and all checkpoints from here on
@@ -88,4 +93,4 @@ class CheckpointWriter:
                 f"{type(error).__name__}: {error}"
             ) from error
         self._saved_at = run.step
-        run.events.fire("checkpoint_saved", run=run, step=run.step, path=path)
+        run.fire("checkpoint_saved", step=run.step, path=path)

@@ -1,4 +1,4 @@
-"""Shows a run on stderr: a bar on a terminal, plain lines elsewhere; stdout belongs to results."""
+"""Show a run on stderr: a bar on a terminal, plain lines elsewhere; stdout is for results."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from ganzoo.components.network import parameters
 from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.storage.summary import best_and_last, status_of
 from ganzoo.terminal import console, has_bar, say
 from ganzoo.text import count, duration, number
 
 if TYPE_CHECKING:
-    from ganzoo.components.observer import Alert
-    from ganzoo.training.run import Run
+    from ganzoo.components.observer import Alert, RunView
 
 LINE_SECONDS = 1.0
 """Least time between two plain lines of a run."""
@@ -27,7 +27,7 @@ _PROBABILITIES = {"probability/real": "D(x)", "probability/fake": "D(G(z))"}
 
 
 class ConsoleObserver:
-    """Shows how far the run is, its losses, what the discriminator thinks, its speed and the time left.
+    """Shows the step, losses, discriminator outputs, speed and time left.
 
     Args:
         where: console to write to; left out: the process's, on stderr.
@@ -44,15 +44,14 @@ class ConsoleObserver:
         self._unseen = ""
         self._scored = False
         self._figures = ""
-        self._error: BaseException | None = None
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
-        """Say what is trained on what, and open the bar."""
-        parts = run.trainer.parts
+    def run_started(self, run: RunView) -> None:
+        """Print the device, dataset and network sizes, and open the bar."""
+        generator, discriminator = (parameters(run.networks[name]) for name in ("generator", "discriminator"))
         self._say(
-            f"{run.directory}: {run.compute}; {len(run.loader.packed)} images {run.info.image}; "
-            f"G {count(parameters(parts.generator))}, D {count(parameters(parts.discriminator))} parameters"
+            f"{run.directory}: {run.compute_description}; {len(run.dataset)} images {run.info.image}; "
+            f"G {count(generator)}, D {count(discriminator)} parameters"
         )
         if run.resumed_from is not None:
             self._say(f"goes on from step {run.resumed_from} of {run.total_steps}")
@@ -71,7 +70,7 @@ class ConsoleObserver:
             self._bar.start()
 
     @hookimpl
-    def step_ended(self, run: Run, step: int, metrics: Mapping[str, float] | None) -> None:
+    def step_ended(self, run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
         """Move the bar, or print a line where one is due."""
         if metrics is not None:
             self._figures = "  ".join(filter(None, (describe(metrics), f"left {self._left(run, step)}")))
@@ -90,25 +89,18 @@ class ConsoleObserver:
 
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:
-        """Print what goes wrong, and what to try."""
+        """Print the problem and what to try."""
         say(f"step {step}: {alert.text}; try {alert.remedy}", "alert: ", self._where)
 
     @hookimpl
-    def run_failed(self, error: BaseException) -> None:
-        """Remember what the run ended by."""
-        self._error = error
-
-    @hookimpl
-    def run_ended(self, run: Run) -> None:
-        """Close the bar and say how the run ended; what went wrong is for the command to print."""
-        from ganzoo.storage.summary import status_of
-
+    def run_ended(self, run: RunView) -> None:
+        """Close the bar and print how the run ended; the command prints the error."""
         if self._bar is not None:
             self._bar.stop()
             self._unseen = f"step {run.step}/{run.total_steps}  {self._figures}" if self._figures else ""
         self._print_unseen()
         self._say_scores(run)
-        status, took = status_of(run, self._error), duration(self._clock() - self._started)
+        status, took = status_of(run), duration(self._clock() - self._started)
         if status == "complete":
             self._say(f"complete: {run.step - self._first_step} steps in {took}")
         elif status == "interrupted":
@@ -119,10 +111,8 @@ class ConsoleObserver:
     def _say(self, message: str) -> None:
         say(message, where=self._where)
 
-    def _say_scores(self, run: Run) -> None:
-        """The last scores of the run and its best, each of which alone would tell half of the truth."""
-        from ganzoo.storage.summary import best_and_last
-
+    def _say_scores(self, run: RunView) -> None:
+        """Print the best and the last value of each score."""
         scores = best_and_last(run.directory.read_metrics()) if self._scored else {}
         for which, values in scores.items():
             shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
@@ -133,13 +123,13 @@ class ConsoleObserver:
             self._say(self._unseen)
             self._unseen, self._last_line = "", self._clock()
 
-    def _left(self, run: Run, step: int) -> str:
+    def _left(self, run: RunView, step: int) -> str:
         taken = max(1, step - self._first_step)
         return duration((self._clock() - self._started) / taken * (run.total_steps - step))
 
 
 def describe(metrics: Mapping[str, float]) -> str:
-    """The figures of a log point that a person watches, whichever of them the trainer gives."""
+    """Format losses, discriminator outputs and speed, as far as the trainer gives them."""
     losses = {name.removeprefix(_LOSS): value for name, value in metrics.items() if name.startswith(_LOSS)}
     parts = []
     if losses:

@@ -1,4 +1,4 @@
-"""Writes grids of images from fixed latents as the run goes on, and a film of them at its end."""
+"""Write grids of samples from fixed latents during a run, and an animation of them at its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from PIL import Image
@@ -21,15 +21,16 @@ from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
-    from ganzoo.training.run import Run
+    from ganzoo.components.network import Generator
+    from ganzoo.components.observer import RunView
 
 GRIDS = 20
-"""How many grids are spread over a run, unless the recipe says how often."""
+"""Grids in a run, unless the recipe says how often."""
 FRAME_MS = 200
 LAST_FRAME_MS = 2000
 MAX_FRAMES = 100
 MAX_SIDE = 1024
-"""Longest side of the film in pixels."""
+"""Longest side of the animation in pixels."""
 
 
 class SampleWriter:
@@ -37,46 +38,40 @@ class SampleWriter:
 
     def __init__(self) -> None:
         self._warned = False
-        self._error: BaseException | None = None
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
-        """Remove what a resumed run is about to make again."""
+    def run_started(self, run: RunView) -> None:
+        """Remove the grids that a resumed run makes again."""
         if run.resumed_from is not None:
             for path in grids(run.directory.samples):
                 if grid_step(path) > run.resumed_from:
                     path.unlink()
 
     @hookimpl
-    def step_ended(self, run: Run, step: int) -> None:
-        """Make images where the schedule says so, and at the last step."""
+    def step_ended(self, run: RunView, step: int) -> None:
+        """Make a grid on schedule and at the last step."""
         every = run.recipe.samples.every or math.ceil(run.total_steps / GRIDS)
         if step % every and step != run.total_steps:
             return
         images = fixed_samples(run)
         with self._surviving():
             save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about(run))
-        run.events.fire("samples_ready", run=run, step=step, images=images)
+        run.fire("samples_ready", step=step, images=images)
 
     @hookimpl
-    def run_failed(self, error: BaseException) -> None:
-        """Remember what the run ended by."""
-        self._error = error
+    def run_ended(self, run: RunView) -> None:
+        """Make the animation of all grids, those of earlier parts of a resumed run included.
 
-    @hookimpl
-    def run_ended(self, run: Run) -> None:
-        """Make the film of all grids that there are, whichever part of a resumed run they are from.
-
-        Not where the run was told to stop: a film takes seconds, and the run is to go on.
+        Not in an interrupted run: it takes seconds, and the run will be resumed.
         """
         paths = grids(run.directory.samples)
-        if run.recipe.samples.gif and paths and status_of(run, self._error) != "interrupted":
+        if run.recipe.samples.gif and paths and status_of(run) != "interrupted":
             with self._surviving():
                 write_atomic(run.directory.samples / GIF, lambda partial: write_film(paths, partial))
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
-        """Have a failure to write said once, and go on: no training is worth stopping for a picture."""
+        """Warn once of a failure to write, and go on: a missing picture does not end a run."""
         try:
             yield
         except OutputError as error:
@@ -85,11 +80,11 @@ class SampleWriter:
             self._warned = True
 
 
-def fixed_samples(run: Run) -> Tensor:
-    """Images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents; the run is left as it was."""
+def fixed_samples(run: RunView) -> Tensor:
+    """Generate images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents, without affecting training."""
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
-    device = run.compute.device
+    device = run.device
     cuda = [device] if device.type == "cuda" else []
     # A generator may draw noise of its own. Here that comes from the seed, and training does not see it.
     with torch.random.fork_rng(cuda):
@@ -102,18 +97,18 @@ def fixed_samples(run: Run) -> Tensor:
             run.fixed_labels(options.count),
             batch_norm=options.batch_norm,
         )
-    return images.clone()  # an ordinary tensor, which observers may do anything with
+    return images.clone()  # no tensor of inference mode
 
 
-def about(run: Run) -> dict[str, object]:
-    """How the run's grids are made, as the files say it."""
+def about(run: RunView) -> dict[str, object]:
+    """Describe how the run's grids are made, for the metadata of the files."""
     options = run.recipe.samples
     return {
         "run": run.recipe.run.name,
         "step": run.step,
         "seed": run.recipe.run.seed,
         "weights": run.weights_name(options.weights),
-        "batch_norm": batch_norm_used(run.trainer.parts.generator, options.batch_norm),
+        "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
     }
 
 

@@ -1,4 +1,4 @@
-"""Sees a run go wrong, says so with the remedy to try, and ends the run if it is told to; it changes nothing."""
+"""Detect failing training, raise an alert with a remedy, and end the run where `watchdog.stop` is set."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ganzoo.registry.hookspecs import hookimpl
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ganzoo.training.run import Run
+    from ganzoo.components.observer import RunView
 
 LOOKED_AT = 500
-"""Real images whose differences are the measure for those of samples."""
+"""Real images whose spread the spread of samples is compared with."""
 FIRST_STEPS = 50
-"""In which no run is judged, however short it is: nothing can be learnt by then."""
+"""Steps in which no run is judged, however short it is."""
 IN_A_ROW = 2
-"""Grids, or evaluations, that must be bad one after the other; there are few of them."""
+"""Consecutive bad grids or evaluations that raise an alert."""
 
 REMEDIES = {
     "discriminator_wins": "a lower trainer.discriminator_optimizer.lr, a penalty such as r1, or label smoothing",
@@ -35,13 +35,13 @@ REMEDIES = {
 
 
 class StoppedByWatchdog(TrainingError):
-    """The watchdog was told to end a run that goes wrong."""
+    """An alert ended the run, since `watchdog.stop` is set."""
 
 
 class Watchdog:
-    """Watches log points, grids, scores and the end of a run; fires `alert_raised` once for each thing that begins.
+    """Checks metrics, grids, scores and the end of a run; fires `alert_raised` once when a problem begins.
 
-    What it looks at is made by others: the trainer's figures, the grids of samples, the evaluations.
+    It computes nothing of its own: it reads the trainer's metrics, the grids of samples and the evaluations.
     """
 
     def __init__(self) -> None:
@@ -53,23 +53,23 @@ class Watchdog:
         self._first: Alert | None = None
 
     @hookimpl
-    def step_ended(self, run: Run, step: int, metrics: Mapping[str, float] | None) -> None:
-        """Look at the discriminator's mind and the generator's gradient; end the run if it is to be.
+    def step_ended(self, run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
+        """Check how confident the discriminator is and the norm of the generator's gradient.
 
         Raises:
             StoppedByWatchdog: there was an alert, and `watchdog.stop` is set.
         """
         if metrics is not None:
-            self._look_at_discriminator(run, step, metrics)
-            self._look_at_gradient(run, step, metrics)
+            self._check_discriminator(run, step, metrics)
+            self._check_gradient(run, step, metrics)
         if self._first is not None and run.recipe.watchdog.stop and step < run.total_steps:
             raise StoppedByWatchdog(
                 f"step {step}: stopped by the watchdog (watchdog.stop): {self._first.text}; try {self._first.remedy}"
             )
 
     @hookimpl
-    def samples_ready(self, run: Run, step: int, images: Tensor) -> None:
-        """Compare how much the samples of the grid differ with how much real images do."""
+    def samples_ready(self, run: RunView, step: int, images: Tensor) -> None:
+        """Compare the spread of the samples with that of real images."""
         from ganzoo.evaluation.metric_functions import spread
 
         if len(images) < 2:
@@ -82,8 +82,8 @@ class Watchdog:
         self._judge(run, step, "samples_alike", bad, text, IN_A_ROW)
 
     @hookimpl
-    def metrics_evaluated(self, run: Run, step: int, scores: Mapping[str, float]) -> None:
-        """Look for classes that are gone, and for scores that are no numbers."""
+    def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
+        """Check for missing classes and for scores that are not finite."""
         wrong = [name for name, value in scores.items() if not math.isfinite(value)]
         self._judge(run, step, "not_finite", bool(wrong), f"the scores {', '.join(wrong)} are not finite", 1)
         if "classes_covered" in scores:
@@ -95,23 +95,23 @@ class Watchdog:
             self._judge(run, step, "classes_missing", bad, text, IN_A_ROW)
 
     @hookimpl
-    def run_failed(self, run: Run, error: BaseException) -> None:
-        """Tell of a run that ended by numbers that are none."""
+    def run_failed(self, run: RunView, error: BaseException) -> None:
+        """Raise an alert for a run that diverged."""
         if isinstance(error, DivergedError):
             self._raise(run, run.step, "not_finite", str(error).partition(" not finite")[0] + " not finite any more")
 
-    def _look_at_discriminator(self, run: Run, step: int, metrics: Mapping[str, float]) -> None:
-        """Whether it is sure of all images; a critic's figures are no probabilities, and say nothing of that."""
+    def _check_discriminator(self, run: RunView, step: int, metrics: Mapping[str, float]) -> None:
+        """Check whether it separates all images; only where its outputs are probabilities, which a critic's are not."""
         real, fake = metrics.get("probability/real"), metrics.get("probability/fake")
-        if real is None or fake is None or not run.trainer.parts.loss.outputs_probabilities:
+        if real is None or fake is None or not run.loss.outputs_probabilities:
             return
         sure = run.recipe.watchdog.discriminator_wins
         text = f"the discriminator has won: it gives real images {real:.3f} and generated ones {fake:.2g}"
         bad = real >= sure and fake <= 1 - sure
         self._judge(run, step, "discriminator_wins", bad, text, run.recipe.watchdog.patience)
 
-    def _look_at_gradient(self, run: Run, step: int, metrics: Mapping[str, float]) -> None:
-        """Whether what the generator learns from has shrunk to next to nothing."""
+    def _check_gradient(self, run: RunView, step: int, metrics: Mapping[str, float]) -> None:
+        """Check whether the generator's gradient has vanished, compared with its usual norm."""
         norm = metrics.get("gradient_norm/generator")
         if norm is None:
             return
@@ -122,30 +122,30 @@ class Watchdog:
         text = f"the generator learns nothing any more: its gradient's norm is {norm:.2g}, where {usual:.2g} is usual"
         self._judge(run, step, "gradient_vanishes", bad, text, run.recipe.watchdog.patience)
 
-    def _judge(self, run: Run, step: int, kind: str, bad: bool, text: str, in_a_row: int) -> None:
-        """Raise an alert when something has been bad so often in a row; once, until it was good again."""
+    def _judge(self, run: RunView, step: int, kind: str, bad: bool, text: str, in_a_row: int) -> None:
+        """Raise an alert once when a check has failed `in_a_row` times, and not again until it has passed."""
         if step < max(FIRST_STEPS, run.recipe.watchdog.warm_up * run.total_steps):
             return
         self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if bad else 0
         if self._in_a_row[kind] == in_a_row:
             self._raise(run, step, kind, text)
 
-    def _raise(self, run: Run, step: int, kind: str, text: str) -> None:
+    def _raise(self, run: RunView, step: int, kind: str, text: str) -> None:
         alert = Alert(kind, text, REMEDIES[kind])
         self._first = self._first or alert
-        run.events.fire("alert_raised", run=run, step=step, alert=alert)
+        run.fire("alert_raised", step=step, alert=alert)
 
-    def _spread_of_real(self, run: Run) -> float:
+    def _spread_of_real(self, run: RunView) -> float:
         if self._real_spread is None:
             from ganzoo.data.packed_dataset import real_images
             from ganzoo.evaluation.metric_functions import spread
             from ganzoo.evaluation.real_features import reference_indices
 
-            packed = run.loader.packed
+            packed = run.dataset
             self._real_spread = spread(real_images(packed, reference_indices(packed, LOOKED_AT)))
         return self._real_spread
 
 
-def _half_over(run: Run, step: int) -> bool:
-    """Whether variety must be there by now; before, it comes bit by bit, and what counts is that it does not go."""
+def _half_over(run: RunView, step: int) -> bool:
+    """Whether samples must be diverse by now; before, they need only be as diverse as they were."""
     return 2 * step >= run.total_steps

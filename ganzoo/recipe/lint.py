@@ -1,4 +1,4 @@
-"""Warnings about a recipe that is right and yet may not do what it is meant to: asks every plugin's lint."""
+"""Ask every plugin for warnings about a recipe that is valid but may not do what it is meant to."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ganzoo.registry.plugin_manager import PluginManager
 
 
 def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
-    """What the plugins warn of, in the order in which they were loaded; a lint that fails is a warning itself."""
+    """Collect the plugins' warnings, the last registered first as pluggy has it; a lint that fails is a warning."""
     warnings: list[Problem] = []
-    for implementation in manager.pluggy.hook.lint_recipe.get_hookimpls():
+    for implementation in reversed(manager.pluggy.hook.lint_recipe.get_hookimpls()):
         try:
             found: Any = implementation.function(*([recipe] if implementation.argnames else []))
             warnings += [each if isinstance(each, Problem) else Problem("", str(each)) for each in found or []]

@@ -1,4 +1,4 @@
-"""Every hook that a plugin can implement, one sentence each."""
+"""Define every hook that a plugin can implement."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def lint_recipe(recipe: RecipeView) -> list[Problem | str]:  # type: ignore[empt
 
 @hookspec
 def run_started(run: RunView) -> None:
-    """Everything is built and the first step comes next; on a resumed run `run.step` says where it stands."""
+    """Everything is built and the first step comes next; `run.step` is 0, or where a resumed run stands."""
 
 
 @hookspec
 def step_ended(run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
-    """A step was taken; `metrics` are its figures at every `run.log_every`-th step and None between."""
+    """A step was taken; `metrics` has its figures at every `run.log_every`-th step and is None otherwise."""
 
 
 @hookspec
 def samples_ready(run: RunView, step: int, images: Tensor) -> None:
-    """Images (N, 3 or 1, H, W) in [−1, 1], on the CPU, were made from the run's fixed latents."""
+    """Images (N, 3 or 1, H, W) in [−1, 1] on the CPU were made from the run's fixed latents."""
 
 
 @hookspec
@@ -82,19 +82,19 @@ def metrics_evaluated(run: RunView, step: int, scores: Mapping[str, float]) -> N
 
 @hookspec
 def alert_raised(run: RunView, step: int, alert: Alert) -> None:
-    """Something goes wrong in the run, by its watchdog or a plugin's: `alert` says what, and what to try."""
+    """The watchdog or a plugin found a problem in the run: `alert` says what, and what to try."""
 
 
 @hookspec
 def checkpoint_saved(run: RunView, step: int, path: Path) -> None:
-    """A whole checkpoint of this step lies in the folder `path`."""
+    """The checkpoint of this step is complete in the folder `path`."""
 
 
 @hookspec
 def run_failed(run: RunView, error: BaseException) -> None:
-    """The run ends early by this error (KeyboardInterrupt where it was asked to stop); `run_ended` follows."""
+    """The run ends early by `error`, which is KeyboardInterrupt where it was asked to stop; `run_ended` follows."""
 
 
 @hookspec
 def run_ended(run: RunView) -> None:
-    """Nothing follows, whether the run is complete or not."""
+    """Last event of every run; its `summary.json` is written."""

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import pluggy
@@ -45,6 +46,23 @@ class PluginInfo:
         return f"{self.name} ({self.distribution} {self.version})"
 
 
+class HookManager(pluggy.PluginManager):
+    """pluggy's manager of ganzoo's hooks, which refuses what it would pass over in silence."""
+
+    def __init__(self) -> None:
+        super().__init__("ganzoo")
+        self.add_hookspecs(hookspecs)
+
+    def register(self, plugin: Any, name: str | None = None) -> str | None:
+        """Register a module or object.
+
+        Raises:
+            PluginError: it marks what is no hook, or a wrapper, or has a hook that is not marked.
+        """
+        check_hooks(plugin)
+        return super().register(plugin, name)
+
+
 class PluginManager:
     """All installed plugins and what they registered.
 
@@ -59,8 +77,7 @@ class PluginManager:
     """
 
     def __init__(self, disabled: Collection[str] = (), files: Iterable[Path] = ()) -> None:
-        self.pluggy = pluggy.PluginManager("ganzoo")
-        self.pluggy.add_hookspecs(hookspecs)
+        self.pluggy = HookManager()
         self.registries = Registries()
         self.commands = CommandRegistry()
         self.plugins: list[PluginInfo] = []
@@ -150,7 +167,6 @@ class PluginManager:
         """Register a plugin's hooks, components and commands, or, where any of it fails, nothing of it."""
         try:
             _check_api_version(module)
-            _check_hooks(module)
             self.pluggy.register(module, name=plugin)
             others = [other for other in self.pluggy.get_plugins() if other is not module]
             for hook, registries in self.registries.by_hook().items():
@@ -180,20 +196,32 @@ def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tup
     return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
 
 
-def _check_hooks(module: Any) -> None:
-    """Whether what is marked as a hook is one and takes what it will be given, and what looks like one is marked."""
+def check_hooks(plugin: Any) -> None:
+    """Check that what is marked as a hook is one and takes what it will be given, and that each hook is marked.
+
+    Raises:
+        PluginError: it is not so.
+    """
     specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
-    for name, function in vars(module).items():
-        marked = hasattr(function, "ganzoo_impl")
-        if marked and name not in specs:
+    is_module = isinstance(plugin, ModuleType)
+    attributes = vars(plugin) if is_module else {name: inspect.getattr_static(plugin, name) for name in dir(plugin)}
+    for name, function in attributes.items():
+        options = getattr(function, "ganzoo_impl", None)
+        if options is not None and name not in specs:
             close = did_you_mean(name, specs)
             raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(specs))}')
-        if not marked and name in specs and getattr(function, "__module__", "") == module.__name__:
+        own = getattr(function, "__module__", "") == plugin.__name__ if is_module else callable(function)
+        if options is None and name in specs and own:
             raise PluginError(
                 f"the function {name} has the name of a hook and would not be called: put @hookimpl above it"
             )
-        if marked:
-            _check_arguments(name, function, list(inspect.signature(specs[name]).parameters))
+        if options is not None and (options.get("wrapper") or options.get("hookwrapper")):
+            raise PluginError(
+                f"the hook {name} is marked as a wrapper, and ganzoo's hooks take none: put plain @hookimpl above it, "
+                "with tryfirst=True or trylast=True to be called before or after the others"
+            )
+        if options is not None:
+            _check_arguments(name, getattr(plugin, name), list(inspect.signature(specs[name]).parameters))
 
 
 def _check_arguments(hook: str, function: Any, given: list[str]) -> None:

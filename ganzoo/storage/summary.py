@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganzoo.errors import LostProcessError
+from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.storage.run_directory import ALERT
 
 if TYPE_CHECKING:
@@ -37,16 +37,11 @@ LOWER_IS_BETTER = frozenset(
 WARNINGS = frozenset(("memorization", "copies", "confidence", "diversity"))
 
 
-def status_of(run: RunView, error: BaseException | None) -> Status:
-    """Return the status of a run that ended, by the error that ended it, if any."""
-    from ganzoo.errors import Interrupted
-
-    if isinstance(error, Interrupted | KeyboardInterrupt | LostProcessError):
+def status_of(run: RunView) -> Status:
+    """Return the status of a run that ended."""
+    if isinstance(run.error, Interrupted | KeyboardInterrupt | LostProcessError):
         return "interrupted"
-    if error is None and run.step >= run.total_steps:
-        return "complete"
-    # Without an error an earlier observer failed at the end of the run; the signal still says why it ended.
-    return "interrupted" if error is None and run.stop_signal is not None else "failed"
+    return "complete" if run.error is None and run.step >= run.total_steps else "failed"
 
 
 def drop_non_finite(figures: Mapping[str, float]) -> dict[str, float]:
@@ -68,33 +63,29 @@ def _words(score: str) -> list[str]:
     return re.split(r"[^a-z]+", score.lower())
 
 
-def summarize(
-    run: RunView, error: BaseException | None, rows: Sequence[Mapping[str, Any]], seconds: float
-) -> dict[str, Any]:
+def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the contents of `summary.json`.
 
     Args:
-        run: at its end.
-        error: that ended it, if any.
+        run: as it stands at its end.
         rows: all rows of metrics, those of earlier parts of a resumed run included.
-        seconds: time spent in training, over all parts.
     """
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
     logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
     metrics = {name: value for name, value in logged[-1].items() if name not in POSITION} if logged else {}
     summary: dict[str, Any] = {
-        "status": status_of(run, error),
+        "status": status_of(run),
         "steps": run.step,
         "total_steps": run.total_steps,
         "epoch": run.epoch,
-        "seconds": seconds,
+        "seconds": run.seconds,
         "images_per_second": {"median": statistics.median(rates), "last": rates[-1]} if rates else {},
         "metrics": metrics,
         "scores": best_and_last(rows),
         "alerts": [{"step": row["step"], **row[ALERT]} for row in run.directory.read_alerts()],
     }
-    if error is not None:
-        summary["error"] = f"{type(error).__name__}: {error}"
+    if run.error is not None:
+        summary["error"] = f"{type(run.error).__name__}: {run.error}"
     return summary
 
 

@@ -23,8 +23,7 @@ def register(plan: Plan, overrides: Overrides = ()) -> str:
     """
     import wandb
 
-    from ganzoo.observers.wandb.errors import in_short
-    from ganzoo.observers.wandb.key import require_key
+    from ganzoo.observers.wandb.account import in_short, require_key
 
     require_key()
     options = plan.variants[0].recipe.tracking.wandb

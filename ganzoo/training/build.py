@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -116,9 +117,9 @@ def build_run(
         compute=compute,
         trainer=trainer,
         loader=loader,
-        events=Events(manager.pluggy if world.is_main else None, warn),
+        events=Events(manager.pluggy.list_name_plugin() if world.is_main else (), warn),
         total_steps=parts.total_steps,
-        plugin_versions=manager.distributions(),
+        plugin_versions=MappingProxyType(manager.distributions()),
         world=world,
     )
 

@@ -1,47 +1,95 @@
-"""Fires events at observers one by one, so that a failing observer is named and left out rather than obeyed."""
+"""Call the observers of one run, each on its own, so that one which fails is named and muted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
 from typing import Any
 
-import pluggy
-
 from ganzoo.errors import GanzooError
+from ganzoo.registry.plugin_manager import HookManager
+
+Call = tuple[str, Callable[..., object], tuple[str, ...]]
+"""An observer's name, its function for an event, and the names of the arguments that it takes."""
 
 
 class Events:
-    """The event hooks of all observers of one run.
+    """The observers of one run and the event hooks that they implement.
 
-    Of several processes only the first has observers: `manager` None is nobody.
+    Hooks are called in pluggy's order: `tryfirst` before all others, then the last registered first, `trylast` after
+    all others. A `GanzooError` from an observer ends the run, since it means what it says (a full disk). Any other
+    error is the observer's own: it is told once through `warn`, and the observer hears no more of the run.
 
-    A `GanzooError` from an observer ends the run: it means what it says (a full disk). Any other error
-    is the observer's own; it is reported once through `warn` and the observer hears no more of the run.
+    Args:
+        plugins: (name, module) of the plugins, in the order in which they were loaded.
+        warn: told of an observer that fails.
+
+    Raises:
+        PluginError: an observer marks what is no hook, or a wrapper.
     """
 
-    def __init__(self, manager: pluggy.PluginManager | None, warn: Callable[[str], None]) -> None:
-        self._manager = manager
+    def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._muted: set[object] = set()
+        self._muted: set[str] = set()
+        self._rebuild(plugins)
+
+    def register(self, observer: object, name: str | None = None) -> None:
+        """Add an observer, which is called before those registered earlier.
+
+        Raises:
+            PluginError: it marks what is no hook, or a wrapper.
+        """
+        self._hooks.register(observer, name or self._free_name(type(observer).__name__))
+        self._calls.clear()
+
+    def register_standard(self, observers: Sequence[object]) -> None:
+        """Add ganzoo's own observers, which are called after all others and in this order."""
+        others = self._hooks.list_name_plugin()
+        self._rebuild([])
+        for observer in reversed(observers):
+            self.register(observer)
+        for name, plugin in others:
+            self.register(plugin, name)
 
     def fire(self, event: str, **arguments: Any) -> None:
-        """Call `event` on every observer, in the order they were registered."""
-        if self._manager is None:
-            return
-        for implementation in getattr(self._manager.hook, event).get_hookimpls():
-            if implementation.plugin in self._muted:
+        """Call `event` on every observer; dictionaries reach them read-only, and each gets images of its own."""
+        calls = self._calls.get(event)
+        if calls is None:
+            calls = self._calls[event] = self.calls(event)
+        for name, value in arguments.items():
+            if type(value) is dict:
+                arguments[name] = MappingProxyType(dict(value))
+        images = arguments.get("images")
+        argument = arguments.__getitem__
+        for observer, function, names in calls:
+            if observer in self._muted:
                 continue
+            if images is not None:
+                arguments["images"] = images.clone()
             try:
-                self.call(implementation, event, arguments)
+                function(*map(argument, names))
             except GanzooError:
                 raise
             except Exception as error:
-                self._muted.add(implementation.plugin)
+                self._muted.add(observer)
                 self._warn(
-                    f"the observer {implementation.plugin_name} failed in {event} and is left out from here on: "
+                    f"the observer {observer} failed in {event} and is left out from here on: "
                     f"{type(error).__name__}: {error}"
                 )
 
-    def call(self, implementation: pluggy.HookImpl, event: str, arguments: dict[str, Any]) -> None:
-        """Call one observer with the arguments that it takes."""
-        implementation.function(*(arguments[name] for name in implementation.argnames))
+    def calls(self, event: str) -> list[Call]:
+        """List what implements `event`, in the order in which it is called."""
+        implementations = getattr(self._hooks.hook, event).get_hookimpls()
+        return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
+
+    def _rebuild(self, plugins: Iterable[tuple[str, Any]]) -> None:
+        self._hooks = HookManager()
+        self._calls: dict[str, list[Call]] = {}
+        for name, plugin in plugins:
+            self._hooks.register(plugin, name)
+
+    def _free_name(self, name: str) -> str:
+        number = 1
+        while self._hooks.has_plugin(name if number == 1 else f"{name}-{number}"):
+            number += 1
+        return name if number == 1 else f"{name}-{number}"

@@ -1,4 +1,4 @@
-"""The training loop: it owns time, and nothing else."""
+"""Run the training loop and tell the observers of each step."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from torch import Tensor
 from ganzoo.components.world import World
 from ganzoo.errors import DivergedError, Interrupted
 from ganzoo.runtime.memory import memory_errors
+from ganzoo.storage.summary import SUMMARY, summarize
+from ganzoo.terminal import warn
 from ganzoo.training.non_finite import stop_if_diverged
 from ganzoo.training.parallel import check_drift, joint_step, lost_processes
 from ganzoo.training.run import Run
 
 
 def train(run: Run) -> None:
-    """Take steps until the run is complete, telling the observers of each.
+    """Take steps until the run is complete, fire its events, and write its summary before the last of them.
 
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
         DivergedError: a loss or a gradient is no longer a number.
         TrainingError: the memory does not suffice, or another process of the run is lost.
     """
-    fire = run.events.fire
     batch_size = run.recipe.trainer.batch_size
+    run.start_clock()
     try:
         with run.noting_interrupts():
-            fire("run_started", run=run)
+            run.fire("run_started")
         with (
             run.stopping_on_signals(),
             memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
@@ -47,16 +49,27 @@ def train(run: Run) -> None:
                     stop_if_diverged(run)
                     check_drift(run)
                     figures = finite(metrics | run.trainer.expensive_metrics(), run.step, run.world) | clock.lap()
-                fire("step_ended", run=run, step=run.step, metrics=figures)
+                run.fire("step_ended", step=run.step, metrics=figures)
     except BaseException as error:
-        fire("run_failed", run=run, error=error)
+        run.error = error
+        run.fire("run_failed", error=error)
         raise
     finally:
-        fire("run_ended", run=run)
+        if run.world.is_main:
+            write_summary(run)
+        run.fire("run_ended")
+
+
+def write_summary(run: Run) -> None:
+    """Write `summary.json`, or warn that it cannot be written: there is nothing left to stop."""
+    try:
+        run.directory.write_json(SUMMARY, summarize(run, run.directory.read_metrics()))
+    except Exception as error:
+        warn(f"the summary of the run is missing: {error}")
 
 
 class Clock:
-    """Measures how fast the run goes between two log points."""
+    """Measures the speed of the run between two log points."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

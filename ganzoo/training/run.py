@@ -1,23 +1,29 @@
-"""A run as its loop and its observers see it."""
+"""Hold the state of one run, and give observers a read-only view of it."""
 
 from __future__ import annotations
 
 import platform
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
+from operator import attrgetter
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import torch
+from torch import nn
 
+from ganzoo.components.loss import Loss
 from ganzoo.components.network import Generator
+from ganzoo.components.observer import RunView
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
@@ -37,15 +43,66 @@ class Run:
     loader: Loader
     events: Events
     total_steps: int
-    plugin_versions: dict[str, str]
+    plugin_versions: Mapping[str, str]
     world: World = field(default_factory=World, repr=False)
     step: int = 0
     resumed_from: int | None = None
     stop_signal: int | None = field(default=None, repr=False)
+    error: BaseException | None = field(default=None, repr=False)
+    _clock_started: float = field(default_factory=time.monotonic, init=False, repr=False)
+
+    def start_clock(self) -> None:
+        """Begin to count `seconds`, from where an earlier part of the run ended."""
+        rows = self.directory.read_metrics()
+        self._clock_started = time.monotonic() - (float(rows[-1].get("seconds", 0.0)) if rows else 0.0)
+
+    def fire(self, event: str, **arguments: Any) -> None:
+        """Tell every observer of an event; each gets a read-only view of the run as `run`."""
+        self.events.fire(event, run=ReadOnlyRun(self), **arguments)
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, over all parts of a resumed run."""
+        return round(time.monotonic() - self._clock_started, 3)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that it trains on."""
+        return self.compute.device
+
+    @property
+    def precision(self) -> str:
+        """ "fp32", "bf16" or "fp16"."""
+        return self.compute.precision
+
+    @property
+    def compute_description(self) -> str:
+        """Device and precision in words, and why these were chosen."""
+        return str(self.compute)
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together."""
+        return self.world.world_size
+
+    @property
+    def dataset(self) -> PackedDataset:
+        """The packed dataset."""
+        return self.loader.packed
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+        return self.trainer.parts.loss
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The networks by name, as the trainer gives them."""
+        return MappingProxyType(self.trainer.networks())
 
     @property
     def images_per_step(self) -> int:
-        """Real images that one step takes."""
+        """Real images in one step, over all processes."""
         return self.recipe.trainer.batch_size * self.recipe.trainer.batches_per_step
 
     @property
@@ -65,7 +122,7 @@ class Run:
         return torch.arange(count) % self.info.num_classes
 
     def weights_name(self, weights: str) -> str:
-        """What "auto" comes to: "ema" where the trainer keeps an average, else "raw"."""
+        """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""
         return "ema" if weights != "raw" and "generator_ema" in self.trainer.networks() else "raw"
 
     def sampling_generator(self, weights: str) -> Generator:
@@ -128,8 +185,22 @@ class Run:
         restore()
 
 
+class ReadOnlyRun:
+    """The attributes of `RunView`, read from a run; none can be set."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: RunView) -> None:
+        self._run = run
+
+
+for _name in vars(RunView):
+    if not _name.startswith("_"):
+        setattr(ReadOnlyRun, _name, property(attrgetter(f"_run.{_name}")))
+
+
 def describe_environment(run: Run) -> dict[str, Any]:
-    """The facts of `environment.json`; nothing of the process's environment variables is in it."""
+    """List what `environment.json` holds; no environment variable of the process is in it."""
     device = run.compute.device
     return {
         **describe_software(run.plugin_versions),

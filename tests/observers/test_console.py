@@ -5,7 +5,6 @@ import re
 
 from rich.console import Console
 
-import ganzoo.api
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.console import ConsoleObserver, describe
 from ganzoo.terminal import console, packing_progress, warn
@@ -40,8 +39,8 @@ def lines(where: Console) -> list[str]:
 
 def test_plain_lines_of_a_real_run(build, manager, capsys) -> None:
     run, where = build(), plain()
-    with ganzoo.api.observing(manager, [ConsoleObserver(where)]):
-        train(run)
+    run.events.register_standard([ConsoleObserver(where)])
+    train(run)
     start, first, *_, last, end = lines(where)
     assert start == (f"{run.directory}: cpu in fp32 (as asked; as asked); 32 images 3×8×8; G 966, D 193 parameters")
     pattern = r"step {}/40  loss D \S+ G \S+  D\(x\) \S+  D\(G\(z\)\) \S+  \S+ images/s  left 0:00:0\d"
@@ -71,7 +70,7 @@ def test_an_interrupted_run_shows_its_last_figures_and_the_way_on(build) -> None
     observer.run_started(run)
     for run.step in (1, 2):
         observer.step_ended(run, run.step, METRICS)
-    observer.run_failed(Interrupted(2))
+    run.error = Interrupted(2)
     observer.run_ended(run)
     assert lines(where)[-2].startswith("step 2/40  loss")
     assert lines(where)[-1] == f"interrupted at step 2 of 40: ganzoo resume {run.directory}"
@@ -82,7 +81,7 @@ def test_a_failed_and_resumed_run(build) -> None:
     run.step = run.resumed_from = 20
     observer = ConsoleObserver(where, Clock())
     observer.run_started(run)
-    observer.run_failed(TrainingError("step 21: not finite"))
+    run.error = TrainingError("step 21: not finite")
     observer.run_ended(run)
     assert lines(where)[1:] == ["goes on from step 20 of 40", "failed at step 20 of 40, after 0:00:00"]
 
@@ -102,8 +101,8 @@ def test_scores_are_shown() -> None:
 def test_a_terminal_has_a_bar_that_leaves_nothing_behind_but_the_last_figures(build, manager) -> None:
     run = build()
     where = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False, _environ={"TERM": "xterm"})
-    with ganzoo.api.observing(manager, [ConsoleObserver(where)]):
-        train(run)
+    run.events.register_standard([ConsoleObserver(where)])
+    train(run)
     assert isinstance(where.file, io.StringIO)
     text = where.file.getvalue()
     assert "━" in text

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 import ganzoo.api
+from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, OutputError, TrainingError
 from ganzoo.observers.metrics_log import MetricsLog
+from ganzoo.observers.standard import standard_observers
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import lower_is_better, status_of
-from ganzoo.training.loop import train
+from ganzoo.training.loop import train, write_summary
 from ganzoo.training.run import Run
 
 
@@ -27,8 +29,8 @@ def summary_of(run: Run) -> dict[str, Any]:
 
 def test_a_whole_run_has_a_row_at_each_log_point_and_a_summary(build, manager) -> None:
     run = build()
-    with ganzoo.api.observing(manager, [MetricsLog()]):
-        train(run)
+    run.events.register_standard([MetricsLog()])
+    train(run)
     rows = run.directory.read_metrics()
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
     assert [row["epoch"] for row in rows] == [2.5, 5.0, 7.5, 10.0]
@@ -47,11 +49,10 @@ def test_a_whole_run_has_a_row_at_each_log_point_and_a_summary(build, manager) -
 
 def test_best_and_last_scores_know_their_direction(build) -> None:
     run, log = build(), MetricsLog()
-    log.run_started(run)
     for step, fid, recall in ((10, 80.0, 0.1), (20, 40.0, 0.3), (30, 60.0, 0.2)):
         run.step = step
         log.metrics_evaluated(run, step, {"fid": fid, "recall": recall, "broken": float("nan")})
-    log.run_ended(run)
+    write_summary(run)
     rows = run.directory.read_metrics()
     assert rows[0] | {"seconds": 0} == {"step": 10, "epoch": 2.5, "seconds": 0, "score/fid": 80.0, "score/recall": 0.1}
     assert summary_of(run)["scores"] == {
@@ -66,7 +67,6 @@ def test_best_and_last_scores_know_their_direction(build) -> None:
 
 def test_figures_that_are_not_finite_never_reach_the_file(build) -> None:
     run, log = build(), MetricsLog()
-    log.run_started(run)
     log.step_ended(run, 10, {"loss/generator": float("nan"), "images_per_second": float("inf"), "lr/generator": 1e-4})
     assert run.directory.read_metrics()[0].keys() == {"step", "epoch", "seconds", "lr/generator"}
 
@@ -76,13 +76,12 @@ def test_figures_that_are_not_finite_never_reach_the_file(build) -> None:
     [(Interrupted(15), "interrupted"), (KeyboardInterrupt(), "interrupted"), (TrainingError("nan"), "failed")],
 )
 def test_the_summary_tells_how_the_run_ended(build, error: BaseException, status: str) -> None:
-    run, log = build(), MetricsLog()
-    log.run_started(run)
+    run = build()
     run.step = 7
-    log.run_failed(error)
-    log.run_ended(run)
+    run.error = error
+    write_summary(run)
     summary = summary_of(run)
-    assert summary["status"] == status_of(run, error) == status
+    assert summary["status"] == status_of(run) == status
     assert type(error).__name__ in summary["error"]
     assert summary["steps"] == 7
 
@@ -90,17 +89,17 @@ def test_the_summary_tells_how_the_run_ended(build, error: BaseException, status
 def test_a_resumed_run_goes_on_counting(build, manager, tables) -> None:
     class Stop:
         @hookimpl
-        def step_ended(self, run: Run, step: int) -> None:
+        def step_ended(self, step: int) -> None:
             if step == 25:
                 run.stop_signal = 15
 
     run = build()
-    manager.pluggy.register(Stop())
-    with pytest.raises(Interrupted), ganzoo.api.observing(manager, ganzoo.api.standard_observers(run.recipe)):
+    run.events.register_standard(standard_observers(run, manager))
+    run.events.register(Stop())
+    with pytest.raises(Interrupted):
         train(run)
     assert summary_of(run)["status"] == "interrupted"
     before = run.directory.read_metrics()
-    manager.pluggy.unregister(next(p for p in manager.pluggy.get_plugins() if isinstance(p, Stop)))
 
     ganzoo.api.resume(run.directory.path, manager=manager)
     rows = run.directory.read_metrics()
@@ -110,12 +109,18 @@ def test_a_resumed_run_goes_on_counting(build, manager, tables) -> None:
     assert summary_of(run)["status"] == "complete"
 
 
-def test_a_resumed_run_that_is_killed_leaves_no_word_of_an_earlier_end(build) -> None:
-    run = build()
-    run.directory.write_json("summary.json", {"status": "complete"})
-    run.resumed_from = 10
-    MetricsLog().run_started(run)
-    assert not (run.directory.path / "summary.json").exists()
+def test_a_resumed_run_that_is_killed_leaves_no_word_of_an_earlier_end(tables, manager) -> None:
+    found = []
+
+    class Looking:
+        @hookimpl
+        def run_started(self, run: RunView) -> None:
+            found.append((run.directory.path / "summary.json").exists())
+
+    path = ganzoo.api.run(tables, ["run.steps=1"], manager=manager).path
+    assert (path / "summary.json").exists()
+    ganzoo.api.resume(path, ["run.steps=2"], observers=[Looking()], manager=manager)
+    assert found == [False]
 
 
 def test_a_full_disk_ends_the_run_but_not_its_end(build, monkeypatch, capsys) -> None:
@@ -123,10 +128,9 @@ def test_a_full_disk_ends_the_run_but_not_its_end(build, monkeypatch, capsys) ->
         raise OSError(errno.ENOSPC, "No space left on device")
 
     run, log = build(), MetricsLog()
-    log.run_started(run)
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(OutputError, match=r"metrics\.jsonl: the disk is full: make room"):
         log.step_ended(run, 10, {"loss/generator": 1.0})
     monkeypatch.setattr(Path, "write_text", full)
-    log.run_ended(run)
+    write_summary(run)
     assert "warning: the summary of the run is missing" in capsys.readouterr().err

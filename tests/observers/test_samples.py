@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import ganzoo.api
 from ganzoo.errors import Interrupted
 from ganzoo.observers.samples import SampleWriter, fixed_samples, write_film
 from ganzoo.registry.hookspecs import hookimpl
@@ -39,8 +38,8 @@ def names(run: Run) -> list[str]:
 
 def test_grids_on_schedule_and_the_film_of_them(build, manager) -> None:
     run, listener = build("run.steps=25"), Listener()
-    with ganzoo.api.observing(manager, [SampleWriter(), listener]):
-        train(run)
+    run.events.register_standard([SampleWriter(), listener])
+    train(run)
     assert names(run) == ["evolution.gif", "step_0000010.png", "step_0000020.png", "step_0000025.png"]
     with Image.open(run.directory.samples / "step_0000025.png") as picture:
         assert picture.size == (3 * (8 + 2) + 2, 3 * (8 + 2) + 2)
@@ -65,15 +64,15 @@ def test_grids_on_schedule_and_the_film_of_them(build, manager) -> None:
 def test_about_twenty_grids_by_default(build, manager, tables) -> None:
     del tables["samples"]["every"]
     run = build("run.steps=50", "samples.count=1")
-    with ganzoo.api.observing(manager, [SampleWriter()]):
-        train(run)
+    run.events.register_standard([SampleWriter()])
+    train(run)
     assert [grid_step(path) for path in grids(run.directory.samples)] == [*range(3, 50, 3), 50]
 
 
 def test_no_film_where_none_is_wanted(build, manager) -> None:
     run = build("samples.gif=false")
-    with ganzoo.api.observing(manager, [SampleWriter()]):
-        train(run)
+    run.events.register_standard([SampleWriter()])
+    train(run)
     assert "evolution.gif" not in names(run)
 
 
@@ -100,8 +99,8 @@ def test_a_watched_run_ends_with_the_same_weights(build, manager) -> None:
     weights = []
     for observers in ([], [SampleWriter()]):
         run = build("samples.every=1")
-        with ganzoo.api.observing(manager, observers):
-            train(run)
+        run.events.register_standard(observers)
+        train(run)
         weights.append(run.trainer.parts.generator.layer.weight.detach().clone())
     assert torch.equal(*weights)
 
@@ -123,12 +122,13 @@ def test_a_resumed_run_makes_later_grids_again_and_films_all(build) -> None:
 def test_an_interrupted_run_leaves_the_film_to_the_part_that_ends_it(build, manager) -> None:
     class Stop:
         @hookimpl
-        def step_ended(self, run: Run, step: int) -> None:
+        def step_ended(self, step: int) -> None:
             if step == 22:
                 run.stop_signal = 2
 
     run = build()
-    with pytest.raises(Interrupted), ganzoo.api.observing(manager, [SampleWriter(), Stop()]):
+    run.events.register_standard([SampleWriter(), Stop()])
+    with pytest.raises(Interrupted):
         train(run)
     assert names(run) == ["step_0000010.png", "step_0000020.png"]
 
@@ -163,8 +163,8 @@ def test_a_folder_that_takes_no_pictures_costs_a_line_and_no_step(build, manager
     run, listener = build(), Listener()
     run.directory.samples.rmdir()
     run.directory.samples.write_text("a file in place of the folder")
-    with ganzoo.api.observing(manager, [SampleWriter(), listener]):
-        train(run)
+    run.events.register_standard([SampleWriter(), listener])
+    train(run)
     assert run.step == 40
     assert [step for step, _ in listener.heard] == [10, 20, 30, 40]
     err = capsys.readouterr().err

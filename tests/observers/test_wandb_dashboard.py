@@ -41,7 +41,7 @@ class Scores:
     @hookimpl
     def step_ended(self, run: Any, step: int) -> None:
         if step % 10 == 0:
-            run.events.fire("metrics_evaluated", run=run, step=step, scores={"fid": 10.0 + abs(step - 20)})
+            run.fire("metrics_evaluated", step=step, scores={"fid": 10.0 + abs(step - 20)})
 
 
 @pytest.fixture

@@ -19,11 +19,12 @@ from wandb_reader import Recorded, has_begun, read
 from wandb_server import KEY
 
 import ganzoo.api
+from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.metrics_log import MetricsLog
 from ganzoo.observers.standard import standard_observers
 from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.key import key_is_known
+from ganzoo.observers.wandb.account import key_is_known
 from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.training.loop import train
@@ -50,8 +51,8 @@ def observe(build, manager) -> Observe:
 
     def observe(*overrides: str, extra: tuple[object, ...] = ()) -> Run:
         run: Run = build(*overrides)
-        with ganzoo.api.observing(manager, [*extra, *standard_observers(run.recipe)]):
-            train(run)
+        run.events.register_standard([*extra, *standard_observers(run, manager)])
+        train(run)
         return run
 
     return observe
@@ -81,10 +82,10 @@ def files_with(text: str, folder: Path) -> list[Path]:
 
 class Scores:
     @hookimpl
-    def step_ended(self, run: Run, step: int) -> None:
+    def step_ended(self, run: RunView, step: int) -> None:
         for at, fid in ((10, 90.0), (20, 50.0), (25, 70.0)):
             if step == at:
-                run.events.fire("metrics_evaluated", run=run, step=step, scores={"fid": fid})
+                run.fire("metrics_evaluated", step=step, scores={"fid": fid})
 
 
 def test_an_offline_run_holds_all_there_is_to_see(observe, capsys) -> None:
@@ -185,7 +186,7 @@ def test_a_resumed_run_keeps_its_id(observe, manager, capsys) -> None:
 def test_the_exit_code_tells_how_the_run_ended(build, error: Exception, exit_code: int, preempting: bool) -> None:
     run, tracker = build(OFFLINE), WandbTracker()
     tracker.run_started(run)
-    tracker.run_failed(error)
+    run.error = error
     tracker.run_ended(run)
     seen = recorded(run)
     assert (seen.exit_code, seen.preempting) == (exit_code, preempting)
@@ -253,8 +254,8 @@ def test_a_key_that_is_none_is_not_the_end(observe, monkeypatch, capsys) -> None
 def test_files_that_cannot_be_written_turn_tracking_off(build, manager, capsys) -> None:
     run = build(OFFLINE)
     (run.directory.path / "wandb").write_text("a file in place of the folder")
-    with ganzoo.api.observing(manager, [MetricsLog(), WandbTracker()]):
-        train(run)
+    run.events.register_standard([MetricsLog(), WandbTracker()])
+    train(run)
     assert run.step == 40
     (line,) = wandb_lines(capsys)
     assert line.startswith("warning: W&B: tracking is off: ")
@@ -273,8 +274,8 @@ def test_a_failing_service_costs_one_line_and_no_step(build, manager, capsys) ->
         raise ConnectionResetError("Connection lost")
 
     run, tracker = build(OFFLINE), WandbTracker()
-    with ganzoo.api.observing(manager, [MetricsLog(), tracker, Murder()]):
-        train(run)
+    run.events.register_standard([MetricsLog(), tracker, Murder()])
+    train(run)
     assert [row["step"] for row in run.directory.read_metrics()] == [10, 20, 30, 40]
     lines = [line for line in wandb_lines(capsys) if line.startswith("warning")]
     assert lines == ["warning: W&B: something is missing there, the run goes on: Connection lost"]
@@ -308,7 +309,7 @@ def test_a_key_that_the_server_refuses(observe, server, capsys, status: int) -> 
 def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, capsys) -> None:
     class Gone:
         @hookimpl
-        def run_started(self, run: Run) -> None:
+        def run_started(self, run: RunView) -> None:
             self.run = run
 
         @hookimpl
@@ -343,6 +344,7 @@ def test_a_server_that_is_not_there(observe, monkeypatch, capsys) -> None:
 PROGRAM = """
 import importlib.util, sys, time
 import ganzoo.api
+from ganzoo.components.observer import RunView
 from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager

@@ -96,7 +96,7 @@ def test_numbers_that_are_none(dcgan: Tables, capsys: pytest.CaptureFixture[str]
         @hookimpl
         def step_ended(self, run: Any, step: int) -> None:
             if step == 3:
-                next(run.trainer.parts.generator.parameters()).data.fill_(float("nan"))
+                next(run.networks["generator"].parameters()).data.fill_(float("nan"))
 
     manager = PluginManager()
     manager.pluggy.register(Poison())

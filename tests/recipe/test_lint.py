@@ -135,3 +135,30 @@ def test_of_a_plugin_and_of_one_that_fails(tables: dict[str, Any], parse: Callab
     told = [str(problem) for problem in lint(parse(tables), manager)]
     assert {"mind the step", "run.steps: few"} <= set(told)
     assert "the lint of the plugin failing failed: RuntimeError: boom" in told
+
+
+def test_order_is_pluggys_own(tables: dict[str, Any], parse: Callable[..., Recipe]):
+    class Normal:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        @hookimpl
+        def lint_recipe(self) -> list[Problem | str]:
+            return [self.text]
+
+    class First(Normal):
+        @hookimpl(tryfirst=True)
+        def lint_recipe(self) -> list[Problem | str]:
+            return [self.text]
+
+    class Last(Normal):
+        @hookimpl(trylast=True)
+        def lint_recipe(self) -> list[Problem | str]:
+            return [self.text]
+
+    manager = PluginManager()
+    for plugin in (Normal("third"), First("first"), Last("last"), Normal("second")):
+        manager.pluggy.register(plugin)
+    told = [str(problem) for problem in lint(parse(tables), manager)]
+    assert [text for text in told if text in ("first", "second", "third", "last")] == told[:3] + told[-1:]
+    assert told[:3] + told[-1:] == ["first", "second", "third", "last"]

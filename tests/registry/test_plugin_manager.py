@@ -99,6 +99,14 @@ FAULTS = {
         good("half").replace("@hookimpl", ""),
         "the function register_losses has the name of a hook and would not be called: put @hookimpl above it",
     ),
+    "wraps_an_event": (
+        "from ganzoo.registry.hookspecs import hookimpl\n@hookimpl(wrapper=True)\ndef step_ended(step): yield",
+        "the hook step_ended is marked as a wrapper, and ganzoo's hooks take none: put plain @hookimpl above it, with",
+    ),
+    "wraps_lints": (
+        "from ganzoo.registry.hookspecs import hookimpl\n@hookimpl(hookwrapper=True)\ndef lint_recipe(recipe): yield",
+        "the hook lint_recipe is marked as a wrapper",
+    ),
     "takes_a_name_of_the_core": (
         good("half") + '    register("hinge", Half)\n',
         '"hinge" is taken by the plugin builtin',
@@ -162,7 +170,7 @@ def test_two_plugins_of_one_module(install: Install):
     assert [found(manager, name).status for name in ("a", "b")] == ["loaded", "broken"]
     assert "shared" in manager.registries.losses
     heard: list[str] = []
-    Events(manager.pluggy, pytest.fail).fire("run_ended", run=heard)
+    Events(manager.pluggy.list_name_plugin(), pytest.fail).fire("run_ended", run=heard)
     assert heard == ["heard"]
 
 

@@ -289,7 +289,7 @@ class Scoring:
     def step_ended(self, run: Run, step: int) -> None:
         if step - self.late in self.values:
             scores = {self.name: self.values[step - self.late], "another": 1.0}
-            run.events.fire("metrics_evaluated", run=run, step=step - self.late, scores=scores)
+            run.fire("metrics_evaluated", step=step - self.late, scores=scores)
 
 
 def scored(tables: Tables, *scoring: Scoring, resumed: Path | None = None, steps: int = 12) -> TrainedRun:

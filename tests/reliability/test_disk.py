@@ -19,7 +19,6 @@ from ganzoo.storage import checkpoint
 from ganzoo.storage.checkpoint import latest_checkpoint
 from ganzoo.training import build
 from ganzoo.training import disk_check as space
-from ganzoo.training.run import Run
 
 
 class Disk:
@@ -64,7 +63,7 @@ def at_step(number: int, act: Callable[[], object]) -> PluginManager:
 
     class Acting:
         @hookimpl
-        def step_ended(self, run: Run, step: int) -> None:
+        def step_ended(self, step: int) -> None:
             if step == number:
                 act()
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from ganzoo import api
+from ganzoo.components.observer import RunView
 from ganzoo.errors import TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.memory import explain, fitting_batch, memory_errors
-from ganzoo.training.run import Run
 
 # As torch 2.10 says it on a GPU.
 CUDA = (
@@ -122,12 +122,12 @@ def test_every_way_of_saying_it_ends_the_run_at_once(tables: dict, error: Except
 
     class Exhausting:
         @hookimpl
-        def run_started(self, run: Run) -> None:
-            def fail(batch: Any) -> Any:
+        def run_started(self, run: RunView) -> None:
+            def fail(*_: object) -> None:
                 steps.append(run.step)
                 raise error
 
-            run.trainer.train_step = fail  # type: ignore[method-assign]
+            run.networks["generator"].register_forward_pre_hook(fail)
 
     manager = PluginManager()
     manager.pluggy.register(Exhausting())

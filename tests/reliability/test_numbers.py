@@ -15,6 +15,7 @@ from torch import Tensor
 from ganzoo import api
 from ganzoo.builtin.losses import NonSaturating
 from ganzoo.components.dataset import Batch
+from ganzoo.components.observer import RunView
 from ganzoo.errors import DivergedError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
@@ -22,7 +23,6 @@ from ganzoo.registry.registry import Registrar
 from ganzoo.storage.checkpoint import latest_checkpoint
 from ganzoo.training import optimizer_step as descent
 from ganzoo.training.build import build_run
-from ganzoo.training.run import Run
 
 BAD_STEP = 3
 OPTIMIZERS = ("adam", "adamw", "nadam", "radam", "adamax", "sgd", "rmsprop")
@@ -52,7 +52,7 @@ class Turning(NonSaturating):
 class Witness:
     """Holds on to the run, and spoils the gradient of one layer in step 3 if it is told of one."""
 
-    run: Run
+    run: RunView
     error: BaseException | None = None
 
     def __init__(self, layer: str = "", value: float = math.inf) -> None:
@@ -60,11 +60,11 @@ class Witness:
         self.value = value
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
+    def run_started(self, run: RunView) -> None:
         self.run = run
         if self.layer:
             network, _, name = self.layer.partition(".")
-            parameter = dict(run.trainer.networks()[network].named_parameters())[name]
+            parameter = dict(run.networks[network].named_parameters())[name]
             parameter.register_hook(lambda g: torch.full_like(g, self.value) if run.step == BAD_STEP - 1 else None)
 
     @hookimpl
@@ -75,8 +75,8 @@ class Witness:
         return weights(self.run)
 
 
-def weights(run: Run) -> dict[str, Tensor]:
-    networks = run.trainer.networks()
+def weights(run: RunView) -> dict[str, Tensor]:
+    networks = run.networks
     return {f"{n}.{key}": p.detach().clone() for n in networks for key, p in networks[n].named_parameters()}
 
 
@@ -147,9 +147,9 @@ def test_layer_with_the_bad_gradient_is_named(attempt: Callable[..., Witness], l
 def test_of_many_bad_gradients_the_one_nearest_to_the_loss_is_named(attempt: Callable[..., Witness]):
     class Spoiling(Witness):
         @hookimpl
-        def run_started(self, run: Run) -> None:
+        def run_started(self, run: RunView) -> None:
             self.run = run
-            block = run.trainer.parts.generator.blocks[1]  # type: ignore[index]
+            block = run.networks["generator"].blocks[1]  # type: ignore[index]
             block.register_full_backward_hook(
                 lambda module, gradients, _: tuple(g * math.nan if run.step == 2 else g for g in gradients)
             )
@@ -205,7 +205,7 @@ def test_moment_is_kept_and_can_be_had_again(tables: dict, attempt: Callable[...
 def test_moment_that_cannot_be_kept_does_not_hide_the_error(attempt: Callable[..., Witness]):
     class Blocking(Witness):
         @hookimpl
-        def run_started(self, run: Run) -> None:
+        def run_started(self, run: RunView) -> None:
             super().run_started(run)
             (run.directory.path / "failure").write_text("in the way")
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganzoo.api import observing
 from ganzoo.observers.standard import standard_observers
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
@@ -78,7 +77,9 @@ class Looks:
 
 def looks(run: Run, manager: PluginManager) -> dict[int, Counter[str]]:
     seen = Looks()
-    with observing(manager, [*standard_observers(run.recipe), seen]), Operations(seen.count), Methods(seen.count):
+    run.events.register_standard(standard_observers(run, manager))
+    run.events.register(seen)
+    with Operations(seen.count), Methods(seen.count):
         train(run)
     return seen.at_step
 

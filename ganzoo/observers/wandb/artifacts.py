@@ -1,4 +1,4 @@
-"""Checkpoints as artifacts on Weights & Biases, each laid out as a run directory to go on working with."""
+"""Send checkpoints to Weights & Biases as artifacts, each laid out as a run directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganzoo.storage.summary import SCORE, lower_is_better
 if TYPE_CHECKING:
     import wandb
 
-    from ganzoo.training.run import Run
+    from ganzoo.components.observer import RunView
 
 FOLDER = "artifacts"
 
@@ -22,11 +22,11 @@ FOLDER = "artifacts"
 class CheckpointArtifacts:
     """Sends the checkpoints that `tracking.wandb.checkpoints` asks for.
 
-    W&B reads files when it comes to them: in an offline run at `wandb sync`, when the checkpoint may long be
-    superseded. So each is kept until then by hard links beside W&B's own file, which take no room of their own.
+    W&B reads files late, in an offline run at `wandb sync`, when the checkpoint may have been removed. So each is kept
+    until then by hard links beside W&B's own file, which take no disk space.
     """
 
-    def __init__(self, run: Run, tracked: wandb.Run) -> None:
+    def __init__(self, run: RunView, tracked: wandb.Run) -> None:
         self._run = run
         self._tracked = tracked
         self._which = run.recipe.tracking.wandb.checkpoints
@@ -38,9 +38,9 @@ class CheckpointArtifacts:
             self._send(path)
 
     def ended(self) -> None:
-        """Send the best and the last checkpoint of a run that has come to its end, where these are wanted.
+        """Send the best and the last checkpoint at the end of a run, where these are wanted.
 
-        The last comes last, since W&B calls that "latest"; it keeps what it has already only once.
+        The last is sent last, since W&B calls that "latest"; it stores equal files once.
         """
         checkpoints = checkpoint_folders(self._run.directory.checkpoints)
         if self._which is False or not checkpoints:
@@ -78,8 +78,8 @@ class CheckpointArtifacts:
         self._tracked.log_artifact(artifact, aliases=[f"step-{step}", *aliases])
 
 
-def describe_checkpoint(run: Run, step: int) -> dict[str, Any]:
-    """What an artifact says of itself: the step, what it was made with, and its scores."""
+def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
+    """Make the metadata of an artifact: the step, what it was made with, and its scores."""
     rows = [row for row in run.directory.read_metrics() if row["step"] == step]
     scores = {name: value for row in rows for name, value in row.items() if name.startswith(SCORE)}
     return {
@@ -93,7 +93,7 @@ def describe_checkpoint(run: Run, step: int) -> dict[str, Any]:
 
 
 def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any]], score: str | None) -> Path | None:
-    """The checkpoint among those kept whose `score` is the best in the metrics; None where none was scored."""
+    """Find the kept checkpoint whose `score` is the best in the metrics; None where none was scored."""
     if score is None:
         return None
     kept = {checkpoint_step(path): path for path in checkpoints}
@@ -104,7 +104,7 @@ def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system knows no such thing."""
+    """Hard-link a file, or copy it where the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:

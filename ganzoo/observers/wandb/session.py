@@ -1,4 +1,4 @@
-"""Begins and ends a run on Weights & Biases: online where that works, else in a file of the run directory."""
+"""Start and finish a run on Weights & Biases: online where that works, else in a file of the run directory."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from ganzoo.observers.wandb.description import describe, tags
-from ganzoo.observers.wandb.errors import in_short
-from ganzoo.observers.wandb.key import key_is_known
+from ganzoo.components.network import parameters
+from ganzoo.observers.wandb.account import in_short, key_is_known
 from ganzoo.terminal import say, warn
 from ganzoo.text import parse_json
 
 if TYPE_CHECKING:
     import wandb
 
-    from ganzoo.training.run import Run
+    from ganzoo.components.observer import RunView
 
 START_SECONDS = 10.0
-"""How long a server may take to accept a run, before the run is tracked offline."""
+"""Time for a server to accept a run; after it the run is tracked offline."""
 FINISH_SECONDS = 40.0
-"""How long the last rows may take to reach the server; whatever does not stays on disk, for `wandb sync`."""
+"""Time for the last rows to reach the server; rows that do not stay on disk, for `wandb sync`."""
 STOP_SECONDS = 2.0
-"""The same where the run was told to stop: whoever told it may not wait much longer."""
+"""The same in an interrupted run, whose process may be killed soon."""
 
 RECORD = "wandb.json"
 
@@ -34,8 +33,8 @@ RECORD = "wandb.json"
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 
-def start(run: Run) -> wandb.Run | None:
-    """The W&B run to send to: online, or offline where that is asked for or all there is; None: disabled.
+def start(run: RunView) -> wandb.Run | None:
+    """Start the W&B run, online or else offline; None: disabled.
 
     Raises:
         Exception: of any kind: W&B cannot even write into the run directory.
@@ -75,7 +74,7 @@ def start(run: Run) -> wandb.Run | None:
 
 
 def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> None:
-    """End a run; in `seconds`, or when W&B's own limit is well over: it does not always keep it.
+    """Finish a run within `seconds`, or W&B's own limit and five more, since it does not always keep it.
 
     Raises:
         TimeoutError: the server has not taken everything by then.
@@ -95,7 +94,7 @@ def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> 
         raise errors[0] if errors else TimeoutError
 
 
-def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
+def _begin(run: RunView, mode: Literal["online", "offline"]) -> wandb.Run:
     options, record = run.recipe.tracking.wandb, _read_record(run)
     folder = run.directory.path.resolve()
     resumed = bool(record.get("id"))
@@ -149,8 +148,8 @@ def _begin(run: Run, mode: Literal["online", "offline"]) -> wandb.Run:
     return tracked
 
 
-def _read_record(run: Run) -> dict[str, Any]:
-    """What an earlier part of the run wrote down; nothing where there is none or it cannot be read."""
+def _read_record(run: RunView) -> dict[str, Any]:
+    """Read what an earlier part of the run wrote; empty where there is none or it cannot be read."""
     try:
         record = parse_json((run.directory.path / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -159,10 +158,41 @@ def _read_record(run: Run) -> dict[str, Any]:
 
 
 def _forget_attempt(leftovers: set[Path]) -> None:
-    """Free the id of a run that could not be started, and remove its files: they hold nothing to upload."""
+    """Free the id of a run that could not be started, and remove its files, which hold nothing to upload."""
     import wandb
 
     if wandb.run is None:  # else the calling program has a run of its own, which must not be ended
         wandb.teardown()
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def describe(run: RunView) -> dict[str, Any]:
+    """Make the config that W&B shows: the resolved recipe, and under "facts" what it was run with."""
+    image = run.info.image
+    info = {
+        "device": str(run.device),
+        "precision": run.precision,
+        "image": list(image.shape),
+        "classes": run.info.num_classes,
+        "images": len(run.dataset),
+        "generator_parameters": parameters(run.networks["generator"]),
+        "discriminator_parameters": parameters(run.networks["discriminator"]),
+        "plugins": dict(run.plugin_versions),
+    }
+    return {**run.recipe.to_dict(), "facts": info}
+
+
+def tags(run: RunView) -> list[str]:
+    """List the components, the seed and the recipe's tags, each cut to the 64 characters that W&B takes."""
+    recipe = run.recipe
+    components = (
+        recipe.generator,
+        recipe.discriminator,
+        recipe.loss,
+        *recipe.penalties,
+        recipe.dataset,
+        recipe.trainer,
+    )
+    names = [*(part.name for part in components), f"seed:{recipe.run.seed}", *recipe.tracking.wandb.tags]
+    return list(dict.fromkeys(name[:64] for name in names if name))

@@ -1,16 +1,15 @@
-"""Sends what happens in a run to Weights & Biases; never costs the run a step."""
+"""Send metrics, scores, samples and alerts of a run to Weights & Biases, without delaying its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.observers.wandb.account import in_short
 from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
-from ganzoo.observers.wandb.errors import in_short
-from ganzoo.observers.wandb.panels import STEP, Panels, extremes
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
@@ -21,19 +20,22 @@ if TYPE_CHECKING:
     import wandb
     from torch import Tensor
 
-    from ganzoo.components.observer import Alert
-    from ganzoo.training.run import Run
+    from ganzoo.components.observer import Alert, RunView
+
+STEP = "step"
+EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
+"""Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
-"""255 together with "preempting" is how W&B tells a run that will go on from one that failed."""
+"""255 together with "preempting" is how W&B marks a run that will be resumed."""
 
 
 class WandbTracker:
-    """Sends the recipe, metrics, scores, grids and the film of a run to W&B.
+    """Sends the recipe, metrics, scores, grids and the animation of a run to W&B.
 
-    Every row goes under its step, and charts have "step" as their axis. Whatever fails on the way to W&B
-    is said once and forgotten: `metrics.jsonl` is the truth, this is a view of it. No step waits for W&B to
-    begin, which takes a server that is away many seconds: what happens meanwhile is sent then.
+    Rows go under their step, which is the axis of every chart. A failure of W&B is warned of once and ignored:
+    `metrics.jsonl` has everything. No step waits for W&B to start, which takes many seconds where the server does not
+    answer; events before that are sent once it has started.
     """
 
     def __init__(self) -> None:
@@ -45,18 +47,17 @@ class WandbTracker:
         self._waiting: list[Callable[[wandb.Run], None]] = []
         self._step = 0
         self._ended = False
-        self._error: BaseException | None = None
         self._warned = False
 
     @hookimpl
-    def run_started(self, run: Run) -> None:
-        """Begin tracking, or go on with what an earlier part of the run began."""
+    def run_started(self, run: RunView) -> None:
+        """Start tracking, or go on tracking a resumed run."""
         self._step = run.step
         self._every_checkpoint = run.recipe.tracking.wandb.checkpoints == "all"
         self._starting = Thread(target=self._start, args=(run,), daemon=True)
         self._starting.start()
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: RunView) -> None:
         try:
             tracked = start(run)
             if tracked is not None:
@@ -68,7 +69,7 @@ class WandbTracker:
 
     @hookimpl
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
-        """Send the figures of a log point."""
+        """Send the metrics of a log point."""
         if metrics is not None:
             self._log(step, drop_non_finite(metrics))
 
@@ -95,13 +96,13 @@ class WandbTracker:
 
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:
-        """Send an alert, which W&B mails or posts to whoever asked for it."""
+        """Send an alert, which W&B mails or posts to those who subscribed."""
         title, text = alert.kind.replace("_", " "), f"Step {step}: {alert.text}. Try {alert.remedy}."
         self._send(lambda tracked: tracked.alert(title=title, text=text, level="WARN"))
 
     @hookimpl
     def checkpoint_saved(self, path: Path) -> None:
-        """Send the checkpoint, where every one is wanted; waits for W&B to begin, lest it be superseded by then."""
+        """Send the checkpoint where all are wanted; waits for W&B to start, before the checkpoint is removed."""
         if self._every_checkpoint and self._starting is not None:
             self._starting.join()
 
@@ -112,14 +113,9 @@ class WandbTracker:
             self._send(send)
 
     @hookimpl
-    def run_failed(self, error: BaseException) -> None:
-        """Remember what the run ended by."""
-        self._error = error
-
-    @hookimpl
-    def run_ended(self, run: Run) -> None:
-        """Send the film, checkpoints and a summary; let W&B finish with the exit code that tells how the run ended."""
-        status = status_of(run, self._error)
+    def run_ended(self, run: RunView) -> None:
+        """Send the animation, checkpoints and a summary, and finish with the exit code for how the run ended."""
+        status = status_of(run)
         patience = STOP_SECONDS if status == "interrupted" else None
         if self._starting is not None:
             self._starting.join(patience)
@@ -154,11 +150,11 @@ class WandbTracker:
                     self._artifacts.close()
 
     def _is_off(self) -> bool:
-        """Whether nothing is or will be tracked."""
+        """Check whether nothing is or will be tracked."""
         return self._tracked is None and (self._starting is None or not self._starting.is_alive())
 
     def _send(self, send: Callable[[wandb.Run], None]) -> None:
-        """Have something sent: at once, or when tracking has begun."""
+        """Send at once, or when tracking has started."""
         self._waiting.append(send)
         if self._starting is None or not self._starting.is_alive():
             self._send_what_waited()
@@ -182,10 +178,48 @@ class WandbTracker:
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
-        """Have what fails inside said once, and go on."""
+        """Warn of the first failure inside, and go on."""
         try:
             yield
         except Exception as error:
             if not self._warned:
                 warn(f"W&B: something is missing there, the run goes on: {in_short(error)}")
             self._warned = True
+
+
+class Panels:
+    """Makes the training step the axis of every chart.
+
+    W&B makes a panel of each name and a section of its part before the slash; all trainers use the same names, so
+    the panels of different runs line up.
+    """
+
+    def __init__(self, tracked: wandb.Run) -> None:
+        self._tracked = tracked
+        self._defined = {STEP}
+        tracked.define_metric(STEP, hidden=True)
+        tracked.define_metric("*", step_metric=STEP)
+
+    def define(self, names: Iterable[str]) -> None:
+        """Define how metrics of these names are summarized, before the first row that has them.
+
+        One by one: W&B ignores the summary of a pattern such as "loss/*" where another pattern matches as well.
+        """
+        for name in names:
+            if name not in self._defined and name.startswith(EXTREMES):
+                self._tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
+            self._defined.add(name)
+
+
+def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Find the lowest, highest and last value of each metric, over all parts of a resumed run.
+
+    W&B knows only the part that it tracks.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name.startswith(EXTREMES):
+                known = found.get(name, {"min": value, "max": value})
+                found[name] = {"min": min(known["min"], value), "max": max(known["max"], value), "last": value}
+    return found

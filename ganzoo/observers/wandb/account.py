@@ -1,4 +1,4 @@
-"""Looks for the key of Weights & Biases where W&B itself would."""
+"""Look for the API key of Weights & Biases where W&B itself would, and shorten its errors."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ganzoo.errors import GanzooError, RequestError
-from ganzoo.observers.wandb.errors import in_short
+from ganzoo.errors import GanzooError, RequestError, first_line
 
 
 def require_key() -> None:
-    """For what `--wandb` asks for, which there is only on the server.
+    """Refuse `--wandb` where no key is known: it asks for what is on the server.
 
     Raises:
         RequestError: no key is known.
-        GanzooError: W&B does not begin.
+        GanzooError: W&B does not start.
     """
     try:
         known = key_is_known()
-    except Exception as error:  # of any kind, from whatever W&B asks its own process for
+    except Exception as error:  # of any kind: W&B asks a process of its own
         raise GanzooError(f"--wandb: W&B does not begin: {in_short(error)}") from error
     if not known:
         raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
 
 
 def key_is_known() -> bool:
-    """Whether W&B can be logged in to without asking anybody: by variables, settings or netrc."""
+    """Check whether W&B has a key without a prompt: in variables, settings or netrc."""
     import wandb
 
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
@@ -47,3 +46,13 @@ def key_is_known() -> bool:
         if any(entries[host][2] for host in hosts & entries.keys()):
             return True
     return False
+
+
+def in_short(error: BaseException) -> str:
+    """Shorten an error of W&B to a line, with the cure where WANDB_SERVICE is wrong."""
+    said = first_line(error)
+    if said == "<no message>":
+        said = type(error).__name__
+    if os.environ.get("WANDB_SERVICE") and ("connect to service" in said or "WANDB_SERVICE" in said):
+        said += "; the variable WANDB_SERVICE leads to a process of W&B that is not there: unset it"
+    return said
