@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.run_directory import ALERT
-from ganzoo.storage.summary import SCORE
+from ganzoo.storage.summary import SCORE, drop_non_finite
 
 if TYPE_CHECKING:
     from ganzoo.components.observer import Alert, RunView
