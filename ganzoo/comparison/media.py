@@ -1,4 +1,4 @@
-"""Pictures and films of runs as data that a page carries along, none larger than it should be."""
+"""Pictures and animations of runs as data that a page carries along, none larger than it should be."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ganzoo.sampling.image_io import GIF, grid_step, grids
 
 PICTURE_BYTES = 400_000
 PICTURE_SIDE = 900
-FILM_BYTES = 1_500_000
-FILM_SIDES = (512, 384, 256, 160)
+ANIMATION_BYTES = 1_500_000
+ANIMATION_SIDES = (512, 384, 256, 160)
 FRAMES = 24
 LARGEST_PIXELS = 64_000_000
 """More than that no picture of samples has; a file that claims it is not opened."""
@@ -29,7 +29,7 @@ class Picture:
 
     Attributes:
         address: a data URI.
-        step: at which the samples were made; None for a film.
+        step: at which the samples were made; None for an animation.
         width: in pixels, as it is shown at its own size.
         height: likewise.
         size: bytes in the page.
@@ -53,18 +53,18 @@ def last_grid(run: RunRecord) -> Picture | None:
     return None
 
 
-def film(run: RunRecord) -> Picture | None:
-    """The film of a run; made smaller, with fewer frames, where it is too large to carry."""
+def animation(run: RunRecord) -> Picture | None:
+    """The animation of a run; made smaller, with fewer frames, where it is too large to carry."""
     path = run.path / "samples" / GIF if run.path else None
     if path is None or not path.is_file():
         return None
     with suppress(Exception), Image.open(path, formats=["GIF"]) as opened:
         _check(opened)
-        if path.stat().st_size <= FILM_BYTES:
+        if path.stat().st_size <= ANIMATION_BYTES:
             return _embedded(path.read_bytes(), "gif", None, opened.size)
-        for side in FILM_SIDES:
+        for side in ANIMATION_SIDES:
             content, size = _smaller(opened, side)
-            if len(content) <= FILM_BYTES:
+            if len(content) <= ANIMATION_BYTES:
                 return _embedded(content, "gif", None, size)
     return None
 

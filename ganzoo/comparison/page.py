@@ -16,7 +16,7 @@ from ganzoo.comparison import svg
 from ganzoo.comparison.collect import RunRecord, clean, flatten_whole
 from ganzoo.comparison.comparison import Comparison, seconds, speed
 from ganzoo.comparison.curves import figures
-from ganzoo.comparison.media import Picture, film, last_grid
+from ganzoo.comparison.media import Picture, animation, last_grid
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
 from ganzoo.comparison.variants import Variant, options_in_common, shown
@@ -31,7 +31,7 @@ CURVES = 6
 SEEDS = 3
 """Samples of so many seeds are carried along."""
 MEDIA_BYTES = 30_000_000
-"""All pictures and films of a page together."""
+"""All pictures and animations of a page together."""
 NAMED = 3
 """So many words make a title."""
 TURNED = 5
@@ -109,7 +109,9 @@ def page(comparison: Comparison, title: str = "") -> str:
     variants = comparison.variants
     media = Media(MEDIA_BYTES)
     samples = list(_samples(variants, media))
-    films = [each for each in (_film(index, variant, media) for index, variant in enumerate(variants)) if each]
+    animations = [
+        each for each in (_animation(index, variant, media) for index, variant in enumerate(variants)) if each
+    ]
     found = figures(comparison)
     charts = [(figure.name, svg.chart(figure, [variant.name for variant in variants])) for figure in found]
     template = _environment().from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
@@ -127,7 +129,7 @@ def page(comparison: Comparison, title: str = "") -> str:
         charts=charts[:CURVES],
         more_charts=charts[CURVES:],
         samples=samples,
-        films=films,
+        animations=animations,
         omitted=media.omitted,
         protocols=_protocols(comparison.scores),
         shown=shown,
@@ -199,9 +201,9 @@ def _row(what: str, runs: Iterable[tuple[int, RunRecord]], media: Media) -> Iter
         yield what, row
 
 
-def _film(index: int, variant: Variant, media: Media) -> Shown | None:
+def _animation(index: int, variant: Variant, media: Media) -> Shown | None:
     for _, run in _one_each((index, run) for run in variant.runs):
-        picture = media.take(film(run))
+        picture = media.take(animation(run))
         if picture is not None:
             return Shown(index, run, picture, run.recipe.get("samples.count", ""))
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,8 +120,12 @@ def _names(variants: Sequence[Variant]) -> list[str]:
         return own
     options = options_that_differ(variants)
     if 0 < len(options) <= FEW and all(variant.recipe for variant in variants):
-        choices: list[Mapping[str, str]] = [
-            {option.key: shown(option.values[index]) for option in options} for index in range(len(variants))
+        choices = [
+            {
+                option.key: value if isinstance(value := option.values[index], int | float | dict) else shown(value)
+                for option in options
+            }
+            for index in range(len(variants))
         ]
         return [clean(name) for name in names(choices, "all")]
     return [

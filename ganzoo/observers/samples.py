@@ -67,7 +67,7 @@ class SampleWriter:
         paths = grids(run.directory.samples)
         if run.recipe.samples.gif and paths and status_of(run) != "interrupted":
             with self._surviving():
-                write_atomic(run.directory.samples / GIF, lambda partial: write_film(paths, partial))
+                write_atomic(run.directory.samples / GIF, lambda partial: write_animation(paths, partial))
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
@@ -112,7 +112,7 @@ def about(run: RunView) -> dict[str, object]:
     }
 
 
-def write_film(paths: Sequence[Path], target: Path) -> None:
+def write_animation(paths: Sequence[Path], target: Path) -> None:
     """Write an animated GIF of at most 100 of the pictures, evenly taken, the last one held longer.
 
     Pictures that cannot be read, or are of another size than the newest, are left out.

@@ -72,11 +72,20 @@ class TestText:
         parsed = Parsed(text)
         assert parsed.open == []
         headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", text)
-        assert headings == ["What differs", "Figures", "Scores", "Curves", "Samples", "Films", "Protocol cards", "Runs"]
+        assert headings == [
+            "What differs",
+            "Figures",
+            "Scores",
+            "Curves",
+            "Samples",
+            "Animations",
+            "Protocol cards",
+            "Runs",
+        ]
         assert "<h1>Variants of loss.name</h1>" in text
         assert "wasserstein/0003: failed at step 10 of 40, and not in any mean: step 9: not finite" in text
         pictures = parsed.all("img")
-        assert len(pictures) == 9 + 3  # three seeds side by side, and a film each
+        assert len(pictures) == 9 + 3  # three seeds side by side, and an animation each
         assert pictures[0]["alt"] == "Grid of 16 samples of non_saturating, seed 0, at step 40"
         assert sum(each["src"].startswith("data:image/gif") for each in pictures) == 3
         assert text.count("<polygon") == 2 * 3 + 2 * 3 + 3  # bands: two scores, two losses, the speed
@@ -130,9 +139,14 @@ class TestText:
 
 class TestMedia:
     def test_large_pictures_and_films_are_made_smaller(self, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch):
-        for name, limit in {"PICTURE_BYTES": 20_000, "PICTURE_SIDE": 150, "FILM_BYTES": 4_000, "FRAMES": 4}.items():
+        for name, limit in {
+            "PICTURE_BYTES": 20_000,
+            "PICTURE_SIDE": 150,
+            "ANIMATION_BYTES": 4_000,
+            "FRAMES": 4,
+        }.items():
             monkeypatch.setattr(media, name, limit)
-        monkeypatch.setattr(media, "FILM_SIDES", (256, 64))
+        monkeypatch.setattr(media, "ANIMATION_SIDES", (256, 64))
         run = make_run(pictures=True)
         noise = [Image.frombytes("L", (300, 200), random.Random(i).randbytes(60_000)).convert("RGB") for i in range(6)]
         noise[0].save(run / "samples/step_0000040.png")
@@ -141,10 +155,10 @@ class TestMedia:
         (picture,) = Parsed(text).all("img")  # not even 4 frames of 64 pixels of noise are small enough
         assert picture["src"].startswith("data:image/jpeg")
         assert (picture["width"], picture["height"]) == ("150", "100")
-        monkeypatch.setattr(media, "FILM_BYTES", 40_000)
-        film = Parsed(page(compare(run))).all("img")[1]
-        assert (film["width"], film["height"]) == ("64", "43")
-        shown = Image.open(io.BytesIO(base64.b64decode(film["src"].partition(",")[2])))
+        monkeypatch.setattr(media, "ANIMATION_BYTES", 40_000)
+        animation = Parsed(page(compare(run))).all("img")[1]
+        assert (animation["width"], animation["height"]) == ("64", "43")
+        shown = Image.open(io.BytesIO(base64.b64decode(animation["src"].partition(",")[2])))
         assert (shown.format, shown.n_frames) == ("GIF", 4)
 
     @pytest.mark.parametrize("content", [b"", b"<svg onload=alert(1)>", b"\x89PNG\r\n\x1a\nrubbish", b"GIF89a"])

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganzoo.errors import Interrupted
-from ganzoo.observers.samples import SampleWriter, fixed_samples, write_film
+from ganzoo.observers.samples import SampleWriter, fixed_samples, write_animation
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import grid_step, grids
 from ganzoo.training.loop import train
@@ -50,14 +50,14 @@ def test_grids_on_schedule_and_the_film_of_them(build, manager) -> None:
     assert not images.is_inference()
     first = ((images[0] / 2 + 0.5) * 255).permute(1, 2, 0).numpy()
     assert np.abs(pixels[2:10, 2:10] - first).max() <= 1
-    with Image.open(run.directory.samples / "evolution.gif") as film:
-        assert film.n_frames == 3
-        assert film.size == picture.size
-        assert film.info["loop"] == 0
+    with Image.open(run.directory.samples / "evolution.gif") as animation:
+        assert animation.n_frames == 3
+        assert animation.size == picture.size
+        assert animation.info["loop"] == 0
         durations = []
-        for frame in range(film.n_frames):
-            film.seek(frame)
-            durations.append(film.info["duration"])
+        for frame in range(animation.n_frames):
+            animation.seek(frame)
+            durations.append(animation.info["duration"])
     assert durations == [200, 200, 2000]
 
 
@@ -115,8 +115,8 @@ def test_a_resumed_run_makes_later_grids_again_and_films_all(build) -> None:
     run.step = 30
     writer.step_ended(run, 30)
     writer.run_ended(run)
-    with Image.open(run.directory.samples / "evolution.gif") as film:
-        assert film.n_frames == 3
+    with Image.open(run.directory.samples / "evolution.gif") as animation:
+        assert animation.n_frames == 3
 
 
 def test_an_interrupted_run_leaves_the_film_to_the_part_that_ends_it(build, manager) -> None:
@@ -135,28 +135,28 @@ def test_an_interrupted_run_leaves_the_film_to_the_part_that_ends_it(build, mana
 
 def test_long_films_are_thinned_evenly_with_both_ends(tmp_path: Path) -> None:
     paths = [paint(tmp_path, step, step) for step in range(250)]
-    write_film(paths, tmp_path / "film.gif")
-    with Image.open(tmp_path / "film.gif") as film:
-        assert film.n_frames == 100
-        assert film.convert("RGB").getpixel((0, 0)) == (0, 255, 0)
-        film.seek(99)
-        assert film.convert("RGB").getpixel((0, 0)) == (249, 6, 0)
+    write_animation(paths, tmp_path / "animation.gif")
+    with Image.open(tmp_path / "animation.gif") as animation:
+        assert animation.n_frames == 100
+        assert animation.convert("RGB").getpixel((0, 0)) == (0, 255, 0)
+        animation.seek(99)
+        assert animation.convert("RGB").getpixel((0, 0)) == (249, 6, 0)
 
 
 def test_pictures_that_do_not_fit_are_left_out(tmp_path: Path, capsys) -> None:
     paths = [paint(tmp_path, step, 60 * step) for step in range(4)]
     paths[1].write_bytes(paths[1].read_bytes()[:60])
     paint(tmp_path, 2, 120, (24, 24))
-    write_film(paths, tmp_path / "film.gif")
-    with Image.open(tmp_path / "film.gif") as film:
-        assert film.n_frames == 2
+    write_animation(paths, tmp_path / "animation.gif")
+    with Image.open(tmp_path / "animation.gif") as animation:
+        assert animation.n_frames == 2
     assert "step_0000001.png: cannot be read and is left out of evolution.gif" in capsys.readouterr().err
 
 
 def test_large_grids_make_a_film_of_bounded_size(tmp_path: Path) -> None:
-    write_film([paint(tmp_path, step, step, (3000, 1500)) for step in (1, 100)], tmp_path / "film.gif")
-    with Image.open(tmp_path / "film.gif") as film:
-        assert film.size == (1024, 512)
+    write_animation([paint(tmp_path, step, step, (3000, 1500)) for step in (1, 100)], tmp_path / "animation.gif")
+    with Image.open(tmp_path / "animation.gif") as animation:
+        assert animation.size == (1024, 512)
 
 
 def test_a_folder_that_takes_no_pictures_costs_a_line_and_no_step(build, manager, capsys) -> None:

@@ -134,8 +134,8 @@ def test_an_offline_run_holds_all_there_is_to_see(observe, capsys) -> None:
     files = run.directory.path / record["path"] / "files"
     with Image.open(files / grids[-1]) as picture, Image.open(run.directory.samples / "step_0000040.png") as original:
         assert picture.size == original.size
-    with Image.open(files / seen.column("samples/evolution/path")[0]) as film:
-        assert film.n_frames == 4
+    with Image.open(files / seen.column("samples/evolution/path")[0]) as animation:
+        assert animation.n_frames == 4
     assert (files / "recipe.toml").read_text() == (run.directory.path / "recipe.toml").read_text()
     assert "recipe.toml" in seen.files
     assert seen.summary["status"] == "complete"

@@ -128,10 +128,10 @@ class WandbTracker:
             return
         import wandb
 
-        film = run.directory.samples / GIF
+        animation = run.directory.samples / GIF
         with self._surviving():
-            if run.recipe.samples.gif and film.is_file():
-                tracked.log({"samples/evolution": wandb.Video(film), STEP: self._step}, step=self._step)
+            if run.recipe.samples.gif and animation.is_file():
+                tracked.log({"samples/evolution": wandb.Video(animation), STEP: self._step}, step=self._step)
             tracked.log({STEP: self._step}, step=self._step, commit=True)  # no row follows that would undo the summary
             tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status})
             if status == "interrupted":

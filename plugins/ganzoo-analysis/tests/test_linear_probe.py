@@ -146,7 +146,7 @@ def test_unlabeled(trained: TrainedRun, tmp_path: Path):
 
 
 def test_impossible(trained: TrainedRun):
-    with pytest.raises(RequestError, match=r"trainer\.batch_size=3: only options of the dataset"):
+    with pytest.raises(RequestError, match=r"trainer\.batch_size: only options of the dataset"):
         network_analysis.probe(trained, overrides=["trainer.batch_size=3"])
     with pytest.raises(RequestError, match="3×32×32, and the discriminator judges 3×16×16"):
         network_analysis.probe(trained, overrides=["dataset.image_size=32"])

@@ -86,7 +86,7 @@ def test_probe(command: Command, trained: Path):
         (["neighbors", "--out", "a.png", "--k", "65"], "65 neighbors: the dataset has 64 images"),
         (["probe", "--train", "5"], "5 labeled images over 10 classes"),
         (["probe"], "1000 labeled images are 100 of each class, and the dataset has 64"),
-        (["probe", "--set", "run.seed=3"], "--set run.seed=3: only options of the dataset"),
+        (["probe", "--set", "run.seed=3"], "--set run.seed: only options of the dataset"),
         (["probe", "--set", "dataset.image_size=32"], "set dataset.image_size and dataset.channels"),
         (["probe", "--dataset", "image_folder", "--set", "dataset.root=pictures"], "the dataset has no labels"),
     ],
