@@ -58,7 +58,7 @@ class Penalty(nn.Module):
         self.config = config
         self.info = info
 
-    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+    def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create modules that depend on the networks, such as a head on features; called once, after they are built.
 
         Both networks are on their device, to which modules created here are moved. Compute the

@@ -131,7 +131,7 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
         discriminator = tiny_discriminator(generator.info)
         try:
             penalty: Penalty = seeded(partial(entry.load(), config, info=generator.info))
-            penalty.attach(generator, discriminator)
+            penalty.setup(generator, discriminator)
         except ValueError as error:
             reasons.append(str(error))
         else:

@@ -192,7 +192,7 @@ def build_penalty(
     path = f"penalties.{index}"
     penalty: Penalty = build_part(manager.registries.penalties, config, path, info)
     try:
-        penalty.attach(generator, discriminator)
+        penalty.setup(generator, discriminator)
     except ValueError as error:
         raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
     return penalty

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
-from torch import Tensor
-
-from ganzoo.errors import CheckpointError, DivergedError
+from ganzoo.errors import CheckpointError
 from ganzoo.runtime.random_state import random_state, set_random_state
 from ganzoo.storage.checkpoint import STATE, Checkpoint, _remove, load_network, write_checkpoint
 from ganzoo.storage.disk import output_errors
 from ganzoo.storage.retention import checkpoint_folders, superseded
-from ganzoo.training.non_finite import stop_if_diverged
+from ganzoo.training.non_finite import check_weights, stop_if_diverged
 from ganzoo.training.run import Run
 
 
@@ -29,7 +27,7 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
     """
     stop_if_diverged(run)
     networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
-    _check_finite(networks, run.step)
+    check_weights(networks, run.step)
     path = write_checkpoint(
         run.directory.checkpoints,
         run.step,
@@ -46,12 +44,6 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
         for old in superseded(checkpoint_folders(run.directory.checkpoints), run.step, run.recipe.checkpoint, spared):
             _remove(old)
     return path
-
-
-def _check_finite(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
-    wrong = [name for name, tensors in networks.items() if not all(t.isfinite().all() for t in tensors.values())]
-    if wrong:
-        raise DivergedError(step, f"the weights of {', '.join(wrong)} are")
 
 
 def restore(run: Run, checkpoint: Checkpoint) -> None:

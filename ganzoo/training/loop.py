@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 
-import torch
-from torch import Tensor
-
-from ganzoo.components.world import World
-from ganzoo.errors import DivergedError, Interrupted
+from ganzoo.errors import Interrupted
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.summary import SUMMARY, summarize
 from ganzoo.terminal import warn
-from ganzoo.training.non_finite import stop_if_diverged
+from ganzoo.training.non_finite import fetch_metrics, stop_if_diverged
 from ganzoo.training.parallel import check_drift, joint_step, lost_processes
 from ganzoo.training.run import Run
 
@@ -48,7 +43,9 @@ def train(run: Run) -> None:
                 if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
                     stop_if_diverged(run)
                     check_drift(run)
-                    figures = finite(metrics | run.trainer.expensive_metrics(), run.step, run.world) | clock.lap()
+                    figures = (
+                        fetch_metrics(metrics | run.trainer.expensive_metrics(), run.step, run.world) | clock.lap()
+                    )
                 run.fire("step_ended", step=run.step, metrics=figures)
     except BaseException as error:
         run.error = error
@@ -86,20 +83,3 @@ class Clock:
     def _start(self) -> None:
         self._time = time.perf_counter()
         self._step = self._run.step
-
-
-def finite(metrics: dict[str, Tensor], step: int, world: World | None = None) -> dict[str, float]:
-    """The figures of a step, averaged over the processes and fetched from the device together.
-
-    Raises:
-        DivergedError: one is not finite.
-    """
-    stacked = torch.stack([value.detach().float() for value in metrics.values()])
-    (world or World()).all_reduce_mean_([stacked])
-    values = stacked.tolist()
-    # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
-    figures = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}
-    wrong = [name for name, value in figures.items() if not math.isfinite(value)]
-    if wrong:
-        raise DivergedError(step, f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'}")
-    return figures

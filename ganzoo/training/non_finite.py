@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.trainer import Failure
+from ganzoo.components.world import World
 from ganzoo.errors import DivergedError, OutputError
 from ganzoo.storage.disk import output_errors, write_atomic, write_text
 from ganzoo.training.run import Run
@@ -139,3 +140,31 @@ def _save(tensors: dict[str, Any], path: Path) -> None:
         torch.save(tensors, path)
     except RuntimeError as error:  # torch's own writer says no more than that it failed
         raise OSError(f"is the disk full? {error}") from error
+
+
+def fetch_metrics(metrics: dict[str, Tensor], step: int, world: World | None = None) -> dict[str, float]:
+    """Return the metrics of a step, averaged over the processes and fetched from the device together.
+
+    Raises:
+        DivergedError: one is not finite.
+    """
+    stacked = torch.stack([value.detach().float() for value in metrics.values()])
+    (world or World()).all_reduce_mean_([stacked])
+    values = stacked.tolist()
+    # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503
+    fetched = {name: float(f"{value:.7g}") for name, value in zip(metrics, values, strict=True)}
+    wrong = [name for name, value in fetched.items() if not math.isfinite(value)]
+    if wrong:
+        raise DivergedError(step, f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'}")
+    return fetched
+
+
+def check_weights(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
+    """Check that all tensors of the networks are finite.
+
+    Raises:
+        DivergedError: one is not.
+    """
+    wrong = [name for name, tensors in networks.items() if not all(t.isfinite().all() for t in tensors.values())]
+    if wrong:
+        raise DivergedError(step, f"the weights of {', '.join(wrong)} are")

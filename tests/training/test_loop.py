@@ -17,7 +17,7 @@ from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.checkpoint import latest_checkpoint
-from ganzoo.training.loop import finite
+from ganzoo.training.non_finite import fetch_metrics
 
 
 def steps_of(run: Any) -> list[int]:
@@ -75,8 +75,8 @@ def test_loss_that_is_no_number_ends_the_run(tables: dict):
 def test_all_figures_that_are_not_finite_are_named():
     figures = {"a": torch.tensor(1.0), "b": torch.tensor(float("nan")), "c": torch.tensor(float("-inf"))}
     with pytest.raises(TrainingError, match=r"^step 5: b, c are not"):
-        finite(figures, 5)
-    assert finite({"a": torch.tensor(1.5)}, 5) == {"a": 1.5}
+        fetch_metrics(figures, 5)
+    assert fetch_metrics({"a": torch.tensor(1.5)}, 5) == {"a": 1.5}
 
 
 class Stopping:

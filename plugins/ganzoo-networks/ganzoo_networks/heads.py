@@ -36,7 +36,7 @@ class AuxiliaryClassifier(Penalty):
     Config = AuxiliaryClassifierConfig
     config: AuxiliaryClassifierConfig
 
-    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+    def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create the classifier.
 
         Raises:
@@ -77,7 +77,7 @@ class MutualInformation(Penalty):
     Config = MutualInformationConfig
     config: MutualInformationConfig
 
-    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+    def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create Q for the codes of the generator.
 
         Raises:

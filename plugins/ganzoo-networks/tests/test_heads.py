@@ -20,7 +20,7 @@ LABELS = torch.tensor([0, 3, 3, 9])
 def set_up(make: Any, name: str, generator: str, **options: Any) -> tuple[Any, Any, Any]:
     networks = make("generators", generator, size=16, width=4), make("discriminators", "dcgan", size=16, width=4)
     penalty = make("penalties", name, size=16, **options)
-    penalty.attach(*networks)
+    penalty.setup(*networks)
     return *networks, penalty
 
 
@@ -77,7 +77,7 @@ def test_attaching_leaves_the_discriminator_as_it_was(make: Any) -> None:
     discriminator = make("discriminators", "sngan", size=16, width=4)
     before = {key: value.clone() for key, value in discriminator.state_dict().items()}
     penalty = make("penalties", "auxiliary_classifier", size=16)
-    penalty.attach(make("generators", "cgan", size=16, width=4), discriminator)
+    penalty.setup(make("generators", "cgan", size=16, width=4), discriminator)
     assert all(module.training for module in discriminator.modules())
     assert all(value.equal(before[key]) for key, value in discriminator.state_dict().items())
 

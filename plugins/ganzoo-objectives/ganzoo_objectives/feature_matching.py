@@ -19,7 +19,7 @@ class FeatureMatching(Penalty):
     Config = FeatureMatchingConfig
     config: FeatureMatchingConfig
 
-    def attach(self, generator: Generator, discriminator: Discriminator) -> None:
+    def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Raise ValueError unless the discriminator has the layer."""
         image = self.info.image
         training = discriminator.training

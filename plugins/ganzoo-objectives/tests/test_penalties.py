@@ -62,10 +62,10 @@ def test_feature_matching_compares_the_mean_features(make: Make, step: Step, lay
 
 def test_feature_matching_refuses_a_layer_that_is_not_there(make: Make, step: Step) -> None:
     now = step()
-    make("feature_matching", layer=-2).attach(now.generator, now.discriminator)
+    make("feature_matching", layer=-2).setup(now.generator, now.discriminator)
     for layer in (2, -3):
         with pytest.raises(ValueError, match="has the layers 0 to 1"):
-            make("feature_matching", layer=layer).attach(now.generator, now.discriminator)
+            make("feature_matching", layer=layer).setup(now.generator, now.discriminator)
     assert now.discriminator.training
 
 
