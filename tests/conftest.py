@@ -7,17 +7,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
 import torch
+from command_line import command  # noqa: F401
 from tiny_recipe import tiny_recipe
 from wandb_server import KEY, Server
 
-from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import apply_overrides
@@ -70,41 +69,6 @@ def recipe_file(tmp_path: Path) -> Callable[[Tables], Path]:
         return path
 
     return write
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
-    """Run `ganzoo` with these arguments in this process."""
-    for variable in (DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE):
-        monkeypatch.setenv(variable, "")
-
-    def run(*arguments: str | Path) -> Ended:
-        from ganzoo.cli.main import main
-
-        plugin_manager.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
-        monkeypatch.setattr("ganzoo.cli.main._leave_soon", sys.exit)  # which would end the tests too
-        monkeypatch.setattr("ganzoo.cli.main._leave_within", lambda seconds, code: None)
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    yield run
-    plugin_manager.cache_clear()
 
 
 @pytest.fixture
