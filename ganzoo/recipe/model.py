@@ -1,4 +1,4 @@
-"""Every Options class of a recipe, the TOML file that names the parts of a run."""
+"""Define the tables of a recipe, the TOML file that names the parts of a run, as Options classes."""
 
 from __future__ import annotations
 
@@ -143,26 +143,26 @@ class EvaluationOptions(Options):
 
 
 class WatchdogOptions(Options):
-    """Tells of a run that goes wrong, with the remedy to try; changes nothing, unless it is to `stop`."""
+    """Alerts to failing training, with the remedy to try; changes nothing unless `stop` is set."""
 
     enabled: bool = True
-    """Watch at all."""
+    """Check the run for failing training."""
     stop: bool = False
-    """End the run at the first alarm, as failed; the checkpoints stay."""
+    """End the run at the first alert, as failed; the checkpoints stay."""
     patience: PositiveInt = 5
-    """Log points in a row at which something must be wrong; grids and evaluations: two in a row."""
+    """Consecutive bad log points that raise an alert; of grids and evaluations, two do."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the run at its beginning during which nothing is judged; its first 50 steps in any case."""
+    """Share of the run at its beginning without alerts; its first 50 steps in any case."""
     discriminator_wins: float = Field(default=0.99, gt=0.5, lt=1)
-    """Alarm where it says this of real images, and one minus this of generated ones, or surer."""
+    """Alert where the discriminator gives real images at least this, and generated ones at most one minus this."""
     least_gradient: float = Field(default=1e-3, ge=0)
-    """Alarm where the generator's gradient is shorter than this share of what it was at half of the log points."""
+    """Alert where the norm of the generator's gradient falls to this share of its median so far."""
     least_diversity: float = Field(default=0.1, ge=0, lt=1)
-    """Alarm where samples differ from each other by less than this share of how real images do by half of the run, or
-    of how they once did."""
+    """Alert where samples differ from each other by less than this share of what real images do, or, in the first half
+    of the run, of the most that samples did before."""
     least_coverage: float = Field(default=0.5, ge=0, le=1)
-    """Alarm where fewer than this share of the classes are covered by half of the run, or of those that once were
-    covered; takes evaluations with a classifier."""
+    """Alert where less than this share of the classes is covered, or, in the first half of the run, of the most that
+    were before; needs evaluations with a classifier."""
 
 
 class WandbOptions(Options):
@@ -220,14 +220,14 @@ class Recipe(Options):
     evaluation: EvaluationOptions = EvaluationOptions()
     """How samples are scored."""
     watchdog: WatchdogOptions = WatchdogOptions()
-    """Telling of a run that goes wrong."""
+    """Alerts to failing training."""
     tracking: TrackingOptions = TrackingOptions()
     """Where metrics go."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option with its value as TOML has it; what is unset is left out, since TOML has no null."""
+        """Return every option as a TOML value; unset options are left out, since TOML has no null."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def to_toml(self) -> str:
-        """The resolved recipe: running it again repeats the run."""
+        """Return the resolved recipe as TOML; running it again repeats the run."""
         return tomli_w.dumps(self.to_dict())
