@@ -20,7 +20,7 @@ from ganzoo.components.options import (
 
 
 class RunOptions(Options):
-    """How long a run is, where it writes, and what it can be repeated from."""
+    """Name, seed, length and folder of a run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Names the folder of runs below `root`, and the run on W&B."""
@@ -129,7 +129,7 @@ class EvaluationOptions(Options):
     """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
     trained on."""
     real_images: PositiveInt | None = Field(default=50_000, ge=2)
-    """How many of them at most, always the same."""
+    """Most real images to compare with, always the same ones."""
     held_out: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for images that are not trained on, which tell copies from samples that are merely
     good; left out: each training image against all others."""
@@ -139,7 +139,7 @@ class EvaluationOptions(Options):
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
     seed: NonNegativeInt = 0
-    """Of the latents, and of all else that is random; training does not see it."""
+    """Seed of the latents and of everything else random; does not affect training."""
 
 
 class WatchdogOptions(Options):
@@ -193,10 +193,10 @@ class TrackingOptions(Options):
 
 
 class Recipe(Options):
-    """A whole run; `recipe.load.recipe_model` derives the model that has the registered components."""
+    """All options of a run; `recipe.load.recipe_model` derives the model that has the registered components."""
 
     run: RunOptions
-    """How long, where to, from which seed."""
+    """Name, seed, length and folder of the run."""
     plugins: PluginOptions = PluginOptions()
     """What has to be installed."""
     device: DeviceOptions = DeviceOptions()
