@@ -1,4 +1,4 @@
-"""ganzoo from Python: the verbs of the command line as functions."""
+"""Run ganzoo from Python: the commands of the command line as functions."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def run(
     Args:
         recipe: a TOML file, its tables as a dictionary, or a checked recipe.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
-        observers: objects with methods that implement event hooks, which hear of this run alone.
+        observers: objects with methods that implement event hooks, called for this run only.
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: the recipe is wrong, or the run failed; the text says how to mend it.
+        GanzooError: the recipe is wrong, or the run failed; the text says how to fix it.
     """
     world, observers = world_from_env(), _checked(observers)
     checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
@@ -75,14 +75,14 @@ def resume(
     observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
-    """Go on with a run from its last whole checkpoint, in the same run directory; from its start if it has none.
+    """Resume a run from its last whole checkpoint, in the same run directory; from its start if it has none.
 
     Args:
         path: the run directory.
         overrides: changes to its recipe, such as `{"run.steps": 50000}`.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        observers: objects with methods that implement event hooks, which hear of this part of the run alone.
+        observers: objects with methods that implement event hooks, called for this part of the run only.
         manager: the plugins to use; left out: those installed.
 
     Raises:
@@ -127,7 +127,7 @@ def _resume(
         directory.write_recipe(recipe)
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
-        (directory.path / SUMMARY).unlink(missing_ok=True)  # it speaks of an end that was none
+        (directory.path / SUMMARY).unlink(missing_ok=True)  # the run did not end there
     return _train(built, manager, observers)
 
 
@@ -140,20 +140,20 @@ def import_run(
     report: Callable[[ImportedWeights], None] | None = None,
     manager: PluginManager | None = None,
 ) -> TrainedRun:
-    """Bring weights that were trained elsewhere into a run directory, to be worked with like any other.
+    """Import weights that were trained elsewhere into a run directory, to be used like any other.
 
-    Nothing in `source` is executed. The run cannot be resumed: optimizers' state does not come along.
+    Nothing in `source` is executed. The run cannot be resumed: the state of the optimizers is not imported.
 
     Args:
         source: a file or folder, in a form that an importer of an installed plugin reads.
         out: the run directory to make; must not exist, or be empty.
         overrides: changes to the recipe that goes with the weights, such as `{"dataset.name": "cifar10"}`.
         importer: its name; left out: the one that recognizes `source`.
-        report: handed what was read, with the list of what went where, once it is known to fit.
+        report: called with what was read, and which weight went where, once it is known to fit.
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: the source is not there, damaged or of no known form, its weights do not fit, or
+        GanzooError: the source is missing, damaged or of no known form, its weights do not fit, or
             `out` is in use; nothing is written then.
     """
     manager = manager or plugin_manager()
@@ -232,9 +232,9 @@ def load_export(
 
 
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
-    """Whether a run was stopped so early that it is repeated from its start; all that is random follows from the seed.
+    """Check whether a run was stopped before its first checkpoint, and is repeated from its start with the same seed.
 
-    Without checkpoints, but with metrics of a step after the first was due, it has lost them.
+    A run without checkpoints, but with metrics of a step after the first was due, has lost them.
     """
     reached = max((row["step"] for row in directory.read_metrics()), default=0)
     return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
@@ -253,7 +253,7 @@ def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunD
 
 
 def _checked(observers: Iterable[object]) -> tuple[object, ...]:
-    """Refuse observers whose hooks would not be called, before anything is built."""
+    """Check observers for hooks that would not be called, before anything is built."""
     checked = tuple(observers)
     for observer in checked:
         check_hooks(observer)
@@ -267,6 +267,6 @@ def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> T
         for observer in observers:
             built.events.register(observer)
     train(built)
-    built.world.all_reduce_signal(None)  # the others wait here until the first has written all there is
+    built.world.all_reduce_signal(None)  # the others wait until the first has written everything
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)

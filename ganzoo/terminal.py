@@ -40,9 +40,9 @@ def has_bar(where: Console) -> bool:
 def packing_progress(
     where: Console | None = None, *, what: str = "decoding images"
 ) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with the number of images done and in all while a dataset is decoded, or `what` is done.
+    """Yield a function that shows progress, called with the number of images done and in all.
 
-    It shows a bar on a terminal, a few lines elsewhere, and nothing before its first call.
+    It shows a bar on a terminal, a few lines elsewhere, and nothing where all is done at the first call.
     """
     where = where or console()
     bar = Progress(
@@ -58,7 +58,7 @@ def packing_progress(
     def report(done: int, total: int) -> None:
         nonlocal last, begun
         if not begun and done >= total:
-            return  # it was ready
+            return  # there was nothing to do
         if not has_bar(where):
             now = time.monotonic()
             if not begun or done >= total or now - last >= PACKING_LINE_SECONDS:

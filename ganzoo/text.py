@@ -1,4 +1,4 @@
-"""Text in words and from files: suggestions, sizes, durations, and TOML and JSON of any origin."""
+"""Format suggestions, sizes and durations, and parse TOML and JSON of any origin."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """The end of a sentence that says what the word may have been meant to be, if anything is close."""
+    """Return a suggestion to end a message with, or an empty text where no known word is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {close[0]}?" if close else ""
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables of a TOML document.
+    """Return the tables of a TOML document.
 
     Raises:
-        ValueError: it is none, or is nested deeper, or has longer numbers, than Python takes.
+        ValueError: it is not TOML, or is nested deeper, or has longer numbers, than Python takes.
     """
     try:
         return tomllib.loads(text)
@@ -29,10 +29,10 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON document.
+    """Return the value of a JSON document.
 
     Raises:
-        ValueError: it is none, or is nested deeper, or has longer numbers, than Python takes.
+        ValueError: it is not JSON, or is nested deeper, or has longer numbers, than Python takes.
     """
     try:
         return json.loads(text)
@@ -41,7 +41,7 @@ def parse_json(text: str) -> Any:
 
 
 def size_in_words(count: int) -> str:
-    """So many bytes, with a unit."""
+    """Format a number of bytes with its unit."""
     for unit in _UNITS:
         if count >= _UNITS[unit]:
             return f"{count / _UNITS[unit]:.1f} {unit}"
@@ -52,12 +52,12 @@ _UNITS = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 
 
 def number(value: float) -> str:
-    """A figure in three digits, or all those before the point."""
+    """Format a number in three digits, or all those before the point."""
     return f"{value:.0f}" if 100 <= abs(value) < 1e7 else f"{value:.3g}"
 
 
 def count(value: int) -> str:
-    """A large count with its unit: 3.58M."""
+    """Format a large count with its unit: 3.58M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"
@@ -65,5 +65,5 @@ def count(value: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+    """Format seconds as h:mm:ss."""
     return str(timedelta(seconds=round(seconds)))

@@ -20,7 +20,7 @@ class CheckpointWriter:
     Where `checkpoint.best` names a score, it also saves when that is at its best so far.
 
     Args:
-        save: writes a checkpoint of the present step and returns its folder; takes the steps whose checkpoints
+        save: writes a checkpoint of the current step and returns its folder; takes the steps whose checkpoints
             must not be removed.
     """
 
@@ -44,13 +44,13 @@ class CheckpointWriter:
 
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:
-        """Save where the schedule says so."""
+        """Save on schedule and at the last step."""
         if step % run.recipe.checkpoint.every == 0 or step == run.total_steps:
             self._save(run)
 
     @hookimpl
     def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
-        """Save the state that was scored if none was better; of an earlier step, keep it if it is still there."""
+        """Save the scored state if it is the best so far; one of an earlier step is kept if it is still there."""
         name = run.recipe.checkpoint.best
         if name is None or name not in scores:
             return
@@ -61,7 +61,7 @@ class CheckpointWriter:
 
     @hookimpl
     def run_failed(self, run: RunView, error: BaseException) -> None:
-        """Save what an interrupted run has; a failed one keeps its last good checkpoint."""
+        """Save the state of an interrupted run; a failed one keeps its last good checkpoint."""
         if isinstance(error, Interrupted):
             self._save(run)
 
@@ -73,7 +73,7 @@ class CheckpointWriter:
             warn(f'checkpoint.best: no score "{name}" was evaluated in this run, so no checkpoint is its best')
 
     def _compare(self, name: str, step: int, value: float) -> bool:
-        """Whether this is the best value so far, which is then remembered."""
+        """Check whether this is the best value so far, and remember it if it is."""
         sign = -1 if lower_is_better(name) else 1
         if not math.isfinite(value) or (self._best is not None and sign * value <= sign * self._best[1]):
             return False
@@ -87,7 +87,7 @@ class CheckpointWriter:
             path = self._write([self._best[0]] if self._best else [])
         except GanzooError:
             raise
-        except Exception as error:  # left to the events, it would cost a warning, and all checkpoints from here on
+        except Exception as error:  # else `Events` would mute this observer, and no later checkpoint be saved
             raise OutputError(
                 f"{run.directory.checkpoints}: the checkpoint of step {run.step} cannot be written: "
                 f"{type(error).__name__}: {error}"

@@ -35,7 +35,7 @@ class PeriodicEvaluation:
         """Load the real images and the extractors, so that what is missing is reported before the first step.
 
         Raises:
-            DataError: images or weights are not there; the text says which to put where.
+            DataError: images or weights are missing; the text says which to put where.
         """
         from ganzoo.evaluation.evaluator import Evaluator
 

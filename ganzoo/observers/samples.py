@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ganzoo.components.observer import RunView
 
 GRIDS = 20
-"""Grids in a run, unless the recipe says how often."""
+"""Grids in a run, unless the recipe sets how often."""
 FRAME_MS = 200
 LAST_FRAME_MS = 2000
 MAX_FRAMES = 100
@@ -86,7 +86,7 @@ def fixed_samples(run: RunView) -> Tensor:
     generator = run.sampling_generator(options.weights)
     device = run.device
     cuda = [device] if device.type == "cuda" else []
-    # A generator may draw noise of its own. Here that comes from the seed, and training does not see it.
+    # A generator may draw noise of its own: from the seed here, without affecting training.
     with torch.random.fork_rng(cuda):
         torch.default_generator.manual_seed(run.recipe.run.seed)
         if cuda:
@@ -97,7 +97,7 @@ def fixed_samples(run: RunView) -> Tensor:
             run.fixed_labels(options.count),
             batch_norm=options.batch_norm,
         )
-    return images.clone()  # no tensor of inference mode
+    return images.clone()  # not an inference tensor
 
 
 def about(run: RunView) -> dict[str, object]:
@@ -133,11 +133,11 @@ def _thinned(paths: Sequence[Path], most: int) -> list[Path]:
 
 
 def _frames(paths: Sequence[Path]) -> list[Image.Image]:
-    """The pictures, oldest first, each in a palette of its own."""
+    """Read the pictures, oldest first, each with its own palette."""
     frames = []
     for path in paths:
         try:
-            with Image.open(path, formats=["PNG"]) as file:  # of others, PIL has programs run
+            with Image.open(path, formats=["PNG"]) as file:  # for some other formats PIL runs programs
                 picture = file.convert("RGB")
         except Exception:  # PIL raises errors of many kinds at a damaged file
             warn(f"{path}: cannot be read and is left out of {GIF}")

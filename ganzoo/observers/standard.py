@@ -13,8 +13,8 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     """Make the observers that every run has, for `Events.register_standard`; `manager` has the extractors.
 
     The order matters where one needs what another made: metrics are on disk before anything else can fail;
-    samples and their animation are there before W&B sends them; a step is scored before its checkpoint is saved, so
-    that no resumed run has a gap; W&B finishes before the console prints its last line.
+    samples and their animation are written before W&B sends them; a step is scored before its checkpoint is saved, so
+    that no resumed run lacks scores; W&B finishes before the console prints its last line.
     """
     from ganzoo.observers.checkpoints import CheckpointWriter
     from ganzoo.observers.console import ConsoleObserver

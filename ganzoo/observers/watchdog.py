@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ganzoo.components.observer import RunView
 
 LOOKED_AT = 500
-"""Real images whose spread the spread of samples is compared with."""
+"""Number of real images whose spread that of the samples is compared with."""
 FIRST_STEPS = 50
-"""Steps in which no run is judged, however short it is."""
+"""Steps at the start of every run that raise no alert."""
 IN_A_ROW = 2
 """Consecutive bad grids or evaluations that raise an alert."""
 
@@ -147,5 +147,5 @@ class Watchdog:
 
 
 def _half_over(run: RunView, step: int) -> bool:
-    """Whether samples must be diverse by now; before, they need only be as diverse as they were."""
+    """Check whether half of the run is over; until then, samples need only be as diverse as they were."""
     return 2 * step >= run.total_steps

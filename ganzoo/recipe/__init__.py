@@ -1,1 +1,1 @@
-"""A recipe: its tables, how it is read and overridden, and what is wrong with it."""
+"""Read, override and check a recipe."""

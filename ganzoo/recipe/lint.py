@@ -1,4 +1,4 @@
-"""Ask every plugin for warnings about a recipe that is valid but may not do what it is meant to."""
+"""Collect the plugins' warnings about a valid recipe that may not do what it is meant to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 
 
 def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
-    """Collect the plugins' warnings, the last registered first as pluggy has it; a lint that fails is a warning."""
+    """Return the plugins' warnings, those of the last registered first; a lint that fails becomes a warning."""
     warnings: list[Problem] = []
     for implementation in reversed(manager.pluggy.hook.lint_recipe.get_hookimpls()):
         try:

@@ -1,4 +1,4 @@
-"""Read a recipe, apply its overrides, and check it against the registered components: each once."""
+"""Read a recipe, apply its overrides, and check it against the registered components."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ relative to the working directory."""
 def load_recipe(
     source: Source, manager: PluginManager, overrides: Overrides = (), *, trust: bool = True
 ) -> tuple[Recipe, PluginManager]:
-    """Read and check a recipe; give the plugins with those of the files that it names.
+    """Read and check a recipe; return it and the plugins, those of its plugin files included.
 
     Args:
-        source: of the recipe.
+        source: file, tables or recipe.
         manager: the installed plugins.
-        overrides: changes to it.
+        overrides: changes to the recipe.
         trust: whether the plugin files may be imported, which executes them.
 
     Raises:
@@ -47,10 +47,10 @@ def load_recipe(
 
 
 def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, Any], str]:
-    """Read the tables of a recipe, its plugin files by their absolute paths, and its name in messages.
+    """Return the tables of a recipe, its plugin files as absolute paths, and its name in messages.
 
     Raises:
-        RequestError: the file cannot be read as TOML, or an override is none.
+        RequestError: the file cannot be read as TOML, or an override is not valid.
     """
     folder, name = Path(), "recipe"
     if isinstance(source, str | Path):
@@ -66,20 +66,20 @@ def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, An
 
 
 def parse_recipe(tables: Mapping[str, Any], manager: PluginManager, *, source: str = "recipe") -> Recipe:
-    """Check tables, overrides included, against what is installed.
+    """Check tables against the installed components and return the recipe.
 
     Args:
-        tables: as read from TOML.
+        tables: as read from TOML, overrides included.
         manager: the plugins, those of the recipe's own files among them.
-        source: how error messages name the recipe: its file.
+        source: name of the recipe in error messages.
 
     Raises:
-        RecipeError: with everything that is wrong, each problem with its TOML path.
+        RecipeError: lists every problem with its TOML path.
     """
     problems = missing_plugins(tables, manager)
     text = json.dumps(tables)
     try:
-        # To build what checks the options of all that is installed takes longer than all else that a command does.
+        # A model of the named components only: one of all installed takes longer than the rest of a command.
         recipe = recipe_model(manager.registries, _named(tables)).model_validate_json(text, strict=True)
     except ValidationError:
         problems += _explained(text, tables, manager)
@@ -91,23 +91,23 @@ def parse_recipe(tables: Mapping[str, Any], manager: PluginManager, *, source: s
 
 
 def named_files(tables: Mapping[str, Any]) -> list[str]:
-    """List the plugin files that a recipe names; none where it is wrong there, which `parse_recipe` tells."""
+    """List the plugin files that a recipe names; none where the list is not valid, which `parse_recipe` reports."""
     plugins = tables.get("plugins")
     files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
     return list(files) if isinstance(files, list | tuple) and all(isinstance(file, str) for file in files) else []
 
 
 def trusted() -> bool:
-    """Whether `GANZOO_TRUST_PLUGINS` says that plugin files of runs, and of recipes to be checked, may be imported."""
+    """Check whether `GANZOO_TRUST_PLUGINS` allows importing the plugin files of runs and of recipes to be checked."""
     return os.environ.get(TRUST_VARIABLE, "").lower() in ("1", "true", "yes")
 
 
 def recipe_model(registries: Registries, names: Collection[str] | None = None) -> type[Recipe]:
-    """Make the pydantic model of a recipe whose component tables are those that are registered.
+    """Build the pydantic model of a recipe from the registered components.
 
     Args:
-        registries: of the components.
-        names: of the components that are wanted; left out: all.
+        registries: those of the components.
+        names: names of the components to include; left out: all.
     """
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
@@ -123,19 +123,19 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
 
 
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
-    """Derive a model some of whose fields have other types."""
+    """Derive a model with other types for some of its fields."""
     fields: dict[str, Any] = {name: (of, model.model_fields[name].default) for name, of in types.items()}
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
 def recipe_schema(registries: Registries) -> dict[str, Any]:
-    """Describe a recipe with every installed component as a JSON schema."""
+    """Return the JSON schema of a recipe with every installed component."""
     schema = recipe_model(registries).model_json_schema()
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe"}
 
 
 LARGEST = 2**24
-"""Bytes of a recipe at most: a link to a device never ends."""
+"""Largest recipe in bytes: reading a link to a device would never end."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def _named(tables: Mapping[str, Any]) -> set[str]:
-    """Collect the component names in a recipe's tables, right or not."""
+    """Collect the component names in a recipe's tables, registered or not."""
     evaluation = tables.get("evaluation")
     nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
     listed = [*tables.values(), *nested]
@@ -172,7 +172,7 @@ def _named(tables: Mapping[str, Any]) -> set[str]:
 
 
 def _explained(text: str, tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """Explain what is wrong with a recipe that does not pass, in view of all components that there are."""
+    """Explain the errors of a recipe, checked against every installed component."""
     model = recipe_model(manager.registries)
     try:
         model.model_validate_json(text, strict=True)

@@ -21,7 +21,7 @@ Location = Sequence[str | int]
 def explain(
     error: ValidationError, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager
 ) -> list[Problem]:
-    """One problem for each error, in the recipe's own words."""
+    """Return one problem for each error, with the paths and values of the recipe."""
     schema = model.model_json_schema()
     problems = []
     for detail in error.errors(include_url=False):
@@ -77,7 +77,7 @@ def explain(
 
 
 def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
-    """The path as written in the file: pydantic puts the chosen name of a component between, which is taken out."""
+    """Return the path as written in the file, without the component name that pydantic inserts."""
     result: list[str | int] = []
     value: Any = tables
     for step in location:
@@ -107,7 +107,7 @@ def _resolve(schema: Mapping[str, Any], node: Any) -> Any:
 
 
 def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
-    """The part of the JSON schema that describes what stands at a path of the recipe."""
+    """Return the node of the JSON schema that describes a path of the recipe."""
     node: Any = schema
     value = tables
     for step in location:
@@ -120,7 +120,7 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
-    """Of a component's table the variant that its name picks."""
+    """Return the variant of a component's schema that its name selects."""
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
     return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node
@@ -135,7 +135,7 @@ def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> st
 
 
 def _kind(location: Location) -> str:
-    """What the component at a path is called in a sentence."""
+    """Return the kind of the component at a path, as messages call it."""
     of_lists = {kind.table.rpartition(".")[2]: kind.name for kind in KINDS if kind.many}
     listed = [of_lists[str(step)] for step in location if str(step) in of_lists]
     return listed[0] if listed else str(location[-1]).replace("_", " ")
@@ -144,7 +144,7 @@ def _kind(location: Location) -> str:
 def _unknown_name(
     location: Location, name: str, expected: str, tables: Mapping[str, Any], manager: PluginManager
 ) -> str:
-    """What to say of a component's name that is not registered."""
+    """Return the message for a component name that is not registered."""
     names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
     installed = ", ".join(sorted(names)) or "none"
     message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
@@ -160,7 +160,7 @@ def _unknown_name(
 
 
 def _not_imported(tables: Mapping[str, Any], manager: PluginManager) -> list[str]:
-    """The plugin files that the recipe names and that `manager` does not have."""
+    """List the plugin files that the recipe names and `manager` has not imported."""
     plugins = tables.get("plugins")
     files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
     imported = {file.name for file in manager.files}

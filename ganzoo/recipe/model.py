@@ -1,4 +1,4 @@
-"""Every Options class of a recipe, the TOML file that names the parts of a run."""
+"""Define the tables of a recipe, the TOML file that names the parts of a run, as Options classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ganzoo.components.options import (
 
 
 class RunOptions(Options):
-    """How long a run is, where it writes, and what it can be repeated from."""
+    """Name, seed, length and folder of a run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Names the folder of runs below `root`, and the run on W&B."""
@@ -129,7 +129,7 @@ class EvaluationOptions(Options):
     """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
     trained on."""
     real_images: PositiveInt | None = Field(default=50_000, ge=2)
-    """How many of them at most, always the same."""
+    """Most real images to compare with, always the same ones."""
     held_out: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for images that are not trained on, which tell copies from samples that are merely
     good; left out: each training image against all others."""
@@ -139,30 +139,30 @@ class EvaluationOptions(Options):
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
     seed: NonNegativeInt = 0
-    """Of the latents, and of all else that is random; training does not see it."""
+    """Seed of the latents and of everything else random; does not affect training."""
 
 
 class WatchdogOptions(Options):
-    """Tells of a run that goes wrong, with the remedy to try; changes nothing, unless it is to `stop`."""
+    """Alerts to failing training, with the remedy to try; changes nothing unless `stop` is set."""
 
     enabled: bool = True
-    """Watch at all."""
+    """Check the run for failing training."""
     stop: bool = False
-    """End the run at the first alarm, as failed; the checkpoints stay."""
+    """End the run at the first alert, as failed; the checkpoints stay."""
     patience: PositiveInt = 5
-    """Log points in a row at which something must be wrong; grids and evaluations: two in a row."""
+    """Consecutive bad log points that raise an alert; of grids and evaluations, two do."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the run at its beginning during which nothing is judged; its first 50 steps in any case."""
+    """Share of the run at its beginning without alerts; its first 50 steps in any case."""
     discriminator_wins: float = Field(default=0.99, gt=0.5, lt=1)
-    """Alarm where it says this of real images, and one minus this of generated ones, or surer."""
+    """Alert where the discriminator gives real images at least this, and generated ones at most one minus this."""
     least_gradient: float = Field(default=1e-3, ge=0)
-    """Alarm where the generator's gradient is shorter than this share of what it was at half of the log points."""
+    """Alert where the norm of the generator's gradient falls to this share of its median so far."""
     least_diversity: float = Field(default=0.1, ge=0, lt=1)
-    """Alarm where samples differ from each other by less than this share of how real images do by half of the run, or
-    of how they once did."""
+    """Alert where samples differ from each other by less than this share of what real images do, or, in the first half
+    of the run, of the most that samples did before."""
     least_coverage: float = Field(default=0.5, ge=0, le=1)
-    """Alarm where fewer than this share of the classes are covered by half of the run, or of those that once were
-    covered; takes evaluations with a classifier."""
+    """Alert where less than this share of the classes is covered, or, in the first half of the run, of the most that
+    were before; needs evaluations with a classifier."""
 
 
 class WandbOptions(Options):
@@ -193,10 +193,10 @@ class TrackingOptions(Options):
 
 
 class Recipe(Options):
-    """A whole run; `recipe.load.recipe_model` derives the model that has the registered components."""
+    """All options of a run; `recipe.load.recipe_model` derives the model that has the registered components."""
 
     run: RunOptions
-    """How long, where to, from which seed."""
+    """Name, seed, length and folder of the run."""
     plugins: PluginOptions = PluginOptions()
     """What has to be installed."""
     device: DeviceOptions = DeviceOptions()
@@ -220,14 +220,14 @@ class Recipe(Options):
     evaluation: EvaluationOptions = EvaluationOptions()
     """How samples are scored."""
     watchdog: WatchdogOptions = WatchdogOptions()
-    """Telling of a run that goes wrong."""
+    """Alerts to failing training."""
     tracking: TrackingOptions = TrackingOptions()
     """Where metrics go."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every option with its value as TOML has it; what is unset is left out, since TOML has no null."""
+        """Return every option as a TOML value; unset options are left out, since TOML has no null."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def to_toml(self) -> str:
-        """The resolved recipe: running it again repeats the run."""
+        """Return the resolved recipe as TOML; running it again repeats the run."""
         return tomli_w.dumps(self.to_dict())

@@ -1,4 +1,4 @@
-"""Changes to a recipe from outside its file: values under dotted keys."""
+"""Override values of a recipe by their dotted keys."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 """Values by dotted key, `{"trainer.batch_size": 64}`; or such pairs, or texts as `--set` takes them."""
 
 DEEPEST = 100
-"""Tables in tables that a key leads through at most."""
+"""Most parts that a dotted key may have."""
 
 
 def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
     """Copy `tables` and set each override in turn.
 
-    A run has one length: where steps are set, the epochs of the file go, and the other way round.
+    Setting steps removes the epochs of the file, and the other way round, since a run has one length.
 
     Raises:
-        RequestError: an override is no KEY=VALUE, or leads through something that is not a table.
+        RequestError: an override is not KEY=VALUE, or its key leads through a value that is not a table.
     """
     result: dict[str, Any] = plain(tables)
     pairs = override_pairs(overrides)
@@ -41,7 +41,7 @@ def override_pairs(overrides: Overrides) -> list[tuple[str, Any]]:
     """List overrides of any form as (dotted key, value).
 
     Raises:
-        RequestError: a text is no KEY=VALUE.
+        RequestError: a text is not KEY=VALUE.
     """
     given = overrides.items() if isinstance(overrides, Mapping) else overrides
     return [parse_override(each) if isinstance(each, str) else each for each in given]
@@ -74,12 +74,12 @@ def toml_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Copy a value as JSON has it, in which dates and paths are text."""
+    """Copy a value by way of JSON, with dates and paths as text."""
     return json.loads(json.dumps(value, default=str))
 
 
 def _toml(value: Any) -> str:
-    """TOML on one line."""
+    """Format a value as TOML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_toml(str(key))} = {_toml(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Checks of a recipe beyond its tables: the plugins it requires are installed, and its parts fit each other."""
+"""Check that the plugins a recipe requires are installed, and that its parts fit each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 
 
 def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """List the distributions that the recipe requires and that bring no working plugin."""
+    """List the distributions that the recipe requires and that have no working plugin."""
     plugins = tables.get("plugins")
     requires = plugins.get("requires", []) if isinstance(plugins, dict) else []
     if not isinstance(requires, list):
@@ -43,7 +43,7 @@ def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[P
 
 
 def _canonical(distribution: str) -> str:
-    """The one spelling of a distribution's name (PyPA's name normalization)."""
+    """Return the normalized name of a distribution (PyPA's name normalization)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -78,10 +78,10 @@ FIXED_BY_NETWORKS = ("name", "image_size", "channels")
 
 
 def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size: int | None = None) -> DatasetConfig:
-    """The options of a dataset with some of them changed.
+    """Return the options of a dataset with some of them changed.
 
     Raises:
-        ValueError: they are not options of this dataset, or not of such values.
+        ValueError: a changed option is unknown, has a wrong value, or is fixed by the networks.
     """
     taken = [key for key in changes if key in FIXED_BY_NETWORKS]
     if taken:
@@ -97,7 +97,7 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
 
 
 def unfit_images(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
-    """List what is wrong with the images that [evaluation] asks for."""
+    """List the problems with the images that [evaluation] names."""
     problems = []
     for table in ("real", "held_out"):
         try:

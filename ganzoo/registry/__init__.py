@@ -1,1 +1,1 @@
-"""Components by name, and the plugins that bring them."""
+"""Register components by name, and load the plugins that provide them."""

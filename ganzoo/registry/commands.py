@@ -1,4 +1,4 @@
-"""Commands by name, imported when they are run; apart from the other registries, so that `ganzoo --help` stays fast."""
+"""Register commands by name; they are imported when they are run, so that `ganzoo --help` stays fast."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, Literal, get_args
 from ganzoo.errors import PluginError
 
 Section = Literal["train", "look", "compare", "data", "plugins"]
-"""The heading of `ganzoo --help` that a command stands under."""
+"""The heading of `ganzoo --help` that a command is listed under."""
 
 
 @dataclass(frozen=True)
 class Command:
     """One registered command: `target` is "module:function", imported when the command is run.
 
-    The function is one that typer makes a command of, or a `typer.Typer` for a command with commands of its own.
+    The function is one that typer makes a command of, or a `typer.Typer` for a command with subcommands.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Command:
     plugin: str
 
     def load(self) -> Any:
-        """The function, imported now.
+        """Import and return the function.
 
         Raises:
             PluginError: it cannot be imported.
@@ -50,7 +50,7 @@ class CommandRegistry:
         self._commands: dict[str, Command] = {}
 
     def register(self, command: Command) -> None:
-        """Take in one command.
+        """Register one command.
 
         Raises:
             PluginError: the name is taken; the text names both plugins.
@@ -64,11 +64,11 @@ class CommandRegistry:
         self._commands[command.name] = command
 
     def remove(self, plugin: str) -> None:
-        """Take out everything that a plugin registered."""
+        """Remove everything that a plugin registered."""
         self._commands = {name: command for name, command in self._commands.items() if command.plugin != plugin}
 
     def get(self, name: str) -> Command | None:
-        """The command of this name, if there is one."""
+        """Return the command of this name, or None."""
         return self._commands.get(name)
 
     def __iter__(self) -> Iterator[Command]:
@@ -77,7 +77,7 @@ class CommandRegistry:
 
 @dataclass(frozen=True)
 class CommandRegistrar:
-    """What `register_commands` is handed: files commands under the name of the plugin that calls it."""
+    """The argument of `register_commands`: registers commands for the plugin that calls it."""
 
     commands: CommandRegistry
     plugin: str
@@ -89,10 +89,11 @@ class CommandRegistrar:
             name: the word after `ganzoo`.
             target: "module:function", imported when the command is run or its own --help is shown.
             help: one line for `ganzoo --help`.
-            section: the heading that it stands under there.
+            section: the heading that it is listed under there.
 
         Raises:
-            PluginError: the name is taken or none, the target is not such a text, or there is no such section.
+            PluginError: the name is taken or not valid, the target is not "module:function", or there is no such
+                section.
         """
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
             raise PluginError(f'the command name "{name}": take lowercase letters and digits, with hyphens between')

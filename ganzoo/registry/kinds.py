@@ -1,4 +1,4 @@
-"""The kinds of component: one row each, from which the registries, the recipe's tables and the checks derive."""
+"""Define the kinds of component, from which the registries, the recipe's tables and the checks are derived."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of component. Names stand for classes and functions, so that the table imports none of them.
+    """A kind of component; it refers to classes and functions by name, so that the table imports none of them.
 
     Attributes:
         name: in the singular, such as "penalty".
-        plural: names the kind's registry.
-        hook: through which plugins register components of this kind, and maybe of another.
+        plural: name of the kind's registry.
+        hook: name of the hook that registers components of this kind; two kinds may share one.
         config_class: base class of their options, in `components.options`.
         contract: base class of the components, as "module:name".
         table: dotted place in a recipe; empty where a recipe names none.
@@ -42,7 +42,7 @@ class Kind:
         return getattr(import_module("ganzoo.components.options"), self.config_class)  # type: ignore[no-any-return]
 
     def configs(self, recipe: Any) -> dict[str, ComponentConfig]:
-        """The options of a recipe's components of this kind, each by its path."""
+        """Return the options of a recipe's components of this kind by their paths."""
         if not self.table:
             return {}
         found = attrgetter(self.table)(recipe)
@@ -71,9 +71,9 @@ KINDS = (
 # fmt: on
 
 LISTS = tuple(dict.fromkeys(kind.hook.removeprefix("register_") for kind in KINDS))
-"""What `ganzoo list` takes: the kinds that share a hook are listed together."""
+"""The arguments of `ganzoo list`: kinds that share a hook are listed together."""
 
 
 def kind_of(config: type[ComponentConfig]) -> Kind:
-    """The kind of the components that have such options."""
+    """Return the kind of the components with such options."""
     return next(kind for kind in KINDS if issubclass(config, kind.config))

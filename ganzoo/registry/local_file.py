@@ -1,4 +1,4 @@
-"""A plugin of one file that no distribution installs."""
+"""Import a plugin file, which no distribution installs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A plugin of one file that no distribution installs; `source` is what was imported."""
+    """A plugin file, which no distribution installs; `source` is its content when it was imported."""
 
     path: Path
     source: bytes
 
     @property
     def name(self) -> str:
-        """The file's name, which is the plugin's."""
+        """The name of the file, which is also the plugin's."""
         return self.path.name
 
 
 def _import_source(name: str, path: Path, source: bytes) -> Any:
-    """A module of exactly these bytes, so that what is kept with a run is what it ran."""
+    """Import a module from exactly these bytes, so that the copy kept with a run is what it ran."""
     spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     module.__file__ = str(path)
-    sys.modules[name] = module  # pydantic and dataclasses look up what annotations mean there
+    sys.modules[name] = module  # pydantic and dataclasses resolve annotations there
     try:
         exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102
     except BaseException:

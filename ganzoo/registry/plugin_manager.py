@@ -1,4 +1,4 @@
-"""Finds plugins by their entry points, remembers where each came from, and fills the registries."""
+"""Find plugins by their entry points, and register their components and commands."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
 
 API_VERSION = 1
-"""The version of the contracts and hooks; raised when a plugin that held to them would no longer work.
+"""The version of the contracts and hooks; raised when a plugin that follows them would no longer work.
 
-A plugin's module may say `GANZOO_API = 1`; one that is built for a later version than this is told to be."""
+A plugin's module may set `GANZOO_API = 1`; one that sets a later version is not loaded."""
 
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One plugin that is installed, whether it works or not."""
+    """One installed plugin, whether it works or not."""
 
     name: str
     distribution: str
@@ -47,7 +47,7 @@ class PluginInfo:
 
 
 class HookManager(pluggy.PluginManager):
-    """pluggy's manager of ganzoo's hooks, which refuses what it would pass over in silence."""
+    """Pluggy's manager with ganzoo's hooks, which refuses mistakes that pluggy ignores."""
 
     def __init__(self) -> None:
         super().__init__("ganzoo")
@@ -57,7 +57,7 @@ class HookManager(pluggy.PluginManager):
         """Register a module or object.
 
         Raises:
-            PluginError: it marks what is no hook, or a wrapper, or has a hook that is not marked.
+            PluginError: it marks a function that is no hook, or a wrapper, or does not mark a hook.
         """
         check_hooks(plugin)
         return super().register(plugin, name)
@@ -66,7 +66,7 @@ class HookManager(pluggy.PluginManager):
 class PluginManager:
     """All installed plugins and what they registered.
 
-    A plugin that fails is kept out and reported in `plugins`; the others work on.
+    A plugin that fails is left out and listed in `plugins` as broken.
 
     Args:
         disabled: names of plugins to leave out.
@@ -92,7 +92,7 @@ class PluginManager:
             self._load_file(path)
 
     def with_files(self, files: Iterable[Path]) -> PluginManager:
-        """These plugins, with those of `files`, imported now; the object that this is called on stays without.
+        """Import plugin files, and return a manager that has them too; this one does not change.
 
         Raises:
             PluginError: one of them cannot be used.
@@ -112,7 +112,7 @@ class PluginManager:
         return [plugin for plugin in self.plugins if plugin.status == "broken"]
 
     def distributions(self) -> dict[str, str]:
-        """Name and version of every distribution, or plugin file, that a loaded plugin came from."""
+        """Return name and version of every distribution, or plugin file, that a loaded plugin came from."""
         files = {file.name for file in self.files}
         return {
             plugin.name if plugin.name in files else plugin.distribution: plugin.version
@@ -124,7 +124,7 @@ class PluginManager:
         return {str(plugin) for plugin in self.plugins}
 
     def _load_file(self, path: Path) -> None:
-        """Import one file and register what it has; the recipe asks for it, so any fault is an error."""
+        """Import a plugin file and register its components; a failure is an error, since the recipe names the file."""
         path = path.resolve()
         if any(file.name == path.name for file in self.files):
             raise PluginError(f"{path}: there is another plugin file of the name {path.name}: rename one of the two")
@@ -147,7 +147,7 @@ class PluginManager:
     def _load(
         self, entry_point: importlib.metadata.EntryPoint, info: PluginInfo, seen: dict[str, PluginInfo]
     ) -> PluginInfo:
-        """What became of one plugin, `info` if it works."""
+        """Load one plugin, and return its info with its status."""
         if info.name in self._disabled:
             return replace(info, status="disabled")
         if info.name in seen:
@@ -156,7 +156,7 @@ class PluginManager:
             return replace(info, status="broken", error=error)
         try:
             self._register(entry_point.load(), str(info))
-        except (Exception, SystemExit) as error:  # a script without a main guard leaves when it is imported
+        except (Exception, SystemExit) as error:  # a script without a main guard exits when it is imported
             cure = ""
             if not isinstance(error, PluginError):
                 cure = f"; upgrade or uninstall {info.distribution}, or give --no-plugin {info.name}"
@@ -164,7 +164,7 @@ class PluginManager:
         return info
 
     def _register(self, module: Any, plugin: str) -> None:
-        """Register a plugin's hooks, components and commands, or, where any of it fails, nothing of it."""
+        """Register a plugin's hooks, components and commands, or none of them where one fails."""
         try:
             _check_api_version(module)
             self.pluggy.register(module, name=plugin)
@@ -183,24 +183,24 @@ class PluginManager:
 
 
 def _installed() -> Iterator[tuple[importlib.metadata.EntryPoint, str, str]]:
-    """The entry points of all plugins, each with the name and the version of its distribution."""
+    """Yield the entry points of all plugins, each with the name and version of its distribution."""
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        # Each look at `metadata` reads and parses the file anew.
+        # `metadata` reads and parses the file each time.
         metadata = entry_point.dist.metadata if entry_point.dist else {"Name": "unknown", "Version": "unknown"}
         yield entry_point, metadata["Name"], metadata["Version"]
 
 
 def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tuple[bool, str, str]:
-    """The core's own components come first, so that a plugin which takes one of their names is the one at fault."""
+    """Return a sort key that puts the core's components first, so that errors name a plugin which takes their name."""
     entry_point, distribution, _ = installed
     return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
 
 
 def check_hooks(plugin: Any) -> None:
-    """Check that what is marked as a hook is one and takes what it will be given, and that each hook is marked.
+    """Check that functions marked as hooks are hooks, with known arguments, and that each hook is marked.
 
     Raises:
-        PluginError: it is not so.
+        PluginError: a function fails a check.
     """
     specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
     is_module = isinstance(plugin, ModuleType)
@@ -244,7 +244,7 @@ def _check_api_version(module: Any) -> None:
 
 
 def _explain(error: BaseException) -> str:
-    """What happened, in one line, and in which line of which file where that is not said already."""
+    """Describe an error in one line, with its file and line unless the message has them."""
     if isinstance(error, PluginError):
         return str(error)
     text = " ".join(f"{type(error).__name__}: {error}".split())
@@ -256,9 +256,9 @@ def _explain(error: BaseException) -> str:
 
 @cache
 def plugin_manager() -> PluginManager:
-    """The process's plugins, loaded once; `GANZOO_DISABLE_PLUGINS` (names, comma between) leaves some out.
+    """Return the process's plugins, loaded once; `GANZOO_DISABLE_PLUGINS` (comma-separated names) leaves some out.
 
-    `GANZOO_PLUGIN_FILES` (paths, with what separates paths on this system between) adds plugin files.
+    `GANZOO_PLUGIN_FILES` (paths, separated as in PATH) adds plugin files.
     """
     disabled = os.environ.get(DISABLE_VARIABLE, "")
     files = os.environ.get(FILES_VARIABLE, "")

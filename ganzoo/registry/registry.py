@@ -1,4 +1,4 @@
-"""Components by name: registering them, listing them, and loading the one that a recipe names."""
+"""Register components by name, list them, and load the one that a recipe names."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Entry(Generic[C]):
 
     @cached_property
     def config(self) -> type[C]:
-        """The `Config` with the field `name` narrowed to this name; made when it is first asked for."""
+        """The `Config` with the field `name` narrowed to this name; made on first use."""
         only_this_name: Any = Literal[self.name]
         base = self.options
         return create_model(base.__name__, __base__=base, __doc__=base.__doc__, name=(only_this_name, ...))
 
     def load(self) -> Any:
-        """The component's class, imported now if it was registered by its place.
+        """Return the component's class, imported if it was registered as "module:Class".
 
         Raises:
             PluginError: it cannot be imported, or its `Config` is not the registered one.
@@ -72,7 +72,7 @@ class Registry(Generic[C]):
         self._entries: dict[str, Entry[C]] = {}
 
     def register(self, name: str, target: type | str, config: type[C], plugin: str) -> None:
-        """Take in one component.
+        """Register one component.
 
         Raises:
             PluginError: the name is taken; the text names both plugins.
@@ -85,11 +85,11 @@ class Registry(Generic[C]):
         self._entries[name] = Entry(name, target, config, plugin)
 
     def remove(self, plugin: str) -> None:
-        """Take out everything that a plugin registered."""
+        """Remove everything that a plugin registered."""
         self._entries = {name: entry for name, entry in self._entries.items() if entry.plugin != plugin}
 
     def names(self) -> list[str]:
-        """All registered names, sorted."""
+        """Return all registered names, sorted."""
         return sorted(self._entries)
 
     def __iter__(self) -> Iterator[Entry[C]]:
@@ -102,10 +102,10 @@ class Registry(Generic[C]):
         return self._entries[name]
 
     def options_type(self, names: Collection[str] | None = None) -> Any:
-        """The type of a recipe's table for this kind: one of the registered configs, told apart by `name`.
+        """Return the type of a recipe's table for this kind: a union of the registered configs, selected by `name`.
 
         Args:
-            names: those that are wanted; left out, or none of them registered: all.
+            names: components to include; left out, or none of them registered: all.
         """
         wanted = [entry for entry in self if names is None or entry.name in names]
         configs = [entry.config for entry in wanted or self]
@@ -131,18 +131,18 @@ class Registries:
         def __getattr__(self, plural: str) -> Registry[Any]: ...
 
     def all(self) -> list[Registry[Any]]:
-        """Every registry."""
+        """Return every registry."""
         return [*vars(self).values()]
 
     def by_hook(self) -> dict[str, tuple[Registry[Any], ...]]:
-        """The registries that each hook fills."""
+        """Return the registries that each hook fills."""
         hooks = dict.fromkeys(kind.hook for kind in KINDS)
         return {hook: tuple(each for each in self.all() if each.kind.hook == hook) for hook in hooks}
 
 
 @dataclass(frozen=True)
 class Registrar:
-    """What a registration hook is handed: files components under the name of the plugin that calls it."""
+    """The argument of a registration hook: registers components for the plugin that calls it."""
 
     registries: tuple[Registry[Any], ...]
     plugin: str
@@ -151,7 +151,7 @@ class Registrar:
         """Register a component under `name`.
 
         Args:
-            name: how recipes call it.
+            name: its name in recipes.
             component: its class; or "module:Class", together with `config`, so that torch is not
                 imported until a recipe builds it.
             config: the component's `Config`; needed only beside a "module:Class".

@@ -1,1 +1,1 @@
-"""The loop, the run it works on, and what a step of an optimizer means."""
+"""Build a run, take its training steps, and save its state."""

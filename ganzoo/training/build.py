@@ -1,4 +1,4 @@
-"""The one place where a recipe and the registries become a run."""
+"""Build a run from a recipe and the registries."""
 
 from __future__ import annotations
 
@@ -44,26 +44,26 @@ def build_run(
     progress: Progress | None = None,
     world: World | None = None,
 ) -> Run:
-    """Make everything that a run consists of.
+    """Build a run from a checked recipe.
 
     Args:
-        recipe: checked already.
+        recipe: already checked.
         manager: the installed plugins.
-        directory: where an earlier part of this run wrote; left out: a new one, made last, so that a
-            request which cannot be served leaves no empty folder.
-        warn: told of what goes wrong without ending the run.
-        progress: told (done, total) while the dataset is decoded.
-        world: that train it together, connected; left out: this one alone.
+        directory: the run directory of a resumed run; left out: a new one, made last, so that a failure
+            leaves no empty folder.
+        warn: called with a message for each problem that does not end the run.
+        progress: called with (done, total) while the dataset is decoded.
+        world: the connected processes of the run; left out: this process alone.
 
     Raises:
-        GanzooError: some part cannot be had; the text says which, and the cure.
+        GanzooError: a part cannot be built; the text says which, and the cure.
     """
     registries, world = manager.registries, world or World()
     compute = choose_compute(recipe.device, world)
     compute.configure()
     if directory is None and world.is_main:
         check_place(recipe)
-    with world.local_main_first():  # where there is no pack yet, it makes one, and shows how far it is
+    with world.local_main_first():  # one process of each machine packs the dataset if it is not packed yet
         packed = open_dataset(recipe, manager, progress)
 
     seed_everything(recipe.run.seed)
@@ -125,10 +125,10 @@ def build_run(
 
 
 def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> PackedDataset:
-    """The images of a recipe, decoded now if they are not yet.
+    """Return the packed dataset of a recipe, decoding its images if there is no pack yet.
 
     Raises:
-        DataError: they are not there, or cannot be read.
+        DataError: the images are missing or cannot be read.
     """
     dataset: Dataset = manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset)
     return pack_dataset(dataset, progress=progress)
@@ -137,10 +137,10 @@ def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | No
 def build_networks(
     recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute
 ) -> tuple[Generator, Discriminator]:
-    """Both networks on their device, channels last in memory, which convolutions are fastest in.
+    """Build both networks on their device, in the channels-last format, which is fastest for convolutions.
 
     Raises:
-        RecipeError: one of them cannot make or judge such images.
+        RecipeError: one of them does not fit the dataset.
     """
     registries = manager.registries
     generator: Generator = build_part(registries.generators, recipe.generator, "generator", info)
@@ -163,10 +163,10 @@ def build_networks(
 
 
 def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo) -> Any:
-    """A component made from its options and the facts.
+    """Build a component from its options and the dataset's info.
 
     Raises:
-        RecipeError: its options do not fit the facts; `path` names its table.
+        RecipeError: its options do not fit the dataset; `path` names its table.
     """
     component = registry[config.name].load()
     try:
@@ -184,10 +184,10 @@ def build_penalty(
     generator: Generator,
     discriminator: Discriminator,
 ) -> Penalty:
-    """A penalty that knows its networks.
+    """Build a penalty and set it up with both networks.
 
     Raises:
-        RecipeError: it cannot go with these images or networks; the text names the table, [[penalties]] `index`.
+        RecipeError: it does not fit the images or networks; the text names the table, [[penalties]] `index`.
     """
     path = f"penalties.{index}"
     penalty: Penalty = build_part(manager.registries.penalties, config, path, info)
@@ -199,7 +199,7 @@ def build_penalty(
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:
-    """The length of a run in steps, its last epoch begun included."""
+    """Return the length of a run in steps, rounded up where the recipe gives epochs."""
     if recipe.run.steps is not None:
         return recipe.run.steps
     assert recipe.run.epochs is not None
@@ -207,7 +207,7 @@ def total_steps(recipe: Recipe, loader: Loader) -> int:
 
 
 def _numbered(configs: Sequence[PenaltyConfig]) -> list[tuple[str, PenaltyConfig]]:
-    """Each penalty under its name, with a number where the name comes again."""
+    """List the penalties with their names, numbered where a name repeats."""
     numbered: dict[str, PenaltyConfig] = {}
     for config in configs:
         name, number = config.name, 1

@@ -1,4 +1,4 @@
-"""Save the state of a run as a checkpoint, and bring a run back to one."""
+"""Save the state of a run as a checkpoint, and restore a run from one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ganzoo.training.run import Run
 
 
 def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
-    """Write the state of `run` below its run directory, and drop those that `checkpoint` does not keep.
+    """Save the state of `run` in its run directory, and remove the checkpoints that its recipe does not keep.
 
     Args:
         run: between two steps.
-        spared: steps whose checkpoints stay in any case.
+        spared: steps whose checkpoints are kept in any case.
 
     Raises:
         OutputError: it could not be written; the checkpoints before it are untouched.
-        DivergedError: a loss, gradient or weight is not finite, and nothing could go on from it.
+        DivergedError: a loss, gradient or weight is not finite.
     """
     stop_if_diverged(run)
     networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
@@ -47,7 +47,7 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
 
 
 def restore(run: Run, checkpoint: Checkpoint) -> None:
-    """Bring `run` to where the checkpoint was saved, to the bit.
+    """Restore the state of `run` from a checkpoint, to the bit.
 
     Raises:
         CheckpointError: it is of another recipe, or lacks a part.
@@ -59,7 +59,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
         run.trainer.load_state_dict(state["trainer"])
         run.loader.seek(state["position"])
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
-    except Exception as error:  # of any kind: nothing of what is in it has been looked at before
+    except Exception as error:  # of any kind: the content was not checked before
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{checkpoint.path / STATE}: does not fit the recipe: {reason}") from error
     run.step = checkpoint.step

@@ -1,4 +1,4 @@
-"""Training steps that are recorded once as a CUDA graph and replayed: no time goes into launching kernels."""
+"""Record a training step once as a CUDA graph and replay it, which saves the time of launching kernels."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ganzoo.errors import Problem, RecipeError
 from ganzoo.runtime.device import Compute
 
 WARM_UP = 3
-"""Steps that are taken as ever before the recording, so that libraries have chosen their kernels."""
+"""Steps before the recording, so that libraries have chosen their kernels."""
 
 Metrics = dict[str, Tensor]
 
 
 class Recorder(Protocol):
-    """Records work on a device, and does it again."""
+    """Records work on a device and replays it."""
 
     def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
-        """Do work as it will be recorded."""
+        """Run work as it will be recorded."""
 
     def record(self, work: Callable[[], Metrics]) -> None:
-        """Record work without doing it."""
+        """Record work without running it."""
 
     def replay(self) -> Metrics:
-        """Do what was recorded; what it returns is overwritten by the next time."""
+        """Replay the recorded work; the next replay overwrites the tensors that are returned."""
 
 
 class CUDAGraph:
     """Records with `torch.cuda.CUDAGraph`.
 
     Args:
-        rng: whose numbers the work draws: each replay draws the next ones, as the work itself would.
+        rng: generator that the work draws from; each replay draws the next numbers, as the work itself would.
     """
 
     def __init__(self, rng: torch.Generator) -> None:
@@ -45,7 +45,7 @@ class CUDAGraph:
         self._metrics: Metrics = {}
 
     def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
-        """Do work on a stream beside the usual one, as a recording does."""
+        """Run work on a side stream, as a recording does."""
         usual, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         beside.wait_stream(usual)
         with torch.cuda.stream(beside):
@@ -54,21 +54,21 @@ class CUDAGraph:
         return metrics
 
     def record(self, work: Callable[[], Metrics]) -> None:
-        """Record work; meanwhile another thread may go on with the data."""
+        """Record work, while another thread may load data."""
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._metrics = work()
 
     def replay(self) -> Metrics:
-        """Do what was recorded."""
+        """Replay the recorded work."""
         self._graph.replay()
         return self._metrics
 
 
 class RecordedStep:
-    """The work of a trainer's step: done as ever at first, then recorded, then replayed.
+    """The work of a trainer's step: run as usual at first, then recorded, then replayed.
 
     Args:
-        trainer: whose work it is.
+        trainer: whose step it is.
         recorder: records it.
     """
 
@@ -85,7 +85,7 @@ class RecordedStep:
             self._warmed_up += 1
             return self._recorder.warm_up(lambda: self._trainer.compute_step(batch))
         if self._batch is None or self._after_replay is None:
-            self._trainer.failure()  # waits for the device once, so that the steps before are done with
+            self._trainer.failure()  # waits for the device, so that the steps before are complete
             given = self._batch = Batch(batch.images.clone(), None if batch.labels is None else batch.labels.clone())
             self._recorder.record(lambda: self._trainer.compute_step(given))
             self._after_replay = self._trainer.recorded()
@@ -99,7 +99,7 @@ class RecordedStep:
 
 
 def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None = None) -> None:
-    """Have a trainer replay its steps from a CUDA graph.
+    """Make a trainer replay its steps from a CUDA graph.
 
     Args:
         trainer: takes the steps.
@@ -107,7 +107,7 @@ def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None =
         recorder: records them; left out: a CUDA graph.
 
     Raises:
-        RecipeError: they cannot be recorded; the text says why, and what to change.
+        RecipeError: the steps cannot be recorded; the text says why, and what to change.
     """
     reason = why_not(trainer, compute)
     if reason is not None:
@@ -115,7 +115,7 @@ def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None =
     assert isinstance(trainer, RecordableTrainer)
     for optimizer in trainer.optimizers():
         for group in optimizer.param_groups:
-            if "capturable" in group:  # keeps its count of steps on the device
+            if "capturable" in group:  # keeps the optimizer's count of steps on the device
                 group["capturable"] = True
     trainer.work = RecordedStep(trainer, recorder or CUDAGraph(trainer.parts.rng))
 

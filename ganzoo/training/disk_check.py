@@ -1,4 +1,4 @@
-"""Room for a run on the disk: asked before anything is decoded, before the start, and before each checkpoint."""
+"""Check before a run starts that its directory can be made and that the disk has room for it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ganzoo.storage.disk import SMALL, check_room, nearest_existing, size_of
 from ganzoo.text import size_in_words
 
 GRIDS = 20
-"""How many grids of samples a run has at least, unless its recipe says how often."""
+"""Least number of sample grids in a run, unless its recipe sets how often."""
 PNG = 0.5
-"""Size of a picture in a file, as a share of its pixels."""
+"""Size of a PNG file as a share of its pixels' bytes."""
 
 
 def check_place(recipe: Recipe) -> None:
-    """Notice where no run directory can be made, before anything is decoded or built.
+    """Check that a run directory can be made, before anything is decoded or built.
 
     Raises:
         RequestError: `run.root` leads through a file, or to where nothing can be written.
@@ -31,7 +31,7 @@ def check_place(recipe: Recipe) -> None:
         place = nearest_existing(parent)
         for path in (parent, *(place / name for name in parent.absolute().relative_to(place).parts)):
             with suppress(FileNotFoundError, NotADirectoryError):
-                os.lstat(path)  # a name that is too long, or has a zero byte in it, is told here
+                os.lstat(path)  # raises where a name is too long or has a zero byte
         reason = "" if place.is_dir() else f"{place} is a file"
         if not reason and not os.access(place, os.W_OK | os.X_OK):
             reason = f"{place} cannot be written to"
@@ -45,14 +45,14 @@ def check_place(recipe: Recipe) -> None:
 
 
 def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, steps: int) -> None:
-    """Notice before the start that a run will not fit: its checkpoints, one more while it is written, and its samples.
+    """Check that there is room for a run: its checkpoints, one more while it is written, and its samples.
 
     Raises:
-        OutputError: it will not.
+        OutputError: there is not.
     """
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
     weights, state = size_of(networks), size_of(trainer.state_dict())
-    checkpoint = weights + max(state, 2 * weights) + SMALL  # an optimizer remembers most often two numbers a weight
+    checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
     every = recipe.samples.every or math.ceil(steps / GRIDS)
     pixels = info.image.channels * info.image.height * info.image.width * recipe.samples.count
     samples = math.ceil(steps / every) * pixels * PNG * (2 if recipe.samples.gif else 1)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """The exponential moving average of the weights and buffers of `network`, which begins as a copy of it.
+    """The exponential moving average of the weights and buffers of `network`, which starts as a copy of it.
 
-    Torch's `AveragedModel` counts its updates in a tensor, which is fetched from the device or sent there each time.
+    Torch's `AveragedModel` counts its updates in a tensor, which each update copies to or from the device.
 
     Args:
         network: whose weights are averaged.

@@ -1,4 +1,4 @@
-"""Call the observers of one run, each on its own, so that one which fails is named and muted."""
+"""Call the observers of one run, and leave out those that fail."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Events:
     """The observers of one run and the event hooks that they implement.
 
     Hooks are called in pluggy's order: `tryfirst` before all others, then the last registered first, `trylast` after
-    all others. A `GanzooError` from an observer ends the run, since it means what it says (a full disk). Any other
-    error is the observer's own: it is told once through `warn`, and the observer hears no more of the run.
+    all others. A `GanzooError` from an observer, such as a full disk, ends the run. Any other error is the observer's
+    own: it is passed to `warn`, and the observer is not called again in this run.
 
     Args:
         plugins: (name, module) of the plugins, in the order in which they were loaded.
-        warn: told of an observer that fails.
+        warn: called with a message when an observer fails.
 
     Raises:
-        PluginError: an observer marks what is no hook, or a wrapper.
+        PluginError: an observer marks a function that is no hook, or a wrapper.
     """
 
     def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
@@ -37,7 +37,7 @@ class Events:
         """Add an observer, which is called before those registered earlier.
 
         Raises:
-            PluginError: it marks what is no hook, or a wrapper.
+            PluginError: it marks a function that is no hook, or a wrapper.
         """
         self._hooks.register(observer, name or self._free_name(type(observer).__name__))
         self._calls.clear()
@@ -52,7 +52,7 @@ class Events:
             self.register(plugin, name)
 
     def fire(self, event: str, **arguments: Any) -> None:
-        """Call `event` on every observer; dictionaries reach them read-only, and each gets images of its own."""
+        """Call `event` on every observer; dictionaries are read-only, and each gets its own copy of the images."""
         calls = self._calls.get(event)
         if calls is None:
             calls = self._calls[event] = self.calls(event)
@@ -78,7 +78,7 @@ class Events:
                 )
 
     def calls(self, event: str) -> list[Call]:
-        """List what implements `event`, in the order in which it is called."""
+        """List the implementations of `event` in the order of their calls."""
         implementations = getattr(self._hooks.hook, event).get_hookimpls()
         return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
 

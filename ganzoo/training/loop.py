@@ -18,8 +18,8 @@ def train(run: Run) -> None:
 
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
-        DivergedError: a loss or a gradient is no longer a number.
-        TrainingError: the memory does not suffice, or another process of the run is lost.
+        DivergedError: a loss or a gradient is not finite.
+        TrainingError: there is not enough memory, or another process of the run is lost.
     """
     batch_size = run.recipe.trainer.batch_size
     run.start_clock()
@@ -58,7 +58,7 @@ def train(run: Run) -> None:
 
 
 def write_summary(run: Run) -> None:
-    """Write `summary.json`, or warn that it cannot be written: there is nothing left to stop."""
+    """Write `summary.json`, or warn that it cannot be written, since the run is over."""
     try:
         run.directory.write_json(SUMMARY, summarize(run, run.directory.read_metrics()))
     except Exception as error:
@@ -73,7 +73,7 @@ class Clock:
         self._start()
 
     def lap(self) -> dict[str, float]:
-        """The epoch, and images a second since the last lap."""
+        """Return the epoch and the images a second since the last lap."""
         self._run.compute.synchronize()
         seconds = time.perf_counter() - self._time
         images = (self._run.step - self._step) * self._run.images_per_step

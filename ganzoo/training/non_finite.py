@@ -1,4 +1,4 @@
-"""Notice updates that are not finite, keep them from the weights, and end the run with a dump of the step."""
+"""Detect updates that are not finite, keep them from the weights, and end the run with a dump of the step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ganzoo.storage.disk import output_errors, write_atomic, write_text
 from ganzoo.training.run import Run
 
 KEPT = 1000
-"""Steps whose updates wait on the device at most before they are looked at."""
+"""Most steps whose updates are kept on the device before they are checked."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Update:
         if not math.isfinite(loss):
             what = f"the loss of the {self.network} ({loss}) is"
         elif wrong:
-            name, norm = wrong[-1]  # the backward pass comes to it first
+            name, norm = wrong[-1]  # the backward pass reaches it first
             others = f", {len(wrong)} of {len(norms)} tensors" if len(wrong) > 1 else ""
             what = f"the gradient of {name} (norm {norm}{others}) is"
         else:
@@ -47,10 +47,10 @@ class Update:
 
 
 class NonFiniteGuard:
-    """Keeps updates that are not finite from the weights: after the first one no weight moves.
+    """Keeps updates that are not finite from the weights: after the first one no weight changes.
 
-    The device is waited for only in `failure`, which is asked at log points and before a checkpoint is saved. The
-    updates since then are kept on the device.
+    Only `failure` waits for the device; it is called at log points and before a checkpoint is saved. The updates
+    since then are kept on the device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -69,7 +69,7 @@ class NonFiniteGuard:
         """Return what to call after each replay of the updates that were just recorded in a CUDA graph.
 
         Args:
-            now: gives the number of the training step and the state of the random numbers at its beginning.
+            now: returns the number of the training step and the state of the random numbers at its beginning.
         """
         updates, self._updates = self._updates, []
 
@@ -120,7 +120,7 @@ def stop_if_diverged(run: Run) -> None:
 def dump(run: Run, failure: Failure) -> dict[str, Any]:
     """Return the step that failed: `images`, `labels`, `rng` before it, and the tensors of all `networks`.
 
-    Nothing has moved the weights since; batch statistics have gone on.
+    The weights have not changed since; batch statistics have.
     """
     batch = run.loader.drawn_at(run.loader.position - (run.step - failure.step + 1) * run.loader.batch_size)
     return {
@@ -138,7 +138,7 @@ def dump(run: Run, failure: Failure) -> dict[str, Any]:
 def _save(tensors: dict[str, Any], path: Path) -> None:
     try:
         torch.save(tensors, path)
-    except RuntimeError as error:  # torch's own writer says no more than that it failed
+    except RuntimeError as error:  # torch's writer does not give the reason
         raise OSError(f"is the disk full? {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""A step of an optimizer: loss scaled, gradients averaged and clipped; none is taken that is not finite."""
+"""Take optimizer steps: scale the loss, average and clip the gradients, and skip steps that are not finite."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OptimizerStep:
         network: whose gradient is clipped.
         optimizer: over the network's parameters and `others`.
         guard: shared by the optimizers of a run.
-        others: further parameters that this optimizer moves, by name.
+        others: further parameters that this optimizer updates, by name.
         clip: largest norm of the network's gradient; None: no clipping.
         scaling: whether to scale the loss, as fp16 needs it.
         world: the processes that take the same step, each with the gradient of its part of the minibatch.
@@ -56,7 +56,7 @@ class OptimizerStep:
         self._before: list[Tensor] | None = None
 
     def step(self, loss: Tensor, *, number: int, rng: Tensor) -> None:
-        """Move the parameters down the gradient of `loss`; never again once an update was not finite.
+        """Take a step that decreases `loss`; none is taken once an update was not finite.
 
         Args:
             loss: what to minimize.
@@ -97,13 +97,13 @@ class OptimizerStep:
         return torch.stack([none if gradient is None else next(norms).to(dtype) for gradient in gradients])
 
     def _loss_and_norms(self, loss: Tensor, norms: Tensor) -> Tensor:
-        """Return what tells whether an update is finite; gradients that the scaler may still mend count as 0."""
+        """Return the loss and norms to check; norms count as 0 while the scaler can still lower its scale."""
         if self.scaler.is_enabled():
             norms = torch.where(self.scaler.scale(torch.ones_like(loss)) > 1, torch.zeros_like(norms), norms)
         return torch.cat([loss[None], norms])
 
     def _move(self) -> None:
-        """Let the optimizer move the parameters unless an update was not finite."""
+        """Take the optimizer's step unless an update was not finite."""
         if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -135,7 +135,7 @@ def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> No
     """Restore the state of an optimizer; its options stay those it was built with.
 
     Raises:
-        ValueError: the state is another optimizer's.
+        ValueError: the state is of another optimizer.
     """
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     for now, before in zip(options, state["param_groups"], strict=True):
@@ -152,7 +152,7 @@ _OPTIONS_THAT_SHAPE_STATE = ("amsgrad", "centered", "momentum")
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """While open, no parameter of `module` gathers a gradient; gradients still flow through it."""
+    """Keep the parameters of `module` from accumulating gradients, which still flow through it."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""What the processes of one run do together around a training step."""
+"""Coordinate the processes of one run around a training step."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 DRIFT = 1e-6
-"""By what share of the weights' size those of two processes may differ: different processors round differently."""
+"""Largest difference of two processes' weights, as a share of their L1 norm: different processors round differently."""
 
 
 @contextmanager
 def joint_step(run: Run) -> Iterator[None]:
-    """While open, all processes take one training step together.
+    """Take one training step on all processes together.
 
-    What networks draw from the process's own random numbers, as dropout does, is another in each process, and follows
-    from seed, step and rank. At the end all have the buffers of the first process.
+    The global random numbers, which dropout draws, are seeded from seed, step and rank, so they differ between
+    processes. At the end all have the buffers of the first process.
     """
     world = run.world
     if not isinstance(world, DistributedWorld):
@@ -44,10 +44,10 @@ def joint_step(run: Run) -> Iterator[None]:
 
 
 def check_drift(run: Run) -> None:
-    """Notice that the processes train networks of their own; waits for the device.
+    """Check that all processes have the same weights; waits for the device.
 
     Raises:
-        TrainingError: their weights are not the same.
+        TrainingError: the weights differ.
     """
     world = run.world
     if not isinstance(world, DistributedWorld):
@@ -65,10 +65,10 @@ def check_drift(run: Run) -> None:
 
 @contextmanager
 def lost_processes(run: Run) -> Iterator[None]:
-    """Say in which step a process was lost, and how to go on.
+    """Add the step and how to resume to the error of a lost process.
 
     Raises:
-        LostProcessError: one was.
+        LostProcessError: a process was lost.
     """
     try:
         yield

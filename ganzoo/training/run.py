@@ -33,7 +33,7 @@ from ganzoo.training.events import Events
 
 @dataclass
 class Run:
-    """Everything about one run: what it was asked (`recipe`), what it works with, and how far it is (`step`)."""
+    """The state of one run: its recipe, its parts, and the steps taken so far."""
 
     recipe: Recipe
     directory: RunDirectory
@@ -52,12 +52,12 @@ class Run:
     _clock_started: float = field(default_factory=time.monotonic, init=False, repr=False)
 
     def start_clock(self) -> None:
-        """Begin to count `seconds`, from where an earlier part of the run ended."""
+        """Start counting `seconds` from where an earlier part of the run ended."""
         rows = self.directory.read_metrics()
         self._clock_started = time.monotonic() - (float(rows[-1].get("seconds", 0.0)) if rows else 0.0)
 
     def fire(self, event: str, **arguments: Any) -> None:
-        """Tell every observer of an event; each gets a read-only view of the run as `run`."""
+        """Call an event on every observer, with a read-only view of the run as `run`."""
         self.events.fire(event, run=ReadOnlyRun(self), **arguments)
 
     @property
@@ -72,17 +72,17 @@ class Run:
 
     @property
     def precision(self) -> str:
-        """ "fp32", "bf16" or "fp16"."""
+        """The precision: "fp32", "bf16" or "fp16"."""
         return self.compute.precision
 
     @property
     def compute_description(self) -> str:
-        """Device and precision in words, and why these were chosen."""
+        """The device and precision in words, and why they were chosen."""
         return str(self.compute)
 
     @property
     def world_size(self) -> int:
-        """Processes that train together."""
+        """The number of processes that train together."""
         return self.world.world_size
 
     @property
@@ -111,12 +111,12 @@ class Run:
         return self.step * self.images_per_step / len(self.loader.packed)
 
     def fixed_latents(self, count: int) -> torch.Tensor:
-        """The same `count` latents in every run of this seed and generator config, on the CPU."""
+        """Return `count` latents on the CPU, the same in every run of this seed and generator config."""
         rng = torch.Generator().manual_seed(self.recipe.run.seed)
         return self.trainer.parts.generator.sample_latents(count, rng)
 
     def fixed_labels(self, count: int) -> torch.Tensor | None:
-        """Class after class in turn for the fixed latents; None where the generator takes no labels."""
+        """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
         if not self.trainer.parts.generator.conditional:
             return None
         return torch.arange(count) % self.info.num_classes
@@ -126,7 +126,7 @@ class Run:
         return "ema" if weights != "raw" and "generator_ema" in self.trainer.networks() else "raw"
 
     def sampling_generator(self, weights: str) -> Generator:
-        """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
+        """Return the generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
         name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
         generator = self.trainer.networks()[name]
         assert isinstance(generator, Generator)
@@ -134,7 +134,7 @@ class Run:
 
     @contextmanager
     def noting_interrupts(self) -> Iterator[None]:
-        """While open, Ctrl-C interrupts, and still does at the end where it struck in code that swallows it."""
+        """Raise KeyboardInterrupt on Ctrl-C, and again at the end where the code inside swallowed it."""
 
         def note(number: int, frame: FrameType | None) -> None:
             self.stop_signal = number
@@ -142,7 +142,7 @@ class Run:
 
         ours = threading.current_thread() is threading.main_thread()
         if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-            yield  # the caller is in charge
+            yield  # the caller handles signals
             return
         signal.signal(signal.SIGINT, note)
         try:
@@ -154,10 +154,10 @@ class Run:
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """While open, SIGINT and SIGTERM let the step finish and the state be saved; a second one ends at once.
+        """Let the step finish and the state be saved on SIGINT or SIGTERM; a second one ends the process at once.
 
-        Not so with several processes: torchrun and a scheduler may each send one, and torchrun does not wait for ever.
-        What it sends to those that are left when one has ended must not keep them from saying so.
+        With several processes a second one is ignored: torchrun and a scheduler may each send one, and torchrun kills
+        what does not end. It also signals the processes that are left when one ends, which must still report that.
         """
 
         def request_stop(number: int, frame: FrameType | None) -> None:
@@ -173,7 +173,7 @@ class Run:
             previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             for number in previous:
                 signal.signal(number, request_stop)
-        except ValueError:  # signals belong to the main thread; elsewhere the caller is in charge
+        except ValueError:  # only the main thread can handle signals; elsewhere the caller does
             yield
             return
         try:
@@ -200,7 +200,7 @@ for _name in vars(RunView):
 
 
 def describe_environment(run: Run) -> dict[str, Any]:
-    """List what `environment.json` holds; no environment variable of the process is in it."""
+    """Return the content of `environment.json`, without the environment variables of the process."""
     device = run.compute.device
     return {
         **describe_software(run.plugin_versions),

@@ -11,7 +11,7 @@ from ganzoo.errors import GanzooError, RequestError, first_line
 
 
 def require_key() -> None:
-    """Refuse `--wandb` where no key is known: it asks for what is on the server.
+    """Check that an API key is known, which `--wandb` needs to read from the server.
 
     Raises:
         RequestError: no key is known.
@@ -19,7 +19,7 @@ def require_key() -> None:
     """
     try:
         known = key_is_known()
-    except Exception as error:  # of any kind: W&B asks a process of its own
+    except Exception as error:  # of any kind: W&B starts a process of its own
         raise GanzooError(f"--wandb: W&B does not begin: {in_short(error)}") from error
     if not known:
         raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")

@@ -98,7 +98,7 @@ def _begin(run: RunView, mode: Literal["online", "offline"]) -> wandb.Run:
     options, record = run.recipe.tracking.wandb, _read_record(run)
     folder = run.directory.path.resolve()
     resumed = bool(record.get("id"))
-    if not resumed:  # kept before W&B hears of it: a run that is killed meanwhile goes on as the same one
+    if not resumed:  # written before W&B starts, so that a run killed meanwhile resumes under the same id
         record["id"] = secrets.token_hex(8)
         run.directory.write_json(RECORD, record)
     import wandb  # after it: the import takes as long as many first steps
