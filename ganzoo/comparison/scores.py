@@ -80,7 +80,7 @@ class _Protocol:
 def score_all(variants: Sequence[Variant], ignoring: Collection[str] = ()) -> list[Score]:
     """Return every score that any run has, in the order of first appearance.
 
-    Of several protocols, the one with the most samples is taken of those that all runs share.
+    Of the protocols that all runs share, the one with the most samples is taken.
 
     Args:
         variants: with their runs.

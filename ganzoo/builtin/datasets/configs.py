@@ -64,7 +64,7 @@ class MNISTConfig(TorchvisionConfig):
     channels: Literal[1, 3] = 1
     """1 for gray, 3 for RGB; images of the other kind are converted."""
     split: Literal["train", "test"] = "train"
-    """Which of the images."""
+    """Split of the dataset."""
 
 
 class FashionMNISTConfig(MNISTConfig):
@@ -77,7 +77,7 @@ class CIFAR10Config(TorchvisionConfig):
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
     split: Literal["train", "test"] = "train"
-    """Which of the images."""
+    """Split of the dataset."""
 
 
 class SVHNConfig(TorchvisionConfig):
@@ -86,7 +86,7 @@ class SVHNConfig(TorchvisionConfig):
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
     split: Literal["train", "test", "extra"] = "train"
-    """Which of the images."""
+    """Split of the dataset."""
 
 
 class CelebAConfig(DatasetConfig):
@@ -101,7 +101,7 @@ class CelebAConfig(DatasetConfig):
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download through torchvision, from Google Drive, if nothing is there."""
     split: Literal["all", "train", "valid", "test"] = "all"
-    """Which of the images; all but "all" need `list_eval_partition.txt`."""
+    """Split of the dataset; all but "all" need `list_eval_partition.txt`."""
     attribute: str | None = None
     """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
     allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)

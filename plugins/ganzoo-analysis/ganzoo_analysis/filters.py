@@ -135,10 +135,10 @@ def check_maps(layers: Sequence[Layer], index: int, maps: Sequence[int]) -> None
 
 @dataclass(frozen=True)
 class Responses:
-    """What a few features of one layer respond to most, the strongest image first.
+    """Strongest responses of a few features of one layer, the strongest first.
 
     Attributes:
-        layer: index among the feature maps that `features` gives.
+        layer: index of the feature maps that `features` returns.
         features: their indices (F,).
         values: strongest response (F, K) of each to each of its K images.
         images: these images (F, K, C, H, W) in [−1, 1].
@@ -168,7 +168,7 @@ def strongest_responses(
     Args:
         discriminator: in evaluation mode, with fixed batch statistics.
         packed: real images.
-        layer: which of the maps that `features` gives; −1 for the last.
+        layer: index of the maps that `features` returns; −1 for the last.
         features: channels of this layer; left out: the `count` with the strongest response to any image.
         count: how many where none are named.
         top: images for each feature.
@@ -206,7 +206,7 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
     Args:
         discriminator: in evaluation mode, with fixed batch statistics, or images would mix.
         images: (N, C, H, W) in [−1, 1].
-        layer: which of the maps that `features` gives.
+        layer: index of the maps that `features` returns.
         feature: channel of this layer.
 
     Raises:

@@ -120,7 +120,7 @@ def probe(
 
     Returns:
         `{"scores": {"discriminator": …, "random_weights": …, "raw_pixels": …}, "protocol": …}`, the same for the
-        same arguments; each score as `ProbeScore` has it.
+        same arguments; each score has the fields of `ProbeScore`.
 
     Raises:
         DataError: the data has no labels.
