@@ -1,1 +1,1 @@
-"""Runs side by side: grouped by what was varied, scores with their spread, refused where protocols differ."""
+"""Comparison of runs, grouped by recipe, with the spread of their scores, ranked only where protocols agree."""

@@ -1,4 +1,4 @@
-"""Finds the runs that are to be compared, and reads of each what a comparison needs, however damaged it is."""
+"""Find the runs to compare, and read what a comparison needs of each, however damaged it is."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from ganzoo.sweeps.child_processes import read_json
 from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
 
 COMPLETE = ("complete", "imported")
-"""How a run ends whose figures count."""
+"""Statuses of the runs whose figures count."""
 
 
 @dataclass
 class RunRecord:
-    """One run, as its files tell it.
+    """One run, as read from its files.
 
     Attributes:
         path: the run directory; None for a run of a sweep that has none yet.
-        name: `<run.name>/<number>`, or what the sweep calls it.
-        variant: what its sweep calls its combination; empty for a run of no sweep.
+        name: `<run.name>/<number>`, or its name in the sweep.
+        variant: name of its combination in its sweep; empty for a run outside a sweep.
         seed: of the run.
-        status: "complete", "imported", "interrupted", "failed", "waiting", or "unfinished" where nothing says.
-        error: what it failed by.
+        status: "complete", "imported", "interrupted", "failed", "waiting", or "unfinished" where its files do not say.
+        error: why it failed.
         recipe: its options by dotted path.
-        tables: its recipe.
+        tables: its recipe as nested tables.
         summary: its `summary.json`.
         environment: its `environment.json`.
         rows: its metrics.
@@ -55,12 +55,12 @@ class RunRecord:
 
     @property
     def done(self) -> bool:
-        """Whether its figures are those of a whole run."""
+        """Whether the run is complete, so that its figures count."""
         return self.status in COMPLETE
 
     @property
     def steps(self) -> tuple[int, int]:
-        """How far it got, and how far it was to get; zeros where nobody knows."""
+        """Steps trained and steps planned; 0 where unknown."""
         reached = max((int(row["step"]) for row in self.rows), default=0)
         return int(number(self.summary.get("steps")) or reached), int(
             number(self.summary.get("total_steps")) or number(self.recipe.get("run.steps")) or 0
@@ -68,21 +68,21 @@ class RunRecord:
 
     @property
     def seconds(self) -> float | None:
-        """Time spent in training."""
+        """Seconds spent in training."""
         return number(self.summary.get("seconds"))
 
     @property
     def images_per_second(self) -> float | None:
-        """The median over the run."""
+        """Median over the run."""
         rate = self.summary.get("images_per_second")
         return number(rate.get("median")) if isinstance(rate, Mapping) else None
 
 
 def collect(places: Iterable[str | Path]) -> list[RunRecord]:
-    """The runs at `places`: run directories, sweeps' directories, and folders of runs; each run once.
+    """Return the runs at `places`: run directories, sweep directories and folders of runs; each run once.
 
     Raises:
-        RequestError: at one of them there is no run.
+        RequestError: there is no run at one of them.
     """
     records: dict[Path | str, RunRecord] = {}
     for place in places:
@@ -94,7 +94,7 @@ def collect(places: Iterable[str | Path]) -> list[RunRecord]:
 
 
 def clean(text: object) -> str:
-    """Text from a file, without characters that could move a cursor, hide others or turn their direction."""
+    """Return text from a file without characters that could move the cursor, hide others or turn their direction."""
     return "".join(
         character if character == " " or unicodedata.category(character)[0] not in "CZ" else " "
         for character in str(text)
@@ -102,7 +102,7 @@ def clean(text: object) -> str:
 
 
 def number(value: object) -> float | None:
-    """A finite number from a file; None for anything else."""
+    """Return a finite number from a file; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -135,7 +135,7 @@ def _of_sweep(sweep: SweepDirectory) -> Iterator[RunRecord]:
 
 
 def read_run(path: Path) -> RunRecord:
-    """All that is compared of one run; what cannot be read is noted."""
+    """Read all that is compared of one run, and note what cannot be read."""
     directory = RunDirectory(path)
     record = RunRecord(path, clean(f"{path.resolve().parent.name}/{path.resolve().name}"))
     try:
@@ -164,7 +164,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def flatten_whole(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every option under its dotted path, those in lists of tables by their place: `penalties.0.weight`."""
+    """Yield every option under its dotted path, those in lists of tables by index: `penalties.0.weight`."""
     for key, value in flatten(tables, prefix):
         if isinstance(value, Sequence) and value and all(isinstance(each, Mapping) for each in value):
             for index, each in enumerate(value):

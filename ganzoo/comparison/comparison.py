@@ -14,19 +14,19 @@ from ganzoo.comparison.statistics import Spread
 from ganzoo.comparison.variants import Option, Variant, group, options_that_differ
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
-"""Facts of `environment.json` that the speed of a run follows from."""
+"""Entries of `environment.json` that determine the speed of a run."""
 DATA = ("images", "pack")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side.
+    """A comparison of runs.
 
     Attributes:
-        variants: runs of one recipe each.
+        variants: the runs, grouped by recipe.
         differences: the options in which the recipes differ.
         scores: with their spread over seeds.
-        notes: what a reader has to know before believing the figures.
+        notes: caveats for the reader of the figures.
     """
 
     variants: Sequence[Variant]
@@ -40,7 +40,7 @@ class Comparison:
         return [run for variant in self.variants for run in variant.runs]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the comparison as a JSON object."""
         return {
             "variants": [
                 {
@@ -80,23 +80,23 @@ def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[s
     one protocol.
 
     Args:
-        places: run directories, sweeps' directories and folders of runs.
-        ignoring: places on the protocol cards in which they may differ, such as "samples.images".
+        places: run directories, sweep directories and folders of runs.
+        ignoring: fields in which the protocol cards may differ, such as "samples.images".
 
     Raises:
-        GanzooError: at one of them there is no run.
+        GanzooError: there is no run at one of them.
     """
     variants = group(collect([places] if isinstance(places, str | Path) else places))
     return Comparison(variants, options_that_differ(variants), score_all(variants, ignoring), _notes(variants))
 
 
 def seconds(variant: Variant) -> Spread | None:
-    """Time in training, over the complete runs."""
+    """Return the training time over the complete runs."""
     return Spread.of(run.seconds for run in variant.complete)
 
 
 def speed(variant: Variant) -> Spread | None:
-    """Images a second, over the complete runs."""
+    """Return the images per second over the complete runs."""
     return Spread.of(run.images_per_second for run in variant.complete)
 
 

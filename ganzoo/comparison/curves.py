@@ -1,4 +1,4 @@
-"""Curves over the steps of a run: a mean with the band of its seeds, from rows as they were logged."""
+"""Curves over the steps of training: mean and range over the seeds, from the logged rows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ganzoo.comparison.variants import Variant
 from ganzoo.storage.summary import POSITION, SCORE
 
 POINTS = 100
-"""At most so many points a curve; rows between them are averaged."""
+"""Largest number of points of a curve; rows between them are averaged."""
 FIRST = ("score", "loss/", "probability/", "gradient_norm/")
-"""Figures by how much they tell; others follow."""
+"""Prefixes of the metrics shown first, in this order."""
 LAST = ("lr/", "images_per_second")
 
 Series = Mapping[int, float]
@@ -22,7 +22,7 @@ Series = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Point:
-    """A step, the mean over the seeds, the lowest and the highest of them."""
+    """A step, with the mean, lowest and highest value over the seeds."""
 
     step: float
     mean: float
@@ -32,12 +32,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure over time.
+    """The curves of one score or metric.
 
     Attributes:
         name: of the score or metric.
         curves: one for each variant; empty where it has none.
-        seeds: how many runs each curve is of.
+        seeds: number of runs behind each curve.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Figure:
 
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """All curves that can be drawn: those of scores first."""
+    """Return all curves that can be drawn, those of scores first."""
     found = [
         _figure(score.name, [list(each.series.values()) for each in score.variants])
         for score in comparison.scores
@@ -58,7 +58,7 @@ def figures(comparison: Comparison) -> list[Figure]:
     wanted.sort(key=_rank)
     found += [_figure(name, [[_series(run, name) for run in each] for each in runs]) for name in wanted]
     drawn = [figure for figure in found if any(len(curve) > 1 for curve in figure.curves)]
-    return sorted(drawn, key=_is_flat)  # what never moves comes last
+    return sorted(drawn, key=_is_flat)  # constant curves come last
 
 
 def _is_flat(figure: Figure) -> bool:
@@ -66,7 +66,7 @@ def _is_flat(figure: Figure) -> bool:
 
 
 def _counted(variant: Variant) -> list[RunRecord]:
-    """The complete runs; where there are none, all of them."""
+    """Return the complete runs, or all where none is complete."""
     return variant.complete or variant.runs
 
 
@@ -89,7 +89,7 @@ def _figure(name: str, variants: Sequence[Sequence[Series]]) -> Figure:
 
 
 def _curve(runs: Sequence[Series], width: float) -> list[Point]:
-    """One point a step, or a stretch of `width` steps, that any of the runs has."""
+    """Return one point for each step, or bin of `width` steps, in which any run has a value."""
     binned = [_binned(series, width) for series in runs]
     points = []
     for step in sorted({step for series in binned for step in series}):

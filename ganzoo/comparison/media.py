@@ -1,4 +1,4 @@
-"""Pictures and animations of runs as data that a page carries along, none larger than it should be."""
+"""Pictures and animations of runs as data URIs of limited size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ ANIMATION_BYTES = 1_500_000
 ANIMATION_SIDES = (512, 384, 256, 160)
 FRAMES = 24
 LARGEST_PIXELS = 64_000_000
-"""More than that no picture of samples has; a file that claims it is not opened."""
+"""Largest number of pixels of a file that is opened; no picture of samples has more."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a run, ready for a page.
+    """A picture of a run, to embed in a page.
 
     Attributes:
         address: a data URI.
-        step: at which the samples were made; None for an animation.
+        step: of the samples; None for an animation.
         width: in pixels, as it is shown at its own size.
         height: likewise.
         size: bytes in the page.
@@ -43,7 +43,7 @@ class Picture:
 
 
 def last_grid(run: RunRecord) -> Picture | None:
-    """The newest grid of a run that can be read."""
+    """Return the newest readable grid of samples of a run."""
     if run.path is None:
         return None
     for path in reversed(grids(run.path / "samples")):
@@ -54,7 +54,7 @@ def last_grid(run: RunRecord) -> Picture | None:
 
 
 def animation(run: RunRecord) -> Picture | None:
-    """The animation of a run; made smaller, with fewer frames, where it is too large to carry."""
+    """Return the animation of a run, scaled down and with fewer frames where it is too large to embed."""
     path = run.path / "samples" / GIF if run.path else None
     if path is None or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The comparison as one HTML page that needs neither network nor script."""
+"""The comparison as one self-contained HTML page without scripts."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from ganzoo.evaluation.protocol import Card, noted
 from ganzoo.storage.disk import write_text
 
 HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
-"""Scores that the first table shows, where they are there."""
+"""Prefixes of the scores that the first table shows."""
 HEADLINES = 3
 CURVES = 6
-"""So many are shown at once, the others when asked for."""
+"""Number of curves shown at first; the others are folded away."""
 SEEDS = 3
-"""Samples of so many seeds are carried along."""
+"""Number of seeds whose samples are shown."""
 MEDIA_BYTES = 30_000_000
-"""All pictures and animations of a page together."""
+"""Largest total size of a page's pictures and animations."""
 NAMED = 3
-"""So many words make a title."""
+"""Largest number of names in a title."""
 TURNED = 5
-"""From so many options that differ on, the table has an option a row, not a variant."""
+"""Number of differing options from which on the table has a row for each option, not each variant."""
 
 
 @dataclass
 class Media:
-    """Pictures of the runs, until the page is full."""
+    """Byte budget of the pictures in a page."""
 
     left: int
     omitted: int = 0
 
     def take(self, picture: Picture | None) -> Picture | None:
-        """The picture, if there is room for it."""
+        """Return the picture if it fits into the budget, else None."""
         if picture is None:
             return None
         if picture.size > self.left:
@@ -75,14 +75,14 @@ class Shown:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol card, with the scores that it goes with.
+    """A protocol card, with the scores taken under it.
 
     Attributes:
         scores: their names.
-        variants: that were scored so; empty for all.
-        facts: what has to be the same, by place.
-        noted: what may differ.
-        differing: places in which it differs from other cards of the same scores.
+        variants: those scored under it; empty for all.
+        facts: what has to be the same, by dotted path.
+        noted: what may differ, by dotted path.
+        differing: paths in which it differs from other cards of the same scores.
     """
 
     scores: list[str]
@@ -93,7 +93,7 @@ class Protocol:
 
 
 def write_page(comparison: Comparison, out: str | Path, title: str = "") -> Path:
-    """Write the page; gives its path.
+    """Write the page and return its path.
 
     Raises:
         OutputError: it cannot be written.
@@ -105,7 +105,7 @@ def write_page(comparison: Comparison, out: str | Path, title: str = "") -> Path
 
 
 def page(comparison: Comparison, title: str = "") -> str:
-    """The page's HTML. Everything that comes from files is escaped; no script and no address is in it."""
+    """Render the page's HTML, with all text from files escaped, and no scripts or external addresses."""
     variants = comparison.variants
     media = Media(MEDIA_BYTES)
     samples = list(_samples(variants, media))
@@ -139,7 +139,7 @@ def page(comparison: Comparison, title: str = "") -> str:
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         autoescape=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,  # marked-up text is of another type
+        finalize=lambda value: clean(value) if type(value) is str else value,  # Markup is another type
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
@@ -147,7 +147,7 @@ def _environment() -> jinja2.Environment:
 
 
 def default_title(comparison: Comparison) -> str:
-    """The parts in which the recipes differ, or the options, or the names of the variants."""
+    """Return a title of the components in which the recipes differ, else the options, else the variants' names."""
     keys = [option.key for option in comparison.differences]
     keys = [key for key in keys if key.endswith(".name")] or keys
     words = keys if 0 < len(keys) <= NAMED else [variant.name for variant in comparison.variants]
@@ -158,7 +158,7 @@ def default_title(comparison: Comparison) -> str:
 
 
 def _headlines(scores: Sequence[Score]) -> list[Score]:
-    """The scores that say most, in the order of `HEADLINE`; else the first."""
+    """Return the scores that `HEADLINE` names, in its order; else the first."""
     wanted = [score for prefix in HEADLINE for score in scores if score.name.startswith(prefix)]
     return (list({score.name: score for score in wanted}.values()) or list(scores))[:HEADLINES]
 
@@ -171,7 +171,7 @@ def _strips(score: Score) -> list[Markup | str]:
 
 
 def _samples(variants: Sequence[Variant], media: Media) -> Iterable[tuple[str, list[Shown]]]:
-    """Grids side by side, a row for each seed that most variants have, or the first run of each."""
+    """Yield a row of grids for each seed that most variants have, or one of the first run of each."""
     count: dict[int, int] = {}
     for variant in variants:
         for seed in {run.seed for run in variant.runs if run.seed is not None and run.path}:
@@ -187,7 +187,7 @@ def _samples(variants: Sequence[Variant], media: Media) -> Iterable[tuple[str, l
 
 
 def _one_each(runs: Iterable[tuple[int, RunRecord]]) -> list[tuple[int, RunRecord]]:
-    """A complete run of each variant where there is one, else any."""
+    """Return a complete run of each variant where there is one, else any."""
     chosen: dict[int, RunRecord] = {}
     for index, run in runs:
         if index not in chosen or (run.done and not chosen[index].done):
@@ -210,7 +210,7 @@ def _animation(index: int, variant: Variant, media: Media) -> Shown | None:
 
 
 def _protocols(scores: Sequence[Score]) -> list[Protocol]:
-    """Every card once, with its scores."""
+    """Return every card once, with its scores."""
     groups: dict[tuple[str, ...], list[Score]] = {}
     for score in scores:
         if score.protocols:

@@ -1,4 +1,4 @@
-"""The scores of variants, best and last, each with its protocol; not ranked where protocols differ."""
+"""Best and last scores of the variants with their protocols, not ranked where these differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ganzoo.evaluation.protocol import Card, differences
 from ganzoo.storage.summary import SCORE, is_rankable, lower_is_better
 
 Series = dict[int, float]
-"""A score of one run, by step; the mean where a step was scored several times."""
+"""Score of one run by step; the mean where a step was scored several times."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class VariantScore:
     Attributes:
         last: over its complete runs, at the last step that was scored.
         best: over its complete runs, at the best step of each.
-        series: by run, those of incomplete runs included.
-        last_steps: at which `last` was taken.
+        series: by name of the run, incomplete runs included.
+        last_steps: steps at which `last` was taken.
     """
 
     last: Spread | None
@@ -38,14 +38,14 @@ class Score:
     """One score over all variants.
 
     Attributes:
-        name: says the extractor.
+        name: includes the extractor.
         lower: whether lower is better.
         variants: one for each, in order.
-        protocols: how it was taken, each with the variants scored so; several where they cannot be compared.
+        protocols: cards, each with the variants scored under it; several where they cannot be compared.
         refused: why it is not ranked; empty where it is.
-        notes: what else is to be known.
-        best: index of the best variant by its last score, if any is.
-        tied: indices of those that cannot be told from it.
+        notes: caveats.
+        best: index of the best variant by its last score; None without one.
+        tied: indices of those not significantly worse.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Score:
     tied: list[int] = field(default_factory=list)
 
     def text(self, spread: Spread | None) -> str:
-        """One of its spreads, with as many digits as those of all variants."""
+        """Format one of its spreads, with the same number of digits for all variants."""
         known = [each.last for each in self.variants if each.last is not None and any(each.last.values)]
         digits = [decimals(each) for each in known]  # zeros say nothing of how exact the others are
         return "—" if spread is None else spread.text(min(digits, default=None))
@@ -71,20 +71,20 @@ class Score:
 
 @dataclass
 class _Protocol:
-    """Cards that may be compared with each other, and what was scored by them."""
+    """A card, and the values by run and step scored under it or cards comparable with it."""
 
     card: Card
     series: dict[int, dict[int, list[float]]] = field(default_factory=dict)
 
 
 def score_all(variants: Sequence[Variant], ignoring: Collection[str] = ()) -> list[Score]:
-    """Every score that any run has, in the order in which they were first seen.
+    """Return every score that any run has, in the order of first appearance.
 
-    Where a run was scored by several protocols, the one that all runs share is taken, with the most samples.
+    Of the protocols that all runs share, the one with the most samples is taken.
 
     Args:
         variants: with their runs.
-        ignoring: places on the cards in which they may differ, such as "samples.images".
+        ignoring: fields in which the cards may differ, such as "samples.images".
     """
     runs = [run for variant in variants for run in variant.runs]
     carded = dict.fromkeys(name for run in runs for each in run.evaluations for name in each.scores)
@@ -109,7 +109,7 @@ def _with_cards(name: str, variants: Sequence[Variant], ignoring: Collection[str
                 f"of {chosen.card.samples.images:,} samples"
             )
         return score
-    # Each run by the protocol of its own last evaluation: shown, and not compared.
+    # Without a shared protocol, each run is shown by that of its last evaluation, and not ranked.
     series: dict[int, Series] = {}
     used: dict[int, list[int]] = {}
     for index in having:
@@ -125,7 +125,7 @@ def _with_cards(name: str, variants: Sequence[Variant], ignoring: Collection[str
 
 
 def _latest(protocol: _Protocol, run: int) -> tuple[int, int]:
-    """What a run's own protocol is chosen by: the last step that was scored, then the most samples."""
+    """Return the sort key of a run's protocols: last scored step, then number of samples."""
     return max(protocol.series[run]), protocol.card.samples.images
 
 
@@ -142,7 +142,7 @@ def _without_cards(name: str, variants: Sequence[Variant]) -> Score:
 
 
 def _protocols(name: str, variants: Sequence[Variant], ignoring: Collection[str]) -> list[_Protocol]:
-    """What was scored under this name, parted by protocol."""
+    """Group the values of the score `name` by protocol."""
     protocols: list[_Protocol] = []
     known: dict[str, _Protocol] = {}
     for index, run in enumerate(_all(variants)):
@@ -190,7 +190,7 @@ def _all(variants: Sequence[Variant]) -> list[RunRecord]:
 
 
 def _scored(runs: Collection[int], variants: Sequence[Variant]) -> list[str]:
-    """The names of the variants that have one of these runs."""
+    """Return the names of the variants that have one of these runs."""
     owners = [variant.name for variant in variants for _ in variant.runs]
     return list(dict.fromkeys(owners[index] for index in sorted(runs)))
 
@@ -200,7 +200,7 @@ def _means(steps: Mapping[int, Sequence[float]]) -> Series:
 
 
 def to_dict(score: Score, variants: Sequence[Variant]) -> dict[str, Any]:
-    """A score as JSON has it."""
+    """Return a score as a JSON object."""
     return {
         "name": score.name,
         "lower_is_better": score.lower,

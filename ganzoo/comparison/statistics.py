@@ -1,4 +1,4 @@
-"""Means over seeds with their spread, and when a difference between two of them is more than chance."""
+"""Mean and deviation over seeds, and whether two means differ significantly."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from dataclasses import dataclass
 from typing import Any
 
 SEPARATED = 2.0
-"""Two means are told apart from so many standard errors of their difference on."""
+"""Standard errors of their difference beyond which two means count as different."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over several seeds.
+    """Values of one figure over several seeds.
 
     Attributes:
-        values: one a seed.
+        values: one for each seed.
     """
 
     values: tuple[float, ...]
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """The spread of those that are known; None where none is."""
+        """Return the spread of the known values; None without any."""
         known = tuple(value for value in values if value is not None)
         return cls(known) if known else None
 
     @property
     def mean(self) -> float:
-        """Over the seeds."""
+        """Mean over the seeds."""
         return statistics.fmean(self.values)
 
     @property
     def deviation(self) -> float | None:
-        """The sample's standard deviation; None for a single seed, which has none."""
+        """Sample standard deviation; None for a single seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the spread as a JSON object."""
         return {"mean": self.mean, "deviation": self.deviation, "values": list(self.values)}
 
     def text(self, digits: int | None = None) -> str:
-        """Mean ± deviation, with so many digits after the point; left out: as many as the deviation deserves."""
+        """Format mean ± deviation with `digits` after the point; left out: as many as `decimals` returns."""
         digits = decimals(self) if digits is None else digits
         mean = written(self.mean, digits)
         return mean if self.deviation is None else f"{mean} ± {written(self.deviation, digits)}"
@@ -53,7 +53,7 @@ class Spread:
 
 
 def decimals(spread: Spread) -> int:
-    """Digits after the point: two of the deviation's own, or three of the mean's where there is none."""
+    """Return the digits after the point: two significant ones of the deviation, or three of the mean without one."""
     scale, kept = (spread.deviation, 2) if spread.deviation else (abs(spread.mean), 3)
     if not scale:
         scale, kept = abs(spread.mean), 3
@@ -63,14 +63,14 @@ def decimals(spread: Spread) -> int:
 
 
 def written(value: float, digits: int) -> str:
-    """A number with so many digits after the point; in powers of ten where that would be too long."""
+    """Format a number with `digits` after the point; very large and very small ones in scientific notation."""
     if value and (abs(value) >= 1e7 or abs(value) < 1e-5):
         return f"{value:.3g}"
     return f"{value:,.{digits}f}"
 
 
 def separated(one: Spread, other: Spread) -> bool:
-    """Whether two means differ by more than chance makes likely; never with fewer than two seeds each."""
+    """Return whether two means differ significantly; never with fewer than two seeds each."""
     if min(len(one.values), len(other.values)) < 2:
         return False
     error = math.sqrt(sum(statistics.variance(each.values) / len(each.values) for each in (one, other)))
@@ -78,7 +78,7 @@ def separated(one: Spread, other: Spread) -> bool:
 
 
 def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
-    """Which is best by its mean, and which others cannot be told from it; nothing where all are the same."""
+    """Return the index of the best mean, and of those not significantly worse; None where all are the same."""
     known = [index for index, spread in enumerate(spreads) if spread is not None]
     means = {index: spreads[index].mean for index in known}  # type: ignore[union-attr]
     if len(known) < 2 or len(set(means.values())) < 2:

@@ -1,4 +1,4 @@
-"""Draws curves and strips of dots as SVG that needs no script; colors and fonts come from the page."""
+"""Curves and strips of dots as SVG without scripts; colors and fonts come from the page."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 30
 STRIP_WIDTH, STRIP_HEIGHT = 120, 18
 STYLES = 8
-"""Colors that the page has; further variants take them again, with other dashes."""
+"""Number of the page's colors; further variants reuse them with other dashes."""
 LOGARITHMIC = 100.0
-"""From this ratio of the highest to the lowest value on, a positive axis is logarithmic."""
+"""Ratio of the highest to the lowest value from which on a positive axis is logarithmic."""
 
 Scale = Callable[[float], float]
 
 
 def style(index: int) -> str:
-    """The class of a variant: its color, and its dashes."""
+    """Return the CSS classes of a variant: its color and its dashes."""
     return f"v{index % STYLES} d{index % 4 if index < STYLES else (index + 1) % 4}"
 
 
 def chart(figure: Figure, names: Sequence[str]) -> Markup:
-    """A figure's curves with their bands, axes and a description for those who cannot see it."""
+    """Draw a figure's curves with their bands and axes, and a description for screen readers."""
     points = [point for curve in figure.curves for point in curve]
     values = [value for point in points for value in (point.low, point.high)]
     low, high = min(values), max(values)
@@ -70,7 +70,7 @@ def chart(figure: Figure, names: Sequence[str]) -> Markup:
 
 
 def strip(spread: Sequence[float], everything: Sequence[float], index: int) -> Markup:
-    """One dot a seed, on an axis that all variants share; the numbers stand beside it."""
+    """Draw a dot for each seed on an axis that all variants share; the numbers stand beside it."""
     low, high = min(everything), max(everything)
     x = _scale(low, high, 6, STRIP_WIDTH - 6)
     svg = Element("svg", {"class": "strip", "viewBox": f"0 0 {STRIP_WIDTH} {STRIP_HEIGHT}", "aria-hidden": "true"})
@@ -99,7 +99,7 @@ def _scale(low: float, high: float, start: float, end: float, by: Scale = float)
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers that reach from below `low` to above `high`."""
+    """Return round numbers that span `low` to `high`."""
     span = high - low or abs(high) or 1.0
     rough = span / about
     power = 10.0 ** math.floor(math.log10(rough))

@@ -1,4 +1,4 @@
-"""The comparison as tables on a terminal."""
+"""Tables of the comparison for a terminal."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CELL = 18
 FIRST = 26
 BEST, TIED = "best last score", "not told from it by two standard errors"
 PIPED_WIDTH = 160
-"""Columns where the output is no terminal."""
+"""Width in columns where the output is no terminal."""
 
 
 def print_tables(comparison: Comparison, where: Console) -> None:
-    """Print what differs, the figures of each variant, and what has to be known of them."""
+    """Print the differing options, the figures of each variant, and the notes."""
     at_once = max(1, (where.width - FIRST) // CELL)
     for begin in range(0, len(comparison.variants), at_once):
         where.print(_table(comparison, range(begin, min(begin + at_once, len(comparison.variants)))))
@@ -76,7 +76,7 @@ def _last(score: Score, index: int) -> Text:
 
 
 def time_words(spread: Spread | None) -> str:
-    """A time as h:mm:ss, with its deviation."""
+    """Format a time as h:mm:ss, with its deviation."""
     if spread is None:
         return "—"
     return duration(spread.mean) + (f" ± {duration(spread.deviation)}" if spread.deviation is not None else "")

@@ -1,4 +1,4 @@
-"""Groups runs by their recipe without its seed, and says in which options the groups differ."""
+"""Group runs by their recipe without its seed, and find the options in which the groups differ."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ganzoo.comparison.collect import RunRecord, clean
 from ganzoo.sweeps.grid import names
 
 APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
-"""Options that train nothing else: which run it is, where it lies, and how it is watched, scored and saved."""
+"""Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
 FEW = 3
-"""So many values still make a name."""
+"""Largest number of options in a name."""
 
 
 @dataclass
@@ -21,8 +21,8 @@ class Variant:
     """Runs of one recipe, of any number of seeds.
 
     Attributes:
-        name: short, and another for each variant.
-        recipe: its options by dotted path, without those that are a run's own.
+        name: short and unique.
+        recipe: its options by dotted path, without those in `APART`.
         runs: in the order of their seeds.
     """
 
@@ -32,12 +32,12 @@ class Variant:
 
     @property
     def complete(self) -> list[RunRecord]:
-        """The runs whose figures count."""
+        """The complete runs, whose figures count."""
         return [run for run in self.runs if run.done]
 
     @property
     def status(self) -> str:
-        """How its runs ended: "3 complete", "2 complete, 1 failed"."""
+        """Number of its runs by status: "3 complete", "2 complete, 1 failed"."""
         counts: dict[str, int] = {}
         for run in self.runs:
             counts[run.status] = counts.get(run.status, 0) + 1
@@ -46,14 +46,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Option:
-    """An option in which recipes differ: its dotted path, and its value in each variant, None where it is not set."""
+    """An option in which recipes differ: its dotted path, and its value in each variant, None where not set."""
 
     key: str
     values: tuple[Any, ...]
 
 
 def group(records: Iterable[RunRecord]) -> list[Variant]:
-    """Variants in the order of their first runs."""
+    """Group runs into variants, in the order of their first runs."""
     groups: dict[str, Variant] = {}
     waiting: list[RunRecord] = []
     for record in records:
@@ -64,7 +64,7 @@ def group(records: Iterable[RunRecord]) -> list[Variant]:
         key = json.dumps(recipe, sort_keys=True, default=str)
         groups.setdefault(key, Variant("", recipe)).runs.append(record)
     variants = list(groups.values())
-    for record in waiting:  # not begun, or without a recipe that can be read
+    for record in waiting:  # not begun, or without a readable recipe
         (_of_sweep(variants, record) or _new(variants, record)).runs.append(record)
     for variant in variants:
         variant.runs.sort(key=lambda run: (run.seed is None, run.seed or 0, run.name))
@@ -74,7 +74,7 @@ def group(records: Iterable[RunRecord]) -> list[Variant]:
 
 
 def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
-    """Each option that is not the same in all variants; names of parts first, since others follow from them."""
+    """Return the options that differ between variants; names of components first, as others follow from them."""
     readable = [variant for variant in variants if variant.recipe]
     keys = dict.fromkeys(key for variant in readable for key in variant.recipe)
     found = [
@@ -86,7 +86,7 @@ def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
 
 
 def options_in_common(variants: Sequence[Variant]) -> dict[str, Any]:
-    """The options that all variants share."""
+    """Return the options that all variants share."""
     readable = [variant.recipe for variant in variants if variant.recipe]
     if not readable:
         return {}
@@ -94,7 +94,7 @@ def options_in_common(variants: Sequence[Variant]) -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """An option's value for people."""
+    """Format an option's value for display."""
     if value is None:
         return "—"
     return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
@@ -111,7 +111,7 @@ def _new(variants: list[Variant], record: RunRecord) -> Variant:
 
 
 def _names(variants: Sequence[Variant]) -> list[str]:
-    """What the sweep calls them; else the runs' names, where these tell them apart; else what differs."""
+    """Return the sweep's names of the variants, else the runs' names, else what differs."""
     swept = [clean(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
     if all(swept) and len(set(swept)) == len(swept):
         return swept

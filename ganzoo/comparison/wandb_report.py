@@ -23,10 +23,10 @@ GRIDS = ("samples/grid",)
 
 @dataclass(frozen=True)
 class Tracked:
-    """Where the runs are on W&B.
+    """The runs' project and ids on W&B.
 
     Attributes:
-        entity: user or team; empty where the runs were tracked offline, and nobody knows yet.
+        entity: user or team; empty where all runs were tracked offline.
         project: of all of them.
         ids: of each variant's runs.
     """
@@ -37,7 +37,7 @@ class Tracked:
 
 
 def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
-    """Build the workspace and the report; gives the address of each.
+    """Build the workspace and the report, and return the address of each.
 
     Raises:
         GanzooError: nobody is logged in here, wandb-workspaces is not installed, the runs are of several projects
@@ -66,10 +66,10 @@ def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
 
 
 def find(comparison: Comparison) -> Tracked:
-    """Where the runs are tracked, by what each wrote down.
+    """Find where the runs are tracked, by the `wandb.json` of each.
 
     Raises:
-        RequestError: nowhere, or in several projects.
+        RequestError: none is tracked, or they are in several projects.
     """
     ids: list[list[str]] = []
     places: set[tuple[str, str]] = set()
@@ -97,7 +97,7 @@ def find(comparison: Comparison) -> Tracked:
 
 
 def report(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
-    """A report: what differs, the figures, the scores, and curves of which each is a variant's mean."""
+    """Build a report of the differing options, the figures, the scores, and each variant's mean curves."""
     import wandb_workspaces.reports.v2 as wr
     from wandb_workspaces import expr
 
@@ -128,7 +128,7 @@ def report(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
 
 
 def workspace(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
-    """A workspace that shows these runs and no others, grouped by variant."""
+    """Build a workspace that shows only these runs, grouped by variant."""
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
@@ -152,7 +152,7 @@ def workspace(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
 
 
 def differences_table(comparison: Comparison) -> str:
-    """What differs, as Markdown."""
+    """Return the differing options as a Markdown table."""
     if not comparison.differences:
         return "The recipes do not differ in any option."
     rows = [
@@ -163,7 +163,7 @@ def differences_table(comparison: Comparison) -> str:
 
 
 def figures_table(comparison: Comparison) -> str:
-    """Mean ± deviation of every figure, as Markdown; under it what must not be compared."""
+    """Return mean ± deviation of every figure as Markdown, followed by why scores are not ranked."""
     header = ["", *(variant.name for variant in comparison.variants)]
     rows = [["runs", *(variant.status for variant in comparison.variants)]]
     rows.append(["wall time", *(time_words(seconds(variant)) for variant in comparison.variants)])
@@ -214,5 +214,5 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text from a file that Markdown shall take for text."""
+    """Escape text from a file for Markdown."""
     return "".join(f"\\{character}" if character in "\\`*_[]<>|#!" else character for character in clean(text))

@@ -1,5 +1,5 @@
-"""Trained networks in folders to give away: safetensors, ONNX, or laid out as the Hugging Face Hub has them.
+"""Export of trained networks to folders to share: safetensors, ONNX, or in the Hugging Face Hub's layout.
 
-`export` writes one, `bundle` seals and opens it and compares its weights with its recipe, `onnx_model` makes and checks
-the ONNX form, `model_card` writes its README; `import_weights` makes a run of foreign weights.
+`export` writes one, `bundle` seals and opens it and checks its weights against its recipe, `onnx_model` makes and
+checks the ONNX form, `model_card` writes its README; `import_weights` makes a run of foreign weights.
 """

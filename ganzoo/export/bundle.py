@@ -1,4 +1,4 @@
-"""An export folder: sealed with checksums, opened without running code, and compared with its recipe."""
+"""Export folders: sealed with checksums, opened without running code, and checked against their recipe."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ FORMAT = 1
 MANIFEST = "export.json"
 RECIPE = "recipe.toml"
 LARGEST_SIDE = 1 << 16
-"""Pixels of an image's side that are believed."""
+"""Largest number of channels, rows or columns that a manifest may state."""
 NETWORKS = ("generator", "generator_ema", "discriminator")
 
 
 @dataclass(frozen=True)
 class ExportedWeights(Checkpoint):
-    """The weights of an export, whose files have been compared with their checksums."""
+    """The weights of an export whose checksums have been verified."""
 
     file_of: Mapping[str, str] = field(default_factory=dict)
-    """Name of the file of each network."""
+    """File name of each network."""
 
     def network(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one network, on the CPU.
+        """Return the tensors of one network, on the CPU.
 
         Raises:
             CheckpointError: there is no such network in it.
@@ -53,26 +53,26 @@ class ExportedWeights(Checkpoint):
             raise CheckpointError(f"{self.path / self.file_of[name]}: cannot be read: {error}") from error
 
     def networks(self) -> list[str]:
-        """The names of the networks in it."""
+        """Return the names of the networks in it."""
         return sorted(self.file_of)
 
     @property
     def resumable(self) -> bool:
-        """Never: the state of the optimizers is not exported."""
+        """False: the state of the optimizers is not exported."""
         return False
 
 
 def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
-    """Write the manifest of what lies in `folder`, and have all of it on the disk.
+    """Write the manifest of the files in `folder`, and flush them to the disk.
 
-    README and pictures are left out of it: people change a model card.
+    README and pictures are left out of the manifest, since people edit a model card.
 
     Args:
-        folder: with all other files in it.
+        folder: holds all other files.
         info: what the networks were built for.
-        step: how long they were trained.
+        step: steps they were trained.
         networks: the file of each network.
-        about: what else is to be known.
+        about: further entries of the manifest.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     sealed = [path for path in files if path.suffix not in (".md", ".png")]
@@ -91,15 +91,15 @@ def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str]
 
 
 def is_export(folder: Path) -> bool:
-    """Whether this is a folder that `ganzoo export` made."""
+    """Return whether `ganzoo export` made this folder."""
     return (folder / MANIFEST).is_file()
 
 
 def open_export(folder: Path) -> ExportedWeights:
-    """Compare an export with its manifest.
+    """Verify an export against its manifest and return its weights.
 
     Raises:
-        CheckpointError: a file is missing, changed, or of another format, or the manifest names what it may not.
+        CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
     manifest = _read_manifest(folder / MANIFEST)
     files, networks = manifest["files"], manifest["networks"]
@@ -127,10 +127,10 @@ def open_export(folder: Path) -> ExportedWeights:
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
-    """What a manifest holds, of the right kinds throughout.
+    """Read a manifest and check the types of its entries.
 
     Raises:
-        CheckpointError: it does not, or has been changed.
+        CheckpointError: the manifest is of another format, or has been changed.
     """
     manifest = read_checksummed(path)
     if manifest.get("export") != FORMAT:
@@ -141,7 +141,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _is_sound(manifest: Mapping[str, Any]) -> bool:
-    """Whether every entry that is used is of its kind."""
+    """Return whether every entry in use has the right type."""
     image, step = manifest.get("image"), manifest.get("step")
     return (
         isinstance(image, list)
@@ -159,10 +159,10 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
 
 
 def _check_name(folder: Path, name: str) -> None:
-    """Let a file be only in the folder itself or among its plugin files, and be a file there, not a link elsewhere.
+    """Check that a file lies in the folder itself or among its plugin files, and is not a link elsewhere.
 
     Raises:
-        CheckpointError: it is not.
+        CheckpointError: it does not, or is.
     """
     plain = name.removeprefix(f"{PLUGINS}/")
     if not plain or plain != Path(plain).name or "\\" in name or "\0" in name or plain in (".", ".."):
@@ -175,15 +175,15 @@ def _check_name(folder: Path, name: str) -> None:
 
 
 def _is_blob(path: Path) -> bool:
-    """Whether a link is one of the Hub's cache, where `snapshots/<commit>/file` stands for `blobs/<checksum>`."""
+    """Return whether a link is the Hub cache's own, of `snapshots/<commit>/file` to `blobs/<checksum>`."""
     snapshots = next((parent for parent in path.parents if parent.name == "snapshots"), None)
     return snapshots is not None and path.resolve().parent == (snapshots.parent / "blobs").resolve()
 
 
 def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) -> None:
-    """Compare the shape of every tensor with that of the network, of which no weight is made for it.
+    """Check the shape of every tensor against the recipe's networks, built without weights where possible.
 
-    A recipe from elsewhere may ask for networks of any size; what lies in the files cannot be larger than these.
+    A foreign recipe may ask for networks of any size, while tensors are no larger than their files.
 
     Raises:
         CheckpointError: they do not fit; the text says which.
@@ -191,12 +191,12 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
     try:
         try:
             expected = _shapes(recipe, weights, manager, "meta")
-        except (RuntimeError, NotImplementedError, TypeError):  # a network that looks at its weights when it is made
+        except (RuntimeError, NotImplementedError, TypeError):  # a network that reads its weights while it is built
             with memory_errors():
                 expected = _shapes(recipe, weights, manager, "cpu")
     except GanzooError:
         raise
-    except Exception as error:  # whatever the network's own code makes of options that cannot be
+    except Exception as error:  # the network's own code may raise anything for invalid options
         raise CheckpointError(f"{weights.path}: the networks of its recipe cannot be made: {error}") from error
     for name, file in weights.file_of.items():
         found = _header(weights, file)
@@ -212,7 +212,7 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
 def _shapes(
     recipe: Recipe, weights: ExportedWeights, manager: PluginManager, device: str
 ) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Of each tensor of each network."""
+    """Return the shape of each tensor of each network."""
     with torch.device(device):
         compute = Compute(torch.device(device), "fp32", "to see what fits")
         generator, discriminator = build_networks(recipe, manager, weights.info, compute)
@@ -224,10 +224,10 @@ def _shapes(
 
 
 def _header(weights: ExportedWeights, file: str) -> dict[str, tuple[int, ...]]:
-    """The shapes that a file says it has.
+    """Read the tensor shapes from a file's header.
 
     Raises:
-        CheckpointError: it is no such file.
+        CheckpointError: it cannot be read.
     """
     try:
         with safe_open(weights.path / file, "pt") as tensors:

@@ -1,4 +1,4 @@
-"""Writes a trained generator into a folder to give away, whole or not at all."""
+"""Write a trained generator into a folder to share, completely or not at all."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def export_run(
     batch_norm: BatchNormMode | None = None,
     license: str | None = None,  # noqa: A002
 ) -> Path:
-    """Write the generator, and what is to be known of it, into the new folder `out`.
+    """Write the generator with its recipe, samples and model card into the new folder `out`.
 
     Args:
         trained: the run.
         out: must not exist, or be empty.
-        format: "safetensors", which `ganzoo.load_export` opens; "hub", the same as the Hugging Face Hub has it;
+        format: "safetensors", which `ganzoo.load_export` opens; "hub", the same in the Hugging Face Hub's layout;
             "onnx", compared with torch by onnxruntime (extra `onnx`).
         weights: "ema", "raw", or "auto" for ema where there is one.
         discriminator: export it too; not as ONNX.
-        batch_norm: statistics that are fixed in an ONNX file; left out: as the recipe's [samples] has it.
-        license: under which the weights are given away, by its SPDX name.
+        batch_norm: statistics that are fixed in an ONNX file; left out: those of the recipe's [samples].
+        license: SPDX name of the license of the weights.
 
     Raises:
-        RequestError: `out` is taken, or this run cannot be exported so; nothing is written.
+        RequestError: `out` is taken, or the run cannot be exported in this way; nothing is written.
         OutputError: it could not be written; nothing of it is left.
     """
     out, form = Path(out), format
@@ -113,14 +113,14 @@ def export_run(
 def _write_networks(
     trained: TrainedRun, folder: Path, name: str, discriminator: bool, *, hub: bool
 ) -> Mapping[str, str]:
-    """Write the tensors; gives the file of each network."""
+    """Write the tensors and return the file of each network."""
     files = {name: "model" if hub else name} | ({"discriminator": "discriminator"} if discriminator else {})
     write_tensors({file: trained.checkpoint.network(network) for network, file in files.items()}, folder)
     return {network: f"{file}.safetensors" for network, file in files.items()}
 
 
 def _public_recipe(recipe: Recipe) -> Recipe:
-    """The recipe without folders of this machine and the account on W&B, which are nobody else's business."""
+    """Return the recipe without local folders and the W&B account, which are private."""
 
     def reset(options: Options, *names: str) -> Options:
         return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})
@@ -137,7 +137,7 @@ def _public_recipe(recipe: Recipe) -> Recipe:
 
 
 def _write_recipe(trained: TrainedRun, recipe: Recipe, folder: Path) -> None:
-    """The resolved recipe, and the plugin files that it goes through."""
+    """Write the resolved recipe, and the plugin files that it needs."""
     named = {Path(file).name for file in recipe.plugins.files}
     for file in trained.manager.files:
         if file.name in named:
@@ -147,7 +147,7 @@ def _write_recipe(trained: TrainedRun, recipe: Recipe, folder: Path) -> None:
 
 
 def _plugins(trained: TrainedRun) -> dict[str, str]:
-    """The distributions that both networks come from, with their versions."""
+    """Return the distributions that both networks come from, with their versions."""
     registries, versions = trained.manager.registries, trained.manager.distributions()
     entries = (
         registries.generators[trained.recipe.generator.name],
@@ -158,7 +158,7 @@ def _plugins(trained: TrainedRun) -> dict[str, str]:
 
 
 def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
-    """`config.json`: what tools of the Hub look for, and the whole recipe."""
+    """Return the content of `config.json`: the keys that tools of the Hub look for, and the whole recipe."""
     info = trained.checkpoint.info
     return {
         "library_name": "ganzoo",

@@ -1,4 +1,4 @@
-"""Makes a run directory of weights that an importer read: checked against the networks first, written whole."""
+"""Make a run directory of imported weights, checked against the networks first, completely or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def import_weights(
     importer: str | None = None,
     report: Callable[[ImportedWeights], None] | None = None,
 ) -> RunDirectory:
-    """Bring the weights in `source` into a new run directory `out`.
+    """Import the weights in `source` into a new run directory `out`.
 
     Args:
         source: a file or folder.
@@ -45,10 +45,10 @@ def import_weights(
         manager: the installed plugins.
         overrides: changes to the recipe that the importer gives, such as `{"dataset.root": "images"}`.
         importer: its name; left out: the only one that recognizes the source.
-        report: handed what was read, once it is known to fit.
+        report: called with the imported weights once they are known to fit.
 
     Raises:
-        RequestError: the source, the importer or `out` is not as it must be; nothing is written.
+        RequestError: the source, the importer or `out` cannot be used; nothing is written.
         OutputError: the run directory could not be written; nothing of it is left.
     """
     if not source.exists():
@@ -66,7 +66,7 @@ def import_weights(
 
 
 def choose_importer(source: Path, manager: PluginManager, name: str | None = None) -> Entry[Any]:
-    """The importer of this name, or the only one that recognizes `source`.
+    """Return the importer of this name, or the only one that recognizes `source`.
 
     Raises:
         RequestError: there is no such importer, or it cannot read such a source, or none or several can.
@@ -89,10 +89,10 @@ def choose_importer(source: Path, manager: PluginManager, name: str | None = Non
 
 
 def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: PluginManager) -> None:
-    """Compare every tensor with the network that the recipe builds.
+    """Check every tensor against the network that the recipe builds.
 
     Raises:
-        RequestError: with everything that does not fit.
+        RequestError: something does not fit; the text lists all of it.
     """
     spec = recipe.dataset.image_spec()
     if spec != weights.info.image:
@@ -116,7 +116,7 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
 
 
 def _unlike(tensor: Tensor | None, expected: Tensor | None) -> str:
-    """Why `tensor` cannot stand in the place of `expected`; empty where it can."""
+    """Return why `tensor` cannot replace `expected`; empty where it can."""
     if tensor is None or expected is None:
         return "nothing in the source goes there" if tensor is None else "the network has no such tensor"
     if tensor.shape != expected.shape:
@@ -129,7 +129,7 @@ def _unlike(tensor: Tensor | None, expected: Tensor | None) -> str:
 
 
 def _origin(source: Path, importer: str, weights: ImportedWeights) -> dict[str, Any]:
-    """Where the weights came from, for the files of the run directory."""
+    """Return where the weights came from, for the files of the run directory."""
     return {
         "importer": importer,
         "source": str(source),
@@ -140,7 +140,7 @@ def _origin(source: Path, importer: str, weights: ImportedWeights) -> dict[str, 
 def _write(
     out: Path, recipe: Recipe, weights: ImportedWeights, manager: PluginManager, origin: Mapping[str, Any]
 ) -> None:
-    """Fill the run directory.
+    """Write the run directory.
 
     Raises:
         RequestError: no folder can be made there.
@@ -160,7 +160,7 @@ def _write(
 
 
 def _summary(weights: ImportedWeights, origin: Mapping[str, Any]) -> dict[str, Any]:
-    """As of a run of no steps, with the origin of every tensor."""
+    """Return the summary of a run of 0 steps, with the origin of every tensor."""
     table = [
         {"source": row.source, "shape": list(row.shape), "target": row.target, "change": row.change}
         for row in weights.assignments

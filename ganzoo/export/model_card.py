@@ -1,4 +1,4 @@
-"""The README.md of an export: a model card as the Hugging Face Hub reads it, with scores and how they were taken."""
+"""The README.md of an export: a model card for the Hugging Face Hub, with scores and their protocols."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
 
 TASK = "unconditional-image-generation"
-"""What the Hub calls it; it has no word for images by class."""
+"""The Hub's name of the task; it has none for class-conditional generation."""
 
 
 def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[str, Any]) -> str:
-    """Fill the template `model_card.md.j2`.
+    """Render the template `model_card.md.j2`.
 
     Args:
         trained: the run.
-        recipe: of it, as it is given away.
+        recipe: of the run, without what is private.
         form: "safetensors", "onnx" or "hub".
-        about: what the manifest says of the weights.
+        about: the manifest's entries about the weights.
     """
     environment = jinja2.Environment(  # noqa: S701 (Markdown is no HTML)
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
@@ -49,14 +49,14 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
 
 
 def _is_of(evaluation: Evaluation, trained: TrainedRun, about: Mapping[str, Any]) -> bool:
-    """Whether these very weights were scored."""
+    """Return whether the evaluation scored these weights."""
     return evaluation.step == trained.checkpoint.step and evaluation.card.samples.weights == about["weights"]
 
 
 def _front_matter(
     trained: TrainedRun, form: str, about: Mapping[str, Any], evaluations: Sequence[Evaluation]
 ) -> dict[str, Any]:
-    """What the Hub files a model under. JSON is YAML, and needs no library to write."""
+    """Return the metadata that the Hub indexes, later written as JSON, which is YAML and needs no library."""
     recipe = trained.recipe
     tags = ["gan", "image-generation", "ganzoo", recipe.generator.name, recipe.loss.name, recipe.dataset.name]
     entries: dict[str, Any] = {
@@ -74,7 +74,7 @@ def _front_matter(
 
 
 def _result(evaluation: Evaluation) -> dict[str, Any]:
-    """One evaluation as the Hub has it."""
+    """Return an evaluation as an entry of the Hub's `model-index`."""
     card = evaluation.card
     return {
         "task": {"type": TASK, "name": "Image generation"},
@@ -87,7 +87,7 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
-    """Best and last of each score that was taken in training, with its step."""
+    """Return the best and last value of each score taken in training, with their steps."""
     try:
         scores = json.loads((trained.path / "summary.json").read_text(encoding="utf-8"))["scores"]
         shown = [

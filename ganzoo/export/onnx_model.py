@@ -1,4 +1,4 @@
-"""A generator as an ONNX model, compared with the network it was made of before anybody gets it."""
+"""Convert a generator to ONNX, and check the result against torch."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from ganzoo.sampling.generate import BatchNormMode, batch_norm_mode, batch_norm_
 LATENTS, LABELS, IMAGES = "latents", "labels", "images"
 OPSET = 18
 TOLERANCE = 1e-4
-"""Largest difference from torch, in a range of images from −1 to 1."""
+"""Largest difference from torch that is allowed, for images in [−1, 1]."""
 BATCHES = (1, 2, 7, 64)
 """Batch sizes that are compared."""
 
 
 def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[bytes, dict[str, Any]]:
-    """The ONNX file of a generator, and what came of comparing it: the largest difference by batch size.
+    """Return the ONNX file of a generator, and a report with its largest difference from torch by batch size.
 
     Args:
-        generator: left as it was.
+        generator: stays unchanged.
         mode: statistics of batch norm to be fixed in the file.
         source: names the run in errors.
 
@@ -65,7 +65,7 @@ def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[
 
 
 def check_installed() -> None:
-    """See that the libraries are there.
+    """Check that the libraries are installed.
 
     Raises:
         RequestError: one is not; the text names the extra that brings it.
@@ -89,7 +89,7 @@ def _inputs(generator: Generator, count: int) -> tuple[Tensor, ...]:
 
 
 def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes:
-    """The file; batches of any size go in.
+    """Convert the network to an ONNX file that takes batches of any size.
 
     Raises:
         RequestError: torch cannot turn this network into ONNX.
@@ -116,19 +116,19 @@ def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes
 
 
 def _graph(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    """What the network computes, for any size of batch.
+    """Trace the network for batches of any size.
 
-    The second way follows `len(latents)` too, which the first, and faster one, takes for a fixed number.
+    Strict mode also traces `len(latents)`, which the faster non-strict mode takes for a constant.
     """
     shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
     try:
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
-    except Exception:  # of any kind; the second way says what is wrong
+    except Exception:  # of any kind; strict mode reports what is wrong
         return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=True)
 
 
 def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], source: str) -> float:
-    """The largest difference between what onnxruntime and torch make of the same inputs.
+    """Return the largest difference between onnxruntime and torch on the same inputs.
 
     Raises:
         RequestError: onnxruntime cannot run the model, or its images are of another shape.
@@ -150,7 +150,7 @@ def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], so
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch says of its own work off the terminal."""
+    """Silence torch's logging, warnings and output."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""Writes a new plugin: a whole distribution from the templates, with every name checked first."""
+"""Write a new plugin: a whole distribution from the templates, with every name checked first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kind = Literal["full", "loss", "architecture", "dataset", "trainer", "observer",
 
 @dataclass(frozen=True)
 class Outline:
-    """What a kind of plugin consists of: its modules beside `plugin.py`, and what its recipe takes from it."""
+    """Contents of a kind of plugin: its modules beside `plugin.py`, and the components its recipe uses from it."""
 
     summary: str
     parts: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class NewPlugin:
-    """A plugin that was written: its folder, its files, and its recipe, relative to the folder."""
+    """A new plugin: its folder, its files, and its recipe, relative to the folder."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -60,12 +60,12 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
 
     Args:
         distribution: its name, such as "ganzoo-example": the package is `ganzoo_example`, the plugin `example`.
-        kind: what it brings.
-        folder: to be made.
+        kind: what it provides.
+        folder: to be created.
         manager: the installed plugins, whose names are taken.
 
     Raises:
-        RequestError: the name cannot be used or is taken, or the folder is there or cannot be made.
+        RequestError: the name cannot be used or is taken, or the folder exists or cannot be written.
     """
     outline = OUTLINES[kind]
     package = re.sub(r"[-_.]+", "_", distribution).lower()
@@ -118,7 +118,7 @@ def _render(template: str, words: dict[str, str]) -> str:
 
 
 def _bounds() -> str:
-    """The releases that keep the contracts which the new plugin is written for."""
+    """Return the range of releases whose plugin API the new plugin is written for."""
     from importlib.metadata import version
 
     major, minor = version("ganzoo-core").split(".")[:2]

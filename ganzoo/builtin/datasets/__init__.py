@@ -1,1 +1,1 @@
-"""Datasets that ship with the core, one file a kind of source."""
+"""Built-in datasets, one module for each kind of source."""

@@ -1,4 +1,4 @@
-"""CelebA, from whatever form of it people have on their disk."""
+"""CelebA, from a folder or archive in any of its common layouts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ganzoo.components.dataset import Dataset, ImageSource
 from ganzoo.errors import DataError, first_line
 
 COMPLETE = 202_599
-"""How many images CelebA has."""
+"""Number of images in CelebA."""
 
 _SPLITS = {"train": "0", "valid": "1", "test": "2"}
 _WHERE = (
@@ -48,7 +48,7 @@ class CelebA(Dataset):
 
     @property
     def root(self) -> Path:
-        """The folder, or the archive, that the options name."""
+        """The folder or archive that `dataset.root` names."""
         return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
@@ -66,16 +66,16 @@ class CelebA(Dataset):
         self._images, self._lists = images, lists
 
     def fingerprint(self) -> Sequence[object]:
-        """Names, sizes and times of all images, or of their archive, and of the lists in use."""
+        """Return names, sizes and times of all images, or of their archive, and of the lists in use."""
         assert self._images is not None, "prepare() comes first"
         lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists.values()]
         return [*lists, *self._images.info]
 
     def open(self) -> ImageSource:
-        """The images of the split, in the order of their names.
+        """Return the images of the split, in the order of their names.
 
         Raises:
-            DataError: images are missing, or the lists do not say what they should.
+            DataError: images are missing, or a list is damaged.
         """
         images = self._images
         assert images is not None, "prepare() comes first"
@@ -90,12 +90,12 @@ class CelebA(Dataset):
         return _Faces(images, self._names, labels, self.config)
 
     def class_names(self) -> tuple[str, ...]:
-        """Without and with the attribute, if the options name one."""
+        """Return the classes without and with the attribute, if the options name one."""
         attribute = self.config.attribute
         return () if attribute is None else (f"not {attribute}", attribute)
 
     def describe(self, index: int) -> str:
-        """The image's path, or its archive and its name there."""
+        """Return the image's path, or its archive and its name there."""
         assert self._images is not None, "prepare() comes first"
         place = self._images.place
         return f"{place}: {self._names[index]}" if place.is_file() else str(place / self._names[index])
@@ -106,7 +106,7 @@ class CelebA(Dataset):
             self._download()
             found, problems = find_images(self.root)
         if len(found) == 1 and not problems:
-            return found[0]  # open() counts it
+            return found[0]  # open() counts its images
         largest = max(found, key=lambda images: len(images.names), default=None)
         if largest is not None and self._is_enough(len(largest.names)):
             return largest

@@ -1,4 +1,4 @@
-"""Where CelebA's images and lists lie on people's disks, and how they are read from there."""
+"""Find and read CelebA's images and lists on the disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ATTRIBUTES = "list_attr_celeba"
 _IMAGE_NAME = re.compile(r"\d{6}\.(jpg|png)", re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 1024 * 1024
 _ENCRYPTED = 1
-# The zip's own folder, torchvision's, the official site's, and Kaggle's that holds itself.
+# Layouts of the zip, torchvision and the official site; in Kaggle's, the image folder holds one of the same name.
 _PARENTS = ("", "celeba", "Img")
 _LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
 
@@ -45,15 +45,15 @@ class FoundImages(Protocol):
         ...
 
     def read(self, name: str) -> bytes:
-        """A file's bytes; called from many threads."""
+        """Return a file's bytes; called from many threads."""
         ...
 
 
 def find_images(root: Path) -> tuple[list[FoundImages], list[str]]:
-    """Every place at or under `root` that has CelebA's images, and what is wrong with those that have not.
+    """Return every place at or under `root` with CelebA's images, and what is wrong with the others.
 
-    The names in an archive take a second to read: one that is the only place is taken unread, so that a run whose
-    pack is ready begins at once.
+    Reading the names in an archive takes a second: one that is the only place is returned unread, so that a run whose
+    pack is ready starts at once.
 
     Raises:
         DataError: the only place is an archive that is damaged.
@@ -80,7 +80,7 @@ def check_some(images: FoundImages) -> None:
 
 
 def find_list(name: str, root: Path, place: Path, purpose: str) -> Path:
-    """The list `name` as text or, from Kaggle, as CSV, near the images.
+    """Return the path of the list `name` near the images, as text or as Kaggle's CSV.
 
     Raises:
         DataError: it is not there; the text says where to put it.
@@ -98,7 +98,7 @@ def find_list(name: str, root: Path, place: Path, purpose: str) -> Path:
 
 
 def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """The names of a list's columns, and the values of each image by its number ("000001").
+    """Return the names of a list's columns, and the values of each image by its number ("000001").
 
     Raises:
         DataError: the file has no line about an image, or lines of different lengths.
@@ -159,7 +159,7 @@ class _Folder:
 
 
 class _Archive:
-    """The images in a zip; they are only ever read into memory, so no name in it can reach the disk."""
+    """The images in a zip, read only into memory, so that no name in it becomes a path on the disk."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -1,4 +1,4 @@
-"""The options of the datasets that ship with the core."""
+"""The options of the built-in datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from ganzoo.components.options import DatasetConfig
 
 NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
-"""Marks an option that may change without the images being decoded anew."""
+"""Marks an option that does not affect the decoded images."""
 
 
 class DigitsConfig(DatasetConfig):
@@ -24,7 +24,7 @@ class DigitsConfig(DatasetConfig):
 
     @property
     def has_labels(self) -> bool | None:
-        """Which digit it is."""
+        """True: each digit is a class."""
         return True
 
 
@@ -40,19 +40,19 @@ class SyntheticConfig(DatasetConfig):
 
     @property
     def has_labels(self) -> bool | None:
-        """The class of the disc."""
+        """True: each hue is a class."""
         return True
 
 
 class TorchvisionConfig(DatasetConfig):
-    """What the datasets that torchvision can download have in common."""
+    """Options common to the datasets that torchvision downloads."""
 
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download into `root` what is not there yet."""
 
     @property
     def has_labels(self) -> bool | None:
-        """All of them have classes."""
+        """True: all of them have classes."""
         return True
 
 
@@ -64,7 +64,7 @@ class MNISTConfig(TorchvisionConfig):
     channels: Literal[1, 3] = 1
     """1 for gray, 3 for RGB; images of the other kind are converted."""
     split: Literal["train", "test"] = "train"
-    """Which of the images."""
+    """Split of the dataset."""
 
 
 class FashionMNISTConfig(MNISTConfig):
@@ -77,7 +77,7 @@ class CIFAR10Config(TorchvisionConfig):
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
     split: Literal["train", "test"] = "train"
-    """Which of the images."""
+    """Split of the dataset."""
 
 
 class SVHNConfig(TorchvisionConfig):
@@ -86,7 +86,7 @@ class SVHNConfig(TorchvisionConfig):
     image_size: PositiveInt = 32
     """Height and width of the images that the networks see, in pixels."""
     split: Literal["train", "test", "extra"] = "train"
-    """Which of the images."""
+    """Split of the dataset."""
 
 
 class CelebAConfig(DatasetConfig):
@@ -101,7 +101,7 @@ class CelebAConfig(DatasetConfig):
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download through torchvision, from Google Drive, if nothing is there."""
     split: Literal["all", "train", "valid", "test"] = "all"
-    """Which of the images; all but "all" need `list_eval_partition.txt`."""
+    """Split of the dataset; all but "all" need `list_eval_partition.txt`."""
     attribute: str | None = None
     """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
     allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
@@ -109,7 +109,7 @@ class CelebAConfig(DatasetConfig):
 
     @property
     def has_labels(self) -> bool | None:
-        """Where an attribute gives them."""
+        """Whether an attribute gives the classes."""
         return self.attribute is not None
 
 
@@ -123,7 +123,7 @@ class LSUNConfig(DatasetConfig):
 
     @property
     def has_labels(self) -> bool | None:
-        """Where there are several scenes."""
+        """Whether there are several scenes, which are the classes."""
         return len(self.classes) > 1
 
 
@@ -135,5 +135,5 @@ class ImageFolderConfig(DatasetConfig):
 
     @property
     def has_labels(self) -> bool | None:
-        """Where the folders are classes."""
+        """Whether the folders are the classes."""
         return self.labels == "folders"

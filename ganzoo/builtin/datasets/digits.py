@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, the dataset that is always there."""
+"""scikit-learn's handwritten digits, which need no download."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Digits(Dataset):
     Config = DigitsConfig
 
     def prepare(self) -> None:
-        """Nothing to do: the images come with scikit-learn."""
+        """Do nothing: the images come with scikit-learn."""
 
     def fingerprint(self) -> Sequence[object]:
-        """The version of scikit-learn that brings the images."""
+        """Return the version of scikit-learn, which ships the images."""
         return ("scikit-learn", version("scikit-learn"))
 
     def open(self) -> ImageSource:
-        """All images, in scikit-learn's order."""
+        """Return all images, in scikit-learn's order."""
         return _Digits()
 
     def class_names(self) -> tuple[str, ...]:
-        """The ten digits."""
+        """Return the ten digits."""
         return tuple("0123456789")
 
 

@@ -1,4 +1,4 @@
-"""Image files: which formats are read, and how their bytes become an image."""
+"""Image files: the readable formats and their decoding."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LARGEST_FILE = 1024**3
 
 
 def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Image:
-    """The image (its first frame, if it has several) in the bytes of a file, loaded.
+    """Decode the image, or the first of its frames, in the bytes of a file.
 
     Args:
         data: the bytes.
-        config: of the dataset; its `fast_decode` may have a JPEG decoded smaller. Left out: whole.
+        config: of the dataset; its `fast_decode` may have a JPEG decoded smaller. Left out: full size.
 
     Raises:
         PIL.UnidentifiedImageError, OSError: the bytes are no image, or a damaged one.
@@ -50,11 +50,11 @@ def _decode_smaller(image: JpegImageFile, config: DatasetConfig) -> None:
 
 
 def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
-    """The image in a file, loaded, as by `decode_image`; the file is closed again.
+    """Read an image file, decode it as `decode_image` does, and close it.
 
     Raises:
         PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
-        ValueError: it is no file (but a pipe, say), empty, or larger than a gigabyte.
+        ValueError: it is no regular file (but a pipe, say), empty, or larger than a gigabyte.
     """
     fact = path.stat()
     if not stat.S_ISREG(fact.st_mode):
@@ -66,7 +66,7 @@ def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """The formats, by PIL's names, that this PIL reads by itself, common ones first: it tries them in this order."""
+    """Return the formats, by PIL's names, that PIL reads by itself, common ones first, as it tries them in order."""
     Image.init()
     readable = set(Image.OPEN) - _LEFT_OUT
     common = [name for name in ("JPEG", "PNG", "WEBP") if name in readable]
@@ -75,12 +75,12 @@ def readable_formats() -> tuple[str, ...]:
 
 @cache
 def readable_suffixes() -> frozenset[str]:
-    """The suffixes of such files, in lower case and with their dot."""
+    """Return the suffixes of these formats, in lower case and with their dot."""
     formats = set(readable_formats())
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
 def printable(path: Path | str) -> str:
-    """A path fit for one line of a message, even where its name is not valid UTF-8 or holds line ends or escapes."""
+    """Return a path as one printable line, even where its name is not valid UTF-8 or holds line ends or escapes."""
     text = str(path).encode("utf-8", "replace").decode("utf-8")
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

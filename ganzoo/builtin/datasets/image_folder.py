@@ -36,11 +36,11 @@ class ImageFolder(Dataset):
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The folder of the images."""
         return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
-        """Look through the folder.
+        """List the images in the folder.
 
         Raises:
             DataError: there is no such folder, no image in it, or one outside the folders of the classes.
@@ -60,25 +60,25 @@ class ImageFolder(Dataset):
         self._classes = self._find_classes() if self.config.labels == "folders" else ()
 
     def fingerprint(self) -> Sequence[object]:
-        """Paths within the folder, sizes and times of all images."""
+        """Return the relative paths, sizes and times of all images."""
         return [(file.name, file.size, file.changed) for file in self._files]
 
     def open(self) -> ImageSource:
-        """The images."""
+        """Return the images, in the order of their paths."""
         indices = {name: index for index, name in enumerate(self._classes)}
         labels = [indices[file.folder] if indices else 0 for file in self._files]
         return _Images([self.root / file.name for file in self._files], labels, self.config)
 
     def class_names(self) -> tuple[str, ...]:
-        """The folders right under `root` that hold images, sorted, if the labels come from folders."""
+        """Return the sorted folders right under `root` that hold images, if they are the labels."""
         return self._classes
 
     def describe(self, index: int) -> str:
-        """The image's path."""
+        """Return the image's path."""
         return printable(self.root / self._files[index].name)
 
     def notes(self) -> tuple[str, ...]:
-        """How many files of other kinds lie between the images."""
+        """Return how many files of other kinds lie among the images."""
         if not self._others:
             return ()
         return (f"{self._others.total()} other files are left alone: {self._other_files()}",)
@@ -99,7 +99,7 @@ class ImageFolder(Dataset):
 
 @dataclass(frozen=True)
 class _File:
-    """An image file: its path under the root with `/`, its size in bytes and its time in ns, or −1."""
+    """An image file: its path relative to the root with `/`, its size in bytes and time in ns, −1 if unknown."""
 
     name: str
     size: int
@@ -125,7 +125,7 @@ class _Images:
 
 
 def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]) -> Iterator[_File]:
-    """The image files under a folder; `ancestors` are the folders on the way, by device and inode."""
+    """Yield the image files under a folder; `ancestors` are the folders above, by device and inode."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name in _NOT_PICTURES:
@@ -138,7 +138,7 @@ def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], oth
             elif Path(entry.name).suffix.lower() in readable_suffixes():
                 try:
                     fact = entry.stat()
-                except OSError:  # a link to nowhere, or to itself; reading it will say so
+                except OSError:  # a broken or circular link, which reading reports
                     yield _File(name, -1, -1)
                 else:
                     yield _File(name, fact.st_size, fact.st_mtime_ns)
@@ -149,7 +149,7 @@ def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], oth
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # links in a circle
+    except OSError:  # circular links
         return False
 
 

@@ -1,4 +1,4 @@
-"""LSUN: scenes, one LMDB database for each category and split."""
+"""LSUN scenes, one LMDB database for each category and split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LSUN(Dataset):
     config: LSUNConfig
 
     def prepare(self) -> None:
-        """Find the databases.
+        """Check that the databases are there.
 
         Raises:
             DataError: one is not there, or the package `lmdb` is not installed.
@@ -43,12 +43,12 @@ class LSUN(Dataset):
         _lmdb()
 
     def fingerprint(self) -> Sequence[object]:
-        """Names, sizes and times of the databases."""
+        """Return names, sizes and times of the databases."""
         info = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
         return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
     def open(self) -> ImageSource:
-        """The images, database after database, in the order of their keys.
+        """Return the images, database after database, in the order of their keys.
 
         Raises:
             DataError: a database is damaged.
@@ -56,7 +56,7 @@ class LSUN(Dataset):
         return _Scenes([_Database(path, self.config) for path in self._databases()])
 
     def class_names(self) -> tuple[str, ...]:
-        """The databases, if there are several of them."""
+        """Return the names of the databases, if there are several."""
         return self.config.classes if len(self.config.classes) > 1 else ()
 
     def _databases(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""JPEGs by way of simplejpeg, where it is installed: the pixels that PIL decodes, with less around them."""
+"""Decode JPEGs with simplejpeg where it is installed: the same pixels as PIL's, with less overhead."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
 
 
 def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> Image.Image | None:
-    """The image in the bytes of a JPEG, decoded smaller where the dataset's `fast_decode` allows.
+    """Decode the bytes of a JPEG, smaller where the dataset's `fast_decode` allows.
 
-    Both libraries call libjpeg-turbo, so the pixels are the same; what is left out is PIL's own reading of the file.
+    Both libraries call libjpeg-turbo, so the pixels are the same; only PIL's own parsing of the file is skipped.
 
     Returns:
-        The image in RGB or gray; None where PIL has to see to it: without simplejpeg, and for other formats, other
-        colors than these, EXIF or XMP (which may say that the image is to be turned), sizes that PIL warns of, and
-        data that libjpeg so much as warns of.
+        The image in RGB or gray; None where PIL has to decode it: without simplejpeg, and for other formats, other
+        color spaces, EXIF or XMP (which may ask for a rotation), sizes that PIL warns of, and data that libjpeg
+        warns of.
     """
     if simplejpeg is None or not data.startswith(_START) or _APP1 in data:
         return None

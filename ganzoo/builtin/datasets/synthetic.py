@@ -1,4 +1,4 @@
-"""Made-up pictures of colored discs: data of any size, at once, for tests and benchmarks."""
+"""Synthetic images of colored discs, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Synthetic(Dataset):
     config: SyntheticConfig
 
     def prepare(self) -> None:
-        """Nothing to do: the images are drawn when they are read."""
+        """Do nothing: the images are drawn when they are read."""
 
     def fingerprint(self) -> Sequence[object]:
-        """Nothing beside the options, which say it all."""
+        """Return nothing: the options determine the images."""
         return ()
 
     def open(self) -> ImageSource:
-        """The images, drawn at twice their final size so that the resize smooths the disc's edge."""
+        """Return the images, drawn at twice their final size so that the resize smooths the disc's edge."""
         return _Discs(self.config)
 
     def class_names(self) -> tuple[str, ...]:
-        """One name a hue."""
+        """Return a name for each hue."""
         return tuple(f"hue {index}" for index in range(self.config.classes))
 
 

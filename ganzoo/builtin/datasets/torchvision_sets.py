@@ -23,35 +23,35 @@ DIGITS = tuple("0123456789")
 
 
 class TorchvisionDataset(Dataset):
-    """What these datasets share: files in `root`, downloaded once where `download` allows."""
+    """Base of these datasets: files in `root`, downloaded once where `download` allows."""
 
     config: TorchvisionConfig
 
     title: str
-    """The dataset's name as people write it."""
+    """Display name of the dataset."""
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files, unpacked, that torchvision reads."""
+        """Return the unpacked files that torchvision reads."""
 
     @abstractmethod
     def sources(self) -> list[str]:
-        """Where those files come from on the net, to tell those who have to fetch them by hand."""
+        """Return the addresses of those files, for a download by hand."""
 
     @abstractmethod
     def load(self, *, download: bool) -> Any:
-        """The torchvision dataset."""
+        """Return the torchvision dataset."""
 
     @property
     def root(self) -> Path:
-        """The folder of all datasets of torchvision."""
+        """The folder of all torchvision datasets."""
         return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
-        """Download what is not there.
+        """Download the files that are missing.
 
         Raises:
-            DataError: it is not there and cannot be downloaded, or must not be.
+            DataError: they cannot be downloaded, or must not be.
         """
         missing = [path for path in self.files() if not path.is_file()]
         if not missing:
@@ -72,19 +72,19 @@ class TorchvisionDataset(Dataset):
             ) from error
 
     def fingerprint(self) -> Sequence[object]:
-        """Names, sizes and times of the files."""
+        """Return names, sizes and times of the files."""
         info = [(path.name, path.stat()) for path in self.files()]
         return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
     def open(self) -> ImageSource:
-        """All images of the split.
+        """Return all images of the split.
 
         Raises:
             DataError: the files are damaged.
         """
         try:
             source: ImageSource = self.load(download=False)
-        except Exception as error:  # torchvision checks sums or trips over the bytes, as the dataset has it
+        except Exception as error:  # a failed checksum or any error of parsing, depending on the dataset
             places = ", ".join(str(path) for path in self.files())
             raise DataError(
                 f"{self.title} is damaged or only partly there ({_reason(error)}): remove {places} "
@@ -102,23 +102,23 @@ class MNIST(TorchvisionDataset):
     torchvision_class: type[datasets.MNIST] = datasets.MNIST
 
     def files(self) -> list[Path]:
-        """The four IDX files."""
+        """Return the four IDX files."""
         raw = self.root / self.torchvision_class.__name__ / "raw"
         return [raw / name.removesuffix(".gz") for name, _ in self.torchvision_class.resources]
 
     def sources(self) -> list[str]:
-        """A folder with the four files, compressed."""
+        """Return the address of a folder with the four files, compressed."""
         return [str(self.torchvision_class.mirrors[0])]
 
     def load(self, *, download: bool) -> Any:
-        """The torchvision dataset."""
+        """Return the torchvision dataset."""
         images = self.torchvision_class(str(self.root), train=self.config.split == "train", download=download)
         if len(images.targets) != len(images.data):
             raise ValueError(f"{len(images.data)} images and {len(images.targets)} labels")
         return images
 
     def class_names(self) -> tuple[str, ...]:
-        """The ten digits."""
+        """Return the ten digits."""
         return DIGITS
 
 
@@ -131,7 +131,7 @@ class FashionMNIST(MNIST):
     torchvision_class = datasets.FashionMNIST
 
     def class_names(self) -> tuple[str, ...]:
-        """The ten kinds of clothing."""
+        """Return the ten kinds of clothing."""
         return tuple(datasets.FashionMNIST.classes)
 
 
@@ -143,21 +143,21 @@ class CIFAR10(TorchvisionDataset):
     title = "CIFAR-10"
 
     def files(self) -> list[Path]:
-        """Six batches and their description."""
+        """Return the six batches and their description."""
         kind = datasets.CIFAR10
         names = [*(name for name, _ in kind.train_list + kind.test_list), kind.meta["filename"]]
         return [self.root / kind.base_folder / name for name in names]
 
     def sources(self) -> list[str]:
-        """The one archive."""
+        """Return the address of the archive."""
         return [str(datasets.CIFAR10.url)]
 
     def load(self, *, download: bool) -> Any:
-        """The torchvision dataset, which unpickles only files with the checksums it knows."""
+        """Return the torchvision dataset, which unpickles only files with the checksums it knows."""
         return datasets.CIFAR10(str(self.root), train=self.config.split == "train", download=download)
 
     def class_names(self) -> tuple[str, ...]:
-        """The ten kinds of things."""
+        """Return the ten kinds of things."""
         return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -169,19 +169,19 @@ class SVHN(TorchvisionDataset):
     title = "SVHN"
 
     def files(self) -> list[Path]:
-        """The file of the split."""
+        """Return the file of the split."""
         return [self.root / datasets.SVHN.split_list[self.config.split][1]]
 
     def sources(self) -> list[str]:
-        """The file's address."""
+        """Return the file's address."""
         return [str(datasets.SVHN.split_list[self.config.split][0])]
 
     def load(self, *, download: bool) -> Any:
-        """The torchvision dataset."""
+        """Return the torchvision dataset."""
         return datasets.SVHN(str(self.root), split=self.config.split, download=download)
 
     def class_names(self) -> tuple[str, ...]:
-        """The ten digits; the files' class 10 is the digit 0."""
+        """Return the ten digits; the files' class 10 is the digit 0."""
         return DIGITS
 
 

@@ -1,4 +1,4 @@
-"""Filters of two networks: their weights, what they respond to, and images without some of them."""
+"""Filters of the networks: their weights, their strongest responses, and images without some of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganzoo.plugin import Discriminator, Generator, RequestError, StoredImages, 
 from ganzoo.sampling.generate import batch_norm_mode
 
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-# What may stand behind a convolution in a Sequential and still belongs to its layer.
+# Modules that may follow a convolution in a Sequential and belong to its layer.
 BELONGS = tuple(
     cls
     for module in (activation, batchnorm, dropout, instancenorm, normalization)
@@ -28,9 +28,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution as the network runs it, and the module whose output stands for its layer.
+    """A convolution of a network, and the module whose output is that of its layer.
 
-    That is the last norm, activation or dropout right behind it in the same `Sequential`, or else itself.
+    That is the last norm, activation or dropout directly after it in the same `Sequential`, or else itself.
     """
 
     convolution: nn.Conv2d | nn.ConvTranspose2d
@@ -39,7 +39,7 @@ class Layer:
 
 
 def layers(network: nn.Module, run: Callable[[], Any]) -> list[Layer]:
-    """The convolutions of `network` in the order in which `run()`, which calls it, first reaches them."""
+    """Return the convolutions of `network` in the order in which `run()`, which calls it, first reaches them."""
     reached: list[Any] = []
     hooks = [
         module.register_forward_hook(lambda module, *_: reached.append(module))
@@ -56,9 +56,9 @@ def layers(network: nn.Module, run: Callable[[], Any]) -> list[Layer]:
 
 
 def generator_layers(generator: Generator) -> list[Layer]:
-    """The convolutions of a generator, first to last."""
+    """Return the convolutions of a generator, first to last."""
     device = next(generator.parameters()).device
-    # Two, since a batch norm without running statistics cannot take those of one.
+    # Two, since batch norm without running statistics fails on a batch of one.
     latents = generator.sample_latents(2, torch.Generator().manual_seed(0)).to(device)
     labels = torch.zeros(2, dtype=torch.int64, device=device) if generator.conditional else None
     with batch_norm_mode(generator, "auto"):
@@ -66,7 +66,7 @@ def generator_layers(generator: Generator) -> list[Layer]:
 
 
 def discriminator_layers(discriminator: Discriminator) -> list[Layer]:
-    """The convolutions of a discriminator that its `features` run through, first to last."""
+    """Return the convolutions that a discriminator's `features` run through, first to last."""
     device = next(discriminator.parameters()).device
     images = torch.zeros(2, *discriminator.info.image.shape, device=device)
     with batch_norm_mode(discriminator, "auto"):
@@ -74,7 +74,7 @@ def discriminator_layers(discriminator: Discriminator) -> list[Layer]:
 
 
 def filter_pictures(layer: Layer, image_channels: int) -> Tensor:
-    """The filters between a layer and the image as pictures (F, C, h, w) in [−1, 1], one scale for all, 0 is gray.
+    """Return the filters between a layer and the image as pictures (F, C, h, w) in [−1, 1] on one scale, 0 is gray.
 
     For a convolution that sees the image, one for each of its outputs; for one that makes it, one for each of its
     inputs. Where it sees more than the image (labels as further channels, say), only the first `image_channels`.
@@ -101,7 +101,7 @@ def filter_pictures(layer: Layer, image_channels: int) -> Tensor:
 
 @contextmanager
 def dropping(layers: Sequence[Layer], drop: Mapping[int, Sequence[int]]) -> Iterator[None]:
-    """Have feature maps be 0 wherever the network runs in the meantime (paper, fig. 6).
+    """Set feature maps to 0 whenever the network runs inside the context (paper, fig. 6).
 
     Args:
         layers: of the network, from `generator_layers`.
@@ -135,14 +135,14 @@ def check_maps(layers: Sequence[Layer], index: int, maps: Sequence[int]) -> None
 
 @dataclass(frozen=True)
 class Responses:
-    """What a few features of one layer respond to most, the strongest image first.
+    """Strongest responses of a few features of one layer, the strongest first.
 
     Attributes:
-        layer: index among the feature maps that `features` gives.
+        layer: index of the feature maps that `features` returns.
         features: their indices (F,).
         values: strongest response (F, K) of each to each of its K images.
         images: these images (F, K, C, H, W) in [−1, 1].
-        guided: what in them the response rests on (F, K, C, H, W), each scaled to [−1, 1], 0 is gray.
+        guided: their guided gradients (F, K, C, H, W), each scaled to [−1, 1], 0 is gray.
     """
 
     layer: int
@@ -163,20 +163,20 @@ def strongest_responses(
     among: int = 2000,
     seed: int = 0,
 ) -> Responses:
-    """Guided backpropagation from the strongest responses of some features (paper, fig. 5).
+    """Run guided backpropagation from the strongest responses of some features (paper, fig. 5).
 
     Args:
         discriminator: in evaluation mode, with fixed batch statistics.
         packed: real images.
-        layer: which of the maps that `features` gives; −1 for the last.
+        layer: index of the maps that `features` returns; −1 for the last.
         features: channels of this layer; left out: the `count` with the strongest response to any image.
         count: how many where none are named.
         top: images for each feature.
-        among: random images of the pack that are looked at.
+        among: number of random images of the pack to search.
         seed: of their choice.
 
     Raises:
-        RequestError: there is no such layer or feature, or it is no map, or there is nothing to guide through.
+        RequestError: there is no such layer or feature, or the network has no rectifier.
     """
     chosen = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:among]
     top = min(top, len(chosen))
@@ -198,7 +198,7 @@ def strongest_responses(
 
 
 def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, feature: int) -> Tensor:
-    """Guided backpropagation (arXiv 1412.6806) from the strongest unit of a feature: (N, C, H, W), on the CPU.
+    """Return guided gradients (arXiv 1412.6806) of the strongest unit of a feature: (N, C, H, W), on the CPU.
 
     The gradient of each image's strongest response goes back through every ReLU and LeakyReLU only where both it and
     the rectifier's input are positive. Hooks do this, removed at the end; the network stays as it was.
@@ -206,7 +206,7 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
     Args:
         discriminator: in evaluation mode, with fixed batch statistics, or images would mix.
         images: (N, C, H, W) in [−1, 1].
-        layer: which of the maps that `features` gives.
+        layer: index of the maps that `features` returns.
         feature: channel of this layer.
 
     Raises:
@@ -243,7 +243,7 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
 
 @torch.no_grad()
 def _responses(discriminator: Discriminator, packed: StoredImages, chosen: Tensor, layer: int) -> tuple[int, Tensor]:
-    """The layer's index from 0 on, and the strongest response (N, F) of each of its features to each image."""
+    """Return the layer's index from 0 on, and the strongest response (N, F) of each of its features to each image."""
     device = next(discriminator.parameters()).device
     found = []
     for part in torch.split(chosen, BATCH):
@@ -256,7 +256,7 @@ def _responses(discriminator: Discriminator, packed: StoredImages, chosen: Tenso
 
 
 def eager() -> AbstractContextManager[Any]:
-    """Have networks run as written: a compiled one need not see hooks that come later."""
+    """Run networks eagerly: a compiled one may ignore hooks registered later."""
     return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 

@@ -143,5 +143,5 @@ def direction(
 
 
 def cell_numbers(option: str, text: str) -> list[int]:
-    """The cells of an option that has to be given."""
+    """Parse the cells of a required option."""
     return numbers(option, text) or []

@@ -1,4 +1,4 @@
-"""Walks and arithmetic on latents alone: no network, no files."""
+"""Interpolation and vector arithmetic of latents."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 Method = Literal["spherical", "linear"]
 
 PARALLEL = 1e-6
-"""Two directions whose angle has a smaller sine than this have no one great circle through them."""
+"""Two directions whose angle has a smaller sine count as parallel, so that no single great circle joins them."""
 
 
 def walk(starts: Tensor, ends: Tensor, steps: int = 10, method: Method = "spherical") -> Tensor:
-    """Latents (N, steps, D) on the way from each of `starts` (N, D) to the one in `ends` (N, D), both included.
+    """Interpolate latents (N, steps, D) from each of `starts` (N, D) to the one in `ends` (N, D), both included.
 
     Args:
         starts: where the walks begin.
@@ -42,7 +42,7 @@ def walk(starts: Tensor, ends: Tensor, steps: int = 10, method: Method = "spheri
 
 
 def _on_the_sphere(first: Tensor, last: Tensor, at: Tensor, straight: Tensor) -> Tensor:
-    """Slerp of the directions times a linear change of the lengths; the straight line where that is undefined."""
+    """Interpolate directions spherically and lengths linearly; latents linearly where slerp is undefined."""
     lengths = first.norm(dim=-1, keepdim=True), last.norm(dim=-1, keepdim=True)
     one, other = (point / length.clamp_min(1e-300) for point, length in zip((first, last), lengths, strict=True))
     angle = torch.acos((one * other).sum(-1, keepdim=True).clamp(-1, 1))
@@ -53,7 +53,7 @@ def _on_the_sphere(first: Tensor, last: Tensor, at: Tensor, straight: Tensor) ->
 
 
 def combine(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """mean(a) − mean(b) + mean(c), a latent (D,), of exemplars (K, D) of three concepts.
+    """Return mean(a) − mean(b) + mean(c), a latent (D,), of exemplars (K, D) of three concepts.
 
     The paper takes three exemplars a concept: with one each the results were unstable (§6.3.2, fig. 7).
 
@@ -64,7 +64,7 @@ def combine(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def around(center: Tensor, count: int = 9, spread: float = 0.25, *, rng: torch.Generator) -> Tensor:
-    """Latents (count, D) around `center` (D,), which itself is the middle one (paper, fig. 7: nine, ±0.25).
+    """Return latents (count, D) around `center` (D,), itself the middle one (paper, fig. 7: nine, ±0.25).
 
     Args:
         center: what the others differ from.
@@ -78,7 +78,7 @@ def around(center: Tensor, count: int = 9, spread: float = 0.25, *, rng: torch.G
 
 
 def direction(left: Tensor, right: Tensor) -> Tensor:
-    """mean(left) − mean(right), a vector (D,), of exemplars (K, D) and (M, D) of two poses (paper, fig. 8).
+    """Return mean(left) − mean(right), a vector (D,), of exemplars (K, D) and (M, D) of two poses (paper, fig. 8).
 
     Raises:
         ValueError: a pose has no exemplar.
@@ -87,7 +87,7 @@ def direction(left: Tensor, right: Tensor) -> Tensor:
 
 
 def along(latents: Tensor, vector: Tensor, steps: int = 9, strength: float = 1.0) -> Tensor:
-    """Latents (N, steps, D): each of `latents` (N, D) moved by −strength … +strength times `vector` (D,).
+    """Return latents (N, steps, D): `latents` (N, D), each moved by −strength … +strength times `vector` (D,).
 
     With an odd number of steps the one in the middle is the latent itself.
 
@@ -101,7 +101,7 @@ def along(latents: Tensor, vector: Tensor, steps: int = 9, strength: float = 1.0
 
 
 def pairs(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Starts and ends (N − 1, D) of the walks that lead through `points` (N, D), one after the other.
+    """Return starts and ends (N − 1, D) of the walks that lead through `points` (N, D), one after the other.
 
     Raises:
         ValueError: there are fewer than two points.

@@ -1,4 +1,4 @@
-"""Pictures of the latent space of a trained run: a numbered grid, walks, arithmetic, a direction with a meaning."""
+"""Pictures of the latent space of a trained run: a numbered grid, interpolation, arithmetic and directions."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo_analysis import latent_math
 
 CELLS = 100
-"""Images in the numbered grid; a cell stands for the same latent wherever a seed goes with it."""
+"""Images in the numbered grid; with the same seed, a cell always has the same latent."""
 
 
 class SamplingOptions(TypedDict, total=False):
-    """How images are made, for every function here.
+    """Sampling options that every function here takes.
 
     `label` is the class index for a conditional generator, and must be left out for any other. `weights` and
     `batch_norm` are those of `TrainedRun.images`.
@@ -71,7 +71,7 @@ class Walks:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """a − b + c: images in [−1, 1].
+    """Images of a − b + c, in [−1, 1].
 
     Attributes:
         exemplars: (K, C, H, W) of each concept, named "a", "b" and "c".
@@ -101,7 +101,7 @@ class Arithmetic:
 
 
 def latent_grid(run: TrainedRun, *, seed: int = 0, **options: Unpack[SamplingOptions]) -> LatentGrid:
-    """A grid of 100 numbered images to pick exemplars from.
+    """Sample a grid of 100 numbered images to pick exemplars from.
 
     Raises:
         RequestError: the label does not fit the generator.
@@ -110,7 +110,7 @@ def latent_grid(run: TrainedRun, *, seed: int = 0, **options: Unpack[SamplingOpt
 
 
 def latents_of(run: TrainedRun, chosen: Sequence[int], seed: int = 0) -> Tensor:
-    """The latents (N, D) of these cells of the numbered grid of `seed`.
+    """Return the latents (N, D) of these cells of the numbered grid of `seed`.
 
     Raises:
         RequestError: there is no such cell.
@@ -133,10 +133,10 @@ def interpolate(
     seeds: Sequence[int] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Walks:
-    """Walks from latent to latent (paper, fig. 4): each row begins where the one above ends.
+    """Interpolate between latents (paper, fig. 4): each row begins where the one above ends.
 
     Args:
-        run: what was trained.
+        run: a trained run.
         steps: images of each walk, both ends included.
         rows: how many walks, through `rows` + 1 random latents.
         method: "spherical", or "linear", natural for a generator with a uniform prior; see `latent_math.walk`.
@@ -181,10 +181,10 @@ def arithmetic(
     spread: float = 0.25,
     **options: Unpack[SamplingOptions],
 ) -> Arithmetic:
-    """mean(a) − mean(b) + mean(c) in latent space (paper, fig. 7), the smiling woman − woman + man of DCGAN.
+    """Sample mean(a) − mean(b) + mean(c) (paper, fig. 7), such as smiling woman − woman + man.
 
     Args:
-        run: what was trained.
+        run: a trained run.
         a: cells of the numbered grid that show the first concept; the paper takes three.
         b: as many cells of the concept to take away.
         c: as many of the one to add.
@@ -228,10 +228,10 @@ def direction(
     seed: int = 0,
     **options: Unpack[SamplingOptions],
 ) -> Walks:
-    """Random latents moved along mean(left) − mean(right) (paper, fig. 8, where it turns faces).
+    """Move random latents along mean(left) − mean(right) (paper, fig. 8, where it turns faces).
 
     Args:
-        run: what was trained.
+        run: a trained run.
         left: cells of the numbered grid that show one pose; the paper averages four.
         right: cells that show the other.
         steps: images of each row.
@@ -254,7 +254,7 @@ def direction(
 
 
 def check_suffix(path: Path, allowed: Sequence[str]) -> None:
-    """Raise RequestError unless `path` ends as one of the kinds of file that can be written."""
+    """Raise RequestError unless the suffix of `path` is one of `allowed`."""
     if path.suffix.lower() not in allowed:
         raise RequestError(f"{path}: give a file that ends in {' or '.join(allowed)}")
 
@@ -266,7 +266,7 @@ def _walks(run: TrainedRun, latents: Tensor, options: SamplingOptions, **more: o
 
 
 def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: int = 1) -> Tensor:
-    """Images of the label that is asked for, or of class after class, `each` of one before the next."""
+    """Sample images of the requested label, or of class after class, `each` of one before the next."""
     label = options.get("label")
     labels = run.labels(len(latents) // each, None if label is None else [label])
     return run.images(
@@ -278,13 +278,13 @@ def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: 
 
 
 def _require_label(run: TrainedRun, options: SamplingOptions) -> None:
-    """Latents of a conditional generator mean the same only within one class."""
+    """Raise RequestError without a label for a conditional generator, whose latents compare only within a class."""
     if run.generator.conditional and options.get("label") is None:
         last = run.checkpoint.info.num_classes - 1
         raise RequestError(f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last}")
 
 
 def describe(run: TrainedRun, options: SamplingOptions, **more: object) -> Mapping[str, object]:
-    """How images made with `options` were made, for the files that hold them."""
+    """Return how images with `options` are made, for the metadata of their files."""
     label = {"label": options["label"]} if options.get("label") is not None else {}
     return run.about(weights=options.get("weights", "auto"), batch_norm=options.get("batch_norm"), **label, **more)

@@ -1,4 +1,4 @@
-"""The discriminator as a feature extractor: a linear SVM on its features, beside raw pixels and random weights."""
+"""Linear SVM on a discriminator's features, compared with raw pixels and random weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ganzoo.sampling.generate import batch_norm_mode
 
 GRID = 4
 PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
-"""C of the support vector machine, as the authors of DCGAN searched it."""
+"""Values of the SVM's C that the authors of DCGAN searched."""
 WIDER = (*PENALTIES, 2e-2, 5e-2, 1e-1)
-"""C for the baselines: that range was made for another scale of features, and must not hold them back."""
+"""Values of C for the baselines: their features are of another scale, for which that range may be too narrow."""
 MOST_VALIDATION = 10_000
 MOST_TEST = 10_000
 ITERATIONS = 5000
@@ -36,16 +36,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """How well a linear SVM on one kind of features does.
+    """Accuracy of a linear SVM on one kind of features.
 
     Attributes:
         accuracy: mean over the draws, on the test images.
         deviation: standard deviation over the draws; 0 for one draw.
         accuracies: of each draw.
-        validation_accuracy: mean over the draws, with the C that was chosen by it.
+        validation_accuracy: mean over the draws, with the C chosen by it.
         penalty: that C.
-        at_edge: whether it is the least or the largest of those tried, so that another might do better.
-        features: how many numbers stand for one image.
+        at_edge: whether it is the smallest or the largest of those tried, so that another might do better.
+        features: number of features of one image.
         converged: whether every fit with this C ended before it ran out of iterations.
     """
 
@@ -61,7 +61,7 @@ class ProbeScore:
 
 @dataclass(frozen=True)
 class Draw:
-    """Indices into a pack, none in two parts: to fit (balanced over the classes), to choose C, to score."""
+    """Disjoint indices into a pack: to fit (balanced over the classes), to choose C, to score."""
 
     train: Tensor
     validation: Tensor
@@ -70,7 +70,7 @@ class Draw:
 
 @torch.inference_mode()
 def pooled_features(discriminator: Discriminator, images: Tensor) -> Tensor:
-    """Features (N, D) on the CPU: every layer's maps max-pooled to 4×4, flattened, one after the other (paper, §5.1).
+    """Return features (N, D) on the CPU: all layers' maps max-pooled to 4×4, flattened, concatenated (paper, §5.1).
 
     Maps smaller than 4×4, and layers that give vectors, are taken as they are.
 
@@ -87,7 +87,7 @@ def pooled_features(discriminator: Discriminator, images: Tensor) -> Tensor:
 
 
 def layer_shapes(discriminator: Discriminator) -> list[str]:
-    """What each layer gives for one image and what is left of it: "64×16×16 → 64×4×4"."""
+    """Return the shape of each layer's output for one image before and after pooling: "64×16×16 → 64×4×4"."""
     device = next(discriminator.parameters()).device
     with torch.no_grad(), batch_norm_mode(discriminator, "auto"):
         maps = discriminator.features(torch.zeros(2, *discriminator.info.image.shape, device=device))
@@ -108,19 +108,19 @@ def probe(
     As the authors did it: batch norm with statistics averaged over training batches and fixed; features of every
     layer max-pooled to 4×4; no standardisation; scikit-learn's LinearSVC (L2 penalty, squared hinge, one against
     the rest) on equally many images of each class; C by the mean accuracy over all draws on validation images, and
-    then the accuracy on test images. Here every draw parts the pack anew, so that small sets serve as well.
+    then the accuracy on test images. Here every draw splits the pack anew, so that small sets suffice.
 
     Args:
-        discriminator: as trained; left as it was.
-        random: the same network as it started; left as it was.
-        packed: labeled images of the shape that they judge.
+        discriminator: as trained; stays unchanged.
+        random: the same network with random weights; stays unchanged.
+        packed: labeled images of the shape that they take.
         train: labeled images to fit, over all classes.
         draws: how often to draw them.
         seed: of the draws.
 
     Returns:
         `{"scores": {"discriminator": …, "random_weights": …, "raw_pixels": …}, "protocol": …}`, the same for the
-        same arguments; each score as `ProbeScore` has it.
+        same arguments; each score has the fields of `ProbeScore`.
 
     Raises:
         DataError: the data has no labels.
@@ -158,7 +158,7 @@ def probe(
 
 
 def split(packed: StoredImages, *, train: int, draws: int, seed: int) -> Iterator[Draw]:
-    """Part the pack `draws` times; of what is left beside `train`, a third is to choose C, 10,000 at most.
+    """Split the pack `draws` times; of the images not in `train`, a third is to choose C, 10,000 at most.
 
     Raises:
         DataError: the data has no labels.
@@ -199,7 +199,7 @@ def score(
     seed: int,
     penalties: Sequence[float],
 ) -> ProbeScore:
-    """Fit and score on what `features` makes of images (N, C, H, W) in [−1, 1]: (N, D), one draw at a time."""
+    """Fit and score SVMs on `features` (N, D) of images (N, C, H, W) in [−1, 1], one draw at a time."""
     assert packed.labels is not None
     shape = len(parts), len(penalties)
     validation, test, converged = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
@@ -228,17 +228,17 @@ def score(
 
 
 def _basis(features: Tensor) -> Tensor:
-    """Orthonormal columns (D, K) that span the features (N, D), or simply all of D where that is no more.
+    """Return an orthonormal basis (D, K) of the features (N, D), or the identity where that is no larger.
 
-    An L2 machine lies in the span of what it was fitted to, so that one fitted in these coordinates is the same, and
-    a few times sooner done.
+    The weights of an SVM with an L2 penalty lie in the span of its training data, so that fitting in these coordinates
+    gives the same machine a few times faster.
     """
     count, size = features.shape
     return torch.linalg.qr(features.t()).Q if size > count else torch.eye(size)
 
 
 def _fit(x: Array, y: Array, penalty: float, seed: int) -> tuple[LinearSVC, bool]:
-    # Coordinate descent in the dual is the fastest at small C and crawls at large ones.
+    # Coordinate descent in the dual is fastest at small C and very slow at large C.
     dual = penalty <= max(PENALTIES)
     machine = LinearSVC(C=penalty, dual=dual, max_iter=ITERATIONS, random_state=seed)
     with warnings.catch_warnings(record=True) as raised:

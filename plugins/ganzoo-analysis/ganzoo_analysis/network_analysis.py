@@ -1,4 +1,4 @@
-"""What the networks of a trained run hold: nearest training images, filters, the discriminator's features."""
+"""Analyses of a trained run's networks: nearest training images, filters, discriminator features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganzoo_analysis.filters import Layer, Responses
 from ganzoo_analysis.latent_space import SamplingOptions, describe, images_of
 
 COMPARED = 256
-"""How many samples, and how many training images, the typical distances are taken over."""
+"""Number of samples, and of training images, over which median distances are taken."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Neighborhood:
 def neighbors(
     run: TrainedRun, *, count: int = 8, k: int = 5, seed: int = 0, **options: Unpack[SamplingOptions]
 ) -> Neighborhood:
-    """Samples beside the training images nearest to them by pixels, which shows copies. Needs the dataset.
+    """Find the training images nearest to samples by pixels, which shows copies; needs the dataset.
 
     Raises:
         DataError: the dataset is not there.
@@ -85,7 +85,7 @@ class FirstFilters:
     generator_layers: list[Layer]
 
     def save(self, folder: Path) -> list[Path]:
-        """Write `generator_filters.png` and `discriminator_filters.png`; returns their paths."""
+        """Write `generator_filters.png` and `discriminator_filters.png`, and return their paths."""
         written = []
         for name, pictures in (("generator", self.generator), ("discriminator", self.discriminator)):
             written.append(folder / f"{name}_filters.png")
@@ -94,7 +94,7 @@ class FirstFilters:
 
 
 def first_filters(run: TrainedRun) -> FirstFilters:
-    """The first convolution of the discriminator, and the generator's last, which makes the image.
+    """Return the filters of the discriminator's first convolution, and of the generator's last, which makes the image.
 
     Raises:
         RequestError: a network has no convolution there.
@@ -108,13 +108,13 @@ def first_filters(run: TrainedRun) -> FirstFilters:
 
 @dataclass(frozen=True)
 class Guided:
-    """What features of the trained discriminator respond to, and those of one with random weights."""
+    """Strongest responses of features of the trained discriminator, and of one with random weights."""
 
     trained: Responses
     random: Responses
 
     def save(self, path: Path) -> None:
-        """Write a PNG: a row for each feature; the images, what counts in them, and the same with random weights."""
+        """Write a PNG: a row for each feature; the images, their guided gradients, and those with random weights."""
         top = self.trained.images.shape[1]
         titles = (
             f"layer {self.trained.layer}, features {', '.join(map(str, self.trained.features))}",
@@ -128,19 +128,19 @@ class Guided:
 def guided(
     run: TrainedRun, *, layer: int = -1, features: Sequence[int] | None = None, count: int = 6, seed: int = 0
 ) -> Guided:
-    """Guided backpropagation from discriminator features, beside random weights (paper, fig. 5). Needs the dataset.
+    """Run guided backpropagation from discriminator features, trained and random (paper, fig. 5); needs the dataset.
 
     Args:
-        run: what was trained.
-        layer: which of the maps that `Discriminator.features` gives; −1 for the last.
+        run: a trained run.
+        layer: index of the maps that `Discriminator.features` returns; −1 for the last.
         features: channels of this layer; left out: the `count` with the strongest response. The random network's are
             the same channels, each with the images that it responds to most itself.
         count: how many where none are named.
-        seed: of the random weights, and of the images that are looked at.
+        seed: of the random weights, and of the choice of images to search.
 
     Raises:
         DataError: the dataset is not there.
-        RequestError: there is no such layer or feature, or no rectifier to guide through.
+        RequestError: there is no such layer or feature, or the network has no rectifier.
     """
     packed = run.training_set()
 
@@ -180,16 +180,16 @@ def drop(
     seed: int = 0,
     **options: Unpack[SamplingOptions],
 ) -> Dropped:
-    """Images with and without some of the generator's feature maps (paper, fig. 6, which drops those of windows).
+    """Sample images with and without some generator feature maps (paper, fig. 6, which drops those of windows).
 
     Args:
-        run: what was trained.
-        maps: by the index of a convolution of the generator, in the order in which it runs them, channels of what
-            comes out behind its norm and activation.
+        run: a trained run.
+        maps: by the index of a convolution of the generator, in the order in which it runs them, channels of its
+            output after norm and activation.
         count: how many images.
         seed: of their latents.
         options: label, weights, batch_norm. With the "batch" and "standing" statistics of batch norm, later layers
-            normalize by what is left.
+            normalize by the statistics of the remaining maps.
 
     Raises:
         RequestError: there is no such layer or map, or the label does not fit the generator.
@@ -213,10 +213,10 @@ def probe(
     draws: int = 5,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The discriminator as a feature extractor for a linear SVM (paper, tables 1 and 2); needs labeled images.
+    """Fit a linear SVM to the discriminator's features (paper, tables 1 and 2); needs labeled images.
 
     Args:
-        run: what was trained.
+        run: a trained run.
         dataset: another one than the run's, by name, at the run's image size and channels.
         overrides: changes to the recipe's dataset, such as `{"dataset.split": "test"}`.
         train: labeled images to fit, over all classes.
@@ -224,7 +224,7 @@ def probe(
         seed: of the draws, and of the random weights of the baseline.
 
     Returns:
-        scores and protocol as `linear_probe.probe` gives them, also written to `probe.json` in the run directory.
+        scores and protocol as `linear_probe.probe` returns them, also written to `probe.json` in the run directory.
 
     Raises:
         DataError: the images are not there, or have no labels.

@@ -87,7 +87,7 @@ def neighbors(
 
 
 def _maps(drop: list[str]) -> dict[int, list[int]]:
-    """`["2:1,5", "2:9", "3:0"]` as `{2: [1, 5, 9], 3: [0]}`."""
+    """Parse `["2:1,5", "2:9", "3:0"]` as `{2: [1, 5, 9], 3: [0]}`."""
     maps: dict[int, list[int]] = {}
     for text in drop:
         layer, colon, which = text.partition(":")

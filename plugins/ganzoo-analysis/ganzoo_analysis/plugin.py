@@ -1,4 +1,4 @@
-"""Registers the commands with ganzoo."""
+"""Register the commands with ganzoo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ganzoo.plugin import CommandRegistrar, hookimpl
 
 @hookimpl
 def register_commands(register: CommandRegistrar) -> None:
-    """The figures of the DCGAN paper for any run."""
+    """Register the commands for the figures of the DCGAN paper."""
     latent, networks = "ganzoo_analysis.latent_commands", "ganzoo_analysis.network_commands"
     register("latent-grid", f"{latent}:latent_grid", help="Draw a grid of 100 numbered images, to pick latents from.")
     register("interpolate", f"{latent}:interpolate", help="Walk from latent to latent.")
