@@ -134,7 +134,7 @@ class GANTrainer(RecordableTrainer):
             total, metrics = self.learn_from_real_first(batch, fake.detach())
         else:
             total, metrics = self.discriminator_objective(batch, fake.detach())
-        metrics["lr/discriminator"] = torch.full_like(total, current_lr(self.discriminator_optimizer)).detach()
+        metrics["lr/discriminator"] = torch.full_like(total, current_lr(self.discriminator_optimizer))
         self.optimizer_step("discriminator", total)
         for penalty in self.parts.penalties.values():
             penalty.after_discriminator_step(self.parts.discriminator)
@@ -144,7 +144,7 @@ class GANTrainer(RecordableTrainer):
         """Update the generator once, by the discriminator as it stands."""
         with frozen(self.parts.discriminator):
             total, metrics = self.generator_objective(batch, fake)
-            metrics["lr/generator"] = torch.full_like(total, current_lr(self.generator_optimizer)).detach()
+            metrics["lr/generator"] = torch.full_like(total, current_lr(self.generator_optimizer))
             self.optimizer_step("generator", total)
         return metrics
 

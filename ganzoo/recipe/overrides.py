@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tomli_w
 
 from ganzoo.errors import RequestError
+from ganzoo.text import parse_toml
 
 Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 """Values by dotted key, `{"trainer.batch_size": 64}`; or such pairs, or texts as `--set` takes them."""
@@ -62,8 +62,8 @@ def parse_override(text: str) -> tuple[str, Any]:
 def toml_value(text: str) -> Any:
     """Read a value: TOML, or else plain text."""
     try:
-        return plain(tomllib.loads(f"value = {text}")["value"])
-    except (ValueError, RecursionError):
+        return plain(parse_toml(f"value = {text}")["value"])
+    except ValueError:
         return text
 
 
