@@ -10,7 +10,7 @@ from ganzoo.components.penalty import Penalty, PenaltyStep
 
 
 def squared_gradient_norm(step: PenaltyStep, images: Tensor) -> Tensor:
-    """Return ‖∇ₓ D(x)‖² (N,) at `images` (N, C, H, W), differentiable in the discriminator's weights."""
+    """Return ‖∇ₓ D(x)‖² (N,) at `images` (N, …), differentiable in the discriminator's weights; D sums its logits."""
     images = images.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(step.logits(images).sum(), images, create_graph=True)
     return gradient.flatten(1).square().sum(1)
@@ -25,7 +25,7 @@ class GradientPenalty(Penalty):
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean over the batch, before `weight`."""
-        mix = torch.rand(len(step.real), 1, 1, 1, generator=step.rng, device=step.real.device)
+        mix = torch.rand(len(step.real), *[1] * (step.real.ndim - 1), generator=step.rng, device=step.real.device)
         between = torch.lerp(step.fake, step.real, mix)
         norm = (squared_gradient_norm(step, between) + 1e-12).sqrt()
         return (norm - self.config.target).square().mean()

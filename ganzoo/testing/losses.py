@@ -60,6 +60,16 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
             entry,
             "generator_loss does not depend on fake_logits: the generator cannot learn",
         )
+    real, fake = torch.randn(2, BATCH, 1, 3, 3, generator=generator_of_seed(1))
+    for name in ("discriminator_loss", "generator_loss"):
+        given = real if name == "discriminator_loss" or loss.needs_real_logits else None
+        on_maps = getattr(loss, name)(given, fake)
+        flat = getattr(loss, name)(None if given is None else given.flatten(), fake.flatten())
+        require(
+            on_maps.ndim == 0 and torch.allclose(on_maps, flat),
+            entry,
+            f"{name} of logits (N, 1, H, W) is not that of all of them in a row: take the mean over all",
+        )
     right, wrong = torch.full((BATCH,), 0.5), torch.full((BATCH,), -0.5)
     require(
         loss.discriminator_loss(right, wrong) < loss.discriminator_loss(wrong, right),

@@ -82,7 +82,11 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     images, inputs = images_for(info), network.inputs(labels_for(info))
     before = images.clone()
     logits = network(images, **inputs)
-    require(logits.shape == (BATCH,), entry, f"forward gives {tuple(logits.shape)}, not ({BATCH},): flatten the logits")
+    require(
+        logits.ndim > 0 and len(logits) == BATCH,
+        entry,
+        f"forward gives {tuple(logits.shape)}, not ({BATCH}, …): keep the samples in the first dimension",
+    )
     require(logits.dtype == torch.float32, entry, f"forward gives {logits.dtype} for fp32 images: keep their type")
     require(logits.isfinite().all(), entry, "forward gives logits that are not finite: look at how weights start")
     require(torch.equal(images, before), entry, "forward changes the images it is given: the first layer is in place")
@@ -97,7 +101,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     _check_gradients(entry, network, logits)
     _check_repeatable(entry, network, (images, inputs))
     _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (images, inputs))
-    _check_autocast(entry, network, (images, inputs), (BATCH,))
+    _check_autocast(entry, network, (images, inputs), logits.shape)
 
 
 def check_export(entry: Entry[Any], **options: Any) -> None:

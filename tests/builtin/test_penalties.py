@@ -144,3 +144,30 @@ def test_penalties_leave_the_images_and_the_generator_alone(cls: type[Penalty], 
 
 def test_weights_default_to_those_of_the_papers():
     assert [make(cls).config.weight for cls in (GradientPenalty, R1, R2)] == [10.0, 10.0, 10.0]
+
+
+class Patches(Linear):
+    """Two logits for each sample: ⟨w, x⟩ and −½⟨w, x⟩, whose sum has the gradient w/2."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = (images * self.weight).flatten(1).sum(1)
+        return torch.stack([value, -value / 2], 1).reshape(-1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
+def test_the_gradient_is_of_a_samples_logits_together(cls: type[Penalty], real: Tensor, fake: Tensor):
+    discriminator = Patches()
+    norm = discriminator.weight.detach().norm() / 2
+    expected = (norm - 1) ** 2 if cls is GradientPenalty else norm**2 / 2
+    torch.testing.assert_close(make(cls).discriminator_term(step_of(discriminator, real, fake)), expected)
+
+
+@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
+def test_vectors_have_gradients_too(cls: type[Penalty]):
+    class OfVectors(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+
+    term = make(cls).discriminator_term(step_of(OfVectors(), torch.rand(6, 2), torch.rand(6, 2)))
+    torch.testing.assert_close(term, torch.tensor(16.0 if cls is GradientPenalty else 12.5))

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.plugin import LossConfig, NonSaturatingConfig, PenaltyConfig
+from ganzoo.plugin import DatasetInfo, LossConfig, NonSaturatingConfig, PenaltyConfig
 
 PolicyName = Literal["color", "translation", "cutout"]
 
@@ -89,6 +89,10 @@ class AugmentConfig(ActionConfig):
     """Largest shift as a share of height and width; what comes in is 0, the middle gray."""
     cutout: float = Field(default=0.5, gt=0, le=1)
     """Side of the blank square as a share of height and width; its center may lie anywhere in the image."""
+
+    def check_info(self, info: DatasetInfo) -> None:
+        """Raise ValueError unless the samples are images."""
+        _ = info.image
 
 
 class DiffAugmentConfig(AugmentConfig):

@@ -23,7 +23,7 @@ class DRAGAN(Penalty):
         """Return the mean over the batch, before `weight`."""
         real, device = step.real, step.real.device
         noise = torch.rand(real.shape, generator=step.rng, device=device)
-        share = torch.rand(len(real), 1, 1, 1, generator=step.rng, device=device)
+        share = torch.rand(len(real), *[1] * (real.ndim - 1), generator=step.rng, device=device)
         near = real + share * noise * (self.config.radius * deviation(real, step.world))
         norm = (squared_gradient_norm(step, near) + 1e-12).sqrt()  # a norm has no gradient at 0
         return (norm - self.config.target).square().mean()
