@@ -28,7 +28,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.random_state import seed_everything
-from ganzoo.training.build import build_networks
+from ganzoo.training.build import build_networks, build_run
 
 FACTS = DatasetInfo(ImageSpec(3, 16, 16))
 BATCH = 8
@@ -474,3 +474,23 @@ def test_state_is_plain_and_brings_everything_back(make: Make):
 def test_running_statistics_need_fresh_fakes(make: Make):
     with pytest.raises(RecipeError, match=r'trainer: .* needs fake_batch = "fresh"'):
         make(fake_statistics="running")
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "hinge", "least_squares", "wasserstein", "relativistic_pairing"])
+def test_maps_of_logits_train_the_networks(tables: dict, parse: Any, manager: PluginManager, loss: str):
+    """The metrics are those of the mean over all patches."""
+    tables |= {
+        "discriminator": {"name": "patchgan", "width": 4, "depth": 1},
+        "loss": {"name": loss},
+        "penalties": [{"name": "r1"}, {"name": "adaptive_augment"}],
+    }
+    run = build_run(parse(tables), manager, warn=print)
+    trainer, batch = run.trainer, run.loader.next()
+    assert isinstance(trainer, GANTrainer)
+    side = batch.real.shape[-1] // 2 - 2
+    with torch.no_grad():
+        logits = trainer.logits(batch.real, batch)
+    assert logits.shape == (len(batch), 1, side, side)
+    metrics = trainer.train_step(batch)
+    assert metrics["probability/real"].item() == pytest.approx(logits.sigmoid().mean().item(), rel=1e-4)
+    assert all(value.isfinite() and value.ndim == 0 for value in metrics.values())

@@ -46,7 +46,7 @@ def test_computes_the_same(norm: str, conditional: bool) -> None:
 
 
 def test_figures() -> None:
-    """2,765,633 parameters for three channels, 2,768,705 for six, and 30×30 logits at 256 pixels, each of 70×70 pixels."""
+    """2,765,633 parameters for three channels, 2,768,705 for six; 30×30 logits at 256 pixels, each of 70×70 pixels."""
     info = DatasetInfo(ImageSpec(3, 256, 256))
     network = build(info)
     assert count(network) == 2_765_633
