@@ -47,6 +47,9 @@ class GradientPenaltyConfig(PenaltyConfig):
     """λ of the paper."""
     target: float = Field(default=1.0, ge=0)
     """The gradient norm that is not penalized: 1 in the paper, 0 for the zero-centered form."""
+    at: Literal["unaugmented", "augmented"] = "unaugmented"
+    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
+    discriminator sees."""
 
     @property
     def is_gradient_penalty(self) -> bool:
@@ -59,6 +62,9 @@ class R1Config(PenaltyConfig):
 
     weight: float = Field(default=10.0, ge=0)
     """γ of the paper."""
+    at: Literal["unaugmented", "augmented"] = "unaugmented"
+    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
+    discriminator sees."""
 
     @property
     def is_gradient_penalty(self) -> bool:

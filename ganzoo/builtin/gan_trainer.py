@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.optimizer import current_lr
-from ganzoo.components.penalty import PenaltyStep
+from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
 from ganzoo.sampling.generate import batch_norm_mode
 from ganzoo.training.ema import EMA
@@ -83,12 +83,17 @@ class GANTrainer(RecordableTrainer):
         self.steps = 0
         """Training steps taken."""
         self._rng_state = parts.rng.get_state()
+        self._now = torch.zeros(2, dtype=torch.int64, device=parts.rng.device)  # steps and images seen
+        with parts.autocast():
+            self._low_precision = torch.is_autocast_enabled(parts.rng.device.type)
 
     # A training step, top to bottom
 
     def begin_step(self) -> None:
         """Set the learning rates of this step, and keep the state of the random numbers in case it is not finite."""
         self.set_learning_rates()
+        for value, now in zip(self._now, (self.steps, self.steps * self.images_per_step), strict=True):
+            value.fill_(now)
         self._rng_state = self.parts.rng.get_state()
 
     def compute_step(self, batch: Batch) -> Metrics:
@@ -153,20 +158,22 @@ class GANTrainer(RecordableTrainer):
 
     def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Return what the discriminator minimizes, its loss and the penalties' terms, and the metrics of it."""
+        batch, fake = self.tracked(batch, fake)
         real, augmented = self.augment(batch.real), self.augment(fake.samples)
         real_logits, fake_logits = self.logits(real, batch), self.logits(augmented, fake)
-        step = self.penalty_step(real, fake, augmented, real_logits, fake_logits)
+        step = self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
         return self._discriminator_total(step, real_logits)
 
     def learn_from_real_first(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Update by the real images' part of the loss; return what is left to learn from the generated ones."""
+        batch, fake = self.tracked(batch, fake)
         real, augmented = self.augment(batch.real), self.augment(fake.samples)
-        real_logits = self.logits(real, batch)
+        real_logits = self.logits(real.detach(), batch)  # the penalties differentiate after this update
         with torch.no_grad():
             fake_logits = self.logits(augmented, fake)
         self.optimizer_step("discriminator", self.discriminator_loss(real_logits, fake_logits))
         real_logits, fake_logits = real_logits.detach(), self.logits(augmented, fake)
-        step = self.penalty_step(real, fake, augmented, real_logits, fake_logits)
+        step = self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
         return self._discriminator_total(step, real_logits)
 
     def _discriminator_total(self, step: PenaltyStep, real_logits: Tensor) -> tuple[Tensor, Metrics]:
@@ -188,7 +195,7 @@ class GANTrainer(RecordableTrainer):
             real = self.augment(batch.real)
             real_logits = self.logits(real, batch) if self.parts.loss.needs_real_logits else None
         loss = self.generator_loss(real_logits, fake_logits)
-        step = self.penalty_step(real, fake, augmented, real_logits, fake_logits)
+        step = self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
         terms = self.penalty_terms("generator", step)
         metrics = {
             "loss/generator": loss.detach(),
@@ -226,11 +233,28 @@ class GANTrainer(RecordableTrainer):
         with batch_norm_mode(self.parts.generator, "running"):
             return self.generate(batch)
 
+    def tracked(self, batch: Batch, fake: FakeBatch) -> tuple[Batch, FakeBatch]:
+        """Return both with gradients to the samples that a penalty which is due differentiates at."""
+        at = {kind for penalty in self.due_penalties().values() for kind in penalty.differentiates_at}
+        if "real" in at:
+            batch = replace(batch, real=batch.real.detach().requires_grad_(True))
+        if "fake" in at and not fake.samples.requires_grad:
+            fake = replace(fake, samples=fake.samples.detach().requires_grad_(True))
+        return batch, fake
+
+    @property
+    def images_per_step(self) -> int:
+        """Real samples in a training step, over all processes."""
+        return self.config.batch_size * self.config.batches_per_step
+
     def augment(self, samples: Tensor) -> Tensor:
         """Return samples (N, …) as the penalties' augmentations let the discriminator see them."""
         with self.sharded_rng(samples):
-            for penalty in self.parts.penalties.values():
-                samples = penalty.transform_images(samples, self.parts.rng)
+            return self._transform(samples)
+
+    def _transform(self, samples: Tensor) -> Tensor:
+        for penalty in self.parts.penalties.values():
+            samples = penalty.transform_images(samples, self.parts.rng)
         return samples
 
     def logits(self, samples: Tensor, beside: Batch | FakeBatch) -> Tensor:
@@ -246,14 +270,22 @@ class GANTrainer(RecordableTrainer):
         return cast("Tensor", logits.float())
 
     def penalty_step(
-        self, real: Tensor, fake: FakeBatch, augmented: Tensor, real_logits: Tensor | None, fake_logits: Tensor
+        self,
+        batch: Batch,
+        fake: FakeBatch,
+        real: Tensor,
+        augmented: Tensor,
+        real_logits: Tensor | None,
+        fake_logits: Tensor,
     ) -> PenaltyStep:
-        """Return what the penalties may look at in an update, samples as the discriminator sees them."""
+        """Return what the penalties may look at; `real` and `augmented` are samples as the discriminator sees them."""
         return PenaltyStep(
             generator=self.parts.generator,
             discriminator=self.parts.discriminator,
             real=real,
             fake=augmented,
+            unaugmented_real=batch.real,
+            unaugmented_fake=fake.samples,
             latents=fake.latents,
             labels=fake.labels,
             condition=fake.condition,
@@ -261,17 +293,25 @@ class GANTrainer(RecordableTrainer):
             fake_logits=fake_logits,
             rng=self.parts.rng,
             world=self.parts.world,
+            augment=self._transform,  # within the sharded_rng that the terms are computed in
+            step=self._now[0],
+            images_seen=self._now[1],
+            total_steps=self.parts.total_steps,
+            low_precision=self._low_precision,
         )
+
+    def due_penalties(self) -> dict[str, Penalty]:
+        """Return the penalties whose terms are taken at this step."""
+        return {name: each for name, each in self.parts.penalties.items() if self.steps % each.config.interval == 0}
 
     def penalty_terms(self, role: Role, step: PenaltyStep) -> dict[str, Tensor]:
         """Return the weighted terms that are due for a network at this step, by the penalty's name."""
         terms = {}
-        for name, penalty in self.parts.penalties.items():
-            if self.steps % penalty.config.interval == 0:
-                with self.sharded_rng(step.real):
-                    term = penalty.generator_term(step) if role == "generator" else penalty.discriminator_term(step)
-                if term is not None:
-                    terms[name] = term * (penalty.config.weight * penalty.config.interval)
+        for name, penalty in self.due_penalties().items():
+            with self.sharded_rng(step.real):
+                term = penalty.generator_term(step) if role == "generator" else penalty.discriminator_term(step)
+            if term is not None:
+                terms[name] = term * (penalty.config.weight * penalty.config.interval)
         return terms
 
     def optimizer_step(self, role: Role, objective: Tensor) -> None:

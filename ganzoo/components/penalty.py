@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +14,30 @@ from ganzoo.components.options import PenaltyConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.world import World
 
+Kind = Literal["real", "fake"]
+Place = Literal["unaugmented", "augmented"]
+
 
 @dataclass(frozen=True)
 class PenaltyStep:
     """Inputs of a penalty in one update of one network.
 
-    `real` and `fake` are samples (N, …) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
+    `real` and `fake` are samples (N, …) as the discriminator sees them, `unaugmented_real` and `unaugmented_fake` are
+    these before any `transform_images`; `augment` transforms other samples. `latents` (N, latent_dim) made `fake`.
     In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
     `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
     With several processes these are one's share; a statistic over the minibatch is a `world.all_reduce_mean`.
+    `step` counts the training steps before this one and `images_seen` their real samples, over all processes, of the
+    `total_steps` of the run: scalars on the device, so that a CUDA graph holds none of their values.
+    `low_precision` says that autocast computed `real_logits` and `fake_logits`.
     """
 
     generator: Generator
     discriminator: Discriminator
     real: Tensor
     fake: Tensor
+    unaugmented_real: Tensor
+    unaugmented_fake: Tensor
     latents: Tensor
     labels: Tensor | None
     condition: Tensor | None
@@ -35,6 +45,26 @@ class PenaltyStep:
     fake_logits: Tensor
     rng: torch.Generator
     world: World = field(default_factory=World)
+    augment: Callable[[Tensor], Tensor] = lambda samples: samples
+    step: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    images_seen: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    total_steps: int = 1
+    low_precision: bool = False
+
+    def differentiable_logits(self, kind: Kind, at: Place = "unaugmented") -> tuple[Tensor, Tensor]:
+        """Return logits (N, …) of the real or generated samples in fp32, and these samples, to differentiate at.
+
+        The logits are those at hand where they serve: in fp32, for samples that the trainer tracks because the penalty
+        `differentiates_at` them.
+        """
+        seen, logits = (self.real, self.real_logits) if kind == "real" else (self.fake, self.fake_logits)
+        samples = seen if at == "augmented" else getattr(self, f"unaugmented_{kind}")
+        if not samples.requires_grad:
+            samples = samples.detach().requires_grad_(True)
+            seen, logits = samples if at == "augmented" else self.augment(samples), None
+        if logits is None or not logits.requires_grad or self.low_precision:
+            logits = self.logits(seen)
+        return logits, samples
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the discriminator's logits (N, …) in fp32 for other images, with this step's labels and condition."""
@@ -51,6 +81,8 @@ class Penalty(nn.Module):
 
     Config: ClassVar[type[PenaltyConfig]] = PenaltyConfig
 
+    differentiates_at: ClassVar[frozenset[Kind]] = frozenset()
+    """Samples that `discriminator_term` differentiates logits at, "real" or "fake"; a trainer then tracks them."""
     cuda_graph_safe: ClassVar[bool] = False
     """Whether its work on the device is the same at each step, as a CUDA graph needs (see `RecordableTrainer`)."""
 

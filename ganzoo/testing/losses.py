@@ -100,8 +100,9 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
         rng = generator_of_seed(seed)
         latents = generator.sample_latents(BATCH, rng)
         labels = labels_for(generator.info)
-        real, fake = images_for(generator.info), generator(latents, **generator.inputs(labels))
-        real, fake = (penalty.transform_images(each, rng) for each in (real, fake.detach() if detach else fake))
+        made = generator(latents, **generator.inputs(labels))
+        unaugmented = images_for(generator.info), made.detach() if detach else made
+        real, fake = (penalty.transform_images(each, rng) for each in unaugmented)
         require(real.shape == (BATCH, *generator.info.image.shape), entry, "transform_images changes their shape")
         require(fake.requires_grad or detach, entry, "transform_images lets no gradient through")
         return PenaltyStep(
@@ -109,12 +110,15 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
             discriminator=discriminator,
             real=real,
             fake=fake,
+            unaugmented_real=unaugmented[0],
+            unaugmented_fake=unaugmented[1],
             latents=latents,
             labels=labels,
             condition=None,
             real_logits=discriminator(real),
             fake_logits=discriminator(fake),
             rng=rng,
+            augment=lambda samples: penalty.transform_images(samples, rng),
         )
 
     for name, detach in (("discriminator_term", True), ("generator_term", False)):

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.builtin.losses import NonSaturating
-from ganzoo.builtin.penalties import R1
+from ganzoo.builtin.penalties import R1, R2
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
@@ -494,3 +494,59 @@ def test_maps_of_logits_train_the_networks(tables: dict, parse: Any, manager: Pl
     metrics = trainer.train_step(batch)
     assert metrics["probability/real"].item() == pytest.approx(logits.sigmoid().mean().item(), rel=1e-4)
     assert all(value.isfinite() and value.ndim == 0 for value in metrics.values())
+
+
+class Halving(Penalty):
+    """Darkens every image by a random factor, the same for all."""
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        return images * torch.rand((), generator=rng)
+
+
+@pytest.mark.parametrize("at", ["unaugmented", "augmented"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_r1_differentiates_through_the_augmentation(make: Make, at: str, bf16: bool):
+    """A darkening by a makes the gradient at the image a times as large; draws come real first."""
+    autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if bf16 else nullcontext
+    penalties = {"half": Halving(PenaltyConfig(), info=FACTS), "r1": R1(R1.Config(at=at, weight=1.0), info=FACTS)}
+    trainer = make(penalties=penalties, autocast=autocast)
+    hand = ByHand.of(trainer)
+    (batch,) = batches(trainer, 1)
+    term = trainer.train_step(batch)["penalty/r1"].item()
+    hand.noise()
+    factor = torch.rand((), generator=hand.rng)
+    seen = (batch.real * factor).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(hand.discriminator(seen).sum(), seen)
+    expected = gradient.square().sum() / BATCH / 2 * (factor**2 if at == "unaugmented" else 1)
+    assert term == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_r1_and_r2_take_no_logits_of_their_own_but_one_gradient_each(make: Make):
+    counts = []
+    for names in ((), ("r1",), ("r1", "r2")):
+        classes = {"r1": R1, "r2": R2}
+        trainer = make(penalties={name: classes[name](classes[name].Config(), info=FACTS) for name in names})
+        calls: list[int] = []
+        trainer.parts.discriminator.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        trainer.train_step(*batches(trainer, 1))
+        counts.append(len(calls))
+    assert counts == [3, 3, 3], "real, fake, and fake for the generator"
+
+
+def test_penalties_know_the_time(make: Make):
+    seen = []
+
+    class Watching(Penalty):
+        def discriminator_term(self, step: PenaltyStep) -> None:
+            seen.append((step.step.item(), step.images_seen.item(), step.total_steps))
+            assert torch.equal(step.unaugmented_real, batch.real)
+            torch.testing.assert_close(step.real, batch.real / 2)
+            torch.testing.assert_close(step.augment(step.unaugmented_fake), step.fake)
+
+        def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+            return images / 2
+
+    trainer = make(penalties={"watching": Watching(PenaltyConfig(), info=FACTS)}, total_steps=7)
+    for batch in batches(trainer, 3):
+        trainer.train_step(batch)
+    assert seen == [(0, 0, 7), (1, BATCH, 7), (2, 2 * BATCH, 7)]

@@ -84,6 +84,8 @@ def test_a_penalty_is_the_same_number_in_a_bf16_run(name: str, build: Build) -> 
             discriminator=parts.discriminator,
             real=images,
             fake=images.flip(0),
+            unaugmented_real=images,
+            unaugmented_fake=images.flip(0),
             latents=torch.zeros(len(images), 8),
             labels=None,
             condition=None,
