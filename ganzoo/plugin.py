@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         TrainerConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
+    from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
@@ -110,6 +111,7 @@ __all__ = [
     "PenaltyConfig",
     "PenaltyStep",
     "Problem",
+    "Progress",
     "RMSpropOptions",
     "RecipeView",
     "RecordableTrainer",
@@ -118,6 +120,8 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDOptions",
+    "Schedule",
+    "Scheduled",
     "StoredImages",
     "TrainedRun",
     "Trainer",
@@ -167,6 +171,7 @@ _MODULES = {
         "TrainerConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
+    "ganzoo.components.schedule": ["Progress", "Schedule", "Scheduled"],
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "VectorSpec", "square_size"],
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],

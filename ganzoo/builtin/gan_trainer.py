@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -13,16 +14,26 @@ from torch.optim import Optimizer
 
 from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
-from ganzoo.components.optimizer import current_lr
 from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
+from ganzoo.errors import RequestError
 from ganzoo.sampling.generate import batch_norm_mode
-from ganzoo.training.ema import EMA
+from ganzoo.training.ema import EMA, decay_of_half_life
 from ganzoo.training.non_finite import NonFiniteGuard
-from ganzoo.training.optimizer_step import OptimizerStep, frozen, load_optimizer, skips_non_finite
+from ganzoo.training.optimizer_step import (
+    OptimizerStep,
+    frozen,
+    load_optimizer,
+    options_at,
+    set_scheduled,
+    skips_non_finite,
+)
 
 Metrics = dict[str, Tensor]
+Objective = Callable[[Batch], tuple[Tensor, Metrics]]
 Role = Literal["generator", "discriminator"]
+ROLES: tuple[Role, Role] = ("generator", "discriminator")
 
 
 @dataclass(frozen=True)
@@ -55,15 +66,25 @@ class GANTrainer(RecordableTrainer):
 
     def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
-        self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
+        self.steps = 0
+        """Training steps taken."""
+        self.micro_batches = config.batch_size // (config.micro_batch_size or config.batch_size)
+        if config.batch_size // parts.world.world_size % self.micro_batches:
+            count = parts.world.world_size
+            raise RequestError(f"trainer.micro_batch_size: set it to a multiple of {count}, the number of processes")
+        self.optimizer_options = [config.generator_optimizer, config.discriminator_optimizer]
+        own = [each for each in parts.penalties.values() if each.config.own_update]
+        self.shares = [
+            1 / (1 + sum(1 / penalty.config.interval for penalty in own if penalty.has_term(role))) for role in ROLES
+        ]
         of_penalties = {
             f"penalty_{name}.{key}": parameter
             for name, penalty in parts.penalties.items()
             for key, parameter in penalty.named_parameters()
         }
-        self.discriminator_optimizer = config.discriminator_optimizer.build(
-            [*parts.discriminator.parameters(), *of_penalties.values()]
-        )
+        generator, discriminator = map(options_at, self.optimizer_options, [self.progress] * 2, self.shares)
+        self.generator_optimizer = generator.build(parts.generator.parameters())
+        self.discriminator_optimizer = discriminator.build([*parts.discriminator.parameters(), *of_penalties.values()])
         self.guard = NonFiniteGuard(parts.rng.device)
         common: dict[str, Any] = {"guard": self.guard, "scaling": parts.loss_scaling, "world": parts.world}
         self.optimizer_steps = {
@@ -79,9 +100,8 @@ class GANTrainer(RecordableTrainer):
                 **common,
             ),
         }
-        self.ema = EMA(parts.generator, config.ema_decay) if config.ema_decay else None
-        self.steps = 0
-        """Training steps taken."""
+        averages = config.ema_decay or config.ema_half_life is not None
+        self.ema = EMA(parts.generator, copies_buffers=config.ema_buffers == "copy") if averages else None
         self._rng_state = parts.rng.get_state()
         self._now = torch.zeros(2, dtype=torch.int64, device=parts.rng.device)  # steps and images seen
         with parts.autocast():
@@ -90,14 +110,19 @@ class GANTrainer(RecordableTrainer):
     # A training step, top to bottom
 
     def begin_step(self) -> None:
-        """Set the learning rates of this step, and keep the state of the random numbers in case it is not finite."""
-        self.set_learning_rates()
-        for value, now in zip(self._now, (self.steps, self.steps * self.images_per_step), strict=True):
-            value.fill_(now)
+        """Set what changes from step to step, and keep the state of the random numbers in case it is not finite."""
+        now = self.progress
+        recorded = self.work != self.compute_step
+        for optimizer, options, share in zip(self.optimizers(), self.optimizer_options, self.shares, strict=True):
+            set_scheduled(optimizer, options, now, share, on_device=recorded)
+        for penalty in self.parts.penalties.values():
+            penalty.begin_step(now)
+        for value, seen in zip(self._now, (now.step, now.images_seen), strict=True):
+            value.fill_(seen)
         self._rng_state = self.parts.rng.get_state()
 
     def compute_step(self, batch: Batch) -> Metrics:
-        """Make `discriminator_steps` updates of the discriminator and one of the generator."""
+        """Make `discriminator_steps` updates of the discriminator and `generator_steps` of the generator."""
         minibatches = batch.split(self.config.batches_per_step)
         if self.config.schedule == "alternate_minibatches":
             metrics = self.alternate_minibatches(minibatches)
@@ -108,65 +133,75 @@ class GANTrainer(RecordableTrainer):
         return metrics
 
     def end_step(self) -> None:
-        """Count the step and update the average."""
-        self.steps += 1
+        """Update the average and count the step."""
         self.update_ema()
+        self.steps += 1
 
     def discriminator_first(self, minibatches: list[Batch]) -> Metrics:
         """Update the discriminator on each minibatch, then the generator against the last one (algorithm 1)."""
         *earlier, last = minibatches
         metrics: Metrics = {}
         for minibatch in earlier:
-            metrics |= self.update_discriminator(minibatch, self.generate_detached(minibatch))
-        if self.config.fake_batch == "reuse":
-            fake = self.generate(last)
-            metrics |= self.update_discriminator(last, fake)
-        else:
-            metrics |= self.update_discriminator(last, self.generate_detached(last))
-            fake = self.generate(last)
-        return metrics | self.update_generator(last, fake)
+            metrics |= self.update_discriminator(minibatch)
+        fake = self.generate(last) if self.config.fake_batch == "reuse" else None
+        metrics |= self.update_discriminator(last, fake)
+        metrics |= self.update_generator(last, fake)
+        for _ in range(self.config.generator_steps - 1):
+            metrics |= self.update_generator(last)
+        return metrics
 
     def alternate_minibatches(self, minibatches: list[Batch]) -> Metrics:
         """Update the generator on the first minibatch and the discriminator on the others (the DCGAN authors' code)."""
         first, *others = minibatches
-        metrics = self.update_generator(first, self.generate(first))
+        metrics: Metrics = {}
+        for _ in range(self.config.generator_steps):
+            metrics |= self.update_generator(first)
         for minibatch in others:
-            metrics |= self.update_discriminator(minibatch, self.generate_detached(minibatch))
+            metrics |= self.update_discriminator(minibatch)
         return metrics
 
-    def update_discriminator(self, batch: Batch, fake: FakeBatch) -> Metrics:
-        """Update the discriminator and the penalties' parameters once, or on real and then on generated images."""
-        if self.config.discriminator_update == "separate":
-            total, metrics = self.learn_from_real_first(batch, fake.detach())
-        else:
-            total, metrics = self.discriminator_objective(batch, fake.detach())
-        metrics["lr/discriminator"] = torch.full_like(total, current_lr(self.discriminator_optimizer))
-        self.optimizer_step("discriminator", total)
+    def update_discriminator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
+        """Update the discriminator and the penalties' parameters once, or on real and then on generated images.
+
+        Without `fake`, images are generated; then come the updates of penalties that have their own.
+        """
+        separate = self.config.discriminator_update == "separate"
+        objective = self.learn_from_real_first if separate else self.discriminator_objective
+        metrics = self.minimize(
+            "discriminator", batch, lambda part: objective(part, (fake or self.generate_detached(part)).detach())
+        )
+        for name in self.penalties_due("discriminator", own_update=True):
+            metrics |= self.minimize("discriminator", batch, partial(self.own_objective, "discriminator", name))
         for penalty in self.parts.penalties.values():
             penalty.after_discriminator_step(self.parts.discriminator)
         return metrics
 
-    def update_generator(self, batch: Batch, fake: FakeBatch) -> Metrics:
-        """Update the generator once, by the discriminator as it stands."""
+    def update_generator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
+        """Update the generator once, by the discriminator as it stands; without `fake`, images are generated.
+
+        Then come the updates of penalties that have their own.
+        """
         with frozen(self.parts.discriminator):
-            total, metrics = self.generator_objective(batch, fake)
-            metrics["lr/generator"] = torch.full_like(total, current_lr(self.generator_optimizer))
-            self.optimizer_step("generator", total)
+            metrics = self.minimize(
+                "generator", batch, lambda part: self.generator_objective(part, fake or self.generate(part))
+            )
+            for name in self.penalties_due("generator", own_update=True):
+                metrics |= self.minimize("generator", batch, partial(self.own_objective, "generator", name))
         return metrics
 
     # Objectives: what the two networks minimize
 
     def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Return what the discriminator minimizes, its loss and the penalties' terms, and the metrics of it."""
-        batch, fake = self.tracked(batch, fake)
-        real, augmented = self.augment(batch.real), self.augment(fake.samples)
-        real_logits, fake_logits = self.logits(real, batch), self.logits(augmented, fake)
-        step = self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
-        return self._discriminator_total(step, real_logits)
+        penalties = self.penalties_due("discriminator")
+        step = self.discriminator_step(batch, fake, penalties)
+        assert step.real_logits is not None
+        return self._discriminator_total(step, step.real_logits, penalties)
 
     def learn_from_real_first(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Update by the real images' part of the loss; return what is left to learn from the generated ones."""
-        batch, fake = self.tracked(batch, fake)
+        penalties = self.penalties_due("discriminator")
+        batch, fake = self.tracked(batch, fake, penalties)
         real, augmented = self.augment(batch.real), self.augment(fake.samples)
         real_logits = self.logits(real.detach(), batch)  # the penalties differentiate after this update
         with torch.no_grad():
@@ -174,34 +209,54 @@ class GANTrainer(RecordableTrainer):
         self.optimizer_step("discriminator", self.discriminator_loss(real_logits, fake_logits))
         real_logits, fake_logits = real_logits.detach(), self.logits(augmented, fake)
         step = self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
-        return self._discriminator_total(step, real_logits)
+        return self._discriminator_total(step, real_logits, penalties)
 
-    def _discriminator_total(self, step: PenaltyStep, real_logits: Tensor) -> tuple[Tensor, Metrics]:
+    def _discriminator_total(
+        self, step: PenaltyStep, real_logits: Tensor, penalties: Mapping[str, Penalty]
+    ) -> tuple[Tensor, Metrics]:
         loss = self.discriminator_loss(real_logits, step.fake_logits)
-        terms = self.penalty_terms("discriminator", step)
+        terms = self.penalty_terms("discriminator", step, penalties)
         metrics = {
             "loss/discriminator": loss.detach(),
             "probability/real": real_logits.detach().sigmoid().mean(),
             "probability/fake": step.fake_logits.detach().sigmoid().mean(),
-            **{f"penalty/{name}": term.detach() for name, term in terms.items()},
+            **{name: term.detach() for name, term in terms.items()},
         }
-        return total(loss, terms), metrics
+        return total(loss, *terms.values()), metrics
 
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Return what the generator minimizes, its loss and the penalties' terms, and the metrics of it."""
+        step = self.generator_step(batch, fake)
+        loss = self.generator_loss(step.real_logits, step.fake_logits)
+        terms = self.penalty_terms("generator", step, self.penalties_due("generator"))
+        metrics = {"loss/generator": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+        return total(loss, *terms.values()), metrics
+
+    def own_objective(self, role: Role, name: str, batch: Batch) -> tuple[Tensor, Metrics]:
+        """Return the term of one penalty on new generated images, for an update of its own, and the metrics of it."""
+        penalties = {name: self.parts.penalties[name]}
+        if role == "discriminator":
+            step = self.discriminator_step(batch, self.generate_detached(batch), penalties)
+        else:
+            step = self.generator_step(batch, self.generate(batch))
+        terms = self.penalty_terms(role, step, penalties)
+        return total(step.fake_logits.sum() * 0, *terms.values()), {key: term.detach() for key, term in terms.items()}
+
+    def discriminator_step(self, batch: Batch, fake: FakeBatch, penalties: Mapping[str, Penalty]) -> PenaltyStep:
+        """Return what the discriminator sees and says, so that the penalties can differentiate it."""
+        batch, fake = self.tracked(batch, fake, penalties)
+        real, augmented = self.augment(batch.real), self.augment(fake.samples)
+        real_logits, fake_logits = self.logits(real, batch), self.logits(augmented, fake)
+        return self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
+
+    def generator_step(self, batch: Batch, fake: FakeBatch) -> PenaltyStep:
+        """Return what the discriminator sees and says, differentiable in the generator alone."""
         augmented = self.augment(fake.samples)
         fake_logits = self.logits(augmented, fake)
         with torch.no_grad():
             real = self.augment(batch.real)
             real_logits = self.logits(real, batch) if self.parts.loss.needs_real_logits else None
-        loss = self.generator_loss(real_logits, fake_logits)
-        step = self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
-        terms = self.penalty_terms("generator", step)
-        metrics = {
-            "loss/generator": loss.detach(),
-            **{f"penalty/{name}_generator": term.detach() for name, term in terms.items()},
-        }
-        return total(loss, terms), metrics
+        return self.penalty_step(batch, fake, real, augmented, real_logits, fake_logits)
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return the loss on the minibatch of all processes: some losses compare its images with each other."""
@@ -233,19 +288,14 @@ class GANTrainer(RecordableTrainer):
         with batch_norm_mode(self.parts.generator, "running"):
             return self.generate(batch)
 
-    def tracked(self, batch: Batch, fake: FakeBatch) -> tuple[Batch, FakeBatch]:
-        """Return both with gradients to the samples that a penalty which is due differentiates at."""
-        at = {kind for penalty in self.due_penalties().values() for kind in penalty.differentiates_at}
+    def tracked(self, batch: Batch, fake: FakeBatch, penalties: Mapping[str, Penalty]) -> tuple[Batch, FakeBatch]:
+        """Return both with gradients to the samples that one of the penalties differentiates at."""
+        at = {kind for penalty in penalties.values() for kind in penalty.differentiates_at}
         if "real" in at:
             batch = replace(batch, real=batch.real.detach().requires_grad_(True))
         if "fake" in at and not fake.samples.requires_grad:
             fake = replace(fake, samples=fake.samples.detach().requires_grad_(True))
         return batch, fake
-
-    @property
-    def images_per_step(self) -> int:
-        """Real samples in a training step, over all processes."""
-        return self.config.batch_size * self.config.batches_per_step
 
     def augment(self, samples: Tensor) -> Tensor:
         """Return samples (N, …) as the penalties' augmentations let the discriminator see them."""
@@ -300,21 +350,40 @@ class GANTrainer(RecordableTrainer):
             low_precision=self._low_precision,
         )
 
-    def due_penalties(self) -> dict[str, Penalty]:
-        """Return the penalties whose terms are taken at this step."""
-        return {name: each for name, each in self.parts.penalties.items() if self.steps % each.config.interval == 0}
+    def penalties_due(self, role: Role, *, own_update: bool = False) -> dict[str, Penalty]:
+        """Return the penalties whose terms for a network are taken at this step, in its update or in their own."""
+        return {
+            name: penalty
+            for name, penalty in self.parts.penalties.items()
+            if self.steps % penalty.config.interval == 0
+            and penalty.config.own_update == own_update
+            and (penalty.has_term(role) or not own_update)
+        }
 
-    def penalty_terms(self, role: Role, step: PenaltyStep) -> dict[str, Tensor]:
-        """Return the weighted terms that are due for a network at this step, by the penalty's name."""
+    def penalty_terms(self, role: Role, step: PenaltyStep, penalties: Mapping[str, Penalty]) -> dict[str, Tensor]:
+        """Return the weighted terms of penalties for a network, by the names of their metrics."""
         terms = {}
-        for name, penalty in self.due_penalties().items():
+        for name, penalty in penalties.items():
             with self.sharded_rng(step.real):
                 term = penalty.generator_term(step) if role == "generator" else penalty.discriminator_term(step)
             if term is not None:
-                terms[name] = term * (penalty.config.weight * penalty.config.interval)
+                key = f"penalty/{name}" if role == "discriminator" else f"penalty/{name}_generator"
+                terms[key] = term * (penalty.option("weight") * penalty.config.interval)
         return terms
 
-    def optimizer_step(self, role: Role, objective: Tensor) -> None:
+    def minimize(self, role: Role, batch: Batch, objective: Objective) -> Metrics:
+        """Move a network down the mean gradient of `objective` on the micro-batches; return its mean metrics."""
+        parts = batch.split(self.micro_batches)
+        found: list[Metrics] = []
+        for part in parts:
+            value, metrics = objective(part)
+            self.optimizer_steps[role].add(value / len(parts) if len(parts) > 1 else value)
+            found.append(metrics)
+        self.optimizer_step(role)
+        means = found[0] if len(found) == 1 else {key: torch.stack([m[key] for m in found]).mean() for key in found[0]}
+        return means | {f"lr/{role}": self.optimizer_steps[role].learning_rate()}
+
+    def optimizer_step(self, role: Role, objective: Tensor | None = None) -> None:
         """Move a network down the gradient of `objective`, a scalar; not at all if that is not finite."""
         self.optimizer_steps[role].step(objective, number=self.steps + 1, rng=self._rng_state)
 
@@ -322,18 +391,26 @@ class GANTrainer(RecordableTrainer):
         """Take the generator's weights into the average, where one is kept; until `ema_start` it is a copy."""
         if self.ema is None:
             return
-        if self.steps <= self.config.ema_start:
+        if self.steps < self.config.ema_start:
             self.ema.updates = 0
+        self.ema.decay = self.ema_decay()
         self.ema.update(self.parts.generator)
 
-    def set_learning_rates(self) -> None:
-        """Set the rates of this step, which fall linearly to 0 from `lr_decay_start` on."""
-        start = self.config.lr_decay_start * self.parts.total_steps
-        if self.steps < start or self.config.lr_decay_start == 1:
-            return
-        left = (self.parts.total_steps - self.steps) / (self.parts.total_steps - start)
-        self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_optimizer.lr * left
-        self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_optimizer.lr * left
+    def ema_decay(self) -> float:
+        """Return the share of the average that this step's update keeps."""
+        if self.config.ema_half_life is None:
+            return self.config.ema_decay
+        now = self.progress
+        half_life = value_at(self.config.ema_half_life, now)
+        if self.config.ema_ramp:
+            half_life = min(half_life, now.images_seen * self.config.ema_ramp)
+        return decay_of_half_life(half_life, now.images_per_step)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        images = self.config.batch_size * self.config.batches_per_step
+        return Progress(self.steps, self.parts.total_steps, images)
 
     def sharded_rng(self, samples: Batch | Tensor) -> AbstractContextManager[object]:
         """While open, draws from the run's random numbers are for these samples' share of the minibatch."""
@@ -388,8 +465,9 @@ class GANTrainer(RecordableTrainer):
         """Return what in the options, or in a derived class, may make one step differ from another."""
         if type(self) is not GANTrainer:
             return f"{type(self).__name__} may do other work at each step than what it derives from"
-        if self.config.lr_decay_start < 1:
-            return "the learning rates fall (trainer.lr_decay_start), and a graph holds them as they were"
+        for role, options in zip(ROLES, self.optimizer_options, strict=True):
+            if others := sorted(scheduled(options).keys() - {"lr"}):
+                return f"{others[0]} of the {role}'s optimizer has a schedule, and its step takes that as a number"
         for name, penalty in self.parts.penalties.items():
             if penalty.config.interval > 1:
                 return f'the penalty "{name}" is not taken at every step (interval)'
@@ -404,6 +482,6 @@ class GANTrainer(RecordableTrainer):
         return self.guard.recorded(lambda: (self.steps + 1, self._rng_state))
 
 
-def total(loss: Tensor, terms: dict[str, Tensor]) -> Tensor:
+def total(loss: Tensor, *terms: Tensor) -> Tensor:
     """Return the sum of a loss and the penalties' terms, each a scalar."""
-    return torch.stack([loss, *terms.values()]).sum() if terms else loss
+    return torch.stack([loss, *terms]).sum() if terms else loss

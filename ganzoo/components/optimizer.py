@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from ganzoo.components.options import Options
+from ganzoo.components.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 class OptimizerOptions(Options):
     """Options that every optimizer has."""
 
-    lr: PositiveFloat = 2e-4
+    lr: Scheduled[PositiveFloat] = 2e-4
     """Learning rate."""
     weight_decay: NonNegativeFloat = 0.0
     """L2 coupled to the gradient (in `adamw` decoupled from it), on every parameter."""
@@ -43,7 +44,7 @@ class AdamOptions(OptimizerOptions):
 
     name: Literal["adam", "adamw"] = "adam"
     """Which optimizer."""
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
@@ -56,7 +57,7 @@ class NAdamOptions(OptimizerOptions):
 
     name: Literal["nadam", "radam", "adamax"]
     """Which optimizer."""
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
     """Decay of the running means."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""

@@ -5,11 +5,13 @@ They are separate from the components' base classes, because these need torch an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, NonNegativeFloat, PositiveInt
 
 from ganzoo.components.descriptions import descriptions
+from ganzoo.components.schedule import Scheduled
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 
 
@@ -78,14 +80,27 @@ class DiscriminatorConfig(ComponentConfig):
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""
 
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
+        return False
+
 
 class PenaltyConfig(ComponentConfig):
     """Options that every penalty has."""
 
-    weight: float = Field(default=1.0, ge=0)
+    weight: Scheduled[NonNegativeFloat] = 1.0
     """What the penalty's terms are multiplied with."""
     interval: PositiveInt = 1
     """Take the terms at every n-th step only, n times as strong (lazy regularization, StyleGAN2 §4)."""
+    own_update: bool = False
+    """Take them in an update of their own, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
+    learning rate is multiplied by c and its betas are raised to the power c, as in StyleGAN2."""
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether the terms depend on the minibatch as a whole; a penalty with a batch statistic overrides this."""
+        return False
 
     @property
     def is_gradient_penalty(self) -> bool:
@@ -147,6 +162,15 @@ class TrainerConfig(ComponentConfig):
     def batches_per_step(self) -> int:
         """Number of minibatches of real images in a step; `Trainer.train_step` gets them as one batch."""
         return 1
+
+    def check_parts(
+        self, *, discriminator: DiscriminatorConfig, loss: LossConfig, penalties: Sequence[PenaltyConfig]
+    ) -> None:
+        """Check that the other parts of a recipe suit this trainer.
+
+        Raises:
+            ValueError: they do not; the text says why, and what would.
+        """
 
     @property
     def scales_loss(self) -> bool:

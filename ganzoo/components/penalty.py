@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
+from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.world import World
 
@@ -90,6 +91,17 @@ class Penalty(nn.Module):
         super().__init__()
         self.config = config
         self.info = info
+        for name, value in scheduled(config).items():  # a tensor that is changed in place serves a CUDA graph
+            self.register_buffer(f"{name}_now", torch.tensor(value_at(value, Progress(0, 1, 1))), persistent=False)
+
+    def option(self, name: str) -> Any:
+        """Return an option as it is at this step; a number with a schedule as a tensor on the device."""
+        return self._buffers.get(f"{name}_now", getattr(self.config, name))
+
+    def begin_step(self, at: Progress) -> None:
+        """Set the scheduled options for a step; the trainer calls this before each."""
+        for name, value in scheduled(self.config).items():
+            self.get_buffer(f"{name}_now").fill_(value_at(value, at))
 
     def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create modules that depend on the networks, such as a head on features; called once, after they are built.
@@ -112,6 +124,11 @@ class Penalty(nn.Module):
     def generator_term(self, step: PenaltyStep) -> Tensor | None:
         """Return a scalar to add to the generator's loss, before `weight`; None for no term."""
         return None
+
+    def has_term(self, role: Literal["generator", "discriminator"]) -> bool:
+        """Return whether the penalty has a term for a network."""
+        method = f"{role}_term"
+        return getattr(type(self), method) is not getattr(Penalty, method)
 
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
         """Change the discriminator's weights after its update, as clipping does."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG
 from ganzoo.errors import Problem
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
@@ -77,10 +78,12 @@ def explain(
 
 
 def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
-    """Return the path as written in the file, without the component name that pydantic inserts."""
+    """Return the path as written in the file, without the names of components and forms that pydantic inserts."""
     result: list[str | int] = []
     value: Any = tables
     for step in location:
+        if step in (NUMBER_TAG, SCHEDULE_TAG):
+            continue
         if isinstance(value, Mapping) and step not in value and value.get("name") == step:
             continue
         if isinstance(value, list) and isinstance(step, int) and step < len(value):
@@ -120,7 +123,9 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the variant of a component's schema that its name selects."""
+    """Return the variant of a schema that a component's name selects, or that is a table where the value is one."""
+    if "oneOf" in node and "discriminator" not in node and isinstance(value, Mapping):
+        return next(each for each in (_resolve(schema, each) for each in node["oneOf"]) if "properties" in each)
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
     return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node

@@ -63,6 +63,10 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
                     f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
                 )
             )
+    try:
+        recipe.trainer.check_parts(discriminator=recipe.discriminator, loss=recipe.loss, penalties=recipe.penalties)
+    except ValueError as error:
+        problems.append(Problem("trainer", str(error)))
     return problems
 
 

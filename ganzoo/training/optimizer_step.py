@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo.components.optimizer import OptimizerOptions
+from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.world import World
 from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
 from ganzoo.training.non_finite import NonFiniteGuard, Update
@@ -52,22 +54,31 @@ class OptimizerStep:
         named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
         self._parameters: dict[str, Tensor] = named | dict(others or {})
         self._others = len(others or {})
+        self._loss: Tensor | None = None
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
 
-    def step(self, loss: Tensor, *, number: int, rng: Tensor) -> None:
-        """Take a step that decreases `loss`; none is taken once an update was not finite.
-
-        Args:
-            loss: what to minimize.
-            number: the training step's.
-            rng: the state of the run's random numbers at the beginning of that step.
-        """
-        self.optimizer.zero_grad(set_to_none=True)
+    def add(self, loss: Tensor) -> None:
+        """Add a loss, and its gradient, to what the next step decreases."""
+        if self._loss is None:
+            self.optimizer.zero_grad(set_to_none=True)
         if self.scaler.is_enabled():  # the scaler takes no step where the gradient is NaN
             loss = loss * torch.where(loss.isfinite() & (self._guard.found_inf == 0), 1.0, math.nan)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        loss = loss.detach()
+        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+
+    def step(self, loss: Tensor | None = None, *, number: int, rng: Tensor) -> None:
+        """Take a step that decreases the losses added since the last; none is taken once an update was not finite.
+
+        Args:
+            loss: one more to add.
+            number: the training step's.
+            rng: the state of the run's random numbers at the beginning of that step.
+        """
+        if loss is not None:
+            self.add(loss)
+        assert self._loss is not None, "nothing to minimize"
+        loss, self._loss = self._loss, None
         # The loss is averaged too, so that all processes find it finite, or none does.
         self._world.all_reduce_mean_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
         if self._clip is not None or self.scaler.is_enabled():
@@ -78,6 +89,11 @@ class OptimizerStep:
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
         self._move()
+
+    def learning_rate(self) -> Tensor:
+        """Return the learning rate of the optimizer's first group, a scalar on the device."""
+        lr = self.optimizer.param_groups[0]["lr"]
+        return lr.clone() if isinstance(lr, Tensor) else torch.full((), lr, device=self._guard.found_inf.device)
 
     def gradient_norm(self) -> Tensor:
         """Return the norm of the network's gradient in the last update, before clipping, still on the device.
@@ -124,6 +140,46 @@ class OptimizerStep:
         finite = self._guard.found_inf == 0
         for parameter, before in zip(parameters, self._before, strict=True):
             torch.where(finite, parameter, before, out=parameter)
+
+
+def options_at(options: OptimizerOptions, at: Progress, share: float = 1.0) -> OptimizerOptions:
+    """Return the options of an optimizer at a step, with numbers for schedules.
+
+    Args:
+        options: of the recipe.
+        at: the step.
+        share: c, the share of the updates that are not a lazy regularization's (arXiv 1912.04958, appendix B): the rate
+            is multiplied by it, and betas are raised to its power.
+    """
+    now = {name: value_at(value, at) for name, value in options}
+    if share != 1:
+        now["lr"] *= share
+        if "betas" in now:
+            now["betas"] = tuple(beta**share for beta in now["betas"])
+    return options.model_copy(update=now)
+
+
+def set_scheduled(
+    optimizer: Optimizer, options: OptimizerOptions, at: Progress, share: float = 1.0, *, on_device: bool = False
+) -> None:
+    """Set the scheduled options of an optimizer for a step; see `options_at`.
+
+    Args:
+        optimizer: built from `options`.
+        options: of the recipe.
+        at: the step.
+        share: of the updates that are not a lazy regularization's.
+        on_device: keep them in tensors, from which a CUDA graph reads them.
+    """
+    names = scheduled(options)
+    now = options_at(options, at, share) if names else options
+    for name in names:
+        value = getattr(now, name)
+        for group in optimizer.param_groups:
+            if isinstance(group[name], Tensor):
+                group[name].fill_(value)
+            else:
+                group[name] = torch.tensor(value, device=group["params"][0].device) if on_device else value
 
 
 def skips_non_finite(optimizer: Optimizer) -> bool:

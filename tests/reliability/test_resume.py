@@ -112,8 +112,17 @@ OPTIONS: dict[str, Tables] = {
     "two_in_turn": {"discriminator_steps": 2, "schedule": "alternate_minibatches", "batch_size": 6},
     "running_statistics": {"fake_batch": "fresh", "fake_statistics": "running"},
     "separate_and_fresh": {"discriminator_update": "separate", "fake_batch": "fresh", "discriminator_steps": 2},
-    "rates_fall_from_the_start": {"lr_decay_start": 0.0},
-    "rates_fall_from_the_middle": {"lr_decay_start": 0.5},
+    "rates_fall_from_the_start": {"generator_optimizer": {**ADAM, "lr": {"from": 1e-3, "to": 0.0}}},
+    "rates_fall_from_the_middle": {"generator_optimizer": {**ADAM, "lr": {"from": 1e-3, "to": 0.0, "start": 0.5}}},
+    "scheduled_betas": {
+        "discriminator_optimizer": {**ADAM, "betas": [0.0, {"from": 0.9, "to": 0.99, "shape": "cosine"}]}
+    },
+    "average_by_half_life": {
+        "ema_half_life": {"from": 0, "to": 40, "until": "24 images"},
+        "ema_ramp": 0.5,
+        "ema_buffers": "copy",
+    },
+    "two_generator_steps": {"generator_steps": 2},
     "average": {"ema_decay": 0.9},
     "average_that_begins_late": {"ema_decay": 0.9, "ema_start": 4},
     "clipped_gradients": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1},

@@ -121,7 +121,11 @@ def test_a_number_that_is_none_is_told_with_the_step_of_the_replay(build: Build)
 @pytest.mark.parametrize(
     ("overrides", "penalties", "reason"),
     [
-        (["trainer.lr_decay_start=0.5"], (), "the learning rates fall (trainer.lr_decay_start)"),
+        (
+            ["trainer.generator_optimizer={name = 'adam', betas = [0.5, {from = 0.9, to = 0.99}]}"],
+            (),
+            "betas of the generator's optimizer has a schedule",
+        ),
         ([], ({"name": "r1", "interval": 4},), 'the penalty "r1" is not taken at every step'),
         ([], ({"name": "adaptive_augment"},), 'the penalty "adaptive_augment" does not say'),
         (["trainer.name=unrolled"], (), "Unrolled may do other work"),

@@ -213,8 +213,8 @@ KERAS = {
             {"epochs": 200},
             {"name": "mnist", "image_size": 28},
             "sum",
-            {**ALTERNATE, "lr_decay_start": 0.5},
-            {**ADAM, "weight_decay": 2.5e-5},
+            ALTERNATE,
+            {**ADAM, "weight_decay": 2.5e-5, "lr": {"from": 2e-4, "to": 0.0, "start": 0.5}},
         ),
         (
             "dcgan_authors_imagenet32",

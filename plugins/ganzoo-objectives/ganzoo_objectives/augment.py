@@ -17,8 +17,9 @@ class DiffAugment(Penalty):
     config: DiffAugmentConfig
 
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Apply every policy to the images."""
-        return augment(images, rng, self.config)
+        """Apply every policy to the images, or each with `probability`."""
+        always = self.config.probability == 1  # as much is drawn at any other, which may change from step to step
+        return augment(images, rng, self.config, None if always else self.option("probability"))
 
 
 class AdaptiveAugment(Penalty):

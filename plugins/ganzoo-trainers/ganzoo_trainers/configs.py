@@ -22,11 +22,13 @@ class UnrolledConfig(GANTrainerConfig):
     discriminator, whose weights are small, gets unstable from about 1e-3 on."""
 
     @model_validator(mode="after")
-    def _adam_is_there(self) -> Self:
+    def _options_suit_unrolling(self) -> Self:
         options = self.discriminator_optimizer
         if self.unrolled_steps and self.unrolled_update == "adam" and (options.name != "adam" or options.amsgrad):
             raise ValueError(
                 'unrolled_update = "adam" goes on from the discriminator\'s Adam: let discriminator_optimizer be '
                 '"adam" without amsgrad, or set unrolled_update = "gradient"'
             )
+        if self.micro_batch_size is not None:
+            raise ValueError("the unrolled steps are taken on a whole minibatch: leave micro_batch_size out")
         return self
