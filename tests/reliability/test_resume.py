@@ -123,6 +123,7 @@ OPTIONS: dict[str, Tables] = {
         "ema_buffers": "copy",
     },
     "two_generator_steps": {"generator_steps": 2},
+    "two_generator_steps_in_turn": {"generator_steps": 2, "schedule": "alternate_minibatches"},
     "average": {"ema_decay": 0.9},
     "average_that_begins_late": {"ema_decay": 0.9, "ema_start": 4},
     "clipped_gradients": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1},
@@ -139,6 +140,10 @@ OPTIONS: dict[str, Tables] = {
 PENALTIES: dict[str, list[Tables]] = {
     "every_second_step": [{"name": "gradient_penalty", "interval": 2}, {"name": "r1", "interval": 3}],
     "two_of_a_kind": [{"name": "r2"}, {"name": "r2", "weight": 0.1, "interval": 2}],
+    "own_updates": [
+        {"name": "r1", "interval": 2, "own_update": True, "weight": {"from": 2, "to": 1}},
+        {"name": "r2", "interval": 3, "own_update": True},
+    ],
     "with_a_memory": [{"name": "moving"}, {"name": "moving", "interval": 2}],
 }
 
@@ -162,6 +167,13 @@ def test_penalties(tables: Tables, manager: PluginManager, name: str):
     if name == "with_a_memory":
         files = {path.name for path in (whole / f"checkpoints/step_{STEPS:07d}").iterdir()}
         assert {"penalty_moving.safetensors", "penalty_moving-2.safetensors"} < files
+
+
+def test_micro_batches(tables: Tables, manager: PluginManager):
+    tables["trainer"] |= {"micro_batch_size": tables["trainer"]["batch_size"] // 2, "fake_batch": "fresh"}
+    tables["discriminator"]["norm"] = "none"
+    tables["penalties"] = [{"name": "gradient_penalty", "interval": 2, "own_update": True}]
+    assert_resumes_to_the_bit(tables, manager, (1, 4))
 
 
 @pytest.mark.parametrize("name", ["defaults", "separate", "average"])
