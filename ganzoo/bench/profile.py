@@ -1,20 +1,26 @@
-"""Profile of a training step: the share of each part in its time, and its floating-point operations."""
+"""Profile of a training step, its operations and memory, and the speed of the machine's matrix product."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganzoo.components.penalty import Penalty
+from ganzoo.runtime.device import DTYPES, Compute
 from ganzoo.training.run import Run
 
+SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
+"""Sides of the square matrices to multiply; which is fastest depends on caches."""
 LABEL = "ganzoo/"
 OPTIMIZER = "Optimizer.step"
 BACKWARD = "autograd::engine::evaluate_function"
@@ -128,3 +134,42 @@ def _part_named(name: str) -> str | None:
     if name.startswith(LABEL):
         return name.removeprefix(LABEL)
     return "optimizer" if name.startswith(OPTIMIZER) else None
+
+
+def matrix_product_speed(compute: Compute, precision: str) -> float:
+    """Measure the FLOP a second of the product of two square matrices, the best over several sizes."""
+    best = 0.0
+    for side in SIDES[compute.device.type]:
+        left, right = (torch.ones(side, side, dtype=DTYPES[precision], device=compute.device) for _ in range(2))
+        out = left @ right
+        for _ in range(2):
+            compute.synchronize()
+            start = time.perf_counter()
+            torch.mm(left, right, out=out)
+            compute.synchronize()
+            best = max(best, 2 * side**3 / (time.perf_counter() - start))
+    return best
+
+
+def reset_peak_memory(compute: Compute) -> None:
+    """Reset the peak memory, where the system can."""
+    if compute.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(compute.device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def peak_memory(compute: Compute) -> int | None:
+    """Return the peak memory in bytes since the reset: torch's on the GPU, else the process's; None: not known."""
+    if compute.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(compute.device)
+    if compute.device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -27,6 +27,7 @@ def bench(
 ) -> None:
     """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
     from ganzoo.bench.measure import measure
+    from ganzoo.bench.report import to_text
 
-    report = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
-    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.to_text())
+    found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
+    typer.echo(json.dumps(found, indent=2) if as_json else to_text(found))
