@@ -32,11 +32,6 @@ class CheckpointArtifacts:
         self._which = run.recipe.tracking.wandb.checkpoints
         self._folder = Path(tracked.dir).resolve().parent / FOLDER
 
-    def saved(self, path: Path) -> None:
-        """Send a checkpoint that was just saved, where all are wanted."""
-        if self._which == "all":
-            self._send(path)
-
     def ended(self) -> None:
         """Send the best and the last checkpoint at the end of a run, where these are wanted.
 
@@ -47,15 +42,16 @@ class CheckpointArtifacts:
             return
         best = best_checkpoint(checkpoints, self._run.directory.read_metrics(), self._run.recipe.checkpoint.best)
         if best is not None:
-            self._send(best, "best")
+            self.send(best, "best")
         if checkpoints[-1] != best and (self._which is True or (self._which == "all" and best is not None)):
-            self._send(checkpoints[-1])
+            self.send(checkpoints[-1])
 
     def close(self) -> None:
         """Remove the links once the server has everything."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _send(self, checkpoint: Path, *aliases: str) -> None:
+    def send(self, checkpoint: Path, *aliases: str) -> None:
+        """Send a checkpoint under the alias of its step, and these."""
         import wandb
 
         step, name = checkpoint_step(checkpoint), self._run.recipe.run.name

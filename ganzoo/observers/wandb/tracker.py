@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.observers.wandb.account import in_short
 from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
-from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
+from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
 from ganzoo.storage.summary import SCORE, drop_non_finite, status_of
@@ -33,17 +32,18 @@ EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 class WandbTracker:
     """Sends the recipe, metrics, scores, grids and the animation of a run to W&B.
 
-    Rows go under their step, which is the axis of every chart. A failure of W&B is warned of once and ignored:
-    `metrics.jsonl` has everything. No step waits for W&B to start, which takes many seconds where the server does not
-    answer; events before that are sent once it has started.
+    Rows go under their step, which is the axis of every chart. W&B makes a panel of each name and a section of its part
+    before the slash; all trainers use the same names, so the panels of different runs line up.
+
+    A failure of W&B is warned of once and ignored: `metrics.jsonl` has everything. No step waits for W&B to start,
+    which takes many seconds where the server does not answer; events before that are sent once it has started.
     """
 
     def __init__(self) -> None:
         self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
-        self._panels: Panels | None = None
         self._artifacts: CheckpointArtifacts | None = None
-        self._every_checkpoint = False
+        self._defined: set[str] = set()
         self._waiting: list[Callable[[wandb.Run], None]] = []
         self._step = 0
         self._ended = False
@@ -53,7 +53,6 @@ class WandbTracker:
     def run_started(self, run: RunView) -> None:
         """Start tracking, or go on tracking a resumed run."""
         self._step = run.step
-        self._every_checkpoint = run.recipe.tracking.wandb.checkpoints == "all"
         self._starting = Thread(target=self._start, args=(run,), daemon=True)
         self._starting.start()
 
@@ -61,7 +60,9 @@ class WandbTracker:
         try:
             tracked = start(run)
             if tracked is not None:
-                self._panels, self._artifacts = Panels(tracked), CheckpointArtifacts(run, tracked)
+                tracked.define_metric(STEP, hidden=True)
+                tracked.define_metric("*", step_metric=STEP)
+                self._artifacts = CheckpointArtifacts(run, tracked)
                 self._tracked = tracked
         except Exception as error:
             if not self._ended:
@@ -101,16 +102,13 @@ class WandbTracker:
         self._send(lambda tracked: tracked.alert(title=title, text=text, level="WARN"))
 
     @hookimpl
-    def checkpoint_saved(self, path: Path) -> None:
+    def checkpoint_saved(self, run: RunView, path: Path) -> None:
         """Send the checkpoint where all are wanted; waits for W&B to start, before the checkpoint is removed."""
-        if self._every_checkpoint and self._starting is not None:
+        if run.recipe.tracking.wandb.checkpoints == "all" and self._starting is not None:
             self._starting.join()
 
-            def send(_: wandb.Run) -> None:
-                if self._artifacts is not None:
-                    self._artifacts.saved(path)
-
-            self._send(send)
+            if (artifacts := self._artifacts) is not None:
+                self._send(lambda _: artifacts.send(path))
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
@@ -172,8 +170,11 @@ class WandbTracker:
     def _log_now(self, tracked: wandb.Run, step: int, row: Mapping[str, Any]) -> None:
         # W&B drops a row that comes after one of a later step, such as scores that took their time.
         self._step = max(step, self._step)
-        if self._panels is not None:
-            self._panels.define(row)
+        # One by one: W&B ignores the summary of a pattern such as "loss/*" where another pattern matches as well.
+        for name in row:
+            if name not in self._defined and name.startswith(EXTREMES):
+                tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
+                self._defined.add(name)
         tracked.log({**row, STEP: self._step}, step=self._step)
 
     @contextmanager
@@ -185,30 +186,6 @@ class WandbTracker:
             if not self._warned:
                 warn(f"W&B: something is missing there, the run goes on: {in_short(error)}")
             self._warned = True
-
-
-class Panels:
-    """Makes the training step the axis of every chart.
-
-    W&B makes a panel of each name and a section of its part before the slash; all trainers use the same names, so
-    the panels of different runs line up.
-    """
-
-    def __init__(self, tracked: wandb.Run) -> None:
-        self._tracked = tracked
-        self._defined = {STEP}
-        tracked.define_metric(STEP, hidden=True)
-        tracked.define_metric("*", step_metric=STEP)
-
-    def define(self, names: Iterable[str]) -> None:
-        """Define how metrics of these names are summarized, before the first row that has them.
-
-        One by one: W&B ignores the summary of a pattern such as "loss/*" where another pattern matches as well.
-        """
-        for name in names:
-            if name not in self._defined and name.startswith(EXTREMES):
-                self._tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
-            self._defined.add(name)
 
 
 def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
