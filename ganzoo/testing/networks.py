@@ -23,6 +23,9 @@ from ganzoo.testing.fixtures import (
     small_options,
 )
 
+Inputs = tuple[Tensor, dict[str, Tensor]]
+"""Latents or samples, and the keywords of `forward`."""
+
 
 @naming
 def check_generator(entry: Entry[Any], **options: Any) -> None:
@@ -45,14 +48,14 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         not torch.equal(latents, network.sample_latents(BATCH, generator_of_seed(1))),
         "sample_latents does not depend on its rng: draw with `generator=rng`",
     )
-    labels = labels_for(info)
-    images = network(latents, labels)
+    inputs = network.inputs(labels_for(info))
+    images = network(latents, **inputs)
     expected = (BATCH, *info.image.shape)
     require(images.shape == expected, f"forward gives {tuple(images.shape)}, not {expected}: build for info.image")
     require(images.dtype == torch.float32, f"forward gives {images.dtype} for fp32 latents: keep their type")
     require(images.isfinite().all(), "forward gives images that are not finite: look at how weights start")
     require(images.abs().max() <= 1, "forward leaves [−1, 1]: end with tanh")
-    _check_network(entry, config, info, network, (latents, labels), images)
+    _check_network(entry, config, info, network, (latents, inputs), images)
 
 
 @naming
@@ -63,9 +66,9 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config, info, network = _built(entry, options)
-    images, labels = images_for(info), labels_for(info)
+    images, inputs = images_for(info), network.inputs(labels_for(info))
     before = images.clone()
-    logits = network(images, labels)
+    logits = network(images, **inputs)
     require(logits.shape == (BATCH,), f"forward gives {tuple(logits.shape)}, not ({BATCH},): flatten the logits")
     require(logits.dtype == torch.float32, f"forward gives {logits.dtype} for fp32 images: keep their type")
     require(logits.isfinite().all(), "forward gives logits that are not finite: look at how weights start")
@@ -77,7 +80,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
         isinstance(maps, list) and maps and all(isinstance(each, Tensor) and len(each) == BATCH for each in maps),
         "features must give a list of tensors, one a layer, each with the images in its first dimension",
     )
-    _check_network(entry, config, info, network, (images, labels), logits)
+    _check_network(entry, config, info, network, (images, inputs), logits)
 
 
 @naming
@@ -90,15 +93,15 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
     _, info, network = _built(entry, options)
     network.eval()
     latents = network.sample_latents(BATCH, generator_of_seed(0))
-    inputs = (latents, labels_for(info)) if network.conditional else (latents,)
+    inputs = network.inputs(labels_for(info))
     try:
-        exported = torch.export.export(network, inputs).module()
+        exported = torch.export.export(network, (latents,), inputs).module()
     except Exception as error:
         raise ConformanceError(
             f"torch.export cannot take it: {error}. Branches on the values of tensors are the usual reason"
         ) from error
     with torch.no_grad():
-        same = torch.allclose(exported(*inputs), network(*inputs), atol=1e-5)
+        same = torch.allclose(exported(latents, **inputs), network(latents, **inputs), atol=1e-5)
     require(same, "gives other images once it is exported: keep state out of forward")
 
 
@@ -119,19 +122,9 @@ def _built(entry: Entry[Any], options: dict[str, Any]) -> tuple[Any, DatasetInfo
 
 
 def _check_network(
-    entry: Entry[Any], config: Any, info: DatasetInfo, network: Any, inputs: tuple[Tensor, Tensor], output: Tensor
+    entry: Entry[Any], config: Any, info: DatasetInfo, network: Any, inputs: Inputs, output: Tensor
 ) -> None:
-    """Check use of labels, gradients, state and bf16 of a network that gave `output` for images or latents and labels.
-
-    `needs_labels` must agree with the network, since a recipe is checked without the network.
-    """
-    require(
-        config.needs_labels == network.conditional,
-        f"conditional is {network.conditional}, and its config's property needs_labels {config.needs_labels}: let both "
-        f"say whether labels are needed",
-    )
-    if not network.conditional:
-        network(inputs[0])  # labels may be left out
+    """Check gradients, repeatability, state and bf16 of a network that gave `output`."""
     weights = torch.randn(output.shape, generator=generator_of_seed(3))
     (output * weights).sum().backward()  # type: ignore[no-untyped-call]
     unreached = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
@@ -153,7 +146,7 @@ def _check_network(
     )
     try:
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            rounded = network(*inputs)
+            rounded = network(inputs[0], **inputs[1])
     except Exception as error:
         raise ConformanceError(
             f"fails under bf16 autocast: {type(error).__name__}: {error}. Let torch choose the types"
@@ -163,10 +156,11 @@ def _check_network(
 
 
 @torch.no_grad()
-def _outputs(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:
+def _outputs(network: nn.Module, inputs: Inputs) -> Tensor:
     """Return its outputs in evaluation mode, for a copy of the inputs."""
     was_training = network.training
     network.eval()
-    output: Tensor = network(*(each.clone() for each in inputs))
+    first, keywords = inputs
+    output: Tensor = network(first.clone(), **{name: each.clone() for name, each in keywords.items()})
     network.train(was_training)
     return output
