@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.autograd.profiler_util import FunctionEvent
@@ -76,30 +77,24 @@ def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
 def labeled(run: Run) -> Iterator[None]:
     """While open, label the work of networks and penalties in a profile; compiled networks stay unlabeled."""
     parts = run.trainer.parts
+    labels: list[tuple[Any, str, str]] = []
+    if not run.compute.compiled:
+        labels += [(parts.generator, "forward", "generator"), (parts.discriminator, "forward", "discriminator")]
+    for penalty in parts.penalties.values():
+        overridden = [name for name in _OF_PENALTIES if getattr(type(penalty), name) is not getattr(Penalty, name)]
+        labels += [(penalty, name, "penalty") for name in overridden]
     with ExitStack() as stack:
-        if not run.compute.compiled:
-            stack.enter_context(_replaced(parts.generator, "forward", "generator"))
-            stack.enter_context(_replaced(parts.discriminator, "forward", "discriminator"))
-        for penalty in parts.penalties.values():
-            for method in _OF_PENALTIES:
-                if getattr(type(penalty), method) is not getattr(Penalty, method):
-                    stack.enter_context(_replaced(penalty, method, "penalty"))
+        for owner, method, label in labels:
+            stack.enter_context(patch.object(owner, method, _with_label(getattr(owner, method), label)))
         yield
 
 
-@contextmanager
-def _replaced(owner: Any, method: str, label: str) -> Iterator[None]:
-    original: Callable[..., Any] = getattr(owner, method)
-
-    def with_label(*arguments: Any, **named: Any) -> Any:
+def _with_label(original: Callable[..., Any], label: str) -> Callable[..., Any]:
+    def labeled(*arguments: Any, **named: Any) -> Any:
         with record_function(f"{LABEL}{label}"):
             return original(*arguments, **named)
 
-    setattr(owner, method, with_label)
-    try:
-        yield
-    finally:
-        delattr(owner, method)
+    return labeled
 
 
 def shares(roots: list[FunctionEvent], *, on_gpu: bool = False) -> dict[str, float]:

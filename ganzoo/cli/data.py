@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
@@ -56,7 +55,7 @@ def _report(found: Examination) -> None:
         typer.echo(f"sizes: {sizes['different']}, most often {', '.join(common)}")
     for title, counts in (("modes", found.modes), ("formats", found.formats), ("classes", found.classes)):
         if counts:
-            typer.echo(f"{title}: {_counts(counts)}")
+            typer.echo(f"{title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
     _list("cannot be used", found.unreadable, shown=len(found.unreadable))
     _list("smaller than the crop", found.too_small, shown=len(found.too_small))
     _list("enlarged", found.enlarged)
@@ -64,10 +63,6 @@ def _report(found: Examination) -> None:
     _list("groups that look the same", [" ~ ".join(group) for group in found.near_duplicates])
     for note in found.notes:
         typer.echo(f"note: {note}")
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _list(title: str, lines: list[str], shown: int = _SHOWN) -> None:

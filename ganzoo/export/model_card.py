@@ -33,7 +33,10 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
-    evaluations = [each for each in read_evaluations(trained.directory) if _is_of(each, trained, about)]
+    scored = trained.checkpoint.step, about["weights"]
+    evaluations = [
+        each for each in read_evaluations(trained.directory) if (each.step, each.card.samples.weights) == scored
+    ]
     return environment.from_string(files("ganzoo.export").joinpath("model_card.md.j2").read_text("utf-8")).render(
         front_matter=_front_matter(trained, form, about, evaluations),
         recipe=trained.recipe,
@@ -46,11 +49,6 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         evaluations=evaluations,
         in_training=_in_training(trained),
     )
-
-
-def _is_of(evaluation: Evaluation, trained: TrainedRun, about: Mapping[str, Any]) -> bool:
-    """Return whether the evaluation scored these weights."""
-    return evaluation.step == trained.checkpoint.step and evaluation.card.samples.weights == about["weights"]
 
 
 def _front_matter(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -120,16 +121,11 @@ def write_animation(paths: Sequence[Path], target: Path) -> None:
     Raises:
         OSError: it cannot be written, or no picture can be read.
     """
-    frames = _frames(_thinned(paths, MAX_FRAMES))
+    places = np.linspace(0, len(paths) - 1, min(len(paths), MAX_FRAMES)).round().astype(int)
+    frames = _frames([paths[place] for place in places])
     if not frames:
         raise OSError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
     write_gif(frames, target, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
-
-
-def _thinned(paths: Sequence[Path], most: int) -> list[Path]:
-    if len(paths) <= most:
-        return list(paths)
-    return [paths[round(index * (len(paths) - 1) / (most - 1))] for index in range(most)]
 
 
 def _frames(paths: Sequence[Path]) -> list[Image.Image]:

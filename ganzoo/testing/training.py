@@ -61,10 +61,7 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
         value = loss.generator_loss(real.detach() if loss.needs_real_logits else None, fake)
         _check_scalar("generator_loss", value)
         value.backward()  # type: ignore[no-untyped-call]
-        require(
-            fake.grad is not None,
-            "generator_loss does not depend on fake_logits: the generator cannot learn",
-        )
+        require(fake.grad is not None, "generator_loss does not depend on fake_logits: the generator cannot learn")
     right, wrong = torch.full((BATCH,), 0.5), torch.full((BATCH,), -0.5)
     require(
         loss.discriminator_loss(right, wrong) < loss.discriminator_loss(wrong, right),
@@ -153,8 +150,7 @@ def _generators(entry: Entry[Any]) -> Iterator[Generator]:
 
 def _check_scalar(name: str, value: Tensor) -> None:
     require(
-        isinstance(value, Tensor) and value.ndim == 0,
-        f"{name} must give a scalar tensor: take the mean over the batch",
+        isinstance(value, Tensor) and value.ndim == 0, f"{name} must give a scalar tensor: take the mean over the batch"
     )
     require(value.isfinite(), f"{name} is {value.item()} for ordinary values: use softplus rather than log")
     require(value.requires_grad, f"{name} has no gradient: do not detach it")
