@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import platform
+import runpy
 import tempfile
 import time
 from collections.abc import Callable
@@ -159,17 +159,15 @@ def load_baseline(path: Path) -> Callable[[Run], Step]:
     Raises:
         RequestError: there is no such file, it does not load, or has no such function.
     """
-    spec = importlib.util.spec_from_file_location("ganzoo_baseline", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise RequestError(f"--baseline {path}: there is no such Python file")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        baseline = runpy.run_path(str(path)).get("baseline")
     except Exception as error:
         raise RequestError(f"--baseline {path}: does not load: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, "baseline", None)):
+    if not callable(baseline):
         raise RequestError(f"--baseline {path}: has no function baseline(run)")
-    return cast("Callable[[Run], Step]", module.baseline)
+    return cast("Callable[[Run], Step]", baseline)
 
 
 def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps: int, tracked: bool) -> Run:

@@ -111,7 +111,7 @@ def _print(trained: TrainedRun, evaluated: Evaluated) -> None:
         deviation = evaluated.deviations.get(name)
         line = f"  {name}: {_number(value)}" + (f" ± {_number(deviation)}" if deviation is not None else "")
         if name in best:
-            line += f" (best of the run: {_number(best[name][0])} at step {best[name][1]})"
+            line += f" (best of the run: {_number(best[name]['value'])} at step {best[name]['step']})"
         typer.echo(line)
     for part in ("details", "card", "timings"):
         printed: set[tuple[str, str]] = set()  # cards of two extractors agree in most
@@ -123,24 +123,20 @@ def _print(trained: TrainedRun, evaluated: Evaluated) -> None:
                 printed.add(row)
 
 
-def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, tuple[float, int]]:
+def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, dict[str, float]]:
     """The best value of each score that was taken in the same way at several steps, with its step."""
     from ganzoo.evaluation.evaluation_log import read_evaluations
     from ganzoo.evaluation.protocol import differences
-    from ganzoo.storage.summary import lower_is_better
+    from ganzoo.storage.summary import SCORE, best_and_last
 
-    best: dict[str, tuple[float, int]] = {}
-    steps: dict[str, set[int]] = {}
-    for now in evaluations:
-        for other in read_evaluations(trained.directory):
-            if differences([now.card, other.card]):
-                continue
-            for name in now.scores.keys() & other.scores.keys():
-                steps.setdefault(name, set()).add(other.step)
-                sign = -1 if lower_is_better(name) else 1
-                if name not in best or sign * other.scores[name] > sign * best[name][0]:
-                    best[name] = other.scores[name], other.step
-    return {name: value for name, value in best.items() if len(steps[name]) > 1}
+    alike = [
+        other
+        for other in read_evaluations(trained.directory)
+        if any(not differences([now.card, other.card]) for now in evaluations)
+    ]
+    rows = [{"step": each.step, **{SCORE + name: value for name, value in each.scores.items()}} for each in alike]
+    found = best_and_last(rows)["best"]
+    return {name: best for name, best in found.items() if len({each.step for each in alike if name in each.scores}) > 1}
 
 
 def _flat(table: dict[str, Any], at: str = "") -> Iterator[tuple[str, str]]:

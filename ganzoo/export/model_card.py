@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+from ganzoo.storage.summary import best_and_last
 
 if TYPE_CHECKING:
     from ganzoo.recipe.model import Recipe
@@ -86,12 +87,8 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
     """Return the best and last value of each score taken in training, with their steps."""
-    try:
-        scores = json.loads((trained.path / "summary.json").read_text(encoding="utf-8"))["scores"]
-        shown = [
-            {name: f"{one['value']:.5g} (step {one['step']})" for name, one in scores[which].items()}
-            for which in ("best", "last")
-        ]
-        return [(name, shown[0][name], shown[1][name]) for name in shown[0]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    best, last = (
+        {name: f"{each['value']:.5g} (step {each['step']})" for name, each in values.items()}
+        for values in best_and_last(trained.directory.read_metrics()).values()
+    )
+    return [(name, best[name], last[name]) for name in best]

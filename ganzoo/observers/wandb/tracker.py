@@ -1,18 +1,20 @@
-"""Send metrics, scores, samples and alerts of a run to Weights & Biases, without delaying its steps."""
+"""Send metrics, scores, samples, alerts and checkpoints of a run to Weights & Biases, without delaying its steps."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
-from ganzoo.storage.summary import SCORE, drop_non_finite, status_of
+from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.summary import SCORE, best_and_last, drop_non_finite, status_of
 from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ STEP = "step"
 EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
+FOLDER = "artifacts"
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B marks a run that will be resumed."""
 
@@ -200,3 +203,87 @@ def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
                 known = found.get(name, {"min": value, "max": value})
                 found[name] = {"min": min(known["min"], value), "max": max(known["max"], value), "last": value}
     return found
+
+
+class CheckpointArtifacts:
+    """Sends the checkpoints that `tracking.wandb.checkpoints` asks for.
+
+    W&B reads files late, in an offline run at `wandb sync`, when the checkpoint may have been removed. So each is kept
+    until then by hard links beside W&B's own file, which take no disk space.
+    """
+
+    def __init__(self, run: RunView, tracked: wandb.Run) -> None:
+        self._run = run
+        self._tracked = tracked
+        self._which = run.recipe.tracking.wandb.checkpoints
+        self._folder = Path(tracked.dir).resolve().parent / FOLDER
+
+    def ended(self) -> None:
+        """Send the best and the last checkpoint at the end of a run, where these are wanted.
+
+        The last is sent last, since W&B calls that "latest"; it stores equal files once.
+        """
+        checkpoints = checkpoint_folders(self._run.directory.checkpoints)
+        if self._which is False or not checkpoints:
+            return
+        best = best_checkpoint(checkpoints, self._run.directory.read_metrics(), self._run.recipe.checkpoint.best)
+        if best is not None:
+            self.send(best, "best")
+        if checkpoints[-1] != best and (self._which is True or (self._which == "all" and best is not None)):
+            self.send(checkpoints[-1])
+
+    def close(self) -> None:
+        """Remove the links once the server has everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def send(self, checkpoint: Path, *aliases: str) -> None:
+        """Send a checkpoint under the alias of its step, and these."""
+        import wandb
+
+        step, name = checkpoint_step(checkpoint), self._run.recipe.run.name
+        artifact = wandb.Artifact(
+            f"{name}-{self._tracked.id}",
+            type="model",
+            description=f"{name} at step {step}: a run directory, for `ganzoo sample` and the like",
+            metadata=describe_checkpoint(self._run, step),
+        )
+        kept = self._folder / checkpoint.name
+        kept.mkdir(parents=True, exist_ok=True)
+        inside = Path("checkpoints") / checkpoint.name
+        files = {"recipe.toml": self._run.directory.path / "recipe.toml"}
+        files |= {str(inside / file.name): file for file in sorted(checkpoint.iterdir())}
+        for place, file in files.items():
+            target = kept / file.name
+            if not target.exists():
+                link(file, target)
+            artifact.add_file(str(target), name=place, policy="immutable", skip_cache=True)
+        self._tracked.log_artifact(artifact, aliases=[f"step-{step}", *aliases])
+
+
+def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
+    """Make the metadata of an artifact: the step, what it was made with, and its scores."""
+    rows = [row for row in run.directory.read_metrics() if row["step"] == step]
+    scores = {name: value for row in rows for name, value in row.items() if name.startswith(SCORE)}
+    return {
+        "step": step,
+        "seed": run.recipe.run.seed,
+        "generator": run.recipe.generator.name,
+        "dataset": run.recipe.dataset.name,
+        "plugins": dict(run.plugin_versions),
+        "scores": {name.removeprefix(SCORE): value for name, value in scores.items()},
+    }
+
+
+def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any]], score: str | None) -> Path | None:
+    """Find the kept checkpoint whose `score` is the best in the metrics; None where none was scored."""
+    kept = {checkpoint_step(path): path for path in checkpoints}
+    best = best_and_last([row for row in rows if row["step"] in kept])["best"].get(score or "")
+    return kept[int(best["step"])] if best else None
+
+
+def link(source: Path, target: Path) -> None:
+    """Hard-link a file, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
