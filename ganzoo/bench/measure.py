@@ -68,9 +68,15 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
         total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is not timed
         bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (UNTIMED_STEPS, 0))
-        loops = {"step": _bare_step(bare)}
+        batch = bare.loader.next()
+
+        def step() -> int:
+            bare.trainer.train_step(batch)
+            return len(batch)
+
+        loops: dict[str, Step] = {"step": step}
         reset_peak_memory(bare.compute)
-        loops["step"]()  # warms up
+        step()  # warms up
         memory = peak_memory(bare.compute)
         flop = flop_of_step(bare)
         if baseline is not None:
@@ -186,17 +192,6 @@ def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps
     )
     with packing_progress() as progress:
         return build_run(recipe, manager, warn=warn, progress=progress)
-
-
-def _bare_step(run: Run) -> Step:
-    """Return a function that trains on the same minibatch at each call."""
-    batch = run.loader.next()
-
-    def step() -> int:
-        run.trainer.train_step(batch)
-        return len(batch)
-
-    return step
 
 
 def _machine(run: Run) -> dict[str, str | int]:

@@ -80,7 +80,7 @@ class WandbTracker:
     @hookimpl
     def samples_ready(self, step: int, images: Tensor) -> None:
         """Send a grid of samples."""
-        if self._is_off():
+        if self._tracked is None and not self._is_starting():
             return
         from torchvision.transforms.functional import to_pil_image
 
@@ -150,14 +150,13 @@ class WandbTracker:
                 if self._artifacts is not None and not tracked.offline:
                     self._artifacts.close()
 
-    def _is_off(self) -> bool:
-        """Check whether nothing is or will be tracked."""
-        return self._tracked is None and (self._starting is None or not self._starting.is_alive())
+    def _is_starting(self) -> bool:
+        return self._starting is not None and self._starting.is_alive()
 
     def _send(self, send: Callable[[wandb.Run], None]) -> None:
         """Send at once, or when tracking has started."""
         self._waiting.append(send)
-        if self._starting is None or not self._starting.is_alive():
+        if not self._is_starting():
             self._send_what_waited()
 
     def _send_what_waited(self) -> None:
