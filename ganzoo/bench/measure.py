@@ -44,7 +44,6 @@ def measure(
     baseline: Path | None = None,
     rounds: int = 5,
     steps: int = 3,
-    manager: PluginManager | None = None,
 ) -> dict[str, Any]:
     """Time the bare step, the whole run and the baseline in interleaved rounds, and return the report.
 
@@ -57,14 +56,13 @@ def measure(
             `run` and returns its number of images; the file is executed.
         rounds: number of rounds.
         steps: timed steps of each in a round.
-        manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: the recipe is invalid, or something in it or the baseline is missing.
     """
     changes = override_pairs(overrides)
     tracked = any(key.startswith("tracking.") for key, _ in changes)
-    asked, manager = load_recipe(recipe, manager or plugin_manager(), changes)
+    asked, manager = load_recipe(recipe, plugin_manager(), changes)
     with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
         total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is not timed
         bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (UNTIMED_STEPS, 0))

@@ -49,10 +49,8 @@ def sample(
         count, seed=seed, weights=weights, labels=numbers("--labels", labels), batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
-    if out.suffix:
-        save_grid(images, out, about=about)
-    else:
-        save_single_images(images, out, about=about)
+    save = save_grid if out.suffix else save_single_images
+    save(images, out, about=about)
     typer.echo(out)
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
@@ -188,7 +187,7 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
     except Exception as error:  # the network's own code may raise anything for invalid options
         raise CheckpointError(f"{weights.path}: the networks of its recipe cannot be made: {error}") from error
     for name, file in weights.file_of.items():
-        found = _header(weights, file)
+        found = {key: tuple(value.shape) for key, value in weights.network(name).items()}
         wrong = [key for key in {**expected[name], **found} if found.get(key) != expected[name].get(key)]
         if wrong:
             raise CheckpointError(
@@ -210,16 +209,3 @@ def _shapes(
         for network in (generator, discriminator)
     )
     return {"generator": ours, "generator_ema": ours, "discriminator": theirs}
-
-
-def _header(weights: ExportedWeights, file: str) -> dict[str, tuple[int, ...]]:
-    """Read the tensor shapes from a file's header.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        with safe_open(weights.path / file, "pt") as tensors:
-            return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights.path / file}: cannot be read: {error}") from error

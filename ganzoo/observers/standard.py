@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 
@@ -14,7 +14,6 @@ from ganzoo.observers.console import ConsoleObserver
 from ganzoo.observers.samples import SampleWriter
 from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.observers.watchdog import Watchdog
-from ganzoo.recipe.model import Recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import ALERT
@@ -31,7 +30,7 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     that no resumed run lacks scores; W&B finishes before the console prints its last line.
     """
     recipe = run.recipe
-    scoring = [PeriodicEvaluation(recipe, manager)] if recipe.evaluation.every else []
+    scoring = [PeriodicEvaluation(partial(Evaluator, recipe, manager, run.device))] if recipe.evaluation.every else []
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
     tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
     watching = [Watchdog()] if recipe.watchdog.enabled else []
@@ -78,29 +77,26 @@ class PeriodicEvaluation:
     so weights are the same to the bit with and without evaluation.
 
     Args:
-        recipe: of the run.
-        manager: the plugins that the extractors come from.
+        load: loads the real images and the extractors of the run.
     """
 
-    def __init__(self, recipe: Recipe, manager: PluginManager) -> None:
-        self._recipe = recipe
-        self._manager = manager
-        self._evaluator: Evaluator | None = None
+    def __init__(self, load: Callable[[], Evaluator]) -> None:
+        self._load = load
 
     @hookimpl
-    def run_started(self, run: RunView) -> None:
+    def run_started(self) -> None:
         """Load the real images and the extractors, so that what is missing is reported before the first step.
 
         Raises:
             DataError: images or weights are missing; the text says which to put where.
         """
-        self._evaluator = Evaluator(self._recipe, self._manager, run.device)
+        self._evaluator = self._load()
 
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:
         """Evaluate on schedule and at the last step."""
         options = run.recipe.evaluation
-        if options.every is None or self._evaluator is None or (step % options.every and step != run.total_steps):
+        if step % options.every and step != run.total_steps:
             return
         found = self._evaluator.evaluate(
             run.sampling_generator(options.weights),
