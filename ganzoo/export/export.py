@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from ganzoo.components.options import Options
 from ganzoo.errors import RequestError
@@ -17,12 +17,10 @@ from ganzoo.recipe.model import Recipe, TrackingOptions
 from ganzoo.runtime.environment import describe_software
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_grid
+from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.storage.checkpoint import write_tensors
 from ganzoo.storage.disk import check_out_folder, new_folder, write_bytes, write_text
 from ganzoo.storage.run_directory import PLUGINS
-
-if TYPE_CHECKING:
-    from ganzoo.sampling.trained_run import TrainedRun, Weights
 
 Format = Literal["safetensors", "onnx", "hub"]
 HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."

@@ -6,16 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+from ganzoo.recipe.model import Recipe
+from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.summary import best_and_last
-
-if TYPE_CHECKING:
-    from ganzoo.recipe.model import Recipe
-    from ganzoo.sampling.trained_run import TrainedRun
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""

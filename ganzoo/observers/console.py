@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress
 
 from ganzoo.components.network import parameters
+from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import best_and_last, status_of
 from ganzoo.terminal import console, has_bar, progress_bar, say
 from ganzoo.text import count, duration, number
-
-if TYPE_CHECKING:
-    from ganzoo.components.observer import Alert, RunView
 
 LINE_SECONDS = 1.0
 """Least time between two plain lines of a run."""

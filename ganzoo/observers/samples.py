@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ganzoo.components.network import Generator
+from ganzoo.components.observer import RunView
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.generate import batch_norm_used, generate
@@ -20,10 +22,6 @@ from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
-
-if TYPE_CHECKING:
-    from ganzoo.components.network import Generator
-    from ganzoo.components.observer import RunView
 
 GRIDS = 20
 """Grids in a run, unless the recipe sets how often."""
@@ -54,9 +52,16 @@ class SampleWriter:
         every = run.recipe.samples.every or math.ceil(run.total_steps / GRIDS)
         if step % every and step != run.total_steps:
             return
-        images = fixed_samples(run)
+        images, options = fixed_samples(run), run.recipe.samples
+        about = {
+            "run": run.recipe.run.name,
+            "step": run.step,
+            "seed": run.recipe.run.seed,
+            "weights": run.weights_name(options.weights),
+            "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
+        }
         with self._surviving():
-            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about(run))
+            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about)
         run.fire("samples_ready", step=step, images=images)
 
     @hookimpl
@@ -99,18 +104,6 @@ def fixed_samples(run: RunView) -> Tensor:
             batch_norm=options.batch_norm,
         )
     return images.clone()  # not an inference tensor
-
-
-def about(run: RunView) -> dict[str, object]:
-    """Describe how the run's grids are made, for the metadata of the files."""
-    options = run.recipe.samples
-    return {
-        "run": run.recipe.run.name,
-        "step": run.step,
-        "seed": run.recipe.run.seed,
-        "weights": run.weights_name(options.weights),
-        "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
-    }
 
 
 def write_animation(paths: Sequence[Path], target: Path) -> None:

@@ -50,10 +50,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
     )
     inputs = network.inputs(labels_for(info))
     images = network(latents, **inputs)
-    expected = (BATCH, *info.image.shape)
-    require(images.shape == expected, f"forward gives {tuple(images.shape)}, not {expected}: build for info.image")
-    require(images.dtype == torch.float32, f"forward gives {images.dtype} for fp32 latents: keep their type")
-    require(images.isfinite().all(), "forward gives images that are not finite: look at how weights start")
+    _check_output(images, (BATCH, *info.image.shape), "build for info.image")
     require(images.abs().max() <= 1, "forward leaves [−1, 1]: end with tanh")
     _check_network(entry, config, info, network, (latents, inputs), images)
 
@@ -69,9 +66,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     images, inputs = images_for(info), network.inputs(labels_for(info))
     before = images.clone()
     logits = network(images, **inputs)
-    require(logits.shape == (BATCH,), f"forward gives {tuple(logits.shape)}, not ({BATCH},): flatten the logits")
-    require(logits.dtype == torch.float32, f"forward gives {logits.dtype} for fp32 images: keep their type")
-    require(logits.isfinite().all(), "forward gives logits that are not finite: look at how weights start")
+    _check_output(logits, (BATCH,), "flatten the logits")
     require(torch.equal(images, before), "forward changes the images it is given: the first layer is in place")
     last = [module for module in network.modules() if not list(module.children())][-1]
     require(not isinstance(last, nn.Sigmoid), "ends with a sigmoid: losses want logits, so leave it out")
@@ -119,6 +114,12 @@ def _built(entry: Entry[Any], options: dict[str, Any]) -> tuple[Any, DatasetInfo
         f"draw them with torch's random numbers",
     )
     return config, info, network
+
+
+def _check_output(output: Tensor, expected: tuple[int, ...], cure: str) -> None:
+    require(output.shape == expected, f"forward gives {tuple(output.shape)}, not {expected}: {cure}")
+    require(output.dtype == torch.float32, f"forward gives {output.dtype} for fp32 inputs: keep their type")
+    require(output.isfinite().all(), "forward gives values that are not finite: look at how weights start")
 
 
 def _check_network(

@@ -10,6 +10,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from ganzoo.components.observer import Alert, RunView
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
@@ -19,10 +23,6 @@ from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
     import wandb
-    from torch import Tensor
-
-    from ganzoo.components.observer import Alert, RunView
-
 STEP = "step"
 EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
@@ -82,8 +82,6 @@ class WandbTracker:
         """Send a grid of samples."""
         if self._tracked is None and not self._is_starting():
             return
-        from torchvision.transforms.functional import to_pil_image
-
         picture = to_pil_image(grid(images))
 
         def send(tracked: wandb.Run) -> None:
