@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ from typing import Any
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.sweeps.child_processes import read_json
 from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
 
 COMPLETE = ("complete", "imported")
 """Statuses of the runs whose figures count."""
 
 
-@dataclass
+@dataclass(eq=False)
 class RunRecord:
     """One run, as read from its files.
 
@@ -27,15 +26,8 @@ class RunRecord:
         path: the run directory; None for a run of a sweep that has none yet.
         name: `<run.name>/<number>`, or its name in the sweep.
         variant: name of its combination in its sweep; empty for a run outside a sweep.
-        seed: of the run.
         status: "complete", "imported", "interrupted", "failed", "waiting", or "unfinished" where its files do not say.
-        error: why it failed.
         recipe: its options by dotted path.
-        tables: its recipe as nested tables.
-        summary: its `summary.json`.
-        environment: its `environment.json`.
-        rows: its metrics.
-        evaluations: its `evaluation.json`.
         notes: what could not be read.
     """
 
@@ -46,7 +38,6 @@ class RunRecord:
     status: str = "unfinished"
     error: str = ""
     recipe: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -61,10 +52,9 @@ class RunRecord:
     @property
     def steps(self) -> tuple[int, int]:
         """Steps trained and steps planned; 0 where unknown."""
-        reached = max((int(row["step"]) for row in self.rows), default=0)
-        return int(number(self.summary.get("steps")) or reached), int(
-            number(self.summary.get("total_steps")) or number(self.recipe.get("run.steps")) or 0
-        )
+        reached = number(self.summary.get("steps")) or max((row["step"] for row in self.rows), default=0)
+        total = number(self.summary.get("total_steps")) or number(self.recipe.get("run.steps")) or 0
+        return int(reached), int(total)
 
     @property
     def seconds(self) -> float | None:
@@ -76,6 +66,10 @@ class RunRecord:
         """Median over the run."""
         rate = self.summary.get("images_per_second")
         return number(rate.get("median")) if isinstance(rate, Mapping) else None
+
+    def series(self, name: str) -> dict[int, float]:
+        """Return a metric by step."""
+        return {row["step"]: value for row in self.rows if (value := number(row.get(name))) is not None}
 
 
 def collect(places: Iterable[str | Path]) -> list[RunRecord]:
@@ -138,36 +132,20 @@ def read_run(path: Path) -> RunRecord:
     """Read all that is compared of one run, and note what cannot be read."""
     directory = RunDirectory(path)
     record = RunRecord(path, clean(f"{path.resolve().parent.name}/{path.resolve().name}"))
-    try:
-        record.tables = directory.read_recipe()
-    except RunDirectoryError as error:
-        record.notes.append(clean(error))
-    record.recipe = dict(flatten_whole(record.tables))
+    readers: dict[str, Callable[[], object]] = {
+        "recipe": lambda: dict(flatten(directory.read_recipe())),
+        "rows": directory.read_metrics,
+        "evaluations": lambda: [each for each in read_evaluations(directory) if each.scores],
+    }
+    for name, read in readers.items():
+        try:
+            setattr(record, name, read())
+        except (RunDirectoryError, OSError) as error:
+            record.notes.append(clean(error))
     seed = record.recipe.get("run.seed")
     record.seed = seed if isinstance(seed, int) else None
-    record.summary = read_json(path / "summary.json")
-    record.environment = read_json(path / "environment.json")
+    record.summary, record.environment = directory.read_json("summary.json"), directory.read_json("environment.json")
     status = record.summary.get("status")
     record.status = status if status in (*COMPLETE, "interrupted", "failed") else "unfinished"
     record.error = clean(record.summary.get("error", ""))
-    try:
-        record.rows = [
-            row for row in directory.read_metrics() if isinstance(row, dict) and number(row.get("step")) is not None
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        record.notes.append(clean(f"{directory.metrics}: cannot be read: {error}"))
-    try:
-        record.evaluations = [each for each in read_evaluations(directory) if each.scores]
-    except RunDirectoryError as error:
-        record.notes.append(clean(error))
     return record
-
-
-def flatten_whole(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every option under its dotted path, those in lists of tables by index: `penalties.0.weight`."""
-    for key, value in flatten(tables, prefix):
-        if isinstance(value, Sequence) and value and all(isinstance(each, Mapping) for each in value):
-            for index, each in enumerate(value):
-                yield from flatten_whole(each, f"{key}.{index}.")
-        else:
-            yield key, value

@@ -6,7 +6,6 @@ import base64
 import io
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from markupsafe import Markup
 from PIL import Image, ImageSequence
@@ -32,32 +31,34 @@ class Picture:
         step: of the samples; None for an animation.
         width: in pixels, as it is shown at its own size.
         height: likewise.
-        size: bytes in the page.
     """
 
     address: Markup
     step: int | None
     width: int
     height: int
-    size: int
 
 
 def last_grid(run: RunRecord) -> Picture | None:
     """Return the newest readable grid of samples of a run."""
-    if run.path is None:
-        return None
-    for path in reversed(grids(run.path / "samples")):
-        with suppress(Exception):  # PIL raises errors of many kinds at a damaged file
-            content, kind, size = _picture(path)
-            return _embedded(content, kind, grid_step(path), size)
+    for path in reversed(grids(run.path / "samples") if run.path else []):
+        with suppress(Exception), Image.open(path, formats=["PNG"]) as opened:  # a damaged file raises any error
+            _check(opened)
+            if path.stat().st_size <= PICTURE_BYTES:
+                return _embedded(path.read_bytes(), "png", grid_step(path), opened.size)
+            picture = opened.convert("RGB")
+            picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=88)
+            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size)
     return None
 
 
 def animation(run: RunRecord) -> Picture | None:
     """Return the animation of a run, scaled down and with fewer frames where it is too large to embed."""
-    path = run.path / "samples" / GIF if run.path else None
-    if path is None or not path.is_file():
+    if run.path is None:
         return None
+    path = run.path / "samples" / GIF
     with suppress(Exception), Image.open(path, formats=["GIF"]) as opened:
         _check(opened)
         if path.stat().st_size <= ANIMATION_BYTES:
@@ -69,22 +70,14 @@ def animation(run: RunRecord) -> Picture | None:
     return None
 
 
-def _picture(path: Path) -> tuple[bytes, str, tuple[int, int]]:
-    with Image.open(path, formats=["PNG"]) as opened:
-        _check(opened)
-        if path.stat().st_size <= PICTURE_BYTES:
-            return path.read_bytes(), "png", opened.size
-        picture = opened.convert("RGB")
-        picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=88)
-        return buffer.getvalue(), "jpeg", picture.size
+def _check(opened: Image.Image) -> None:
+    if opened.width * opened.height > LARGEST_PIXELS:
+        raise ValueError(f"{opened.size} pixels")
 
 
 def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
     count = getattr(opened, "n_frames", 1)
-    most = min(count, FRAMES)
-    kept = {round(place * (count - 1) / max(1, most - 1)) for place in range(most)}
+    kept = {round(place * (count - 1) / max(1, FRAMES - 1)) for place in range(FRAMES)}
     frames, milliseconds = [], []
     for index, frame in enumerate(ImageSequence.Iterator(opened)):
         if index in kept:
@@ -97,12 +90,6 @@ def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
     return buffer.getvalue(), frames[0].size
 
 
-def _check(opened: Image.Image) -> None:
-    width, height = opened.size
-    if width * height > LARGEST_PIXELS:
-        raise ValueError(f"{width}×{height} pixels")
-
-
 def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
     address = Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704
-    return Picture(address, step, *size, len(address))
+    return Picture(address, step, *size)

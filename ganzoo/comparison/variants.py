@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ganzoo.comparison.collect import RunRecord, clean
+from ganzoo.comparison.statistics import Spread
 from ganzoo.sweeps.grid import names
 
 APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
@@ -18,12 +20,11 @@ FEW = 3
 
 @dataclass
 class Variant:
-    """Runs of one recipe, of any number of seeds.
+    """Runs of one recipe, in the order of their seeds.
 
     Attributes:
         name: short and unique.
         recipe: its options by dotted path, without those in `APART`.
-        runs: in the order of their seeds.
     """
 
     name: str
@@ -38,10 +39,18 @@ class Variant:
     @property
     def status(self) -> str:
         """Number of its runs by status: "3 complete", "2 complete, 1 failed"."""
-        counts: dict[str, int] = {}
-        for run in self.runs:
-            counts[run.status] = counts.get(run.status, 0) + 1
+        counts = Counter(run.status for run in self.runs)
         return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    @property
+    def seconds(self) -> Spread:
+        """Training time over the complete runs."""
+        return Spread.of(run.seconds for run in self.complete)
+
+    @property
+    def speed(self) -> Spread:
+        """Images per second over the complete runs."""
+        return Spread.of(run.images_per_second for run in self.complete)
 
 
 @dataclass(frozen=True)
@@ -55,17 +64,16 @@ class Option:
 def group(records: Iterable[RunRecord]) -> list[Variant]:
     """Group runs into variants, in the order of their first runs."""
     groups: dict[str, Variant] = {}
-    waiting: list[RunRecord] = []
-    for record in records:
-        if not record.recipe:
-            waiting.append(record)
-            continue
+    swept: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: not record.recipe):
         recipe = {key: value for key, value in record.recipe.items() if not key.startswith(APART)}
         key = json.dumps(recipe, sort_keys=True, default=str)
+        if not record.recipe:  # not begun, or without a readable recipe
+            key = swept.get(record.variant, str(len(groups)))
+        if record.variant:
+            swept.setdefault(record.variant, key)
         groups.setdefault(key, Variant("", recipe)).runs.append(record)
     variants = list(groups.values())
-    for record in waiting:  # not begun, or without a readable recipe
-        (_of_sweep(variants, record) or _new(variants, record)).runs.append(record)
     for variant in variants:
         variant.runs.sort(key=lambda run: (run.seed is None, run.seed or 0, run.name))
     for variant, name in zip(variants, _names(variants), strict=True):
@@ -75,21 +83,18 @@ def group(records: Iterable[RunRecord]) -> list[Variant]:
 
 def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
     """Return the options that differ between variants; names of components first, as others follow from them."""
-    readable = [variant for variant in variants if variant.recipe]
-    keys = dict.fromkeys(key for variant in readable for key in variant.recipe)
+    readable = [variant.recipe for variant in variants if variant.recipe]
     found = [
         Option(clean(key), tuple(variant.recipe.get(key) for variant in variants))
-        for key in keys
-        if any(variant.recipe.get(key) != readable[0].recipe.get(key) for variant in readable)
+        for key in dict.fromkeys(key for recipe in readable for key in recipe)
+        if any(recipe.get(key) != readable[0].get(key) for recipe in readable)
     ]
     return sorted(found, key=lambda option: not option.key.endswith(".name"))
 
 
 def options_in_common(variants: Sequence[Variant]) -> dict[str, Any]:
     """Return the options that all variants share."""
-    readable = [variant.recipe for variant in variants if variant.recipe]
-    if not readable:
-        return {}
+    readable = [variant.recipe for variant in variants if variant.recipe] or [{}]
     return {key: value for key, value in readable[0].items() if all(other.get(key) == value for other in readable)}
 
 
@@ -100,24 +105,13 @@ def shown(value: Any) -> str:
     return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
 
 
-def _of_sweep(variants: Sequence[Variant], record: RunRecord) -> Variant | None:
-    found = [v for v in variants if record.variant and any(run.variant == record.variant for run in v.runs)]
-    return found[0] if found else None
-
-
-def _new(variants: list[Variant], record: RunRecord) -> Variant:
-    variants.append(Variant("", {}))
-    return variants[-1]
-
-
 def _names(variants: Sequence[Variant]) -> list[str]:
     """Return the sweep's names of the variants, else the runs' names, else what differs."""
     swept = [clean(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
-    if all(swept) and len(set(swept)) == len(swept):
-        return swept
     own = [clean(variant.runs[0].recipe.get("run.name", variant.runs[0].name)) for variant in variants]
-    if len(set(own)) == len(own):
-        return own
+    for found in (swept, own):
+        if all(found) and len(set(found)) == len(found):
+            return found
     options = options_that_differ(variants)
     if 0 < len(options) <= FEW and all(variant.recipe for variant in variants):
         choices = [

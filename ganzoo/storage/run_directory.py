@@ -163,6 +163,14 @@ class RunDirectory:
         """Write a JSON file into the folder, atomically."""
         write_text(self.path / name, json.dumps(values, indent=2) + "\n")
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file of the folder; empty where the file is missing or holds none."""
+        try:
+            values = parse_json((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row to the metrics and flush it, so that a kill loses none.
 

@@ -18,7 +18,6 @@ from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
-from ganzoo.text import parse_json
 
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 ERROR = "error: "
@@ -85,20 +84,11 @@ def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:
 
 def ended(run: RunDirectory) -> Status | None:
     """Return the status of a run from its own files; None where it was killed or is still running."""
-    summary = read_json(run.path / "summary.json")
+    summary = run.read_json("summary.json")
     status = summary.get("status")
     if status in ("complete", "interrupted", "failed"):
         return status  # type: ignore[no-any-return]
     return "complete" if _at_its_end(run) else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty where the file is missing or holds none."""
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _own(sweep: SweepDirectory, member: Member) -> dict[str, Any]:

@@ -166,10 +166,11 @@ class SweepDirectory:
                 f"give the other sweep a --name of its own"
             )
         before, now = dict(flatten(self.tables)), dict(flatten(plan.tables))
+        free = tuple(f"{key}." for key in (*UNIMPORTANT, *plan.vary))
         changed = [
             f"{key} was {_shown(before.get(key))} and is {_shown(now.get(key))}"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(UNIMPORTANT) and key not in plan.vary
+            if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
         ]
         if changed:
             raise RequestError(
@@ -184,10 +185,12 @@ def _members(variants: Mapping[str, Choice], seeds: Sequence[int]) -> list[Membe
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten nested tables to values by dotted path; lists are values."""
+    """Yield every option with its dotted path, those in lists of tables by index: `penalties.0.weight`."""
     for key, value in tables.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
+        of_tables = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+        inner = {str(index): each for index, each in enumerate(value)} if of_tables else value
+        if isinstance(inner, Mapping) and inner:
+            yield from flatten(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
