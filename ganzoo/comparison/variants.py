@@ -10,7 +10,7 @@ from typing import Any
 
 from ganzoo.comparison.collect import RunRecord, clean
 from ganzoo.comparison.statistics import Spread
-from ganzoo.sweeps.grid import names
+from ganzoo.sweeps.plan import names
 
 APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
 """Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tomli_w
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.sweeps.grid import Choice, names
-from ganzoo.sweeps.plan import Plan
+from ganzoo.sweeps.plan import Choice, Plan, names
 from ganzoo.text import parse_json
 
 STATE = "sweep.json"
 BASE = "base.toml"
 LOGS = "logs"
-VERSION = 1
 UNIMPORTANT = ("tracking", "run.root", "run.seed")
 """Options that may change between two calls of one sweep."""
 
 Status = Literal["waiting", "running", "complete", "interrupted", "failed"]
-STATUSES = ("waiting", "running", "complete", "interrupted", "failed")
 
 
 @dataclass
@@ -80,11 +77,10 @@ class SweepDirectory:
         file = path / STATE
         try:
             state = parse_json(file.read_text(encoding="utf-8"))
-            known = {each.name for each in fields(Member)}
-            members = [Member(**{key: row[key] for key in known & row.keys()}) for row in state["runs"]]
+            members = [Member(**row) for row in state["runs"]]
             for member in members:
                 inside = Path(member.run)
-                if member.status not in STATUSES or inside.is_absolute() or ".." in inside.parts:
+                if member.status not in get_args(Status) or inside.is_absolute() or ".." in inside.parts:
                     raise ValueError(f"of the run {member}")
             vary = {str(key): list(values) for key, values in state["vary"].items()}
             return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members)
@@ -132,7 +128,6 @@ class SweepDirectory:
     def save(self) -> None:
         """Write the state, atomically."""
         state = {
-            "version": VERSION,
             "name": self.name,
             "source": self.source,
             "vary": self.vary,
@@ -150,7 +145,8 @@ class SweepDirectory:
         folder = self.path / member.variant
         if not folder.is_dir():
             return None
-        for path in sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True):
+        numbered = [path for path in folder.iterdir() if path.name.isdigit()]
+        for path in sorted(numbered, key=lambda path: int(path.name), reverse=True):
             try:
                 run = RunDirectory.open(path)
                 if run.read_recipe()["run"]["seed"] == member.seed:

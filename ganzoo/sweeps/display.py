@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from ganzoo.errors import RunDirectoryError
 from ganzoo.observers.console import describe
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.sweeps.child_processes import Job
+from ganzoo.sweeps.child_processes import Job, tail
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.terminal import console, has_bar, say, warn
 from ganzoo.text import duration, parse_json
@@ -23,7 +23,6 @@ LINE_SECONDS = 60.0
 """Interval between two plain lines of an active run."""
 BAR_SECONDS = 1.0
 """Interval between two readings of a run's metrics."""
-TAIL = 4096
 ERROR_LENGTH = 160
 
 
@@ -114,10 +113,6 @@ class SweepDisplay:
         else:
             say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
 
-    def stopping(self) -> None:
-        """Report that the sweep was told to stop."""
-        say("stopping: the runs under way save where they are", where=self._where)
-
     def end(self) -> None:
         """Remove the bars."""
         if self._all is not None:
@@ -146,26 +141,20 @@ def progress(run: RunDirectory | None) -> tuple[float, str]:
     row = last_row(run)
     try:
         length = run.read_recipe()["run"]
-        key = "steps" if "steps" in length else "epochs"
-        position = row["step" if key == "steps" else "epoch"]
-        words = f"{key.removesuffix('s')} {position:.4g}/{length[key]:g}" if key == "epochs" else ""
-        words = words or f"step {position}/{length[key]}"
-        return min(1.0, position / length[key]), f"{words}  {describe(row)}"
+        if "steps" in length:
+            share, words = row["step"] / length["steps"], f"step {row['step']}/{length['steps']}"
+        else:
+            share, words = row["epoch"] / length["epochs"], f"epoch {row['epoch']:.4g}/{length['epochs']:g}"
+        return min(1.0, share), f"{words}  {describe(row)}"
     except (RunDirectoryError, KeyError, TypeError, ValueError, ZeroDivisionError):
         return 0.0, ""
 
 
 def last_row(run: RunDirectory) -> Mapping[str, Any]:
     """Return the last complete row of a run's metrics, without reading the others."""
-    try:
-        with run.metrics.open("rb") as file:
-            file.seek(max(0, run.metrics.stat().st_size - TAIL))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
+    for line in reversed(tail(run.metrics).splitlines()):
         with suppress(ValueError):
-            row = parse_json(line.decode(errors="replace"))
+            row = parse_json(line)
             if isinstance(row, dict) and "images_per_second" in row:
                 return row
     return {}
