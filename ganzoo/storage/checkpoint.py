@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import CheckpointError
+from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
-from ganzoo.storage.manifest import read_manifest, write_manifest
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.manifest import MANIFEST, read_manifest, write_manifest
 from ganzoo.storage.safe_load import load_tensors
 
 STATE = "state.pt"
@@ -101,7 +102,10 @@ def write_checkpoint(
             partial.mkdir()
             write_tensors(networks, partial)
             if state is not None:
-                _write_state(state, partial)
+                try:
+                    torch.save(state, partial / STATE)
+                except RuntimeError as error:  # torch's writer does not say why it failed
+                    raise not_written(folder, error) from error
             write_manifest(partial, step, info, plugin_versions)
             _remove(final)  # left by a run that went beyond the checkpoint it was resumed from
             partial.replace(final)
@@ -109,6 +113,31 @@ def write_checkpoint(
         finally:
             _remove(partial)
     return final
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, oldest first; partial ones have other names."""
+    return sorted((path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)), key=checkpoint_step)
+
+
+def checkpoint_step(folder: Path) -> int:
+    """Return the step of a checkpoint from the name of its folder."""
+    return int(folder.name.removeprefix("step_"))
+
+
+def superseded(
+    folders: Sequence[Path], step: int, options: CheckpointOptions, spared: Collection[int] = ()
+) -> list[Path]:
+    """Return those of `folders`, oldest first, to delete once the checkpoint of `step` is complete.
+
+    Those of later steps are among them: the run was resumed from an earlier step and repeats those steps.
+    """
+    permanent = options.every * options.keep_every if options.keep_every else None
+    later = [path for path in folders if checkpoint_step(path) > step]
+    old = [path for path in folders if checkpoint_step(path) <= step][: -options.keep]
+    return later + [
+        p for p in old if checkpoint_step(p) not in spared and (permanent is None or checkpoint_step(p) % permanent)
+    ]
 
 
 def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
@@ -152,6 +181,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, changed, or of another format.
     """
     manifest = read_manifest(path)
+    if manifest.step != checkpoint_step(path):
+        raise CheckpointError(f"{path / MANIFEST}: is of step {manifest.step}, which is another checkpoint's")
     info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
     return Checkpoint(path, manifest.step, info, frozenset(manifest.files))
 
@@ -168,13 +199,6 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
         _, first, *others = [*map(str.strip, str(error).splitlines()), ""]
         reason = first.rstrip(".") + (f", and {len(others) - 1} more" if len(others) > 1 else "")
         raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {reason}") from error
-
-
-def _write_state(state: Mapping[str, Any], folder: Path) -> None:
-    try:
-        torch.save(state, folder / STATE)
-    except RuntimeError as error:  # torch's writer does not say why it failed
-        raise not_written(folder.parent, error) from error
 
 
 def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:

@@ -13,7 +13,6 @@ from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import sync
-from ganzoo.storage.retention import checkpoint_step
 from ganzoo.text import parse_json
 
 FORMAT = 1
@@ -57,33 +56,24 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of the checkpoint in `folder` and check its files.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.
+        CheckpointError: a file is missing or damaged, or the manifest is, or is of another format.
     """
-    values = read_checksummed(folder / MANIFEST)
+    path = folder / MANIFEST
+    values = read_checksummed(path)
     if values.get("format") != FORMAT:
         raise CheckpointError(f"{folder}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
-    manifest = _checked(values, folder)
-    for name, expected in manifest.files.items():
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{folder / name}: is missing")
-        if file_sha256(folder / name) != expected:
-            raise CheckpointError(f"{folder / name}: is damaged, its content does not match its checksum")
-    return manifest
-
-
-def _checked(values: Mapping[str, Any], folder: Path) -> Manifest:
-    """Validate a manifest: it must be of the checkpoint in `folder` and name no file elsewhere."""
-    path = folder / MANIFEST
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         raise CheckpointError(f"{path}: is no manifest: {'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
-    elsewhere = [name for name in manifest.files if Path(name).name != name]
-    if elsewhere:
-        raise CheckpointError(f"{path}: is no manifest: files: {elsewhere[0]!r} is no name of a file in its folder")
-    if manifest.step != checkpoint_step(folder):
-        raise CheckpointError(f"{path}: is of step {manifest.step}, which is another checkpoint's")
+    for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise CheckpointError(f"{path}: is no manifest: files: {name!r} is no name of a file in its folder")
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder / name}: is missing")
+        if file_sha256(folder / name) != expected:
+            raise CheckpointError(f"{folder / name}: is damaged, its content does not match its checksum")
     return manifest
 
 

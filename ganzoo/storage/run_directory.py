@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe.load import named_files, parse_recipe, trusted
@@ -22,6 +26,9 @@ WANDB = "wandb"
 PLUGINS = "plugins"
 """Folder of the run's plugin files."""
 ALERT = "alert"
+LOCK = ".lock"
+HOLDER = ".process.json"
+"""File that names the holder of the lock; not the locked file, which not every system lets others read."""
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
 
 
@@ -30,6 +37,12 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.samples = path / "samples"
+        """Folder of the sample grids."""
+        self.checkpoints = path / "checkpoints"
+        """Folder of the checkpoints."""
+        self.metrics = path / "metrics.jsonl"
+        """File of the metrics, one JSON object a line."""
 
     @classmethod
     def create(cls, recipe: Recipe, files: Sequence[LocalFile] = ()) -> RunDirectory:
@@ -96,21 +109,6 @@ class RunDirectory:
             raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
         _check_links(path)
         return cls(path)
-
-    @property
-    def samples(self) -> Path:
-        """Folder of the sample grids."""
-        return self.path / "samples"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        """File of the metrics, one JSON object a line."""
-        return self.path / "metrics.jsonl"
 
     def read_recipe(self) -> dict[str, Any]:
         """Return the tables of the resolved recipe.
@@ -204,6 +202,34 @@ class RunDirectory:
 
     def __str__(self) -> str:
         return str(self.path)
+
+
+@contextmanager
+def run_lock(directory: RunDirectory) -> Iterator[None]:
+    """Hold the lock of a run directory, in which one process at a time trains; it ends with the process.
+
+    Raises:
+        RunDirectoryError: another process holds it; the text names it.
+        OutputError: nothing can be written there.
+    """
+    lock = FileLock(directory.path / LOCK)
+    with output_errors(directory.path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = directory.read_json(HOLDER)
+            name = f"process {holder['pid']}" if isinstance(holder.get("pid"), int) else "another process"
+            host = holder.get("host", platform.node())
+            where = f" on {host}" if host != platform.node() else ""
+            raise RunDirectoryError(
+                f"{directory}: {name}{where} is training in it; wait for its end, or stop it first"
+            ) from None
+    try:
+        directory.write_json(HOLDER, {"pid": os.getpid(), "host": platform.node()})
+        yield
+    finally:
+        (directory.path / HOLDER).unlink(missing_ok=True)
+        lock.release()
 
 
 def _check_links(folder: Path) -> None:

@@ -14,25 +14,16 @@ from ganzoo.storage.run_directory import ALERT
 if TYPE_CHECKING:
     from ganzoo.components.observer import RunView
 
-
 Status = Literal["complete", "interrupted", "failed"]
 
-
 SUMMARY = "summary.json"
-
-
 POSITION = ("step", "epoch", "seconds")
-
-
 SCORE = "score/"
-
 
 # Words in the names of scores where lower is better; for all others higher is.
 LOWER_IS_BETTER = frozenset(
     ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorization", "copies")
 )
-
-
 # Words in the names of scores that only warn: noise has the fewest copies, and a classifier may be confident on it.
 WARNINGS = frozenset(("memorization", "copies", "confidence", "diversity"))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, lower_is_better
 
 if TYPE_CHECKING:
