@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.comparison.collect import RunRecord, clean, collect
+from ganzoo.comparison.runs import Option, RunRecord, Variant, clean, collect, group, options_that_differ
 from ganzoo.comparison.scores import Score, score_all
-from ganzoo.comparison.variants import Option, Variant, group, options_that_differ
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""

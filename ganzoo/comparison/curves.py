@@ -30,13 +30,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Figure:
-    """The curves of one score or metric.
-
-    Attributes:
-        name: of the score or metric.
-        curves: one for each variant; empty where it has none.
-        seeds: number of runs behind each curve.
-    """
+    """The curves of one score or metric, one for each variant, empty where it has none, with the runs behind each."""
 
     name: str
     curves: list[list[Point]]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -12,16 +15,16 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image, ImageSequence
 
 from ganzoo.comparison import svg
-from ganzoo.comparison.collect import RunRecord, clean
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
-from ganzoo.comparison.media import Picture, animation, last_grid
+from ganzoo.comparison.runs import RunRecord, Variant, clean, options_in_common, shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
-from ganzoo.comparison.variants import Variant, options_in_common, shown
 from ganzoo.evaluation.protocol import Card, noted
+from ganzoo.sampling.image_io import GIF, grid_step, grids
 from ganzoo.storage.disk import write_text
 from ganzoo.sweeps.directory import flatten
 
@@ -34,10 +37,27 @@ SEEDS = 3
 """Number of seeds whose samples are shown."""
 MEDIA_BYTES = 30_000_000
 """Largest total size of a page's pictures and animations."""
+PICTURE_BYTES = 400_000
+PICTURE_SIDE = 900
+ANIMATION_BYTES = 1_500_000
+ANIMATION_SIDES = (512, 384, 256, 160)
+FRAMES = 24
+LARGEST_PIXELS = 64_000_000
+"""Largest number of pixels of a file that is opened; no picture of samples has more."""
 NAMED = 3
 """Largest number of names in a title."""
 TURNED = 5
 """Number of differing options from which on the table has a row for each option, not each variant."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run as a data URI, the step of its samples (None for an animation), and its size in pixels."""
+
+    address: Markup
+    step: int | None
+    width: int
+    height: int
 
 
 @dataclass
@@ -181,3 +201,59 @@ def _facts(card: Card) -> dict[str, str]:
     beside = noted(card)
     everything = flatten(card.model_dump(mode="json"))
     return {clean(place): shown(value) for place, value in everything if place not in beside and value != {}}
+
+
+def last_grid(run: RunRecord) -> Picture | None:
+    """Return the newest readable grid of samples of a run."""
+    for path in reversed(grids(run.path / "samples") if run.path else []):
+        with suppress(Exception), Image.open(path, formats=["PNG"]) as opened:  # a damaged file raises any error
+            _check(opened)
+            if path.stat().st_size <= PICTURE_BYTES:
+                return _embedded(path.read_bytes(), "png", grid_step(path), opened.size)
+            picture = opened.convert("RGB")
+            picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=88)
+            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size)
+    return None
+
+
+def animation(run: RunRecord) -> Picture | None:
+    """Return the animation of a run, scaled down and with fewer frames where it is too large to embed."""
+    if run.path is None:
+        return None
+    path = run.path / "samples" / GIF
+    with suppress(Exception), Image.open(path, formats=["GIF"]) as opened:
+        _check(opened)
+        if path.stat().st_size <= ANIMATION_BYTES:
+            return _embedded(path.read_bytes(), "gif", None, opened.size)
+        for side in ANIMATION_SIDES:
+            content, size = _smaller(opened, side)
+            if len(content) <= ANIMATION_BYTES:
+                return _embedded(content, "gif", None, size)
+    return None
+
+
+def _check(opened: Image.Image) -> None:
+    if opened.width * opened.height > LARGEST_PIXELS:
+        raise ValueError(f"{opened.size} pixels")
+
+
+def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
+    count = getattr(opened, "n_frames", 1)
+    kept = {round(place * (count - 1) / max(1, FRAMES - 1)) for place in range(FRAMES)}
+    frames, milliseconds = [], []
+    for index, frame in enumerate(ImageSequence.Iterator(opened)):
+        if index in kept:
+            picture = frame.convert("RGB")
+            picture.thumbnail((side, side))
+            frames.append(picture.quantize(128))
+            milliseconds.append(int(frame.info.get("duration", 200)))
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue(), frames[0].size
+
+
+def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
+    address = Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704
+    return Picture(address, step, *size)

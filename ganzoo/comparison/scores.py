@@ -7,9 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganzoo.comparison.collect import RunRecord, clean, number
+from ganzoo.comparison.runs import RunRecord, Variant, clean, number
 from ganzoo.comparison.statistics import Spread, best_of
-from ganzoo.comparison.variants import Variant
 from ganzoo.evaluation.protocol import Card, differences
 from ganzoo.storage.summary import SCORE, is_rankable, lower_is_better
 
@@ -19,12 +18,9 @@ Series = Mapping[int, float]
 
 @dataclass(frozen=True)
 class VariantScore:
-    """A score of one variant.
+    """A score of one variant: over its complete runs, at the last scored step and at the best step of each.
 
-    Attributes:
-        last: over its complete runs, at the last step that was scored.
-        best: over its complete runs, at the best step of each.
-        series: by name of the run, incomplete runs included.
+    `series` has the score by name of the run, incomplete runs included.
     """
 
     last: Spread
@@ -108,18 +104,16 @@ class _Protocol:
 def score_all(variants: Sequence[Variant], ignoring: Collection[str] = ()) -> list[Score]:
     """Return every score that any run has, in the order of first appearance.
 
-    Of the protocols that all runs share, the one with the most samples is taken.
-
-    Args:
-        variants: with their runs.
-        ignoring: fields in which the cards may differ, such as "samples.images".
+    Of the protocols that all runs share, the one with the most samples is taken. Fields named in `ignoring` may differ.
     """
     runs = [run for variant in variants for run in variant.runs]
     carded = dict.fromkeys(name for run in runs for each in run.evaluations for name in each.scores)
     logged = dict.fromkeys(key for run in runs for row in run.rows for key in row if key.startswith(SCORE))
     bare = [name for key in logged if (name := key.removeprefix(SCORE)) not in carded]
-    return [_with_cards(name, variants, runs, ignoring) for name in carded] + [
-        _without_cards(name, variants, runs) for name in bare
+    scores = [_with_cards(name, variants, runs, ignoring) for name in carded]
+    refused = ["the runs carry no protocol card for it, so nobody can tell whether it was taken alike"]
+    return scores + [
+        _score(name, variants, {run: run.series(SCORE + name) for run in runs}, [], refused) for name in bare
     ]
 
 
@@ -153,11 +147,6 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
 def _latest(protocols: Sequence[_Protocol], run: RunRecord) -> _Protocol:
     """Return the protocol of a run's last scored step; of several, the one with the most samples."""
     return max(protocols, key=lambda protocol: (max(protocol.values[run]), protocol.card.samples.images))
-
-
-def _without_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord]) -> Score:
-    refused = ["the runs carry no protocol card for it, so nobody can tell whether it was taken alike"]
-    return _score(name, variants, {run: run.series(SCORE + name) for run in runs}, [], refused)
 
 
 def _protocols(name: str, runs: Sequence[RunRecord], ignoring: Collection[str]) -> list[_Protocol]:

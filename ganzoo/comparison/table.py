@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ganzoo.comparison.comparison import Comparison
+from ganzoo.comparison.runs import shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread
-from ganzoo.comparison.variants import shown
 from ganzoo.text import duration
 
 CELL = 18

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
-from ganzoo.comparison.collect import clean
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import default_title
+from ganzoo.comparison.runs import clean, shown
 from ganzoo.comparison.table import BEST, TIED, figure_rows
-from ganzoo.comparison.variants import shown
 from ganzoo.errors import GanzooError, RequestError
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import SCORE
@@ -23,13 +23,7 @@ PANELS = 12
 
 @dataclass(frozen=True)
 class Tracked:
-    """The runs' project and ids on W&B.
-
-    Attributes:
-        entity: user or team; empty where all runs were tracked offline.
-        project: of all of them.
-        ids: of each variant's runs.
-    """
+    """The runs' project and the ids of each variant's on W&B; the entity is empty where all were tracked offline."""
 
     entity: str
     project: str
@@ -116,7 +110,7 @@ def report(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
         blocks=[
             *(wr.H2("What differs"), wr.MarkdownBlock(differences_table(comparison)), *notes),
             *(wr.H2("Figures"), wr.MarkdownBlock(figures_table(comparison))),
-            *(wr.H2("Curves"), wr.PanelGrid(runsets=runsets, panels=[*_plots(comparison), _grids()])),
+            *(wr.H2("Curves"), wr.PanelGrid(runsets=runsets, panels=[*chain(*_panels(comparison).values())])),
         ],
     )
 
@@ -126,15 +120,14 @@ def workspace(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
-    plots = _plots(comparison)
-    scores = [plot for plot in plots if plot.title.startswith(SCORE)]
-    panels = {"Scores": scores, "Samples": [_grids()], "Training": [plot for plot in plots if plot not in scores]}
     everything = [number for ids in tracked.ids for number in ids]
     return ws.Workspace(
         entity=tracked.entity,
         project=tracked.project,
         name=title or default_title(comparison),
-        sections=[ws.Section(name=name, panels=each, is_open=True) for name, each in panels.items() if each],
+        sections=[
+            ws.Section(name=name, panels=each, is_open=True) for name, each in _panels(comparison).items() if each
+        ],
         runset_settings=ws.RunsetSettings(
             filters=expr.And(expr.Metric("ID").isin(everything)), groupby=[expr.Metric("JobType")]
         ),
@@ -165,12 +158,13 @@ def figures_table(comparison: Comparison) -> str:
     return "\n".join([table, "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])
 
 
-def _plots(comparison: Comparison) -> list[Any]:
+def _panels(comparison: Comparison) -> dict[str, list[Any]]:
+    """Return the panels of a workspace or report, by section."""
     import wandb_workspaces.reports.v2 as wr
 
     scores = {score.name for score in comparison.scores}
     names = [SCORE + each.name if each.name in scores else each.name for each in figures(comparison)]
-    return [
+    plots = [
         wr.LinePlot(
             title=clean(name),
             x="step",
@@ -182,12 +176,11 @@ def _plots(comparison: Comparison) -> list[Any]:
         )
         for name in names[:PANELS]
     ]
-
-
-def _grids() -> Any:
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.MediaBrowser(title="Samples", media_keys=["samples/grid"], num_columns=4)
+    return {
+        "Scores": [plot for plot in plots if plot.title.startswith(SCORE)],
+        "Samples": [wr.MediaBrowser(title="Samples", media_keys=["samples/grid"], num_columns=4)],
+        "Training": [plot for plot in plots if not plot.title.startswith(SCORE)],
+    }
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

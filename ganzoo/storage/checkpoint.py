@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -18,10 +19,25 @@ from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import CheckpointError
 from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
-from ganzoo.storage.manifest import MANIFEST, read_manifest, write_manifest
+from ganzoo.storage.manifest import MANIFEST, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 
+FORMAT = 1
 STATE = "state.pt"
+
+
+class Manifest(BaseModel, extra="forbid", frozen=True):
+    """Fields of a manifest without its own checksum; checksums guard against damage, not against tampering."""
+
+    format: int
+    step: NonNegativeInt
+    image: tuple[PositiveInt, PositiveInt, PositiveInt]
+    """Channels, height and width."""
+    class_names: tuple[str, ...]
+    plugins: dict[str, str]
+    """Versions, by distribution."""
+    files: dict[str, str]
+    """SHA-256 checksums, by name."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +94,9 @@ def write_checkpoint(
     plugin_versions: Mapping[str, str],
     state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write one checkpoint atomically, replacing any of the same step.
+    """Write one checkpoint atomically into the folder of the run's, replacing any of the same step.
 
-    Args:
-        folder: of the run's checkpoints.
-        step: of the run.
-        networks: the tensors of each network.
-        info: the images that the networks were built for.
-        plugin_versions: the distributions that the networks come from.
-        state: the training state; left out: a checkpoint of weights alone, which cannot be resumed.
+    Without `state` it is one of weights alone, which cannot be resumed.
 
     Raises:
         OutputError: it could not be written.
@@ -106,7 +116,18 @@ def write_checkpoint(
                     torch.save(state, partial / STATE)
                 except RuntimeError as error:  # torch's writer does not say why it failed
                     raise not_written(folder, error) from error
-            write_manifest(partial, step, info, plugin_versions)
+            files = sorted(partial.iterdir())
+            manifest = {
+                "format": FORMAT,
+                "step": step,
+                "image": list(info.image.shape),
+                "class_names": list(info.class_names),
+                "plugins": dict(plugin_versions),
+                "files": {file.name: file_sha256(file) for file in files},
+            }
+            write_checksummed(partial / MANIFEST, manifest)
+            for file in (*files, partial / MANIFEST, partial):
+                sync(file)
             _remove(final)  # left by a run that went beyond the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
@@ -178,11 +199,28 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint and check its files against its manifest.
 
     Raises:
-        CheckpointError: a file is missing, changed, or of another format.
+        CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.
     """
-    manifest = read_manifest(path)
+    values = read_checksummed(path / MANIFEST)
+    if values.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise CheckpointError(f"{path / MANIFEST}: is no manifest: {where}: {wrong['msg']}") from error
     if manifest.step != checkpoint_step(path):
         raise CheckpointError(f"{path / MANIFEST}: is of step {manifest.step}, which is another checkpoint's")
+    for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise CheckpointError(
+                f"{path / MANIFEST}: is no manifest: files: {name!r} is no name of a file in its folder"
+            )
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path / name}: is missing")
+        if file_sha256(path / name) != expected:
+            raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
     return Checkpoint(path, manifest.step, info, frozenset(manifest.files))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, recipe: Recipe, files: Sequence[LocalFile] = ()) -> RunDirectory:
-        """Make the next numbered folder below `<run.root>/<run.name>`, and write the resolved recipe into it.
-
-        Args:
-            recipe: of the run.
-            files: its plugin files.
+        """Make the next numbered folder below `<run.root>/<run.name>`, with the resolved recipe and plugin files.
 
         Raises:
             RequestError: no folder can be made there.
@@ -58,21 +55,23 @@ class RunDirectory:
         parent = Path(recipe.run.root) / recipe.run.name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            number = max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0) + 1
-            while True:
-                try:
+            taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
+            for number in itertools.count(max(taken, default=0) + 1):
+                with suppress(FileExistsError):  # another process took the number in between
                     (parent / f"{number:04d}").mkdir()
                     break
-                except FileExistsError:  # another process took the number in between
-                    number += 1
         except OSError as error:
             raise RequestError(
                 f"run.root: no run directory can be made in {parent}: {error.strerror}; "
                 f"set run.root to a folder that can be written to"
             ) from error
         directory = cls.lay_out(parent / f"{number:04d}", recipe)
-        if files:
-            directory.keep_plugins(files, recipe)
+        if files:  # copied as they were imported
+            (directory.path / PLUGINS).mkdir()
+            for file in files:
+                write_bytes(directory.path / PLUGINS / file.name, file.source)
+            plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
+            directory.write_recipe(recipe.model_copy(update={"plugins": plugins}))
         return directory
 
     @classmethod
@@ -84,14 +83,6 @@ class RunDirectory:
             directory.checkpoints.mkdir()
         directory.write_recipe(recipe, header)
         return directory
-
-    def keep_plugins(self, files: Sequence[LocalFile], recipe: Recipe) -> None:
-        """Copy plugin files as they were imported, and name them in the recipe."""
-        (self.path / PLUGINS).mkdir(exist_ok=True)
-        for file in files:
-            write_bytes(self.path / PLUGINS / file.name, file.source)
-        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
-        self.write_recipe(recipe.model_copy(update={"plugins": plugins}))
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -126,10 +117,7 @@ class RunDirectory:
     ) -> tuple[Recipe, PluginManager]:
         """Check the resolved recipe; give the plugins with those of the files that lie in the folder.
 
-        Args:
-            manager: the installed plugins.
-            overrides: changes to the recipe.
-            trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        `trust` says whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
 
         Raises:
             RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
@@ -196,9 +184,6 @@ class RunDirectory:
         """Drop the rows of later steps, which a resumed run repeats."""
         rows = [row for row in self._rows() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
-
-    def __fspath__(self) -> str:
-        return os.fspath(self.path)
 
     def __str__(self) -> str:
         return str(self.path)

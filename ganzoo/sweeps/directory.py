@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -47,11 +47,6 @@ class Member:
     error: str = ""
     seconds: float = 0.0
 
-    @property
-    def key(self) -> tuple[str, int]:
-        """Identity of the run: its choice and seed."""
-        return json.dumps(self.choice, sort_keys=True), self.seed
-
     def __str__(self) -> str:
         return f"{self.variant} seed {self.seed}"
 
@@ -79,7 +74,7 @@ class SweepDirectory:
             state = parse_json(file.read_text(encoding="utf-8"))
             members = [Member(**row) for row in state["runs"]]
             for member in members:
-                inside = Path(member.run)
+                inside = Path(member.variant) / member.run
                 if member.status not in get_args(Status) or inside.is_absolute() or ".." in inside.parts:
                     raise ValueError(f"of the run {member}")
             vary = {str(key): list(values) for key, values in state["vary"].items()}
@@ -106,16 +101,16 @@ class SweepDirectory:
             sweep.vary[key] = [*sweep.vary.get(key, ()), *(v for v in values if v not in sweep.vary.get(key, ()))]
         given = {member.variant: member.choice for member in sweep.members}
         named = names([variant.choice for variant in plan.variants], plan.variants[0].name, {LOGS: None, **given})
-        known = {member.key for member in sweep.members}
-        asked = _members(named, plan.seeds)
-        sweep.members += [member for member in asked if member.key not in known]
+        known = {_key(member.choice, member.seed) for member in sweep.members}
+        # Seed by seed, so that the variants of a sweep stopped early are comparable.
+        asked = [Member(name, dict(choice), seed) for seed in plan.seeds for name, choice in named.items()]
+        sweep.members += [member for member in asked if _key(member.choice, member.seed) not in known]
         return sweep
 
     def of(self, plan: Plan) -> list[Member]:
         """Return the members of `plan`, in the order of training."""
-        mine = {member.key: member for member in self.members}
-        asked = _members({variant.name: variant.choice for variant in plan.variants}, plan.seeds)
-        return [mine[member.key] for member in asked]
+        mine = {_key(member.choice, member.seed): member for member in self.members}
+        return [mine[_key(each.choice, seed)] for seed in plan.seeds for each in plan.variants]
 
     def lay_out(self) -> None:
         """Create the folders, and write the base recipe of all runs."""
@@ -158,7 +153,8 @@ class SweepDirectory:
     def _check_same(self, plan: Plan) -> None:
         if set(self.vary) != set(plan.vary):
             raise RequestError(
-                f"{self.path}: this sweep varies {_listed(self.vary)}, and not {_listed(plan.vary)}: "
+                f"{self.path}: this sweep varies {', '.join(self.vary) or 'nothing'}, "
+                f"and not {', '.join(plan.vary) or 'nothing'}: "
                 f"give the other sweep a --name of its own"
             )
         before, now = dict(flatten(self.tables)), dict(flatten(plan.tables))
@@ -175,9 +171,9 @@ class SweepDirectory:
             )
 
 
-def _members(variants: Mapping[str, Choice], seeds: Sequence[int]) -> list[Member]:
-    """Return the members seed by seed, so that the variants of a sweep stopped early are comparable."""
-    return [Member(name, dict(choice), seed) for seed in seeds for name, choice in variants.items()]
+def _key(choice: Choice, seed: int) -> tuple[str, int]:
+    """Return the identity of the run with a choice and a seed."""
+    return json.dumps(choice, sort_keys=True), seed
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -189,10 +185,6 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _listed(keys: Mapping[str, Any]) -> str:
-    return ", ".join(keys) or "nothing"
 
 
 def _shown(value: Any) -> str:

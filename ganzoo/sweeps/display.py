@@ -27,15 +27,7 @@ ERROR_LENGTH = 160
 
 
 class SweepDisplay:
-    """Reports the start, progress and end of runs.
-
-    Args:
-        sweep: of the runs.
-        members: the runs to train.
-        jobs: number of runs at a time.
-        where: console to write to; left out: the process's, on stderr.
-        clock: returns seconds.
-    """
+    """Reports the start, progress and end of the runs `members`, of which `jobs` go on at a time."""
 
     def __init__(
         self,
@@ -49,7 +41,6 @@ class SweepDisplay:
         self._where = where or console()
         self._bars: dict[str, TaskID] = {}
         self._seen: dict[str, float] = {}
-        self._all: TaskID | None = None
         self._took: list[float] = []
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -60,6 +51,8 @@ class SweepDisplay:
             transient=True,
             refresh_per_second=4,
         )
+        self._all = self._bar.add_task("sweep", total=len(members), completed=self._count("complete"), figures="")
+        self._shown = has_bar(self._where)
 
     def begin(self) -> None:
         """Report the number of runs to train."""
@@ -69,43 +62,37 @@ class SweepDisplay:
             + (f"; {done} are complete" if done else ""),
             where=self._where,
         )
-        if has_bar(self._where):
-            self._all = self._bar.add_task("sweep", total=len(self._members), completed=done, figures="")
+        if self._shown:
             self._bar.start()
 
     def started(self, job: Job) -> None:
         """Report that a run starts or resumes."""
         self._seen[str(job.member)] = self._clock()
-        if self._all is not None:
-            self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
-        else:
+        self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
+        if not self._shown:
             what = "goes on" if job.run is not None else "starts"
             say(f"{self._place(job.member)} {job.member}: {what}", where=self._where)
 
     def look(self, jobs: Sequence[Job]) -> None:
         """Update the progress of the active runs, where the interval is over."""
-        shown = self._all is not None
         for job in jobs:
             name = str(job.member)
-            if self._clock() - self._seen[name] < (BAR_SECONDS if shown else LINE_SECONDS):
+            if self._clock() - self._seen[name] < (BAR_SECONDS if self._shown else LINE_SECONDS):
                 continue
             self._seen[name] = self._clock()
             job.run = job.run or self._sweep.find_run(job.member)
             share, figures = progress(job.run)
-            if shown:
-                self._bar.update(self._bars[name], completed=share, figures=figures)
-            elif figures:
+            self._bar.update(self._bars[name], completed=share, figures=figures)
+            if figures and not self._shown:
                 say(f"{self._place(job.member)} {name}: {figures}", where=self._where)
-        if self._all is not None:
-            self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
+        self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
 
     def ended(self, job: Job) -> None:
         """Report the end of a run."""
         member, took = job.member, self._clock() - job.begun
         if member.status == "complete":
             self._took.append(took)
-        if self._all is not None:
-            self._bar.remove_task(self._bars.pop(str(member)))
+        self._bar.remove_task(self._bars.pop(str(member)))
         place = f"{self._place(member)} {member}: "
         if member.status == "failed":
             text = shorten(" ".join(member.error.split()), ERROR_LENGTH, placeholder=" …")
@@ -115,7 +102,7 @@ class SweepDisplay:
 
     def end(self) -> None:
         """Remove the bars."""
-        if self._all is not None:
+        if self._shown:
             self._bar.stop()
 
     def _place(self, member: Member) -> str:

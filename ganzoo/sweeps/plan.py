@@ -23,8 +23,6 @@ Choice = Mapping[str, Any]
 """One value for each varied key."""
 
 NAME_LENGTH = 80
-RUN_NAME = "sweep"
-"""Run name of an unnamed recipe while it is checked."""
 OWNED = {
     "run.seed": "seeds are asked for with --seeds",
     "run.name": "a sweep names its runs itself",
@@ -34,13 +32,7 @@ OWNED = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of the varied values.
-
-    Attributes:
-        name: of the folder of its runs.
-        choice: the value of each key.
-        recipe: checked, with the seed of its first run.
-    """
+    """One combination of the varied values, with the name of its folder and its recipe for the first seed."""
 
     name: str
     choice: Choice
@@ -49,17 +41,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep.
+    """The runs of a sweep: all combinations of the grid `vary`, with each of the seeds.
 
-    Attributes:
-        name: of the sweep, and of its group on W&B.
-        root: parent folder of the sweep's directory.
-        source: the recipe's file, or "recipe".
-        tables: of the recipe, changed as `--set` asked.
-        vary: the grid.
-        seeds: of each variant.
-        variants: all combinations.
-        warnings: of the plugins' lints, once each.
+    `tables` is the recipe of the file `source`, changed as `--set` asked, and `root` the folder for the sweep's
+    directory. `warnings` are those of the plugins' lints, once each.
     """
 
     name: str
@@ -81,15 +66,7 @@ def make_plan(
     *,
     name: str | None = None,
 ) -> Plan:
-    """Plan a sweep, checking every combination as a recipe.
-
-    Args:
-        recipe: a TOML file, its tables, or a checked recipe.
-        vary: the grid.
-        seeds: how many runs each combination gets, from the recipe's seed upwards.
-        overrides: changes to the recipe, for all runs.
-        manager: the installed plugins.
-        name: of the sweep; left out: the recipe's with "-sweep".
+    """Plan a sweep, checking every combination as a recipe; for the arguments see `sweep`.
 
     Raises:
         RequestError: the request is invalid; for recipes, with all problems of all of them.
@@ -107,7 +84,7 @@ def make_plan(
     if files:
         manager = manager.with_files(files)
     run = tables.get("run")  # not checked yet
-    named = names(combinations(vary), str(run.get("name", RUN_NAME)) if isinstance(run, Mapping) else RUN_NAME)
+    named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
     parsed = _parse_all(tables, named, manager, source)
     some = next(iter(parsed.values()))
     name = name or f"{some.run.name}-sweep"
@@ -221,17 +198,14 @@ def _parse_all(
         except RecipeError as error:
             for problem in error.problems:
                 wrong.setdefault(problem, []).append(name)
-    if wrong:
-        raise RecipeError(source, [_placed(problem, where, len(named)) for problem, where in wrong.items()])
+    problems = []
+    for problem, where in wrong.items():
+        shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
+        message = problem.message if len(where) == len(named) else f"{problem.message} (in {shown})"
+        problems.append(Problem(problem.path, message, problem.unchecked))
+    if problems:
+        raise RecipeError(source, problems)
     return parsed
-
-
-def _placed(problem: Problem, where: Sequence[str], of: int) -> Problem:
-    """Name the variants that have a problem, unless all do."""
-    if len(where) == of:
-        return problem
-    shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
-    return Problem(problem.path, f"{problem.message} (in {shown})", problem.unchecked)
 
 
 def _words(choice: Choice) -> Iterator[str]:

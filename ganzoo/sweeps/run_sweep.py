@@ -6,10 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
@@ -209,15 +208,9 @@ def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
 def _signals() -> Iterator[list[int]]:
     """While open, collect the signals that ask for a stop."""
     received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    try:
-        previous = {number: signal.signal(number, note) for number in SIGNALS}
-    except ValueError:  # signals belong to the main thread; elsewhere the caller is in charge
-        yield received
-        return
+    previous = {}
+    with suppress(ValueError):  # signals belong to the main thread; elsewhere the caller is in charge
+        previous = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
     try:
         yield received
     finally:

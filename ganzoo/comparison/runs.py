@@ -1,21 +1,28 @@
-"""Find the runs to compare, and read what a comparison needs of each, however damaged it is."""
+"""Find the runs to compare, read them, however damaged they are, and group them by recipe."""
 
 from __future__ import annotations
 
-import math
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ganzoo.comparison.statistics import Spread
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
+from ganzoo.sweeps.plan import names
 
 COMPLETE = ("complete", "imported")
 """Statuses of the runs whose figures count."""
+APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
+"""Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
+FEW = 3
+"""Largest number of options in a name."""
 
 
 @dataclass(eq=False)
@@ -72,6 +79,44 @@ class RunRecord:
         return {row["step"]: value for row in self.rows if (value := number(row.get(name))) is not None}
 
 
+@dataclass
+class Variant:
+    """Runs of one recipe, in the order of their seeds; `recipe` has its options without those in `APART`."""
+
+    name: str
+    recipe: dict[str, Any]
+    runs: list[RunRecord] = field(default_factory=list)
+
+    @property
+    def complete(self) -> list[RunRecord]:
+        """The complete runs, whose figures count."""
+        return [run for run in self.runs if run.done]
+
+    @property
+    def status(self) -> str:
+        """Number of its runs by status: "3 complete", "2 complete, 1 failed"."""
+        counts = Counter(run.status for run in self.runs)
+        return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    @property
+    def seconds(self) -> Spread:
+        """Training time over the complete runs."""
+        return Spread.of(run.seconds for run in self.complete)
+
+    @property
+    def speed(self) -> Spread:
+        """Images per second over the complete runs."""
+        return Spread.of(run.images_per_second for run in self.complete)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option in which recipes differ: its dotted path, and its value in each variant, None where not set."""
+
+    key: str
+    values: tuple[Any, ...]
+
+
 def collect(places: Iterable[str | Path]) -> list[RunRecord]:
     """Return the runs at `places`: run directories, sweep directories and folders of runs; each run once.
 
@@ -89,17 +134,14 @@ def collect(places: Iterable[str | Path]) -> list[RunRecord]:
 
 def clean(text: object) -> str:
     """Return text from a file without characters that could move the cursor, hide others or turn their direction."""
-    return "".join(
-        character if character == " " or unicodedata.category(character)[0] not in "CZ" else " "
-        for character in str(text)
-    )
+    return "".join(character if character.isprintable() else " " for character in str(text))
 
 
 def number(value: object) -> float | None:
     """Return a finite number from a file; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+        return float(value)
+    return None
 
 
 def _at(place: Path) -> Iterator[RunRecord]:
@@ -149,3 +191,69 @@ def read_run(path: Path) -> RunRecord:
     record.status = status if status in (*COMPLETE, "interrupted", "failed") else "unfinished"
     record.error = clean(record.summary.get("error", ""))
     return record
+
+
+def group(records: Iterable[RunRecord]) -> list[Variant]:
+    """Group runs into variants, in the order of their first runs."""
+    groups: dict[str, Variant] = {}
+    swept: dict[str, str] = {}
+    for record in sorted(records, key=lambda record: not record.recipe):
+        recipe = {key: value for key, value in record.recipe.items() if not key.startswith(APART)}
+        key = json.dumps(recipe, sort_keys=True, default=str)
+        if not record.recipe:  # not begun, or without a readable recipe
+            key = swept.get(record.variant, str(len(groups)))
+        if record.variant:
+            swept.setdefault(record.variant, key)
+        groups.setdefault(key, Variant("", recipe)).runs.append(record)
+    variants = list(groups.values())
+    for variant in variants:
+        variant.runs.sort(key=lambda run: (run.seed is None, run.seed or 0, run.name))
+    for variant, name in zip(variants, _names(variants), strict=True):
+        variant.name = name
+    return variants
+
+
+def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
+    """Return the options that differ between variants; names of components first, as others follow from them."""
+    readable = [variant.recipe for variant in variants if variant.recipe]
+    found = [
+        Option(clean(key), tuple(variant.recipe.get(key) for variant in variants))
+        for key in dict.fromkeys(key for recipe in readable for key in recipe)
+        if any(recipe.get(key) != readable[0].get(key) for recipe in readable)
+    ]
+    return sorted(found, key=lambda option: not option.key.endswith(".name"))
+
+
+def options_in_common(variants: Sequence[Variant]) -> dict[str, Any]:
+    """Return the options that all variants share."""
+    readable = [variant.recipe for variant in variants if variant.recipe] or [{}]
+    return {key: value for key, value in readable[0].items() if all(other.get(key) == value for other in readable)}
+
+
+def shown(value: Any) -> str:
+    """Format an option's value for display."""
+    if value is None:
+        return "—"
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _names(variants: Sequence[Variant]) -> list[str]:
+    """Return the sweep's names of the variants, else the runs' names, else what differs."""
+    swept = [clean(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
+    own = [clean(variant.runs[0].recipe.get("run.name", variant.runs[0].name)) for variant in variants]
+    for found in (swept, own):
+        if all(found) and len(set(found)) == len(found):
+            return found
+    options = options_that_differ(variants)
+    if 0 < len(options) <= FEW and all(variant.recipe for variant in variants):
+        choices = [
+            {
+                option.key: value if isinstance(value := option.values[index], int | float | dict) else shown(value)
+                for option in options
+            }
+            for index in range(len(variants))
+        ]
+        return [clean(name) for name in names(choices, "all")]
+    return [
+        name if name not in own[:index] else f"{name} ({own[:index].count(name) + 1})" for index, name in enumerate(own)
+    ]
