@@ -7,9 +7,16 @@ from pathlib import Path
 
 from ganzoo.errors import CheckpointError
 from ganzoo.runtime.random_state import random_state, set_random_state
-from ganzoo.storage.checkpoint import STATE, Checkpoint, _remove, load_network, write_checkpoint
+from ganzoo.storage.checkpoint import (
+    STATE,
+    Checkpoint,
+    _remove,
+    checkpoint_folders,
+    load_network,
+    superseded,
+    write_checkpoint,
+)
 from ganzoo.storage.disk import output_errors
-from ganzoo.storage.retention import checkpoint_folders, superseded
 from ganzoo.training.non_finite import check_weights, stop_if_diverged
 from ganzoo.training.run import Run
 
