@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.components.extractor import Extractor
 from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.registry.registry import Entry

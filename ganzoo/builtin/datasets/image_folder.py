@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.files import printable, read_image, readable_suffixes
+from ganzoo.builtin.datasets.files import LabeledImages, printable, read_image, readable_suffixes
 from ganzoo.components.dataset import Dataset, ImageSource
 from ganzoo.errors import DataError
 
@@ -67,7 +65,8 @@ class ImageFolder(Dataset):
         """Return the images, in the order of their paths."""
         indices = {name: index for index, name in enumerate(self._classes)}
         labels = [indices[file.folder] if indices else 0 for file in self._files]
-        return _Images([self.root / file.name for file in self._files], labels, self.config)
+        paths = [self.root / file.name for file in self._files]
+        return LabeledImages(labels, lambda index: read_image(paths[index], self.config))
 
     def class_names(self) -> tuple[str, ...]:
         """Return the sorted folders right under `root` that hold images, if they are the labels."""
@@ -109,19 +108,6 @@ class _File:
     def folder(self) -> str:
         first, slash, _ = self.name.partition("/")
         return printable(first) if slash else ""
-
-
-class _Images:
-    def __init__(self, paths: list[Path], labels: list[int], config: ImageFolderConfig) -> None:
-        self._config = config
-        self._paths = paths
-        self._labels = labels
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return read_image(self._paths[index], self._config), self._labels[index]
 
 
 def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]) -> Iterator[_File]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch.utils.data import ConcatDataset
+from torch.utils.data import Dataset as TorchDataset
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
 from ganzoo.builtin.datasets.files import decode_image
@@ -53,7 +54,7 @@ class LSUN(Dataset):
         Raises:
             DataError: a database is damaged.
         """
-        return _Scenes([_Database(path, self.config) for path in self._databases()])
+        return ConcatDataset(_Database(path, label, self.config) for label, path in enumerate(self._databases()))
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the databases, if there are several."""
@@ -64,9 +65,11 @@ class LSUN(Dataset):
         return [root / f"{name}_lmdb" for name in self.config.classes]
 
 
-class _Database:
-    def __init__(self, path: Path, config: LSUNConfig) -> None:
-        self._config = config
+class _Database(TorchDataset[tuple[Image.Image, int]]):
+    """The images of one database, all of class `label`."""
+
+    def __init__(self, path: Path, label: int, config: LSUNConfig) -> None:
+        self._label, self._config = label, config
         lmdb = _lmdb()
         try:
             self._environment = lmdb.open(
@@ -74,26 +77,16 @@ class _Database:
             )
             with self._environment.begin() as transaction:
                 keys = transaction.cursor().iternext(keys=True, values=False)
-                self.keys: list[bytes] = list(islice(keys, config.limit))
+                self._keys: list[bytes] = list(islice(keys, config.limit))
         except lmdb.Error as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
-    def read(self, index: int) -> Image.Image:
-        with self._environment.begin() as transaction:
-            return decode_image(bytes(transaction.get(self.keys[index])), self._config)
-
-
-class _Scenes:
-    def __init__(self, databases: list[_Database]) -> None:
-        self._databases = databases
-        self._starts = list(accumulate((len(database.keys) for database in databases), initial=0))
-
     def __len__(self) -> int:
-        return self._starts[-1]
+        return len(self._keys)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        label = bisect_right(self._starts, index) - 1
-        return self._databases[label].read(index - self._starts[label]), label
+        with self._environment.begin() as transaction:
+            return decode_image(bytes(transaction.get(self._keys[index])), self._config), self._label
 
 
 def _lmdb() -> Any:

@@ -16,6 +16,7 @@ from ganzoo.builtin.datasets.configs import (
     SVHNConfig,
     TorchvisionConfig,
 )
+from ganzoo.builtin.datasets.files import file_info
 from ganzoo.components.dataset import Dataset, ImageSource
 from ganzoo.errors import DataError, first_line
 
@@ -73,8 +74,7 @@ class TorchvisionDataset(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Return names, sizes and times of the files."""
-        info = [(path.name, path.stat()) for path in self.files()]
-        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
+        return file_info(self.files())
 
     def open(self) -> ImageSource:
         """Return all images of the split.

@@ -15,7 +15,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision import models
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.builtin.extractors import inception
 from ganzoo.builtin.extractors.classifier import ClassifierFeatures
 from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
