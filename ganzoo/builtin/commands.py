@@ -21,11 +21,7 @@ def register_commands(register: CommandRegistrar) -> None:
     register("sample", "ganzoo.cli.sample:sample", help="Make images from a trained run.")
     register("evaluate", "ganzoo.cli.evaluate:evaluate", help="Score samples against the dataset.")
     register("export", "ganzoo.cli.export:export", help="Write the generator into a folder to give away.")
-    register(
-        "import",
-        "ganzoo.cli.import_weights:import_",
-        help="Bring weights from elsewhere into a run directory.",
-    )
+    register("import", "ganzoo.cli.import_weights:import_", help="Bring weights from elsewhere into a run directory.")
     register(
         "compare",
         "ganzoo.cli.compare:compare",
@@ -35,12 +31,7 @@ def register_commands(register: CommandRegistrar) -> None:
     register("data", "ganzoo.cli.data:commands", help="Prepare datasets, and look at them.", section="data")
     register("recipe", "ganzoo.cli.recipe:commands", help="Check, show and describe recipes.", section="data")
     register("list", "ganzoo.cli.list:list_components", help="List what is installed of one kind.", section="plugins")
-    register(
-        "plugins",
-        "ganzoo.cli.list:plugins",
-        help="List the installed plugins.",
-        section="plugins",
-    )
+    register("plugins", "ganzoo.cli.list:plugins", help="List the installed plugins.", section="plugins")
     register(
         "new-plugin",
         "ganzoo.cli.new_plugin:new_plugin",

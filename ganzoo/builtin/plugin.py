@@ -6,7 +6,6 @@ from ganzoo.builtin import commands, configs
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.builtin.lints import lint_recipe
-from ganzoo.registry.commands import CommandRegistrar
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
 
@@ -70,7 +69,4 @@ def register_extractors(register: Registrar) -> None:
     )
 
 
-@hookimpl
-def register_commands(register: CommandRegistrar) -> None:
-    """The commands of `ganzoo/cli`."""
-    commands.register_commands(register)
+register_commands = hookimpl(commands.register_commands)
