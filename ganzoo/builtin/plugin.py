@@ -60,11 +60,11 @@ def register_trainers(register: Registrar) -> None:
 @hookimpl
 def register_extractors(register: Registrar) -> None:
     """FID's Inception, a classifier of the dataset's own, and torchvision's."""
-    register("classifier", f"{EXTRACTORS}.classifier:ClassifierFeatures", config=extractors.ClassifierConfig)
-    register("inception", f"{EXTRACTORS}.inception:Inception", config=extractors.InceptionConfig)
+    register("classifier", f"{EXTRACTORS}.networks:ClassifierFeatures", config=extractors.ClassifierConfig)
+    register("inception", f"{EXTRACTORS}.networks:Inception", config=extractors.InceptionConfig)
     register(
         "torchvision",
-        f"{EXTRACTORS}.torchvision_backbone:TorchvisionBackbone",
+        f"{EXTRACTORS}.networks:TorchvisionBackbone",
         config=extractors.TorchvisionBackboneConfig,
     )
 

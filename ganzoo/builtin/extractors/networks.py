@@ -1,26 +1,114 @@
-"""Torchvision's classifiers as extractors: the inputs of their last dense layer."""
+"""The extractors that ship with the core: a dataset's own classifier, FID's Inception, torchvision's classifiers."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import models
 
-from ganzoo.builtin.extractors.configs import TorchvisionBackboneConfig
-from ganzoo.builtin.extractors.weights import downloaded, load_tensors
+from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
+from ganzoo.builtin.extractors.weights import check_hash, downloaded, load_tensors
 from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.spec import DatasetInfo
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, first_line
+from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
 from ganzoo.text import did_you_mean
 
+OPTION = "weights under [[evaluation.extractors]]"
+INCEPTION_WEIGHTS = "the Inception weights of FID"
+INCEPTION_HASH_PREFIX = "6726825d"
+"""Prefix of the file's SHA-256; with other weights a distance is not the FID."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's pixels, by which all of torchvision's classifiers normalize."""
 RANDOM = "random"
+
+
+class ClassifierFeatures(Extractor):
+    """Pooled last feature maps of the classifier that `ganzoo.evaluation.classifier` trains and caches."""
+
+    Config = ClassifierConfig
+
+    names_classes = True
+    source = "trained on the dataset"
+
+    def prepare(self, real: StoredImages) -> None:
+        """Load the classifier of these images from the cache, or train it.
+
+        Raises:
+            DataError: they have no labels.
+        """
+        classifier = classifier_for(real)
+        self.network: ClassifierNetwork = classifier.network
+        self._accuracy = classifier.accuracy
+        self.requires_grad_(False).eval()
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features (N, 128)."""
+        return self.network.features(images)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits (N, classes)."""
+        return cast("Tensor", self.network.classes(features))
+
+    def notes(self) -> Mapping[str, float | str]:
+        """Return the accuracy on held-out real images."""
+        return {"accuracy": self._accuracy}
+
+
+class Inception(Extractor):
+    """The 2048 features of the last pooling; images are rounded to 8 bits and made RGB, as when read from files."""
+
+    Config = InceptionConfig
+    config: InceptionConfig
+
+    input = "299×299"
+    resize = "bilinear as TensorFlow 1 has it"
+    score_names: ClassVar = {"fd_inception": "fid", "kd_inception": "kid", "is_inception": "inception_score"}
+
+    @property
+    def source(self) -> str:
+        """Name of the weights file."""
+        return self._file.name
+
+    def prepare(self, real: StoredImages) -> None:
+        """Load the weights, from the file that the options name or torch's cache.
+
+        Raises:
+            DataError: the file is missing, or its checksum is wrong.
+        """
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+        if self.config.weights is None:
+            self._file = downloaded(URL_INCEPTION_V3, INCEPTION_WEIGHTS, OPTION, INCEPTION_HASH_PREFIX)
+        else:
+            self._file = Path(self.config.weights).expanduser()
+            check_hash(self._file, INCEPTION_WEIGHTS, INCEPTION_HASH_PREFIX)
+        # The network would unpickle any object in the file, so it gets a copy of the tensors alone.
+        tensors = io.BytesIO()
+        torch.save(load_tensors(self._file, INCEPTION_WEIGHTS), tensors)
+        tensors.seek(0)
+        try:
+            self.network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=tensors)
+        except RuntimeError as error:
+            raise DataError(f"{self._file}: does not hold {INCEPTION_WEIGHTS}: {first_line(error)}") from error
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return features (N, 2048)."""
+        pixels = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        (features,) = self.network(pixels.expand(-1, 3, -1, -1))
+        assert isinstance(features, Tensor)
+        return features
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return logits (N, 1008), without the bias, as the inception score is defined."""
+        return cast("Tensor", features @ self.network.fc.weight.T)
 
 
 class TorchvisionBackbone(Extractor):
@@ -61,9 +149,10 @@ class TorchvisionBackbone(Extractor):
                 f'"{self.config.model}"{did_you_mean(self.config.model, names)}'
             )
         tensors = self._tensors()
+        silent: dict[str, Any] = {"init_weights": True} if self.config.model in ("googlenet", "inception_v3") else {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            network = models.get_model(self.config.model, weights=None, **_no_warning(self.config.model))
+            network = models.get_model(self.config.model, weights=None, **silent)
         if tensors is not None:
             try:
                 network.load_state_dict(tensors)
@@ -97,7 +186,7 @@ class TorchvisionBackbone(Extractor):
         if weights in known.__members__:
             url = known[weights].url
             prefix = url.rpartition("-")[2].partition(".")[0]
-            return load_tensors(downloaded(url, what, "weights under [[evaluation.extractors]]", prefix), what)
+            return load_tensors(downloaded(url, what, OPTION, prefix), what)
         path = Path(weights).expanduser()
         if not path.is_file():
             raise DataError(
@@ -120,11 +209,6 @@ def _cut_off_head(network: nn.Module, model: str) -> nn.Linear:
     parent, _, last = name.rpartition(".")
     setattr(network.get_submodule(parent), last, nn.Identity())
     return head
-
-
-def _no_warning(model: str) -> dict[str, Any]:
-    """Return the argument that silences the warning of Inception and GoogLeNet about weight initialization."""
-    return {"init_weights": True} if model in ("googlenet", "inception_v3") else {}
 
 
 def _second_line(error: Exception) -> str:
