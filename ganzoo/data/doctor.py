@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from statistics import median_low
 from typing import Any
 
@@ -122,7 +121,10 @@ def examine(dataset: Dataset, progress: Callable[[int, int], None] | None = None
     counts: Counter[int] = Counter()
     usable: list[_ImageReport] = []
     done = 0
-    check = partial(_check_images, source, dataset.config)
+
+    def check(indices: range) -> list[_ImageReport]:
+        return [_check_image(source, dataset.config, index) for index in indices]
+
     with closing(map_chunks(found.images, _STEP, check)) as chunks:
         for chunk in chunks:
             for seen in chunk:
@@ -135,13 +137,9 @@ def examine(dataset: Dataset, progress: Callable[[int, int], None] | None = None
                 progress(done, found.images)
     found.usable = len(usable)
     found.classes = {title: counts[index] for index, title in enumerate(dataset.class_names())}
-    found.duplicates = _described(_duplicates(usable), usable, dataset)
+    found.duplicates = _described(_groups(each.digest for each in usable), usable, dataset)
     found.near_duplicates = _described(_near_duplicates(usable), usable, dataset)
     return found
-
-
-def _check_images(source: ImageSource, config: DatasetConfig, indices: range) -> list[_ImageReport]:
-    return [_check_image(source, config, index) for index in indices]
 
 
 def _check_image(source: ImageSource, config: DatasetConfig, index: int) -> _ImageReport:
@@ -175,42 +173,36 @@ def _record(found: Examination, seen: _ImageReport, dataset: Dataset) -> None:
         found.enlarged.append(f"{dataset.describe(seen.index)}: {width}×{height} pixels, enlarged {factor:.3g} times")
 
 
-def _duplicates(seen: list[_ImageReport]) -> list[list[int]]:
-    """Return groups, of at least two, of positions of images whose pixels are equal."""
-    groups: dict[bytes, list[int]] = {}
-    for position, each in enumerate(seen):
-        groups.setdefault(each.digest, []).append(position)
+def _groups(keys: Iterable[Hashable]) -> list[list[int]]:
+    """Return groups, of at least two, of positions with equal keys."""
+    groups: dict[Hashable, list[int]] = {}
+    for position, key in enumerate(keys):
+        groups.setdefault(key, []).append(position)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def _near_duplicates(seen: list[_ImageReport]) -> list[list[int]]:
     """Return groups of positions of images that look the same but are not all equal."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     if len(seen) < 2:
         return []
     first_of: dict[bytes, int] = {}
-    groups = [first_of.setdefault(each.digest, position) for position, each in enumerate(seen)]
-
-    def group_of(position: int) -> int:
-        while groups[position] != position:
-            groups[position] = groups[groups[position]]
-            position = groups[position]
-        return position
-
+    equal = [first_of.setdefault(each.digest, position) for position, each in enumerate(seen)]
     hashes = np.array([each.hash for each in seen], dtype=np.uint64)
     thumbnails = np.frombuffer(b"".join(each.thumbnail for each in seen), dtype=np.uint8).reshape(len(seen), -1)
-    for first, second in _near_duplicate_pairs(hashes, thumbnails):
-        low, high = sorted((group_of(first), group_of(second)))
-        groups[high] = low
-    together: dict[int, list[int]] = {}
-    for position in range(len(seen)):
-        together.setdefault(group_of(position), []).append(position)
-    return [group for group in together.values() if len({seen[position].digest for position in group}) > 1]
+    pairs = np.hstack([[range(len(seen)), equal], *_near_duplicate_pairs(hashes, thumbnails)])
+    links = coo_array((np.ones(pairs.shape[1]), tuple(pairs)), shape=(len(seen), len(seen)))
+    _, components = connected_components(links, directed=False)
+    groups = _groups(components.tolist())
+    return [group for group in groups if len({seen[position].digest for position in group}) > 1]
 
 
 def _near_duplicate_pairs(
     hashes: npt.NDArray[np.uint64], thumbnails: npt.NDArray[np.uint8]
-) -> Iterator[tuple[int, int]]:
-    """Yield pairs of positions of images that look the same, enough of them to connect each group."""
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield pairs (2, n) of positions of images that look the same, enough of them to connect each group."""
     for shift in range(0, 64, _PART_BITS):
         order = np.argsort((hashes << np.uint64(shift)) | (hashes >> np.uint64((64 - shift) % 64)), kind="stable")
         for step in range(1, min(_NEIGHBORS, len(order) - 1) + 1):
@@ -218,8 +210,7 @@ def _near_duplicate_pairs(
             places = np.flatnonzero(np.unpackbits(differing, axis=1).sum(axis=1) <= _MOST_BITS)
             first, second = order[places], order[places + step]
             distances = np.abs(thumbnails[first].astype(np.int16) - thumbnails[second]).mean(axis=1)
-            alike = distances <= _MOST_DIFFERENCE
-            yield from zip(first[alike].tolist(), second[alike].tolist(), strict=True)
+            yield np.stack([first, second])[:, distances <= _MOST_DIFFERENCE]
 
 
 def _described(groups: list[list[int]], seen: list[_ImageReport], dataset: Dataset) -> list[list[str]]:
