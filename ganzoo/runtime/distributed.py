@@ -17,7 +17,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from ganzoo.components.world import World
 from ganzoo.errors import LostProcessError, RequestError, first_line
 from ganzoo.runtime.batch_norm import synchronize_batch_norm
-from ganzoo.runtime.sharded_rng import ShardedRNG
+from ganzoo.runtime.random_state import ShardedRNG
 
 STEP_TIMEOUT = timedelta(minutes=10)
 """Timeout of a collective within a step."""
