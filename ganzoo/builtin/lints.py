@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from ganzoo.builtin.configs import GANTrainerConfig, WassersteinConfig
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import Recipe
-from ganzoo.registry.hookspecs import hookimpl
 
 
-@hookimpl
 def lint_recipe(recipe: Recipe) -> list[Problem | str]:
     """Warn of penalties on a critic with batch norm, an unbounded critic, too slow an EMA, and unscaled fp16."""
     return [*_penalties(recipe), *_critic(recipe), *_average(recipe), *_precision(recipe)]

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from ganzoo.builtin import commands, configs
+from ganzoo.builtin import commands, configs, lints
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
-from ganzoo.builtin.lints import lint_recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
-
-__all__ = [
-    "lint_recipe",
-    "register_commands",
-    "register_datasets",
-    "register_extractors",
-    "register_losses",
-    "register_trainers",
-]
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
-EXTRACTORS = "ganzoo.builtin.extractors"
+EXTRACTORS = "ganzoo.builtin.extractors.networks"
 
 
 @hookimpl
@@ -60,13 +50,10 @@ def register_trainers(register: Registrar) -> None:
 @hookimpl
 def register_extractors(register: Registrar) -> None:
     """FID's Inception, a classifier of the dataset's own, and torchvision's."""
-    register("classifier", f"{EXTRACTORS}.networks:ClassifierFeatures", config=extractors.ClassifierConfig)
-    register("inception", f"{EXTRACTORS}.networks:Inception", config=extractors.InceptionConfig)
-    register(
-        "torchvision",
-        f"{EXTRACTORS}.networks:TorchvisionBackbone",
-        config=extractors.TorchvisionBackboneConfig,
-    )
+    register("classifier", f"{EXTRACTORS}:ClassifierFeatures", config=extractors.ClassifierConfig)
+    register("inception", f"{EXTRACTORS}:Inception", config=extractors.InceptionConfig)
+    register("torchvision", f"{EXTRACTORS}:TorchvisionBackbone", config=extractors.TorchvisionBackboneConfig)
 
 
+lint_recipe = hookimpl(lints.lint_recipe)
 register_commands = hookimpl(commands.register_commands)

@@ -11,7 +11,7 @@ import typer
 from ganzoo.cli.options import AsJson, Overrides, RecipeFile
 
 if TYPE_CHECKING:
-    from ganzoo.data.doctor import Examination
+    from ganzoo.data.prepare import Examination
 
 _SHOWN = 10
 

@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from threading import Lock
 
 from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.builtin.datasets.files import LabeledImages, decode_image, file_info
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image, file_info
+from ganzoo.components.dataset import ImageSource
 from ganzoo.errors import DataError, first_line
 
 IMAGES = "img_align_celeba"
@@ -37,7 +37,7 @@ _PARENTS = ("", "celeba", "Img")
 _LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
 
 
-class CelebA(Dataset):
+class CelebA(FileDataset):
     """Aligned faces of celebrities, 178×218 pixels, with 40 attributes."""
 
     Config = CelebAConfig
@@ -45,11 +45,6 @@ class CelebA(Dataset):
     _images: _Folder | _Archive
     _lists: dict[str, Path]
     _names: list[str]
-
-    @property
-    def root(self) -> Path:
-        """The folder or archive that `dataset.root` names."""
-        return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
         """Find the images and the lists that the options need, and download where nothing is there.

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import DatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
@@ -41,6 +42,15 @@ class LabeledImages:
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         label = self.labels[index]
         return self.read(index), label
+
+
+class FileDataset(Dataset):
+    """A dataset of files under one folder."""
+
+    @property
+    def root(self) -> Path:
+        """The folder or file that `dataset.root` names."""
+        return Path(self.config.root).expanduser()
 
 
 def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:

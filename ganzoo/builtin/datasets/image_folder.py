@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.files import LabeledImages, printable, read_image, readable_suffixes
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, printable, read_image, readable_suffixes
+from ganzoo.components.dataset import ImageSource
 from ganzoo.errors import DataError
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
 
 
-class ImageFolder(Dataset):
+class ImageFolder(FileDataset):
     """All images under `root`, at any depth, in the order of their paths.
 
     Hidden files and folders are ignored, and so are files whose suffix is of no image format. Links
@@ -31,11 +31,6 @@ class ImageFolder(Dataset):
         self._files: list[_File] = []
         self._classes: tuple[str, ...] = ()
         self._others: Counter[str] = Counter()
-
-    @property
-    def root(self) -> Path:
-        """The folder of the images."""
-        return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
         """List the images in the folder.

@@ -12,12 +12,12 @@ from torch.utils.data import ConcatDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
-from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.builtin.datasets.files import FileDataset, decode_image
+from ganzoo.components.dataset import ImageSource
 from ganzoo.errors import DataError
 
 
-class LSUN(Dataset):
+class LSUN(FileDataset):
     """The images of one or more LSUN databases.
 
     Read here rather than by torchvision's LSUN, which leaves a pickle of all keys in the working
@@ -61,8 +61,7 @@ class LSUN(Dataset):
         return self.config.classes if len(self.config.classes) > 1 else ()
 
     def _databases(self) -> list[Path]:
-        root = Path(self.config.root).expanduser()
-        return [root / f"{name}_lmdb" for name in self.config.classes]
+        return [self.root / f"{name}_lmdb" for name in self.config.classes]
 
 
 class _Database(TorchDataset[tuple[Image.Image, int]]):
