@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path, PurePosixPath
 from threading import Lock
 
@@ -185,12 +186,11 @@ def find_list(name: str, root: Path, place: Path, purpose: str) -> Path:
     Raises:
         DataError: it is not there; the text says where to put it.
     """
-    for base in (root if root.is_dir() else root.parent, place if place.is_dir() else place.parent):
-        for folder in _LIST_FOLDERS:
-            for suffix in (".txt", ".csv"):
-                path = Path(os.path.normpath(base / folder / f"{name}{suffix}"))
-                if path.is_file():
-                    return path
+    bases = (path if path.is_dir() else path.parent for path in (root, place))
+    for base, folder, suffix in product(bases, _LIST_FOLDERS, (".txt", ".csv")):
+        path = Path(os.path.normpath(base / folder / f"{name}{suffix}"))
+        if path.is_file():
+            return path
     raise DataError(
         f"{purpose} needs CelebA's {name}.txt (or Kaggle's {name}.csv), which is not there: "
         f"put it into {place.parent}, beside the images"
