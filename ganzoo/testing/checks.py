@@ -111,8 +111,9 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
     cls = entry.load()
     dataset: Dataset = cls(config)
     dataset.prepare()
-    names, source = dataset.class_names(), dataset.open()
+    names, source, second = dataset.class_names(), dataset.open(), dataset.open()
     require(len(source) > 0, "open gives no images")
+    require(len(source) == len(second), "open gives another number of images the second time")
     for index in range(min(LOOKED_AT, len(source))):
         image, label = source[index]
         require(isinstance(image, Image.Image), f"image {index} is {type(image).__name__}: give a PIL image")
@@ -121,6 +122,9 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
             f"image {index} is of class {label}, and class_names gives {len(names)}",
         )
         require(isinstance(dataset.describe(index), str), "describe must give text")
+        other_image, other_label = second[index]
+        same = np.array_equal(np.asarray(image), np.asarray(other_image)) and label == other_label
+        require(same, f"image {index} differs between two calls of open: fix its order, and the seed of what is drawn")
     other: Dataset = cls(config)
     other.prepare()
     require(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.errors import PluginError
+from ganzoo.errors import GanzooError, PluginError, first_line
 from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
@@ -48,6 +49,29 @@ def naming(check: C) -> C:
             raise
 
     return named  # type: ignore[return-value]
+
+
+@contextmanager
+def contract(text: str, *given: Any) -> Iterator[None]:
+    """Require that the body raises nothing and leaves what it is `given` as it is.
+
+    Args:
+        text: the call and what it must return, such as "forward(latents) → (N, C, H, W)".
+        given: what the component is handed, None among it.
+
+    Raises:
+        ConformanceError: with the contract before torch's error.
+    """
+    tensors = [each for each in given if isinstance(each, Tensor)]
+    before = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    except (ConformanceError, GanzooError):
+        raise
+    except Exception as error:
+        raise ConformanceError(f"{text}: it raises {type(error).__name__}: {first_line(error)}") from error
+    changed = any(not torch.equal(*both) for both in zip(before, tensors, strict=True))
+    require(not changed, f"{text}: it changes in place what it is given; a first layer or operation is in place")
 
 
 def describe(entry: Entry[Any]) -> str:
