@@ -43,6 +43,11 @@ class ComponentConfig(Options):
         """Whether the component requires labels; a conditional network overrides this."""
         return False
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether training takes second derivatives, which torch.compile cannot; a component that does overrides it."""
+        return False
+
     def check_info(self, info: DatasetInfo) -> None:
         """Check that these options suit images of this kind.
 
@@ -91,6 +96,11 @@ class PenaltyConfig(ComponentConfig):
     def is_gradient_penalty(self) -> bool:
         """Whether the term depends on the gradient of single logits; a gradient penalty overrides this."""
         return False
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """True of a gradient penalty."""
+        return self.is_gradient_penalty
 
 
 class DatasetConfig(ComponentConfig):

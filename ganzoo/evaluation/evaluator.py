@@ -23,7 +23,7 @@ from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCar
 from ganzoo.evaluation.real_features import features_of_real
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Metric, Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
+from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import seeded_generators
@@ -281,8 +281,8 @@ def evaluate(
     changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
     if extractors:
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
-    tables = apply_overrides(run.recipe.to_dict(), [*override_pairs(overrides), *changes.items()])
-    recipe = parse_recipe(tables, run.manager, source=str(run.path))
+    overrides = [*override_pairs(overrides), *changes.items()]
+    recipe = parse_recipe(run.recipe.to_dict(), run.manager, overrides, source=str(run.path))
     options = recipe.evaluation
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device)

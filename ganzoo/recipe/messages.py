@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ def explain(
     schema = model.model_json_schema()
     problems = []
     for detail in error.errors(include_url=False):
-        location = _toml_location(detail["loc"], tables)
-        parent = _value_at(location[:-1], tables)
+        location = toml_location(detail["loc"], tables)
+        parent = value_at(location[:-1], tables)
         context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
         unknown_name = False
@@ -34,7 +34,11 @@ def explain(
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
                 message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}"
-            case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
+                value = value_at(location, tables)
+                for option in (key, *(value if isinstance(value, Mapping) else ())):
+                    if places := list(_places(option, tables, schema, schema)):
+                        message += f"; {option} lives at {' and '.join(places)}"
+            case "missing" if key == "name" and (only := node_at(location, tables, schema).get("const")):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {only}"
             case "missing":
@@ -61,22 +65,22 @@ def explain(
                     f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"
                 )
             case "model_attributes_type" | "model_type" | "dict_type":
-                message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
+                message = f"is {_shown(detail['input'])}, but must be a table: [{dotted(location)}]"
             case "list_type" | "tuple_type":
-                tables_in_it = {"$ref", "discriminator"} & _node_at(location, tables, schema).get("items", {}).keys()
-                what = f"of tables: [[{_dotted(location)}]]" if tables_in_it else "in square brackets"
+                tables_in_it = {"$ref", "discriminator"} & node_at(location, tables, schema).get("items", {}).keys()
+                what = f"of tables: [[{dotted(location)}]]" if tables_in_it else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
                 message = str(context["error"])
             case _:
                 message = f"is {_shown(detail['input'])}: {_lower_first(detail['msg'])}"
         problems.append(
-            Problem(_dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
+            Problem(dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
         )
     return problems
 
 
-def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
+def toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
     """Return the path as written in the file, without the component name that pydantic inserts."""
     result: list[str | int] = []
     value: Any = tables
@@ -91,7 +95,8 @@ def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | 
     return result
 
 
-def _value_at(location: Location, tables: Any) -> Any:
+def value_at(location: Location, tables: Any) -> Any:
+    """Return what is at a path of the recipe; None where nothing is."""
     for step in location:
         try:
             tables = tables[step]
@@ -106,14 +111,14 @@ def _resolve(schema: Mapping[str, Any], node: Any) -> Any:
     return node
 
 
-def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
+def node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
     """Return the node of the JSON schema that describes a path of the recipe."""
     node: Any = schema
     value = tables
     for step in location:
         node = _choose(_resolve(schema, node), value, schema)
         node = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
-        value = _value_at([step], value)
+        value = value_at([step], value)
         if node is None:
             return {}
     return _choose(_resolve(schema, node), value, schema)
@@ -127,11 +132,24 @@ def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> list[str]:
-    return list(_node_at(location, tables, schema).get("properties", {}))
+    return list(node_at(location, tables, schema).get("properties", {}))
+
+
+def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """Yield the dotted keys at which the parts of a recipe have an option of this name."""
+    node = _choose(_resolve(schema, node), value, schema)
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _places(option, each, node.get("items", {}), schema, f"{place}{index}.")
+    for key, inner in node.get("properties", {}).items():
+        if key == option:
+            yield place + key
+        given = value.get(key) if isinstance(value, Mapping) else None
+        yield from _places(option, inner.get("default") if given is None else given, inner, schema, f"{place}{key}.")
 
 
 def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
-    return ", ".join(_node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
+    return ", ".join(node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
 
 
 def _kind(location: Location) -> str:
@@ -180,7 +198,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
+    """Write a path as overrides do."""
     return ".".join(str(step) for step in location)
 
 

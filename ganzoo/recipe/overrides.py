@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from typing import Any
 
 import tomli_w
@@ -56,15 +57,26 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise RequestError(f"--set {_shown(text)}: {_FORM}")
-    return key.strip(), toml_value(value.strip())
+    pair = TextPair((key.strip(), toml_value(value.strip())))
+    pair.text = value.strip()
+    return pair
+
+
+class TextPair(tuple[str, Any]):
+    """A dotted key and its value, with the text of the value, which is meant where the option is a text."""
+
+    text: str
 
 
 def toml_value(text: str) -> Any:
-    """Read a value: TOML, or else plain text."""
+    """Read a value: TOML, or `True` or `False` as Python writes them, or else plain text."""
+    if text in ("True", "False"):
+        return text == "True"
     try:
-        return plain(parse_toml(f"value = {text}")["value"])
+        value = parse_toml(f"value = {text}")["value"]
     except ValueError:
         return text
+    return text if isinstance(value, date | time) else plain(value)
 
 
 def toml_text(value: Any) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ComponentConfig, DatasetConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
@@ -47,31 +48,54 @@ def _canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def unfit_parts(recipe: Recipe) -> list[Problem]:
+def unmet_conditions(recipe: Recipe) -> list[Problem]:
+    """List what is wrong with valid tables together.
+
+    Args:
+        recipe: need not be whole: what is missing, or None in a list, is left out.
+    """
+    return [*_unfit_parts(recipe), *_unmet_wishes(recipe)]
+
+
+def _unfit_parts(recipe: Recipe) -> list[Problem]:
     """List the parts that cannot work on images of the dataset's size, or without labels."""
-    info = DatasetInfo(recipe.dataset.image_spec())
-    problems = unfit_images(recipe.evaluation, recipe.dataset)
-    for path, config in [part for kind in KINDS for part in kind.configs(recipe).items()]:
+    dataset: DatasetConfig | None = getattr(recipe, "dataset", None)
+    if dataset is None:
+        return []
+    info = DatasetInfo(dataset.image_spec())
+    problems = unfit_images(recipe.evaluation, dataset)
+    for path, config in _parts(recipe):
         try:
             config.check_info(info)
         except ValueError as error:
             problems.append(Problem(path, f'"{config.name}" {error}'))
-        if config.needs_labels and recipe.dataset.has_labels is False:
+        if config.needs_labels and dataset.has_labels is False:
             problems.append(
                 Problem(
                     path,
-                    f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
+                    f'"{config.name}" needs labels, and the dataset "{dataset.name}" has none as it is set up',
                 )
             )
     return problems
 
 
-def unmet_wishes(recipe: Recipe) -> list[Problem]:
-    """List the options that have no effect because of another."""
+def _unmet_wishes(recipe: Recipe) -> list[Problem]:
+    """List the options that another makes impossible or without effect."""
+    problems = []
     if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
         needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
-        return [Problem("tracking.wandb.checkpoints", needs)]
-    return []
+        problems.append(Problem("tracking.wandb.checkpoints", needs))
+    twice = [f'"{part.name}" ({path})' for path, part in _parts(recipe) if part.differentiates_twice]
+    if recipe.device.compile and twice:
+        needs = f"is true, and {' and '.join(twice)} differentiates twice, which torch.compile cannot: set it to false"
+        problems.append(Problem("device.compile", needs))
+    return problems
+
+
+def _parts(recipe: Recipe) -> Iterator[tuple[str, ComponentConfig]]:
+    for kind in KINDS:
+        with suppress(AttributeError):  # a table that is missing
+            yield from ((path, config) for path, config in kind.configs(recipe).items() if config is not None)
 
 
 FIXED_BY_NETWORKS = ("name", "image_size", "channels")

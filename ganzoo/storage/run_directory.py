@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RequestError, RunDirectoryError
-from ganzoo.recipe.load import named_files, parse_recipe, trusted
+from ganzoo.recipe.load import Note, named_files, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
 from ganzoo.registry.local_file import LocalFile
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
@@ -124,7 +124,12 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
     def load_recipe(
-        self, manager: PluginManager, overrides: Overrides = (), *, trust: bool | None = None
+        self,
+        manager: PluginManager,
+        overrides: Overrides = (),
+        *,
+        trust: bool | None = None,
+        note: Note | None = None,
     ) -> tuple[Recipe, PluginManager]:
         """Check the resolved recipe; give the plugins with those of the files that lie in the folder.
 
@@ -132,12 +137,13 @@ class RunDirectory:
             manager: the installed plugins.
             overrides: changes to the recipe.
             trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+            note: called with what overrides made the recipe lose; left out: it is printed as a warning.
 
         Raises:
             RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
         """
-        tables = apply_overrides(self.read_recipe(), overrides)
-        files = named_files(tables)
+        tables, pairs = self.read_recipe(), override_pairs(overrides)
+        files = named_files(apply_overrides(tables, pairs))
         for file in files:
             if (self.path / file).resolve().parent != (self.path / PLUGINS).resolve():
                 raise RequestError(f"{self.path}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")
@@ -148,7 +154,7 @@ class RunDirectory:
                     f"Where you trust them, give --trust (in Python trust_plugins=True)"
                 )
             manager = manager.with_files([self.path / file for file in files])
-        return parse_recipe(tables, manager, source=str(self.path / "recipe.toml")), manager
+        return parse_recipe(tables, manager, pairs, source=str(self.path / "recipe.toml"), note=note), manager
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
         """Write the resolved recipe under the comment `header`.

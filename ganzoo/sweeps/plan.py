@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import Source, named_files, parse_recipe, read_tables
+from ganzoo.recipe.load import Source, change_tables, named_files, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text
 from ganzoo.registry.plugin_manager import PluginManager
@@ -90,16 +90,17 @@ def make_plan(
     both = sorted(set(vary) & {key for key, _ in changes})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
-    tables, source = read_tables(recipe, changes)
-    files = [Path(file) for file in named_files(tables)]
+    original, changes, source = read_tables(recipe, changes)
+    files = [Path(file) for file in named_files(apply_overrides(original, changes))]
     if files:
         manager = manager.with_files(files)
+    tables = change_tables(original, manager, changes, note=lambda _: None)  # each variant notes it again
     named = names(combinations(vary), _own_name(tables))
-    parsed = _parse_all(tables, named, manager, source)
+    parsed, notes = _parse_all(original, changes, named, manager, source)
     some = next(iter(parsed.values()))
     name = name or f"{some.run.name}-sweep"
     _check_name(name)
-    warnings: dict[str, None] = {}
+    warnings = dict.fromkeys(_placed(text, where, len(named)) for text, where in notes.items())
     for variant, each in parsed.items():
         for problem in lint(each, manager):
             warnings[str(problem) if len(parsed) == 1 else f"{variant}: {problem}"] = None
@@ -121,27 +122,38 @@ def settings(choice: Choice) -> list[str]:
 
 
 def _parse_all(
-    tables: Mapping[str, Any], named: Mapping[str, Choice], manager: PluginManager, source: str
-) -> dict[str, Recipe]:
+    tables: Mapping[str, Any],
+    changes: Sequence[tuple[str, Any]],
+    named: Mapping[str, Choice],
+    manager: PluginManager,
+    source: str,
+) -> tuple[dict[str, Recipe], dict[str, list[str]]]:
+    """Return the recipe of each variant, and the variants of each note of what overrides made a recipe lose."""
     parsed: dict[str, Recipe] = {}
+    notes: dict[str, list[str]] = {}
     wrong: dict[Problem, list[str]] = {}
     for name, choice in named.items():
+        noted: list[str] = []
         try:
-            parsed[name] = parse_recipe(apply_overrides(tables, choice), manager, source=source)
+            overrides = [*changes, *override_pairs(settings(choice))]
+            parsed[name] = parse_recipe(tables, manager, overrides, source=source, note=noted.append)
         except RecipeError as error:
             for problem in error.problems:
                 wrong.setdefault(problem, []).append(name)
+        for text in noted:
+            notes.setdefault(text, []).append(name)
     if wrong:
-        raise RecipeError(source, [_placed(problem, where, len(named)) for problem, where in wrong.items()])
-    return parsed
+        placed = [replace(each, message=_placed(each.message, where, len(named))) for each, where in wrong.items()]
+        raise RecipeError(source, placed)
+    return parsed, notes
 
 
-def _placed(problem: Problem, where: Sequence[str], of: int) -> Problem:
-    """Name the variants that have a problem, unless all do."""
+def _placed(text: str, where: Sequence[str], of: int) -> str:
+    """Name the variants that a problem is of, unless it is of all."""
     if len(where) == of:
-        return problem
+        return text
     shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
-    return Problem(problem.path, f"{problem.message} (in {shown})", problem.unchecked)
+    return f"{text} (in {shown})"
 
 
 def _own_name(tables: Mapping[str, Any]) -> str:

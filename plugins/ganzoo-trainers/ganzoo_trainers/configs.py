@@ -21,6 +21,11 @@ class UnrolledConfig(GANTrainerConfig):
     """η of the paper: learning rate of these steps; left out: the discriminator's. Gradient descent on DCGAN's
     discriminator, whose weights are small, gets unstable from about 1e-3 on."""
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """True where steps are unrolled: the generator's gradient goes through those of the discriminator."""
+        return self.unrolled_steps > 0
+
     @model_validator(mode="after")
     def _adam_is_there(self) -> Self:
         options = self.discriminator_optimizer
