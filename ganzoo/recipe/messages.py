@@ -38,7 +38,7 @@ def explain(
                 for option in (key, *(value if isinstance(value, Mapping) else ())):
                     if places := list(_places(option, tables, schema, schema)):
                         message += f"; {option} lives at {' and '.join(places)}"
-            case "missing" if key == "name" and (only := node_at(location, tables, schema).get("const")):
+            case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {only}"
             case "missing":
@@ -67,7 +67,7 @@ def explain(
             case "model_attributes_type" | "model_type" | "dict_type":
                 message = f"is {_shown(detail['input'])}, but must be a table: [{dotted(location)}]"
             case "list_type" | "tuple_type":
-                tables_in_it = {"$ref", "discriminator"} & node_at(location, tables, schema).get("items", {}).keys()
+                tables_in_it = {"$ref", "discriminator"} & _node_at(location, tables, schema).get("items", {}).keys()
                 what = f"of tables: [[{dotted(location)}]]" if tables_in_it else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
@@ -111,7 +111,7 @@ def _resolve(schema: Mapping[str, Any], node: Any) -> Any:
     return node
 
 
-def node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
+def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
     """Return the node of the JSON schema that describes a path of the recipe."""
     node: Any = schema
     value = tables
@@ -132,7 +132,7 @@ def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> list[str]:
-    return list(node_at(location, tables, schema).get("properties", {}))
+    return list(_node_at(location, tables, schema).get("properties", {}))
 
 
 def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place: str = "") -> Iterator[str]:
@@ -149,7 +149,7 @@ def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place
 
 
 def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
-    return ", ".join(node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
+    return ", ".join(_node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
 
 
 def _kind(location: Location) -> str:

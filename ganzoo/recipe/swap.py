@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from ganzoo.recipe.messages import dotted, node_at, toml_location, value_at
+from ganzoo.recipe.messages import dotted, toml_location, value_at
 from ganzoo.recipe.overrides import TextPair
 
 Location = tuple[str | int, ...]
@@ -38,19 +38,17 @@ class Swaps:
 
     def mend(self, error: ValidationError, model: type[BaseModel]) -> bool:
         """Mend what can be of the errors that `model` found; return whether the tables have changed."""
-        schema: dict[str, Any] = {}
         changed = False
         for detail in error.errors(include_url=False):
             location = tuple(toml_location(detail["loc"], self._tables))
-            schema = schema or model.model_json_schema()
             match detail["type"]:
                 case "string_type" if location in self._texts:
                     self._put(location, self._texts.pop(location))
                     changed = True
                 case "missing" | "union_tag_not_found":
-                    changed |= self._name_default(location, schema)
+                    changed |= self._name_default(location, model)
                 case kind:
-                    changed |= self._drop(location, schema, unknown=kind == "extra_forbidden")
+                    changed |= self._drop(location, model, unknown=kind == "extra_forbidden")
         return changed
 
     def notes(self) -> Iterator[str]:
@@ -60,7 +58,7 @@ class Swaps:
             why = f"has no {what}" if unknown else f"does not take {what} as the recipe has it"
             yield f'{dotted(place)}: "{name}" {why}: left out'
 
-    def _drop(self, location: Location, schema: Mapping[str, Any], *, unknown: bool) -> bool:
+    def _drop(self, location: Location, model: type[BaseModel], *, unknown: bool) -> bool:
         """Drop the option at or around a place, where it was left behind by a part that is gone."""
         places = [place for place in self._swapped if location[: len(place)] == place != location]
         if not places:
@@ -70,8 +68,7 @@ class Swaps:
         lists = [index for index, step in enumerate(inner) if isinstance(step, int)]
         option = (*place, *inner[: lists[0] if lists else None])
         own = any(option[: len(each)] == each or each[: len(option)] == option for each in self._set)
-        name = node_at(place, self._tables, schema).get("properties", {}).get("name", {})
-        if own or not {"const", "enum"} & name.keys() or option[-1] == "name":
+        if own or option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
             return False
         table = value_at(option[:-1], self._tables)
         if not isinstance(table, dict) or option[-1] not in table:
@@ -80,17 +77,18 @@ class Swaps:
         self._dropped.setdefault((place, unknown), []).append(dotted(option[len(place) :]))
         return True
 
-    def _name_default(self, location: Location, schema: Mapping[str, Any]) -> bool:
+    def _name_default(self, location: Location, model: type[BaseModel]) -> bool:
         """Name the part of a table that overrides made, where the model has one by default."""
         place = location[:-1] if location[-1:] == ("name",) else location
         table = value_at(place, self._tables)
         if not isinstance(table, dict) or "name" in table or value_at(place, self._before) is not None:
             return False
-        around = node_at(place[:-1], self._tables, schema).get("properties", {})
-        default = around.get(place[-1], {}).get("default")
-        if not isinstance(default, Mapping) or "name" not in default:
+        around = _options_at(place[:-1], self._tables, model)
+        field = around.model_fields.get(str(place[-1])) if around else None
+        default = getattr(field.get_default(call_default_factory=True), "name", None) if field else None
+        if default is None:
             return False
-        table["name"] = default["name"]
+        table["name"] = default
         return True
 
     def _name(self, tables: Mapping[str, Any], place: Location) -> Any:
@@ -98,6 +96,32 @@ class Swaps:
 
     def _put(self, location: Location, value: Any) -> None:
         value_at(location[:-1], self._tables)[location[-1]] = value
+
+
+def _options_at(place: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
+    """Return the class of the options at a place of the tables, of a part the one that its name selects."""
+    options: type[BaseModel] | None = model
+    found: list[type[BaseModel]] = []
+    for depth, step in enumerate(place, 1):
+        if isinstance(step, str):
+            field = options.model_fields.get(step) if options else None
+            found = list(_classes(field.annotation)) if field else []
+        name = value_at((*place[:depth], "name"), tables)
+        options = next((each for each in found if name in _names(each)), None) if len(found) != 1 else found[0]
+    return options
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the classes of options in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _classes(inner)
+
+
+def _names(options: type[BaseModel] | None) -> tuple[Any, ...]:
+    """Return the names that select options out of several; none for a table that is no part."""
+    return get_args(options.model_fields["name"].annotation) if options and "name" in options.model_fields else ()
 
 
 def location_of(key: str) -> Location:
