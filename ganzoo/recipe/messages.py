@@ -33,11 +33,8 @@ def explain(
         match detail["type"]:
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
-                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}"
-                value = value_at(location, tables)
-                for option in (key, *(value if isinstance(value, Mapping) else ())):
-                    if places := list(_places(option, tables, schema, schema)):
-                        message += f"; {option} lives at {' and '.join(places)}"
+                whose = _whose(location, tables, schema)
+                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}{whose}"
             case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {only}"
@@ -135,6 +132,28 @@ def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> l
     return list(_node_at(location, tables, schema).get("properties", {}))
 
 
+def _whose(location: Location, tables: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Say which other parts in this place have an option, or else where the recipe has it; empty where neither."""
+    key, value = str(location[-1]), value_at(location, tables)
+    parts = _parts_at(location[:-1], tables, schema)
+    owners = [name for name, part in parts.items() if key in _resolve(schema, part).get("properties", {})]
+    if owners:
+        return f"; it is an option of {', '.join(owners[:5])}{', …' if len(owners) > 5 else ''}"
+    wanted = (key, *(map(str, value) if isinstance(value, Mapping) else ()))
+    found = {option: list(_places(option, tables, schema, schema)) for option in wanted}
+    return "".join(f"; {option} lives at {' and '.join(places)}" for option, places in found.items() if places)
+
+
+def _parts_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schemas of all parts that a table may name, by name."""
+    if not location:
+        return {}
+    around, step = _node_at(location[:-1], tables, schema), location[-1]
+    node = _resolve(schema, around.get("items") if isinstance(step, int) else around.get("properties", {}).get(step))
+    mapping = (node or {}).get("discriminator", {}).get("mapping", {})
+    return {name: {"$ref": reference} for name, reference in mapping.items()}
+
+
 def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place: str = "") -> Iterator[str]:
     """Yield the dotted keys at which the parts of a recipe have an option of this name."""
     node = _choose(_resolve(schema, node), value, schema)
@@ -149,7 +168,7 @@ def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place
 
 
 def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
-    return ", ".join(_node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
+    return ", ".join(_parts_at(location, tables, schema))
 
 
 def _kind(location: Location) -> str:
