@@ -103,7 +103,7 @@ class Evaluator:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
         count, image = self.options.samples, self.training.info.image
         latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
-        labels = torch.arange(count) % generator.info.num_classes if generator.conditional else None
+        labels = torch.arange(count) % generator.info.num_classes if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
@@ -165,7 +165,7 @@ class Evaluator:
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",
             seed=seed,
-            labels="each class in turn" if generator.conditional else "",
+            labels="each class in turn" if "labels" in generator.uses else "",
             made_at=str(generator.info.image),
             resize="bilinear",
             antialias=True,

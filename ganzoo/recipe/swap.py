@@ -46,7 +46,7 @@ class Swaps:
                     self._put(location, self._texts.pop(location))
                     changed = True
                 case "missing" | "union_tag_not_found":
-                    changed |= self._name_default(location, model)
+                    changed |= self._name_default(location, model) or self._drop(location, model, unknown=False)
                 case kind:
                     changed |= self._drop(location, model, unknown=kind == "extra_forbidden")
         return changed

@@ -69,7 +69,7 @@ def _unfit_parts(recipe: Recipe) -> list[Problem]:
             config.check_info(info)
         except ValueError as error:
             problems.append(Problem(path, f'"{config.name}" {error}'))
-        if config.needs_labels and dataset.has_labels is False:
+        if "labels" in config.uses and dataset.has_labels is False:
             problems.append(
                 Problem(
                     path,
