@@ -133,10 +133,13 @@ def _checked(
     pairs = override_pairs(overrides)
     changed = apply_overrides(tables, pairs)
     swaps = Swaps(tables, changed, pairs)
+    names: set[str] | None = None
     checked: Recipe | list[Problem] | None = None
     while checked is None:
-        # A model of the named components only: one of all installed takes longer than the rest of a command.
-        model = recipe_model(manager.registries, _named(changed))
+        if names != _named(changed):
+            # A model of the named components only: one of all installed takes longer than the rest of a command.
+            names = _named(changed)
+            model = recipe_model(manager.registries, names)
         try:
             checked = model.model_validate_json(json.dumps(changed), strict=True)
         except ValidationError as error:
