@@ -87,7 +87,7 @@ def _unmet_wishes(recipe: Recipe) -> list[Problem]:
         problems.append(Problem("tracking.wandb.checkpoints", needs))
     twice = [f'"{part.name}" ({path})' for path, part in _parts(recipe) if part.differentiates_twice]
     if recipe.device.compile and twice:
-        needs = f"is true, and {' and '.join(twice)} differentiates twice, which torch.compile cannot: set it to false"
+        needs = f"is true, but torch.compile has no second derivatives for {', '.join(twice)}: set it to false"
         problems.append(Problem("device.compile", needs))
     return problems
 
