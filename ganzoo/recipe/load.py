@@ -141,7 +141,8 @@ def _checked(
             names = _named(changed)
             model = recipe_model(manager.registries, names)
         try:
-            checked = model.model_validate_json(json.dumps(changed), strict=True)
+            recipe = model.model_validate_json(json.dumps(changed), strict=True)
+            checked = None if swaps.mend_images(recipe) else recipe
         except ValidationError as error:
             if not swaps.mend(error, model):
                 checked = _problems(changed, manager)

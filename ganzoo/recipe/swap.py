@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.recipe.messages import dotted, toml_location, value_at
+from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import TextPair
 
 Location = tuple[str | int, ...]
@@ -51,6 +52,16 @@ class Swaps:
                     changed |= self._drop(location, model, unknown=kind == "extra_forbidden")
         return changed
 
+    def mend_images(self, recipe: Recipe) -> bool:
+        """Drop options that [evaluation] has for a dataset that is gone; return whether the tables have changed."""
+        if ("dataset",) not in self._swapped:
+            return False
+        changed = False
+        for table in ("real", "held_out"):
+            for key in getattr(recipe.evaluation, table).keys() - type(recipe.dataset).model_fields.keys():
+                changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
+        return changed
+
     def notes(self) -> Iterator[str]:
         """Describe what was dropped, a line for each new part."""
         for (place, unknown), options in self._dropped.items():
@@ -67,14 +78,19 @@ class Swaps:
         inner = location[len(place) :]
         lists = [index for index, step in enumerate(inner) if isinstance(step, int)]
         option = (*place, *inner[: lists[0] if lists else None])
-        own = any(option[: len(each)] == each or each[: len(option)] == option for each in self._set)
-        if own or option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
+        if option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
             return False
+        return self._remove(option, place, unknown=unknown)
+
+    def _remove(self, option: Location, place: Location, *, unknown: bool) -> bool:
+        """Remove what the part at `place` does not take, unless the overrides set it."""
+        own = any(option[: len(each)] == each or each[: len(option)] == option for each in self._set)
         table = value_at(option[:-1], self._tables)
-        if not isinstance(table, dict) or option[-1] not in table:
+        if own or not isinstance(table, dict) or option[-1] not in table:
             return False
         del table[option[-1]]
-        self._dropped.setdefault((place, unknown), []).append(dotted(option[len(place) :]))
+        inside = option[len(place) :] if option[: len(place)] == place else option
+        self._dropped.setdefault((place, unknown), []).append(dotted(inside))
         return True
 
     def _name_default(self, location: Location, model: type[BaseModel]) -> bool:

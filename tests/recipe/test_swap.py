@@ -127,6 +127,17 @@ def test_lists_of_extractors(load: Load, tables: Tables):
     assert notes == ['evaluation.extractors.1: "classifier" has no model: left out']
 
 
+def test_other_images_of_evaluation_are_of_the_new_dataset(load: Load, tables: Tables):
+    tables["dataset"] = {"name": "cifar10", "split": "train", "image_size": 16}
+    tables["evaluation"] = {"real": {"split": "test"}, "held_out": {"split": "test", "root": "other"}}
+    recipe, notes = load(tables, ["dataset.name=digits"])
+    assert notes == ['dataset: "digits" has no split, evaluation.real.split, evaluation.held_out.split: left out']
+    assert (recipe.evaluation.real, recipe.evaluation.held_out) == ({}, {"root": "other"})
+    told = problems(load, tables, ["dataset.name=digits", "evaluation.real.split=test"])
+    assert told[0].startswith("evaluation.real: split: ")
+    assert load(tables, ["dataset.name=svhn"])[1] == []
+
+
 def test_run_and_resume_say_it_once(command: Command, recipe_file: Callable[[Tables], Path], tables: Tables):
     tables["loss"] = {"name": "least_squares", "real_target": 0.9}
     tables["discriminator"]["norm"] = "layer"
