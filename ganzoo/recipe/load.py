@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ganzoo.recipe.messages import explain, toml_location, value_at
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain
 from ganzoo.recipe.swap import Swaps
-from ganzoo.recipe.validate import missing_plugins, unmet_conditions
+from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import parse_toml
@@ -100,10 +101,9 @@ def parse_recipe(
     """
     tables, checked = _checked(tables, manager, overrides, note)
     problems = missing_plugins(tables, manager)
-    if isinstance(checked, Recipe):
-        problems += unmet_conditions(checked)
-    else:
-        problems += checked
+    problems += unmet_conditions(checked) if isinstance(checked, Recipe) else checked
+    told = {problem.path for problem in problems}
+    problems += [problem for problem in unusable_values(tables) if problem.path not in told]
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
     return checked
@@ -217,7 +217,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise RequestError(f"{path}: is larger than {LARGEST >> 20} MiB, which no recipe is")
-        return parse_toml(content.decode())
+        if b"\0" in content[:4]:
+            raise ValueError("it is UTF-16 text, and TOML is UTF-8: save it in that encoding")
+        text = content.decode("utf-8-sig")
+        return parse_toml(text)
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such recipe file") from None
     except IsADirectoryError:
@@ -225,7 +228,18 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise RecipeError(str(path), [Problem("", f"is not valid TOML: {error}")]) from error
+        raise RecipeError(
+            str(path), [Problem("", f"is not valid TOML: {error}{_escape_hint(error, content)}")]
+        ) from error
+
+
+def _escape_hint(error: ValueError, content: bytes) -> str:
+    """Return the cure for a path of Windows between double quotes, where the error is in such a line."""
+    place = re.search(r"at line (\d+)", str(error))
+    line = content.splitlines()[int(place[1]) - 1 :][:1] if place else []
+    if not line or b"\\" not in line[0] or b'"' not in line[0]:
+        return ""
+    return f"; between double quotes a backslash begins an escape: {SINGLE_QUOTES}"
 
 
 def _named(tables: Mapping[str, Any]) -> set[str]:

@@ -26,9 +26,9 @@ class RunOptions(Options):
     """Names the folder of runs below `root`, and the run on W&B."""
     seed: NonNegativeInt = 2333
     """Everything random follows from it."""
-    steps: PositiveInt | None = None
+    steps: PositiveInt | None = Field(default=None, le=10**12)
     """Length in training steps; this or `epochs`."""
-    epochs: PositiveFloat | None = None
+    epochs: PositiveFloat | None = Field(default=None, le=1e9)
     """Length in passes over the dataset; this or `steps`."""
     root: str = "runs"
     """Folder that run directories are made in, relative to the working directory."""
@@ -73,7 +73,7 @@ class SampleOptions(Options):
 
     every: PositiveInt | None = None
     """Steps between two grids; left out: twenty over the run."""
-    count: PositiveInt = 64
+    count: PositiveInt = Field(default=64, le=10_000)
     """Images in a grid."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
@@ -118,7 +118,7 @@ class EvaluationOptions(Options):
 
     every: PositiveInt | None = None
     """Steps between two evaluations while training, and one at the end; left out: none while training."""
-    samples: int = Field(default=10_000, ge=2)
+    samples: int = Field(default=10_000, ge=2, le=10**7)
     """Images that are made and scored."""
     extractors: tuple[ExtractorConfig, ...] = ()
     """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: `classifier` for a

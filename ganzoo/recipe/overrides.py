@@ -10,13 +10,10 @@ from typing import Any
 import tomli_w
 
 from ganzoo.errors import RequestError
-from ganzoo.text import parse_toml
+from ganzoo.text import DEEPEST, parse_toml
 
 Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 """Values by dotted key, `{"trainer.batch_size": 64}`; or such pairs, or texts as `--set` takes them."""
-
-DEEPEST = 100
-"""Most parts that a dotted key may have."""
 
 
 def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:

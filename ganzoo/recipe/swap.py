@@ -58,7 +58,9 @@ class Swaps:
             return False
         changed = False
         for table in ("real", "held_out"):
-            for key in getattr(recipe.evaluation, table).keys() - type(recipe.dataset).model_fields.keys():
+            for key in [
+                key for key in getattr(recipe.evaluation, table) if key not in type(recipe.dataset).model_fields
+            ]:
                 changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
         return changed
 

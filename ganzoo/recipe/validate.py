@@ -48,6 +48,24 @@ def _canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
+LARGEST = 2**63 - 1
+"""Largest integer of TOML; torch takes seeds up to twice that."""
+
+SINGLE_QUOTES = r"write a path as 'D:\new' between single quotes, or as D:/new"
+
+
+def unusable_values(value: Any, path: str = "") -> Iterator[Problem]:
+    """Yield the values in tables that no option takes, whatever its type."""
+    match value:
+        case Mapping() | list():
+            for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+                yield from unusable_values(each, f"{path}.{key}" if path else str(key))
+        case int() if abs(value) > LARGEST:
+            yield Problem(path, f"is a number beyond 2⁶³ − 1, the largest of TOML: take one up to {LARGEST}")
+        case str() if control := next((each for each in value if not each.isprintable() and each < "\xa0"), ""):
+            yield Problem(path, f"has the control character {control!r}, as an escape gives it: {SINGLE_QUOTES}")
+
+
 def unmet_conditions(recipe: Recipe) -> list[Problem]:
     """List what is wrong with valid tables together.
 

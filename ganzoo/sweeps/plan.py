@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,15 @@ from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, change_tables, named_files, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text
+from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
 RUN_NAME = "sweep"
 """Run name of an unnamed recipe while it is checked."""
+
+MOST_RUNS = 10_000
+"""Most runs of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,11 @@ def make_plan(
     vary = {key: plain(values) for key, values in vary.items()}
     check_vary(vary)
     changes = override_pairs(overrides)
+    runs = seeds * math.prod(map(len, vary.values()))
+    if runs > MOST_RUNS:
+        raise RequestError(
+            f"the sweep would be of {runs} runs, and {MOST_RUNS} are the most: take fewer values or seeds"
+        )
     both = sorted(set(vary) & {key for key, _ in changes})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
@@ -98,6 +108,8 @@ def make_plan(
     named = names(combinations(vary), _own_name(tables))
     parsed, notes = _parse_all(original, changes, named, manager, source)
     some = next(iter(parsed.values()))
+    if some.run.seed + seeds - 1 > LARGEST:
+        raise RequestError(f"--seeds {seeds}: from run.seed = {some.run.seed} they go beyond {LARGEST}, the largest")
     name = name or f"{some.run.name}-sweep"
     _check_name(name)
     warnings = dict.fromkeys(_placed(text, where, len(named)) for text, where in notes.items())
