@@ -265,19 +265,18 @@ def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem
 def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type[Recipe]) -> Recipe:
     """Return a recipe of the tables without an error; in a list, None is in the place of one with an error."""
     wrong = {tuple(toml_location(detail["loc"], tables)[:2]) for detail in error.errors(include_url=False)}
-    wrong |= {location[:1] for location in wrong if not isinstance(value_at(location[:1], tables), list)}
     right: dict[str, Any] = {}
-    for name in tables.keys() & model.model_fields.keys() - {location[0] for location in wrong if len(location) == 1}:
-        value = tables[name]
-        right[name] = (
-            [each for i, each in enumerate(value) if (name, i) not in wrong] if isinstance(value, list) else value
-        )
+    for name in [] if () in wrong else tables.keys() & model.model_fields.keys():
+        value, places = tables[name], {place for place in wrong if place[0] == name}
+        if isinstance(value, list) and (name,) not in places:
+            right[name] = [each for index, each in enumerate(value) if (name, index) not in places]
+        elif not places:
+            right[name] = value
     types: dict[str, Any] = {name: (model.model_fields[name].annotation, model.model_fields[name]) for name in right}
-    checked = dict(
-        create_model("RightTables", __base__=Options, **types).model_validate_json(json.dumps(right), strict=True)
-    )
-    for name, value in checked.items():
-        if isinstance(tables[name], list):
-            remaining = iter(value)
-            checked[name] = tuple(None if (name, i) in wrong else next(remaining) for i in range(len(tables[name])))
+    partial = create_model("RightTables", __base__=Options, **types)
+    checked = dict(partial.model_validate_json(json.dumps(right), strict=True))
+    for name in checked:
+        if isinstance(value := tables[name], list):
+            rest = iter(checked[name])
+            checked[name] = tuple(None if (name, index) in wrong else next(rest) for index in range(len(value)))
     return Recipe.model_construct(**checked)
