@@ -14,7 +14,7 @@ from pydantic import ValidationError, create_model
 from ganzoo.components.options import Options
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
-from ganzoo.recipe.messages import explain, toml_location, value_at
+from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain
 from ganzoo.recipe.swap import Swaps
