@@ -77,9 +77,11 @@ class Swaps:
         if not places:
             return False
         place = max(places, key=len)
-        inner = location[len(place) :]
-        lists = [index for index, step in enumerate(inner) if isinstance(step, int)]
-        option = (*place, *inner[: lists[0] if lists else None])
+        option = place
+        for step in location[len(place) :]:
+            option = (*option, step)
+            if not isinstance(value_at(option, self._tables), dict):
+                break  # deeper are places in lists, and the types that pydantic tried
         if option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
             return False
         return self._remove(option, place, unknown=unknown)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from pydantic import Field, PositiveInt
 
 import ganzoo
+from ganzoo.components.options import LossConfig, Options
 from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import load_recipe, parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -136,6 +138,44 @@ def test_other_images_of_evaluation_are_of_the_new_dataset(load: Load, tables: T
     told = problems(load, tables, ["dataset.name=digits", "evaluation.real.split=test"])
     assert told[0].startswith("evaluation.real: split: ")
     assert load(tables, ["dataset.name=svhn"])[1] == []
+
+
+class Inner(Options):
+    a: int = 1
+
+
+class OldConfig(LossConfig):
+    number: float = 2.5
+    pair: tuple[float, ...] = (1.0, 2.0, 3.0)
+    inner: dict[str, int] = Field(default_factory=dict)
+    either: str = "x"
+
+
+class NewConfig(LossConfig):
+    number: int = 2
+    pair: tuple[float, float] = (0.0, 1.0)
+    inner: Inner = Inner()
+    either: PositiveInt | Literal["y"] = "y"
+    needed: int
+
+
+def test_values_that_the_new_part_does_not_take_are_left_out(tables: Tables):
+    manager = PluginManager()
+    manager.registries.losses.register("old", "no:where", OldConfig, "test")
+    manager.registries.losses.register("new", "no:where", NewConfig, "test")
+    for pair in ([1.0], [1.0, 2.0, 3.0]):
+        tables["loss"] = {"name": "old", "number": 2.5, "pair": pair, "inner": {"a": 2, "b": 3}, "either": "x"}
+        notes: list[str] = []
+        recipe = parse_recipe(tables, manager, {"loss.name": "new", "loss.needed": 3}, note=notes.append)
+        assert notes == [
+            'loss: "new" does not take number, pair, either as the recipe has it: left out',
+            'loss: "new" has no inner.b: left out',
+        ]
+        assert recipe.loss.model_dump() == NewConfig(name="new", needed=3, inner=Inner(a=2)).model_dump()
+    with pytest.raises(RecipeError, match=r"loss\.needed: is missing: this key is required$"):
+        parse_recipe(tables, manager, {"loss.name": "new"}, note=notes.append)
+    with pytest.raises(RecipeError, match=r"loss\.number: is 1\.5: input should be a valid integer$"):
+        parse_recipe(tables, manager, {"loss.name": "new", "loss.needed": 3, "loss.number": 1.5}, note=notes.append)
 
 
 def test_run_and_resume_say_it_once(command: Command, recipe_file: Callable[[Tables], Path], tables: Tables):
