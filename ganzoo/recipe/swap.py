@@ -56,12 +56,11 @@ class Swaps:
         """Drop options that [evaluation] has for a dataset that is gone; return whether the tables have changed."""
         if ("dataset",) not in self._swapped:
             return False
-        changed = False
+        changed, known = False, type(recipe.dataset).model_fields
         for table in ("real", "held_out"):
-            for key in [
-                key for key in getattr(recipe.evaluation, table) if key not in type(recipe.dataset).model_fields
-            ]:
-                changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
+            for key in getattr(recipe.evaluation, table):
+                if key not in known:
+                    changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
         return changed
 
     def notes(self) -> Iterator[str]:
