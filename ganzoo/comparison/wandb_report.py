@@ -43,7 +43,7 @@ def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
         GanzooError: nobody is logged in here, wandb-workspaces is not installed, the runs are of several projects
             or of none, or W&B refuses.
     """
-    from ganzoo.observers.wandb.account import in_short, require_key
+    from ganzoo.observers.wandb.session import in_short, require_key
 
     require_key()
     tracked = find(comparison)

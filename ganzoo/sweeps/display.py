@@ -9,14 +9,14 @@ from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
 
 from ganzoo.errors import RunDirectoryError
 from ganzoo.observers.console import describe
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.child_processes import Job
 from ganzoo.sweeps.directory import Member, SweepDirectory
-from ganzoo.terminal import console, has_bar, say, warn
+from ganzoo.terminal import console, has_bar, progress_bar, say, warn
 from ganzoo.text import duration, parse_json
 
 LINE_SECONDS = 60.0
@@ -52,15 +52,7 @@ class SweepDisplay:
         self._seen: dict[str, float] = {}
         self._all: TaskID | None = None
         self._took: list[float] = []
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}", markup=False),
-            console=self._where,
-            redirect_stdout=False,
-            transient=True,
-            refresh_per_second=4,
-        )
+        self._bar = progress_bar(self._where)
 
     def begin(self) -> None:
         """Report the number of runs to train."""

@@ -23,7 +23,7 @@ def register(plan: Plan, overrides: Overrides = ()) -> str:
     """
     import wandb
 
-    from ganzoo.observers.wandb.account import in_short, require_key
+    from ganzoo.observers.wandb.session import in_short, require_key
 
     require_key()
     options = plan.variants[0].recipe.tracking.wandb

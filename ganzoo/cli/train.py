@@ -1,13 +1,47 @@
-"""`ganzoo sweep`: variants and seeds of one recipe, each a run of its own."""
+"""Commands that train: `ganzoo run`, `resume`, `sweep` and `bench`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo.cli.options import Overrides, RecipeFile
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile, RunFolder
 from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.sampling.trained_run import TrainedRun
+
+
+def run(
+    recipe: RecipeFile,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="More of what --set takes: a W&B agent appends its choice here.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Train a GAN. The last line on stdout is the run directory."""
+    from ganzoo import api
+
+    _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
+
+
+def resume(run: RunFolder, set_: Overrides = None) -> None:
+    """Go on with a run from its last whole checkpoint."""
+    from ganzoo import api
+
+    _print_path(api.resume(run, set_ or ()))
+
+
+def _print_path(trained: TrainedRun) -> None:
+    """The run directory; of several processes, one says it."""
+    from ganzoo.runtime.distributed import world_from_env
+
+    if world_from_env().is_main:
+        typer.echo(trained.path)
 
 
 def sweep(
@@ -54,3 +88,25 @@ def sweep(
             lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
         raise GanzooError("\n".join(lines))
     say(f"compare them:  ganzoo compare {swept.path}")
+
+
+def bench(
+    recipe: RecipeFile,
+    set_: Overrides = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Python file with a loop to compare with, such as benchmarks/tutorial_loop.py: it is executed.",
+            metavar="FILE",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of each way to train.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
+    from ganzoo.bench.measure import measure
+    from ganzoo.bench.report import to_text
+
+    found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
+    typer.echo(json.dumps(found, indent=2) if as_json else to_text(found))
