@@ -23,10 +23,8 @@ from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_ma
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
-from ganzoo.storage.retention import checkpoint_folders
-from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import run_lock
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_of, latest_checkpoint
+from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run

@@ -11,7 +11,7 @@ from ganzoo.cli.options import AsJson, Overrides, RecipeFile
 from ganzoo.errors import RecipeError
 
 if TYPE_CHECKING:
-    from ganzoo.data.doctor import Examination
+    from ganzoo.data.prepare import Examination
 
 _SHOWN = 10
 

@@ -64,21 +64,20 @@ def sweep(
 ) -> None:
     """Train every combination with several seeds; call it again to go on. The last line is the directory."""
     from ganzoo.registry.plugin_manager import plugin_manager
-    from ganzoo.sweeps.grid import parse_vary
-    from ganzoo.sweeps.plan import make_plan
-    from ganzoo.sweeps.run_sweep import run_plan
+    from ganzoo.sweeps.plan import make_plan, parse_vary
+    from ganzoo.sweeps.run_sweep import sweep as run_sweep
     from ganzoo.terminal import say
 
-    plan = make_plan(recipe, parse_vary(vary or ()), seeds, set_ or (), plugin_manager(), name=name)
+    grid = parse_vary(vary or ())
     if wandb:
         from ganzoo.sweeps.wandb_sweep import register
 
-        registered = register(plan, set_ or ())
+        registered = register(make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name), set_ or ())
         say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
         typer.echo(registered)
         return
-    swept = run_plan(plan, jobs=jobs, gpus=[each.strip() for each in gpus.split(",") if each.strip()],
-                     retry_failed=retry_failed)  # fmt: skip
+    swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
+                      gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip
     typer.echo(swept.path)
     if swept.failed or swept.unfinished:
         lines = [f"{swept.path}: {len(swept.runs) - len(swept.failed) - len(swept.unfinished)} of {len(swept.runs)} "

@@ -9,7 +9,7 @@ from pathlib import Path
 from ganzoo.components.observer import RunView
 from ganzoo.errors import GanzooError, Interrupted, OutputError
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, lower_is_better
 from ganzoo.terminal import warn
 

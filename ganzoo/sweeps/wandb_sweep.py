@@ -14,9 +14,7 @@ from ganzoo.sweeps.plan import Plan, settings
 def register(plan: Plan, overrides: Overrides = ()) -> str:
     """Create the sweep on W&B and return `entity/project/id`, which `wandb agent` takes.
 
-    Args:
-        plan: checked already.
-        overrides: of `--set`, passed on to the agents' runs.
+    The agents' runs get the `overrides` of `--set` too.
 
     Raises:
         GanzooError: nobody is logged in, or W&B refuses.

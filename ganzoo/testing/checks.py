@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo import api
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.extractor import Extractor

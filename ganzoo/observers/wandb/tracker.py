@@ -17,7 +17,7 @@ from ganzoo.components.observer import Alert, RunView
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, best_and_last, drop_non_finite, status_of
 from ganzoo.terminal import warn
 
