@@ -31,6 +31,7 @@ ABOUT = {
     "penalty": "are extra terms for either network, any number of them, with any loss.",
     "dataset": "bring the images. [Datasets](../datasets.md) says where each is looked for.",
     "trainer": "own the update schedule and the optimizers.",
+    "metric": "score samples. [Evaluate a run](../evaluation.md) says what each score means.",
     "extractor": "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
 }
 """What the components of each kind that a recipe names do."""

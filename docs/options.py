@@ -32,6 +32,7 @@ work together.
 "Unset" means that an option may be left out and then has no value.
 """
 
+TABLES = "tables"
 OPTIMIZERS = (AdamOptions, NAdamOptions, SGDOptions, RMSpropOptions)
 
 
@@ -55,6 +56,8 @@ def page() -> str:
         "## Extractors\n\nOne `[[evaluation.extractors]]` table each; [Evaluate a run](evaluation.md) compares them.\n"
     )
     parts += components(manager.registries.extractors, plugins)
+    parts.append("## Metrics\n\nNames in `evaluation.metrics`, or one `[[evaluation.metrics]]` table each.\n")
+    parts += components(manager.registries.metrics, plugins)
     parts.append(
         "## Optimizers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
         "`name` picks the optimizer; a table that is left out is `adam` with its defaults. Every optimizer has:\n"
@@ -138,7 +141,8 @@ def options(
             for name, kind, default, text in options({**inner, **definitions}):
                 yield f"{key}.{name}", kind, default, text
         else:
-            yield key, describe(option, schema), shown_default(key, option, schema), about
+            kind = describe(option, schema).replace(TABLES, f"tables, see [{key.capitalize()}](#{key})")
+            yield key, kind, shown_default(key, option, schema), about
 
 
 def resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -163,7 +167,7 @@ def describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         case "array" if "prefixItems" in node:
             return "[" + ", ".join(describe(each, schema) for each in node["prefixItems"]) + "]"
         case "array" if resolve(node["items"], schema).get("type") == "object":
-            return "tables, see [Extractors](#extractors)"
+            return TABLES
         case "array":
             return f"list of {describe(node['items'], schema)}"
         case "integer" | "number" as kind:

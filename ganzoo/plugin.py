@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
+    from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
     from ganzoo.components.observer import Alert, RecipeView, RunView
     from ganzoo.components.optimizer import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         GeneratorConfig,
         ImporterConfig,
         LossConfig,
+        MetricConfig,
         Options,
         PenaltyConfig,
         TrainerConfig,
@@ -98,6 +100,9 @@ __all__ = [
     "ImporterConfig",
     "Loss",
     "LossConfig",
+    "Metric",
+    "MetricConfig",
+    "MetricInputs",
     "NAdamOptions",
     "NonSaturating",
     "NonSaturatingConfig",
@@ -141,6 +146,7 @@ _MODULES = {
     "ganzoo.components.extractor": ["Extractor"],
     "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
     "ganzoo.components.loss": ["Loss"],
+    "ganzoo.components.metric": ["Metric", "MetricInputs"],
     "ganzoo.components.network": ["Discriminator", "Generator"],
     "ganzoo.components.observer": ["Alert", "RecipeView", "RunView"],
     "ganzoo.components.optimizer": [
@@ -160,6 +166,7 @@ _MODULES = {
         "GeneratorConfig",
         "ImporterConfig",
         "LossConfig",
+        "MetricConfig",
         "Options",
         "PenaltyConfig",
         "TrainerConfig",

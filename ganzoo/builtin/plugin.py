@@ -16,6 +16,7 @@ __all__ = [
     "register_datasets",
     "register_extractors",
     "register_losses",
+    "register_metrics",
     "register_trainers",
 ]
 
@@ -23,6 +24,7 @@ LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
 EXTRACTORS = "ganzoo.builtin.extractors"
+METRICS = "ganzoo.builtin.metrics"
 
 
 @hookimpl
@@ -68,6 +70,19 @@ def register_extractors(register: Registrar) -> None:
         f"{EXTRACTORS}.torchvision_backbone:TorchvisionBackbone",
         config=extractors.TorchvisionBackboneConfig,
     )
+
+
+@hookimpl
+def register_metrics(register: Registrar) -> None:
+    """Distances, manifolds and classes by features, and copies and diversity by pixels."""
+    register("frechet", f"{METRICS}:Frechet", config=configs.FrechetConfig)
+    register("kernel", f"{METRICS}:Kernel", config=configs.KernelConfig)
+    register("inception_score", f"{METRICS}:InceptionScore", config=configs.InceptionScoreConfig)
+    register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
+    register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
+    register("classes", f"{METRICS}:Classes", config=configs.ClassesConfig)
+    register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
+    register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)
 
 
 @hookimpl

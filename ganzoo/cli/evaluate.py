@@ -92,7 +92,7 @@ def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, tuple
     """The best value of each score that was taken in the same way at several steps, with its step."""
     from ganzoo.evaluation.evaluation_log import read_evaluations
     from ganzoo.evaluation.protocol import differences
-    from ganzoo.storage.summary import lower_is_better
+    from ganzoo.storage.summary import ahead
 
     best: dict[str, tuple[float, int]] = {}
     steps: dict[str, set[int]] = {}
@@ -102,8 +102,8 @@ def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, tuple
                 continue
             for name in now.scores.keys() & other.scores.keys():
                 steps.setdefault(name, set()).add(other.step)
-                sign = -1 if lower_is_better(name) else 1
-                if name not in best or sign * other.scores[name] > sign * best[name][0]:
+                direction = now.directions.get(name, "none")
+                if direction != "none" and (name not in best or ahead(other.scores[name], best[name][0], direction)):
                     best[name] = other.scores[name], other.step
     return {name: value for name, value in best.items() if len(steps[name]) > 1}
 

@@ -9,8 +9,9 @@ from typing import Any
 from ganzoo.comparison.collect import RunRecord, clean, number
 from ganzoo.comparison.statistics import Spread, best_of, decimals
 from ganzoo.comparison.variants import Variant
+from ganzoo.components.metric import Direction
 from ganzoo.evaluation.protocol import Card, differences
-from ganzoo.storage.summary import SCORE, is_rankable, lower_is_better
+from ganzoo.storage.summary import SCORE
 
 Series = dict[int, float]
 """Score of one run by step; the mean where a step was scored several times."""
@@ -39,7 +40,7 @@ class Score:
 
     Attributes:
         name: includes the extractor.
-        lower: whether lower is better.
+        direction: which values are better, as its metric says; "none" where the runs do not know.
         variants: one for each, in order.
         protocols: cards, each with the variants scored under it; several where they cannot be compared.
         refused: why it is not ranked; empty where it is.
@@ -49,7 +50,7 @@ class Score:
     """
 
     name: str
-    lower: bool
+    direction: Direction
     variants: list[VariantScore]
     protocols: list[tuple[Card, list[str]]] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
@@ -62,6 +63,11 @@ class Score:
         known = [each.last for each in self.variants if each.last is not None and any(each.last.values)]
         digits = [decimals(each) for each in known]  # zeros say nothing of how exact the others are
         return "—" if spread is None else spread.text(min(digits, default=None))
+
+    @property
+    def arrow(self) -> str:
+        """An arrow to the better values."""
+        return {"lower": "↓", "higher": "↑", "none": ""}[self.direction]
 
     @property
     def ranked(self) -> bool:
@@ -161,7 +167,11 @@ def _protocols(name: str, variants: Sequence[Variant], ignoring: Collection[str]
 
 
 def _score(name: str, variants: Sequence[Variant], series: Mapping[int, Series]) -> Score:
-    lower = lower_is_better(name)
+    direction: Direction = "none"
+    for run in _all(variants):
+        for evaluation in run.evaluations:
+            direction = evaluation.directions.get(name, direction)
+    best = {"lower": min, "higher": max}.get(direction)
     found: list[VariantScore] = []
     index = 0
     for variant in variants:
@@ -171,14 +181,14 @@ def _score(name: str, variants: Sequence[Variant], series: Mapping[int, Series])
         found.append(
             VariantScore(
                 last=Spread.of(each[max(each)] for each in counted),
-                best=Spread.of((min if lower else max)(each.values()) for each in counted),
+                best=Spread.of(best(each.values()) for each in counted) if best is not None else None,
                 series={run.name: each for run, each in own if each},
                 last_steps=tuple(sorted({max(each) for each in counted})),
             )
         )
-    score = Score(clean(name), lower, found)
-    if is_rankable(name):
-        score.best, score.tied = best_of([each.last for each in found], lower)
+    score = Score(clean(name), direction, found)
+    if direction != "none":
+        score.best, score.tied = best_of([each.last for each in found], direction == "lower")
     steps = sorted({step for each in found for step in each.last_steps})
     if len(steps) > 1:
         score.notes.append(f"last scores are of different steps: {', '.join(map(str, steps))}")
@@ -203,7 +213,7 @@ def to_dict(score: Score, variants: Sequence[Variant]) -> dict[str, Any]:
     """Return a score as a JSON object."""
     return {
         "name": score.name,
-        "lower_is_better": score.lower,
+        "direction": score.direction,
         "ranked": score.ranked,
         "refused": score.refused,
         "notes": score.notes,

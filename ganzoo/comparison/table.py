@@ -57,9 +57,8 @@ def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:
         table.add_row(label, *map(Text, cells))
     table.add_section()
     for score in comparison.scores:
-        arrow = "↓" if score.lower else "↑"
-        table.add_row(f"{escape(score.name)} {arrow}", *(_last(score, index) for index in chosen))
-        if any(each.best != each.last for each in score.variants):
+        table.add_row(f"{escape(score.name)} {score.arrow}".rstrip(), *(_last(score, index) for index in chosen))
+        if score.direction != "none" and any(each.best != each.last for each in score.variants):
             table.add_row(Text("  best", "dim"), *(Text(score.text(score.variants[i].best), "dim") for i in chosen))
     return table
 

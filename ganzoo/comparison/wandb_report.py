@@ -170,9 +170,9 @@ def figures_table(comparison: Comparison) -> str:
     rows.append(["images/s", *(str(speed(variant) or "—") for variant in comparison.variants)])
     for score in comparison.scores:
         marks = ["★" if i == score.best else "≈" if i in score.tied else "" for i in range(len(comparison.variants))]
-        for what in ("last", "best"):
+        for what in ("last",) if score.direction == "none" else ("last", "best"):
             cells = [score.text(getattr(each, what)) for each in score.variants]
-            label = f"{score.name} {'↓' if score.lower else '↑'}, {what}"
+            label = f"{score.name} {score.arrow}".rstrip() + f", {what}"
             own = marks if what == "last" else [""] * len(marks)
             rows.append([label, *(f"{cell} {mark}".strip() for cell, mark in zip(cells, own, strict=True))])
     refused = [

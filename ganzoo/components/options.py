@@ -137,6 +137,10 @@ class ExtractorConfig(ComponentConfig):
     """Options that every extractor of features has: none."""
 
 
+class MetricConfig(ComponentConfig):
+    """Options that every metric has: none."""
+
+
 class TrainerConfig(ComponentConfig):
     """Options that every trainer has."""
 

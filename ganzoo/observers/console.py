@@ -113,10 +113,13 @@ class ConsoleObserver:
 
     def _say_scores(self, run: RunView) -> None:
         """Print the best and the last value of each score."""
-        scores = best_and_last(run.directory.read_metrics()) if self._scored else {}
+        if not self._scored:
+            return
+        scores = best_and_last(run.directory.read_metrics(), run.directory.score_directions())
         for which, values in scores.items():
             shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
-            self._say(f"{which} scores: {', '.join(shown)}")
+            if values:
+                self._say(f"{which} scores: {', '.join(shown)}")
 
     def _print_unseen(self) -> None:
         if self._unseen:

@@ -70,7 +70,7 @@ class Watchdog:
     @hookimpl
     def samples_ready(self, run: RunView, step: int, images: Tensor) -> None:
         """Compare the spread of the samples with that of real images."""
-        from ganzoo.evaluation.metric_functions import spread
+        from ganzoo.evaluation.real_features import spread
 
         if len(images) < 2:
             return
@@ -138,8 +138,7 @@ class Watchdog:
     def _spread_of_real(self, run: RunView) -> float:
         if self._real_spread is None:
             from ganzoo.data.packed_dataset import real_images
-            from ganzoo.evaluation.metric_functions import spread
-            from ganzoo.evaluation.real_features import reference_indices
+            from ganzoo.evaluation.real_features import reference_indices, spread
 
             packed = run.dataset
             self._real_spread = spread(real_images(packed, reference_indices(packed, LOOKED_AT)))

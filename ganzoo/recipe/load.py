@@ -164,10 +164,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 def _named(tables: Mapping[str, Any]) -> set[str]:
     """Collect the component names in a recipe's tables, registered or not."""
     evaluation = tables.get("evaluation")
-    nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
+    nested = [evaluation.get(kind) for kind in ("extractors", "metrics")] if isinstance(evaluation, Mapping) else []
     listed = [*tables.values(), *nested]
     parts = [part for table in listed for part in (table if isinstance(table, list) else [table])]
-    names = [part.get("name") for part in parts if isinstance(part, Mapping)]
+    names = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
     return {name for name in names if isinstance(name, str)}
 
 

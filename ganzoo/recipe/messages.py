@@ -45,7 +45,7 @@ def explain(
             case "union_tag_invalid":
                 unknown_name = True
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
-                location = [*location, "name"]
+                location = location if isinstance(_value_at(location, tables), str) else [*location, "name"]
             case "nothing_registered":
                 unknown_name = True
                 name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
@@ -121,6 +121,7 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
     """Return the variant of a component's schema that its name selects."""
+    node = next((each for each in node.get("anyOf", ()) if "discriminator" in each), node)  # a name, or a table
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
     return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node

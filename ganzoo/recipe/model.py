@@ -13,6 +13,7 @@ from ganzoo.components.options import (
     ExtractorConfig,
     GeneratorConfig,
     LossConfig,
+    MetricConfig,
     Options,
     PenaltyConfig,
     TrainerConfig,
@@ -98,21 +99,6 @@ class CheckpointOptions(Options):
     kept until a better one comes."""
 
 
-Metric = Literal[
-    "frechet",
-    "kernel",
-    "inception_score",
-    "precision_recall",
-    "density_coverage",
-    "classes",
-    "memorization",
-    "diversity",
-]
-
-
-METRICS: tuple[Metric, ...] = Metric.__args__  # type: ignore[attr-defined]
-
-
 class EvaluationOptions(Options):
     """How samples are scored: by `ganzoo evaluate`, and while training where `every` is set."""
 
@@ -123,8 +109,9 @@ class EvaluationOptions(Options):
     extractors: tuple[ExtractorConfig, ...] = ()
     """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: `classifier` for a
     dataset with labels, else `inception`."""
-    metrics: tuple[Metric, ...] = METRICS
-    """What to score: Fréchet and kernel distance (FID and KID where the extractor is Inception), and so on."""
+    metrics: tuple[MetricConfig, ...] = ()
+    """What to score: names, or tables where one is to have other options; left out: `frechet`, `kernel`,
+    `inception_score`, `precision_recall`, `density_coverage`, `classes`, `memorization` and `diversity`."""
     real: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
     trained on."""

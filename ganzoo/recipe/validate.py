@@ -50,7 +50,7 @@ def _canonical(distribution: str) -> str:
 def unfit_parts(recipe: Recipe) -> list[Problem]:
     """List the parts that cannot work on images of the dataset's size, or without labels."""
     info = DatasetInfo(recipe.dataset.image_spec())
-    problems = unfit_images(recipe.evaluation, recipe.dataset)
+    problems = unfit_evaluation(recipe.evaluation, recipe.dataset)
     for path, config in [part for kind in KINDS for part in kind.configs(recipe).items()]:
         try:
             config.check_info(info)
@@ -96,12 +96,16 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
         raise ValueError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
-def unfit_images(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
-    """List the problems with the images that [evaluation] names."""
+def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
+    """List the problems with the images and metrics that [evaluation] names."""
     problems = []
     for table in ("real", "held_out"):
         try:
             other_images(dataset, getattr(options, table), options.image_size)
         except ValueError as error:
             problems.append(Problem(f"evaluation.{table}", str(error)))
+    names = [metric.name for metric in options.metrics]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.append(Problem(f"evaluation.metrics.{index}", f'"{name}" is there before: leave one out'))
     return problems

@@ -51,6 +51,11 @@ def register_extractors(register: Registrar) -> None:
 
 
 @hookspec
+def register_metrics(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each metric that samples are scored by."""
+
+
+@hookspec
 def register_commands(register: CommandRegistrar) -> None:
     """Once at start: call `register(name, "module:function", help="one line", section="look")` for each command."""
 

@@ -24,6 +24,7 @@ class Kind:
         contract: base class of the components, as "module:name".
         table: dotted place in a recipe; empty where a recipe names none.
         many: whether a recipe has any number of them, in a list of tables.
+        bare: whether a name may stand in such a list in place of a table.
         conformance: check of one component, as "module:name"; empty where only its options are checked.
     """
 
@@ -34,6 +35,7 @@ class Kind:
     contract: str
     table: str = ""
     many: bool = False
+    bare: bool = False
     conformance: str = ""
 
     @cached_property
@@ -67,6 +69,8 @@ KINDS = (
          contract="ganzoo.components.importer:Importer"),
     Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
          contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing.extractors:check_extractor"),
+    Kind("metric", "metrics", "register_metrics", "MetricConfig", table="evaluation.metrics", many=True, bare=True,
+         contract="ganzoo.components.metric:Metric", conformance="ganzoo.testing.metrics:check_metric"),
 )
 # fmt: on
 

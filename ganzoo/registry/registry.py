@@ -111,9 +111,15 @@ class Registry(Generic[C]):
         configs = [entry.config for entry in wanted or self]
         if not configs:
             return Annotated[self.kind.config, BeforeValidator(_nothing_registered)]
-        if len(configs) == 1:
-            return configs[0]
-        return Annotated[reduce(or_, configs), Field(discriminator="name")]
+        table: Any = configs[0] if len(configs) == 1 else Annotated[reduce(or_, configs), Field(discriminator="name")]
+        return (
+            Annotated[table, BeforeValidator(_named, json_schema_input_type=table | str)] if self.kind.bare else table
+        )
+
+
+def _named(given: Any) -> Any:
+    """Return the table that a bare name stands for."""
+    return {"name": given} if isinstance(given, str) else given
 
 
 def _nothing_registered(table: Any) -> Any:

@@ -14,6 +14,7 @@ from ganzoo.testing.datasets import check_dataset
 from ganzoo.testing.extractors import check_extractor
 from ganzoo.testing.fixtures import ConformanceError, components_of, describe, small_info, small_options
 from ganzoo.testing.losses import check_loss, check_penalty
+from ganzoo.testing.metrics import check_metric
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
 from ganzoo.testing.trainers import check_trainer
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_extractor",
     "check_generator",
     "check_loss",
+    "check_metric",
     "check_penalty",
     "check_trainer",
     "components_of",

@@ -24,6 +24,7 @@ def test_hooks_are_those_of_the_documentation():
         "register_trainers": ["register"],
         "register_importers": ["register"],
         "register_extractors": ["register"],
+        "register_metrics": ["register"],
         "register_commands": ["register"],
         "lint_recipe": ["recipe"],
         "run_started": ["run"],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
-from ganzoo.storage.summary import SCORE, lower_is_better
+from ganzoo.storage.summary import SCORE, best_and_last
 
 if TYPE_CHECKING:
     import wandb
@@ -45,7 +45,7 @@ class CheckpointArtifacts:
         checkpoints = checkpoint_folders(self._run.directory.checkpoints)
         if self._which is False or not checkpoints:
             return
-        best = best_checkpoint(checkpoints, self._run.directory.read_metrics(), self._run.recipe.checkpoint.best)
+        best = best_checkpoint(checkpoints, self._run)
         if best is not None:
             self._send(best, "best")
         if checkpoints[-1] != best and (self._which is True or (self._which == "all" and best is not None)):
@@ -92,15 +92,12 @@ def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
     }
 
 
-def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any]], score: str | None) -> Path | None:
-    """Find the kept checkpoint whose `score` is the best in the metrics; None where none was scored."""
-    if score is None:
-        return None
+def best_checkpoint(checkpoints: Sequence[Path], run: RunView) -> Path | None:
+    """Find the kept checkpoint whose score by `checkpoint.best` is the best; None where none was scored."""
     kept = {checkpoint_step(path): path for path in checkpoints}
-    scored = [row for row in rows if SCORE + score in row and row["step"] in kept]
-    sign = -1 if lower_is_better(score) else 1
-    best = max(scored, key=lambda row: sign * row[SCORE + score], default=None)
-    return kept[best["step"]] if best is not None else None
+    rows = [row for row in run.directory.read_metrics() if row["step"] in kept]
+    best = best_and_last(rows, run.directory.score_directions())["best"].get(run.recipe.checkpoint.best)
+    return kept[int(best["step"])] if best is not None else None
 
 
 def link(source: Path, target: Path) -> None:
