@@ -14,7 +14,7 @@ from typing import Any
 
 from options import ROOT, distributions, first_paragraph, table
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.kinds import Kind
@@ -91,7 +91,7 @@ def info(registry: Registry[Any], entry: Entry[Any], component: type, shipped: M
     yield f"| comes with | {distribution(entry)} |"
     if registry.kind.name in ("generator", "discriminator"):
         yield f"| images | {sizes(entry)} |"
-    if options_of(entry).needs_labels:
+    if "labels" in options_of(entry).uses:
         yield "| labels | needed: the dataset must have classes |"
     using = [f"`recipes/{file}`" for file, recipe in shipped.items() if names(entry, registry.kind, recipe)]
     if using and len(using) <= 6:
@@ -126,7 +126,7 @@ def serves(entry: Entry[Any], size: int) -> bool:
     for attended in attention:
         tried = config if attended is None else config.model_copy(update={"attention_size": attended})
         try:
-            tried.check_info(DatasetInfo(ImageSpec(3, size, size), ("a", "b")))
+            tried.check_info(DatasetInfo(ImageSpec(3, size, size), LabelSpec.classes("ab")))
         except ValueError:
             continue
         return True

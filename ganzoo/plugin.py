@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         TrainerConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
-    from ganzoo.components.spec import DatasetInfo, ImageSpec, square_size
+    from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
@@ -98,6 +98,7 @@ __all__ = [
     "ImportedWeights",
     "Importer",
     "ImporterConfig",
+    "LabelSpec",
     "Loss",
     "LossConfig",
     "Metric",
@@ -128,6 +129,7 @@ __all__ = [
     "TrainerConfig",
     "TrainingError",
     "TrainingParts",
+    "VectorSpec",
     "World",
     "current_lr",
     "hookimpl",
@@ -172,7 +174,7 @@ _MODULES = {
         "TrainerConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
-    "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "square_size"],
+    "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "VectorSpec", "square_size"],
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.data.packed_dataset": ["real_images"],

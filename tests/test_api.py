@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -138,14 +138,13 @@ class ClassGenerator(Generator):
     class Config(GeneratorConfig):
         """Its options."""
 
-    conditional = True
+        uses: ClassVar = frozenset({"labels"})
 
     def __init__(self, config: GeneratorConfig, *, info: Any) -> None:
         super().__init__(config, info=info)
         self.noise = nn.Parameter(torch.tensor(1e-4))
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        assert labels is not None
+    def forward(self, latents: Tensor, *, labels: Tensor) -> Tensor:
         brightness = labels / self.info.num_classes + latents[:, 0] * self.noise
         return brightness[:, None, None, None].expand(-1, *self.info.image.shape).tanh()
 
@@ -156,14 +155,13 @@ class ClassDiscriminator(Discriminator):
     class Config(DiscriminatorConfig):
         """Its options."""
 
-    conditional = True
+        uses: ClassVar = frozenset({"labels"})
 
     def __init__(self, config: DiscriminatorConfig, *, info: Any) -> None:
         super().__init__(config, info=info)
         self.embedding = nn.Embedding(info.num_classes, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        assert labels is not None
+    def forward(self, images: Tensor, *, labels: Tensor) -> Tensor:
         return images.flatten(1).mean(1) * self.embedding(labels).flatten()
 
     def features(self, images: Tensor) -> list[Tensor]:

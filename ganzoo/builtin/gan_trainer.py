@@ -27,15 +27,16 @@ Role = Literal["generator", "discriminator"]
 
 @dataclass(frozen=True)
 class FakeBatch:
-    """Generated images (N, C, H, W), the latents (N, latent_dim) that made them, and the labels (N,) of their batch."""
+    """Generated samples (N, …), the latents (N, latent_dim) that made them, and labels and condition of their batch."""
 
-    images: Tensor
+    samples: Tensor
     latents: Tensor
-    labels: Tensor | None
+    labels: Tensor | None = None
+    condition: Tensor | None = None
 
     def detach(self) -> FakeBatch:
-        """Return the same images without the generator's graph."""
-        return replace(self, images=self.images.detach())
+        """Return the same samples without the generator's graph."""
+        return replace(self, samples=self.samples.detach())
 
 
 class GANTrainer(RecordableTrainer):
@@ -152,20 +153,20 @@ class GANTrainer(RecordableTrainer):
 
     def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Return what the discriminator minimizes, its loss and the penalties' terms, and the metrics of it."""
-        real_images, fake_images = self.augment(batch.images), self.augment(fake.images)
-        real_logits, fake_logits = self.logits(real_images, batch.labels), self.logits(fake_images, fake.labels)
-        step = self.penalty_step(real_images, fake, fake_images, real_logits, fake_logits)
+        real, augmented = self.augment(batch.real), self.augment(fake.samples)
+        real_logits, fake_logits = self.logits(real, batch), self.logits(augmented, fake)
+        step = self.penalty_step(real, fake, augmented, real_logits, fake_logits)
         return self._discriminator_total(step, real_logits)
 
     def learn_from_real_first(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Update by the real images' part of the loss; return what is left to learn from the generated ones."""
-        real_images, fake_images = self.augment(batch.images), self.augment(fake.images)
-        real_logits = self.logits(real_images, batch.labels)
+        real, augmented = self.augment(batch.real), self.augment(fake.samples)
+        real_logits = self.logits(real, batch)
         with torch.no_grad():
-            fake_logits = self.logits(fake_images, fake.labels)
+            fake_logits = self.logits(augmented, fake)
         self.optimizer_step("discriminator", self.discriminator_loss(real_logits, fake_logits))
-        real_logits, fake_logits = real_logits.detach(), self.logits(fake_images, fake.labels)
-        step = self.penalty_step(real_images, fake, fake_images, real_logits, fake_logits)
+        real_logits, fake_logits = real_logits.detach(), self.logits(augmented, fake)
+        step = self.penalty_step(real, fake, augmented, real_logits, fake_logits)
         return self._discriminator_total(step, real_logits)
 
     def _discriminator_total(self, step: PenaltyStep, real_logits: Tensor) -> tuple[Tensor, Metrics]:
@@ -181,14 +182,13 @@ class GANTrainer(RecordableTrainer):
 
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Return what the generator minimizes, its loss and the penalties' terms, and the metrics of it."""
-        fake_images = self.augment(fake.images)
-        fake_logits = self.logits(fake_images, fake.labels)
+        augmented = self.augment(fake.samples)
+        fake_logits = self.logits(augmented, fake)
         with torch.no_grad():
-            real_images = self.augment(batch.images)
-            needed = self.parts.loss.needs_real_logits
-            real_logits = self.logits(real_images, batch.labels) if needed else None
+            real = self.augment(batch.real)
+            real_logits = self.logits(real, batch) if self.parts.loss.needs_real_logits else None
         loss = self.generator_loss(real_logits, fake_logits)
-        step = self.penalty_step(real_images, fake, fake_images, real_logits, fake_logits)
+        step = self.penalty_step(real, fake, augmented, real_logits, fake_logits)
         terms = self.penalty_terms("generator", step)
         metrics = {
             "loss/generator": loss.detach(),
@@ -210,14 +210,13 @@ class GANTrainer(RecordableTrainer):
     # Toolkit
 
     def generate(self, batch: Batch) -> FakeBatch:
-        """Generate as many images as `batch` has, with its labels, so that classes come as often as in the data."""
+        """Generate as many samples as `batch` has, with its labels and condition, so that these come as in the data."""
         generator = self.parts.generator
         with self.sharded_rng(batch):
             latents = generator.sample_latents(len(batch), self.parts.rng)
-        labels = batch.labels if generator.conditional else None
         with self.parts.autocast():
-            images = generator(latents, labels)
-        return FakeBatch(images.float(), latents, batch.labels)
+            samples = generator(latents, **generator.inputs(batch.labels, batch.condition))
+        return FakeBatch(samples.float(), latents, batch.labels, batch.condition)
 
     @torch.no_grad()
     def generate_detached(self, batch: Batch) -> FakeBatch:
@@ -227,31 +226,37 @@ class GANTrainer(RecordableTrainer):
         with batch_norm_mode(self.parts.generator, "running"):
             return self.generate(batch)
 
-    def augment(self, images: Tensor) -> Tensor:
-        """Return images (N, C, H, W) as the penalties' augmentations let the discriminator see them."""
-        with self.sharded_rng(images):
+    def augment(self, samples: Tensor) -> Tensor:
+        """Return samples (N, …) as the penalties' augmentations let the discriminator see them."""
+        with self.sharded_rng(samples):
             for penalty in self.parts.penalties.values():
-                images = penalty.transform_images(images, self.parts.rng)
-        return images
+                samples = penalty.transform_images(samples, self.parts.rng)
+        return samples
 
-    def logits(self, images: Tensor, labels: Tensor | None) -> Tensor:
-        """Return the discriminator's logits in fp32: losses lose too much in less."""
+    def logits(self, samples: Tensor, beside: Batch | FakeBatch) -> Tensor:
+        """Return the discriminator's logits (N, …) in fp32, as losses lose too much in less.
+
+        Args:
+            samples: (N, …), real or generated.
+            beside: gives the labels and the condition.
+        """
         discriminator = self.parts.discriminator
         with self.parts.autocast():
-            logits = discriminator(images, labels if discriminator.conditional else None)
+            logits = discriminator(samples, **discriminator.inputs(beside.labels, beside.condition))
         return cast("Tensor", logits.float())
 
     def penalty_step(
-        self, real: Tensor, fake: FakeBatch, fake_images: Tensor, real_logits: Tensor | None, fake_logits: Tensor
+        self, real: Tensor, fake: FakeBatch, augmented: Tensor, real_logits: Tensor | None, fake_logits: Tensor
     ) -> PenaltyStep:
-        """Return what the penalties may look at in an update, images as the discriminator sees them."""
+        """Return what the penalties may look at in an update, samples as the discriminator sees them."""
         return PenaltyStep(
             generator=self.parts.generator,
             discriminator=self.parts.discriminator,
             real=real,
-            fake=fake_images,
+            fake=augmented,
             latents=fake.latents,
             labels=fake.labels,
+            condition=fake.condition,
             real_logits=real_logits,
             fake_logits=fake_logits,
             rng=self.parts.rng,
@@ -290,9 +295,9 @@ class GANTrainer(RecordableTrainer):
         self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_optimizer.lr * left
         self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_optimizer.lr * left
 
-    def sharded_rng(self, images: Batch | Tensor) -> AbstractContextManager[object]:
-        """While open, draws from the run's random numbers are for these images' share of the minibatch."""
-        return self.parts.world.sharded_rng(self.parts.rng, len(images))
+    def sharded_rng(self, samples: Batch | Tensor) -> AbstractContextManager[object]:
+        """While open, draws from the run's random numbers are for these samples' share of the minibatch."""
+        return self.parts.world.sharded_rng(self.parts.rng, len(samples))
 
     # State, and what the loop asks for
 

@@ -191,7 +191,7 @@ class Diversity(Metric):
     """How much samples differ from each other; noise does too, so it ranks nothing."""
 
     Config = configs.DiversityConfig
-    needs = frozenset({"features", "pixels"})
+    needs = frozenset({"features", "pixels", "points"})
     directions: ClassVar = {"diversity": "none"}
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:

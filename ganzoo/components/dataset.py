@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -104,17 +105,28 @@ class StoredImages(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (N, C, H, W) in [−1, 1] and their class indices (N,), on the device."""
+    """Real samples, on the device.
 
-    images: Tensor
+    Attributes:
+        real: images (N, C, H, W) in [−1, 1], or vectors (N, D).
+        labels: class indices (N,) int64, or attributes or values (N, K) float32; None without labels.
+        condition: the input that each sample belongs to, images or vectors (N, …); None without one.
+    """
+
+    real: Tensor
     labels: Tensor | None = None
+    condition: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.real)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with each of its tensors changed."""
+        tensors = (self.real, self.labels, self.condition)
+        return Batch(*(None if each is None else change(each) for each in tensors))  # type: ignore[arg-type]
 
     def split(self, count: int) -> list[Batch]:
         """Split into `count` batches of equal size, in order."""
-        assert len(self) % count == 0, f"{len(self)} images do not split into {count} equal batches"
-        images = self.images.chunk(count)
-        labels = self.labels.chunk(count) if self.labels is not None else [None] * count
-        return [Batch(part, label) for part, label in zip(images, labels, strict=True)]
+        assert len(self) % count == 0, f"{len(self)} samples do not split into {count} equal batches"
+        size = len(self) // count
+        return [self.map(itemgetter(slice(start, start + size))) for start in range(0, len(self), size)]

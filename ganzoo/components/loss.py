@@ -12,7 +12,7 @@ from ganzoo.components.spec import DatasetInfo
 
 
 class Loss(ABC):
-    """The objectives of the two networks, on logits (N,) in fp32, never probabilities."""
+    """The objectives of the two networks, on logits (N, …) in fp32, never probabilities."""
 
     Config: ClassVar[type[LossConfig]] = LossConfig
 
@@ -27,7 +27,7 @@ class Loss(ABC):
 
     @abstractmethod
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """Return the discriminator's loss, a scalar to minimize."""
+        """Return the discriminator's loss, a scalar to minimize: the mean over all logits."""
 
     @abstractmethod
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:

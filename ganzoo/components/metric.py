@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from ganzoo.components.dataset import StoredImages
 
-Source = Literal["features", "logits", "class_logits", "pixels"]
-"""What a metric is computed on: an extractor's features or logits, its logits over the classes of the dataset, or
-the images themselves."""
+Source = Literal["features", "logits", "class_logits", "pixels", "points"]
+"""What a metric is computed on: an extractor's features or logits, its logits over the classes of the dataset; or the
+samples themselves, images ("pixels") or vectors ("points")."""
 
 Direction = Literal["lower", "higher", "none"]
 """Which values of a score are better; "none": neither, so that it ranks nothing."""
@@ -28,7 +28,7 @@ class MetricInputs:
 
     Attributes:
         source: of both.
-        real: features (N, D), logits (N, K) or images (N, C, H, W) in [−1, 1].
+        real: features (N, D), logits (N, K), images (N, C, H, W) in [−1, 1] or vectors (N, D).
         fake: the same of the samples.
         training: the images that are trained on.
         held_out: images of the same kind that are not, where the recipe names some.

@@ -3,67 +3,83 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo
 
 
-class Generator(nn.Module, ABC):
-    """Turns latent vectors into images.
+class Network(nn.Module, ABC):
+    """What generators and discriminators have in common.
 
     Args:
-        config: the options of this generator.
-        info: of the images it has to make.
+        config: the options of this network.
+        info: of the samples it makes or judges.
     """
 
-    Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
+    Config: ClassVar[type[ComponentConfig]]
+    config: Any
 
-    conditional: bool = False
-    """Whether `forward` needs labels."""
-
-    def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: Any, *, info: DatasetInfo) -> None:
         super().__init__()
         self.config = config
         self.info = info
 
+    @property
+    def uses(self) -> frozenset[str]:
+        """Which of "labels" and "condition" `forward` takes, as keywords; its config says so."""
+        return self.config.uses  # type: ignore[no-any-return]
+
+    def inputs(self, labels: Tensor | None = None, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """Return the keywords of `forward` among these.
+
+        Raises:
+            ValueError: one that the network uses is missing.
+        """
+        given = {"labels": labels, "condition": condition}
+        missing = [name for name in sorted(self.uses) if given[name] is None]
+        if missing:
+            raise ValueError(f'"{self.config.name}" needs {" and ".join(missing)}')
+        return {name: value for name, value in given.items() if name in self.uses and value is not None}
+
+
+class Generator(Network):
+    """Turns latent vectors into samples."""
+
+    Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
+
     @abstractmethod
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return images (N, C, H, W) in [−1, 1] for latents (N, latent_dim) and, where conditional, labels (N,)."""
+    def forward(self, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return samples for latents (N, latent_dim): images (N, C, H, W) in [−1, 1], or vectors (N, D).
+
+        A network whose `uses` names them also takes the keywords `labels`, (N,) or (N, K) as `info.labels` has it,
+        and `condition`, (N, …) of the shape `info.condition`.
+        """
 
     def sample_latents(self, count: int, rng: torch.Generator) -> Tensor:
         """Draw latents (count, latent_dim), standard normal unless overridden, on the device of `rng`."""
         return torch.randn(count, self.config.latent_dim, generator=rng, device=rng.device)
 
 
-class Discriminator(nn.Module, ABC):
-    """Tells real images from generated ones; a critic under a Wasserstein loss.
-
-    Args:
-        config: the options of this discriminator.
-        info: of the images it gets.
-    """
+class Discriminator(Network):
+    """Tells real samples from generated ones; a critic under a Wasserstein loss."""
 
     Config: ClassVar[type[DiscriminatorConfig]] = DiscriminatorConfig
 
-    conditional: bool = False
-    """Whether `forward` needs labels."""
+    @abstractmethod
+    def forward(self, samples: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return logits, not probabilities, for images (N, C, H, W) in [−1, 1] or vectors (N, D).
 
-    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
-        super().__init__()
-        self.config = config
-        self.info = info
+        Their shape is (N, …): one for each sample, a map of patches, several scales side by side. A network whose
+        `uses` names them also takes the keywords `labels` and `condition`, as a generator does.
+        """
 
     @abstractmethod
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return logits (N,), not probabilities, for images (N, C, H, W) in [−1, 1]."""
-
-    @abstractmethod
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the feature maps of every layer, first to last, for images (N, C, H, W)."""
+    def features(self, samples: Tensor) -> list[Tensor]:
+        """Return the features of every layer, first to last, each (N, …), for samples (N, …)."""
 
 
 def parameters(network: nn.Module) -> int:

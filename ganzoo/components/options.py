@@ -39,9 +39,9 @@ class ComponentConfig(Options):
     """The name under which the component is registered."""
 
     @property
-    def needs_labels(self) -> bool:
-        """Whether the component requires labels; a conditional network overrides this."""
-        return False
+    def uses(self) -> frozenset[str]:
+        """Which of "labels" and "condition" the component needs from the dataset; none unless overridden."""
+        return frozenset()
 
     def check_info(self, info: DatasetInfo) -> None:
         """Check that these options suit images of this kind.

@@ -18,7 +18,7 @@ from ganzoo.components.world import World
 class PenaltyStep:
     """Inputs of a penalty in one update of one network.
 
-    `real` and `fake` are images (N, C, H, W) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
+    `real` and `fake` are samples (N, …) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
     In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
     `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
     With several processes these are one's share; a statistic over the minibatch is a `world.all_reduce_mean`.
@@ -30,15 +30,16 @@ class PenaltyStep:
     fake: Tensor
     latents: Tensor
     labels: Tensor | None
+    condition: Tensor | None
     real_logits: Tensor | None
     fake_logits: Tensor
     rng: torch.Generator
     world: World = field(default_factory=World)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return the discriminator's logits (N,) in fp32 for other images, with this step's labels."""
-        labels = self.labels if self.discriminator.conditional else None
-        return cast("Tensor", self.discriminator(images, labels).float())
+        """Return the discriminator's logits (N, …) in fp32 for other images, with this step's labels and condition."""
+        inputs = self.discriminator.inputs(self.labels, self.condition)
+        return cast("Tensor", self.discriminator(images, **inputs).float())
 
 
 class Penalty(nn.Module):

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from ganzoo.components.dataset import Dataset, StoredImages
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.errors import DataError
 from ganzoo.storage.disk import check_room, sync
@@ -148,7 +148,7 @@ def _make(
     source = dataset.open()
     if not len(source):
         raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
-    info = DatasetInfo(dataset.config.image_spec(), dataset.class_names())
+    info = DatasetInfo(dataset.config.image_spec(), LabelSpec.classes(dataset.class_names()))
     check_room(
         path.parent,
         len(source) * (math.prod(info.image.shape) + 8) + _HEADROOM,
@@ -201,7 +201,7 @@ def _open(path: Path, key: str) -> PackedDataset | None:
         contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
-        info = DatasetInfo(ImageSpec(**contents["image"]), tuple(contents["class_names"]))
+        info = DatasetInfo(ImageSpec(**contents["image"]), LabelSpec.classes(contents["class_names"]))
         shape = (contents["count"], info.image.height, info.image.width, info.image.channels)
         images = _map(path / "images.npy", shape)
         labels = _load(path / "labels.npy", contents["labels_checksum"]) if info.class_names else None

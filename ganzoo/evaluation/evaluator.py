@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from ganzoo.components.extractor import Extractor
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
 from ganzoo.components.options import ExtractorConfig, MetricConfig
+from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import PluginError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
@@ -38,8 +40,8 @@ METRICS = (
     *("classes", "memorization", "diversity"),
 )
 """What is computed where a recipe names no metrics."""
-PIXELS_KEPT = 1000
-"""Number of samples, and of real images, whose pixels are compared."""
+SAMPLES_KEPT = 1000
+"""Number of samples, and of real ones, that are kept to be compared themselves."""
 
 
 @dataclass
@@ -76,8 +78,11 @@ class Evaluator:
             self.real = self._open(self.options.real) if self.options.real else self.training
             self.unseen = self._open(self.options.held_out) if self.options.held_out else None
             self.metrics = self._metrics()
-            of_pixels_alone = all("pixels" in metric.needs for metric in self.metrics)
-            self.extractors = [] if of_pixels_alone else self._prepared()
+            vectors = isinstance(self.training.info.samples, VectorSpec)
+            self.own: Source = "points" if vectors else "pixels"
+            # A metric that the samples themselves suffice for brings no extractor by itself.
+            unneeded = vectors or all(self.own in metric.needs for metric in self.metrics)
+            self.extractors = [] if unneeded else self._prepared()
         self._real_features: dict[str, Tensor] = {}
 
     def evaluate(
@@ -105,11 +110,10 @@ class Evaluator:
                 results = self._compute(self._inputs(extractor, real_features, fake_features), extractor)
                 card = self._card(samples, run, step, extractor, real_features.shape, results)
                 found.append(self._evaluation(card, results, timings))
-            if self._wanted({"pixels"}):
-                image = self.training.info.image
-                reference = real_images(self.training, reference_indices(self.training, PIXELS_KEPT))
-                results = self._compute([self._input("pixels", reference, pixels)])
-                shape = len(self.training), image.channels * image.height * image.width
+            if self._wanted({self.own}):
+                reference = real_images(self.training, reference_indices(self.training, SAMPLES_KEPT))
+                results = self._compute([self._input(self.own, reference, pixels)])
+                shape = len(self.training), math.prod(self.training.info.samples.shape)
                 card = self._card(samples, run, step, None, shape, results)
                 found.append(self._evaluation(card, results, timings))
         return found
@@ -170,9 +174,9 @@ class Evaluator:
     @torch.no_grad()
     def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
-        count, image = self.options.samples, self.training.info.image
+        count, shape = self.options.samples, self.training.info.samples.shape
         latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
-        labels = torch.arange(count) % generator.info.num_classes if generator.conditional else None
+        labels = torch.arange(count) % generator.info.num_classes if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
@@ -182,15 +186,15 @@ class Evaluator:
                 images = next(batches, None)
                 if images is None:
                     break
-                if images.shape[2:] != (image.height, image.width):
-                    images = resize(images, [image.height, image.width], antialias=True)
+                if images.shape[2:] != shape[1:]:
+                    images = resize(images, list(shape[1:]), antialias=True)
             for extractor, parts in zip(self.extractors, features, strict=True):
                 with self._timed(f"features/{extractor.label}", timings):
                     parts.append(extractor.features(images).float().cpu())
-            if kept < PIXELS_KEPT:
+            if kept < SAMPLES_KEPT:
                 pixels.append(images.cpu())
                 kept += len(images)
-        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:PIXELS_KEPT]
+        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:SAMPLES_KEPT]
 
     def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
         """Return the real features from memory or the cache, computing them on the first call."""
@@ -242,8 +246,8 @@ class Evaluator:
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",
             seed=seed,
-            labels="each class in turn" if generator.conditional else "",
-            made_at=str(generator.info.image),
+            labels="each class in turn" if "labels" in generator.uses else "",
+            made_at=str(generator.info.samples),
             resize="bilinear",
             antialias=True,
         )
@@ -259,12 +263,12 @@ class Evaluator:
     ) -> Card:
         packed = self.real if extractor else self.training
         return Card(
-            extractor=_extractor_card(extractor, shape[1]),
+            extractor=_extractor_card(extractor, self.own, shape[1]),
             real=RealCard(
                 dataset=self.recipe.dataset.name,
                 images=shape[0],
                 available=len(packed),
-                shape=str(packed.info.image),
+                shape=str(packed.info.samples),
                 pixels=f"crc32:{packed.checksum:08x}",
                 packed=packed.key,
                 options=self.options.real if extractor else {},
@@ -303,9 +307,9 @@ class Evaluator:
         timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
 
 
-def _extractor_card(extractor: Extractor | None, features: int) -> ExtractorCard:
+def _extractor_card(extractor: Extractor | None, own: str, features: int) -> ExtractorCard:
     if extractor is None:
-        return ExtractorCard(name="pixels", features=features)
+        return ExtractorCard(name=own, features=features)
     return ExtractorCard(
         name=extractor.label,
         digest=extractor.digest(),

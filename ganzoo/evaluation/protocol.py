@@ -27,7 +27,7 @@ class ExtractorCard(CardPart):
     """The feature extractor and its preprocessing."""
 
     name: str
-    """Its name in the recipe; "pixels" where the images themselves are compared."""
+    """Its name in the recipe; "pixels" or "points" where images or vectors themselves are compared."""
     digest: str = ""
     """Hash of its weights."""
     features: int = 0

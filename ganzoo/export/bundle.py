@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -122,7 +122,7 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    info = DatasetInfo(ImageSpec(*manifest["image"]), tuple(manifest["class_names"]))
+    info = DatasetInfo(ImageSpec(*manifest["image"]), LabelSpec.classes(manifest["class_names"]))
     return ExportedWeights(folder, manifest["step"], info, frozenset(files), networks)
 
 

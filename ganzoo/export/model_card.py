@@ -40,7 +40,7 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         public_recipe=recipe,
         info=trained.checkpoint.info,
         step=trained.checkpoint.step,
-        conditional=trained.generator.conditional,
+        conditional="labels" in trained.generator.uses,
         form=form,
         about=about,
         evaluations=evaluations,
@@ -63,7 +63,7 @@ def _front_matter(
         "library_name": "onnx" if form == "onnx" else "ganzoo",
         "tags": list(dict.fromkeys(filter(None, tags))),
     }
-    if not trained.generator.conditional:
+    if "labels" not in trained.generator.uses:
         entries["pipeline_tag"] = TASK
     if about["license"]:
         entries["license"] = about["license"]

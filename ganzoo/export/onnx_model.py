@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import logging
 import warnings
@@ -45,7 +46,7 @@ def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[
             f"{source}: samples with the statistics of each batch, so that an image depends on those beside it. An "
             f"ONNX file with fixed statistics would make other images.{keeps} To go on, {cure}"
         )
-    if used == "standing" and generator.conditional:
+    if used == "standing" and "labels" in generator.uses:
         raise RequestError(
             f"{source}: standing statistics of a conditional generator depend on the labels that are asked for, which "
             f"an ONNX file cannot know. To go on, give --batch-norm running, if that is good enough"
@@ -81,26 +82,24 @@ def check_installed() -> None:
         ) from error
 
 
-def _inputs(generator: Generator, count: int) -> tuple[Tensor, ...]:
+def _inputs(generator: Generator, count: int) -> dict[str, Tensor]:
+    """Return latents and labels by the names of `forward`'s arguments, latents first."""
     latents = generator.sample_latents(count, torch.Generator().manual_seed(count))
-    if not generator.conditional:
-        return (latents,)
-    return latents, torch.arange(count) % generator.info.num_classes
+    return {LATENTS: latents, **generator.inputs(torch.arange(count) % max(generator.info.num_classes, 1))}
 
 
-def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes:
+def _convert(model: nn.Module, inputs: dict[str, Tensor], source: str) -> bytes:
     """Convert the network to an ONNX file that takes batches of any size.
 
     Raises:
         RequestError: torch cannot turn this network into ONNX.
     """
-    names = (LATENTS, LABELS)[: len(inputs)]
     try:
         with _quiet():
             program = torch.onnx.export(
                 _graph(model, inputs),
                 dynamo=True,
-                input_names=list(names),
+                input_names=list(inputs),
                 output_names=[IMAGES],
                 opset_version=OPSET,
                 verbose=False,
@@ -115,19 +114,25 @@ def _convert(model: nn.Module, inputs: tuple[Tensor, ...], source: str) -> bytes
         ) from error
 
 
-def _graph(model: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+def _graph(model: nn.Module, inputs: dict[str, Tensor]) -> torch.export.ExportedProgram:
     """Trace the network for batches of any size.
 
     Strict mode also traces `len(latents)`, which the faster non-strict mode takes for a constant.
     """
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
+    latents, *keywords = inputs
+    first = next(iter(inspect.signature(model.forward).parameters))  # authors choose the name of the latents
+    given: dict[str, Any] = {
+        "args": (inputs[latents],),
+        "kwargs": {name: inputs[name] for name in keywords},
+        "dynamic_shapes": {name: {0: torch.export.Dim("batch")} for name in (first, *keywords)},
+    }
     try:
-        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=False)
+        return torch.export.export(model, **given, strict=False)
     except Exception:  # of any kind; strict mode reports what is wrong
-        return torch.export.export(model, inputs, dynamic_shapes=shapes, strict=True)
+        return torch.export.export(model, **given, strict=True)
 
 
-def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], source: str) -> float:
+def _difference(model: nn.Module, content: bytes, inputs: dict[str, Tensor], source: str) -> float:
     """Return the largest difference between onnxruntime and torch on the same inputs.
 
     Raises:
@@ -136,8 +141,9 @@ def _difference(model: nn.Module, content: bytes, inputs: tuple[Tensor, ...], so
     import onnxruntime
 
     with torch.no_grad():
-        expected = model(*inputs)
-    feed = {name: value.numpy() for name, value in zip((LATENTS, LABELS), inputs, strict=False)}
+        latents, *keywords = inputs
+        expected = model(inputs[latents], **{name: inputs[name] for name in keywords})
+    feed = {name: value.numpy() for name, value in inputs.items()}
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (found,) = session.run([IMAGES], feed)

@@ -56,7 +56,7 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
             config.check_info(info)
         except ValueError as error:
             problems.append(Problem(path, f'"{config.name}" {error}'))
-        if config.needs_labels and recipe.dataset.has_labels is False:
+        if "labels" in config.uses and recipe.dataset.has_labels is False:
             problems.append(
                 Problem(
                     path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -13,6 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ganzoo.components.network import Generator
 
 BatchNormMode = Literal["auto", "running", "batch", "standing"]
+Inputs = Mapping[str, Tensor]
+"""Labels and conditions as `Network.inputs` returns them."""
 
 STANDING_BATCHES = 64
 BATCH_SIZE = 64
@@ -22,21 +24,23 @@ def generate(
     generator: Generator,
     latents: Tensor,
     labels: Tensor | None = None,
+    condition: Tensor | None = None,
     *,
     batch_norm: BatchNormMode = "auto",
     batch_size: int = BATCH_SIZE,
 ) -> Tensor:
-    """Generate images (N, C, H, W) in [−1, 1], fp32 on the CPU, from latents (N, latent_dim).
+    """Generate samples (N, …), fp32 on the CPU, from latents (N, latent_dim).
 
     Args:
         generator: its mode and batch statistics are restored.
         latents: on any device.
-        labels: class indices (N,) where the generator is conditional.
+        labels: (N,) or (N, K), where the generator uses labels.
+        condition: (N, …), where the generator uses a condition.
         batch_norm: source of the batch-norm statistics, see `batch_norm_mode`.
         batch_size: images generated at a time. "batch" statistics are always of so many: a smaller batch is
             filled up with images from latents of a fixed seed.
     """
-    batches = generate_batches(generator, latents, labels, batch_norm=batch_norm, batch_size=batch_size)
+    batches = generate_batches(generator, latents, labels, condition, batch_norm=batch_norm, batch_size=batch_size)
     return torch.cat([batch.cpu() for batch in batches]).contiguous()
 
 
@@ -45,6 +49,7 @@ def generate_batches(
     generator: Generator,
     latents: Tensor,
     labels: Tensor | None = None,
+    condition: Tensor | None = None,
     *,
     batch_norm: BatchNormMode = "auto",
     batch_size: int = BATCH_SIZE,
@@ -55,23 +60,32 @@ def generate_batches(
     """
     device = next(generator.parameters()).device
     count = len(latents)
+    inputs: Inputs = generator.inputs(labels, condition)
     if batch_norm_used(generator, batch_norm) == "batch" and count % batch_size:
-        latents, labels = _pad(generator, latents, labels, batch_size - count % batch_size)
-    with batch_norm_mode(generator, batch_norm, labels):
+        latents, inputs = _pad(generator, latents, inputs, batch_size - count % batch_size)
+    with batch_norm_mode(generator, batch_norm, inputs):
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            chunk_labels = labels[part].to(device) if labels is not None else None
-            images: Tensor = generator(latents[part].to(device), chunk_labels).float()
-            yield images[: count - start]
+            samples: Tensor = generator(
+                latents[part].to(device), **{name: rows[part].to(device) for name, rows in inputs.items()}
+            )
+            yield samples.float()[: count - start]
 
 
-def _pad(generator: Generator, latents: Tensor, labels: Tensor | None, missing: int) -> tuple[Tensor, Tensor | None]:
-    """Append `missing` latents from the prior, with labels drawn from the given ones."""
+def _pad(generator: Generator, latents: Tensor, inputs: Inputs, missing: int) -> tuple[Tensor, Inputs]:
+    """Append `missing` latents from the prior, with labels and conditions drawn from the given ones."""
     rng = torch.Generator().manual_seed(0)
     latents = torch.cat([latents, generator.sample_latents(missing, rng).to(latents.device)])
-    if labels is not None:
-        labels = torch.cat([labels, labels[torch.randint(len(labels), (missing,), generator=rng)]])
-    return latents, labels
+    drawn = _drawn(inputs, missing, rng)
+    return latents, {name: torch.cat([rows, drawn[name]]) for name, rows in inputs.items()}
+
+
+def _drawn(inputs: Inputs, count: int, rng: torch.Generator) -> Inputs:
+    """Return `count` of the given labels and conditions, drawn with replacement."""
+    if not inputs:
+        return {}
+    chosen = torch.randint(len(next(iter(inputs.values()))), (count,), generator=rng)
+    return {name: rows[chosen.to(rows.device)] for name, rows in inputs.items()}
 
 
 def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
@@ -88,7 +102,7 @@ def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
 
 
 @contextmanager
-def batch_norm_mode(module: nn.Module, mode: BatchNormMode, labels: Tensor | None = None) -> Iterator[None]:
+def batch_norm_mode(module: nn.Module, mode: BatchNormMode, inputs: Inputs | None = None) -> Iterator[None]:
     """Put `module` into evaluation mode with the batch-norm statistics of `mode`; restore it on exit.
 
     "running" uses the averages accumulated in training, "batch" the statistics of each batch as in training,
@@ -104,7 +118,7 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, labels: Tensor | Non
     try:
         if mode == "standing":
             assert isinstance(module, Generator)
-            _gather_standing_statistics(module, norms, labels)
+            _gather_standing_statistics(module, norms, inputs or {})
         elif mode == "batch":
             for norm in norms:
                 norm.train()
@@ -121,7 +135,7 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, labels: Tensor | Non
 
 
 @torch.no_grad()
-def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], labels: Tensor | None) -> None:
+def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], inputs: Inputs) -> None:
     """Set the running statistics to the mean over 64 batches from latents of a fixed seed."""
     device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(0)
@@ -131,9 +145,7 @@ def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], l
         norm.train()
     for _ in range(STANDING_BATCHES):
         latents = generator.sample_latents(BATCH_SIZE, rng).to(device)
-        drawn = None
-        if labels is not None:
-            drawn = labels[torch.randint(len(labels), (BATCH_SIZE,), generator=rng)].to(device)
-        generator(latents, drawn)
+        drawn = _drawn(inputs, BATCH_SIZE, rng)
+        generator(latents, **{name: rows.to(device) for name, rows in drawn.items()})
     for norm in norms:
         norm.eval()

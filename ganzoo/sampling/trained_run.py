@@ -106,7 +106,7 @@ class TrainedRun:
         Raises:
             RequestError: the generator takes no labels, or there is no such class.
         """
-        if not self.generator.conditional:
+        if "labels" not in self.generator.uses:
             if classes is not None:
                 raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
             return None

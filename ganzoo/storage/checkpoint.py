@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
 from ganzoo.storage.manifest import read_manifest, write_manifest
@@ -152,7 +152,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, changed, or of another format.
     """
     manifest = read_manifest(path)
-    info = DatasetInfo(ImageSpec(*manifest.image), manifest.class_names)
+    info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
     return Checkpoint(path, manifest.step, info, frozenset(manifest.files))
 
 

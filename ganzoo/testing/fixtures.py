@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import PluginError
 from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
@@ -91,7 +91,7 @@ def small_info(config: ComponentConfig) -> DatasetInfo:
     reason = ""
     for channels in (3, 1):
         for size in SIZES:
-            info = DatasetInfo(ImageSpec(channels, size, size), CLASSES)
+            info = DatasetInfo(ImageSpec(channels, size, size), LabelSpec.classes(CLASSES))
             try:
                 config.check_info(info)
             except ValueError as error:
@@ -130,7 +130,7 @@ class TinyGenerator(Generator):
         super().__init__(config, info=info)
         self.dense = nn.Linear(config.latent_dim, info.image.channels * info.image.height * info.image.width)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         """Return images (N, C, H, W)."""
         images: Tensor = self.dense(latents).tanh()
         return images.reshape(-1, *self.info.image.shape)
@@ -144,7 +144,7 @@ class TinyDiscriminator(Discriminator):
         self.convolutions = nn.ModuleList([nn.Conv2d(info.image.channels, 4, 4, 2, 1), nn.Conv2d(4, 8, 4, 2, 1)])
         self.head = nn.Linear(8, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return logits (N,)."""
         logits: Tensor = self.head(self.features(images)[-1].mean((2, 3)))
         return logits.flatten()
@@ -159,7 +159,7 @@ class TinyDiscriminator(Discriminator):
 
 def tiny_networks(size: int = 16) -> tuple[Generator, Discriminator]:
     """Return a generator and a discriminator of a few thousand parameters."""
-    info = DatasetInfo(ImageSpec(3, size, size), CLASSES)
+    info = DatasetInfo(ImageSpec(3, size, size), LabelSpec.classes(CLASSES))
     return seeded(lambda: TinyGenerator(GeneratorConfig(latent_dim=8), info=info)), tiny_discriminator(info)
 
 

@@ -90,7 +90,7 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
         rng = generator_of_seed(seed)
         latents = generator.sample_latents(BATCH, rng)
         labels = labels_for(generator.info)
-        real, fake = images_for(generator.info), generator(latents, labels)
+        real, fake = images_for(generator.info), generator(latents, **generator.inputs(labels))
         real, fake = (penalty.transform_images(each, rng) for each in (real, fake.detach() if detach else fake))
         require(real.shape == (BATCH, *generator.info.image.shape), entry, "transform_images changes their shape")
         require(fake.requires_grad or detach, entry, "transform_images lets no gradient through")
@@ -101,6 +101,7 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
             fake=fake,
             latents=latents,
             labels=labels,
+            condition=None,
             real_logits=discriminator(real),
             fake_logits=discriminator(fake),
             rng=rng,

@@ -20,6 +20,9 @@ from ganzoo.testing.fixtures import (
     small_options,
 )
 
+Inputs = tuple[Tensor, dict[str, Tensor]]
+"""Latents or samples, and the keywords of `forward`."""
+
 
 def check_generator(entry: Entry[Any], **options: Any) -> None:
     """Check latents, images, labels, gradients, seeds, state and bf16 of a generator, at a small size.
@@ -48,8 +51,8 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         entry,
         "sample_latents does not depend on its rng: draw with `generator=rng`",
     )
-    labels = labels_for(info)
-    images = network(latents, labels)
+    inputs = network.inputs(labels_for(info))
+    images = network(latents, **inputs)
     expected = (BATCH, *info.image.shape)
     require(
         images.shape == expected,
@@ -59,13 +62,10 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
     require(images.dtype == torch.float32, entry, f"forward gives {images.dtype} for fp32 latents: keep their type")
     require(images.isfinite().all(), entry, "forward gives images that are not finite: look at how weights start")
     require(images.abs().max() <= 1, entry, "forward leaves [−1, 1]: end with tanh")
-    _check_conditional(entry, config, network)
-    if not network.conditional:
-        network(latents)  # labels may be left out
     _check_gradients(entry, network, images)
-    _check_repeatable(entry, network, (latents, labels))
-    _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (latents, labels))
-    _check_autocast(entry, network, (latents, labels), expected)
+    _check_repeatable(entry, network, (latents, inputs))
+    _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (latents, inputs))
+    _check_autocast(entry, network, (latents, inputs), expected)
 
 
 def check_discriminator(entry: Entry[Any], **options: Any) -> None:
@@ -79,18 +79,15 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     cls = entry.load()
     network = seeded(lambda: cls(config, info=info))
     _check_built_alike(entry, network, seeded(lambda: cls(config, info=info)))
-    images, labels = images_for(info), labels_for(info)
+    images, inputs = images_for(info), network.inputs(labels_for(info))
     before = images.clone()
-    logits = network(images, labels)
+    logits = network(images, **inputs)
     require(logits.shape == (BATCH,), entry, f"forward gives {tuple(logits.shape)}, not ({BATCH},): flatten the logits")
     require(logits.dtype == torch.float32, entry, f"forward gives {logits.dtype} for fp32 images: keep their type")
     require(logits.isfinite().all(), entry, "forward gives logits that are not finite: look at how weights start")
     require(torch.equal(images, before), entry, "forward changes the images it is given: the first layer is in place")
     last = [module for module in network.modules() if not list(module.children())][-1]
     require(not isinstance(last, nn.Sigmoid), entry, "ends with a sigmoid: losses want logits, so leave it out")
-    _check_conditional(entry, config, network)
-    if not network.conditional:
-        network(images)  # labels may be left out
     maps = network.features(images)
     require(
         isinstance(maps, list) and maps and all(isinstance(each, Tensor) and len(each) == BATCH for each in maps),
@@ -98,9 +95,9 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
         "features must give a list of tensors, one a layer, each with the images in its first dimension",
     )
     _check_gradients(entry, network, logits)
-    _check_repeatable(entry, network, (images, labels))
-    _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (images, labels))
-    _check_autocast(entry, network, (images, labels), (BATCH,))
+    _check_repeatable(entry, network, (images, inputs))
+    _check_state(entry, network, seeded(lambda: cls(config, info=info), 5), (images, inputs))
+    _check_autocast(entry, network, (images, inputs), (BATCH,))
 
 
 def check_export(entry: Entry[Any], **options: Any) -> None:
@@ -113,13 +110,13 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
     info = small_info(config)
     network = seeded(lambda: entry.load()(config, info=info)).eval()
     latents = network.sample_latents(BATCH, generator_of_seed(0))
-    inputs = (latents, labels_for(info)) if network.conditional else (latents,)
+    inputs = network.inputs(labels_for(info))
     try:
-        exported = torch.export.export(network, inputs).module()
+        exported = torch.export.export(network, (latents,), inputs).module()
     except Exception as error:
         fail(entry, f"torch.export cannot take it: {error}. Branches on the values of tensors are the usual reason")
     with torch.no_grad():
-        same = torch.allclose(exported(*inputs), network(*inputs), atol=1e-5)
+        same = torch.allclose(exported(latents, **inputs), network(latents, **inputs), atol=1e-5)
     require(same, entry, "gives other images once it is exported: keep state out of forward")
 
 
@@ -132,16 +129,6 @@ def _check_built_alike(entry: Entry[Any], one: nn.Module, other: nn.Module) -> N
         entry,
         f"starts with other weights for the same seed ({', '.join(different[:3])}): "
         f"draw them with torch's random numbers",
-    )
-
-
-def _check_conditional(entry: Entry[Any], config: Any, network: Any) -> None:
-    """Check that `needs_labels` agrees with the network, since a recipe is checked without the network."""
-    require(
-        config.needs_labels == network.conditional,
-        entry,
-        f"conditional is {network.conditional}, and its config's property needs_labels {config.needs_labels}: let both "
-        f"say whether labels are needed",
     )
 
 
@@ -161,21 +148,22 @@ def _check_gradients(entry: Entry[Any], network: nn.Module, output: Tensor) -> N
 
 
 @torch.no_grad()
-def _outputs(network: nn.Module, inputs: tuple[Tensor, Tensor]) -> Tensor:
+def _outputs(network: nn.Module, inputs: Inputs) -> Tensor:
     """Return its outputs in evaluation mode, for a copy of the inputs."""
     was_training = network.training
     network.eval()
-    output: Tensor = network(*(each.clone() for each in inputs))
+    first, keywords = inputs
+    output: Tensor = network(first.clone(), **{name: each.clone() for name, each in keywords.items()})
     network.train(was_training)
     return output
 
 
-def _check_repeatable(entry: Entry[Any], network: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
+def _check_repeatable(entry: Entry[Any], network: nn.Module, inputs: Inputs) -> None:
     same = torch.equal(_outputs(network, inputs), _outputs(network, inputs))
     require(same, entry, "gives other outputs for the same inputs in evaluation: noise and dropout belong to training")
 
 
-def _check_state(entry: Entry[Any], network: nn.Module, other: nn.Module, inputs: tuple[Tensor, Tensor]) -> None:
+def _check_state(entry: Entry[Any], network: nn.Module, other: nn.Module, inputs: Inputs) -> None:
     other.load_state_dict(network.state_dict())
     require(
         torch.equal(_outputs(network, inputs), _outputs(other, inputs)),
@@ -184,12 +172,10 @@ def _check_state(entry: Entry[Any], network: nn.Module, other: nn.Module, inputs
     )
 
 
-def _check_autocast(
-    entry: Entry[Any], network: nn.Module, inputs: tuple[Tensor, Tensor], expected: tuple[int, ...]
-) -> None:
+def _check_autocast(entry: Entry[Any], network: nn.Module, inputs: Inputs, expected: tuple[int, ...]) -> None:
     try:
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            output = network(*inputs)
+            output = network(inputs[0], **inputs[1])
     except Exception as error:
         fail(entry, f"fails under bf16 autocast: {type(error).__name__}: {error}. Let torch choose the types")
     kept = output.shape == expected and output.isfinite().all()

@@ -146,16 +146,11 @@ def build_networks(
     generator: Generator = build_part(registries.generators, recipe.generator, "generator", info)
     discriminator: Discriminator = build_part(registries.discriminators, recipe.discriminator, "discriminator", info)
     for name, network in (("generator", generator), ("discriminator", discriminator)):
-        if network.conditional and not info.class_names:
-            raise RecipeError(
-                "recipe",
-                [
-                    Problem(
-                        name,
-                        f'needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
-                    )
-                ],
-            )
+        missing = info.lacks(network.uses)
+        if missing:
+            needs = " and ".join(missing)
+            lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
+            raise RecipeError("recipe", [Problem(name, f'"{network.config.name}" needs {needs}, and {lacking}')])
         network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.device.compile:
             network.compile()

@@ -86,13 +86,13 @@ class RecordedStep:
             return self._recorder.warm_up(lambda: self._trainer.compute_step(batch))
         if self._batch is None or self._after_replay is None:
             self._trainer.failure()  # waits for the device, so that the steps before are complete
-            given = self._batch = Batch(batch.images.clone(), None if batch.labels is None else batch.labels.clone())
+            given = self._batch = batch.map(torch.clone)
             self._recorder.record(lambda: self._trainer.compute_step(given))
             self._after_replay = self._trainer.recorded()
         else:
-            self._batch.images.copy_(batch.images)
-            if self._batch.labels is not None and batch.labels is not None:
-                self._batch.labels.copy_(batch.labels)
+            for name, tensor in vars(self._batch).items():
+                if tensor is not None:
+                    tensor.copy_(getattr(batch, name))
         metrics = self._recorder.replay()
         self._after_replay()
         return metrics

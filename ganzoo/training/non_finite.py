@@ -125,7 +125,7 @@ def dump(run: Run, failure: Failure) -> dict[str, Any]:
     batch = run.loader.drawn_at(run.loader.position - (run.step - failure.step + 1) * run.loader.batch_size)
     return {
         "step": torch.tensor(failure.step),
-        "images": batch.images.cpu(),
+        "images": batch.real.cpu(),
         **({"labels": batch.labels.cpu()} if batch.labels is not None else {}),
         "rng": failure.rng,
         "networks": {

@@ -117,7 +117,7 @@ class Run:
 
     def fixed_labels(self, count: int) -> torch.Tensor | None:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
-        if not self.trainer.parts.generator.conditional:
+        if "labels" not in self.trainer.parts.generator.uses:
             return None
         return torch.arange(count) % self.info.num_classes
 

@@ -142,7 +142,7 @@ def test_one_update_of_each_on_one_minibatch(make: Make):
     for batch in batches(trainer, 3):
         metrics = trainer.train_step(batch)
         z = hand.noise()
-        hand.update_discriminator(batch.images, z)
+        hand.update_discriminator(batch.real, z)
         loss = hand.update_generator(z, statistics_gathered=True)
         assert metrics["loss/generator"].item() == pytest.approx(loss, rel=1e-5)
     assert_same(trainer, hand)
@@ -153,7 +153,7 @@ def test_fresh_fakes_for_the_generator(make: Make):
     hand = ByHand.of(trainer)
     for batch in batches(trainer, 3):
         trainer.train_step(batch)
-        hand.update_discriminator(batch.images, hand.noise())
+        hand.update_discriminator(batch.real, hand.noise())
         hand.update_generator(hand.noise())
     assert_same(trainer, hand)
 
@@ -164,7 +164,7 @@ def test_two_discriminator_updates_each_on_its_own_minibatch(make: Make):
     for batch in batches(trainer, 3):
         assert len(batch) == 16
         trainer.train_step(batch)
-        for real in batch.images.chunk(2):
+        for real in batch.real.chunk(2):
             z = hand.noise()
             hand.update_discriminator(real, z)
         hand.update_generator(z, statistics_gathered=True)
@@ -177,7 +177,7 @@ def test_order_of_the_dcgan_authors(make: Make):
     for batch in batches(trainer, 3):
         assert len(batch) == 24
         trainer.train_step(batch)
-        _, *reals = batch.images.chunk(3)
+        _, *reals = batch.real.chunk(3)
         hand.update_generator(hand.noise())
         for real in reals:
             hand.update_discriminator(real, hand.noise())
@@ -189,7 +189,7 @@ def test_separate_updates_on_real_and_fake(make: Make):
     hand = ByHand.of(trainer)
     for batch in batches(trainer, 3):
         trainer.train_step(batch)
-        hand.update_discriminator(batch.images, hand.noise(), separate=True, running=True)
+        hand.update_discriminator(batch.real, hand.noise(), separate=True, running=True)
         hand.update_generator(hand.noise())
     assert_same(trainer, hand, discriminator_statistics=False)
 
@@ -201,7 +201,7 @@ def test_other_optimizers_and_weight_decay(make: Make):
     for batch in batches(trainer, 3):
         trainer.train_step(batch)
         z = hand.noise()
-        hand.update_discriminator(batch.images, z)
+        hand.update_discriminator(batch.real, z)
         hand.update_generator(z, statistics_gathered=True)
     assert_same(trainer, hand)
 
@@ -211,7 +211,7 @@ def test_discriminator_gathers_no_gradient_from_the_generators_update(make: Make
     hand = ByHand.of(trainer)
     (batch,) = batches(trainer, 1)
     trainer.train_step(batch)
-    hand.update_discriminator(batch.images, hand.noise())
+    hand.update_discriminator(batch.real, hand.noise())
     for parameter, expected in zip(trainer.parts.discriminator.parameters(), hand.discriminator_gradients, strict=True):
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-5, atol=1e-6)
 
@@ -339,7 +339,7 @@ def test_bf16_computes_in_bf16_and_keeps_losses_and_weights_in_fp32(make: Make):
     assert set(computed) == {torch.bfloat16}
     assert {p.dtype for p in trainer.parts.generator.parameters()} == {torch.float32}
     z = hand.noise()
-    hand.update_discriminator(batch.images, z)
+    hand.update_discriminator(batch.real, z)
     assert metrics["loss/generator"].item() == pytest.approx(hand.update_generator(z), rel=0.02)
 
 
@@ -429,7 +429,7 @@ def test_penalties_add_up(make: Make, manager: PluginManager):
     (batch,) = batches(trainer, 1)
     metrics = trainer.train_step(batch)
     fake = hand.generator(hand.noise()).detach().requires_grad_(True)
-    real = batch.images.clone().requires_grad_(True)
+    real = batch.real.clone().requires_grad_(True)
     discriminator = hand.discriminator
     loss = (cross_entropy(discriminator(real), 1) + cross_entropy(discriminator(fake), 0)) / 2
     total, terms = loss, []

@@ -24,7 +24,7 @@ class Linear(Discriminator):
         super().__init__(DiscriminatorConfig(), info=FACTS)
         self.weight = torch.nn.Parameter(torch.arange(48.0).reshape(3, 4, 4) / 48)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return (images * self.weight).flatten(1).sum(1) + 1
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -38,12 +38,12 @@ class Quadratic(Linear):
         super().__init__()
         self.a = torch.nn.Parameter(torch.tensor(1.5))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.a / 2 * images.square().flatten(1).sum(1)
 
 
 class Copy(Generator):
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return latents
 
 
@@ -55,6 +55,7 @@ def step_of(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Penalty
         fake=fake,
         latents=fake,
         labels=None,
+        condition=None,
         real_logits=None,
         fake_logits=discriminator(fake),
         rng=torch.Generator().manual_seed(3),

@@ -77,7 +77,7 @@ def test_a_penalty_is_the_same_number_in_a_bf16_run(name: str, build: Build) -> 
     terms = []
     for precision in ("fp32", "bf16"):
         run = build(precision, "discriminator.norm=none", penalties=(name,))
-        images = run.loader.next().images
+        images = run.loader.next().real
         parts = run.trainer.parts
         step = PenaltyStep(
             generator=parts.generator,
@@ -86,6 +86,7 @@ def test_a_penalty_is_the_same_number_in_a_bf16_run(name: str, build: Build) -> 
             fake=images.flip(0),
             latents=torch.zeros(len(images), 8),
             labels=None,
+            condition=None,
             real_logits=None,
             fake_logits=torch.zeros(len(images)),
             rng=parts.rng,

@@ -14,7 +14,7 @@ FACTS = DatasetInfo(ImageSpec(1, 2, 2))
 
 
 class Dense(Generator):
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return latents[:, :4].reshape(-1, 1, 2, 2).tanh()
 
 
@@ -35,12 +35,12 @@ def test_latents_leave_the_global_generator_alone():
 
 def test_contracts_cannot_be_built_half_done():
     class Half(Discriminator):
-        def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        def forward(self, images: Tensor) -> Tensor:
             return images.flatten(1).sum(1)
 
     with pytest.raises(TypeError, match="features"):
         Half(DiscriminatorConfig(), info=FACTS)
 
 
-def test_networks_are_unconditional_unless_they_say_so():
-    assert Dense.conditional is False
+def test_networks_use_neither_labels_nor_a_condition_unless_they_say_so():
+    assert Dense(GeneratorConfig(), info=FACTS).uses == frozenset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec, square_size
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, square_size
 
 
 def test_shape_is_that_of_a_tensor():
@@ -15,11 +15,12 @@ def test_shape_is_that_of_a_tensor():
 
 def test_classes_are_counted():
     assert DatasetInfo(ImageSpec(1, 8, 8)).num_classes == 0
-    assert DatasetInfo(ImageSpec(1, 8, 8), ("cat", "dog")).num_classes == 2
+    assert DatasetInfo(ImageSpec(1, 8, 8), LabelSpec.classes(("cat", "dog"))).num_classes == 2
 
 
 def test_facts_compare_by_value():
-    assert DatasetInfo(ImageSpec(1, 8, 8), ("cat",)) == DatasetInfo(ImageSpec(1, 8, 8), ("cat",))
+    labels = LabelSpec.classes(("cat",))
+    assert DatasetInfo(ImageSpec(1, 8, 8), labels) == DatasetInfo(ImageSpec(1, 8, 8), labels)
     assert DatasetInfo(ImageSpec(1, 8, 8)) != DatasetInfo(ImageSpec(3, 8, 8))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.data.loader import Loader, steps_for_epochs
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
@@ -25,7 +25,9 @@ def make_pack(count: int = 10, *, labels: bool = True, channels: int = 3, folder
         images = np.load(folder / "images.npy", mmap_mode="r")
     classes = ("a", "b", "c", "d") if labels else ()
     indices = (np.arange(count) % 4).astype(np.int64) if labels else None
-    return PackedDataset(images, indices, DatasetInfo(ImageSpec(channels, 4, 4), classes), (), Path(), "")
+    return PackedDataset(
+        images, indices, DatasetInfo(ImageSpec(channels, 4, 4), LabelSpec.classes(classes)), (), Path(), ""
+    )
 
 
 def make_loader(packed: PackedDataset | None = None, **options) -> Loader:
@@ -44,18 +46,18 @@ def drawn(images: torch.Tensor) -> list[int]:
 
 
 def draw(loader: Loader, steps: int) -> list[int]:
-    return [index for _ in range(steps) for index in drawn(loader.next().images)]
+    return [index for _ in range(steps) for index in drawn(loader.next().real)]
 
 
 def test_batches_are_normalized_channels_last_floats():
     packed = make_pack()
     batch = make_loader(packed).next()
-    assert batch.images.shape == (4, 3, 4, 4)
-    assert batch.images.dtype == torch.float32
-    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    assert batch.real.shape == (4, 3, 4, 4)
+    assert batch.real.dtype == torch.float32
+    assert batch.real.is_contiguous(memory_format=torch.channels_last)
     assert batch.labels is not None
     assert batch.labels.dtype == torch.int64
-    for image, index, label in zip(batch.images, drawn(batch.images), batch.labels, strict=True):
+    for image, index, label in zip(batch.real, drawn(batch.real), batch.labels, strict=True):
         expected = torch.tensor(packed.images[index], dtype=torch.float32) / 127.5 - 1
         torch.testing.assert_close(image, expected.permute(2, 0, 1))
         assert label == index % 4
@@ -66,7 +68,7 @@ def test_black_is_exactly_minus_one_and_white_exactly_one():
     images[1] = 255
     packed = PackedDataset(images, None, DatasetInfo(ImageSpec(1, 4, 4)), (), Path(), "")
     batch = make_loader(packed, batch_size=2).next()
-    assert sorted(batch.images.unique().tolist()) == [-1.0, 1.0]
+    assert sorted(batch.real.unique().tolist()) == [-1.0, 1.0]
     assert batch.labels is None
 
 
@@ -100,7 +102,7 @@ def test_seek_restores_everything():
         resumed.seek(position)
         for batch in expected:
             again = resumed.next()
-            assert torch.equal(again.images, batch.images)
+            assert torch.equal(again.real, batch.real)
             assert torch.equal(again.labels, batch.labels)
 
 
@@ -118,13 +120,13 @@ def test_seek_backwards_and_far_ahead():
 def test_mirroring_is_half_of_the_images_and_repeatable():
     packed = make_pack(90)
     loader = make_loader(packed, batch_size=90, horizontal_flip=True)
-    first = loader.next().images
+    first = loader.next().real
     mirrored = to_gray(first)[:, 0, 0, -1] != 100
     assert 25 <= int(mirrored.sum()) <= 65
-    assert torch.equal(make_loader(packed, batch_size=90, horizontal_flip=True).next().images, first)
+    assert torch.equal(make_loader(packed, batch_size=90, horizontal_flip=True).next().real, first)
     assert first.is_contiguous(memory_format=torch.channels_last)
     assert drawn(first) == draw(make_loader(packed, batch_size=90), 1)
-    second = loader.next().images
+    second = loader.next().real
     in_second = to_gray(second)[:, 0, 0, -1] != 100
     assert dict(zip(drawn(first), mirrored.tolist(), strict=True)) != dict(
         zip(drawn(second), in_second.tolist(), strict=True)
@@ -134,8 +136,8 @@ def test_mirroring_is_half_of_the_images_and_repeatable():
 def test_mirroring_does_not_depend_on_the_batch_size():
     small = make_loader(batch_size=2, horizontal_flip=True)
     large = make_loader(batch_size=10, horizontal_flip=True)
-    parts = torch.cat([small.next().images for _ in range(10)])
-    assert torch.equal(parts, torch.cat([large.next().images for _ in range(2)]))
+    parts = torch.cat([small.next().real for _ in range(10)])
+    assert torch.equal(parts, torch.cat([large.next().real for _ in range(2)]))
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -145,7 +147,7 @@ def test_ranks_share_each_batch(world_size):
     for _ in range(8):
         batch = whole.next()
         parts = [loader.next() for loader in ranks]
-        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        assert torch.equal(torch.cat([part.real for part in parts]), batch.real)
         assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
         assert {loader.position for loader in ranks} == {whole.position}
 
@@ -155,7 +157,7 @@ def test_placements_give_the_same_batches():
     device = make_loader(placement="device", horizontal_flip=True)
     assert (host.placement, device.placement) == ("host", "device")
     for _ in range(6):
-        assert torch.equal(host.next().images, device.next().images)
+        assert torch.equal(host.next().real, device.next().real)
 
 
 def test_a_memory_map_is_used_as_it_is_without_a_warning(tmp_path):
@@ -203,7 +205,7 @@ def test_reading_ahead_gives_the_same_batches_also_after_a_seek(monkeypatch):
     ahead._reader = ThreadPoolExecutor(1)
     for step in range(12):
         expected, batch = plain.next(), ahead.next()
-        assert torch.equal(batch.images, expected.images)
+        assert torch.equal(batch.real, expected.real)
         assert torch.equal(batch.labels, expected.labels)
         if step % 4 == 3:
             for loader in (plain, ahead):
@@ -218,8 +220,8 @@ def test_batches_on_a_gpu_are_those_on_the_cpu(placement):
     cpu, gpu = make_loader(**options), make_loader(device="cuda", placement=placement, **options)
     for step in range(20):
         expected, batch = cpu.next(), gpu.next()
-        assert batch.images.device.type == "cuda"
-        torch.testing.assert_close(batch.images.cpu(), expected.images)
+        assert batch.real.device.type == "cuda"
+        torch.testing.assert_close(batch.real.cpu(), expected.real)
         assert torch.equal(batch.labels.cpu(), expected.labels)
         if step == 10:
             for loader in (cpu, gpu):
@@ -248,6 +250,6 @@ def test_epochs_in_steps():
 
 
 def test_one_channel():
-    images = make_loader(make_pack(channels=1, labels=False)).next().images
+    images = make_loader(make_pack(channels=1, labels=False)).next().real
     assert images.shape == (4, 1, 4, 4)
     assert images.is_contiguous(memory_format=torch.channels_last)

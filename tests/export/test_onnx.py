@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo import api, export_run
 from ganzoo.components.network import Generator
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import CheckpointError, RequestError
 from ganzoo.export.onnx_model import onnx_model
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
@@ -84,7 +84,7 @@ class Noisy(Generator):
         super().__init__(config, info=info)
         self.layer = torch.nn.Linear(config.latent_dim, 3 * 8 * 8)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         images = self.layer(latents).view(-1, 3, 8, 8)
         return torch.tanh(images + torch.randn_like(images))
 
@@ -92,7 +92,7 @@ class Noisy(Generator):
 class Choosy(Noisy):
     """Asks its latents for the way, which no graph of a file can follow."""
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         images = self.layer(latents).view(-1, 3, 8, 8)
         return torch.tanh(images) if latents.sum() > 0 else -torch.tanh(images)
 
@@ -124,7 +124,7 @@ def test_libraries_that_are_missing(tables: dict, tmp_path: Path, monkeypatch: p
 def small(entry: Entry[Any]) -> Generator:
     """A generator of this kind with few weights, for the first size of images that it can make."""
     for channels, side in ((3, 32), (3, 64), (1, 28), (3, 28)):
-        info = DatasetInfo(ImageSpec(channels, side, side), tuple("abcdefghij"))
+        info = DatasetInfo(ImageSpec(channels, side, side), LabelSpec.classes("abcdefghij"))
         fields = entry.config.model_fields
         options = {key: value for key, value in {"width": 8, "latent_dim": 16}.items() if key in fields}
         try:
@@ -142,7 +142,7 @@ def small(entry: Entry[Any]) -> Generator:
 def test_every_registered_generator(name: str, manager: PluginManager):
     generator = small(manager.registries.generators[name])
     latents = generator.sample_latents(6, torch.Generator().manual_seed(1))
-    labels = torch.arange(6) if generator.conditional else None
+    labels = torch.arange(6) if "labels" in generator.uses else None
     norms = [child for child in generator.modules() if isinstance(child, torch.nn.modules.batchnorm._BatchNorm)]
     if norms and not any(norm.track_running_stats for norm in norms):
         with pytest.raises(RequestError, match="batch norms keep no statistics"):
@@ -158,7 +158,7 @@ def test_every_registered_generator(name: str, manager: PluginManager):
 class Counting(Noisy):
     """Takes the size of the batch as a number, as many do."""
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return torch.tanh(self.layer(latents)).view(len(latents), 3, 8, 8)
 
 

@@ -29,7 +29,7 @@ class TinyGenerator(Generator):
         self.norm = nn.BatchNorm2d(3)
         self.noise = 0.0
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         images = self.layer(latents).view(len(latents), *self.info.image.shape)
         return torch.tanh(self.norm(images) + self.noise * torch.randn_like(images))
 
@@ -41,7 +41,7 @@ class TinyDiscriminator(Discriminator):
         super().__init__(config, info=info)
         self.layer = nn.Linear(3 * info.image.height * info.image.width, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.layer(images.flatten(1)).flatten()
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -190,7 +190,7 @@ def test_moment_is_kept_and_can_be_had_again(tables: dict, attempt: Callable[...
         built.trainer.train_step(built.loader.next())
         built.step += 1
     batch = built.loader.next()
-    assert torch.equal(moment["images"], batch.images)
+    assert torch.equal(moment["images"], batch.real)
     assert torch.equal(moment["rng"], built.trainer.parts.rng.get_state())
     for name, network in built.trainer.networks().items():
         network.load_state_dict(moment["networks"][name])

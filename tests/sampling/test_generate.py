@@ -25,7 +25,7 @@ class Normed(Generator):
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.norm = norm
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return self.scale * self.norm(latents[:, :, None, None])
 
 
@@ -134,10 +134,9 @@ def test_images_are_fp32_on_the_cpu_in_the_order_of_their_latents(generator: Nor
 
 def test_labels_go_with_their_latents():
     class Conditional(Normed):
-        conditional = True
+        uses = frozenset({"labels"})
 
-        def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-            assert labels is not None
+        def forward(self, latents: Tensor, *, labels: Tensor) -> Tensor:
             return (latents.flatten() * 10 + labels).reshape(-1, 1, 1, 1) * self.scale
 
     images = generate(Conditional(nn.Identity()), LATENTS, torch.tensor([0, 1, 2, 3]), batch_size=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -40,8 +40,8 @@ def test_seed_decides_everything(build: Callable[..., Run]):
     assert torch.equal(weights(first), weights(second))
     assert not torch.equal(weights(first), weights(other))
     batch, same, different = first.loader.next(), second.loader.next(), other.loader.next()
-    assert torch.equal(batch.images, same.images)
-    assert not torch.equal(batch.images, different.images)
+    assert torch.equal(batch.real, same.real)
+    assert not torch.equal(batch.real, different.real)
     steps = [run.trainer.train_step(batch)["loss/generator"].item() for run in (first, second)]
     assert steps[0] == steps[1]
 
@@ -77,8 +77,8 @@ def test_facts_reach_the_networks(build: Callable[..., Run]):
     assert run.info.class_names == ("hue 0", "hue 1", "hue 2")
     batch = run.loader.next()
     fake = run.trainer.parts.generator(run.fixed_latents(8))
-    assert fake.shape == batch.images.shape == (8, 1, 32, 32)
-    assert run.trainer.parts.discriminator(batch.images).shape == (8,)
+    assert fake.shape == batch.real.shape == (8, 1, 32, 32)
+    assert run.trainer.parts.discriminator(batch.real).shape == (8,)
 
 
 def test_request_that_cannot_be_served_leaves_no_folder(build: Callable[..., Run], tables: dict):
@@ -100,9 +100,9 @@ class Labeled(Discriminator):
     class Config(DiscriminatorConfig):
         """Its options."""
 
-    conditional = True
+        uses: ClassVar = frozenset({"labels"})
 
-    def forward(self, images: Any, labels: Any = None) -> Any:
+    def forward(self, images: Any, *, labels: Any) -> Any:
         return images.flatten(1).sum(1) * labels
 
     def features(self, images: Any) -> Any:
@@ -111,8 +111,6 @@ class Labeled(Discriminator):
 
 class Fussy(Labeled):
     """A discriminator that finds out too late that it cannot judge such images."""
-
-    conditional = False
 
     class Config(DiscriminatorConfig):
         """Its options."""
@@ -170,7 +168,9 @@ def test_conditional_network_needs_classes(
     (tmp_path / "pictures").mkdir()
     for number in range(8):
         Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / f"{number}.png")
-    with pytest.raises(RecipeError, match='discriminator: needs labels, and the dataset "image_folder" has none'):
+    with pytest.raises(
+        RecipeError, match='discriminator: "labeled" needs labels, and the dataset "image_folder" has none'
+    ):
         build(manager=manager)
 
 

@@ -111,7 +111,7 @@ def test_a_number_that_is_none_is_told_with_the_step_of_the_replay(build: Build)
     for _ in range(WARM_UP + 2):
         trainer.train_step(run.loader.next())
     batch = run.loader.next()
-    trainer.train_step(Batch(batch.images * torch.nan))
+    trainer.train_step(Batch(batch.real * torch.nan, batch.labels))
     failure = trainer.failure()
     assert failure is not None
     assert failure.step == WARM_UP + 3

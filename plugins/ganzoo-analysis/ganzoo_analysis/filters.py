@@ -60,9 +60,9 @@ def generator_layers(generator: Generator) -> list[Layer]:
     device = next(generator.parameters()).device
     # Two, since batch norm without running statistics fails on a batch of one.
     latents = generator.sample_latents(2, torch.Generator().manual_seed(0)).to(device)
-    labels = torch.zeros(2, dtype=torch.int64, device=device) if generator.conditional else None
+    labels = torch.zeros(2, dtype=torch.int64, device=device) if "labels" in generator.uses else None
     with batch_norm_mode(generator, "auto"):
-        return layers(generator, lambda: generator(latents, labels))
+        return layers(generator, lambda: generator(latents, **generator.inputs(labels)))
 
 
 def discriminator_layers(discriminator: Discriminator) -> list[Layer]:

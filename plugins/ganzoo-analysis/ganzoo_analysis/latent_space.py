@@ -279,7 +279,7 @@ def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: 
 
 def _require_label(run: TrainedRun, options: SamplingOptions) -> None:
     """Raise RequestError without a label for a conditional generator, whose latents compare only within a class."""
-    if run.generator.conditional and options.get("label") is None:
+    if "labels" in run.generator.uses and options.get("label") is None:
         last = run.checkpoint.info.num_classes - 1
         raise RequestError(f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last}")
 

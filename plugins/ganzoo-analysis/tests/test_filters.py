@@ -38,7 +38,7 @@ class TwoLayers(Discriminator):
         self.first = nn.Sequential(nn.Conv2d(1, 3, 1), rectifier(**options))
         self.second = nn.Sequential(nn.Conv2d(3, 2, 1), rectifier(**options))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.features(images)[-1].sum((1, 2, 3))
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -54,7 +54,7 @@ class Wild(Generator):
         self.image = nn.ConvTranspose2d(3, 1, 2, 2)
         self.start = nn.ConvTranspose2d(2, 3, 2)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return torch.tanh(self.image(F.relu(self.start(latents[:, :, None, None]))))
 
 

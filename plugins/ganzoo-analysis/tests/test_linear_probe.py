@@ -17,12 +17,12 @@ from torch import Tensor
 from ganzoo import api
 from ganzoo.components.network import Discriminator
 from ganzoo.components.options import DiscriminatorConfig
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RecipeError, RequestError
 from ganzoo.sampling.trained_run import TrainedRun
 
-FACTS = DatasetInfo(ImageSpec(1, 8, 8), ("dark", "bright", "middle"))
+FACTS = DatasetInfo(ImageSpec(1, 8, 8), LabelSpec.classes(("dark", "bright", "middle")))
 
 
 class Looks(Discriminator):
@@ -33,7 +33,7 @@ class Looks(Discriminator):
         self.clever = clever
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return images.mean((1, 2, 3))
 
     def features(self, images: Tensor) -> list[Tensor]:

@@ -7,14 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def one_hot(labels: Tensor | None, num_classes: int) -> Tensor:
-    """Return rows (N, num_classes) with a 1 at the class, for class indices (N,).
-
-    Raises:
-        ValueError: there are no labels.
-    """
-    if labels is None:
-        raise ValueError(f"a conditional network needs labels: class indices (N,) from 0 to {num_classes - 1}")
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Return rows (N, num_classes) with a 1 at the class, for class indices (N,)."""
     return F.one_hot(labels.long(), num_classes).float()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -163,10 +163,7 @@ class Radford2016MNISTGeneratorConfig(GeneratorConfig):
     init: InitOptions = InitOptions()
     """How weights start; the batch norms of this network have none."""
 
-    @property
-    def needs_labels(self) -> bool:
-        """It is told the class at every layer."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""
@@ -190,10 +187,7 @@ class Radford2016MNISTDiscriminatorConfig(DiscriminatorConfig):
         """It always has batch norm."""
         return True
 
-    @property
-    def needs_labels(self) -> bool:
-        """It is told the class at every layer."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 4 pixels."""

@@ -50,7 +50,7 @@ class GANDiscriminator(StackedDiscriminator):
         super().__init__(config, info=info, blocks=blocks, head=nn.Linear(config.hidden[-1], 1))
         init_glorot(self)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return logits (N,)."""
         return super().forward(images.flatten(1))
 

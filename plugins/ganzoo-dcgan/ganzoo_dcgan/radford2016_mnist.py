@@ -67,9 +67,9 @@ class Radford2016MNISTDiscriminator(ConditionalStackedDiscriminator):
         super().__init__(config, info=info, blocks=blocks, head=head)
         init_weights(self, **config.init.model_dump())
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return logits (N,) for images (N, C, H, W) in [−1, 1] and class indices (N,)."""
-        return super().forward((images + 1) / 2, labels)
+        return super().forward((images + 1) / 2, labels=labels)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the output of each convolution, for images in [−1, 1] of unknown class: all classes in equal parts."""

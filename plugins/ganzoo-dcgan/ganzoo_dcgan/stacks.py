@@ -40,7 +40,7 @@ class StackedGenerator(Generator):
         self.from_pixel = from_pixel
         self.prior = prior
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         """Return images (N, C, H, W) for latents (N, latent_dim)."""
         return cast("Tensor", self.blocks(latents[:, :, None, None] if self.from_pixel else latents))
 
@@ -68,7 +68,7 @@ class StackedDiscriminator(Discriminator):
         self.blocks = nn.Sequential(*blocks)
         self.head = head
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return logits (N,)."""
         return cast("Tensor", self.head(self.blocks(images)).flatten())
 
@@ -91,14 +91,12 @@ class ConditionalStackedGenerator(StackedGenerator):
         prior: what latents are drawn from: N(0, 1) or U(−1, 1).
     """
 
-    conditional = True
-
     def __init__(
         self, config: GeneratorConfig, *, info: DatasetInfo, blocks: Iterable[nn.Module], prior: Prior = "normal"
     ) -> None:
         super().__init__(config, info=info, blocks=blocks, prior=prior)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
         classes = one_hot(labels, self.info.num_classes)
         images = latents
@@ -117,7 +115,6 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
         head: dense layers, each of which takes so many more features; the last gives one number for each image.
     """
 
-    conditional = True
     head: nn.Sequential
 
     def __init__(
@@ -125,7 +122,7 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
     ) -> None:
         super().__init__(config, info=info, blocks=blocks, head=nn.Sequential(*head))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
         classes = one_hot(labels, self.info.num_classes)
         features = self._maps(images, classes)[-1].flatten(1)

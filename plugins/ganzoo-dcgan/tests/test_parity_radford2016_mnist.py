@@ -26,18 +26,22 @@ def test_both_networks_compute_the_same_in_training_and_in_evaluation() -> None:
         for training in (True, False):
             generator.train(training)
             discriminator.train(training)
-            assert_close((generator(latents, LABELS) + 1) / 2, made)
-            assert_close(discriminator(images * 2 - 1, LABELS).sigmoid(), judged.flatten())
+            assert_close((generator(latents, labels=LABELS) + 1) / 2, made)
+            assert_close(discriminator(images * 2 - 1, labels=LABELS).sigmoid(), judged.flatten())
 
 
 def test_figures() -> None:
     generator, discriminator = build("dcgan_authors_mnist", MNIST, {}, {})
     assert count(generator) == 6_820_538 == sum(weight.numel() for weight in authors.mnist_gen_weights())
     assert count(discriminator) == 6_688_202 == sum(weight.numel() for weight in authors.mnist_discrim_weights())
-    assert shapes(generator, torch.randn(8, 100), LABELS) == [(1024,), (128, 7, 7), (64, 14, 14), (1, 28, 28)]
+    assert shapes(generator, torch.randn(8, 100), labels=LABELS) == [(1024,), (128, 7, 7), (64, 14, 14), (1, 28, 28)]
     images = torch.randn(8, 1, 28, 28)
     maps = [(64, 14, 14), (128, 7, 7)]
-    assert shapes(discriminator, images, LABELS) == maps == [tuple(m.shape[1:]) for m in discriminator.features(images)]
+    assert (
+        shapes(discriminator, images, labels=LABELS)
+        == maps
+        == [tuple(m.shape[1:]) for m in discriminator.features(images)]
+    )
 
 
 def test_initial_weights_and_norms() -> None:

@@ -37,8 +37,8 @@ def narrow(name: str, size: int = 32, channels: int = 3) -> tuple[Any, Any]:
     return build(name, info(channels, size, DIGITS), NARROW[name], NARROW[name])
 
 
-def labels_of(network: Any) -> torch.Tensor | None:
-    return LABELS if network.conditional else None
+def inputs_of(network: Any) -> dict[str, torch.Tensor]:
+    return network.inputs(LABELS)
 
 
 def test_each_variant_has_a_generator_and_a_discriminator() -> None:
@@ -51,10 +51,10 @@ def test_each_variant_has_a_generator_and_a_discriminator() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_makes_and_judges_images(name: str, channels: int) -> None:
     generator, discriminator = narrow(name, channels=channels)
-    images = generator(generator.sample_latents(6, torch.Generator().manual_seed(1)), labels_of(generator))
+    images = generator(generator.sample_latents(6, torch.Generator().manual_seed(1)), **inputs_of(generator))
     assert images.shape == (6, channels, 32, 32)
     assert -1 <= images.min() < images.max() <= 1
-    logits = discriminator(images, labels_of(discriminator))
+    logits = discriminator(images, **inputs_of(discriminator))
     assert logits.shape == (6,)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in (*generator.parameters(), *discriminator.parameters()))
@@ -113,12 +113,12 @@ def test_the_authors_latents_are_uniform_unless_asked_otherwise(name: str) -> No
 def test_the_authors_take_statistics_of_the_batch_always(name: str) -> None:
     """Evaluation computes as training does, and an image depends on those made with it."""
     generator, discriminator = narrow(name)
-    latents, labels = generator.sample_latents(6, torch.Generator().manual_seed(3)), labels_of(generator)
+    latents, inputs = generator.sample_latents(6, torch.Generator().manual_seed(3)), inputs_of(generator)
     with torch.no_grad():
-        trained = generator(latents, labels)
+        trained = generator(latents, **inputs)
         generator.eval()
-        assert torch.equal(generator(latents, labels), trained)
-        some = generator(latents[:3], None if labels is None else labels[:3])
+        assert torch.equal(generator(latents, **inputs), trained)
+        some = generator(latents[:3], **{name: rows[:3] for name, rows in inputs.items()})
     assert not torch.allclose(some, trained[:3])
     for network in (generator, discriminator):
         assert not [key for key in network.state_dict() if "running" in key]
@@ -141,16 +141,16 @@ def test_every_layer_of_the_conditional_networks_sees_the_label() -> None:
                         )
                         label_inputs.zero_()
             with torch.no_grad():
-                assert not torch.equal(network(inputs, LABELS), network(inputs, LABELS + 1)), kept
+                assert not torch.equal(network(inputs, labels=LABELS), network(inputs, labels=LABELS + 1)), kept
             network.load_state_dict(saved)
 
 
 def test_a_conditional_network_asks_for_its_labels() -> None:
     generator, discriminator = narrow("dcgan_authors_mnist")
-    for network, inputs in ((generator, torch.rand(2, 100)), (discriminator, torch.rand(2, 3, 32, 32))):
-        assert network.conditional
-        with pytest.raises(ValueError, match=r"needs labels: class indices \(N,\) from 0 to 9"):
-            network(inputs)
+    for network in (generator, discriminator):
+        assert network.uses == {"labels"}
+        with pytest.raises(ValueError, match='"dcgan_authors_mnist" needs labels'):
+            network.inputs()
 
 
 def test_features_of_the_conditional_discriminator_need_no_labels() -> None:

@@ -16,7 +16,6 @@ class CGANGenerator(StackedGenerator):
     """The generator of `dcgan`, its input longer by a one-hot label."""
 
     Config = CGANGeneratorConfig
-    conditional = True
 
     def __init__(self, config: CGANGeneratorConfig, *, info: DatasetInfo) -> None:
         blocks = up_row(
@@ -30,7 +29,7 @@ class CGANGenerator(StackedGenerator):
         super().__init__(config, info=info, blocks=blocks, from_pixel=True)
         init_weights(self, **config.init.model_dump())
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
         return super().forward(concat_labels(latents, one_hot(labels, self.info.num_classes)))
 
@@ -39,7 +38,6 @@ class CGANDiscriminator(StackedDiscriminator):
     """The discriminator of `dcgan`; the image has one more channel a class, 1 in that of the label."""
 
     Config = CGANDiscriminatorConfig
-    conditional = True
 
     def __init__(self, config: CGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         blocks, channels = down_row(
@@ -54,7 +52,7 @@ class CGANDiscriminator(StackedDiscriminator):
         super().__init__(config, info=info, blocks=blocks, head=logit_block(channels, bias=config.edge_bias))
         init_weights(self, **config.init.model_dump())
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
         return super().forward(concat_labels(images, one_hot(labels, self.info.num_classes)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig, check_power_of_two
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -68,19 +68,13 @@ class ResNetDiscriminatorConfig(DiscriminatorConfig):
 class ProjectionGeneratorConfig(ResNetGeneratorConfig):
     """`sngan_resnet` with a gain and a bias of batch norm for each class (arXiv 1802.05637)."""
 
-    @property
-    def needs_labels(self) -> bool:
-        """It is told the class."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
 
 class ProjectionDiscriminatorConfig(ResNetDiscriminatorConfig):
     """`sngan_resnet` with an inner product of its features and a vector for each class (arXiv 1802.05637)."""
 
-    @property
-    def needs_labels(self) -> bool:
-        """It is told the class."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
 
 class SAGANGeneratorConfig(GeneratorConfig):
@@ -131,19 +125,13 @@ class SAGANDiscriminatorConfig(DiscriminatorConfig):
 class CGANGeneratorConfig(DCGANGeneratorConfig):
     """`dcgan` with the one-hot label beside the latents (arXiv 1411.1784)."""
 
-    @property
-    def needs_labels(self) -> bool:
-        """It is told the class."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
 
 class CGANDiscriminatorConfig(DCGANDiscriminatorConfig):
     """`dcgan` with the one-hot label beside the channels of the image (arXiv 1411.1784)."""
 
-    @property
-    def needs_labels(self) -> bool:
-        """It is told the class."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
 
 class InfoGANGeneratorConfig(DCGANGeneratorConfig):
@@ -172,10 +160,7 @@ class AuxiliaryClassifierConfig(PenaltyConfig):
     on_generated: bool = True
     """Let the discriminator learn the class of generated images too, as the paper does."""
 
-    @property
-    def needs_labels(self) -> bool:
-        """Those that it learns to tell."""
-        return True
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
 
 class MutualInformationConfig(PenaltyConfig):

@@ -42,7 +42,7 @@ class AuxiliaryClassifier(Penalty):
         Raises:
             ValueError: the generator is told no labels, or the dataset has none.
         """
-        if not generator.conditional:
+        if "labels" not in generator.uses:
             raise ValueError('needs a generator that is told the label, such as "cgan"')
         if not self.info.class_names:
             raise ValueError("needs a dataset with labels")

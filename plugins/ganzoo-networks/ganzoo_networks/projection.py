@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.class_norm import ClassBatchNorm2d
 from ganzoo_networks.configs import ProjectionDiscriminatorConfig, ProjectionGeneratorConfig
-from ganzoo_networks.labels import needed
 from ganzoo_networks.sngan_resnet import ResNetDiscriminator, ResNetGenerator
 from ganzoo_networks.spectral import spectral
 
@@ -19,21 +18,19 @@ class ProjectionGenerator(ResNetGenerator):
     """SNGAN's ResNet with class-conditional batch norm in its blocks."""
 
     Config = ProjectionGeneratorConfig
-    conditional = True
 
     def __init__(self, config: ProjectionGeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info, norm=partial(ClassBatchNorm2d, num_classes=info.num_classes))
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return images (N, C, H, W) for latents (N, latent_dim) and class indices (N,)."""
-        return super().forward(latents, needed(labels, self.info))
+        return super().forward(latents, labels=labels)
 
 
 class ProjectionDiscriminator(ResNetDiscriminator):
     """SNGAN's ResNet whose logit is ψ(φ(x)) + ⟨V_y, φ(x)⟩ (eq. 3 of the paper), V with spectral norm."""
 
     Config = ProjectionDiscriminatorConfig
-    conditional = True
 
     def __init__(self, config: ProjectionDiscriminatorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
@@ -42,9 +39,8 @@ class ProjectionDiscriminator(ResNetDiscriminator):
         nn.init.xavier_uniform_(embedding.weight)
         self.classes = spectral(embedding)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
-        labels = needed(labels, self.info)
         summary = self.summary(images)
         logits = self.logit(summary).flatten() + (self.classes(labels) * summary).sum(1)
         return cast("Tensor", logits)

@@ -43,7 +43,7 @@ class ResNetGenerator(Generator):
         self.image = convolution(widths[-1], info.image.channels, 3, gain=1.0, wrap=None)
         _start_dense(self.projection.dense)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor, *, labels: Tensor | None = None) -> Tensor:
         """Return images (N, C, H, W) for latents (N, latent_dim), and class indices (N,) where the norms need them."""
         images = self.projection(latents)
         for block in self.blocks:
@@ -78,7 +78,7 @@ class ResNetDiscriminator(Discriminator):
         """Return φ(x) (N, channels): the last block's output after ReLU, summed over all places."""
         return F.relu(cast("Tensor", self.blocks(images))).sum((2, 3))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return logits (N,)."""
         return cast("Tensor", self.logit(self.summary(images)).flatten())
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.registry.plugin_manager import plugin_manager
 
 DIGITS = tuple("0123456789")
@@ -35,7 +35,7 @@ def make() -> Callable[..., Any]:
     """`make("generators", "cgan", size=16, width=4)`: the component of this name."""
 
     def build(kind: str, name: str, *, size: int = 32, channels: int = 3, **options: Any) -> Any:
-        info = DatasetInfo(ImageSpec(channels, size, size), DIGITS)
+        info = DatasetInfo(ImageSpec(channels, size, size), LabelSpec.classes(DIGITS))
         entry = getattr(plugin_manager().registries, kind)[name]
         config = entry.config(name=name, **options)
         config.check_info(info)

@@ -27,10 +27,12 @@ def set_up(make: Any, name: str, generator: str, **options: Any) -> tuple[Any, A
 def step_of(generator: Any, discriminator: Any, *, detached: bool) -> PenaltyStep:
     rng = torch.Generator().manual_seed(0)
     latents = generator.sample_latents(4, rng)
-    fake = generator(latents, LABELS if generator.conditional else None)
+    fake = generator(latents, **generator.inputs(LABELS))
     fake = fake.detach() if detached else fake
     logits = discriminator(fake)
-    return PenaltyStep(generator, discriminator, torch.rand(4, 3, 16, 16), fake, latents, LABELS, None, logits, rng)
+    return PenaltyStep(
+        generator, discriminator, torch.rand(4, 3, 16, 16), fake, latents, LABELS, None, None, logits, rng
+    )
 
 
 def has_gradient(module: Any) -> bool:

@@ -18,8 +18,8 @@ DISCRIMINATORS = ("cgan", "projection", "sagan", "sngan", "sngan_resnet")
 RESNETS = ("projection", "sngan_resnet")
 
 
-def labels_of(network: Any) -> torch.Tensor | None:
-    return LABELS if network.conditional else None
+def inputs_of(network: Any) -> dict[str, torch.Tensor]:
+    return network.inputs(LABELS)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -32,7 +32,7 @@ def test_generators_make_images(make: Any, name: str, size: int, channels: int) 
         return
     generator = make("generators", name, size=size, channels=channels, width=2, **OPTIONS.get(name, {}))
     latents = generator.sample_latents(4, torch.Generator().manual_seed(1))
-    images = generator(latents, labels_of(generator))
+    images = generator(latents, **inputs_of(generator))
     assert images.shape == (4, channels, size, size)
     assert -1 <= images.min() < images.max() <= 1
     images.sum().backward()
@@ -48,7 +48,7 @@ def test_discriminators_judge_images(make: Any, name: str, size: int) -> None:
         return
     discriminator = make("discriminators", name, size=size, width=2, **OPTIONS.get(name, {}))
     images = torch.rand(4, 3, size, size) * 2 - 1
-    logits = discriminator(images, labels_of(discriminator))
+    logits = discriminator(images, **inputs_of(discriminator))
     assert logits.shape == (4,)
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in discriminator.parameters())
@@ -91,9 +91,9 @@ def test_state_dict_brings_a_network_back(make: Any, kind: str, name: str) -> No
     options = {"width": 2, **OPTIONS.get(name, {})}
     first, second = make(kind, name, **options).eval(), make(kind, name, **options).eval()
     inputs = torch.randn(4, first.config.latent_dim) if kind == "generators" else torch.rand(4, 3, 32, 32)
-    assert not first(inputs, labels_of(first)).equal(second(inputs, labels_of(second)))
+    assert not first(inputs, **inputs_of(first)).equal(second(inputs, **inputs_of(second)))
     second.load_state_dict(first.state_dict())
-    assert first(inputs, labels_of(first)).equal(second(inputs, labels_of(second)))
+    assert first(inputs, **inputs_of(first)).equal(second(inputs, **inputs_of(second)))
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])
@@ -127,7 +127,7 @@ def test_projection_logit_is_the_papers_formula(make: Any) -> None:
     vectors = discriminator.classes.weight
     psi = discriminator.logit
     expected = [phi[n] @ psi.weight[0] + psi.bias[0] + vectors[y] @ phi[n] for n, y in enumerate(LABELS)]
-    torch.testing.assert_close(discriminator(images, LABELS), torch.stack(expected))
+    torch.testing.assert_close(discriminator(images, labels=LABELS), torch.stack(expected))
 
 
 @pytest.mark.parametrize("name", ["cgan", "projection"])
@@ -137,15 +137,15 @@ def test_labels_change_what_is_made_and_judged(make: Any, name: str) -> None:
         if isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight)
     latents = torch.randn(1, generator.config.latent_dim).expand(4, -1)
-    images = generator(latents, LABELS)
+    images = generator(latents, labels=LABELS)
     assert images[1].allclose(images[2], atol=1e-6)
     assert not images[0].allclose(images[1])
-    logits = discriminator(images[:1].expand(4, -1, -1, -1), LABELS)
+    logits = discriminator(images[:1].expand(4, -1, -1, -1), labels=LABELS)
     assert logits[1].allclose(logits[2])
     assert not logits[0].allclose(logits[1])
-    for network, inputs in ((generator, latents), (discriminator, images)):
-        with pytest.raises(ValueError, match=r"needs labels: class indices \(N,\) from 0 to 9"):
-            network(inputs)
+    for network in (generator, discriminator):
+        with pytest.raises(ValueError, match=f'"{name}" needs labels'):
+            network.inputs()
 
 
 def test_codes_come_first_in_infogans_latents(make: Any) -> None:

@@ -29,7 +29,7 @@ class Reshaping(Generator):
         super().__init__(GeneratorConfig(latent_dim=DIM), info=FACTS)
         self.a = nn.Parameter(torch.tensor(0.7))
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return (self.a * latents).reshape(-1, 3, 8, 8)
 
 
@@ -40,7 +40,7 @@ class Quadratic(Discriminator):
         super().__init__(DiscriminatorConfig(), info=FACTS)
         self.b = nn.Parameter(torch.tensor(1.5))
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.b / 2 * images.square().flatten(1).sum(1)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -64,6 +64,7 @@ def step_of(real: Tensor | None = None, *, detach: bool = False) -> PenaltyStep:
         fake=fake.detach() if detach else fake,
         latents=latents,
         labels=None,
+        condition=None,
         real_logits=discriminator(real),
         fake_logits=discriminator(fake),
         rng=torch.Generator().manual_seed(3),

@@ -41,7 +41,7 @@ class TinyGenerator(Generator):
         super().__init__(GeneratorConfig(latent_dim=3), info=FACTS)
         self.layer = nn.Linear(3, 4)
 
-    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, latents: Tensor) -> Tensor:
         return self.layer(latents).tanh().view(-1, 1, 2, 2)
 
 
@@ -52,7 +52,7 @@ class TinyDiscriminator(Discriminator):
         self.norm = nn.BatchNorm1d(5) if norm else nn.Identity()
         self.outer = nn.Linear(5, 1)
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.outer(self.norm(self.inner(images.flatten(1))).tanh()).flatten()
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -117,7 +117,7 @@ def by_hand(
         return (inner.tanh() @ w[-2].T + w[-1]).flatten()
 
     def loss(w: list[Tensor], fake: Tensor) -> Tensor:
-        return (F.softplus(-judge(w, batch.images)).mean() + F.softplus(judge(w, fake)).mean()) / 2
+        return (F.softplus(-judge(w, batch.real)).mean() + F.softplus(judge(w, fake)).mean()) / 2
 
     def move(w: list[Tensor], gradients: Any, moments: list[Any], step: int) -> list[Tensor]:
         if update == "gradient":

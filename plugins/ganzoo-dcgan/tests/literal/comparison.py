@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.registry.plugin_manager import plugin_manager
 
 DIGITS = tuple("0123456789")
@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 
 
 def info(channels: int, size: int, classes: Sequence[str] = ()) -> DatasetInfo:
-    return DatasetInfo(ImageSpec(channels, size, size), tuple(classes))
+    return DatasetInfo(ImageSpec(channels, size, size), LabelSpec.classes(classes))
 
 
 def outline(name: str, info: DatasetInfo, generator: dict[str, Any], discriminator: dict[str, Any]) -> tuple[Any, Any]:
@@ -69,14 +69,14 @@ def count(network: nn.Module) -> int:
 
 
 @torch.no_grad()
-def shapes(network: Generator | Discriminator, *inputs: Tensor) -> list[tuple[int, ...]]:
+def shapes(network: Generator | Discriminator, *inputs: Tensor, **keywords: Tensor) -> list[tuple[int, ...]]:
     """What each block gives for one image, first to last."""
     seen: list[tuple[int, ...]] = []
     hooks = [
         block.register_forward_hook(lambda _block, _inputs, output: seen.append(tuple(output.shape[1:])))
         for block in network.blocks
     ]
-    network(*inputs)
+    network(*inputs, **keywords)
     for hook in hooks:
         hook.remove()
     return seen
