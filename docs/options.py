@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.optimizer import AdamOptions, NAdamOptions, OptimizerOptions, RMSpropOptions, SGDOptions
-from ganzoo.components.options import Options
+from ganzoo.components.options import OptimizerConfig, Options
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
@@ -33,7 +32,6 @@ work together.
 """
 
 TABLES = "tables"
-OPTIMIZERS = (AdamOptions, NAdamOptions, SGDOptions, RMSpropOptions)
 
 
 def page() -> str:
@@ -62,11 +60,11 @@ def page() -> str:
         "## Optimizers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
         "`name` picks the optimizer; a table that is left out is `adam` with its defaults. Every optimizer has:\n"
     )
-    parts.append(table(OptimizerOptions))
-    for optimizer in OPTIMIZERS:
-        names = choices(optimizer.model_json_schema()["properties"]["name"])
-        parts.append(f"### {', '.join(f'`{name}`' for name in names)}\n\n{first_paragraph(optimizer)}\n")
-        parts.append(table(optimizer, base=OptimizerOptions, hidden={"name"}))
+    parts.append(table(OptimizerConfig, hidden={"name"}))
+    for entry in manager.registries.optimizers:
+        if entry.plugin in plugins:
+            parts.append(f"### `{entry.name}`\n\n{first_paragraph(entry.options)}\n")
+            parts.append(table(entry.options, base=OptimizerConfig, hidden={"name"}))
     return "\n".join(part for part in parts if part)
 
 
@@ -135,7 +133,7 @@ def options(
         inner = resolve(option, schema)
         if option == inherited.get(key):
             continue
-        if option.get("discriminator"):
+        if inner.get("title") == OptimizerConfig.__name__:
             yield key, f"table, see [Optimizers]({optimizers})", "`adam`", about
         elif "properties" in inner:
             for name, kind, default, text in options({**inner, **definitions}):

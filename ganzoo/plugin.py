@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
     from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
     from ganzoo.builtin.losses import NonSaturating
+    from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
     from ganzoo.components.dataset import Batch, Dataset, ImageSource, StoredImages
     from ganzoo.components.extractor import Extractor
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
     from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
     from ganzoo.components.observer import Alert, RecipeView, RunView
-    from ganzoo.components.optimizer import (
-        AdamOptions,
-        AnyOptimizer,
-        NAdamOptions,
-        OptimizerOptions,
-        RMSpropOptions,
-        SGDOptions,
-        current_lr,
-    )
     from ganzoo.components.options import (
         ComponentConfig,
         DatasetConfig,
@@ -40,6 +32,7 @@ if TYPE_CHECKING:
         ImporterConfig,
         LossConfig,
         MetricConfig,
+        OptimizerConfig,
         Options,
         PenaltyConfig,
         TrainerConfig,
@@ -66,12 +59,12 @@ if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.training.ema import EMA
+    from ganzoo.training.optimizer_step import current_lr
 
 __all__ = [
     "EMA",
-    "AdamOptions",
+    "AdamConfig",
     "Alert",
-    "AnyOptimizer",
     "Assignment",
     "Batch",
     "CodeError",
@@ -104,10 +97,10 @@ __all__ = [
     "Metric",
     "MetricConfig",
     "MetricInputs",
-    "NAdamOptions",
+    "NAdamConfig",
     "NonSaturating",
     "NonSaturatingConfig",
-    "OptimizerOptions",
+    "OptimizerConfig",
     "Options",
     "OutputError",
     "Overrides",
@@ -115,14 +108,14 @@ __all__ = [
     "PenaltyConfig",
     "PenaltyStep",
     "Problem",
-    "RMSpropOptions",
+    "RMSpropConfig",
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
     "RequestError",
     "RunDirectoryError",
     "RunView",
-    "SGDOptions",
+    "SGDConfig",
     "StoredImages",
     "TrainedRun",
     "Trainer",
@@ -143,6 +136,7 @@ _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
     "ganzoo.builtin.gan_trainer": ["FakeBatch", "GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
+    "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
     "ganzoo.components.dataset": ["Batch", "Dataset", "ImageSource", "StoredImages"],
     "ganzoo.components.extractor": ["Extractor"],
@@ -151,15 +145,6 @@ _MODULES = {
     "ganzoo.components.metric": ["Metric", "MetricInputs"],
     "ganzoo.components.network": ["Discriminator", "Generator"],
     "ganzoo.components.observer": ["Alert", "RecipeView", "RunView"],
-    "ganzoo.components.optimizer": [
-        "AdamOptions",
-        "AnyOptimizer",
-        "NAdamOptions",
-        "OptimizerOptions",
-        "RMSpropOptions",
-        "SGDOptions",
-        "current_lr",
-    ],
     "ganzoo.components.options": [
         "ComponentConfig",
         "DatasetConfig",
@@ -169,6 +154,7 @@ _MODULES = {
         "ImporterConfig",
         "LossConfig",
         "MetricConfig",
+        "OptimizerConfig",
         "Options",
         "PenaltyConfig",
         "TrainerConfig",
@@ -195,6 +181,7 @@ _MODULES = {
     "ganzoo.sampling.trained_run": ["TrainedRun"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
     "ganzoo.training.ema": ["EMA"],
+    "ganzoo.training.optimizer_step": ["current_lr"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

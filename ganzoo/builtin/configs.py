@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.components.optimizer import AdamOptions, AnyOptimizer
-from ganzoo.components.options import LossConfig, MetricConfig, PenaltyConfig, TrainerConfig
+from ganzoo.builtin.optimizers import AdamConfig
+from ganzoo.components.options import LossConfig, MetricConfig, OptimizerConfig, PenaltyConfig, TrainerConfig
 
 
 class NonSaturatingConfig(LossConfig):
@@ -112,7 +112,7 @@ class DiversityConfig(MetricConfig):
     """The mean distance of two samples over that of two real images, by pixels and by features."""
 
 
-class ClassesConfig(MetricConfig):
+class ClassCoverageConfig(MetricConfig):
     """The classes that a classifier of the dataset finds among the samples."""
 
 
@@ -135,9 +135,9 @@ class GANTrainerConfig(TrainerConfig):
     fake_statistics: Literal["batch", "running"] = "batch"
     """Batch statistics in the generator for the images that the discriminator learns from; "running", as Keras'
     `predict` takes them, needs `fake_batch = "fresh"`."""
-    generator_optimizer: AnyOptimizer = AdamOptions()
+    generator_optimizer: OptimizerConfig = AdamConfig()
     """Optimizer of the generator."""
-    discriminator_optimizer: AnyOptimizer = AdamOptions()
+    discriminator_optimizer: OptimizerConfig = AdamConfig()
     """Optimizer of the discriminator and of the penalties' parameters."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     """Keep an exponential moving average of the generator's weights with this decay; 0: none."""

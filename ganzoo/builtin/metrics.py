@@ -236,10 +236,10 @@ def class_scores(logits: Tensor) -> ClassScores:
     )
 
 
-class Classes(Metric):
+class ClassCoverage(Metric):
     """The classes of the dataset that a classifier finds among the samples."""
 
-    Config = configs.ClassesConfig
+    Config = configs.ClassCoverageConfig
     needs = frozenset({"class_logits"})
     directions: ClassVar = {"classes_covered": "higher", "balance": "higher", "confidence": "none"}
 

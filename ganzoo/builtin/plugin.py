@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.builtin import commands, configs
+from ganzoo.builtin import commands, configs, optimizers
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.builtin.lints import lint_recipe
@@ -17,6 +17,7 @@ __all__ = [
     "register_extractors",
     "register_losses",
     "register_metrics",
+    "register_optimizers",
     "register_trainers",
 ]
 
@@ -80,9 +81,21 @@ def register_metrics(register: Registrar) -> None:
     register("inception_score", f"{METRICS}:InceptionScore", config=configs.InceptionScoreConfig)
     register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
     register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
-    register("classes", f"{METRICS}:Classes", config=configs.ClassesConfig)
+    register("class_coverage", f"{METRICS}:ClassCoverage", config=configs.ClassCoverageConfig)
     register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
     register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)
+
+
+@hookimpl
+def register_optimizers(register: Registrar) -> None:
+    """Those of torch."""
+    register("adam", optimizers.AdamConfig)
+    register("adamw", optimizers.AdamWConfig)
+    register("nadam", optimizers.NAdamConfig)
+    register("radam", optimizers.RAdamConfig)
+    register("adamax", optimizers.AdamaxConfig)
+    register("sgd", optimizers.SGDConfig)
+    register("rmsprop", optimizers.RMSpropConfig)
 
 
 @hookimpl

@@ -37,7 +37,7 @@ from ganzoo.training.build import build_part, open_dataset
 
 METRICS = (
     *("frechet", "kernel", "inception_score", "precision_recall", "density_coverage"),
-    *("classes", "memorization", "diversity"),
+    *("class_coverage", "memorization", "diversity"),
 )
 """What is computed where a recipe names no metrics."""
 SAMPLES_KEPT = 1000

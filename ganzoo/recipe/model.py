@@ -111,7 +111,7 @@ class EvaluationOptions(Options):
     dataset with labels, else `inception`."""
     metrics: tuple[MetricConfig, ...] = ()
     """What to score: names, or tables where one is to have other options; left out: `frechet`, `kernel`,
-    `inception_score`, `precision_recall`, `density_coverage`, `classes`, `memorization` and `diversity`."""
+    `inception_score`, `precision_recall`, `density_coverage`, `class_coverage`, `memorization` and `diversity`."""
     real: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
     trained on."""

@@ -56,6 +56,11 @@ def register_metrics(register: Registrar) -> None:
 
 
 @hookspec
+def register_optimizers(register: Registrar) -> None:
+    """Once at start: call `register(name, config)` for each optimizer, which is its config with a method `build`."""
+
+
+@hookspec
 def register_commands(register: CommandRegistrar) -> None:
     """Once at start: call `register(name, "module:function", help="one line", section="look")` for each command."""
 

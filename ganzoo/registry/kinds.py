@@ -21,7 +21,7 @@ class Kind:
         plural: name of the kind's registry.
         hook: name of the hook that registers components of this kind; two kinds may share one.
         config_class: base class of their options, in `components.options`.
-        contract: base class of the components, as "module:name".
+        contract: base class of the components, as "module:name"; the config where a component is no more.
         table: dotted place in a recipe; empty where a recipe names none.
         many: whether a recipe has any number of them, in a list of tables.
         bare: whether a name may stand in such a list in place of a table.
@@ -71,6 +71,8 @@ KINDS = (
          contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing.extractors:check_extractor"),
     Kind("metric", "metrics", "register_metrics", "MetricConfig", table="evaluation.metrics", many=True, bare=True,
          contract="ganzoo.components.metric:Metric", conformance="ganzoo.testing.metrics:check_metric"),
+    Kind("optimizer", "optimizers", "register_optimizers", "OptimizerConfig",
+         contract="ganzoo.components.options:OptimizerConfig", conformance="ganzoo.testing.optimizers:check_optimizer"),
 )
 # fmt: on
 

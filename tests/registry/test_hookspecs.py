@@ -25,6 +25,7 @@ def test_hooks_are_those_of_the_documentation():
         "register_importers": ["register"],
         "register_extractors": ["register"],
         "register_metrics": ["register"],
+        "register_optimizers": ["register"],
         "register_commands": ["register"],
         "lint_recipe": ["recipe"],
         "run_started": ["run"],

@@ -31,7 +31,8 @@ def test_every_config_of_components_is_of_a_kind():
 
 @every_kind
 def test_what_a_kind_names_is_there(kind: Kind):
-    assert resolve_name(kind.contract).Config is kind.config
+    contract = resolve_name(kind.contract)
+    assert getattr(contract, "Config", contract) is kind.config
     assert not kind.conformance or callable(resolve_name(kind.conformance))
 
 
