@@ -43,7 +43,12 @@ def page() -> str:
     registries = {registry.kind.table: registry for registry in manager.registries.all()}
     for name, field in Recipe.model_fields.items():
         about = descriptions(Recipe)[name]
-        if name in registries:
+        if name in registries and registries[name].kind.keyed:
+            for entry in registries[name]:
+                if entry.plugin in plugins:
+                    parts.append(f"## `[{name}.{entry.name}]`\n\n{first_paragraph(entry.options)}\n")
+                    parts.append(table(entry.options, hidden={"name"}))
+        elif name in registries:
             title = f"[{name}]" if registries[name].kind.many else name
             parts.append(f"## `[{title}]`\n\n{about}\n")
             parts += components(registries[name], plugins)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ganzoo.components.loss import Loss
     from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
-    from ganzoo.components.observer import Alert, RecipeView, RunView
+    from ganzoo.components.observer import Alert, Observer, RecipeView, RunView, Tracker
     from ganzoo.components.options import (
         ComponentConfig,
         DatasetConfig,
@@ -32,9 +32,11 @@ if TYPE_CHECKING:
         ImporterConfig,
         LossConfig,
         MetricConfig,
+        ObserverConfig,
         OptimizerConfig,
         Options,
         PenaltyConfig,
+        TrackerConfig,
         TrainerConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
@@ -100,6 +102,8 @@ __all__ = [
     "NAdamConfig",
     "NonSaturating",
     "NonSaturatingConfig",
+    "Observer",
+    "ObserverConfig",
     "OptimizerConfig",
     "Options",
     "OutputError",
@@ -117,6 +121,8 @@ __all__ = [
     "RunView",
     "SGDConfig",
     "StoredImages",
+    "Tracker",
+    "TrackerConfig",
     "TrainedRun",
     "Trainer",
     "TrainerConfig",
@@ -144,7 +150,7 @@ _MODULES = {
     "ganzoo.components.loss": ["Loss"],
     "ganzoo.components.metric": ["Metric", "MetricInputs"],
     "ganzoo.components.network": ["Discriminator", "Generator"],
-    "ganzoo.components.observer": ["Alert", "RecipeView", "RunView"],
+    "ganzoo.components.observer": ["Alert", "Observer", "RecipeView", "RunView", "Tracker"],
     "ganzoo.components.options": [
         "ComponentConfig",
         "DatasetConfig",
@@ -154,9 +160,11 @@ _MODULES = {
         "ImporterConfig",
         "LossConfig",
         "MetricConfig",
+        "ObserverConfig",
         "OptimizerConfig",
         "Options",
         "PenaltyConfig",
+        "TrackerConfig",
         "TrainerConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],

@@ -18,7 +18,7 @@ from ganzoo.bench.report import Report
 from ganzoo.bench.timing import LoopTiming, RoundTimer, Step, TimedEvents
 from ganzoo.errors import RequestError
 from ganzoo.observers.samples import GRIDS
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
@@ -85,6 +85,8 @@ def measure(
         events = whole.events = TimedEvents(manager.pluggy.list_name_plugin(), warn)
         timer = RoundTimer(whole, timings["run"], steps, other_rounds)
         events.register_standard([*standard_observers(whole, manager), timer])
+        for name, observer in recipe_observers(asked, manager).items():
+            events.register(observer, f"observers.{name}")
         train(whole)
         return Report(
             recipe=str(recipe),
@@ -126,13 +128,13 @@ def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps
     run = asked.run.model_copy(
         update={"steps": total, "epochs": None, "root": folder, "log_every": min(steps, asked.run.log_every)}
     )
-    wandb = asked.tracking.wandb if tracked else asked.tracking.wandb.model_copy(update={"mode": "disabled"})
+    untracked = asked.tracking.model_copy(update=dict.fromkeys(asked.tracking.chosen()))
     recipe = asked.model_copy(
         update={
             "run": run,
             "samples": asked.samples.model_copy(update={"every": total, "gif": False}),
             "checkpoint": asked.checkpoint.model_copy(update={"every": total}),
-            "tracking": asked.tracking.model_copy(update={"wandb": wandb}),
+            "tracking": asked.tracking if tracked else untracked,
         }
     )
     with packing_progress() as progress:

@@ -6,6 +6,7 @@ from ganzoo.builtin import commands, configs, optimizers
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.builtin.lints import lint_recipe
+from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.registry.commands import CommandRegistrar
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
@@ -17,6 +18,7 @@ __all__ = [
     "register_extractors",
     "register_losses",
     "register_metrics",
+    "register_observers",
     "register_optimizers",
     "register_trainers",
 ]
@@ -96,6 +98,12 @@ def register_optimizers(register: Registrar) -> None:
     register("adamax", optimizers.AdamaxConfig)
     register("sgd", optimizers.SGDConfig)
     register("rmsprop", optimizers.RMSpropConfig)
+
+
+@hookimpl
+def register_observers(register: Registrar) -> None:
+    """Tracking on Weights & Biases."""
+    register("wandb", "ganzoo.observers.wandb.tracker:WandbTracker", config=WandbConfig)
 
 
 @hookimpl

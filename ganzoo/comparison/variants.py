@@ -10,7 +10,17 @@ from typing import Any
 from ganzoo.comparison.collect import RunRecord, clean
 from ganzoo.sweeps.grid import names
 
-APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
+APART = (
+    "run.seed",
+    "run.name",
+    "run.root",
+    "observers.",
+    "tracking.",
+    "plugins.",
+    "evaluation.",
+    "samples.",
+    "checkpoint.",
+)
 """Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
 FEW = 3
 """Largest number of options in a name."""

@@ -6,7 +6,7 @@ They are separate from the components' base classes, because these need torch an
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, NonNegativeFloat, PositiveFloat, PositiveInt
 
@@ -161,6 +161,22 @@ class OptimizerConfig(ComponentConfig):
         `_step_supports_amp_scaling = True`, as torch's fused ones do; the weights of any other are put back.
         """
         raise NotImplementedError
+
+
+class ObserverConfig(ComponentConfig):
+    """Options that every observer has: none."""
+
+
+class TrackerConfig(ComponentConfig):
+    """Options that every tracker has: none."""
+
+    by_default: ClassVar[bool] = False
+    """Whether it tracks runs whose recipe has no table for it."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it tracks at all; a tracker that can be turned off overrides this."""
+        return True
 
 
 class TrainerConfig(ComponentConfig):

@@ -32,6 +32,15 @@ class MetricsLog:
             self._append(run, step, metrics)
 
     @hookimpl
+    def figures_logged(self, run: RunView, step: int, figures: Mapping[str, float]) -> None:
+        """Write what an observer logged, in a row of its own.
+
+        Raises:
+            OutputError: as above.
+        """
+        self._append(run, step, figures)
+
+    @hookimpl
     def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
         """Write scores in a row of their own, each under "score/<name>".
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError, create_model
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain
-from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides
 from ganzoo.recipe.validate import missing_plugins, unfit_parts, unmet_wishes
 from ganzoo.registry.plugin_manager import PluginManager
@@ -112,7 +112,9 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
         outer, _, table = registry.kind.table.rpartition(".")
-        if table:
+        if registry.kind.keyed:
+            inside[""][table] = registry.tables_type(NamedTables)
+        elif table:
             of: Any = registry.options_type(names)
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
@@ -125,6 +127,8 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
     """Derive a model with other types for some of its fields."""
     fields: dict[str, Any] = {name: (of, model.model_fields[name].default) for name, of in types.items()}
+    keyed = {name: of for name, of in types.items() if isinstance(of, type) and issubclass(of, NamedTables)}
+    fields |= {name: (of, of()) for name, of in keyed.items()}
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 

@@ -121,7 +121,8 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
     """Return the variant of a component's schema that its name selects."""
-    node = next((each for each in node.get("anyOf", ()) if "discriminator" in each), node)  # a name, or a table
+    variants = [each for each in node.get("anyOf", ()) if each.keys() & {"discriminator", "$ref"}]
+    node = _resolve(schema, variants[0]) if variants else node  # a name or a table, or a table that may be left out
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
     return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node

@@ -68,7 +68,8 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
 
 def unmet_wishes(recipe: Recipe) -> list[Problem]:
     """List the options that have no effect because of another."""
-    if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
+    wandb = recipe.tracking.chosen().get("wandb")
+    if wandb is not None and wandb.checkpoints == "best" and recipe.checkpoint.best is None:
         needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
         return [Problem("tracking.wandb.checkpoints", needs)]
     return []

@@ -25,6 +25,7 @@ class Kind:
         table: dotted place in a recipe; empty where a recipe names none.
         many: whether a recipe has any number of them, in a list of tables.
         bare: whether a name may stand in such a list in place of a table.
+        keyed: whether a recipe has any number of them, in tables by their names: `[tracking.wandb]`.
         conformance: check of one component, as "module:name"; empty where only its options are checked.
     """
 
@@ -36,6 +37,7 @@ class Kind:
     table: str = ""
     many: bool = False
     bare: bool = False
+    keyed: bool = False
     conformance: str = ""
 
     @cached_property
@@ -48,6 +50,8 @@ class Kind:
         if not self.table:
             return {}
         found = attrgetter(self.table)(recipe)
+        if self.keyed:
+            return {f"{self.table}.{name}": each for name, each in found.chosen().items()}
         return {f"{self.table}.{index}": each for index, each in enumerate(found)} if self.many else {self.table: found}
 
 
@@ -73,6 +77,10 @@ KINDS = (
          contract="ganzoo.components.metric:Metric", conformance="ganzoo.testing.metrics:check_metric"),
     Kind("optimizer", "optimizers", "register_optimizers", "OptimizerConfig",
          contract="ganzoo.components.options:OptimizerConfig", conformance="ganzoo.testing.optimizers:check_optimizer"),
+    Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True,
+         contract="ganzoo.components.observer:Observer", conformance="ganzoo.testing.observers:check_observer"),
+    Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True,
+         contract="ganzoo.components.observer:Tracker", conformance="ganzoo.testing.observers:check_observer"),
 )
 # fmt: on
 

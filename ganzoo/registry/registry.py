@@ -9,7 +9,7 @@ from importlib import import_module
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
@@ -115,6 +115,17 @@ class Registry(Generic[C]):
     def narrow(self, config: Any) -> Any:
         """Return options as those of the registered component that they name."""
         return self[config.name].config(**dict(config)) if getattr(config, "name", "") in self else config
+
+    def tables_type(self, base: type[BaseModel]) -> type[BaseModel]:
+        """Return a class of options with the table of each component under its name, derived from `base`."""
+        fields: dict[str, Any] = {}
+        for entry in self:
+            options = entry.options
+            name: Any = (Literal[entry.name], Field(default=entry.name, exclude=True))  # the table's name says it
+            config = create_model(options.__name__, __base__=entry.config, __doc__=options.__doc__, name=name)
+            default = config() if getattr(config, "by_default", False) else None
+            fields[entry.name] = (config | None, Field(default=default, description=options.__doc__))
+        return create_model(f"{self.kind.name.capitalize()}Tables", __base__=base, __doc__=base.__doc__, **fields)
 
     def options_type(self, names: Collection[str] | None = None) -> Any:
         """Return the type of a recipe's table for this kind: a union of the registered configs, selected by `name`.

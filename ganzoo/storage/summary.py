@@ -53,7 +53,7 @@ def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     """
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
     logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
-    metrics = {name: value for name, value in logged[-1].items() if name not in POSITION} if logged else {}
+    metrics = {name: value for row in logged for name, value in row.items() if name not in POSITION}
     summary: dict[str, Any] = {
         "status": status_of(run),
         "steps": run.step,

@@ -16,6 +16,7 @@ from ganzoo.testing.fixtures import ConformanceError, components_of, describe, s
 from ganzoo.testing.losses import check_loss, check_penalty
 from ganzoo.testing.metrics import check_metric
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
+from ganzoo.testing.observers import check_observer
 from ganzoo.testing.optimizers import check_optimizer
 from ganzoo.testing.trainers import check_trainer
 
@@ -30,6 +31,7 @@ __all__ = [
     "check_generator",
     "check_loss",
     "check_metric",
+    "check_observer",
     "check_optimizer",
     "check_penalty",
     "check_trainer",

@@ -8,8 +8,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.components.observer import Tracker
 from ganzoo.observers.wandb.account import in_short
 from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
+from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
@@ -30,7 +32,7 @@ EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B marks a run that will be resumed."""
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """Sends the recipe, metrics, scores, grids and the animation of a run to W&B.
 
     Rows go under their step, which is the axis of every chart. A failure of W&B is warned of once and ignored:
@@ -38,7 +40,10 @@ class WandbTracker:
     answer; events before that are sent once it has started.
     """
 
-    def __init__(self) -> None:
+    Config = WandbConfig
+
+    def __init__(self, config: WandbConfig = WandbConfig()) -> None:  # noqa: B008
+        super().__init__(config)
         self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
         self._panels: Panels | None = None
@@ -72,6 +77,11 @@ class WandbTracker:
         """Send the metrics of a log point."""
         if metrics is not None:
             self._log(step, drop_non_finite(metrics))
+
+    @hookimpl
+    def figures_logged(self, step: int, figures: Mapping[str, float]) -> None:
+        """Send what an observer logged."""
+        self._log(step, drop_non_finite(figures))
 
     @hookimpl
     def samples_ready(self, step: int, images: Tensor) -> None:
