@@ -14,16 +14,10 @@ from ganzoo.storage.run_directory import ALERT
 if TYPE_CHECKING:
     from ganzoo.components.observer import RunView
 
-
 Status = Literal["complete", "interrupted", "failed"]
 
-
 SUMMARY = "summary.json"
-
-
 POSITION = ("step", "epoch", "seconds")
-
-
 SCORE = "score/"
 
 
@@ -45,12 +39,7 @@ def ahead(value: float, of: float, direction: Direction) -> bool:
 
 
 def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the contents of `summary.json`.
-
-    Args:
-        run: as it stands at its end.
-        rows: all rows of metrics, those of earlier parts of a resumed run included.
-    """
+    """Return the contents of `summary.json` from all rows of metrics, those before a resume included."""
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
     logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
     metrics = {name: value for row in logged for name, value in row.items() if name not in POSITION}

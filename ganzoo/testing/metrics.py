@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.data.packed_dataset import pack_dataset, real_images
 from ganzoo.registry.registry import Entry
@@ -27,8 +27,8 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
     """
     metric: Metric = entry.load()(small_options(entry, options))
     sources, ways = get_args(Source), get_args(Direction)
-    require(metric.needs and set(metric.needs) <= {*sources}, entry, f"needs must name some of {', '.join(sources)}")
-    require({*metric.directions.values()} <= {*ways}, entry, f"directions must each be one of {', '.join(ways)}")
+    require(metric.needs and set(metric.needs) <= {*sources}, f"needs must name some of {', '.join(sources)}")
+    require({*metric.directions.values()} <= {*ways}, f"directions must each be one of {', '.join(ways)}")
     dataset = Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=COUNT, classes=4))
     with tempfile.TemporaryDirectory() as folder:
         training = pack_dataset(dataset, cache=Path(folder))
@@ -39,14 +39,13 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
             inputs = MetricInputs(source, real.clone(), fake.clone(), training)
             values = seeded(partial(metric.compute, inputs))
             unknown = ", ".join(values.keys() - metric.directions.keys())
-            require(not unknown, entry, f"gives {unknown}, which directions does not have: add it there")
+            require(not unknown, f"gives {unknown}, which directions does not have: add it there")
             for name, value in values.items():
-                require(abs(float(value)) < float("inf"), entry, f"the value {name} is {value}")
+                require(abs(float(value)) < float("inf"), f"the value {name} is {value}")
             require(
                 values == seeded(partial(metric.compute, inputs)),
-                entry,
                 "gives other values for the same inputs: draw from torch's global generator alone",
             )
             unchanged = torch.equal(inputs.real, real) and torch.equal(inputs.fake, fake)
-            require(unchanged, entry, "changes its inputs: work on copies")
+            require(unchanged, "changes its inputs: work on copies")
             metric.settings(inputs)

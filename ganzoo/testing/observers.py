@@ -7,7 +7,7 @@ from typing import Any
 from ganzoo.errors import PluginError
 from ganzoo.registry.plugin_manager import check_hooks
 from ganzoo.registry.registry import Entry
-from ganzoo.testing.fixtures import fail, require, small_options
+from ganzoo.testing.fixtures import ConformanceError, require, small_options
 
 
 def check_observer(entry: Entry[Any], **options: Any) -> None:
@@ -20,6 +20,6 @@ def check_observer(entry: Entry[Any], **options: Any) -> None:
     try:
         check_hooks(observer)
     except PluginError as error:
-        fail(entry, str(error))
+        raise ConformanceError(str(error)) from error
     hears = [name for name in dir(type(observer)) if hasattr(getattr(type(observer), name), "ganzoo_impl")]
-    require(hears, entry, "hears of no event: mark methods such as step_ended with @hookimpl")
+    require(hears, "hears of no event: mark methods such as step_ended with @hookimpl")

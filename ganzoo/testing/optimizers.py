@@ -23,25 +23,25 @@ def check_optimizer(entry: Entry[Any], **options: Any) -> None:
     """
     config: OptimizerConfig = small_options(entry, options)
     network, optimizer = _built(config)
-    require(isinstance(optimizer, Optimizer), entry, "build must give a torch.optim.Optimizer")
+    require(isinstance(optimizer, Optimizer), "build must give a torch.optim.Optimizer")
     rates = {float(group["lr"]) for group in optimizer.param_groups}
-    require(rates == {config.lr}, entry, "every group must begin with the rate `lr`, by which trainers set it")
+    require(rates == {config.lr}, "every group must begin with the rate `lr`, by which trainers set it")
     before = _loss(network).item()
     for _ in range(10):
         _step(network, optimizer)
-    require(_loss(network).item() < before, entry, "ten steps do not lower the loss of a regression")
+    require(_loss(network).item() < before, "ten steps do not lower the loss of a regression")
     again, resumed = _built(config)
     again.load_state_dict(network.state_dict())
     load_optimizer(resumed, copy.deepcopy(optimizer.state_dict()), "optimizer")
     for each in ((network, optimizer), (again, resumed)):
         _step(*each)
-    require(_same(network, again), entry, "goes on differently from a saved state: keep all of it in `self.state`")
+    require(_same(network, again), "goes on differently from a saved state: keep all of it in `self.state`")
     if skips_non_finite(optimizer):
         resumed.found_inf = torch.ones(())  # type: ignore[attr-defined]
         _step(again, resumed, torch.nan)
         state = (value for values in resumed.state.values() for value in values.values() if isinstance(value, Tensor))
         kept = _same(network, again) and all(value.isfinite().all() for value in state)
-        require(kept, entry, "takes a step where found_inf is 1, though _step_supports_amp_scaling is set")
+        require(kept, "takes a step where found_inf is 1, though _step_supports_amp_scaling is set")
 
 
 def _built(config: OptimizerConfig) -> tuple[nn.Module, Optimizer]:

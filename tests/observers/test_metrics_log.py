@@ -11,8 +11,7 @@ from directions import note_directions
 import ganzoo.api
 from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, OutputError, TrainingError
-from ganzoo.observers.metrics_log import MetricsLog
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import MetricsLog, standard_observers
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import status_of
 from ganzoo.training.loop import train, write_summary
