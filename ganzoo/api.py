@@ -14,7 +14,7 @@ from ganzoo.evaluation.evaluator import evaluate
 from ganzoo.export.bundle import MANIFEST, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
@@ -262,6 +262,8 @@ def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> T
     if built.world.is_main:
         built.directory.write_json("environment.json", describe_environment(built))
         built.events.register_standard(standard_observers(built, manager))
+        for name, observer in recipe_observers(built.recipe, manager).items():
+            built.events.register(observer, f"observers.{name}")
         for observer in observers:
             built.events.register(observer)
     train(built)

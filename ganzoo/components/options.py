@@ -5,12 +5,17 @@ They are separate from the components' base classes, because these need torch an
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.spec import DatasetInfo, ImageSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
 
 
 class Options(BaseModel):
@@ -145,6 +150,43 @@ class ImporterConfig(ComponentConfig):
 
 class ExtractorConfig(ComponentConfig):
     """Options that every extractor of features has: none."""
+
+
+class MetricConfig(ComponentConfig):
+    """Options that every metric has: none."""
+
+
+class OptimizerConfig(ComponentConfig):
+    """Options that every optimizer has, and how it is built: an optimizer is registered by its config alone."""
+
+    lr: PositiveFloat = 2e-4
+    """Learning rate."""
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 coupled to the gradient (decoupled from it where the optimizer says so), on every parameter."""
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """Build the torch optimizer over `parameters`.
+
+        One that takes no step where the tensor `self.found_inf` is 1, without looking at it on the host, says so by
+        `_step_supports_amp_scaling = True`, as torch's fused ones do; the weights of any other are put back.
+        """
+        raise NotImplementedError
+
+
+class ObserverConfig(ComponentConfig):
+    """Options that every observer has: none."""
+
+
+class TrackerConfig(ComponentConfig):
+    """Options that every tracker has: none."""
+
+    by_default: ClassVar[bool] = False
+    """Whether it tracks runs whose recipe has no table for it."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it tracks at all; a tracker that can be turned off overrides this."""
+        return True
 
 
 class TrainerConfig(ComponentConfig):

@@ -15,7 +15,7 @@ from ganzoo.components.options import Options
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain, toml_location
-from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain
 from ganzoo.recipe.swap import Swaps
 from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
@@ -179,7 +179,9 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
         outer, _, table = registry.kind.table.rpartition(".")
-        if table:
+        if registry.kind.keyed:
+            inside[""][table] = registry.tables_type(NamedTables)
+        elif table:
             of: Any = registry.options_type(names)
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
@@ -192,6 +194,8 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
     """Derive a model with other types for some of its fields."""
     fields: dict[str, Any] = {name: (of, model.model_fields[name].default) for name, of in types.items()}
+    keyed = {name: of for name, of in types.items() if isinstance(of, type) and issubclass(of, NamedTables)}
+    fields |= {name: (of, of()) for name, of in keyed.items()}
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
@@ -245,10 +249,10 @@ def _escape_hint(error: ValueError, content: bytes) -> str:
 def _named(tables: Mapping[str, Any]) -> set[str]:
     """Collect the component names in a recipe's tables, registered or not."""
     evaluation = tables.get("evaluation")
-    nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
+    nested = [evaluation.get(kind) for kind in ("extractors", "metrics")] if isinstance(evaluation, Mapping) else []
     listed = [*tables.values(), *nested]
     parts = [part for table in listed for part in (table if isinstance(table, list) else [table])]
-    names = [part.get("name") for part in parts if isinstance(part, Mapping)]
+    names = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
     return {name for name in names if isinstance(name, str)}
 
 

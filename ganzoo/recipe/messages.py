@@ -46,7 +46,7 @@ def explain(
             case "union_tag_invalid":
                 unknown_name = True
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
-                location = [*location, "name"]
+                location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
             case "nothing_registered":
                 unknown_name = True
                 name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
@@ -123,6 +123,8 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
     """Return the variant of a component's schema that its name selects."""
+    variants = [each for each in node.get("anyOf", ()) if each.keys() & {"discriminator", "$ref"}]
+    node = _resolve(schema, variants[0]) if variants else node  # a name or a table, or a table that may be left out
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
     return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node

@@ -81,7 +81,7 @@ def _unfit_parts(recipe: Recipe) -> list[Problem]:
     if dataset is None:
         return []
     info = DatasetInfo(dataset.image_spec())
-    problems = unfit_images(recipe.evaluation, dataset)
+    problems = unfit_evaluation(recipe.evaluation, dataset)
     for path, config in _parts(recipe):
         try:
             config.check_info(info)
@@ -100,7 +100,8 @@ def _unfit_parts(recipe: Recipe) -> list[Problem]:
 def _unmet_wishes(recipe: Recipe) -> list[Problem]:
     """List the options that another makes impossible or without effect."""
     problems = []
-    if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
+    wandb = recipe.tracking.chosen().get("wandb")
+    if wandb is not None and wandb.checkpoints == "best" and recipe.checkpoint.best is None:
         needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
         problems.append(Problem("tracking.wandb.checkpoints", needs))
     twice = [f'"{part.name}" ({path})' for path, part in _parts(recipe) if part.differentiates_twice]
@@ -138,12 +139,16 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
         raise ValueError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
-def unfit_images(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
-    """List the problems with the images that [evaluation] names."""
+def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
+    """List the problems with the images and metrics that [evaluation] names."""
     problems = []
     for table in ("real", "held_out"):
         try:
             other_images(dataset, getattr(options, table), options.image_size)
         except ValueError as error:
             problems.append(Problem(f"evaluation.{table}", str(error)))
+    names = [metric.name for metric in options.metrics]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.append(Problem(f"evaluation.metrics.{index}", f'"{name}" is there before: leave one out'))
     return problems

@@ -9,10 +9,11 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 
+from ganzoo.components.metric import Direction
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe.load import Note, named_files, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
@@ -26,6 +27,7 @@ WANDB = "wandb"
 """Folder of W&B's files."""
 PLUGINS = "plugins"
 """Folder of the run's plugin files."""
+EVALUATIONS = "evaluation.json"
 ALERT = "alert"
 LOCK = ".lock"
 HOLDER = ".process.json"
@@ -179,6 +181,15 @@ class RunDirectory:
     def read_alerts(self) -> list[dict[str, Any]]:
         """Return the rows of alerts: "step", and under "alert" its kind, text and remedy."""
         return [row for row in self._rows() if ALERT in row]
+
+    def score_directions(self) -> dict[str, Direction]:
+        """Return which values of each evaluated score are better, as its metric says."""
+        try:
+            evaluations = parse_json((self.path / EVALUATIONS).read_text(encoding="utf-8"))
+            found = [item for each in evaluations for item in each.get("directions", {}).items()]
+            return {name: direction for name, direction in found if direction in get_args(Direction)}
+        except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged
+            return {}
 
     def _rows(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():

@@ -48,7 +48,7 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
         "trainer.generator_optimizer",
         {"name": "adam", "momentum": 1},
         "trainer.generator_optimizer.momentum",
-        "there is no such key; known: lr, weight_decay, name, betas, eps, amsgrad",
+        "there is no such key; known: name, lr, weight_decay, betas, eps, amsgrad",
     ),
     ("tracking.wandb.projekt", "x", "tracking.wandb.projekt", "did you mean project?"),
     ("loss", {"name": "hinge", "margin": 1}, "loss.margin", "there is no such key; known: name"),
