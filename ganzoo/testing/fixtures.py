@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -79,20 +80,25 @@ def describe(entry: Entry[Any]) -> str:
     return f"{kind_of(entry.options).name} {entry.name}"
 
 
-def components_of(distribution: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
-    """Return all components that the plugins of a distribution register.
+def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
+    """Return all components that a distribution's plugins, or a plugin file, register.
+
+    Args:
+        plugin: name of the distribution, or path of a plugin file that the manager has.
+        manager: the plugins to look at; left out: those installed.
 
     Raises:
         PluginError: it is not installed, or one of its plugins is broken.
     """
     manager = manager or plugin_manager()
-    found = [plugin for plugin in manager.plugins if plugin.distribution == distribution]
+    file = str(Path(plugin).resolve())
+    found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
     if not found:
-        raise PluginError(f"{distribution}: no plugin of it is installed; `pip install -e .` in its folder does it")
-    for plugin in found:
-        if plugin.status != "loaded":
-            raise PluginError(f"the plugin {plugin} is {plugin.status}: {plugin.error}")
-    names = {str(plugin) for plugin in found}
+        raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
+    for each in found:
+        if each.status != "loaded":
+            raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
+    names = {str(each) for each in found}
     return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
 
 

@@ -144,7 +144,13 @@ def _term(
         return None
     _check_scalar(name, term)
     term.backward()
-    return float(term)
+    return float(term.detach())
+
+
+def _set_up(entry: Entry[Any], config: Any, generator: Generator, discriminator: Discriminator) -> Penalty:
+    penalty: Penalty = entry.load()(config, info=generator.info)
+    penalty.setup(generator, discriminator)
+    return penalty
 
 
 def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discriminator]:
@@ -153,8 +159,7 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
     for generator in _generators(entry):
         discriminator = tiny_discriminator(generator.info)
         try:
-            penalty: Penalty = seeded(partial(entry.load(), config, info=generator.info))
-            penalty.setup(generator, discriminator)
+            penalty: Penalty = seeded(partial(_set_up, entry, config, generator, discriminator))
         except ValueError as error:
             reasons.append(str(error))
         else:
