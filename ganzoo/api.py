@@ -14,19 +14,17 @@ from ganzoo.evaluation.evaluator import evaluate
 from ganzoo.export.bundle import MANIFEST, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import Source, load_recipe
+from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
-from ganzoo.storage.retention import checkpoint_folders
-from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import run_lock
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_of, latest_checkpoint
+from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
@@ -58,7 +56,7 @@ def run(
         GanzooError: the recipe is wrong, or the run failed; the text says how to fix it.
     """
     world, observers = world_from_env(), _checked(observers)
-    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
+    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides, note=_note(world))
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
@@ -93,7 +91,9 @@ def resume(
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
     world, directory, observers = world_from_env(), RunDirectory.open(path), _checked(observers)
     with run_lock(directory) if world.is_main else nullcontext():
-        recipe, manager = directory.load_recipe(manager or plugin_manager(), overrides, trust=trust_plugins)
+        recipe, manager = directory.load_recipe(
+            manager or plugin_manager(), overrides, trust=trust_plugins, note=_note(world)
+        )
         with world.connected(choose_compute(recipe.device, world).device):
             return _resume(directory, recipe, manager, world, observers)
 
@@ -182,20 +182,21 @@ def load_run(
     Raises:
         GanzooError: it is no run directory, or holds no whole checkpoint, or none of that step.
     """
-    if is_export(Path(path)):
-        if step is not None:
-            raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
-        return load_export(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
-    directory = RunDirectory.open(path)
+    path = Path(path)
+    exported = open_export(path) if is_export(path) else None
+    if exported is not None and step is not None:
+        raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
+    directory = RunDirectory.open(path) if exported is None else RunDirectory(path)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
+    checkpoint = exported or (
+        latest_checkpoint(directory.checkpoints, warn) if step is None else checkpoint_of(directory.checkpoints, step)
+    )
+    made, expected = checkpoint.info.image, recipe.dataset.image_spec()
+    if made != expected:
+        raise CheckpointError(f"{checkpoint.path}: makes images of {made}, but its recipe has a dataset of {expected}")
+    if exported is not None:
+        check_fit(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    if step is None:
-        checkpoint = latest_checkpoint(directory.checkpoints, warn)
-    else:
-        checkpoint = checkpoint_of(directory.checkpoints, step)
-    if checkpoint.info.image != recipe.dataset.image_spec():
-        of, image = checkpoint.info.image, recipe.dataset.image_spec()
-        raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")
     return TrainedRun(directory, recipe, checkpoint, compute, manager)
 
 
@@ -218,17 +219,9 @@ def load_export(
     Raises:
         GanzooError: it is no such folder, a file in it is missing or changed, or its plugin is not installed.
     """
-    directory = RunDirectory(Path(path))
-    if not is_export(directory.path):
+    if not is_export(Path(path)):
         raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {MANIFEST}")
-    weights = open_export(directory.path)
-    recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
-    made, expected = weights.info.image, recipe.dataset.image_spec()
-    if made != expected:
-        raise CheckpointError(f"{path}: its weights make images of {made}, but its recipe has a dataset of {expected}")
-    check_fit(recipe, weights, manager)
-    compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    return TrainedRun(directory, recipe, weights, compute, manager)
+    return load_run(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
 
 
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
@@ -252,6 +245,11 @@ def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunD
         )
 
 
+def _note(world: World) -> Note:
+    """Return what prints a warning in one process of a run."""
+    return warn if world.is_main else lambda _: None
+
+
 def _checked(observers: Iterable[object]) -> tuple[object, ...]:
     """Check observers for hooks that would not be called, before anything is built."""
     checked = tuple(observers)
@@ -264,6 +262,8 @@ def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> T
     if built.world.is_main:
         built.directory.write_json("environment.json", describe_environment(built))
         built.events.register_standard(standard_observers(built, manager))
+        for name, observer in recipe_observers(built.recipe, manager).items():
+            built.events.register(observer, f"observers.{name}")
         for observer in observers:
             built.events.register(observer)
     train(built)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
+
+DEEPEST = 100
+"""Most tables and lists within each other in a TOML document, and most parts of a dotted key."""
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
@@ -16,28 +19,32 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def parse_toml(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML document.
-
-    Raises:
-        ValueError: it is not TOML, or is nested deeper, or has longer numbers, than Python takes.
-    """
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def parse_json(text: str) -> Any:
+def parse_json(text: str, loads: Callable[[str], Any] = json.loads) -> Any:
     """Return the value of a JSON document.
 
     Raises:
         ValueError: it is not JSON, or is nested deeper, or has longer numbers, than Python takes.
     """
     try:
-        return json.loads(text)
+        return loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise ValueError("it has a number of more digits than Python takes") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML document; raises as `parse_json` does."""
+    tables: dict[str, Any] = parse_json(text, tomllib.loads)
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):  # dotted keys nest without recursion
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        level = [each for each in level if isinstance(each, dict | list)]
+    if level:
+        raise ValueError("it is nested too deeply")
+    return tables
 
 
 def size_in_words(count: int) -> str:

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from ganzoo.builtin import commands, configs
+from ganzoo.builtin import commands, configs, lints, optimizers
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
-from ganzoo.builtin.lints import lint_recipe
-from ganzoo.registry.commands import CommandRegistrar
+from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
-
-__all__ = [
-    "lint_recipe",
-    "register_commands",
-    "register_datasets",
-    "register_extractors",
-    "register_losses",
-    "register_trainers",
-]
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
-EXTRACTORS = "ganzoo.builtin.extractors"
+EXTRACTORS = "ganzoo.builtin.extractors.networks"
+METRICS = "ganzoo.builtin.metrics"
 
 
 @hookimpl
@@ -41,7 +32,7 @@ def register_losses(register: Registrar) -> None:
 @hookimpl
 def register_datasets(register: Registrar) -> None:
     """Datasets that torchvision or scikit-learn bring, folders of images, and made-up ones."""
-    register("digits", f"{DATASETS}.digits:Digits", config=datasets.DigitsConfig)
+    register("digits", f"{DATASETS}.small_sets:Digits", config=datasets.DigitsConfig)
     register("mnist", f"{DATASETS}.torchvision_sets:MNIST", config=datasets.MNISTConfig)
     register("fashion_mnist", f"{DATASETS}.torchvision_sets:FashionMNIST", config=datasets.FashionMNISTConfig)
     register("cifar10", f"{DATASETS}.torchvision_sets:CIFAR10", config=datasets.CIFAR10Config)
@@ -49,7 +40,7 @@ def register_datasets(register: Registrar) -> None:
     register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
     register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
     register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
-    register("synthetic", f"{DATASETS}.synthetic:Synthetic", config=datasets.SyntheticConfig)
+    register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)
 
 
 @hookimpl
@@ -61,16 +52,41 @@ def register_trainers(register: Registrar) -> None:
 @hookimpl
 def register_extractors(register: Registrar) -> None:
     """FID's Inception, a classifier of the dataset's own, and torchvision's."""
-    register("classifier", f"{EXTRACTORS}.classifier:ClassifierFeatures", config=extractors.ClassifierConfig)
-    register("inception", f"{EXTRACTORS}.inception:Inception", config=extractors.InceptionConfig)
-    register(
-        "torchvision",
-        f"{EXTRACTORS}.torchvision_backbone:TorchvisionBackbone",
-        config=extractors.TorchvisionBackboneConfig,
-    )
+    register("classifier", f"{EXTRACTORS}:ClassifierFeatures", config=extractors.ClassifierConfig)
+    register("inception", f"{EXTRACTORS}:Inception", config=extractors.InceptionConfig)
+    register("torchvision", f"{EXTRACTORS}:TorchvisionBackbone", config=extractors.TorchvisionBackboneConfig)
 
 
 @hookimpl
-def register_commands(register: CommandRegistrar) -> None:
-    """The commands of `ganzoo/cli`."""
-    commands.register_commands(register)
+def register_metrics(register: Registrar) -> None:
+    """Distances, manifolds and classes by features, and copies and diversity by pixels."""
+    register("frechet", f"{METRICS}:Frechet", config=configs.FrechetConfig)
+    register("kernel", f"{METRICS}:Kernel", config=configs.KernelConfig)
+    register("inception_score", f"{METRICS}:InceptionScore", config=configs.InceptionScoreConfig)
+    register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
+    register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
+    register("class_coverage", f"{METRICS}:ClassCoverage", config=configs.ClassCoverageConfig)
+    register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
+    register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)
+
+
+@hookimpl
+def register_optimizers(register: Registrar) -> None:
+    """Those of torch."""
+    register("adam", optimizers.AdamConfig)
+    register("adamw", optimizers.AdamWConfig)
+    register("nadam", optimizers.NAdamConfig)
+    register("radam", optimizers.RAdamConfig)
+    register("adamax", optimizers.AdamaxConfig)
+    register("sgd", optimizers.SGDConfig)
+    register("rmsprop", optimizers.RMSpropConfig)
+
+
+@hookimpl
+def register_observers(register: Registrar) -> None:
+    """Tracking on Weights & Biases."""
+    register("wandb", "ganzoo.observers.wandb.tracker:WandbTracker", config=WandbConfig)
+
+
+lint_recipe = hookimpl(lints.lint_recipe)
+register_commands = hookimpl(commands.register_commands)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import Progress
 
 from ganzoo.components.network import parameters
+from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import best_and_last, status_of
-from ganzoo.terminal import console, has_bar, say
+from ganzoo.terminal import console, has_bar, progress_bar, say
 from ganzoo.text import count, duration, number
-
-if TYPE_CHECKING:
-    from ganzoo.components.observer import Alert, RunView
 
 LINE_SECONDS = 1.0
 """Least time between two plain lines of a run."""
@@ -44,6 +41,7 @@ class ConsoleObserver:
         self._unseen = ""
         self._scored = False
         self._figures = ""
+        self._logged: dict[str, float] = {}
 
     @hookimpl
     def run_started(self, run: RunView) -> None:
@@ -57,15 +55,7 @@ class ConsoleObserver:
             self._say(f"goes on from step {run.resumed_from} of {run.total_steps}")
         self._started, self._first_step = self._clock(), run.step
         if has_bar(self._where):
-            self._bar = Progress(
-                TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[figures]}", markup=False),
-                console=self._where,
-                redirect_stdout=False,
-                transient=True,
-                refresh_per_second=4,
-            )
+            self._bar = progress_bar(self._where, "step {task.completed:.0f}/{task.total:.0f}")
             self._bar.add_task("", total=run.total_steps, completed=run.step, figures="")
             self._bar.start()
 
@@ -73,13 +63,19 @@ class ConsoleObserver:
     def step_ended(self, run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
         """Move the bar, or print a line where one is due."""
         if metrics is not None:
-            self._figures = "  ".join(filter(None, (describe(metrics), f"left {self._left(run, step)}")))
+            logged = "  ".join(f"{name} {number(value)}" for name, value in self._logged.items())
+            self._figures = "  ".join(filter(None, (describe(metrics), logged, f"left {self._left(run, step)}")))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, figures=self._figures)
         elif metrics is not None:
             self._unseen = f"step {step}/{run.total_steps}  {self._figures}"
             if step >= run.total_steps or self._clock() - self._last_line >= LINE_SECONDS:
                 self._print_unseen()
+
+    @hookimpl
+    def figures_logged(self, figures: Mapping[str, float]) -> None:
+        """Show what observers logged, from the next log point on."""
+        self._logged |= figures
 
     @hookimpl
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
@@ -113,10 +109,13 @@ class ConsoleObserver:
 
     def _say_scores(self, run: RunView) -> None:
         """Print the best and the last value of each score."""
-        scores = best_and_last(run.directory.read_metrics()) if self._scored else {}
+        if not self._scored:
+            return
+        scores = best_and_last(run.directory.read_metrics(), run.directory.score_directions())
         for which, values in scores.items():
             shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
-            self._say(f"{which} scores: {', '.join(shown)}")
+            if values:
+                self._say(f"{which} scores: {', '.join(shown)}")
 
     def _print_unseen(self) -> None:
         if self._unseen:

@@ -1,34 +1,43 @@
-"""The plan of a sweep: its runs, each checked as a recipe before any starts."""
+"""The plan of a sweep: `--vary KEY=A,B` as named combinations, each checked as a recipe before any run starts."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import Source, named_files, parse_recipe, read_tables
+from ganzoo.recipe.load import Source, change_tables, named_files, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text, toml_value
+from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
-RUN_NAME = "sweep"
-"""Run name of an unnamed recipe while it is checked."""
+Vary = Mapping[str, Sequence[Any]]
+"""Values of each varied key."""
+Choice = Mapping[str, Any]
+"""One value for each varied key."""
+
+NAME_LENGTH = 80
+OWNED = {
+    "run.seed": "seeds are asked for with --seeds",
+    "run.name": "a sweep names its runs itself",
+    "run.root": "a sweep keeps its runs in its own directory",
+}
+
+MOST_RUNS = 10_000
+"""Most runs of a sweep."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of the varied values.
-
-    Attributes:
-        name: of the folder of its runs.
-        choice: the value of each key.
-        recipe: checked, with the seed of its first run.
-    """
+    """One combination of the varied values, with the name of its folder and its recipe for the first seed."""
 
     name: str
     choice: Choice
@@ -37,17 +46,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep.
+    """The runs of a sweep: all combinations of the grid `vary`, with each of the seeds.
 
-    Attributes:
-        name: of the sweep, and of its group on W&B.
-        root: parent folder of the sweep's directory.
-        source: the recipe's file, or "recipe".
-        tables: of the recipe, changed as `--set` asked.
-        vary: the grid.
-        seeds: of each variant.
-        variants: all combinations.
-        warnings: of the plugins' lints, once each.
+    `tables` is the recipe of the file `source`, changed as `--set` asked, and `root` the folder for the sweep's
+    directory. `warnings` are those of the plugins' lints, once each.
     """
 
     name: str
@@ -69,15 +71,7 @@ def make_plan(
     *,
     name: str | None = None,
 ) -> Plan:
-    """Plan a sweep, checking every combination as a recipe.
-
-    Args:
-        recipe: a TOML file, its tables, or a checked recipe.
-        vary: the grid.
-        seeds: how many runs each combination gets, from the recipe's seed upwards.
-        overrides: changes to the recipe, for all runs.
-        manager: the installed plugins.
-        name: of the sweep; left out: the recipe's with "-sweep".
+    """Plan a sweep, checking every combination as a recipe; for the arguments see `sweep`.
 
     Raises:
         RequestError: the request is invalid; for recipes, with all problems of all of them.
@@ -87,19 +81,29 @@ def make_plan(
     vary = {key: plain(values) for key, values in vary.items()}
     check_vary(vary)
     changes = override_pairs(overrides)
+    runs = seeds * math.prod(map(len, vary.values()))
+    if runs > MOST_RUNS:
+        raise RequestError(
+            f"the sweep would be of {runs} runs, and {MOST_RUNS} are the most: take fewer values or seeds"
+        )
     both = sorted(set(vary) & {key for key, _ in changes})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
-    tables, source = read_tables(recipe, changes)
-    files = [Path(file) for file in named_files(tables)]
+    original, changes, source = read_tables(recipe, changes)
+    files = [Path(file) for file in named_files(apply_overrides(original, changes))]
     if files:
         manager = manager.with_files(files)
-    named = names(combinations(vary), _own_name(tables))
-    parsed = _parse_all(tables, named, manager, source)
+    tables = change_tables(original, manager, changes, note=lambda _: None)  # each variant notes it again
+    run = tables.get("run")  # not checked yet
+    named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
+    parsed, notes = _parse_all(original, changes, named, manager, source)
     some = next(iter(parsed.values()))
+    if some.run.seed + seeds - 1 > LARGEST:
+        raise RequestError(f"--seeds {seeds}: from run.seed = {some.run.seed} they go beyond {LARGEST}, the largest")
     name = name or f"{some.run.name}-sweep"
-    _check_name(name)
-    warnings: dict[str, None] = {}
+    if Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")
+    warnings = dict.fromkeys(_placed(text, where, len(named)) for text, where in notes.items())
     for variant, each in parsed.items():
         for problem in lint(each, manager):
             warnings[str(problem) if len(parsed) == 1 else f"{variant}: {problem}"] = None
@@ -115,40 +119,145 @@ def make_plan(
     )
 
 
+def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read the grid that `--vary KEY=A,B` options describe.
+
+    Raises:
+        RequestError: one has no "=", an empty value, or a key that another has.
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = (part.strip() for part in text.partition("="))
+        if not equals or not all(key.split(".")):
+            raise RequestError(f'--vary {text}: write KEY=VALUE,VALUE, such as "loss.name=non_saturating,hinge"')
+        if key in grid:
+            raise RequestError(f"--vary {text}: {key} is varied twice; give all its values in one --vary")
+        parts = list(_split(values))
+        if not all(parts):
+            raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
+        grid[key] = [toml_value(part) for part in parts]
+    return grid
+
+
+def check_vary(vary: Vary) -> None:
+    """Check that the combinations of a grid can be told apart.
+
+    Raises:
+        RequestError: a key has no value, None, the same value twice, or is not for a sweep to vary.
+    """
+    for key, values in vary.items():
+        if key in OWNED:
+            raise RequestError(f"--vary {key}: cannot be varied: {OWNED[key]}")
+        if not values or None in values:
+            raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
+        written = [toml_text(value) for value in values]  # in Python, True == 1
+        again = [text for text in written if written.count(text) > 1]
+        if again:
+            raise RequestError(f"--vary {key}: has the value {again[0]} twice")
+
+
+def combinations(vary: Vary) -> list[dict[str, Any]]:
+    """Return all combinations of one value a key; one empty choice without keys."""
+    return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+
+
+def names(
+    choices: Sequence[Choice], otherwise: str, known: Mapping[str, Choice | None] | None = None
+) -> dict[str, Choice]:
+    """Return a folder name for each choice: its values, with the keys of those that are not names themselves.
+
+    Args:
+        choices: all different.
+        otherwise: the name without varied keys.
+        known: names given before, which stay; None for a name that no choice may have.
+    """
+    named: dict[str, Choice] = {}
+    taken: dict[str, Choice | None] = {**(known or {})}
+    for choice in choices:
+        earlier = [name for name, other in taken.items() if other is not None and dict(other) == dict(choice)]
+        name = earlier[0] if earlier else _free("-".join(filter(None, _words(choice))) or otherwise, taken)
+        taken[name] = named[name] = choice
+    return named
+
+
 def settings(choice: Choice) -> list[str]:
     """Return the overrides of a choice."""
     return [f"{key}={toml_text(value)}" for key, value in choice.items()]
 
 
+def _split(text: str) -> Iterator[str]:
+    """Split at commas outside brackets and quotes."""
+    part = ""
+    for piece in text.split(","):
+        part += piece
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", part)
+        if "'" in bare or '"' in bare or len(re.findall(r"[\[{]", bare)) != len(re.findall(r"[\]}]", bare)):
+            part += ","
+        else:
+            yield part.strip()
+            part = ""
+    if part:
+        yield part.removesuffix(",").strip()
+
+
 def _parse_all(
-    tables: Mapping[str, Any], named: Mapping[str, Choice], manager: PluginManager, source: str
-) -> dict[str, Recipe]:
+    tables: Mapping[str, Any],
+    changes: Sequence[tuple[str, Any]],
+    named: Mapping[str, Choice],
+    manager: PluginManager,
+    source: str,
+) -> tuple[dict[str, Recipe], dict[str, list[str]]]:
+    """Return the recipe of each variant, and the variants of each note of what overrides made a recipe lose."""
     parsed: dict[str, Recipe] = {}
+    notes: dict[str, list[str]] = {}
     wrong: dict[Problem, list[str]] = {}
     for name, choice in named.items():
+        noted: list[str] = []
         try:
-            parsed[name] = parse_recipe(apply_overrides(tables, choice), manager, source=source)
+            overrides = [*changes, *override_pairs(settings(choice))]
+            parsed[name] = parse_recipe(tables, manager, overrides, source=source, note=noted.append)
         except RecipeError as error:
             for problem in error.problems:
                 wrong.setdefault(problem, []).append(name)
+        for text in noted:
+            notes.setdefault(text, []).append(name)
     if wrong:
-        raise RecipeError(source, [_placed(problem, where, len(named)) for problem, where in wrong.items()])
-    return parsed
+        placed = [replace(each, message=_placed(each.message, where, len(named))) for each, where in wrong.items()]
+        raise RecipeError(source, placed)
+    return parsed, notes
 
 
-def _placed(problem: Problem, where: Sequence[str], of: int) -> Problem:
-    """Name the variants that have a problem, unless all do."""
+def _placed(text: str, where: Sequence[str], of: int) -> str:
+    """Name the variants that a problem is of, unless it is of all."""
     if len(where) == of:
-        return problem
+        return text
     shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
-    return Problem(problem.path, f"{problem.message} (in {shown})", problem.unchecked)
+    return f"{text} (in {shown})"
 
 
-def _own_name(tables: Mapping[str, Any]) -> str:
-    run = tables.get("run")
-    return str(run.get("name", RUN_NAME)) if isinstance(run, Mapping) else RUN_NAME
+def _words(choice: Choice) -> Iterator[str]:
+    """Return the words of a choice's name: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
+    for key, value in choice.items():
+        last = key.split(".")[-1]
+        tables = [value] if isinstance(value, dict) else value
+        if isinstance(value, str):
+            text = value
+        elif isinstance(tables, list) and all(isinstance(each, dict) for each in tables):
+            text = " ".join(word for each in tables for word in _described(each)) or f"no {last}"
+        else:
+            text = f"{last} {toml_text(value)}"
+        yield re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
 
 
-def _check_name(name: str) -> None:
-    if Path(name).name != name or name.startswith(".") or not name.isprintable():
-        raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")
+def _described(table: Mapping[str, Any]) -> Iterator[str]:
+    if "name" in table:
+        yield str(table["name"])
+    yield from (f"{key} {value}" for key, value in table.items() if key != "name")
+
+
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    """Return this name, with a number appended where it is taken; case is ignored, as some file systems do."""
+    name = name[:NAME_LENGTH].rstrip("-._")
+    folded = {other.casefold() for other in taken}
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate.casefold() not in folded)

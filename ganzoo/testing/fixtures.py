@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -12,11 +15,12 @@ from torch import Tensor, nn
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.errors import PluginError
+from ganzoo.errors import GanzooError, PluginError, first_line
 from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
 
+C = TypeVar("C", bound=Callable[..., None])
 CLASSES = tuple("0123456789")
 SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
 """Values of `small_options` for integer options of these names."""
@@ -28,15 +32,47 @@ class ConformanceError(AssertionError):
     """A component does not conform to its interface; the text says what to change."""
 
 
-def fail(entry: Entry[Any], message: str) -> NoReturn:
-    """Raise ConformanceError, with the component's name before the text."""
-    raise ConformanceError(f"{describe(entry)} of the plugin {entry.plugin}: {message}")
-
-
-def require(kept: object, entry: Entry[Any], message: str) -> None:
+def require(kept: object, message: str) -> None:
     """Raise ConformanceError unless `kept`."""
     if not kept:
-        fail(entry, message)
+        raise ConformanceError(message)
+
+
+def naming(check: C) -> C:
+    """Make a check put the component's name before the text of its ConformanceError."""
+
+    @wraps(check)
+    def named(entry: Entry[Any], **options: Any) -> None:
+        try:
+            check(entry, **options)
+        except ConformanceError as error:
+            error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
+            raise
+
+    return named  # type: ignore[return-value]
+
+
+@contextmanager
+def contract(text: str, *given: Any) -> Iterator[None]:
+    """Require that the body raises nothing and leaves what it is `given` as it is.
+
+    Args:
+        text: the call and what it must return, such as "forward(latents) → (N, C, H, W)".
+        given: what the component is handed, None among it.
+
+    Raises:
+        ConformanceError: with the contract before torch's error.
+    """
+    tensors = [each for each in given if isinstance(each, Tensor)]
+    before = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    except (ConformanceError, GanzooError):
+        raise
+    except Exception as error:
+        raise ConformanceError(f"{text}: it raises {type(error).__name__}: {first_line(error)}") from error
+    changed = any(not torch.equal(*both) for both in zip(before, tensors, strict=True))
+    require(not changed, f"{text}: it changes in place what it is given; a first layer or operation is in place")
 
 
 def describe(entry: Entry[Any]) -> str:
@@ -44,20 +80,25 @@ def describe(entry: Entry[Any]) -> str:
     return f"{kind_of(entry.options).name} {entry.name}"
 
 
-def components_of(distribution: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
-    """Return all components that the plugins of a distribution register.
+def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
+    """Return all components that a distribution's plugins, or a plugin file, register.
+
+    Args:
+        plugin: name of the distribution, or path of a plugin file that the manager has.
+        manager: the plugins to look at; left out: those installed.
 
     Raises:
         PluginError: it is not installed, or one of its plugins is broken.
     """
     manager = manager or plugin_manager()
-    found = [plugin for plugin in manager.plugins if plugin.distribution == distribution]
+    file = str(Path(plugin).resolve())
+    found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
     if not found:
-        raise PluginError(f"{distribution}: no plugin of it is installed; `pip install -e .` in its folder does it")
-    for plugin in found:
-        if plugin.status != "loaded":
-            raise PluginError(f"the plugin {plugin} is {plugin.status}: {plugin.error}")
-    names = {str(plugin) for plugin in found}
+        raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
+    for each in found:
+        if each.status != "loaded":
+            raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
+    names = {str(each) for each in found}
     return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
 
 
@@ -98,7 +139,7 @@ def small_info(config: ComponentConfig) -> DatasetInfo:
                 reason = str(error)
             else:
                 return info
-    raise ConformanceError(f"{config.name}: `check_info` accepts none of {SIZES} pixels, gray or color: {reason}")
+    raise ConformanceError(f"`check_info` accepts none of {SIZES} pixels, gray or color: {reason}")
 
 
 def generator_of_seed(seed: int = 0) -> torch.Generator:

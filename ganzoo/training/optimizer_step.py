@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganzoo.components.optimizer import OptimizerOptions
+from ganzoo.components.options import OptimizerConfig
 from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.world import World
-from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
+from ganzoo.runtime.cpu_kernels import ChannelsLastUpdates
 from ganzoo.training.non_finite import NonFiniteGuard, Update
 
 
@@ -142,7 +142,7 @@ class OptimizerStep:
             torch.where(finite, parameter, before, out=parameter)
 
 
-def options_at(options: OptimizerOptions, at: Progress, share: float = 1.0) -> OptimizerOptions:
+def options_at(options: OptimizerConfig, at: Progress, share: float = 1.0) -> OptimizerConfig:
     """Return the options of an optimizer at a step, with numbers for schedules.
 
     Args:
@@ -160,7 +160,7 @@ def options_at(options: OptimizerOptions, at: Progress, share: float = 1.0) -> O
 
 
 def set_scheduled(
-    optimizer: Optimizer, options: OptimizerOptions, at: Progress, share: float = 1.0, *, on_device: bool = False
+    optimizer: Optimizer, options: OptimizerConfig, at: Progress, share: float = 1.0, *, on_device: bool = False
 ) -> None:
     """Set the scheduled options of an optimizer for a step; see `options_at`.
 
@@ -185,6 +185,11 @@ def set_scheduled(
 def skips_non_finite(optimizer: Optimizer) -> bool:
     """Return whether an optimizer takes no step where its `found_inf` is 1, as torch's fused ones do."""
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
+
+
+def current_lr(optimizer: Optimizer) -> float:
+    """Return the current learning rate of an optimizer's first group."""
+    return float(optimizer.param_groups[0]["lr"])
 
 
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:

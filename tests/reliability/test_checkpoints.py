@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from directions import note_directions
 from killed import killed_at, lines_of
 from torch import nn
 
@@ -23,16 +24,21 @@ from ganzoo.recipe.model import CheckpointOptions, Recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage import checkpoint, manifest, retention
+from ganzoo.storage import checkpoint, manifest
 from ganzoo.storage import disk as files
-from ganzoo.storage.checkpoint import latest_checkpoint, open_checkpoint
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step, superseded
+from ganzoo.storage.checkpoint import (
+    checkpoint_folders,
+    checkpoint_step,
+    latest_checkpoint,
+    open_checkpoint,
+    superseded,
+)
 from ganzoo.training import checkpointing
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import save_checkpoint
 from ganzoo.training.run import Run
 
-TRACED = {checkpoint.__file__, files.__file__, manifest.__file__, retention.__file__, shutil.__file__}
+TRACED = {checkpoint.__file__, files.__file__, manifest.__file__, shutil.__file__}
 """Where every line is a moment to be killed at."""
 
 RANDOM_KILLS = 50
@@ -288,6 +294,7 @@ class Scoring:
     @hookimpl(trylast=True)
     def step_ended(self, run: Run, step: int) -> None:
         if step - self.late in self.values:
+            note_directions(run.directory, fd_classifier="lower", recall_classifier="higher", copies="none")
             scores = {self.name: self.values[step - self.late], "another": 1.0}
             run.fire("metrics_evaluated", step=step - self.late, scores=scores)
 
@@ -305,7 +312,8 @@ def scored(tables: Tables, *scoring: Scoring, resumed: Path | None = None, steps
     ("name", "values", "kept"),
     [
         ("fd_classifier", {2: 9.0, 4: 3.0, 7: 5.0}, [4, 11, 12]),  # a distance: the lowest is the best
-        ("diversity", {2: 0.5, 4: 0.3, 7: 0.4}, [2, 11, 12]),  # the highest is
+        ("recall_classifier", {2: 0.5, 4: 0.3, 7: 0.4}, [2, 11, 12]),  # the highest is
+        ("copies", {2: 0.5, 4: 0.3, 7: 0.4}, [11, 12]),  # none is
         ("fd_classifier", {2: 9.0, 4: float("nan"), 7: 9.0}, [2, 11, 12]),
         ("fd_classifier", {12: 1.0}, [11, 12]),
     ],

@@ -54,6 +54,14 @@ class TestPlan:
         assert told[2].endswith("(in hinge-wide, hige-wide)")
         assert told[3].endswith("(in hige-width-4, hige-wide)")
 
+    def test_sweeps_without_end_are_refused_at_once(self, plan: MakePlan):
+        with pytest.raises(RequestError, match="would be of 100000000 runs, and 10000 are the most"):
+            plan({}, 10**8)
+        with pytest.raises(RequestError, match="would be of 100000000 runs"):
+            plan({f"a{place}": list(range(10)) for place in range(8)})
+        with pytest.raises(RequestError, match=r"--seeds 2: from run\.seed = 9223372036854775807 they go beyond"):
+            plan({}, 2, f"run.seed={2**63 - 1}")
+
     def test_a_recipe_that_is_whole_only_with_what_is_varied(self, tables: dict[str, Any], manager: PluginManager):
         del tables["loss"]
         assert len(make_plan(tables, {"loss.name": ["hinge"]}, 1, (), manager).variants) == 1
@@ -96,6 +104,15 @@ class TestState:
         assert len(narrower.members) == 4
         assert [str(member) for member in narrower.of(plan({"loss.name": ["hinge"]}, 1))] == ["hinge seed 7"]
 
+    def test_a_varied_list_of_tables_may_be_another_in_the_recipe(self, plan: MakePlan, tables: dict[str, Any]):
+        tables["penalties"] = [{"name": "r1", "weight": 1.0}]
+        begin(plan({"penalties": [[]]}))
+        tables["penalties"] = [{"name": "r1", "weight": 2.0}]
+        begin(plan({"penalties": [[]]}))
+        tables["trainer"]["batch_size"] = 12
+        with pytest.raises(RequestError, match=r"trainer\.batch_size was"):
+            begin(plan({"penalties": [[]]}))
+
     def test_another_recipe_is_refused_with_what_differs(self, plan: MakePlan):
         begin(plan({"loss.name": ["hinge"]}))
         begin(plan({"loss.name": ["hinge"]}, 1, "tracking.wandb.project=x"))  # does not matter to the runs
@@ -123,11 +140,12 @@ class TestState:
         with pytest.raises(RunDirectoryError, match=r"sweep\.json: is no state of a sweep, or is damaged"):
             SweepDirectory.open(tmp_path)
 
-    @pytest.mark.parametrize("run", ["../elsewhere", "/etc"])
-    def test_runs_outside_of_the_sweep_are_refused(self, plan: MakePlan, run: str):
+    @pytest.mark.parametrize("key", ["run", "variant"])
+    @pytest.mark.parametrize("place", ["../elsewhere", "/etc"])
+    def test_runs_outside_of_the_sweep_are_refused(self, plan: MakePlan, key: str, place: str):
         sweep = begin(plan({}))
         state = json.loads((sweep.path / STATE).read_text())
-        state["runs"][0]["run"] = run
+        state["runs"][0][key] = place
         (sweep.path / STATE).write_text(json.dumps(state))
         with pytest.raises(GanzooError, match="damaged"):
             SweepDirectory.open(sweep.path)

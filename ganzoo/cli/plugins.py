@@ -1,0 +1,120 @@
+"""`ganzoo list`, `plugins` and `new-plugin`: what there is to put into a recipe, and where it comes from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ganzoo.cli.command_group import report_broken
+from ganzoo.cli.options import AsJson
+from ganzoo.registry import scaffold
+from ganzoo.registry.kinds import LISTS
+
+if TYPE_CHECKING:
+    from ganzoo.registry.registry import Entry
+
+    Kind = str
+else:
+    Kind = Literal[LISTS]
+
+
+def list_components(
+    kind: Annotated[Kind, typer.Argument(help="What to list; losses include penalties.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what is installed of one kind, with what each is and the plugin it comes from."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    manager = plugin_manager()
+    rows = [
+        {"name": entry.name, "kind": registry.kind.name, "summary": summary(entry), "plugin": entry.plugin}
+        for registry in manager.registries.by_hook()[f"register_{kind}"]
+        for entry in registry
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        _table(rows, f"no {kind} are installed")
+    report_broken(manager)
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """List the installed plugins, those that cannot be loaded included, with the reason."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    columns = ("name", "status", "distribution", "version", "module", "error")
+    rows = [{column: getattr(plugin, column) for column in columns} for plugin in plugin_manager().plugins]
+    typer.echo(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
+
+
+def summary(entry: Entry[Any]) -> str:
+    """The first line of the component's documentation: its class's where that is imported, else its options'."""
+    import inspect
+
+    documented = entry.target if isinstance(entry.target, type) else entry.options
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _table(rows: list[dict[str, str]], nothing: str) -> None:
+    """Print rows as columns; rich draws them on a terminal, plain tab-separated text goes elsewhere."""
+    if not rows:
+        typer.echo(nothing)
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(*[key for key in rows[0] if any(row[key] for row in rows)])
+        for row in rows:
+            table.add_row(*[row[column.header] for column in table.columns])  # type: ignore[index]
+        Console().print(table)
+    else:
+        for row in rows:
+            typer.echo("\t".join(row.values()).rstrip())
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
+    kind: Annotated[scaffold.Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
+    out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
+) -> None:
+    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    folder = out or Path(name)
+    made = scaffold.new_plugin(name, kind, folder, plugin_manager())
+    for path in made.files:
+        typer.echo(f"wrote {path}", err=True)
+    typer.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest && ganzoo run {made.recipe}", err=True)
+    typer.echo(folder)
+
+
+def test_plugin(
+    plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
+) -> None:
+    """Check each component of a plugin against the contract of its kind: what it takes, gives, and keeps."""
+    from ganzoo.errors import DataError
+    from ganzoo.registry.plugin_manager import plugin_manager
+    from ganzoo.testing import ConformanceError, check_component, components_of, describe
+
+    manager = plugin_manager()
+    if plugin.endswith(".py"):
+        manager = manager.with_files([Path(plugin)])
+    entries = components_of(plugin, manager)
+    failed = 0
+    for entry in entries:
+        try:
+            check_component(entry)
+        except ConformanceError as error:
+            failed += 1
+            typer.echo(f"fails    {error}")
+        except DataError as error:
+            typer.echo(f"skipped  {describe(entry)}: {error}")
+        else:
+            typer.echo(f"conforms {describe(entry)}")
+    typer.echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
+    if failed:
+        raise typer.Exit(1)
