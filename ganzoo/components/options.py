@@ -5,12 +5,14 @@ They are separate from the components' base classes, because these need torch an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, NonNegativeInt, PositiveInt
 
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
 
 
 class Options(BaseModel):
@@ -54,8 +56,8 @@ class ComponentConfig(Options):
 class GeneratorConfig(ComponentConfig):
     """Options that every generator has."""
 
-    latent_dim: PositiveInt = 100
-    """How many numbers one latent vector holds."""
+    latent_dim: NonNegativeInt = 100
+    """How many numbers one latent vector holds; 0 for a generator that is given a condition and nothing else."""
 
 
 class DiscriminatorConfig(ComponentConfig):
@@ -128,6 +130,10 @@ class DatasetConfig(ComponentConfig):
         """Return the shape of every image of this dataset."""
         return ImageSpec(self.channels, self.image_size, self.image_size)
 
+    def condition_spec(self) -> ImageSpec | VectorSpec | None:
+        """Return the shape of the condition that comes with each sample; None unless overridden: there is none."""
+        return None
+
 
 class ImporterConfig(ComponentConfig):
     """Options that every importer has: none."""
@@ -137,11 +143,37 @@ class ExtractorConfig(ComponentConfig):
     """Options that every extractor of features has: none."""
 
 
+NetworkKind = Literal["generator", "discriminator"]
+ROLES: Mapping[str, NetworkKind] = MappingProxyType({"generator": "generator", "discriminator": "discriminator"})
+"""The networks of most GANs by their names; every trainer has these two."""
+
+
 class TrainerConfig(ComponentConfig):
     """Options that every trainer has."""
 
     batch_size: PositiveInt = 128
     """Images in a minibatch, over all processes together."""
+
+    @property
+    def roles(self) -> Mapping[str, NetworkKind]:
+        """The networks that the trainer trains: the kind of each by its name, "generator" and "discriminator" first.
+
+        A trainer of more than these two adds `{**ROLES, "generator_back": "generator"}`; a recipe may give such a
+        network a table `[networks.generator_back]`, and without it is built like the first of its kind.
+        """
+        return ROLES
+
+    def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
+        """Return what the network `role` is built for, where it makes or judges something else than the samples.
+
+        Args:
+            role: name of the network.
+            info: of the dataset; the labels are unknown, and None, in `ganzoo recipe check`.
+
+        Raises:
+            ValueError: the dataset lacks what the trainer needs.
+        """
+        return info
 
     @property
     def batches_per_step(self) -> int:

@@ -29,7 +29,6 @@ MANIFEST = "export.json"
 RECIPE = "recipe.toml"
 LARGEST_SIDE = 1 << 16
 """Largest number of channels, rows or columns that a manifest may state."""
-NETWORKS = ("generator", "generator_ema", "discriminator")
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def open_export(folder: Path) -> ExportedWeights:
     files, networks = manifest["files"], manifest["networks"]
     for name in files:
         _check_name(folder, name)
-    wrong = [name for name in networks if name not in NETWORKS]
+    wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
         raise CheckpointError(f"{folder / MANIFEST}: names weights that cannot be: {', '.join(map(repr, wrong))}")
@@ -199,6 +198,9 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
     except Exception as error:  # the network's own code may raise anything for invalid options
         raise CheckpointError(f"{weights.path}: the networks of its recipe cannot be made: {error}") from error
     for name, file in weights.file_of.items():
+        if name not in expected:
+            manifest = weights.path / MANIFEST
+            raise CheckpointError(f"{manifest}: names weights that cannot be: the recipe has no network {name!r}")
         found = _header(weights, file)
         wrong = [key for key in {**expected[name], **found} if found.get(key) != expected[name].get(key)]
         if wrong:
@@ -215,12 +217,13 @@ def _shapes(
     """Return the shape of each tensor of each network."""
     with torch.device(device):
         compute = Compute(torch.device(device), "fp32", "to see what fits")
-        generator, discriminator = build_networks(recipe, manager, weights.info, compute)
-    ours, theirs = (
-        {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        for network in (generator, discriminator)
-    )
-    return {"generator": ours, "generator_ema": ours, "discriminator": theirs}
+        networks = build_networks(recipe, manager, weights.info, compute)
+    shapes = {
+        name: {key: tuple(value.shape) for key, value in network.state_dict().items()}
+        for name, network in networks.items()
+    }
+    averages = {f"{name}_ema": shapes[name] for name, kind in recipe.trainer.roles.items() if kind == "generator"}
+    return {**shapes, **averages}
 
 
 def _header(weights: ExportedWeights, file: str) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
@@ -98,8 +98,7 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
     if spec != weights.info.image:
         raise RequestError(f"{source}: makes images of {weights.info.image}, but its recipe has a dataset of {spec}")
     compute = Compute(torch.device("cpu"), "fp32", "for the import")
-    generator, discriminator = build_networks(recipe, manager, weights.info, compute)
-    built: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    built = build_networks(recipe, manager, weights.info, compute)
     if "generator" not in weights.networks:
         raise RequestError(f"{source}: holds no generator")
     origins = {row.target: f"{row.source} → {row.target}" for row in weights.assignments}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError, create_model
 
+from ganzoo.components.options import ROLES, Options
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain
@@ -80,7 +82,8 @@ def parse_recipe(tables: Mapping[str, Any], manager: PluginManager, *, source: s
     text = json.dumps(tables)
     try:
         # A model of the named components only: one of all installed takes longer than the rest of a command.
-        recipe = recipe_model(manager.registries, _named(tables)).model_validate_json(text, strict=True)
+        model = recipe_model(manager.registries, _named(tables), roles_of(tables, manager.registries))
+        recipe = model.model_validate_json(text, strict=True)
     except ValidationError:
         problems += _explained(text, tables, manager)
         raise RecipeError(source, problems) from None
@@ -102,12 +105,15 @@ def trusted() -> bool:
     return os.environ.get(TRUST_VARIABLE, "").lower() in ("1", "true", "yes")
 
 
-def recipe_model(registries: Registries, names: Collection[str] | None = None) -> type[Recipe]:
+def recipe_model(
+    registries: Registries, names: Collection[str] | None = None, roles: Mapping[str, str] | None = None
+) -> type[Recipe]:
     """Build the pydantic model of a recipe from the registered components.
 
     Args:
         registries: those of the components.
         names: names of the components to include; left out: all.
+        roles: kinds of the trainer's networks by name; left out: [networks] is not checked.
     """
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
@@ -116,10 +122,25 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
             of: Any = registry.options_type(names)
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
+    if roles is not None:
+        further = {role: (types[kind], None) for role, kind in roles.items() if role not in ROLES}
+        types["networks"] = create_model("NetworkTables", __base__=Options, **further)  # type: ignore[call-overload]
     for table, inner in inside.items():
         types[table] = _with_types(Recipe.model_fields[table].annotation, inner)
     model: type[Recipe] = _with_types(Recipe, types)
     return model
+
+
+def roles_of(tables: Mapping[str, Any], registries: Registries) -> Mapping[str, str] | None:
+    """Return the roles of a recipe's trainer; None where it gives no [networks] to check, or its trainer is wrong."""
+    trainer = tables.get("trainer")
+    name = trainer.get("name") if isinstance(trainer, Mapping) else None
+    if "networks" not in tables or not isinstance(name, str) or name not in registries.trainers:
+        return None
+    with suppress(ValidationError):
+        config = registries.trainers[name].config
+        return config.model_validate_json(json.dumps(trainer), strict=True).roles  # type: ignore[no-any-return]
+    return None
 
 
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
@@ -163,9 +184,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _named(tables: Mapping[str, Any]) -> set[str]:
     """Collect the component names in a recipe's tables, registered or not."""
-    evaluation = tables.get("evaluation")
+    evaluation, networks = tables.get("evaluation"), tables.get("networks")
     nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
-    listed = [*tables.values(), *nested]
+    listed = [*tables.values(), *nested, *(networks.values() if isinstance(networks, Mapping) else ())]
     parts = [part for table in listed for part in (table if isinstance(table, list) else [table])]
     names = [part.get("name") for part in parts if isinstance(part, Mapping)]
     return {name for name in names if isinstance(name, str)}
@@ -173,7 +194,7 @@ def _named(tables: Mapping[str, Any]) -> set[str]:
 
 def _explained(text: str, tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
     """Explain the errors of a recipe, checked against every installed component."""
-    model = recipe_model(manager.registries)
+    model = recipe_model(manager.registries, roles=roles_of(tables, manager.registries))
     try:
         model.model_validate_json(text, strict=True)
     except ValidationError as error:

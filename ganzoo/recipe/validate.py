@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
@@ -48,22 +48,36 @@ def _canonical(distribution: str) -> str:
 
 
 def unfit_parts(recipe: Recipe) -> list[Problem]:
-    """List the parts that cannot work on images of the dataset's size, or without labels."""
-    info = DatasetInfo(recipe.dataset.image_spec())
-    problems = unfit_images(recipe.evaluation, recipe.dataset)
-    for path, config in [part for kind in KINDS for part in kind.configs(recipe).items()]:
+    """List the parts that cannot work on samples of the dataset's shape, or without labels or a condition."""
+    dataset = recipe.dataset
+    info = DatasetInfo(dataset.image_spec(), condition=dataset.condition_spec())
+    problems = unfit_images(recipe.evaluation, dataset)
+    for path, config in [part for kind in KINDS if kind.name not in ROLES for part in kind.configs(recipe).items()]:
+        problems += _unfit(path, config, info, recipe)
+    for role in recipe.trainer.roles:
         try:
-            config.check_info(info)
+            of_role = recipe.trainer.info_for(role, info)
         except ValueError as error:
-            problems.append(Problem(path, f'"{config.name}" {error}'))
-        if "labels" in config.uses and recipe.dataset.has_labels is False:
-            problems.append(
-                Problem(
-                    path,
-                    f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
-                )
-            )
+            return [*problems, Problem("trainer", f'"{recipe.trainer.name}" {error}')]
+        problems += _unfit(role if role in ROLES else f"networks.{role}", recipe.network(role), of_role, recipe)
     return problems
+
+
+def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, recipe: Recipe) -> Iterator[Problem]:
+    try:
+        config.check_info(info)
+    except ValueError as error:
+        yield Problem(path, f'"{config.name}" {error}')
+    dataset = recipe.dataset
+    has = {"labels": dataset.has_labels is not False, "condition": info.condition is not None}
+    for needed in sorted(each for each in config.uses if not has[each]):
+        needs = needed.replace("condition", "a condition")
+        lacking = f'the dataset "{dataset.name}" has none as it is set up'
+        yield Problem(path, f'"{config.name}" needs {needs}, and {lacking}')
+    if isinstance(config, GeneratorConfig) and not config.latent_dim and "condition" not in config.uses:
+        yield Problem(
+            f"{path}.latent_dim", f'is 0, and "{config.name}" takes no condition: all samples would be the same'
+        )
 
 
 def unmet_wishes(recipe: Recipe) -> list[Problem]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import RequestError
@@ -52,7 +52,7 @@ class TrainedRun:
         self.checkpoint = checkpoint
         self.compute = compute
         self.manager = manager
-        self._networks: dict[str, Generator | Discriminator] = {}
+        self._networks: dict[str, Network] = {}
 
     @property
     def path(self) -> Path:
@@ -217,16 +217,15 @@ class TrainedRun:
         device = self.compute.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
-            _, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
-        return discriminator.eval()
+            networks = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
+        return cast("Discriminator", networks["discriminator"].eval())
 
-    def _network(self, name: str) -> Generator | Discriminator:
+    def _network(self, name: str) -> Network:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
             with memory_errors(self.compute.device, when=lambda: "for the networks"):
-                parts = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
-            generator, discriminator = parts
-            network = discriminator if name == "discriminator" else generator
+                built = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
+            network = built[name if name in built else name.removesuffix("_ema")]
             load_network(network, self.checkpoint, name)
             self._networks[name] = network.eval()
         return self._networks[name]

@@ -83,8 +83,7 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
 def _trainer(entry: Entry[Any], config: Any) -> Trainer:
     generator, discriminator = tiny_networks()
     parts = TrainingParts(
-        generator=generator,
-        discriminator=discriminator,
+        networks={"generator": generator, "discriminator": discriminator},
         loss=PlainLoss(LossConfig(), info=generator.info),
         rng=generator_of_seed(0),
         autocast=nullcontext,
