@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overrides, RunFolder, WhichStep
+from ganzoo.cli.options import AsJson, Overrides, RunFolder, WhichNetwork, WhichStep
 
 if TYPE_CHECKING:
     from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation
@@ -22,6 +22,7 @@ def evaluate(
         int, typer.Option(min=1, help="Evaluate with so many seeds, from that one on: mean ± deviation.")
     ] = 1,
     step: WhichStep = None,
+    network: WhichNetwork = None,
     weights: Annotated[Literal["auto", "ema", "raw"] | None, typer.Option(help="auto: ema where there is one.")] = None,
     extractor: Annotated[
         list[str] | None,
@@ -39,7 +40,7 @@ def evaluate(
     """
     from ganzoo import api
 
-    trained = api.load_run(run, step=step)
+    trained = api.load_run(run, step=step, network=network)
     evaluated = api.evaluate(
         trained,
         samples,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.options import RunFolder, WhichStatistics, WhichStep, WhichWeights
+from ganzoo.cli.options import RunFolder, WhichNetwork, WhichStatistics, WhichStep, WhichWeights
 
 
 def export(
@@ -18,6 +18,7 @@ def export(
         typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
     ] = "safetensors",
     step: WhichStep = None,
+    network: WhichNetwork = None,
     weights: WhichWeights = "auto",
     discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
     batch_norm: WhichStatistics = None,
@@ -26,7 +27,7 @@ def export(
     """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
     from ganzoo import api
 
-    trained = api.load_run(run, step=step)
+    trained = api.load_run(run, step=step, network=network)
     typer.echo(
         api.export_run(
             trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ganzoo.components.options import (
+    ComponentConfig,
     DatasetConfig,
     DiscriminatorConfig,
     GeneratorConfig,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from ganzoo.components.dataset import Batch
     from ganzoo.components.loss import Loss
     from ganzoo.components.network import Generator
 
@@ -53,6 +55,9 @@ class RecipeView(Protocol):
     @property
     def discriminator(self) -> DiscriminatorConfig:
         """Options of the discriminator."""
+
+    def network(self, role: str) -> ComponentConfig:
+        """Options of a network of the trainer, by its name."""
 
     @property
     def loss(self) -> LossConfig:
@@ -191,6 +196,9 @@ class RunView(Protocol):
 
     def fixed_labels(self, count: int) -> Tensor | None:
         """Class after class in turn for the fixed latents; None where the generator takes no labels."""
+
+    def fixed_examples(self, count: int) -> Batch | None:
+        """The first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""
 
     def fire(self, event: str, **arguments: Any) -> None:
         """Tell every observer of an event, such as `run.fire("alert_raised", step=step, alert=alert)`."""

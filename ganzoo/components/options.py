@@ -175,6 +175,10 @@ class TrainerConfig(ComponentConfig):
         """
         return info
 
+    def batch_for(self, role: str, batch: Any) -> Any:
+        """Return a `Batch` of the dataset as the network `role` sees it; goes with `info_for`."""
+        return batch
+
     @property
     def batches_per_step(self) -> int:
         """Number of minibatches of real images in a step; `Trainer.train_step` gets them as one batch."""

@@ -13,7 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ganzoo.components.dataset import Dataset, StoredImages
+from ganzoo.components.dataset import Batch, Dataset, StoredImages
+from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.errors import DataError
@@ -52,6 +53,8 @@ class PackedDataset:
         path: the pack's folder.
         key: hash of everything that the pixels depend on.
         checksum: CRC-32 of all pixels, as they were when the pack was made.
+        conditions: stored like `images`; None without conditions.
+        paired: whether condition i belongs to sample i; else they are drawn independently, and may be more or fewer.
     """
 
     images: npt.NDArray[np.uint8]
@@ -61,6 +64,8 @@ class PackedDataset:
     path: Path
     key: str
     checksum: int = 0
+    conditions: npt.NDArray[Any] | None = None
+    paired: bool = True
 
     def __len__(self) -> int:
         return len(self.images)
@@ -323,6 +328,30 @@ def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
         ) from error
 
 
+def seen_by(role: str, packed: PackedDataset, trainer: TrainerConfig) -> PackedDataset:
+    """Return a dataset as a network of the trainer sees it, with other samples and conditions where it has others."""
+    whole = Batch(packed.images, packed.labels, packed.conditions)  # type: ignore[arg-type]
+    seen = trainer.batch_for(role, whole)
+    if seen is whole:
+        return packed
+    info, key = trainer.info_for(role, packed.info), f"{packed.key}-{role}"
+    return replace(packed, images=seen.real, labels=seen.labels, conditions=seen.condition, info=info, key=key)
+
+
+def example_batch(packed: PackedDataset, indices: Tensor) -> Batch:
+    """Return the samples at these indices (N,) with labels and conditions, on the CPU; it begins again at its end."""
+    own = (indices % len(packed)).numpy()
+    labels = None if packed.labels is None else torch.from_numpy(packed.labels[own])
+    conditions = packed.conditions
+    condition = None if conditions is None else as_floats(conditions[(indices % len(conditions)).numpy()])
+    return Batch(as_floats(packed.images[own]), labels, condition)
+
+
 def real_images(packed: StoredImages, indices: Tensor) -> Tensor:
     """Return the images (N, C, H, W) in [−1, 1] at these indices (N,) of a pack, on the CPU."""
-    return torch.from_numpy(packed.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return as_floats(packed.images[indices.numpy()])
+
+
+def as_floats(stored: npt.NDArray[Any]) -> Tensor:
+    """Return stored images (N, H, W, C) as they are trained on: (N, C, H, W) in [−1, 1]."""
+    return torch.from_numpy(stored).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -15,7 +15,7 @@ from torch import Tensor
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.generate import batch_norm_used, generate
-from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
+from ganzoo.sampling.image_io import GIF, grid, grid_beside, grid_step, grids, save_picture, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
@@ -54,9 +54,10 @@ class SampleWriter:
         if step % every and step != run.total_steps:
             return
         images = fixed_samples(run)
+        shown = fixed_grid(run, images)
         with self._surviving():
-            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about(run))
-        run.fire("samples_ready", step=step, images=images)
+            save_picture(shown, run.directory.samples / f"step_{step:07d}.png", about=about(run))
+        run.fire("samples_ready", step=step, images=images, grid=shown)
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
@@ -91,13 +92,24 @@ def fixed_samples(run: RunView) -> Tensor:
         torch.default_generator.manual_seed(run.recipe.run.seed)
         if cuda:
             torch.cuda.manual_seed(run.recipe.run.seed)
+        examples = run.fixed_examples(options.count)
         images = generate(
             generator,
             run.fixed_latents(options.count),
-            run.fixed_labels(options.count),
+            run.fixed_labels(options.count) if examples is None else examples.labels,
+            None if examples is None else examples.condition,
             batch_norm=options.batch_norm,
         )
     return images.clone()  # not an inference tensor
+
+
+def fixed_grid(run: RunView, images: Tensor) -> Tensor:
+    """Return the grid (C, H', W') in [0, 1] of `fixed_samples`: where these have a condition, input, output, target."""
+    examples = run.fixed_examples(len(images))
+    if examples is None or examples.condition is None or examples.condition.ndim != images.ndim:
+        return grid(images)
+    paired = run.dataset.paired
+    return grid_beside(examples.condition, images, *([examples.real] if paired else []))
 
 
 def about(run: RunView) -> dict[str, object]:

@@ -71,8 +71,11 @@ def step_ended(run: RunView, step: int, metrics: Mapping[str, float] | None) -> 
 
 
 @hookspec
-def samples_ready(run: RunView, step: int, images: Tensor) -> None:
-    """Images (N, 3 or 1, H, W) in [−1, 1] on the CPU were made from the run's fixed latents."""
+def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor) -> None:
+    """Images (N, 3 or 1, H, W) in [−1, 1] on the CPU were made from the run's fixed latents.
+
+    `grid` (C, H', W') in [0, 1] shows them, those of a generator with a condition beside their input and target.
+    """
 
 
 @hookspec

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
-from ganzoo.data.packed_dataset import PackedDataset
+from ganzoo.components.spec import DatasetInfo
+from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.errors import RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -23,6 +24,7 @@ from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import packing_progress
+from ganzoo.text import did_you_mean
 from ganzoo.training.build import build_networks, open_dataset
 
 Weights = Literal["auto", "ema", "raw"]
@@ -37,6 +39,10 @@ class TrainedRun:
         checkpoint: gives the weights.
         compute: device and precision.
         manager: the plugins that the recipe's components come from.
+        network: name of the generator to sample from, where the trainer has several.
+
+    Raises:
+        RequestError: the trainer has no generator of this name.
     """
 
     def __init__(
@@ -46,7 +52,15 @@ class TrainedRun:
         checkpoint: Checkpoint,
         compute: Compute,
         manager: PluginManager,
+        network: str = "generator",
     ) -> None:
+        generators = [name for name, kind in recipe.trainer.roles.items() if kind == "generator"]
+        if network not in generators:
+            raise RequestError(
+                f"{directory.path}: has no generator {network!r}{did_you_mean(network, generators)}; "
+                f"it has: {', '.join(generators)}"
+            )
+        self.network = network
         self.directory = directory
         self.recipe = recipe
         self.checkpoint = checkpoint
@@ -65,6 +79,11 @@ class TrainedRun:
         return self.directory.read_metrics()
 
     @property
+    def info(self) -> DatasetInfo:
+        """What the generator makes and takes."""
+        return self.recipe.trainer.info_for(self.network, self.checkpoint.info)
+
+    @property
     def generator(self) -> Generator:
         """The generator with its EMA weights where the trainer kept them, else the raw ones."""
         return self.generator_with("auto")
@@ -80,8 +99,11 @@ class TrainedRun:
         Raises:
             RequestError: "ema" was asked for and not kept.
         """
-        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
-        return cast("Generator", self._network(name))
+        return cast("Generator", self._network(self.tensors_name(weights)))
+
+    def tensors_name(self, weights: Weights) -> str:
+        """Return the name that the generator's weights have in the checkpoint, such as "generator_ema"."""
+        return self.network + ("_ema" if self.weights_name(weights) == "ema" else "")
 
     def weights_name(self, weights: Weights) -> str:
         """Resolve "auto" to "ema" where the trainer kept EMA weights, else to "raw".
@@ -89,7 +111,7 @@ class TrainedRun:
         Raises:
             RequestError: "ema" was asked for and not kept.
         """
-        has_ema = "generator_ema" in self.checkpoint.networks()
+        has_ema = f"{self.network}_ema" in self.checkpoint.networks()
         if weights == "ema" and not has_ema:
             raise RequestError(
                 f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
@@ -110,16 +132,28 @@ class TrainedRun:
             if classes is not None:
                 raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
             return None
-        known = self.checkpoint.info.num_classes
+        known = self.info.num_classes
         chosen = list(classes) if classes is not None else list(range(known))
         if not chosen or any(label < 0 or label >= known for label in chosen):
             raise RequestError(f"labels {chosen}: must be class indices from 0 to {known - 1}")
         return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
 
+    def conditions(self, count: int) -> Tensor | None:
+        """Return the first `count` conditions of the training set, for a generator that takes one; None for any other.
+
+        Raises:
+            DataError: the training set is not there, or cannot be read.
+        """
+        if "condition" not in self.generator.uses:
+            return None
+        seen = seen_by(self.network, self.training_set(), self.recipe.trainer)
+        return example_batch(seen, torch.arange(count)).condition
+
     def images(
         self,
         latents: Tensor,
         labels: Tensor | None = None,
+        condition: Tensor | None = None,
         *,
         weights: Weights = "auto",
         batch_norm: BatchNormMode | None = None,
@@ -129,35 +163,52 @@ class TrainedRun:
         Args:
             latents: any, not only from the prior.
             labels: class indices (N,) for a conditional generator.
+            condition: (N, …) for a generator that takes one; left out: the first ones of the training set.
             weights: "ema", "raw", or "auto" for ema where there is one.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
         """
         mode = batch_norm or self.recipe.samples.batch_norm
-        return generate(self.generator_with(weights), latents, labels, batch_norm=mode)
+        condition = self.conditions(len(latents)) if condition is None else condition
+        return generate(self.generator_with(weights), latents, labels, condition, batch_norm=mode)
 
     def sample(
         self,
-        count: int = 64,
+        count: int | None = None,
         *,
         seed: int = 0,
         weights: Weights = "auto",
         labels: Sequence[int] | None = None,
+        condition: Tensor | None = None,
         batch_norm: BatchNormMode | None = None,
     ) -> Tensor:
         """Generate images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
 
         Args:
-            count: number of images.
+            count: number of images; left out: one for each condition that is given, else 64.
             seed: of the latents.
             weights: "ema", "raw", or "auto" for ema where there is one.
             labels: class indices for a conditional generator, taken in turn; left out: class after class.
+            condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors; left
+                out: the first ones of the training set.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
 
         Raises:
-            RequestError: the labels do not fit the generator, or there are no such weights.
+            RequestError: the labels or the condition do not fit the generator, or there are no such weights.
         """
+        if condition is not None:
+            count = len(condition) if count is None else count
+            condition = self._checked(condition)[torch.arange(count) % len(condition)]
+        count = 64 if count is None else count
         latents = self.latents(count, seed)
-        return self.images(latents, self.labels(count, labels), weights=weights, batch_norm=batch_norm)
+        return self.images(latents, self.labels(count, labels), condition, weights=weights, batch_norm=batch_norm)
+
+    def _checked(self, condition: Tensor) -> Tensor:
+        spec = self.info.condition
+        if spec is None or "condition" not in self.generator.uses:
+            raise RequestError(f"{self.path}: the {self.network} takes no condition")
+        if not len(condition) or condition.shape[1:] != spec.shape:
+            raise RequestError(f"condition of shape {tuple(condition.shape)}: must be (N, {str(spec.shape)[1:]}")
+        return condition
 
     def about(
         self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object

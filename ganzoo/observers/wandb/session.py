@@ -176,8 +176,7 @@ def describe(run: RunView) -> dict[str, Any]:
         "image": list(image.shape),
         "classes": run.info.num_classes,
         "images": len(run.dataset),
-        "generator_parameters": parameters(run.networks["generator"]),
-        "discriminator_parameters": parameters(run.networks["discriminator"]),
+        **{f"{role}_parameters": parameters(run.networks[role]) for role in run.recipe.trainer.roles},
         "plugins": dict(run.plugin_versions),
     }
     return {**run.recipe.to_dict(), "facts": info}
@@ -187,8 +186,7 @@ def tags(run: RunView) -> list[str]:
     """List the components, the seed and the recipe's tags, each cut to the 64 characters that W&B takes."""
     recipe = run.recipe
     components = (
-        recipe.generator,
-        recipe.discriminator,
+        *(recipe.network(role) for role in recipe.trainer.roles),
         recipe.loss,
         *recipe.penalties,
         recipe.dataset,

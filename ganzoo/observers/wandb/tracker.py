@@ -12,7 +12,7 @@ from ganzoo.observers.wandb.account import in_short
 from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.sampling.image_io import GIF, grid
+from ganzoo.sampling.image_io import GIF
 from ganzoo.storage.summary import SCORE, drop_non_finite, status_of
 from ganzoo.terminal import warn
 
@@ -74,13 +74,13 @@ class WandbTracker:
             self._log(step, drop_non_finite(metrics))
 
     @hookimpl
-    def samples_ready(self, step: int, images: Tensor) -> None:
+    def samples_ready(self, step: int, grid: Tensor) -> None:
         """Send a grid of samples."""
         if self._is_off():
             return
         from torchvision.transforms.functional import to_pil_image
 
-        picture = to_pil_image(grid(images))
+        picture = to_pil_image(grid)
 
         def send(tracked: wandb.Run) -> None:
             import wandb
