@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 from torch import Tensor
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
@@ -29,6 +28,17 @@ MANIFEST = "export.json"
 RECIPE = "recipe.toml"
 LARGEST_SIDE = 1 << 16
 """Largest number of channels, rows or columns that a manifest may state."""
+Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
+
+
+class Manifest(BaseModel, frozen=True):
+    """Entries of a manifest that are used to open its folder."""
+
+    step: NonNegativeInt
+    image: tuple[Side, Side, Side]
+    class_names: tuple[str, ...]
+    files: dict[str, str]
+    networks: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,12 +54,7 @@ class ExportedWeights(Checkpoint):
         Raises:
             CheckpointError: there is no such network in it.
         """
-        if name not in self.file_of:
-            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
-        try:
-            return load_file(self.path / self.file_of[name])
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{self.path / self.file_of[name]}: cannot be read: {error}") from error
+        return super().network(Path(self.file_of.get(name, name)).stem)
 
     def networks(self) -> list[str]:
         """Return the names of the networks in it."""
@@ -101,7 +106,7 @@ def open_export(folder: Path) -> ExportedWeights:
         CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
     manifest = _read_manifest(folder / MANIFEST)
-    files, networks = manifest["files"], manifest["networks"]
+    files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
     wrong = [name for name in networks if not name.isidentifier()]
@@ -121,11 +126,11 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    info = DatasetInfo(ImageSpec(*manifest["image"]), LabelSpec.classes(manifest["class_names"]))
-    return ExportedWeights(folder, manifest["step"], info, frozenset(files), networks)
+    info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
+    return ExportedWeights(folder, manifest.step, info, frozenset(files), networks)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> Manifest:
     """Read a manifest and check the types of its entries.
 
     Raises:
@@ -134,27 +139,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     manifest = read_checksummed(path)
     if manifest.get("export") != FORMAT:
         raise CheckpointError(f"{path}: has format {manifest.get('export')}; this ganzoo reads format {FORMAT}")
-    if not _is_sound(manifest):
-        raise CheckpointError(f"{path}: is not what `ganzoo export` writes")
-    return manifest
-
-
-def _is_sound(manifest: Mapping[str, Any]) -> bool:
-    """Return whether every entry in use has the right type."""
-    image, step = manifest.get("image"), manifest.get("step")
-    return (
-        isinstance(image, list)
-        and len(image) == 3
-        and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in image)
-        and type(step) is int
-        and step >= 0
-        and isinstance(manifest.get("class_names"), list)
-        and all(isinstance(name, str) for name in manifest["class_names"])
-        and all(
-            isinstance(manifest.get(table), dict) and all(isinstance(text, str) for text in manifest[table].values())
-            for table in ("files", "networks")
-        )
-    )
+    try:
+        return Manifest.model_validate(manifest)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: is not what `ganzoo export` writes") from error
 
 
 def _check_name(folder: Path, name: str) -> None:
@@ -201,7 +189,7 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
         if name not in expected:
             manifest = weights.path / MANIFEST
             raise CheckpointError(f"{manifest}: names weights that cannot be: the recipe has no network {name!r}")
-        found = _header(weights, file)
+        found = {key: tuple(value.shape) for key, value in weights.network(name).items()}
         wrong = [key for key in {**expected[name], **found} if found.get(key) != expected[name].get(key)]
         if wrong:
             raise CheckpointError(
@@ -224,16 +212,3 @@ def _shapes(
     }
     averages = {f"{name}_ema": shapes[name] for name, kind in recipe.trainer.roles.items() if kind == "generator"}
     return {**shapes, **averages}
-
-
-def _header(weights: ExportedWeights, file: str) -> dict[str, tuple[int, ...]]:
-    """Read the tensor shapes from a file's header.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        with safe_open(weights.path / file, "pt") as tensors:
-            return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights.path / file}: cannot be read: {error}") from error

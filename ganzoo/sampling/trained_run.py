@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -30,10 +31,11 @@ from ganzoo.training.build import build_networks, open_dataset
 Weights = Literal["auto", "ema", "raw"]
 
 
+@dataclass(eq=False, repr=False)
 class TrainedRun:
     """The networks of one checkpoint of a run, for sampling and inspection.
 
-    Args:
+    Attributes:
         directory: the run directory.
         recipe: of the run.
         checkpoint: gives the weights.
@@ -45,28 +47,21 @@ class TrainedRun:
         RequestError: the trainer has no generator of this name.
     """
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        recipe: Recipe,
-        checkpoint: Checkpoint,
-        compute: Compute,
-        manager: PluginManager,
-        network: str = "generator",
-    ) -> None:
-        generators = [name for name, kind in recipe.trainer.roles.items() if kind == "generator"]
-        if network not in generators:
+    directory: RunDirectory
+    recipe: Recipe
+    checkpoint: Checkpoint
+    compute: Compute
+    manager: PluginManager
+    network: str = "generator"
+    _networks: dict[str, Network] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        generators = [name for name, kind in self.recipe.trainer.roles.items() if kind == "generator"]
+        if self.network not in generators:
             raise RequestError(
-                f"{directory.path}: has no generator {network!r}{did_you_mean(network, generators)}; "
+                f"{self.path}: has no generator {self.network!r}{did_you_mean(self.network, generators)}; "
                 f"it has: {', '.join(generators)}"
             )
-        self.network = network
-        self.directory = directory
-        self.recipe = recipe
-        self.checkpoint = checkpoint
-        self.compute = compute
-        self.manager = manager
-        self._networks: dict[str, Network] = {}
 
     @property
     def path(self) -> Path:

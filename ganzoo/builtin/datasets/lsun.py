@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch.utils.data import ConcatDataset
+from torch.utils.data import Dataset as TorchDataset
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
-from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.builtin.datasets.files import FileDataset, decode_image
+from ganzoo.components.dataset import ImageSource
 from ganzoo.errors import DataError
 
 
-class LSUN(Dataset):
+class LSUN(FileDataset):
     """The images of one or more LSUN databases.
 
     Read here rather than by torchvision's LSUN, which leaves a pickle of all keys in the working
@@ -53,20 +54,21 @@ class LSUN(Dataset):
         Raises:
             DataError: a database is damaged.
         """
-        return _Scenes([_Database(path, self.config) for path in self._databases()])
+        return ConcatDataset(_Database(path, label, self.config) for label, path in enumerate(self._databases()))
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the databases, if there are several."""
         return self.config.classes if len(self.config.classes) > 1 else ()
 
     def _databases(self) -> list[Path]:
-        root = Path(self.config.root).expanduser()
-        return [root / f"{name}_lmdb" for name in self.config.classes]
+        return [self.root / f"{name}_lmdb" for name in self.config.classes]
 
 
-class _Database:
-    def __init__(self, path: Path, config: LSUNConfig) -> None:
-        self._config = config
+class _Database(TorchDataset[tuple[Image.Image, int]]):
+    """The images of one database, all of class `label`."""
+
+    def __init__(self, path: Path, label: int, config: LSUNConfig) -> None:
+        self._label, self._config = label, config
         lmdb = _lmdb()
         try:
             self._environment = lmdb.open(
@@ -74,26 +76,16 @@ class _Database:
             )
             with self._environment.begin() as transaction:
                 keys = transaction.cursor().iternext(keys=True, values=False)
-                self.keys: list[bytes] = list(islice(keys, config.limit))
+                self._keys: list[bytes] = list(islice(keys, config.limit))
         except lmdb.Error as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
-    def read(self, index: int) -> Image.Image:
-        with self._environment.begin() as transaction:
-            return decode_image(bytes(transaction.get(self.keys[index])), self._config)
-
-
-class _Scenes:
-    def __init__(self, databases: list[_Database]) -> None:
-        self._databases = databases
-        self._starts = list(accumulate((len(database.keys) for database in databases), initial=0))
-
     def __len__(self) -> int:
-        return self._starts[-1]
+        return len(self._keys)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        label = bisect_right(self._starts, index) - 1
-        return self._databases[label].read(index - self._starts[label]), label
+        with self._environment.begin() as transaction:
+            return decode_image(bytes(transaction.get(self._keys[index])), self._config), self._label
 
 
 def _lmdb() -> Any:

@@ -16,19 +16,20 @@ from ganzoo.builtin.datasets.configs import (
     SVHNConfig,
     TorchvisionConfig,
 )
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.builtin.datasets.files import FileDataset, file_info
+from ganzoo.components.dataset import ImageSource
 from ganzoo.errors import DataError, first_line
 
-DIGITS = tuple("0123456789")
 
-
-class TorchvisionDataset(Dataset):
+class TorchvisionDataset(FileDataset):
     """Base of these datasets: files in `root`, downloaded once where `download` allows."""
 
     config: TorchvisionConfig
 
     title: str
     """Display name of the dataset."""
+    classes: tuple[str, ...] = tuple("0123456789")
+    """Names of the classes; in SVHN, whose files call it 10, the digit 0 is class 0."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -41,11 +42,6 @@ class TorchvisionDataset(Dataset):
     @abstractmethod
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""
-
-    @property
-    def root(self) -> Path:
-        """The folder of all torchvision datasets."""
-        return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
         """Download the files that are missing.
@@ -73,8 +69,11 @@ class TorchvisionDataset(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Return names, sizes and times of the files."""
-        info = [(path.name, path.stat()) for path in self.files()]
-        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
+        return file_info(self.files())
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the ten classes."""
+        return self.classes
 
     def open(self) -> ImageSource:
         """Return all images of the split.
@@ -117,10 +116,6 @@ class MNIST(TorchvisionDataset):
             raise ValueError(f"{len(images.data)} images and {len(images.targets)} labels")
         return images
 
-    def class_names(self) -> tuple[str, ...]:
-        """Return the ten digits."""
-        return DIGITS
-
 
 class FashionMNIST(MNIST):
     """Articles of clothing, 28×28, gray."""
@@ -128,11 +123,8 @@ class FashionMNIST(MNIST):
     Config = FashionMNISTConfig
     config: FashionMNISTConfig
     title = "Fashion-MNIST"
+    classes = tuple(datasets.FashionMNIST.classes)
     torchvision_class = datasets.FashionMNIST
-
-    def class_names(self) -> tuple[str, ...]:
-        """Return the ten kinds of clothing."""
-        return tuple(datasets.FashionMNIST.classes)
 
 
 class CIFAR10(TorchvisionDataset):
@@ -141,6 +133,7 @@ class CIFAR10(TorchvisionDataset):
     Config = CIFAR10Config
     config: CIFAR10Config
     title = "CIFAR-10"
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def files(self) -> list[Path]:
         """Return the six batches and their description."""
@@ -155,10 +148,6 @@ class CIFAR10(TorchvisionDataset):
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset, which unpickles only files with the checksums it knows."""
         return datasets.CIFAR10(str(self.root), train=self.config.split == "train", download=download)
-
-    def class_names(self) -> tuple[str, ...]:
-        """Return the ten kinds of things."""
-        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class SVHN(TorchvisionDataset):
@@ -179,10 +168,6 @@ class SVHN(TorchvisionDataset):
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""
         return datasets.SVHN(str(self.root), split=self.config.split, download=download)
-
-    def class_names(self) -> tuple[str, ...]:
-        """Return the ten digits; the files' class 10 is the digit 0."""
-        return DIGITS
 
 
 def _reason(error: Exception) -> str:
