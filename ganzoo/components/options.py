@@ -158,7 +158,7 @@ class TrainerConfig(ComponentConfig):
     def roles(self) -> Mapping[str, NetworkKind]:
         """The networks that the trainer trains: the kind of each by its name, "generator" and "discriminator" first.
 
-        A trainer of more than these two adds `{**ROLES, "generator_back": "generator"}`; a recipe may give such a
+        A trainer of more than these two adds `{**super().roles, "generator_back": "generator"}`; a recipe may give such a
         network a table `[networks.generator_back]`, and without it is built like the first of its kind.
         """
         return ROLES

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.plugin import (
-    ROLES,
     Batch,
     DatasetInfo,
     Discriminator,
@@ -147,7 +146,7 @@ class CycleGANConfig(GANTrainerConfig):
 
     @property
     def roles(self) -> Mapping[str, Any]:
-        return {**ROLES, "generator_back": "generator", "discriminator_back": "discriminator"}
+        return {**super().roles, "generator_back": "generator", "discriminator_back": "discriminator"}
 
     def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
         if not isinstance(info.condition, ImageSpec):
