@@ -193,8 +193,8 @@ def load_run(
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
     else:
         checkpoint = checkpoint_of(directory.checkpoints, step)
-    if checkpoint.info.image != recipe.dataset.image_spec():
-        of, image = checkpoint.info.image, recipe.dataset.image_spec()
+    if checkpoint.info.samples != recipe.dataset.sample_spec():
+        of, image = checkpoint.info.samples, recipe.dataset.sample_spec()
         raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")
     return TrainedRun(directory, recipe, checkpoint, compute, manager)
 
@@ -223,7 +223,7 @@ def load_export(
         raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {MANIFEST}")
     weights = open_export(directory.path)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
-    made, expected = weights.info.image, recipe.dataset.image_spec()
+    made, expected = weights.info.samples, recipe.dataset.sample_spec()
     if made != expected:
         raise CheckpointError(f"{path}: its weights make images of {made}, but its recipe has a dataset of {expected}")
     check_fit(recipe, weights, manager)

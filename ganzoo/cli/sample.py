@@ -16,7 +16,9 @@ def sample(
     out: Annotated[Path, typer.Option(help="A .png file for one grid, or a folder for single images.")],
     count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
-    labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Classes for a conditional generator, by name or index: cat,dog or 0,1,2.")
+    ] = None,
     step: WhichStep = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
@@ -27,7 +29,13 @@ def sample(
 
     trained = api.load_run(run, step=step)
     check_output(out)
-    images = trained.sample(count, seed=seed, weights=weights, labels=_indices(labels), batch_norm=batch_norm)
+    images = trained.sample(
+        count,
+        seed=seed,
+        weights=weights,
+        labels=labels.split(",") if labels is not None else None,
+        batch_norm=batch_norm,
+    )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
     if out.suffix:
         save_grid(images, out, about=about)
@@ -45,12 +53,3 @@ def check_output(out: Path) -> None:
     if out.suffix and out.suffix.lower() != ".png":
         raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
     make_folder(out.parent if out.suffix else out, out)
-
-
-def _indices(labels: str | None) -> list[int] | None:
-    if labels is None:
-        return None
-    try:
-        return [int(label) for label in labels.split(",")]
-    except ValueError:
-        raise RequestError(f"--labels {labels}: give class indices with commas between, such as 0,1,2") from None

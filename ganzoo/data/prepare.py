@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ganzoo.components.dataset import Dataset
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data import doctor
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.recipe.load import Source, load_recipe, trusted
@@ -40,7 +41,8 @@ def examine(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
         GanzooError: the recipe is wrong, or the data as a whole missing.
     """
     checked, dataset = _dataset(recipe, overrides, manager)
-    dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
+    if isinstance(dataset.config, ImageDatasetConfig):
+        dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
     with packing_progress(what="checking images") as progress:
         found = doctor.examine(dataset, progress)
     needed = checked.trainer.batch_size * checked.trainer.batches_per_step

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -79,8 +79,7 @@ def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str]
     manifest: dict[str, Any] = {
         "export": FORMAT,
         "step": step,
-        "image": list(info.image.shape),
-        "class_names": list(info.class_names),
+        "info": info.to_dict(),
         "networks": dict(networks),
         **about,
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in sealed},
@@ -122,7 +121,7 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    info = DatasetInfo(ImageSpec(*manifest["image"]), LabelSpec.classes(manifest["class_names"]))
+    info = DatasetInfo.from_dict(manifest["info"])
     return ExportedWeights(folder, manifest["step"], info, frozenset(files), networks)
 
 
@@ -142,15 +141,15 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _is_sound(manifest: Mapping[str, Any]) -> bool:
     """Return whether every entry in use has the right type."""
-    image, step = manifest.get("image"), manifest.get("step")
+    try:
+        info = DatasetInfo.from_dict(manifest.get("info", {}))
+    except ValueError:
+        return False
+    step = manifest.get("step")
     return (
-        isinstance(image, list)
-        and len(image) == 3
-        and all(type(side) is int and 0 < side <= LARGEST_SIDE for side in image)
+        all(side <= LARGEST_SIDE for spec in (info.samples, info.condition) if spec for side in spec.shape)
         and type(step) is int
         and step >= 0
-        and isinstance(manifest.get("class_names"), list)
-        and all(isinstance(name, str) for name in manifest["class_names"])
         and all(
             isinstance(manifest.get(table), dict) and all(isinstance(text, str) for text in manifest[table].values())
             for table in ("files", "networks")

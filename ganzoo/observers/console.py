@@ -50,7 +50,7 @@ class ConsoleObserver:
         """Print the device, dataset and network sizes, and open the bar."""
         generator, discriminator = (parameters(run.networks[name]) for name in ("generator", "discriminator"))
         self._say(
-            f"{run.directory}: {run.compute_description}; {len(run.dataset)} images {run.info.image}; "
+            f"{run.directory}: {run.compute_description}; {len(run.dataset)} samples of {run.info.samples}; "
             f"G {count(generator)}, D {count(discriminator)} parameters"
         )
         if run.resumed_from is not None:

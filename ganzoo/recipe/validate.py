@@ -49,7 +49,7 @@ def _canonical(distribution: str) -> str:
 
 def unfit_parts(recipe: Recipe) -> list[Problem]:
     """List the parts that cannot work on images of the dataset's size, or without labels."""
-    info = DatasetInfo(recipe.dataset.image_spec())
+    info = DatasetInfo(recipe.dataset.sample_spec(), condition=recipe.dataset.condition_spec())
     problems = unfit_images(recipe.evaluation, recipe.dataset)
     for path, config in [part for kind in KINDS for part in kind.configs(recipe).items()]:
         try:

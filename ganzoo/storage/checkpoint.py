@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
 from ganzoo.storage.manifest import read_manifest, write_manifest
@@ -152,8 +152,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: a file is missing, changed, or of another format.
     """
     manifest = read_manifest(path)
-    info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
-    return Checkpoint(path, manifest.step, info, frozenset(manifest.files))
+    return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
 
 
 def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:

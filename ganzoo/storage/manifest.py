@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
@@ -28,9 +28,7 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
 
     format: int
     step: NonNegativeInt
-    image: tuple[PositiveInt, PositiveInt, PositiveInt]
-    """Channels, height and width."""
-    class_names: tuple[str, ...]
+    info: DatasetInfo
     plugins: dict[str, str]
     """Versions, by distribution."""
     files: dict[str, str]
@@ -43,8 +41,7 @@ def write_manifest(folder: Path, step: int, info: DatasetInfo, plugin_versions: 
     manifest = {
         "format": FORMAT,
         "step": step,
-        "image": list(info.image.shape),
-        "class_names": list(info.class_names),
+        "info": info.to_dict(),
         "plugins": dict(plugin_versions),
         "files": {file.name: file_sha256(file) for file in files},
     }

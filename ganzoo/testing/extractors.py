@@ -30,7 +30,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     extractor: Extractor = cls(config, info=info)
     dataset = Synthetic(
         SyntheticConfig(
-            name="synthetic", image_size=info.image.height, channels=info.image.channels, count=64, classes=10
+            name="synthetic", image_size=info.image.size, channels=info.image.channels, count=64, num_classes=10
         )
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -119,7 +119,7 @@ class Run:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
         if "labels" not in self.trainer.parts.generator.uses:
             return None
-        return torch.arange(count) % self.info.num_classes
+        return self.dataset.example_labels(count)
 
     def weights_name(self, weights: str) -> str:
         """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""

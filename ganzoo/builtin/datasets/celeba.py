@@ -21,7 +21,8 @@ from ganzoo.builtin.datasets.celeba_files import (
 )
 from ganzoo.builtin.datasets.configs import CelebAConfig
 from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
 COMPLETE = 202_599
@@ -71,7 +72,7 @@ class CelebA(Dataset):
         lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists.values()]
         return [*lists, *self._images.info]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images of the split, in the order of their names.
 
         Raises:
@@ -89,10 +90,10 @@ class CelebA(Dataset):
             labels = self._read_attribute(images, self._lists[ATTRIBUTES], self.config.attribute)
         return _Faces(images, self._names, labels, self.config)
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the classes without and with the attribute, if the options name one."""
         attribute = self.config.attribute
-        return () if attribute is None else (f"not {attribute}", attribute)
+        return None if attribute is None else LabelSpec.classes((f"not {attribute}", attribute))
 
     def describe(self, index: int) -> str:
         """Return the image's path, or its archive and its name there."""

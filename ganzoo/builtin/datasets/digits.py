@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from ganzoo.builtin.datasets.configs import DigitsConfig
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.components.spec import LabelSpec
 
 
 class Digits(Dataset):
@@ -17,20 +18,17 @@ class Digits(Dataset):
 
     Config = DigitsConfig
 
-    def prepare(self) -> None:
-        """Do nothing: the images come with scikit-learn."""
-
     def fingerprint(self) -> Sequence[object]:
         """Return the version of scikit-learn, which ships the images."""
         return ("scikit-learn", version("scikit-learn"))
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return all images, in scikit-learn's order."""
         return _Digits()
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the ten digits."""
-        return tuple("0123456789")
+        return LabelSpec.classes("0123456789")
 
 
 class _Digits:
@@ -39,10 +37,10 @@ class _Digits:
 
         digits = load_digits()
         self._pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-        self._labels = digits.target
+        self.targets = digits.target.tolist()
 
     def __len__(self) -> int:
         return len(self._pixels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return Image.fromarray(self._pixels[index]), int(self._labels[index])
+        return Image.fromarray(self._pixels[index]), self.targets[index]

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.builtin.datasets.simplejpeg_decoder import decode_with_simplejpeg
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
 # PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognizes MPEG.
@@ -19,7 +19,7 @@ _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _LARGEST_FILE = 1024**3
 
 
-def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Image:
+def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image:
     """Decode the image, or the first of its frames, in the bytes of a file.
 
     Args:
@@ -42,14 +42,14 @@ def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Imag
     return image
 
 
-def _decode_smaller(image: JpegImageFile, config: DatasetConfig) -> None:
+def _decode_smaller(image: JpegImageFile, config: ImageDatasetConfig) -> None:
     width, height = image.size
     scale = decoding_scale(image.size, config)
     if scale > 1 and image.draft(None, (width // scale, height // scale)):
         mark_decoded_smaller(image, scale, (width, height))
 
 
-def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
+def read_image(path: Path, config: ImageDatasetConfig | None = None) -> Image.Image:
     """Read an image file, decode it as `decode_image` does, and close it.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from PIL import Image
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
 from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
 
 
@@ -38,7 +39,7 @@ class LSUN(Dataset):
             raise DataError(
                 f"LSUN is not complete in {self.config.root}: there is no {wanted}. Download "
                 f"{', '.join(path.name + '.zip' for path in missing)} from http://dl.yf.io/lsun/scenes/ "
-                f"and unpack it there, or set dataset.root and dataset.classes to what you have"
+                f"and unpack it there, or set dataset.root and dataset.scenes to what you have"
             )
         _lmdb()
 
@@ -47,7 +48,7 @@ class LSUN(Dataset):
         info = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
         return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images, database after database, in the order of their keys.
 
         Raises:
@@ -55,13 +56,13 @@ class LSUN(Dataset):
         """
         return _Scenes([_Database(path, self.config) for path in self._databases()])
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the names of the databases, if there are several."""
-        return self.config.classes if len(self.config.classes) > 1 else ()
+        return LabelSpec.classes(self.config.scenes) if len(self.config.scenes) > 1 else None
 
     def _databases(self) -> list[Path]:
         root = Path(self.config.root).expanduser()
-        return [root / f"{name}_lmdb" for name in self.config.classes]
+        return [root / f"{name}_lmdb" for name in self.config.scenes]
 
 
 class _Database:
@@ -73,8 +74,7 @@ class _Database:
                 str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1024
             )
             with self._environment.begin() as transaction:
-                keys = transaction.cursor().iternext(keys=True, values=False)
-                self.keys: list[bytes] = list(islice(keys, config.limit))
+                self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
         except lmdb.Error as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
@@ -87,6 +87,10 @@ class _Scenes:
     def __init__(self, databases: list[_Database]) -> None:
         self._databases = databases
         self._starts = list(accumulate((len(database.keys) for database in databases), initial=0))
+
+    @property
+    def targets(self) -> list[int]:
+        return [label for label, database in enumerate(self._databases) for _ in database.keys]
 
     def __len__(self) -> int:
         return self._starts[-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
 try:
@@ -17,7 +17,7 @@ _APP1 = b"\xff\xe1"
 _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
 
 
-def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> Image.Image | None:
+def decode_with_simplejpeg(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image | None:
     """Decode the bytes of a JPEG, smaller where the dataset's `fast_decode` allows.
 
     Both libraries call libjpeg-turbo, so the pixels are the same; only PIL's own parsing of the file is skipped.

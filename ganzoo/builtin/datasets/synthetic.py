@@ -9,37 +9,40 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.components.options import sides
+from ganzoo.components.spec import LabelSpec
 
 
 class Synthetic(Dataset):
     """A disc of random place, size and brightness on a dark ground; its hue tells the class.
 
-    Image i is of class i mod `classes` and depends on (seed, i) alone, so nothing is stored.
+    Image i is of class i mod `num_classes` and depends on (seed, i) alone, so nothing is stored.
     """
 
     Config = SyntheticConfig
     config: SyntheticConfig
 
-    def prepare(self) -> None:
-        """Do nothing: the images are drawn when they are read."""
-
     def fingerprint(self) -> Sequence[object]:
         """Return nothing: the options determine the images."""
         return ()
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images, drawn at twice their final size so that the resize smooths the disc's edge."""
         return _Discs(self.config)
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return a name for each hue."""
-        return tuple(f"hue {index}" for index in range(self.config.classes))
+        return LabelSpec.classes(f"hue {index}" for index in range(self.config.num_classes))
 
 
 class _Discs:
     def __init__(self, config: SyntheticConfig) -> None:
         self._config = config
+
+    @property
+    def targets(self) -> list[int]:
+        return [index % self._config.num_classes for index in range(len(self))]
 
     def __len__(self) -> int:
         return self._config.count
@@ -47,14 +50,14 @@ class _Discs:
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        label = index % self._config.classes
+        label = index % self._config.num_classes
         rng = np.random.default_rng((self._config.seed % 2**64, index))
-        side = 2 * self._config.image_size
-        radius = side * rng.uniform(0.15, 0.3)
-        x, y = side * rng.uniform(0.3, 0.7, size=2)
+        height, width = (2 * side for side in sides(self._config.image_size))
+        radius = min(height, width) * rng.uniform(0.15, 0.3)
+        x, y = (width, height) * rng.uniform(0.3, 0.7, size=2)
         ground = int(rng.integers(10, 40))
-        image = Image.new("RGB", (side, side), (ground, ground, ground))
-        color = colorsys.hsv_to_rgb(label / self._config.classes, 0.9, rng.uniform(0.7, 1.0))
+        image = Image.new("RGB", (width, height), (ground, ground, ground))
+        color = colorsys.hsv_to_rgb(label / self._config.num_classes, 0.9, rng.uniform(0.7, 1.0))
         red, green, blue = (round(255 * value) for value in color)
         ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=(red, green, blue))
         return image, label

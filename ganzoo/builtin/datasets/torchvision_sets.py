@@ -16,7 +16,8 @@ from ganzoo.builtin.datasets.configs import (
     SVHNConfig,
     TorchvisionConfig,
 )
-from ganzoo.components.dataset import Dataset, ImageSource
+from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
 DIGITS = tuple("0123456789")
@@ -76,14 +77,14 @@ class TorchvisionDataset(Dataset):
         info = [(path.name, path.stat()) for path in self.files()]
         return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return all images of the split.
 
         Raises:
             DataError: the files are damaged.
         """
         try:
-            source: ImageSource = self.load(download=False)
+            source: SampleSource = self.load(download=False)
         except Exception as error:  # a failed checksum or any error of parsing, depending on the dataset
             places = ", ".join(str(path) for path in self.files())
             raise DataError(
@@ -117,9 +118,9 @@ class MNIST(TorchvisionDataset):
             raise ValueError(f"{len(images.data)} images and {len(images.targets)} labels")
         return images
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the ten digits."""
-        return DIGITS
+        return LabelSpec.classes(DIGITS)
 
 
 class FashionMNIST(MNIST):
@@ -130,9 +131,9 @@ class FashionMNIST(MNIST):
     title = "Fashion-MNIST"
     torchvision_class = datasets.FashionMNIST
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the ten kinds of clothing."""
-        return tuple(datasets.FashionMNIST.classes)
+        return LabelSpec.classes(datasets.FashionMNIST.classes)
 
 
 class CIFAR10(TorchvisionDataset):
@@ -156,9 +157,11 @@ class CIFAR10(TorchvisionDataset):
         """Return the torchvision dataset, which unpickles only files with the checksums it knows."""
         return datasets.CIFAR10(str(self.root), train=self.config.split == "train", download=download)
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the ten kinds of things."""
-        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+        return LabelSpec.classes(
+            ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+        )
 
 
 class SVHN(TorchvisionDataset):
@@ -178,11 +181,13 @@ class SVHN(TorchvisionDataset):
 
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""
-        return datasets.SVHN(str(self.root), split=self.config.split, download=download)
+        images = datasets.SVHN(str(self.root), split=self.config.split, download=download)
+        images.targets = images.labels  # as torchvision's other datasets have them
+        return images
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the ten digits; the files' class 10 is the digit 0."""
-        return DIGITS
+        return LabelSpec.classes(DIGITS)
 
 
 def _reason(error: Exception) -> str:
