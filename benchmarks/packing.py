@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from ganzoo.builtin.datasets import simplejpeg_decoder as turbo
+from ganzoo.builtin.datasets import files as turbo
 from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec

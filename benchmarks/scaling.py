@@ -121,7 +121,7 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
     from ganzoo.runtime.device import choose_compute
     from ganzoo.runtime.distributed import world_from_env
     from ganzoo.training.build import build_run
-    from ganzoo.training.parallel import joint_step
+    from ganzoo.training.loop import joint_step
 
     manager, processes = plugin_manager(), world_from_env()
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
     python benchmarks/weight_gradients.py [--batch 64]
 
 One line a layer, kernel 4×4 at stride 2 as in DCGAN and 3×3 at stride 1: milliseconds of both ways, best of five, and
-how much faster the product is. `ganzoo/runtime/cpu_convolution.py` holds the rule that follows from it.
+how much faster the product is. `ganzoo/runtime/cpu_kernels.py` holds the rule that follows from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from ganzoo.runtime.cpu_convolution import weight_gradient
+from ganzoo.runtime.cpu_kernels import weight_gradient
 
 CHANNELS = ((64, 32), (128, 64), (256, 128), (512, 256), (1024, 512))
 MOST_FLOP = 2e10

@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ganzoo_analysis.figures import BACKGROUND, PANEL_GAP, Panel, draw
 from PIL import Image
 
 import ganzoo
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sampling.image_io import BACKGROUND, PANEL_GAP, Panel, draw, save_png
+from ganzoo.sampling.image_io import save_png
 from ganzoo.sampling.trained_run import Weights
 
 ROOT = Path(__file__).parents[1]

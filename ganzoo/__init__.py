@@ -10,6 +10,7 @@ Importing this package imports neither torch nor wandb; the first call does.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,16 +40,7 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("ganzoo-core")
-    if name in ("TrainedRun", "evaluate", "export_run", "import_run", "load_export", "load_run", "resume", "run"):
-        from ganzoo import api
-
-        return getattr(api, name)
-    if name == "sweep":
-        from ganzoo.sweeps.run_sweep import sweep
-
-        return sweep
-    if name == "compare":
-        from ganzoo.comparison.comparison import compare
-
-        return compare
+    if name in __all__:
+        modules = {"sweep": "ganzoo.sweeps.run_sweep", "compare": "ganzoo.comparison.comparison"}
+        return getattr(import_module(modules.get(name, "ganzoo.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

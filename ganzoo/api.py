@@ -23,10 +23,8 @@ from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_ma
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage.checkpoint import checkpoint_of, latest_checkpoint
-from ganzoo.storage.retention import checkpoint_folders
-from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import run_lock
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_of, latest_checkpoint
+from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
@@ -182,20 +180,21 @@ def load_run(
     Raises:
         GanzooError: it is no run directory, or holds no whole checkpoint, or none of that step.
     """
-    if is_export(Path(path)):
-        if step is not None:
-            raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
-        return load_export(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
-    directory = RunDirectory.open(path)
+    path = Path(path)
+    exported = open_export(path) if is_export(path) else None
+    if exported is not None and step is not None:
+        raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
+    directory = RunDirectory.open(path) if exported is None else RunDirectory(path)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
+    checkpoint = exported or (
+        latest_checkpoint(directory.checkpoints, warn) if step is None else checkpoint_of(directory.checkpoints, step)
+    )
+    made, expected = checkpoint.info.samples, recipe.dataset.sample_spec()
+    if made != expected:
+        raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")
+    if exported is not None:
+        check_fit(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    if step is None:
-        checkpoint = latest_checkpoint(directory.checkpoints, warn)
-    else:
-        checkpoint = checkpoint_of(directory.checkpoints, step)
-    if checkpoint.info.samples != recipe.dataset.sample_spec():
-        of, image = checkpoint.info.samples, recipe.dataset.sample_spec()
-        raise CheckpointError(f"{checkpoint.path}: is of images of {of}, and the recipe of the run is of {image}")
     return TrainedRun(directory, recipe, checkpoint, compute, manager)
 
 
@@ -218,17 +217,9 @@ def load_export(
     Raises:
         GanzooError: it is no such folder, a file in it is missing or changed, or its plugin is not installed.
     """
-    directory = RunDirectory(Path(path))
-    if not is_export(directory.path):
+    if not is_export(Path(path)):
         raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {MANIFEST}")
-    weights = open_export(directory.path)
-    recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
-    made, expected = weights.info.samples, recipe.dataset.sample_spec()
-    if made != expected:
-        raise CheckpointError(f"{path}: its weights make images of {made}, but its recipe has a dataset of {expected}")
-    check_fit(recipe, weights, manager)
-    compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    return TrainedRun(directory, recipe, weights, compute, manager)
+    return load_run(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
 
 
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:

@@ -36,6 +36,19 @@ def has_bar(where: Console) -> bool:
     return where.is_terminal and not where.is_dumb_terminal
 
 
+def progress_bar(where: Console, label: str = "{task.description}") -> Progress:
+    """Return a bar between a label and the field `figures` of its task; it leaves nothing behind."""
+    return Progress(
+        TextColumn(label, markup=False),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[figures]}", markup=False),
+        console=where,
+        redirect_stdout=False,
+        transient=True,
+        refresh_per_second=4,
+    )
+
+
 @contextmanager
 def packing_progress(
     where: Console | None = None, *, what: str = "decoding images"
@@ -45,34 +58,27 @@ def packing_progress(
     It shows a bar on a terminal, a few lines elsewhere, and nothing where all is done at the first call.
     """
     where = where or console()
-    bar = Progress(
-        TextColumn(what + " {task.completed:.0f}/{task.total:.0f}"),
-        BarColumn(bar_width=20),
-        console=where,
-        redirect_stdout=False,
-        transient=True,
-    )
-    last = time.monotonic()
-    begun = False
+    bar = progress_bar(where, what + " {task.completed:.0f}/{task.total:.0f}")
+    shown: float | None = None
 
     def report(done: int, total: int) -> None:
-        nonlocal last, begun
-        if not begun and done >= total:
+        nonlocal shown
+        now = time.monotonic()
+        if shown is None and done >= total:
             return  # there was nothing to do
-        if not has_bar(where):
-            now = time.monotonic()
-            if not begun or done >= total or now - last >= PACKING_LINE_SECONDS:
-                last = now
-                say(f"{what} {done}/{total}", where=where)
-        elif not begun:
-            bar.add_task("", total=total, completed=done)
-            bar.start()
-        else:
+        if has_bar(where):
+            if shown is None:
+                bar.add_task("", figures="")
+                bar.start()
             bar.update(bar.task_ids[0], completed=done, total=total)
-        begun = True
+        elif shown is None or done >= total or now - shown >= PACKING_LINE_SECONDS:
+            say(f"{what} {done}/{total}", where=where)
+        else:
+            return
+        shown = now
 
     try:
         yield report
     finally:
-        if begun and has_bar(where):
+        if shown is not None and has_bar(where):
             bar.stop()

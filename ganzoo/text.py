@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
@@ -16,28 +16,22 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def parse_toml(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML document.
-
-    Raises:
-        ValueError: it is not TOML, or is nested deeper, or has longer numbers, than Python takes.
-    """
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def parse_json(text: str) -> Any:
+def parse_json(text: str, loads: Callable[[str], Any] = json.loads) -> Any:
     """Return the value of a JSON document.
 
     Raises:
         ValueError: it is not JSON, or is nested deeper, or has longer numbers, than Python takes.
     """
     try:
-        return json.loads(text)
+        return loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML document; raises as `parse_json` does."""
+    tables: dict[str, Any] = parse_json(text, tomllib.loads)
+    return tables
 
 
 def size_in_words(count: int) -> str:

@@ -242,7 +242,7 @@ LIGHT = {
         # --help asks the plugins that have commands, and imports none of those.
         (["--help"], {"ganzoo.plugin", "ganzoo.registry.hookspecs", "importlib.metadata", "pluggy"}),
         # typer itself imports these two for the options of a command.
-        (["run", "--help"], {"ganzoo.cli.options", "ganzoo.cli.run", "importlib.metadata", "pydantic"}),
+        (["run", "--help"], {"ganzoo.cli.options", "ganzoo.cli.train", "importlib.metadata", "pydantic"}),
     ],
     ids=["help", "run-help"],
 )

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import platform
+import runpy
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import torch
 
-from ganzoo.bench.machine import comparable_precisions, matrix_product_speed, peak_memory, reset_peak_memory
-from ganzoo.bench.profile import flop_of_step, time_by_part
-from ganzoo.bench.report import Report
-from ganzoo.bench.timing import LoopTiming, RoundTimer, Step, TimedEvents
+from ganzoo.bench.profile import flop_of_step, matrix_product_speed, peak_memory, reset_peak_memory, time_by_part
+from ganzoo.bench.report import report
 from ganzoo.errors import RequestError
-from ganzoo.observers.samples import GRIDS
+from ganzoo.observers.samples import GRIDS, SampleWriter
 from ganzoo.observers.standard import standard_observers
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
+from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
+from ganzoo.training.checkpointing import save_checkpoint
 from ganzoo.training.loop import train
 from ganzoo.training.run import Run
+
+T = TypeVar("T")
+Step = Callable[[], int]
+"""Trains one step and returns its number of real images."""
 
 UNTIMED_STEPS = 10
 """Steps that the bare trainer takes outside the timed rounds: warm-up, counting, profiling."""
@@ -39,9 +44,8 @@ def measure(
     baseline: Path | None = None,
     rounds: int = 5,
     steps: int = 3,
-    manager: PluginManager | None = None,
-) -> Report:
-    """Time the bare step, the whole run and the baseline in interleaved rounds, and the machine's matrix product.
+) -> dict[str, Any]:
+    """Time the bare step, the whole run and the baseline in interleaved rounds, and return the report.
 
     Files are written to a temporary folder only, and nothing is sent to W&B unless an override says so.
 
@@ -52,54 +56,105 @@ def measure(
             `run` and returns its number of images; the file is executed.
         rounds: number of rounds.
         steps: timed steps of each in a round.
-        manager: the plugins to use; left out: those installed.
 
     Raises:
         GanzooError: the recipe is invalid, or something in it or the baseline is missing.
     """
     changes = override_pairs(overrides)
     tracked = any(key.startswith("tracking.") for key, _ in changes)
-    asked, manager = load_recipe(recipe, manager or plugin_manager(), changes)
+    asked, manager = load_recipe(recipe, plugin_manager(), changes)
     with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
         total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is not timed
         bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (UNTIMED_STEPS, 0))
-        step = _bare_step(bare)
-        timings = {"step": LoopTiming(step), "run": LoopTiming(None)}
+        batch = bare.loader.next()
+
+        def step() -> int:
+            bare.trainer.train_step(batch)
+            return len(batch)
+
+        loops: dict[str, Step] = {"step": step}
         reset_peak_memory(bare.compute)
         step()  # warms up
         memory = peak_memory(bare.compute)
         flop = flop_of_step(bare)
         if baseline is not None:
-            baseline_step = load_baseline(baseline)(bare)
-            baseline_step()
-            timings["baseline"] = LoopTiming(baseline_step)
-        speeds: dict[str, float] = {}
+            loops["baseline"] = load_baseline(baseline)(bare)
+            loops["baseline"]()
+        seconds: dict[str, list[float]] = {"run": [], **{name: [] for name in loops}}
+        precisions = dict.fromkeys(["fp32", *(["bf16"] if bare.device.type != "mps" else []), bare.precision])
+        speeds = dict.fromkeys(precisions, 0.0)
 
-        def other_rounds() -> None:
-            for timing in timings.values():
-                if timing.step is not None:
-                    timing.time_round(bare.compute, steps)
-            for precision in comparable_precisions(bare.compute):
-                speeds[precision] = max(speeds.get(precision, 0.0), matrix_product_speed(bare.compute, precision))
+        def between_rounds() -> None:
+            for name, loop in loops.items():
+                spent, images = _timed(bare, lambda: sum(loop() for _ in range(steps)))  # noqa: B023 (called at once)
+                seconds[name].append(spent / images)
+            for precision in speeds:
+                speeds[precision] = max(speeds[precision], matrix_product_speed(bare.compute, precision))
 
-        events = whole.events = TimedEvents(manager.pluggy.list_name_plugin(), warn)
-        timer = RoundTimer(whole, timings["run"], steps, other_rounds)
-        events.register_standard([*standard_observers(whole, manager), timer])
+        timer = RoundTimer(whole, seconds["run"], steps, between_rounds)
+        whole.events.register_standard([*standard_observers(whole, manager), timer])
         train(whole)
-        return Report(
-            recipe=str(recipe),
-            machine=_machine(bare),
-            batch_size=bare.recipe.trainer.batch_size,
-            images_per_step=bare.images_per_step,
-            rounds=rounds,
-            steps=steps,
-            timings=timings,
-            matrix_product=speeds,
-            flop_per_image=flop / bare.images_per_step,
-            peak_memory=memory,
-            parts=time_by_part(bare),
-            periodic_costs=_periodic_costs(asked, bare, events.at_step),
-        )
+        length = asked.run.steps or asked.run.epochs * bare.loader.steps_per_epoch  # type: ignore[operator]
+        sampling, _ = _timed(whole, lambda: SampleWriter().step_ended(whole, whole.step))
+        saving, _ = _timed(whole, lambda: save_checkpoint(whole))
+        measured = {
+            "recipe": str(recipe),
+            "machine": _machine(bare),
+            "batch_size": bare.recipe.trainer.batch_size,
+            "images_per_step": bare.images_per_step,
+            "rounds": rounds,
+            "steps_per_round": steps,
+            "flop_per_image": flop / bare.images_per_step,
+            "matrix_product_flops": speeds,
+            "peak_memory_bytes": memory,
+            "parts": time_by_part(bare),
+            "periodic_costs": {
+                "samples": {"seconds": sampling, "every": asked.samples.every or math.ceil(length / GRIDS)},
+                "checkpoint": {"seconds": saving, "every": asked.checkpoint.every},
+            },
+        }
+        return report(seconds, measured)
+
+
+class RoundTimer:
+    """The last observer of a run: times its rounds, and runs the other loops in between.
+
+    Args:
+        run: that it observes.
+        seconds: gets the seconds an image of each round.
+        steps: steps of a round.
+        between: called after each round.
+    """
+
+    def __init__(self, run: Run, seconds: list[float], steps: int, between: Callable[[], None]) -> None:
+        self._run = run
+        self._seconds = seconds
+        self._steps = steps
+        self._between = between
+
+    @hookimpl
+    def run_started(self) -> None:
+        """Start the clock."""
+        self._run.compute.synchronize()
+        self._start = time.perf_counter()
+
+    @hookimpl
+    def step_ended(self, step: int) -> None:
+        """End a round where it is over."""
+        if step % self._steps == 0:
+            self._run.compute.synchronize()
+            self._seconds.append((time.perf_counter() - self._start) / (self._steps * self._run.images_per_step))
+            self._between()
+            self.run_started()
+
+
+def _timed(run: Run, work: Callable[[], T]) -> tuple[float, T]:
+    """Call `work`, and return the seconds that it took and its result."""
+    run.compute.synchronize()
+    start = time.perf_counter()
+    result = work()
+    run.compute.synchronize()
+    return time.perf_counter() - start, result
 
 
 def load_baseline(path: Path) -> Callable[[Run], Step]:
@@ -108,17 +163,15 @@ def load_baseline(path: Path) -> Callable[[Run], Step]:
     Raises:
         RequestError: there is no such file, it does not load, or has no such function.
     """
-    spec = importlib.util.spec_from_file_location("ganzoo_baseline", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise RequestError(f"--baseline {path}: there is no such Python file")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        baseline = runpy.run_path(str(path)).get("baseline")
     except Exception as error:
         raise RequestError(f"--baseline {path}: does not load: {type(error).__name__}: {error}") from error
-    if not callable(getattr(module, "baseline", None)):
+    if not callable(baseline):
         raise RequestError(f"--baseline {path}: has no function baseline(run)")
-    return cast("Callable[[Run], Step]", module.baseline)
+    return cast("Callable[[Run], Step]", baseline)
 
 
 def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps: int, tracked: bool) -> Run:
@@ -137,33 +190,6 @@ def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps
     )
     with packing_progress() as progress:
         return build_run(recipe, manager, warn=warn, progress=progress)
-
-
-def _bare_step(run: Run) -> Step:
-    """Return a function that trains on the same minibatch at each call."""
-    batch = run.loader.next()
-
-    def step() -> int:
-        run.trainer.train_step(batch)
-        return len(batch)
-
-    return step
-
-
-def _periodic_costs(asked: Recipe, run: Run, at_step: dict[int, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Return the seconds of writing samples and a checkpoint, and the number of steps between two of them."""
-    last = at_step[max(at_step)]
-    length = asked.run.steps or asked.run.epochs * run.loader.steps_per_epoch  # type: ignore[operator]
-    every = {
-        "SampleWriter": asked.samples.every or math.ceil(length / GRIDS),
-        "CheckpointWriter": asked.checkpoint.every,
-    }
-    names = {"SampleWriter": "samples", "CheckpointWriter": "checkpoint"}
-    return {
-        names[observer]: {"seconds": last[observer], "every": steps}
-        for observer, steps in every.items()
-        if observer in last
-    }
 
 
 def _machine(run: Run) -> dict[str, str | int]:

@@ -1,20 +1,27 @@
-"""Profile of a training step: the share of each part in its time, and its floating-point operations."""
+"""Profile of a training step, its operations and memory, and the speed of the machine's matrix product."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import torch
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from ganzoo.components.penalty import Penalty
+from ganzoo.runtime.device import DTYPES, Compute
 from ganzoo.training.run import Run
 
+SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
+"""Sides of the square matrices to multiply; which is fastest depends on caches."""
 LABEL = "ganzoo/"
 OPTIMIZER = "Optimizer.step"
 BACKWARD = "autograd::engine::evaluate_function"
@@ -70,30 +77,24 @@ def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
 def labeled(run: Run) -> Iterator[None]:
     """While open, label the work of networks and penalties in a profile; compiled networks stay unlabeled."""
     parts = run.trainer.parts
+    labels: list[tuple[Any, str, str]] = []
+    if not run.compute.compiled:
+        labels += [(parts.generator, "forward", "generator"), (parts.discriminator, "forward", "discriminator")]
+    for penalty in parts.penalties.values():
+        overridden = [name for name in _OF_PENALTIES if getattr(type(penalty), name) is not getattr(Penalty, name)]
+        labels += [(penalty, name, "penalty") for name in overridden]
     with ExitStack() as stack:
-        if not run.compute.compiled:
-            stack.enter_context(_replaced(parts.generator, "forward", "generator"))
-            stack.enter_context(_replaced(parts.discriminator, "forward", "discriminator"))
-        for penalty in parts.penalties.values():
-            for method in _OF_PENALTIES:
-                if getattr(type(penalty), method) is not getattr(Penalty, method):
-                    stack.enter_context(_replaced(penalty, method, "penalty"))
+        for owner, method, label in labels:
+            stack.enter_context(patch.object(owner, method, _with_label(getattr(owner, method), label)))
         yield
 
 
-@contextmanager
-def _replaced(owner: Any, method: str, label: str) -> Iterator[None]:
-    original: Callable[..., Any] = getattr(owner, method)
-
-    def with_label(*arguments: Any, **named: Any) -> Any:
+def _with_label(original: Callable[..., Any], label: str) -> Callable[..., Any]:
+    def labeled(*arguments: Any, **named: Any) -> Any:
         with record_function(f"{LABEL}{label}"):
             return original(*arguments, **named)
 
-    setattr(owner, method, with_label)
-    try:
-        yield
-    finally:
-        delattr(owner, method)
+    return labeled
 
 
 def shares(roots: list[FunctionEvent], *, on_gpu: bool = False) -> dict[str, float]:
@@ -128,3 +129,40 @@ def _part_named(name: str) -> str | None:
     if name.startswith(LABEL):
         return name.removeprefix(LABEL)
     return "optimizer" if name.startswith(OPTIMIZER) else None
+
+
+def matrix_product_speed(compute: Compute, precision: str) -> float:
+    """Measure the FLOP a second of the product of two square matrices, the best over several sizes."""
+    best = 0.0
+    for side in SIDES[compute.device.type]:
+        left, right = (torch.ones(side, side, dtype=DTYPES[precision], device=compute.device) for _ in range(2))
+        out = left @ right
+        for _ in range(2):
+            compute.synchronize()
+            start = time.perf_counter()
+            torch.mm(left, right, out=out)
+            compute.synchronize()
+            best = max(best, 2 * side**3 / (time.perf_counter() - start))
+    return best
+
+
+def reset_peak_memory(compute: Compute) -> None:
+    """Reset the peak memory, where the system can."""
+    if compute.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(compute.device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(compute: Compute) -> int | None:
+    """Return the peak memory in bytes since the reset: torch's on the GPU, else the process's; None: not known."""
+    if compute.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(compute.device)
+    if compute.device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -5,79 +5,64 @@ R1 and the gradient penalty under bf16 or fp16 get no warning, since penalties a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ganzoo.builtin.configs import GANTrainerConfig, WassersteinConfig
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import Recipe
-from ganzoo.registry.hookspecs import hookimpl
 
 
-@hookimpl
 def lint_recipe(recipe: Recipe) -> list[Problem | str]:
     """Warn of penalties on a critic with batch norm, an unbounded critic, too slow an EMA, and unscaled fp16."""
     return [*_penalties(recipe), *_critic(recipe), *_average(recipe), *_precision(recipe)]
 
 
-def _penalties(recipe: Recipe) -> list[Problem]:
+def _penalties(recipe: Recipe) -> Iterator[Problem]:
     """Warn of a gradient penalty under batch norm: it needs independent images (arXiv 1704.00028, §4)."""
-    if not recipe.discriminator.mixes_batch:
-        return []
-    return [
-        Problem(
-            f"penalties.{index}",
-            f'"{penalty.name}" limits the gradient of one image\'s logit, and batch norm in the discriminator makes '
-            f"every logit depend on the whole batch: take a discriminator without it, such as one with layer norm",
-        )
-        for index, penalty in enumerate(recipe.penalties)
-        if penalty.is_gradient_penalty
-    ]
+    for index, penalty in enumerate(recipe.penalties):
+        if recipe.discriminator.mixes_batch and penalty.is_gradient_penalty:
+            yield Problem(
+                f"penalties.{index}",
+                f'"{penalty.name}" limits the gradient of one image\'s logit, and batch norm in the discriminator '
+                "makes every logit depend on the whole batch: take a discriminator without it, such as one with layer "
+                "norm",
+            )
 
 
-def _critic(recipe: Recipe) -> list[Problem]:
+def _critic(recipe: Recipe) -> Iterator[Problem]:
     bounded = recipe.penalties or recipe.discriminator.has_spectral_norm
-    if not isinstance(recipe.loss, WassersteinConfig) or bounded:
-        return []
-    return [
-        Problem(
+    if isinstance(recipe.loss, WassersteinConfig) and not bounded:
+        yield Problem(
             "loss",
             f'"{recipe.loss.name}" has no bound: nothing keeps the critic\'s logits from growing. Add a penalty on '
             f"its gradient, unless the discriminator is Lipschitz by itself",
         )
-    ]
 
 
-def _average(recipe: Recipe) -> list[Problem]:
+def _average(recipe: Recipe) -> Iterator[Problem]:
     """Warn of a run too short for its EMA, which forgets its start after several times 1 / (1 − decay) steps."""
     trainer, steps = recipe.trainer, recipe.run.steps
     if not isinstance(trainer, GANTrainerConfig) or not trainer.ema_decay or steps is None:
-        return []
-    if trainer.ema_start >= steps:
-        return [
-            Problem(
-                "trainer.ema_start",
-                f"is {trainer.ema_start}, and the run has {steps} steps: the average of the generator never begins",
-            )
-        ]
-    memory = 1 / (1 - trainer.ema_decay)
-    if memory <= steps - trainer.ema_start:
-        return []
-    return [
-        Problem(
-            "trainer.ema_decay",
-            f"is {trainer.ema_decay}, which averages over {memory:.0f} steps, and the run has "
-            f"{steps - trainer.ema_start} of them: samples will show the beginning; "
-            f"a decay below {1 - 10 / (steps - trainer.ema_start + 10):.2g} suits so short a run",
+        return
+    averaged, memory = steps - trainer.ema_start, 1 / (1 - trainer.ema_decay)
+    if averaged <= 0:
+        yield Problem(
+            "trainer.ema_start",
+            f"is {trainer.ema_start}, and the run has {steps} steps: the average of the generator never begins",
         )
-    ]
+    elif memory > averaged:
+        yield Problem(
+            "trainer.ema_decay",
+            f"is {trainer.ema_decay}, which averages over {memory:.0f} steps, and the run has {averaged} of them: "
+            f"samples will show the beginning; a decay below {1 - 10 / (averaged + 10):.2g} suits so short a run",
+        )
 
 
-def _precision(recipe: Recipe) -> list[Problem]:
+def _precision(recipe: Recipe) -> Iterator[Problem]:
     """Warn of fp16 without loss scaling, where gradients below 6e-8 underflow."""
-    if recipe.device.precision != "fp16" or recipe.trainer.scales_loss:
-        return []
-    return [
-        Problem(
+    if recipe.device.precision == "fp16" and not recipe.trainer.scales_loss:
+        yield Problem(
             "device.precision",
             f'is "fp16", in which small gradients vanish, and the trainer "{recipe.trainer.name}" does not scale its '
             f'losses: take "bf16" or "fp32"',
         )
-    ]

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from ganzoo.builtin import commands, configs
+from ganzoo.builtin import commands, configs, lints
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
-from ganzoo.builtin.lints import lint_recipe
-from ganzoo.registry.commands import CommandRegistrar
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
-
-__all__ = [
-    "lint_recipe",
-    "register_commands",
-    "register_datasets",
-    "register_extractors",
-    "register_losses",
-    "register_trainers",
-]
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
-EXTRACTORS = "ganzoo.builtin.extractors"
+EXTRACTORS = "ganzoo.builtin.extractors.networks"
 
 
 @hookimpl
@@ -41,7 +30,7 @@ def register_losses(register: Registrar) -> None:
 @hookimpl
 def register_datasets(register: Registrar) -> None:
     """Datasets that torchvision or scikit-learn bring, folders of images, and made-up ones."""
-    register("digits", f"{DATASETS}.digits:Digits", config=datasets.DigitsConfig)
+    register("digits", f"{DATASETS}.small_sets:Digits", config=datasets.DigitsConfig)
     register("mnist", f"{DATASETS}.torchvision_sets:MNIST", config=datasets.MNISTConfig)
     register("fashion_mnist", f"{DATASETS}.torchvision_sets:FashionMNIST", config=datasets.FashionMNISTConfig)
     register("cifar10", f"{DATASETS}.torchvision_sets:CIFAR10", config=datasets.CIFAR10Config)
@@ -49,7 +38,7 @@ def register_datasets(register: Registrar) -> None:
     register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
     register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
     register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
-    register("synthetic", f"{DATASETS}.synthetic:Synthetic", config=datasets.SyntheticConfig)
+    register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)
 
 
 @hookimpl
@@ -61,16 +50,10 @@ def register_trainers(register: Registrar) -> None:
 @hookimpl
 def register_extractors(register: Registrar) -> None:
     """FID's Inception, a classifier of the dataset's own, and torchvision's."""
-    register("classifier", f"{EXTRACTORS}.classifier:ClassifierFeatures", config=extractors.ClassifierConfig)
-    register("inception", f"{EXTRACTORS}.inception:Inception", config=extractors.InceptionConfig)
-    register(
-        "torchvision",
-        f"{EXTRACTORS}.torchvision_backbone:TorchvisionBackbone",
-        config=extractors.TorchvisionBackboneConfig,
-    )
+    register("classifier", f"{EXTRACTORS}:ClassifierFeatures", config=extractors.ClassifierConfig)
+    register("inception", f"{EXTRACTORS}:Inception", config=extractors.InceptionConfig)
+    register("torchvision", f"{EXTRACTORS}:TorchvisionBackbone", config=extractors.TorchvisionBackboneConfig)
 
 
-@hookimpl
-def register_commands(register: CommandRegistrar) -> None:
-    """The commands of `ganzoo/cli`."""
-    commands.register_commands(register)
+lint_recipe = hookimpl(lints.lint_recipe)
+register_commands = hookimpl(commands.register_commands)

@@ -1,24 +1,24 @@
-"""`ganzoo data`: prepare a dataset ahead of a run, and look at what is in it."""
+"""`ganzoo data` and `ganzoo recipe`: look at a dataset or a recipe ahead of a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import typer
 
 from ganzoo.cli.options import AsJson, Overrides, RecipeFile
+from ganzoo.errors import RecipeError
 
 if TYPE_CHECKING:
-    from ganzoo.data.doctor import Examination
+    from ganzoo.data.prepare import Examination
 
 _SHOWN = 10
 
-commands = typer.Typer(help="Prepare datasets, and look at them.", no_args_is_help=True, rich_markup_mode=None)
+data_commands = typer.Typer(help="Prepare datasets, and look at them.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@commands.command()
+@data_commands.command()
 def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     """Decode a recipe's dataset now, or check every byte that is ready. The last line on stdout is its folder."""
     from ganzoo.data import prepare as datasets
@@ -33,7 +33,7 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     typer.echo(packed.path)
 
 
-@commands.command()
+@data_commands.command()
 def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
     """Report on every image of a recipe's dataset: counts, sizes, kinds, bad ones, duplicates. Trains nothing."""
     from ganzoo.data import prepare as datasets
@@ -55,7 +55,7 @@ def _report(found: Examination) -> None:
         typer.echo(f"sizes: {sizes['different']}, most often {', '.join(common)}")
     for title, counts in (("modes", found.modes), ("formats", found.formats), ("classes", found.classes)):
         if counts:
-            typer.echo(f"{title}: {_counts(counts)}")
+            typer.echo(f"{title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
     _list("cannot be used", found.unreadable, shown=len(found.unreadable))
     _list("smaller than the crop", found.too_small, shown=len(found.too_small))
     _list("enlarged", found.enlarged)
@@ -65,10 +65,6 @@ def _report(found: Examination) -> None:
         typer.echo(f"note: {note}")
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
 def _list(title: str, lines: list[str], shown: int = _SHOWN) -> None:
     if lines:
         typer.echo(f"{title}: {len(lines)}")
@@ -76,3 +72,46 @@ def _list(title: str, lines: list[str], shown: int = _SHOWN) -> None:
         typer.echo(f"  {line}")
     if len(lines) > shown:
         typer.echo(f"  … and {len(lines) - shown} more; --json has all")
+
+
+recipe_commands = typer.Typer(help="Check, show and describe recipes.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@recipe_commands.command()
+def check(recipe: RecipeFile, set_: Overrides = None) -> None:
+    """Say everything that is wrong with a recipe, or that nothing is; imports its plugin files only with --trust."""
+    from ganzoo.recipe.lint import lint
+    from ganzoo.recipe.load import load_recipe, trusted
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    try:
+        checked, manager = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
+    except RecipeError as error:
+        if not all(problem.unchecked for problem in error.problems):
+            raise
+        for problem in error.problems:
+            typer.echo(f"not checked: {problem}", err=True)
+        typer.echo(f"{recipe}: nothing wrong in what could be checked without its plugin files")
+        return
+    for problem in lint(checked, manager):
+        typer.echo(f"warning: {problem}", err=True)
+    typer.echo(f"{recipe}: nothing wrong")
+
+
+@recipe_commands.command()
+def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Print a recipe with every default written out."""
+    from ganzoo.recipe.load import load_recipe, trusted
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    resolved, _ = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
+    typer.echo(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
+
+
+@recipe_commands.command()
+def schema() -> None:
+    """Print the JSON schema of a recipe with all installed plugins, for completion in editors."""
+    from ganzoo.recipe.load import recipe_schema
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    typer.echo(json.dumps(recipe_schema(plugin_manager().registries), indent=2))

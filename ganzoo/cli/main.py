@@ -43,14 +43,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-def _leave_out(names: list[str] | None) -> None:
-    _append(DISABLE_VARIABLE, ",", names)
-
-
-def _import_too(files: list[str] | None) -> None:
-    _append(FILES_VARIABLE, os.pathsep, files)
-
-
 def _append(variable: str, between: str, values: list[str] | None) -> None:
     if values:
         os.environ[variable] = between.join([*filter(None, [os.environ.get(variable)]), *values])
@@ -65,7 +57,7 @@ def options(
             "--no-plugin",
             help="Leave this plugin out; may be given again.",
             metavar="NAME",
-            callback=_leave_out,
+            callback=lambda names: _append(DISABLE_VARIABLE, ",", names),
             is_eager=True,
         ),
     ] = None,
@@ -75,7 +67,7 @@ def options(
             "--plugin",
             help="Import this plugin file too; may be given again.",
             metavar="FILE",
-            callback=_import_too,
+            callback=lambda files: _append(FILES_VARIABLE, os.pathsep, files),
             is_eager=True,
         ),
     ] = None,

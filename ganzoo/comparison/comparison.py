@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.comparison import scores as scoring
-from ganzoo.comparison.collect import RunRecord, clean, collect
+from ganzoo.comparison.runs import Option, RunRecord, Variant, clean, collect, group, options_that_differ
 from ganzoo.comparison.scores import Score, score_all
-from ganzoo.comparison.statistics import Spread
-from ganzoo.comparison.variants import Option, Variant, group, options_that_differ
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
@@ -41,14 +38,15 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as a JSON object."""
+        names = [variant.name for variant in self.variants]
         return {
             "variants": [
                 {
                     "name": variant.name,
                     "status": variant.status,
                     "seeds": len(variant.complete),
-                    "seconds": _dict(seconds(variant)),
-                    "images_per_second": _dict(speed(variant)),
+                    "seconds": variant.seconds.to_dict(),
+                    "images_per_second": variant.speed.to_dict(),
                     "runs": [
                         {
                             "run": run.name,
@@ -64,11 +62,8 @@ class Comparison:
                 }
                 for variant in self.variants
             ],
-            "differences": {
-                option.key: {v.name: value for v, value in zip(self.variants, option.values, strict=True)}
-                for option in self.differences
-            },
-            "scores": [scoring.to_dict(score, self.variants) for score in self.scores],
+            "differences": {option.key: dict(zip(names, option.values, strict=True)) for option in self.differences},
+            "scores": [score.to_dict(names) for score in self.scores],
             "notes": list(self.notes),
         }
 
@@ -90,20 +85,6 @@ def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[s
     return Comparison(variants, options_that_differ(variants), score_all(variants, ignoring), _notes(variants))
 
 
-def seconds(variant: Variant) -> Spread | None:
-    """Return the training time over the complete runs."""
-    return Spread.of(run.seconds for run in variant.complete)
-
-
-def speed(variant: Variant) -> Spread | None:
-    """Return the images per second over the complete runs."""
-    return Spread.of(run.images_per_second for run in variant.complete)
-
-
-def _dict(spread: Spread | None) -> dict[str, Any] | None:
-    return spread.to_dict() if spread else None
-
-
 def _notes(variants: Sequence[Variant]) -> list[str]:
     runs = [run for variant in variants for run in variant.runs]
     notes = [note for run in runs for note in run.notes]
@@ -111,33 +92,22 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
         if not run.done and run.path:
             reached, total = run.steps
             where = f" at step {reached} of {total}" if total else ""
-            notes.append(
-                f"{run.name}: {run.status}{where}, and not in any mean" + (f": {run.error}" if run.error else "")
-            )
-    waiting = [run for run in runs if not run.path and run.status != "failed"]
-    notes += [
-        f"{run.name}: failed before it had a run directory: {run.error}"
-        for run in runs
-        if not run.path and run.status == "failed"
-    ]
+            why = f": {run.error}" if run.error else ""
+            notes.append(f"{run.name}: {run.status}{where}, and not in any mean{why}")
+    failed = [run for run in runs if not run.path and run.status == "failed"]
+    notes += [f"{run.name}: failed before it had a run directory: {run.error}" for run in failed]
+    waiting = sum(not run.path for run in runs) - len(failed)
     if waiting:
-        notes.append(f"{len(waiting)} of {len(runs)} runs have not begun")
-    seeds = {len(variant.complete) for variant in variants}
-    if len(seeds) > 1:
-        notes.append(
-            "the variants have different numbers of complete runs: "
-            + ", ".join(f"{variant.name} {len(variant.complete)}" for variant in variants)
-        )
-    if seeds and max(seeds) == 1:
+        notes.append(f"{waiting} of {len(runs)} runs have not begun")
+    seeds = {variant.name: len(variant.complete) for variant in variants}
+    if len(set(seeds.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in seeds.items())
+        notes.append(f"the variants have different numbers of complete runs: {listed}")
+    if max(seeds.values()) == 1:
         notes.append("one seed each: differences may be chance")
-    for facts, what in (
-        (MACHINE, "speed compares different machines or settings"),
-        (DATA, "the images are not the same"),
-    ):
-        for fact in facts:
-            values = dict.fromkeys(
-                clean(run.environment[fact]) for run in runs if run.environment.get(fact) is not None
-            )
-            if len(values) > 1:
-                notes.append(f"{what}: {fact} is {' / '.join(values)}")
+    for fact in (*MACHINE, *DATA):
+        values = dict.fromkeys(clean(run.environment[fact]) for run in runs if run.environment.get(fact) is not None)
+        if len(values) > 1:
+            what = "the images are not the same" if fact in DATA else "speed compares different machines or settings"
+            notes.append(f"{what}: {fact} is {' / '.join(values)}")
     return notes

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ganzoo.comparison.collect import RunRecord, number
 from ganzoo.comparison.comparison import Comparison
-from ganzoo.comparison.variants import Variant
+from ganzoo.comparison.scores import Series
 from ganzoo.storage.summary import POSITION, SCORE
 
 POINTS = 100
@@ -16,8 +16,6 @@ POINTS = 100
 FIRST = ("score", "loss/", "probability/", "gradient_norm/")
 """Prefixes of the metrics shown first, in this order."""
 LAST = ("lr/", "images_per_second")
-
-Series = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -32,53 +30,38 @@ class Point:
 
 @dataclass(frozen=True)
 class Figure:
-    """The curves of one score or metric.
-
-    Attributes:
-        name: of the score or metric.
-        curves: one for each variant; empty where it has none.
-        seeds: number of runs behind each curve.
-    """
+    """The curves of one score or metric, one for each variant, empty where it has none, with the runs behind each."""
 
     name: str
     curves: list[list[Point]]
     seeds: list[int]
 
+    @property
+    def flat(self) -> bool:
+        """Whether all its values are the same."""
+        return len({value for curve in self.curves for point in curve for value in (point.low, point.high)}) < 2
+
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """Return all curves that can be drawn, those of scores first."""
+    """Return all curves that can be drawn: those of scores first, constant ones last."""
     found = [
         _figure(score.name, [list(each.series.values()) for each in score.variants])
         for score in comparison.scores
         if any(len(series) > 1 for each in score.variants for series in each.series.values())
     ]
-    runs = [_counted(variant) for variant in comparison.variants]
+    runs = [variant.complete or variant.runs for variant in comparison.variants]
     names = dict.fromkeys(key for each in runs for run in each for row in run.rows[:3] + run.rows[-3:] for key in row)
     wanted = [name for name in names if name not in POSITION and not name.startswith(SCORE)]
-    wanted.sort(key=_rank)
-    found += [_figure(name, [[_series(run, name) for run in each] for each in runs]) for name in wanted]
+    found += [
+        _figure(name, [[run.series(name) for run in each] for each in runs]) for name in sorted(wanted, key=_rank)
+    ]
     drawn = [figure for figure in found if any(len(curve) > 1 for curve in figure.curves)]
-    return sorted(drawn, key=_is_flat)  # constant curves come last
-
-
-def _is_flat(figure: Figure) -> bool:
-    return len({value for curve in figure.curves for point in curve for value in (point.low, point.high)}) < 2
-
-
-def _counted(variant: Variant) -> list[RunRecord]:
-    """Return the complete runs, or all where none is complete."""
-    return variant.complete or variant.runs
+    return sorted(drawn, key=lambda figure: figure.flat)
 
 
 def _rank(name: str) -> int:
-    for place, prefix in enumerate(FIRST):
-        if name.startswith(prefix):
-            return place
-    return len(FIRST) + name.startswith(LAST)
-
-
-def _series(run: RunRecord, name: str) -> Series:
-    return {int(row["step"]): value for row in run.rows if (value := number(row.get(name))) is not None}
+    places = [place for place, prefix in enumerate(FIRST) if name.startswith(prefix)]
+    return places[0] if places else len(FIRST) + name.startswith(LAST)
 
 
 def _figure(name: str, variants: Sequence[Sequence[Series]]) -> Figure:
@@ -90,18 +73,11 @@ def _figure(name: str, variants: Sequence[Sequence[Series]]) -> Figure:
 
 def _curve(runs: Sequence[Series], width: float) -> list[Point]:
     """Return one point for each step, or bin of `width` steps, in which any run has a value."""
-    binned = [_binned(series, width) for series in runs]
-    points = []
-    for step in sorted({step for series in binned for step in series}):
-        values = [series[step] for series in binned if step in series]
-        points.append(Point(step, statistics.fmean(values), min(values), max(values)))
-    return points
-
-
-def _binned(series: Series, width: float) -> dict[float, float]:
-    if not width:
-        return {float(step): value for step, value in series.items()}
-    bins: dict[float, list[float]] = {}
-    for step, value in series.items():
-        bins.setdefault((step // width + 0.5) * width, []).append(value)
-    return {step: statistics.fmean(values) for step, values in bins.items()}
+    points: dict[float, list[float]] = defaultdict(list)
+    for series in runs:
+        bins: dict[float, list[float]] = defaultdict(list)
+        for step, value in series.items():
+            bins[(step // width + 0.5) * width if width else float(step)].append(value)
+        for place, values in bins.items():
+            points[place].append(statistics.fmean(values))
+    return [Point(step, statistics.fmean(each), min(each), max(each)) for step, each in sorted(points.items())]

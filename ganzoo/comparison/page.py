@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import base64
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -11,17 +15,18 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image, ImageSequence
 
 from ganzoo.comparison import svg
-from ganzoo.comparison.collect import RunRecord, clean, flatten_whole
-from ganzoo.comparison.comparison import Comparison, seconds, speed
+from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
-from ganzoo.comparison.media import Picture, animation, last_grid
+from ganzoo.comparison.runs import RunRecord, Variant, clean, options_in_common, shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
-from ganzoo.comparison.variants import Variant, options_in_common, shown
 from ganzoo.evaluation.protocol import Card, noted
+from ganzoo.sampling.image_io import GIF, grid_step, grids
 from ganzoo.storage.disk import write_text
+from ganzoo.sweeps.directory import flatten
 
 HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
 """Prefixes of the scores that the first table shows."""
@@ -32,10 +37,27 @@ SEEDS = 3
 """Number of seeds whose samples are shown."""
 MEDIA_BYTES = 30_000_000
 """Largest total size of a page's pictures and animations."""
+PICTURE_BYTES = 400_000
+PICTURE_SIDE = 900
+ANIMATION_BYTES = 1_500_000
+ANIMATION_SIDES = (512, 384, 256, 160)
+FRAMES = 24
+LARGEST_PIXELS = 64_000_000
+"""Largest number of pixels of a file that is opened; no picture of samples has more."""
 NAMED = 3
 """Largest number of names in a title."""
 TURNED = 5
 """Number of differing options from which on the table has a row for each option, not each variant."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of a run as a data URI, the step of its samples (None for an animation), and its size in pixels."""
+
+    address: Markup
+    step: int | None
+    width: int
+    height: int
 
 
 @dataclass
@@ -47,49 +69,15 @@ class Media:
 
     def take(self, picture: Picture | None) -> Picture | None:
         """Return the picture if it fits into the budget, else None."""
-        if picture is None:
-            return None
-        if picture.size > self.left:
+        if picture and len(picture.address) > self.left:
             self.omitted += 1
             return None
-        self.left -= picture.size
+        self.left -= len(picture.address) if picture else 0
         return picture
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A picture of one run.
-
-    Attributes:
-        variant: its index.
-        run: whose picture it is.
-        picture: None where there is none.
-        count: images in it.
-    """
-
-    variant: int
-    run: RunRecord
-    picture: Picture | None
-    count: Any
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """A protocol card, with the scores taken under it.
-
-    Attributes:
-        scores: their names.
-        variants: those scored under it; empty for all.
-        facts: what has to be the same, by dotted path.
-        noted: what may differ, by dotted path.
-        differing: paths in which it differs from other cards of the same scores.
-    """
-
-    scores: list[str]
-    variants: list[str]
-    facts: Mapping[str, str]
-    noted: Mapping[str, str]
-    differing: set[str] = field(default_factory=set)
+Shown = tuple[int, RunRecord, Picture | None]
+"""A picture of one run, with the index of its variant."""
 
 
 def write_page(comparison: Comparison, out: str | Path, title: str = "") -> Path:
@@ -108,13 +96,16 @@ def page(comparison: Comparison, title: str = "") -> str:
     """Render the page's HTML, with all text from files escaped, and no scripts or external addresses."""
     variants = comparison.variants
     media = Media(MEDIA_BYTES)
-    samples = list(_samples(variants, media))
-    animations = [
-        each for each in (_animation(index, variant, media) for index, variant in enumerate(variants)) if each
-    ]
-    found = figures(comparison)
-    charts = [(figure.name, svg.chart(figure, [variant.name for variant in variants])) for figure in found]
-    template = _environment().from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
+    names = [variant.name for variant in variants]
+    charts = [(figure.name, svg.chart(figure, names)) for figure in figures(comparison)]
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,  # Markup is another type
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    template = environment.from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(
         title=clean(title) or default_title(comparison),
         version=version("ganzoo-core"),
@@ -124,25 +115,15 @@ def page(comparison: Comparison, title: str = "") -> str:
         turned=len(comparison.differences) >= TURNED,
         common=options_in_common(variants),
         headlines=_headlines(comparison.scores),
-        speeds=[(time_words(seconds(variant)), speed(variant)) for variant in variants],
         strips={score.name: _strips(score) for score in comparison.scores},
         charts=charts[:CURVES],
         more_charts=charts[CURVES:],
-        samples=samples,
-        animations=animations,
-        omitted=media.omitted,
-        protocols=_protocols(comparison.scores),
+        samples=list(_samples(variants, media)),
+        animations=[each for each in _row(map(_first, (v.runs for v in variants)), media, animation) if each[2]],
+        media=media,
+        protocols=list(_protocols(comparison.scores)),
         shown=shown,
-    )
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        autoescape=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,  # Markup is another type
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
+        time_words=time_words,
     )
 
 
@@ -164,68 +145,115 @@ def _headlines(scores: Sequence[Score]) -> list[Score]:
 
 
 def _strips(score: Score) -> list[Markup | str]:
-    everything = [value for each in score.variants if each.last for value in each.last.values]
+    everything = [value for each in score.variants for value in each.last.values]
     return [
         svg.strip(each.last.values, everything, index) if each.last else "" for index, each in enumerate(score.variants)
     ]
 
 
-def _samples(variants: Sequence[Variant], media: Media) -> Iterable[tuple[str, list[Shown]]]:
+def _samples(variants: Sequence[Variant], media: Media) -> Iterator[tuple[str, list[Shown]]]:
     """Yield a row of grids for each seed that most variants have, or one of the first run of each."""
-    count: dict[int, int] = {}
-    for variant in variants:
-        for seed in {run.seed for run in variant.runs if run.seed is not None and run.path}:
-            count[seed] = count.get(seed, 0) + 1
-    shared = [seed for seed in sorted(count) if count[seed] == max(count.values())] if count else []
-    if not shared or (count[shared[0]] == 1 and len(variants) > 1):
-        runs = [(index, run) for index, v in enumerate(variants) for run in v.runs[:1]]
-        yield from _row("the first run of each", runs, media)
-        return
-    for seed in shared[:SEEDS]:
-        runs = [(index, run) for index, v in enumerate(variants) for run in v.runs if run.seed == seed]
-        yield from _row(f"seed {seed}", _one_each(runs), media)
+    count = Counter(seed for variant in variants for seed in {run.seed for run in variant.runs if run.path})
+    del count[None]
+    most = max(count.values(), default=0)
+    rows: dict[str, list[RunRecord | None]]
+    if most < min(2, len(variants)):
+        rows = {"the first run of each": [variant.runs[0] for variant in variants]}
+    else:
+        shared = sorted(seed for seed in count if seed is not None and count[seed] == most)
+        rows = {
+            f"seed {seed}": [_first(run for run in variant.runs if run.seed == seed) for variant in variants]
+            for seed in shared[:SEEDS]
+        }
+    for what, runs in rows.items():
+        row = _row(runs, media, last_grid)
+        if any(picture for *_, picture in row):
+            yield what, row
 
 
-def _one_each(runs: Iterable[tuple[int, RunRecord]]) -> list[tuple[int, RunRecord]]:
-    """Return a complete run of each variant where there is one, else any."""
-    chosen: dict[int, RunRecord] = {}
-    for index, run in runs:
-        if index not in chosen or (run.done and not chosen[index].done):
-            chosen[index] = run
-    return list(chosen.items())
+def _row(runs: Iterable[RunRecord | None], media: Media, find: Callable[[RunRecord], Picture | None]) -> list[Shown]:
+    return [(index, run, media.take(find(run))) for index, run in enumerate(runs) if run]
 
 
-def _row(what: str, runs: Iterable[tuple[int, RunRecord]], media: Media) -> Iterable[tuple[str, list[Shown]]]:
-    row = [Shown(index, run, media.take(last_grid(run)), run.recipe.get("samples.count", "")) for index, run in runs]
-    if any(each.picture for each in row):
-        yield what, row
+def _first(runs: Iterable[RunRecord]) -> RunRecord | None:
+    """Return the first complete run, else the first."""
+    return min(runs, key=lambda run: not run.done, default=None)
 
 
-def _animation(index: int, variant: Variant, media: Media) -> Shown | None:
-    for _, run in _one_each((index, run) for run in variant.runs):
-        picture = media.take(animation(run))
-        if picture is not None:
-            return Shown(index, run, picture, run.recipe.get("samples.count", ""))
-    return None
-
-
-def _protocols(scores: Sequence[Score]) -> list[Protocol]:
-    """Return every card once, with its scores."""
+def _protocols(scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
+    """Yield every card once, with its scores and the paths in which it differs from other cards of the same scores."""
     groups: dict[tuple[str, ...], list[Score]] = {}
     for score in scores:
-        if score.protocols:
-            groups.setdefault(tuple(card.model_dump_json() for card, _ in score.protocols), []).append(score)
-    found = []
+        groups.setdefault(tuple(card.model_dump_json() for card, _ in score.protocols), []).append(score)
     for together in groups.values():
-        cards = [_facts(card) for card, _ in together[0].protocols]
-        differing = {place for place in cards[0] if len({card.get(place) for card in cards}) > 1}
-        for (card, named), facts in zip(together[0].protocols, cards, strict=True):
-            beside = {place: shown(value) for place, value in noted(card).items() if value not in ("", {}, None)}
-            found.append(Protocol([each.name for each in together], named, facts, beside, differing))
-    return found
+        facts = [_facts(card) for card, _ in together[0].protocols]
+        for (card, named), own in zip(together[0].protocols, facts, strict=True):
+            yield {
+                "scores": [each.name for each in together],
+                "variants": named,
+                "facts": own,
+                "noted": {place: shown(value) for place, value in noted(card).items() if value not in ("", {}, None)},
+                "differing": {place for place in facts[0] if len({each.get(place) for each in facts}) > 1},
+            }
 
 
 def _facts(card: Card) -> dict[str, str]:
     beside = noted(card)
-    everything = flatten_whole(card.model_dump(mode="json"))
+    everything = flatten(card.model_dump(mode="json"))
     return {clean(place): shown(value) for place, value in everything if place not in beside and value != {}}
+
+
+def last_grid(run: RunRecord) -> Picture | None:
+    """Return the newest readable grid of samples of a run."""
+    for path in reversed(grids(run.path / "samples") if run.path else []):
+        with suppress(Exception), Image.open(path, formats=["PNG"]) as opened:  # a damaged file raises any error
+            _check(opened)
+            if path.stat().st_size <= PICTURE_BYTES:
+                return _embedded(path.read_bytes(), "png", grid_step(path), opened.size)
+            picture = opened.convert("RGB")
+            picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+            buffer = io.BytesIO()
+            picture.save(buffer, "JPEG", quality=88)
+            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size)
+    return None
+
+
+def animation(run: RunRecord) -> Picture | None:
+    """Return the animation of a run, scaled down and with fewer frames where it is too large to embed."""
+    if run.path is None:
+        return None
+    path = run.path / "samples" / GIF
+    with suppress(Exception), Image.open(path, formats=["GIF"]) as opened:
+        _check(opened)
+        if path.stat().st_size <= ANIMATION_BYTES:
+            return _embedded(path.read_bytes(), "gif", None, opened.size)
+        for side in ANIMATION_SIDES:
+            content, size = _smaller(opened, side)
+            if len(content) <= ANIMATION_BYTES:
+                return _embedded(content, "gif", None, size)
+    return None
+
+
+def _check(opened: Image.Image) -> None:
+    if opened.width * opened.height > LARGEST_PIXELS:
+        raise ValueError(f"{opened.size} pixels")
+
+
+def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
+    count = getattr(opened, "n_frames", 1)
+    kept = {round(place * (count - 1) / max(1, FRAMES - 1)) for place in range(FRAMES)}
+    frames, milliseconds = [], []
+    for index, frame in enumerate(ImageSequence.Iterator(opened)):
+        if index in kept:
+            picture = frame.convert("RGB")
+            picture.thumbnail((side, side))
+            frames.append(picture.quantize(128))
+            milliseconds.append(int(frame.info.get("duration", 200)))
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
+    return buffer.getvalue(), frames[0].size
+
+
+def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
+    address = Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704
+    return Picture(address, step, *size)

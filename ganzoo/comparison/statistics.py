@@ -14,19 +14,14 @@ SEPARATED = 2.0
 
 @dataclass(frozen=True)
 class Spread:
-    """Values of one figure over several seeds.
-
-    Attributes:
-        values: one for each seed.
-    """
+    """Values of one figure, one for each seed; false, and written as a dash, without any."""
 
     values: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """Return the spread of the known values; None without any."""
-        known = tuple(value for value in values if value is not None)
-        return cls(known) if known else None
+    def of(cls, values: Iterable[float | None]) -> Spread:
+        """Return the spread of the known values."""
+        return cls(tuple(value for value in values if value is not None))
 
     @property
     def mean(self) -> float:
@@ -38,31 +33,30 @@ class Spread:
         """Sample standard deviation; None for a single seed."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the spread as a JSON object."""
-        return {"mean": self.mean, "deviation": self.deviation, "values": list(self.values)}
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return the spread as a JSON object; None without values."""
+        return {"mean": self.mean, "deviation": self.deviation, "values": list(self.values)} if self else None
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point: two significant ones of the deviation, or three of the mean without one."""
+        scale, kept = (self.deviation, 2) if self.deviation else (abs(self.mean), 3)
+        return min(6, max(0, kept - 1 - math.floor(math.log10(scale)))) if scale else 0
 
     def text(self, digits: int | None = None) -> str:
-        """Format mean ± deviation with `digits` after the point; left out: as many as `decimals` returns."""
-        digits = decimals(self) if digits is None else digits
-        mean = written(self.mean, digits)
-        return mean if self.deviation is None else f"{mean} ± {written(self.deviation, digits)}"
+        """Format mean ± deviation with `digits` after the point; left out: as many as `decimals`."""
+        figures = [self.mean, self.deviation] if self else []
+        digits = self.decimals if self and digits is None else digits
+        return " ± ".join(_written(figure, digits or 0) for figure in figures if figure is not None) or "—"
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
 
     def __str__(self) -> str:
         return self.text()
 
 
-def decimals(spread: Spread) -> int:
-    """Return the digits after the point: two significant ones of the deviation, or three of the mean without one."""
-    scale, kept = (spread.deviation, 2) if spread.deviation else (abs(spread.mean), 3)
-    if not scale:
-        scale, kept = abs(spread.mean), 3
-    if not scale:
-        return 0
-    return min(6, max(0, kept - 1 - math.floor(math.log10(scale))))
-
-
-def written(value: float, digits: int) -> str:
+def _written(value: float, digits: int) -> str:
     """Format a number with `digits` after the point; very large and very small ones in scientific notation."""
     if value and (abs(value) >= 1e7 or abs(value) < 1e-5):
         return f"{value:.3g}"
@@ -79,10 +73,8 @@ def separated(one: Spread, other: Spread) -> bool:
 
 def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
     """Return the index of the best mean, and of those not significantly worse; None where all are the same."""
-    known = [index for index, spread in enumerate(spreads) if spread is not None]
-    means = {index: spreads[index].mean for index in known}  # type: ignore[union-attr]
-    if len(known) < 2 or len(set(means.values())) < 2:
+    known = {index: spread for index, spread in enumerate(spreads) if spread}
+    if len({spread.mean for spread in known.values()}) < 2:
         return None, []
-    best = min(known, key=lambda index: means[index] if lower else -means[index])
-    tied = [index for index in known if index != best and not separated(spreads[best], spreads[index])]  # type: ignore[arg-type]
-    return best, tied
+    best = (min if lower else max)(known, key=lambda index: known[index].mean)
+    return best, [index for index in known if index != best and not separated(known[best], known[index])]

@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from markupsafe import Markup
 
-from ganzoo.comparison.collect import clean
 from ganzoo.comparison.curves import Figure
+from ganzoo.comparison.runs import clean
 
 WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 30

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ganzoo.comparison.comparison import Comparison, seconds, speed
+from ganzoo.comparison.comparison import Comparison
+from ganzoo.comparison.runs import shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread
-from ganzoo.comparison.variants import shown
 from ganzoo.text import duration
 
 CELL = 18
 FIRST = 26
 BEST, TIED = "best last score", "not told from it by two standard errors"
+MARKS = {"★": "bold green", "≈": "green", "?": "yellow"}
 PIPED_WIDTH = 160
 """Width in columns where the output is no terminal."""
 
@@ -39,44 +39,37 @@ def print_tables(comparison: Comparison, where: Console) -> None:
         where.print(Text(note), soft_wrap=True)
 
 
+def figure_rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Yield how the runs of each variant ended and how long they took."""
+    yield "runs", [variant.status for variant in comparison.variants]
+    yield "wall time", [time_words(variant.seconds) for variant in comparison.variants]
+    yield "images/s", [str(variant.speed) for variant in comparison.variants]
+
+
 def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:
-    variants = comparison.variants
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     table.add_column("")
     for index in chosen:
-        table.add_column(Text(variants[index].name), justify="right", overflow="fold")
+        table.add_column(Text(comparison.variants[index].name), justify="right", overflow="fold")
     for option in comparison.differences:
         table.add_row(Text(option.key, "cyan"), *(Text(shown(option.values[index]), "cyan") for index in chosen))
     table.add_section()
-    rows = {
-        "runs": [variants[index].status for index in chosen],
-        "wall time": [time_words(seconds(variants[index])) for index in chosen],
-        "images/s": [str(speed(variants[index]) or "—") for index in chosen],
-    }
-    for label, cells in rows.items():
-        table.add_row(label, *map(Text, cells))
+    for label, cells in figure_rows(comparison):
+        table.add_row(label, *(Text(cells[index]) for index in chosen))
     table.add_section()
     for score in comparison.scores:
-        arrow = "↓" if score.lower else "↑"
-        table.add_row(f"{escape(score.name)} {arrow}", *(_last(score, index) for index in chosen))
+        table.add_row(Text(f"{score.name} {score.arrow}"), *(_last(score, index) for index in chosen))
         if any(each.best != each.last for each in score.variants):
             table.add_row(Text("  best", "dim"), *(Text(score.text(score.variants[i].best), "dim") for i in chosen))
     return table
 
 
 def _last(score: Score, index: int) -> Text:
-    text = Text(score.text(score.variants[index].last))
-    if index == score.best:
-        text.append(" ★", "bold green")
-    elif index in score.tied:
-        text.append(" ≈", "green")
-    elif not score.ranked:
-        text.append(" ?", "yellow")
-    return text
+    text, mark = Text(score.text(score.variants[index].last)), score.mark(index)
+    return text.append(f" {mark}", MARKS[mark]) if mark else text
 
 
-def time_words(spread: Spread | None) -> str:
+def time_words(spread: Spread) -> str:
     """Format a time as h:mm:ss, with its deviation."""
-    if spread is None:
-        return "—"
-    return duration(spread.mean) + (f" ± {duration(spread.deviation)}" if spread.deviation is not None else "")
+    times = [spread.mean, spread.deviation] if spread else []
+    return " ± ".join(duration(seconds) for seconds in times if seconds is not None) or "—"

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
-from ganzoo.comparison.collect import RunRecord, clean
-from ganzoo.comparison.comparison import Comparison, seconds, speed
+from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import default_title
-from ganzoo.comparison.table import BEST, TIED, time_words
-from ganzoo.comparison.variants import shown
+from ganzoo.comparison.runs import clean, shown
+from ganzoo.comparison.table import BEST, TIED, figure_rows
 from ganzoo.errors import GanzooError, RequestError
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import SCORE
-from ganzoo.sweeps.child_processes import read_json
 from ganzoo.terminal import warn
 
 PANELS = 12
-GRIDS = ("samples/grid",)
 
 
 @dataclass(frozen=True)
 class Tracked:
-    """The runs' project and ids on W&B.
-
-    Attributes:
-        entity: user or team; empty where all runs were tracked offline.
-        project: of all of them.
-        ids: of each variant's runs.
-    """
+    """The runs' project and the ids of each variant's on W&B; the entity is empty where all were tracked offline."""
 
     entity: str
     project: str
@@ -43,26 +37,24 @@ def publish(comparison: Comparison, title: str = "") -> dict[str, str]:
         GanzooError: nobody is logged in here, wandb-workspaces is not installed, the runs are of several projects
             or of none, or W&B refuses.
     """
-    from ganzoo.observers.wandb.account import in_short, require_key
+    import wandb
+
+    from ganzoo.observers.wandb.session import in_short, require_key
 
     require_key()
     tracked = find(comparison)
-    try:
-        import wandb
-        import wandb_workspaces
-    except ImportError as error:
-        raise RequestError("--wandb: needs wandb-workspaces: pip install wandb-workspaces") from error
-    assert wandb_workspaces
+    if find_spec("wandb_workspaces") is None:
+        raise RequestError("--wandb: needs wandb-workspaces: pip install wandb-workspaces")
     try:
         if not tracked.entity:
             tracked = Tracked(str(wandb.Api().default_entity), tracked.project, tracked.ids)
-        saved = {
+        made = {
             "workspace": workspace(comparison, tracked, title).save(),
             "report": report(comparison, tracked, title).save(),
         }
     except Exception as error:
         raise GanzooError(f"--wandb: W&B does not take the comparison: {in_short(error)}") from error
-    return {what: str(made.url) for what, made in saved.items()}
+    return {what: str(each.url) for what, each in made.items()}
 
 
 def find(comparison: Comparison) -> Tracked:
@@ -73,16 +65,11 @@ def find(comparison: Comparison) -> Tracked:
     """
     ids: list[list[str]] = []
     places: set[tuple[str, str]] = set()
-    missing: list[RunRecord] = []
     for variant in comparison.variants:
-        ids.append([])
-        for run in variant.runs:
-            record = read_json(run.path / "wandb.json") if run.path else {}
-            if record.get("id") and record.get("project"):
-                ids[-1].append(str(record["id"]))
-                places.add((str(record.get("entity") or ""), str(record["project"])))
-            else:
-                missing.append(run)
+        records = [RunDirectory(run.path).read_json("wandb.json") for run in variant.runs if run.path]
+        records = [record for record in records if record.get("id") and record.get("project")]
+        ids.append([str(record["id"]) for record in records])
+        places |= {(str(record.get("entity") or ""), str(record["project"])) for record in records}
     if not places:
         raise RequestError('--wandb: none of these runs is tracked on W&B; tracking.wandb.mode = "auto" does it')
     named = {(entity, project) for entity, project in places if entity} or places
@@ -90,8 +77,9 @@ def find(comparison: Comparison) -> Tracked:
         raise RequestError(
             f"--wandb: the runs are of several projects: {', '.join(sorted('/'.join(p) for p in places))}"
         )
+    missing = len(comparison.runs) - sum(map(len, ids))
     if missing:
-        warn(f"--wandb: {len(missing)} of {len(comparison.runs)} runs are not tracked on W&B and are left out there")
+        warn(f"--wandb: {missing} of {len(comparison.runs)} runs are not tracked on W&B and are left out there")
     (place,) = named
     return Tracked(*place, ids)
 
@@ -122,7 +110,7 @@ def report(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
         blocks=[
             *(wr.H2("What differs"), wr.MarkdownBlock(differences_table(comparison)), *notes),
             *(wr.H2("Figures"), wr.MarkdownBlock(figures_table(comparison))),
-            *(wr.H2("Curves"), wr.PanelGrid(runsets=runsets, panels=[*_plots(comparison), _grids()])),
+            *(wr.H2("Curves"), wr.PanelGrid(runsets=runsets, panels=[*chain(*_panels(comparison).values())])),
         ],
     )
 
@@ -132,18 +120,13 @@ def workspace(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
-    plots = _plots(comparison)
-    scores = [plot for plot in plots if plot.title.startswith(SCORE)]
-    others = [plot for plot in plots if plot not in scores]
     everything = [number for ids in tracked.ids for number in ids]
     return ws.Workspace(
         entity=tracked.entity,
         project=tracked.project,
         name=title or default_title(comparison),
         sections=[
-            *([ws.Section(name="Scores", panels=scores, is_open=True)] if scores else []),
-            ws.Section(name="Samples", panels=[_grids()], is_open=True),
-            ws.Section(name="Training", panels=others, is_open=True),
+            ws.Section(name=name, panels=each, is_open=True) for name, each in _panels(comparison).items() if each
         ],
         runset_settings=ws.RunsetSettings(
             filters=expr.And(expr.Metric("ID").isin(everything)), groupby=[expr.Metric("JobType")]
@@ -164,31 +147,24 @@ def differences_table(comparison: Comparison) -> str:
 
 def figures_table(comparison: Comparison) -> str:
     """Return mean ± deviation of every figure as Markdown, followed by why scores are not ranked."""
-    header = ["", *(variant.name for variant in comparison.variants)]
-    rows = [["runs", *(variant.status for variant in comparison.variants)]]
-    rows.append(["wall time", *(time_words(seconds(variant)) for variant in comparison.variants)])
-    rows.append(["images/s", *(str(speed(variant) or "—") for variant in comparison.variants)])
+    rows = [[label, *cells] for label, cells in figure_rows(comparison)]
+    refused = []
     for score in comparison.scores:
-        marks = ["★" if i == score.best else "≈" if i in score.tied else "" for i in range(len(comparison.variants))]
-        for what in ("last", "best"):
-            cells = [score.text(getattr(each, what)) for each in score.variants]
-            label = f"{score.name} {'↓' if score.lower else '↑'}, {what}"
-            own = marks if what == "last" else [""] * len(marks)
-            rows.append([label, *(f"{cell} {mark}".strip() for cell, mark in zip(cells, own, strict=True))])
-    refused = [
-        f"- {_escaped(score.name)} is not ranked: {_escaped(why)}"
-        for score in comparison.scores
-        for why in score.refused
-    ]
-    return "\n".join([_markdown(header, rows), "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])
+        label, each = f"{score.name} {score.arrow}", list(enumerate(score.variants))
+        rows.append([f"{label}, last", *(f"{score.text(own.last)} {score.mark(index)}".strip() for index, own in each)])
+        rows.append([f"{label}, best", *(score.text(own.best) for _, own in each)])
+        refused += [f"- {_escaped(score.name)} is not ranked: {_escaped(why)}" for why in score.refused]
+    table = _markdown(["", *(variant.name for variant in comparison.variants)], rows)
+    return "\n".join([table, "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])
 
 
-def _plots(comparison: Comparison) -> list[Any]:
+def _panels(comparison: Comparison) -> dict[str, list[Any]]:
+    """Return the panels of a workspace or report, by section."""
     import wandb_workspaces.reports.v2 as wr
 
     scores = {score.name for score in comparison.scores}
     names = [SCORE + each.name if each.name in scores else each.name for each in figures(comparison)]
-    return [
+    plots = [
         wr.LinePlot(
             title=clean(name),
             x="step",
@@ -200,12 +176,11 @@ def _plots(comparison: Comparison) -> list[Any]:
         )
         for name in names[:PANELS]
     ]
-
-
-def _grids() -> Any:
-    import wandb_workspaces.reports.v2 as wr
-
-    return wr.MediaBrowser(title="Samples", media_keys=list(GRIDS), num_columns=4)
+    return {
+        "Scores": [plot for plot in plots if plot.title.startswith(SCORE)],
+        "Samples": [wr.MediaBrowser(title="Samples", media_keys=["samples/grid"], num_columns=4)],
+        "Training": [plot for plot in plots if not plot.title.startswith(SCORE)],
+    }
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

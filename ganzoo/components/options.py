@@ -178,7 +178,7 @@ class ImageDatasetConfig(DatasetConfig):
     def _check_size(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
         """Tell one problem, where pydantic would tell one for each kind of size."""
         try:
-            return validate(value)
+            return validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
         except ValidationError:
             others = ', "largest" or "none"' if field.field_name == "crop" else ""
             raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, PositiveInt, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from ganzoo.errors import RequestError
 from ganzoo.text import did_you_mean
+
+LARGEST_SIDE = 1 << 16
+"""Largest number of channels, rows or columns that a manifest may state."""
+Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 
 
 class UnfitDataError(RequestError, ValueError):
@@ -22,9 +26,9 @@ class ImageSpec:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    channels: PositiveInt
-    height: PositiveInt
-    width: PositiveInt
+    channels: Side
+    height: Side
+    width: Side
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,7 +55,7 @@ class VectorSpec:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    size: PositiveInt
+    size: Annotated[int, Field(gt=0, le=LARGEST_SIDE**2)]
 
     @property
     def shape(self) -> tuple[int]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 from torch import Tensor
 
 from ganzoo.components.spec import DatasetInfo
@@ -27,9 +26,16 @@ from ganzoo.training.build import build_networks
 FORMAT = 1
 MANIFEST = "export.json"
 RECIPE = "recipe.toml"
-LARGEST_SIDE = 1 << 16
-"""Largest number of channels, rows or columns that a manifest may state."""
 NETWORKS = ("generator", "generator_ema", "discriminator")
+
+
+class Manifest(BaseModel, frozen=True):
+    """Entries of a manifest that are used to open its folder."""
+
+    step: NonNegativeInt
+    info: DatasetInfo
+    files: dict[str, str]
+    networks: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,7 @@ class ExportedWeights(Checkpoint):
         Raises:
             CheckpointError: there is no such network in it.
         """
-        if name not in self.file_of:
-            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
-        try:
-            return load_file(self.path / self.file_of[name])
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{self.path / self.file_of[name]}: cannot be read: {error}") from error
+        return super().network(Path(self.file_of.get(name, name)).stem)
 
     def networks(self) -> list[str]:
         """Return the names of the networks in it."""
@@ -101,7 +102,7 @@ def open_export(folder: Path) -> ExportedWeights:
         CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
     manifest = _read_manifest(folder / MANIFEST)
-    files, networks = manifest["files"], manifest["networks"]
+    files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
     wrong = [name for name in networks if name not in NETWORKS]
@@ -121,11 +122,10 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    info = DatasetInfo.from_dict(manifest["info"])
-    return ExportedWeights(folder, manifest["step"], info, frozenset(files), networks)
+    return ExportedWeights(folder, manifest.step, manifest.info, frozenset(files), networks)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(path: Path) -> Manifest:
     """Read a manifest and check the types of its entries.
 
     Raises:
@@ -134,27 +134,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     manifest = read_checksummed(path)
     if manifest.get("export") != FORMAT:
         raise CheckpointError(f"{path}: has format {manifest.get('export')}; this ganzoo reads format {FORMAT}")
-    if not _is_sound(manifest):
-        raise CheckpointError(f"{path}: is not what `ganzoo export` writes")
-    return manifest
-
-
-def _is_sound(manifest: Mapping[str, Any]) -> bool:
-    """Return whether every entry in use has the right type."""
     try:
-        info = DatasetInfo.from_dict(manifest.get("info", {}))
-    except ValueError:
-        return False
-    step = manifest.get("step")
-    return (
-        all(side <= LARGEST_SIDE for spec in (info.samples, info.condition) if spec for side in spec.shape)
-        and type(step) is int
-        and step >= 0
-        and all(
-            isinstance(manifest.get(table), dict) and all(isinstance(text, str) for text in manifest[table].values())
-            for table in ("files", "networks")
-        )
-    )
+        return Manifest.model_validate(manifest)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: is not what `ganzoo export` writes") from error
 
 
 def _check_name(folder: Path, name: str) -> None:
@@ -198,7 +181,7 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
     except Exception as error:  # the network's own code may raise anything for invalid options
         raise CheckpointError(f"{weights.path}: the networks of its recipe cannot be made: {error}") from error
     for name, file in weights.file_of.items():
-        found = _header(weights, file)
+        found = {key: tuple(value.shape) for key, value in weights.network(name).items()}
         wrong = [key for key in {**expected[name], **found} if found.get(key) != expected[name].get(key)]
         if wrong:
             raise CheckpointError(
@@ -220,16 +203,3 @@ def _shapes(
         for network in (generator, discriminator)
     )
     return {"generator": ours, "generator_ema": ours, "discriminator": theirs}
-
-
-def _header(weights: ExportedWeights, file: str) -> dict[str, tuple[int, ...]]:
-    """Read the tensor shapes from a file's header.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        with safe_open(weights.path / file, "pt") as tensors:
-            return {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{weights.path / file}: cannot be read: {error}") from error

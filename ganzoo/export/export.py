@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from ganzoo.components.options import Options
 from ganzoo.errors import RequestError
@@ -17,12 +17,10 @@ from ganzoo.recipe.model import Recipe, TrackingOptions
 from ganzoo.runtime.environment import describe_software
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_grid
+from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.storage.checkpoint import write_tensors
 from ganzoo.storage.disk import check_out_folder, new_folder, write_bytes, write_text
 from ganzoo.storage.run_directory import PLUGINS
-
-if TYPE_CHECKING:
-    from ganzoo.sampling.trained_run import TrainedRun, Weights
 
 Format = Literal["safetensors", "onnx", "hub"]
 HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."
@@ -81,21 +79,16 @@ def export_run(
         "license": license or "",
         "origin": str(trained.recipe.run.name),
     }
-    fill: Callable[[Path], Mapping[str, str]]
+    model = b""
     if form == "onnx":
-        model, report = onnx_model(generator, mode, f"{trained.path}")
-        about["onnx"] = report
-
-        def fill(folder: Path) -> Mapping[str, str]:
-            (folder / "generator.onnx").write_bytes(model)
-            return {}
-    else:
-
-        def fill(folder: Path) -> Mapping[str, str]:
-            return _write_networks(trained, folder, name, discriminator, hub=form == "hub")
-
+        model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
+    files = {name: "model" if form == "hub" else name} | ({"discriminator": "discriminator"} if discriminator else {})
     with new_folder(out) as folder:
-        networks = fill(folder)
+        if form == "onnx":
+            (folder / "generator.onnx").write_bytes(model)
+            files = {}
+        write_tensors({file: trained.checkpoint.network(network) for network, file in files.items()}, folder)
+        networks = {network: f"{file}.safetensors" for network, file in files.items()}
         _write_recipe(trained, recipe, folder)
         if form == "hub":
             config = _hub_config(trained, recipe, about)
@@ -108,15 +101,6 @@ def export_run(
         write_text(folder / "README.md", model_card(trained, recipe, form, about))
         seal(folder, trained.checkpoint.info, trained.checkpoint.step, networks, about)
     return out
-
-
-def _write_networks(
-    trained: TrainedRun, folder: Path, name: str, discriminator: bool, *, hub: bool
-) -> Mapping[str, str]:
-    """Write the tensors and return the file of each network."""
-    files = {name: "model" if hub else name} | ({"discriminator": "discriminator"} if discriminator else {})
-    write_tensors({file: trained.checkpoint.network(network) for network, file in files.items()}, folder)
-    return {network: f"{file}.safetensors" for network, file in files.items()}
 
 
 def _public_recipe(recipe: Recipe) -> Recipe:

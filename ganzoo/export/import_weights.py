@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,7 @@ def import_weights(
     importer: str | None = None,
     report: Callable[[ImportedWeights], None] | None = None,
 ) -> RunDirectory:
-    """Import the weights in `source` into a new run directory `out`.
-
-    Args:
-        source: a file or folder.
-        out: must not exist, or be an empty folder.
-        manager: the installed plugins.
-        overrides: changes to the recipe that the importer gives, such as `{"dataset.root": "images"}`.
-        importer: its name; left out: the only one that recognizes the source.
-        report: called with the imported weights once they are known to fit.
+    """Import the weights in `source` into a new run directory `out`, with the arguments of `api.import_run`.
 
     Raises:
         RequestError: the source, the importer or `out` cannot be used; nothing is written.
@@ -61,7 +54,14 @@ def import_weights(
     _check_fit(source, weights, recipe, manager)
     if report is not None:
         report(weights)
-    _write(out, recipe, weights, manager, _origin(source, entry.name, weights))
+    checksums = {file.name: file_sha256(file) for file in weights.files}
+    origin = {"importer": entry.name, "source": str(source), "sha256": checksums}
+    versions = manager.distributions()
+    with new_folder(out) as partial:
+        directory = RunDirectory.lay_out(partial, recipe, HEADER)
+        directory.write_json("environment.json", {**describe_software(versions), "imported": origin})
+        directory.write_json("summary.json", _summary(weights, origin))
+        write_checkpoint(directory.checkpoints, 0, weights.networks, info=weights.info, plugin_versions=versions)
     return RunDirectory(out)
 
 
@@ -128,43 +128,8 @@ def _unlike(tensor: Tensor | None, expected: Tensor | None) -> str:
     return ""
 
 
-def _origin(source: Path, importer: str, weights: ImportedWeights) -> dict[str, Any]:
-    """Return where the weights came from, for the files of the run directory."""
-    return {
-        "importer": importer,
-        "source": str(source),
-        "sha256": {file.name: file_sha256(file) for file in weights.files},
-    }
-
-
-def _write(
-    out: Path, recipe: Recipe, weights: ImportedWeights, manager: PluginManager, origin: Mapping[str, Any]
-) -> None:
-    """Write the run directory.
-
-    Raises:
-        RequestError: no folder can be made there.
-        OutputError: it could not be written.
-    """
-    with new_folder(out) as partial:
-        directory = RunDirectory.lay_out(partial, recipe, HEADER)
-        directory.write_json("environment.json", {**describe_software(manager.distributions()), "imported": origin})
-        directory.write_json("summary.json", _summary(weights, origin))
-        write_checkpoint(
-            directory.checkpoints,
-            0,
-            weights.networks,
-            info=weights.info,
-            plugin_versions=manager.distributions(),
-        )
-
-
 def _summary(weights: ImportedWeights, origin: Mapping[str, Any]) -> dict[str, Any]:
     """Return the summary of a run of 0 steps, with the origin of every tensor."""
-    table = [
-        {"source": row.source, "shape": list(row.shape), "target": row.target, "change": row.change}
-        for row in weights.assignments
-    ]
     return {
         "status": "imported",
         "steps": 0,
@@ -174,5 +139,5 @@ def _summary(weights: ImportedWeights, origin: Mapping[str, Any]) -> dict[str, A
         "images_per_second": {},
         "metrics": {},
         "scores": {"best": {}, "last": {}},
-        "imported": {**origin, "notes": list(weights.notes), "tensors": table},
+        "imported": {**origin, "notes": list(weights.notes), "tensors": [asdict(row) for row in weights.assignments]},
     }

@@ -6,15 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
-
-if TYPE_CHECKING:
-    from ganzoo.recipe.model import Recipe
-    from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.recipe.model import Recipe
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.storage.summary import best_and_last
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
@@ -33,7 +32,10 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
-    evaluations = [each for each in read_evaluations(trained.directory) if _is_of(each, trained, about)]
+    scored = trained.checkpoint.step, about["weights"]
+    evaluations = [
+        each for each in read_evaluations(trained.directory) if (each.step, each.card.samples.weights) == scored
+    ]
     return environment.from_string(files("ganzoo.export").joinpath("model_card.md.j2").read_text("utf-8")).render(
         front_matter=_front_matter(trained, form, about, evaluations),
         recipe=trained.recipe,
@@ -46,11 +48,6 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         evaluations=evaluations,
         in_training=_in_training(trained),
     )
-
-
-def _is_of(evaluation: Evaluation, trained: TrainedRun, about: Mapping[str, Any]) -> bool:
-    """Return whether the evaluation scored these weights."""
-    return evaluation.step == trained.checkpoint.step and evaluation.card.samples.weights == about["weights"]
 
 
 def _front_matter(
@@ -88,12 +85,8 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
     """Return the best and last value of each score taken in training, with their steps."""
-    try:
-        scores = json.loads((trained.path / "summary.json").read_text(encoding="utf-8"))["scores"]
-        shown = [
-            {name: f"{one['value']:.5g} (step {one['step']})" for name, one in scores[which].items()}
-            for which in ("best", "last")
-        ]
-        return [(name, shown[0][name], shown[1][name]) for name in shown[0]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    best, last = (
+        {name: f"{each['value']:.5g} (step {each['step']})" for name, each in values.items()}
+        for values in best_and_last(trained.directory.read_metrics()).values()
+    )
+    return [(name, best[name], last[name]) for name in best]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ganzoo.components.observer import RunView
 from ganzoo.errors import GanzooError, Interrupted, OutputError
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, lower_is_better
 from ganzoo.terminal import warn
 
@@ -27,7 +27,6 @@ class CheckpointWriter:
     def __init__(self, save: Callable[[Collection[int]], Path]) -> None:
         self._write = save
         self._saved_at: int | None = None
-        self._scored = False
         self._best: tuple[int, float] | None = None
 
     @hookimpl
@@ -37,10 +36,8 @@ class CheckpointWriter:
         if name is not None:
             kept = {checkpoint_step(path) for path in checkpoint_folders(run.directory.checkpoints)}
             for row in run.directory.read_metrics():
-                if SCORE + name in row:
-                    self._scored = True
-                    if row["step"] in kept:
-                        self._compare(name, row["step"], row[SCORE + name])
+                if SCORE + name in row and row["step"] in kept:
+                    self._compare(name, row["step"], row[SCORE + name])
 
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:
@@ -54,7 +51,6 @@ class CheckpointWriter:
         name = run.recipe.checkpoint.best
         if name is None or name not in scores:
             return
-        self._scored = True
         there = any(checkpoint_step(path) == step for path in checkpoint_folders(run.directory.checkpoints))
         if (there or step == run.step) and self._compare(name, step, scores[name]) and step == run.step:
             self._save(run)
@@ -69,7 +65,7 @@ class CheckpointWriter:
     def run_ended(self, run: RunView) -> None:
         """Warn if the score that chooses the best checkpoint was never evaluated."""
         name = run.recipe.checkpoint.best
-        if name is not None and not self._scored:
+        if name is not None and not any(SCORE + name in row for row in run.directory.read_metrics()):
             warn(f'checkpoint.best: no score "{name}" was evaluated in this run, so no checkpoint is its best')
 
     def _compare(self, name: str, step: int, value: float) -> bool:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import Progress
 
 from ganzoo.components.network import parameters
+from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import best_and_last, status_of
-from ganzoo.terminal import console, has_bar, say
+from ganzoo.terminal import console, has_bar, progress_bar, say
 from ganzoo.text import count, duration, number
-
-if TYPE_CHECKING:
-    from ganzoo.components.observer import Alert, RunView
 
 LINE_SECONDS = 1.0
 """Least time between two plain lines of a run."""
@@ -57,15 +54,7 @@ class ConsoleObserver:
             self._say(f"goes on from step {run.resumed_from} of {run.total_steps}")
         self._started, self._first_step = self._clock(), run.step
         if has_bar(self._where):
-            self._bar = Progress(
-                TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[figures]}", markup=False),
-                console=self._where,
-                redirect_stdout=False,
-                transient=True,
-                refresh_per_second=4,
-            )
+            self._bar = progress_bar(self._where, "step {task.completed:.0f}/{task.total:.0f}")
             self._bar.add_task("", total=run.total_steps, completed=run.step, figures="")
             self._bar.start()
 

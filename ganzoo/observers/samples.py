@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ganzoo.components.network import Generator
+from ganzoo.components.observer import RunView
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.generate import batch_norm_used, generate
@@ -19,10 +22,6 @@ from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
-
-if TYPE_CHECKING:
-    from ganzoo.components.network import Generator
-    from ganzoo.components.observer import RunView
 
 GRIDS = 20
 """Grids in a run, unless the recipe sets how often."""
@@ -53,9 +52,16 @@ class SampleWriter:
         every = run.recipe.samples.every or math.ceil(run.total_steps / GRIDS)
         if step % every and step != run.total_steps:
             return
-        images = fixed_samples(run)
+        images, options = fixed_samples(run), run.recipe.samples
+        about = {
+            "run": run.recipe.run.name,
+            "step": run.step,
+            "seed": run.recipe.run.seed,
+            "weights": run.weights_name(options.weights),
+            "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
+        }
         with self._surviving():
-            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about(run))
+            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about)
         run.fire("samples_ready", step=step, images=images)
 
     @hookimpl
@@ -100,18 +106,6 @@ def fixed_samples(run: RunView) -> Tensor:
     return images.clone()  # not an inference tensor
 
 
-def about(run: RunView) -> dict[str, object]:
-    """Describe how the run's grids are made, for the metadata of the files."""
-    options = run.recipe.samples
-    return {
-        "run": run.recipe.run.name,
-        "step": run.step,
-        "seed": run.recipe.run.seed,
-        "weights": run.weights_name(options.weights),
-        "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
-    }
-
-
 def write_animation(paths: Sequence[Path], target: Path) -> None:
     """Write an animated GIF of at most 100 of the pictures, evenly taken, the last one held longer.
 
@@ -120,16 +114,11 @@ def write_animation(paths: Sequence[Path], target: Path) -> None:
     Raises:
         OSError: it cannot be written, or no picture can be read.
     """
-    frames = _frames(_thinned(paths, MAX_FRAMES))
+    places = np.linspace(0, len(paths) - 1, min(len(paths), MAX_FRAMES)).round().astype(int)
+    frames = _frames([paths[place] for place in places])
     if not frames:
         raise OSError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
     write_gif(frames, target, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
-
-
-def _thinned(paths: Sequence[Path], most: int) -> list[Path]:
-    if len(paths) <= most:
-        return list(paths)
-    return [paths[round(index * (len(paths) - 1) / (most - 1))] for index in range(most)]
 
 
 def _frames(paths: Sequence[Path]) -> list[Image.Image]:

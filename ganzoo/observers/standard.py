@@ -1,10 +1,23 @@
-"""List ganzoo's own observers, in the order in which they are called."""
+"""The observers of every run in the order in which they are called; those of metrics and scores stand here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 
+from ganzoo.components.observer import Alert, RunView
+from ganzoo.evaluation.evaluation_log import add_evaluations, all_scores
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.observers.checkpoints import CheckpointWriter
+from ganzoo.observers.console import ConsoleObserver
+from ganzoo.observers.samples import SampleWriter
+from ganzoo.observers.wandb.tracker import WandbTracker
+from ganzoo.observers.watchdog import Watchdog
+from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.run_directory import ALERT
+from ganzoo.storage.summary import SCORE, drop_non_finite
 from ganzoo.training.checkpointing import save_checkpoint
 from ganzoo.training.run import Run
 
@@ -16,17 +29,80 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     samples and their animation are written before W&B sends them; a step is scored before its checkpoint is saved, so
     that no resumed run lacks scores; W&B finishes before the console prints its last line.
     """
-    from ganzoo.observers.checkpoints import CheckpointWriter
-    from ganzoo.observers.console import ConsoleObserver
-    from ganzoo.observers.evaluation import PeriodicEvaluation
-    from ganzoo.observers.metrics_log import MetricsLog
-    from ganzoo.observers.samples import SampleWriter
-    from ganzoo.observers.wandb.tracker import WandbTracker
-    from ganzoo.observers.watchdog import Watchdog
-
     recipe = run.recipe
-    scoring = [PeriodicEvaluation(recipe, manager)] if recipe.evaluation.every else []
+    scoring = [PeriodicEvaluation(partial(Evaluator, recipe, manager, run.device))] if recipe.evaluation.every else []
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
     tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
     watching = [Watchdog()] if recipe.watchdog.enabled else []
     return [MetricsLog(), SampleWriter(), *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
+
+
+class MetricsLog:
+    """Appends a row to `metrics.jsonl` at each log point, evaluation and alert.
+
+    A row has "step", "epoch" and "seconds" (of training, over all parts of a resumed run) beside its figures;
+    figures that are not finite are left out, since JSON cannot hold them.
+    """
+
+    @hookimpl
+    def step_ended(self, run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
+        """Write the figures of a log point.
+
+        Raises:
+            OutputError: the disk is full; so do the other hooks.
+        """
+        if metrics is not None:
+            run.directory.append_metrics(_position(run, step) | drop_non_finite(metrics))
+
+    @hookimpl
+    def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
+        """Write scores in a row of their own, each under "score/<name>"."""
+        figures = {SCORE + name: value for name, value in drop_non_finite(scores).items()}
+        run.directory.append_metrics(_position(run, step) | figures)
+
+    @hookimpl
+    def alert_raised(self, run: RunView, step: int, alert: Alert) -> None:
+        """Write an alert in a row of its own, under "alert"."""
+        run.directory.append_metrics({**_position(run, step), ALERT: asdict(alert)})
+
+
+def _position(run: RunView, step: int) -> dict[str, float]:
+    return {"step": step, "epoch": run.epoch, "seconds": run.seconds}
+
+
+class PeriodicEvaluation:
+    """Evaluates every `evaluation.every` steps and at the end, adds to `evaluation.json`, fires `metrics_evaluated`.
+
+    Random numbers come from `evaluation.seed`; the random state, batch statistics and modes of training are restored,
+    so weights are the same to the bit with and without evaluation.
+
+    Args:
+        load: loads the real images and the extractors of the run.
+    """
+
+    def __init__(self, load: Callable[[], Evaluator]) -> None:
+        self._load = load
+
+    @hookimpl
+    def run_started(self) -> None:
+        """Load the real images and the extractors, so that what is missing is reported before the first step.
+
+        Raises:
+            DataError: images or weights are missing; the text says which to put where.
+        """
+        self._evaluator = self._load()
+
+    @hookimpl
+    def step_ended(self, run: RunView, step: int) -> None:
+        """Evaluate on schedule and at the last step."""
+        options = run.recipe.evaluation
+        if step % options.every and step != run.total_steps:
+            return
+        found = self._evaluator.evaluate(
+            run.sampling_generator(options.weights),
+            weights=run.weights_name(options.weights),
+            run=str(run.directory),
+            step=step,
+        )
+        add_evaluations(run.directory, found)
+        run.fire("metrics_evaluated", step=step, scores=all_scores(found))

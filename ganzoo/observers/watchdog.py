@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from ganzoo.components.observer import Alert
+from torch import Tensor
+
+from ganzoo.components.observer import Alert, RunView
+from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import DivergedError, TrainingError
+from ganzoo.evaluation.metric_functions import spread
+from ganzoo.evaluation.real_features import reference_indices
 from ganzoo.registry.hookspecs import hookimpl
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ganzoo.components.observer import RunView
 
 LOOKED_AT = 500
 """Number of real images whose spread that of the samples is compared with."""
@@ -70,8 +69,6 @@ class Watchdog:
     @hookimpl
     def samples_ready(self, run: RunView, step: int, images: Tensor) -> None:
         """Compare the spread of the samples with that of real images."""
-        from ganzoo.evaluation.metric_functions import spread
-
         if len(images) < 2:
             return
         share = spread(images) / max(self._spread_of_real(run), 1e-12)
@@ -137,10 +134,6 @@ class Watchdog:
 
     def _spread_of_real(self, run: RunView) -> float:
         if self._real_spread is None:
-            from ganzoo.data.packed_dataset import real_images
-            from ganzoo.evaluation.metric_functions import spread
-            from ganzoo.evaluation.real_features import reference_indices
-
             packed = run.dataset
             self._real_spread = spread(real_images(packed, reference_indices(packed, LOOKED_AT)))
         return self._real_spread

@@ -52,21 +52,21 @@ class Kind:
 # fmt: off
 KINDS = (
     Kind("generator", "generators", "register_architectures", "GeneratorConfig", table="generator",
-         contract="ganzoo.components.network:Generator", conformance="ganzoo.testing.networks:check_generator"),
+         contract="ganzoo.components.network:Generator", conformance="ganzoo.testing:check_generator"),
     Kind("discriminator", "discriminators", "register_architectures", "DiscriminatorConfig", table="discriminator",
-         contract="ganzoo.components.network:Discriminator", conformance="ganzoo.testing.networks:check_discriminator"),
+         contract="ganzoo.components.network:Discriminator", conformance="ganzoo.testing:check_discriminator"),
     Kind("loss", "losses", "register_losses", "LossConfig", table="loss",
-         contract="ganzoo.components.loss:Loss", conformance="ganzoo.testing.losses:check_loss"),
+         contract="ganzoo.components.loss:Loss", conformance="ganzoo.testing:check_loss"),
     Kind("penalty", "penalties", "register_losses", "PenaltyConfig", table="penalties", many=True,
-         contract="ganzoo.components.penalty:Penalty", conformance="ganzoo.testing.losses:check_penalty"),
+         contract="ganzoo.components.penalty:Penalty", conformance="ganzoo.testing:check_penalty"),
     Kind("dataset", "datasets", "register_datasets", "DatasetConfig", table="dataset",
-         contract="ganzoo.components.dataset:Dataset", conformance="ganzoo.testing.datasets:check_dataset"),
+         contract="ganzoo.components.dataset:Dataset", conformance="ganzoo.testing:check_dataset"),
     Kind("trainer", "trainers", "register_trainers", "TrainerConfig", table="trainer",
-         contract="ganzoo.components.trainer:Trainer", conformance="ganzoo.testing.trainers:check_trainer"),
+         contract="ganzoo.components.trainer:Trainer", conformance="ganzoo.testing:check_trainer"),
     Kind("importer", "importers", "register_importers", "ImporterConfig",
          contract="ganzoo.components.importer:Importer"),
     Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
-         contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing.extractors:check_extractor"),
+         contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing:check_extractor"),
 )
 # fmt: on
 

@@ -11,7 +11,7 @@ import torch
 from ganzoo.components.world import World
 from ganzoo.errors import DeviceError
 from ganzoo.recipe.model import DeviceOptions
-from ganzoo.runtime.cpu_convolution import FastConvolutions
+from ganzoo.runtime.cpu_kernels import FastConvolutions
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -88,17 +88,15 @@ def choose_compute(options: DeviceOptions, world: World | None = None) -> Comput
     """
     world = world or World()
     available = available_accelerators()
-    if world.world_size > 1 and options.cuda_graphs:
-        raise DeviceError(
-            "device.cuda_graphs: a step that several processes take together cannot be recorded: set it to false"
-        )
-    if world.world_size > 1:  # torch.distributed has no backend for MPS
-        available = [accelerator for accelerator in available if accelerator != "mps"]
+    if world.world_size > 1:
+        if options.cuda_graphs:
+            raise DeviceError(
+                "device.cuda_graphs: a step that several processes take together cannot be recorded: set it to false"
+            )
+        available = [kind for kind in available if kind != "mps"]  # torch.distributed has no backend for it
     if options.accelerator == "auto":
-        kind, why = (
-            available[0],
-            "the best of " + ", ".join(available) if len(available) > 1 else "no accelerator found",
-        )
+        kind = available[0]
+        why = f"the best of {', '.join(available)}" if len(available) > 1 else "no accelerator found"
     elif options.accelerator in available:
         kind, why = options.accelerator, "as asked"
     else:
@@ -134,11 +132,10 @@ def _own_gpu(world: World) -> torch.device:
 
 def _auto_precision(device: torch.device) -> tuple[str, str]:
     """Return bf16 where the hardware multiplies in it, else fp32, faster than emulated bf16; with the reason."""
+    native = False
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
         native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    else:
-        native = False
     return ("bf16", "computes in bf16") if native else ("fp32", "no native bf16")

@@ -27,15 +27,8 @@ def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
 def _git_commit() -> str | None:
     """Return the commit of the working directory, with "+" if files differ from it; None outside a repository."""
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],  # noqa: S607
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],  # noqa: S607
             capture_output=True,
             text=True,
             timeout=5,
@@ -43,4 +36,3 @@ def _git_commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if dirty else "")

@@ -61,12 +61,11 @@ def explain(text: str, device: torch.device | None, batch_size: int | None, when
     asked = int(float(found[1]) * 1024 ** "bKMGT".index(found[2])) if found else None
     free, used = free_memory(device), in_use(device)
     message = "out of memory" + (f" on {device}" if device is not None else "") + f" {when}"
-    if asked is None:
-        message += f" ({text.splitlines()[0]})" if text else ""
-    else:
-        message += f": {size_in_words(asked)} more were asked for" + (
-            f", {size_in_words(free)} are free" if free is not None else ""
-        )
+    if asked is not None:
+        message += f": {size_in_words(asked)} more were asked for"
+        message += f", {size_in_words(free)} are free" if free is not None else ""
+    elif text:
+        message += f" ({text.splitlines()[0]})"
     if batch_size is None:
         return f"{message}. A smaller dataset.image_size or smaller networks take less"
     if batch_size == 1:

@@ -1,14 +1,17 @@
-"""Seeding, saving and restoring the random number generators of the process and the run."""
+"""Random number generators: seeded, saved and restored, and drawn from by several processes together."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
+
+SIZED: tuple[Callable[..., Any], ...] = (torch.rand, torch.randn, torch.randint)
 
 
 def seed_everything(seed: int) -> None:
@@ -54,3 +57,65 @@ def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
         yield
     finally:
         set_random_state(before, device, unused)
+
+
+class ShardedRNG(TorchFunctionMode):
+    """While open, cut draws from `rng` for the whole minibatch to the rows of this process.
+
+    So latents and noise do not depend on the number of processes, and `rng` is in the same state in all of
+    them. That is exact for `torch.rand`, `randn` and `randint`; any other function is called once for each
+    process. A scalar, or a single row where a process has several images, is the same in all processes.
+
+    Args:
+        rng: the run's; draws from others are left alone.
+        rows: images of the minibatch that this process has.
+        rank: of this process.
+        count: of processes.
+    """
+
+    def __init__(self, rng: torch.Generator, rows: int, rank: int, count: int) -> None:
+        super().__init__()
+        self._rng = rng
+        self._rows = rows
+        self._rank = rank
+        self._count = count
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call torch's function, cutting the result to this process's rows where it draws from `rng`."""
+        options = dict(kwargs or {})
+        if options.get("generator") is not self._rng:
+            return func(*args, **options)
+        if func not in SIZED or "out" in options:
+            return self._draw_for_each_process(func, args, options)
+        bounds, size = _split(func, args, options)
+        if not self._has_row_for_each_image(size):
+            return func(*bounds, size, **options)
+        rows = size[0]
+        return func(*bounds, (rows * self._count, *size[1:]), **options).narrow(0, self._rank * rows, rows)
+
+    def _draw_for_each_process(self, func: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        """Call `func` once for each process and return this process's draw."""
+        draws = [func(*args, **options).clone() for _ in range(self._count)]
+        own = draws[self._rank if self._has_row_for_each_image(draws[0].shape) else 0]
+        target = args[0] if func.__name__.endswith("_") else options.get("out")
+        return own if target is None else target.copy_(own)
+
+    def _has_row_for_each_image(self, size: Sequence[int]) -> bool:
+        return len(size) > 0 and (size[0] > 1 or size[0] == self._rows)
+
+
+def _split(
+    func: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]
+) -> tuple[Sequence[Any], Sequence[int]]:
+    """Split the arguments into those before the size, and the size, which is removed from `options`."""
+    if "size" in options:
+        return args, tuple(options.pop("size"))
+    if func is torch.randint or (args and not isinstance(args[0], int)):
+        return args[:-1], tuple(args[-1])
+    return (), tuple(args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,10 +29,11 @@ from ganzoo.training.build import build_networks, open_dataset
 Weights = Literal["auto", "ema", "raw"]
 
 
+@dataclass(eq=False, repr=False)
 class TrainedRun:
     """The networks of one checkpoint of a run, for sampling and inspection.
 
-    Args:
+    Attributes:
         directory: the run directory.
         recipe: of the run.
         checkpoint: gives the weights.
@@ -39,20 +41,12 @@ class TrainedRun:
         manager: the plugins that the recipe's components come from.
     """
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        recipe: Recipe,
-        checkpoint: Checkpoint,
-        compute: Compute,
-        manager: PluginManager,
-    ) -> None:
-        self.directory = directory
-        self.recipe = recipe
-        self.checkpoint = checkpoint
-        self.compute = compute
-        self.manager = manager
-        self._networks: dict[str, Generator | Discriminator] = {}
+    directory: RunDirectory
+    recipe: Recipe
+    checkpoint: Checkpoint
+    compute: Compute
+    manager: PluginManager
+    _networks: dict[str, Generator | Discriminator] = field(default_factory=dict, init=False)
 
     @property
     def path(self) -> Path:
@@ -235,8 +229,7 @@ class TrainedRun:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
             with memory_errors(self.compute.device, when=lambda: "for the networks"):
-                parts = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
-            generator, discriminator = parts
+                generator, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
             network = discriminator if name == "discriminator" else generator
             load_network(network, self.checkpoint, name)
             self._networks[name] = network.eval()

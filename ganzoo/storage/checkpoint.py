@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
+from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
-from ganzoo.storage.manifest import read_manifest, write_manifest
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step
+from ganzoo.storage.manifest import MANIFEST, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 
+FORMAT = 1
 STATE = "state.pt"
+
+
+class Manifest(BaseModel, extra="forbid", frozen=True):
+    """Fields of a manifest without its own checksum; checksums guard against damage, not against tampering."""
+
+    format: int
+    step: NonNegativeInt
+    info: DatasetInfo
+    plugins: dict[str, str]
+    """Versions, by distribution."""
+    files: dict[str, str]
+    """SHA-256 checksums, by name."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +92,9 @@ def write_checkpoint(
     plugin_versions: Mapping[str, str],
     state: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write one checkpoint atomically, replacing any of the same step.
+    """Write one checkpoint atomically into the folder of the run's, replacing any of the same step.
 
-    Args:
-        folder: of the run's checkpoints.
-        step: of the run.
-        networks: the tensors of each network.
-        info: the images that the networks were built for.
-        plugin_versions: the distributions that the networks come from.
-        state: the training state; left out: a checkpoint of weights alone, which cannot be resumed.
+    Without `state` it is one of weights alone, which cannot be resumed.
 
     Raises:
         OutputError: it could not be written.
@@ -101,14 +110,52 @@ def write_checkpoint(
             partial.mkdir()
             write_tensors(networks, partial)
             if state is not None:
-                _write_state(state, partial)
-            write_manifest(partial, step, info, plugin_versions)
+                try:
+                    torch.save(state, partial / STATE)
+                except RuntimeError as error:  # torch's writer does not say why it failed
+                    raise not_written(folder, error) from error
+            files = sorted(partial.iterdir())
+            manifest = {
+                "format": FORMAT,
+                "step": step,
+                "info": info.to_dict(),
+                "plugins": dict(plugin_versions),
+                "files": {file.name: file_sha256(file) for file in files},
+            }
+            write_checksummed(partial / MANIFEST, manifest)
+            for file in (*files, partial / MANIFEST, partial):
+                sync(file)
             _remove(final)  # left by a run that went beyond the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
         finally:
             _remove(partial)
     return final
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """Return the folders of a run's checkpoints, oldest first; partial ones have other names."""
+    return sorted((path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)), key=checkpoint_step)
+
+
+def checkpoint_step(folder: Path) -> int:
+    """Return the step of a checkpoint from the name of its folder."""
+    return int(folder.name.removeprefix("step_"))
+
+
+def superseded(
+    folders: Sequence[Path], step: int, options: CheckpointOptions, spared: Collection[int] = ()
+) -> list[Path]:
+    """Return those of `folders`, oldest first, to delete once the checkpoint of `step` is complete.
+
+    Those of later steps are among them: the run was resumed from an earlier step and repeats those steps.
+    """
+    permanent = options.every * options.keep_every if options.keep_every else None
+    later = [path for path in folders if checkpoint_step(path) > step]
+    old = [path for path in folders if checkpoint_step(path) <= step][: -options.keep]
+    return later + [
+        p for p in old if checkpoint_step(p) not in spared and (permanent is None or checkpoint_step(p) % permanent)
+    ]
 
 
 def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
@@ -149,9 +196,28 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """Open a checkpoint and check its files against its manifest.
 
     Raises:
-        CheckpointError: a file is missing, changed, or of another format.
+        CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.
     """
-    manifest = read_manifest(path)
+    values = read_checksummed(path / MANIFEST)
+    if values.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
+    try:
+        manifest = Manifest.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise CheckpointError(f"{path / MANIFEST}: is no manifest: {where}: {wrong['msg']}") from error
+    if manifest.step != checkpoint_step(path):
+        raise CheckpointError(f"{path / MANIFEST}: is of step {manifest.step}, which is another checkpoint's")
+    for name, expected in manifest.files.items():
+        if Path(name).name != name:
+            raise CheckpointError(
+                f"{path / MANIFEST}: is no manifest: files: {name!r} is no name of a file in its folder"
+            )
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path / name}: is missing")
+        if file_sha256(path / name) != expected:
+            raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
 
 
@@ -167,13 +233,6 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
         _, first, *others = [*map(str.strip, str(error).splitlines()), ""]
         reason = first.rstrip(".") + (f", and {len(others) - 1} more" if len(others) > 1 else "")
         raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {reason}") from error
-
-
-def _write_state(state: Mapping[str, Any], folder: Path) -> None:
-    try:
-        torch.save(state, folder / STATE)
-    except RuntimeError as error:  # torch's writer does not say why it failed
-        raise not_written(folder.parent, error) from error
 
 
 def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) -> None:

@@ -128,23 +128,13 @@ def not_written(path: Path, error: Exception) -> OutputError:
 
 def size_of(values: Any) -> int:
     """Return the size in bytes of all tensors in nested dictionaries and lists."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(values))
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
     if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from _tensors(value)
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)
+        return values.numel() * values.element_size()
+    inner = values.values() if isinstance(values, Mapping) else values if isinstance(values, list | tuple) else ()
+    return sum(map(size_of, inner))
 
 
 def nearest_existing(path: Path) -> Path:
     """Return the path itself, or its nearest parent that exists."""
     path = path.absolute()
-    while not os.path.lexists(path) and path != path.parent:
-        path = path.parent
-    return path
+    return next(place for place in (path, *path.parents) if os.path.lexists(place) or place == place.parent)

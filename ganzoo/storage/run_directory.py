@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe.load import named_files, parse_recipe, trusted
@@ -22,6 +27,9 @@ WANDB = "wandb"
 PLUGINS = "plugins"
 """Folder of the run's plugin files."""
 ALERT = "alert"
+LOCK = ".lock"
+HOLDER = ".process.json"
+"""File that names the holder of the lock; not the locked file, which not every system lets others read."""
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
 
 
@@ -30,14 +38,16 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.samples = path / "samples"
+        """Folder of the sample grids."""
+        self.checkpoints = path / "checkpoints"
+        """Folder of the checkpoints."""
+        self.metrics = path / "metrics.jsonl"
+        """File of the metrics, one JSON object a line."""
 
     @classmethod
     def create(cls, recipe: Recipe, files: Sequence[LocalFile] = ()) -> RunDirectory:
-        """Make the next numbered folder below `<run.root>/<run.name>`, and write the resolved recipe into it.
-
-        Args:
-            recipe: of the run.
-            files: its plugin files.
+        """Make the next numbered folder below `<run.root>/<run.name>`, with the resolved recipe and plugin files.
 
         Raises:
             RequestError: no folder can be made there.
@@ -45,21 +55,23 @@ class RunDirectory:
         parent = Path(recipe.run.root) / recipe.run.name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            number = max((int(p.name) for p in parent.iterdir() if p.name.isdigit()), default=0) + 1
-            while True:
-                try:
+            taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
+            for number in itertools.count(max(taken, default=0) + 1):
+                with suppress(FileExistsError):  # another process took the number in between
                     (parent / f"{number:04d}").mkdir()
                     break
-                except FileExistsError:  # another process took the number in between
-                    number += 1
         except OSError as error:
             raise RequestError(
                 f"run.root: no run directory can be made in {parent}: {error.strerror}; "
                 f"set run.root to a folder that can be written to"
             ) from error
         directory = cls.lay_out(parent / f"{number:04d}", recipe)
-        if files:
-            directory.keep_plugins(files, recipe)
+        if files:  # copied as they were imported
+            (directory.path / PLUGINS).mkdir()
+            for file in files:
+                write_bytes(directory.path / PLUGINS / file.name, file.source)
+            plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
+            directory.write_recipe(recipe.model_copy(update={"plugins": plugins}))
         return directory
 
     @classmethod
@@ -71,14 +83,6 @@ class RunDirectory:
             directory.checkpoints.mkdir()
         directory.write_recipe(recipe, header)
         return directory
-
-    def keep_plugins(self, files: Sequence[LocalFile], recipe: Recipe) -> None:
-        """Copy plugin files as they were imported, and name them in the recipe."""
-        (self.path / PLUGINS).mkdir(exist_ok=True)
-        for file in files:
-            write_bytes(self.path / PLUGINS / file.name, file.source)
-        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
-        self.write_recipe(recipe.model_copy(update={"plugins": plugins}))
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -97,21 +101,6 @@ class RunDirectory:
         _check_links(path)
         return cls(path)
 
-    @property
-    def samples(self) -> Path:
-        """Folder of the sample grids."""
-        return self.path / "samples"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        """File of the metrics, one JSON object a line."""
-        return self.path / "metrics.jsonl"
-
     def read_recipe(self) -> dict[str, Any]:
         """Return the tables of the resolved recipe.
 
@@ -128,10 +117,7 @@ class RunDirectory:
     ) -> tuple[Recipe, PluginManager]:
         """Check the resolved recipe; give the plugins with those of the files that lie in the folder.
 
-        Args:
-            manager: the installed plugins.
-            overrides: changes to the recipe.
-            trust: whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        `trust` says whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
 
         Raises:
             RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
@@ -163,6 +149,14 @@ class RunDirectory:
         """Write a JSON file into the folder, atomically."""
         write_text(self.path / name, json.dumps(values, indent=2) + "\n")
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file of the folder; empty where the file is missing or holds none."""
+        try:
+            values = parse_json((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return values if isinstance(values, dict) else {}
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """Add one row to the metrics and flush it, so that a kill loses none.
 
@@ -191,11 +185,36 @@ class RunDirectory:
         rows = [row for row in self._rows() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def __fspath__(self) -> str:
-        return os.fspath(self.path)
-
     def __str__(self) -> str:
         return str(self.path)
+
+
+@contextmanager
+def run_lock(directory: RunDirectory) -> Iterator[None]:
+    """Hold the lock of a run directory, in which one process at a time trains; it ends with the process.
+
+    Raises:
+        RunDirectoryError: another process holds it; the text names it.
+        OutputError: nothing can be written there.
+    """
+    lock = FileLock(directory.path / LOCK)
+    with output_errors(directory.path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            holder = directory.read_json(HOLDER)
+            name = f"process {holder['pid']}" if isinstance(holder.get("pid"), int) else "another process"
+            host = holder.get("host", platform.node())
+            where = f" on {host}" if host != platform.node() else ""
+            raise RunDirectoryError(
+                f"{directory}: {name}{where} is training in it; wait for its end, or stop it first"
+            ) from None
+    try:
+        directory.write_json(HOLDER, {"pid": os.getpid(), "host": platform.node()})
+        yield
+    finally:
+        (directory.path / HOLDER).unlink(missing_ok=True)
+        lock.release()
 
 
 def _check_links(folder: Path) -> None:

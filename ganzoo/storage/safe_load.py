@@ -20,34 +20,31 @@ def load_tensors(path: Path) -> Any:
     import torch
 
     try:
-        _refuse_packed(path)
-        with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
-            return torch.load(path, map_location="cpu", weights_only=True)
+        packed = _packed(path)
+        if not packed:
+            with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
+                return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own text suggests loading the file unsafely
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({found[1]})" if found else ""
         raise CodeError(f"holds more than tensors and plain values{what}, and is not run to see what") from error
-    except PackedError:
-        raise
     except Exception as error:  # of any type, depending on the bytes
         reason = re.split(r"\n|\. ", str(error))[0]
         raise ValueError(f"is damaged, or not of torch.save: {reason or type(error).__name__}") from error
+    raise ValueError(packed)
 
 
 class CodeError(ValueError):
     """A file cannot be loaded without running code that it names."""
 
 
-class PackedError(ValueError):
-    """An archive unpacks to more than its size on the disk."""
-
-
-def _refuse_packed(path: Path) -> None:
-    """Raise PackedError if an archive is compressed, which `torch.save` never does: it could fill the memory."""
+def _packed(path: Path) -> str:
+    """Return what is wrong with a compressed archive, which `torch.save` never writes: it could fill the memory."""
     if not zipfile.is_zipfile(path):
-        return
+        return ""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-    total = sum(member.file_size for member in members)
-    if total > path.stat().st_size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise PackedError(f"is packed: it would take {total} bytes of memory, {path.stat().st_size} are its own")
+    total, size = sum(member.file_size for member in members), path.stat().st_size
+    if total <= size and all(member.compress_type == zipfile.ZIP_STORED for member in members):
+        return ""
+    return f"is packed: it would take {total} bytes of memory, {size} are its own"

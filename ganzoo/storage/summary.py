@@ -14,25 +14,16 @@ from ganzoo.storage.run_directory import ALERT
 if TYPE_CHECKING:
     from ganzoo.components.observer import RunView
 
-
 Status = Literal["complete", "interrupted", "failed"]
 
-
 SUMMARY = "summary.json"
-
-
 POSITION = ("step", "epoch", "seconds")
-
-
 SCORE = "score/"
-
 
 # Words in the names of scores where lower is better; for all others higher is.
 LOWER_IS_BETTER = frozenset(
     ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorization", "copies")
 )
-
-
 # Words in the names of scores that only warn: noise has the fewest copies, and a classifier may be confident on it.
 WARNINGS = frozenset(("memorization", "copies", "confidence", "diversity"))
 
@@ -64,12 +55,7 @@ def _words(score: str) -> list[str]:
 
 
 def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the contents of `summary.json`.
-
-    Args:
-        run: as it stands at its end.
-        rows: all rows of metrics, those of earlier parts of a resumed run included.
-    """
+    """Return the contents of `summary.json` from all rows of metrics, those before a resume included."""
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
     logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
     metrics = {name: value for name, value in logged[-1].items() if name not in POSITION} if logged else {}

@@ -18,11 +18,10 @@ from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
-from ganzoo.text import parse_json
 
 INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 ERROR = "error: "
-TAIL = 4000
+TAIL = 4096
 
 
 @dataclass
@@ -85,20 +84,10 @@ def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:
 
 def ended(run: RunDirectory) -> Status | None:
     """Return the status of a run from its own files; None where it was killed or is still running."""
-    summary = read_json(run.path / "summary.json")
-    status = summary.get("status")
+    status = run.read_json("summary.json").get("status")
     if status in ("complete", "interrupted", "failed"):
         return status  # type: ignore[no-any-return]
     return "complete" if _at_its_end(run) else None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; empty where the file is missing or holds none."""
-    try:
-        values = parse_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _own(sweep: SweepDirectory, member: Member) -> dict[str, Any]:
@@ -126,15 +115,18 @@ def _at_its_end(run: RunDirectory) -> bool:
         return False
 
 
-def _last_error(log: Path) -> str:
-    """Return the last error message of the command, else its last line."""
+def tail(file: Path) -> str:
+    """Return the last few kilobytes of a text file; empty where it cannot be read."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL))
-            lines = file.read().decode(errors="replace").splitlines()
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - TAIL))
+            return opened.read().decode(errors="replace")
     except OSError:
         return ""
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].startswith(ERROR):
-            return "\n".join(lines[index:]).removeprefix(ERROR)
-    return lines[-1] if lines else ""
+
+
+def _last_error(log: Path) -> str:
+    """Return the last error message of the command, else its last line."""
+    text = tail(log).strip()
+    _, found, error = f"\n{text}".rpartition(f"\n{ERROR}")
+    return error if found else text.rpartition("\n")[2]

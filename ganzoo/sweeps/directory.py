@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tomli_w
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.sweeps.grid import Choice, names
-from ganzoo.sweeps.plan import Plan
+from ganzoo.sweeps.plan import Choice, Plan, names
 from ganzoo.text import parse_json
 
 STATE = "sweep.json"
 BASE = "base.toml"
 LOGS = "logs"
-VERSION = 1
 UNIMPORTANT = ("tracking", "run.root", "run.seed")
 """Options that may change between two calls of one sweep."""
 
 Status = Literal["waiting", "running", "complete", "interrupted", "failed"]
-STATUSES = ("waiting", "running", "complete", "interrupted", "failed")
 
 
 @dataclass
@@ -49,11 +46,6 @@ class Member:
     run: str = ""
     error: str = ""
     seconds: float = 0.0
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Identity of the run: its choice and seed."""
-        return json.dumps(self.choice, sort_keys=True), self.seed
 
     def __str__(self) -> str:
         return f"{self.variant} seed {self.seed}"
@@ -80,11 +72,10 @@ class SweepDirectory:
         file = path / STATE
         try:
             state = parse_json(file.read_text(encoding="utf-8"))
-            known = {each.name for each in fields(Member)}
-            members = [Member(**{key: row[key] for key in known & row.keys()}) for row in state["runs"]]
+            members = [Member(**row) for row in state["runs"]]
             for member in members:
-                inside = Path(member.run)
-                if member.status not in STATUSES or inside.is_absolute() or ".." in inside.parts:
+                inside = Path(member.variant) / member.run
+                if member.status not in get_args(Status) or inside.is_absolute() or ".." in inside.parts:
                     raise ValueError(f"of the run {member}")
             vary = {str(key): list(values) for key, values in state["vary"].items()}
             return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members)
@@ -110,16 +101,16 @@ class SweepDirectory:
             sweep.vary[key] = [*sweep.vary.get(key, ()), *(v for v in values if v not in sweep.vary.get(key, ()))]
         given = {member.variant: member.choice for member in sweep.members}
         named = names([variant.choice for variant in plan.variants], plan.variants[0].name, {LOGS: None, **given})
-        known = {member.key for member in sweep.members}
-        asked = _members(named, plan.seeds)
-        sweep.members += [member for member in asked if member.key not in known]
+        known = {_key(member.choice, member.seed) for member in sweep.members}
+        # Seed by seed, so that the variants of a sweep stopped early are comparable.
+        asked = [Member(name, dict(choice), seed) for seed in plan.seeds for name, choice in named.items()]
+        sweep.members += [member for member in asked if _key(member.choice, member.seed) not in known]
         return sweep
 
     def of(self, plan: Plan) -> list[Member]:
         """Return the members of `plan`, in the order of training."""
-        mine = {member.key: member for member in self.members}
-        asked = _members({variant.name: variant.choice for variant in plan.variants}, plan.seeds)
-        return [mine[member.key] for member in asked]
+        mine = {_key(member.choice, member.seed): member for member in self.members}
+        return [mine[_key(each.choice, seed)] for seed in plan.seeds for each in plan.variants]
 
     def lay_out(self) -> None:
         """Create the folders, and write the base recipe of all runs."""
@@ -132,7 +123,6 @@ class SweepDirectory:
     def save(self) -> None:
         """Write the state, atomically."""
         state = {
-            "version": VERSION,
             "name": self.name,
             "source": self.source,
             "vary": self.vary,
@@ -150,7 +140,8 @@ class SweepDirectory:
         folder = self.path / member.variant
         if not folder.is_dir():
             return None
-        for path in sorted((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name), reverse=True):
+        numbered = [path for path in folder.iterdir() if path.name.isdigit()]
+        for path in sorted(numbered, key=lambda path: int(path.name), reverse=True):
             try:
                 run = RunDirectory.open(path)
                 if run.read_recipe()["run"]["seed"] == member.seed:
@@ -162,14 +153,16 @@ class SweepDirectory:
     def _check_same(self, plan: Plan) -> None:
         if set(self.vary) != set(plan.vary):
             raise RequestError(
-                f"{self.path}: this sweep varies {_listed(self.vary)}, and not {_listed(plan.vary)}: "
+                f"{self.path}: this sweep varies {', '.join(self.vary) or 'nothing'}, "
+                f"and not {', '.join(plan.vary) or 'nothing'}: "
                 f"give the other sweep a --name of its own"
             )
         before, now = dict(flatten(self.tables)), dict(flatten(plan.tables))
+        free = tuple(f"{key}." for key in (*UNIMPORTANT, *plan.vary))
         changed = [
             f"{key} was {_shown(before.get(key))} and is {_shown(now.get(key))}"
             for key in sorted(before.keys() | now.keys())
-            if before.get(key) != now.get(key) and not key.startswith(UNIMPORTANT) and key not in plan.vary
+            if before.get(key) != now.get(key) and not f"{key}.".startswith(free)
         ]
         if changed:
             raise RequestError(
@@ -178,22 +171,20 @@ class SweepDirectory:
             )
 
 
-def _members(variants: Mapping[str, Choice], seeds: Sequence[int]) -> list[Member]:
-    """Return the members seed by seed, so that the variants of a sweep stopped early are comparable."""
-    return [Member(name, dict(choice), seed) for seed in seeds for name, choice in variants.items()]
+def _key(choice: Choice, seed: int) -> tuple[str, int]:
+    """Return the identity of the run with a choice and a seed."""
+    return json.dumps(choice, sort_keys=True), seed
 
 
 def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Flatten nested tables to values by dotted path; lists are values."""
+    """Yield every option with its dotted path, those in lists of tables by index: `penalties.0.weight`."""
     for key, value in tables.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
+        of_tables = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+        inner = {str(index): each for index, each in enumerate(value)} if of_tables else value
+        if isinstance(inner, Mapping) and inner:
+            yield from flatten(inner, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _listed(keys: Mapping[str, Any]) -> str:
-    return ", ".join(keys) or "nothing"
 
 
 def _shown(value: Any) -> str:

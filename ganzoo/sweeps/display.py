@@ -9,34 +9,25 @@ from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import TaskID
 
 from ganzoo.errors import RunDirectoryError
 from ganzoo.observers.console import describe
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.sweeps.child_processes import Job
+from ganzoo.sweeps.child_processes import Job, tail
 from ganzoo.sweeps.directory import Member, SweepDirectory
-from ganzoo.terminal import console, has_bar, say, warn
+from ganzoo.terminal import console, has_bar, progress_bar, say, warn
 from ganzoo.text import duration, parse_json
 
 LINE_SECONDS = 60.0
 """Interval between two plain lines of an active run."""
 BAR_SECONDS = 1.0
 """Interval between two readings of a run's metrics."""
-TAIL = 4096
 ERROR_LENGTH = 160
 
 
 class SweepDisplay:
-    """Reports the start, progress and end of runs.
-
-    Args:
-        sweep: of the runs.
-        members: the runs to train.
-        jobs: number of runs at a time.
-        where: console to write to; left out: the process's, on stderr.
-        clock: returns seconds.
-    """
+    """Reports the start, progress and end of the runs `members`, of which `jobs` go on at a time."""
 
     def __init__(
         self,
@@ -50,17 +41,10 @@ class SweepDisplay:
         self._where = where or console()
         self._bars: dict[str, TaskID] = {}
         self._seen: dict[str, float] = {}
-        self._all: TaskID | None = None
         self._took: list[float] = []
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}", markup=False),
-            console=self._where,
-            redirect_stdout=False,
-            transient=True,
-            refresh_per_second=4,
-        )
+        self._bar = progress_bar(self._where)
+        self._all = self._bar.add_task("sweep", total=len(members), completed=self._count("complete"), figures="")
+        self._shown = has_bar(self._where)
 
     def begin(self) -> None:
         """Report the number of runs to train."""
@@ -70,43 +54,37 @@ class SweepDisplay:
             + (f"; {done} are complete" if done else ""),
             where=self._where,
         )
-        if has_bar(self._where):
-            self._all = self._bar.add_task("sweep", total=len(self._members), completed=done, figures="")
+        if self._shown:
             self._bar.start()
 
     def started(self, job: Job) -> None:
         """Report that a run starts or resumes."""
         self._seen[str(job.member)] = self._clock()
-        if self._all is not None:
-            self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
-        else:
+        self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
+        if not self._shown:
             what = "goes on" if job.run is not None else "starts"
             say(f"{self._place(job.member)} {job.member}: {what}", where=self._where)
 
     def look(self, jobs: Sequence[Job]) -> None:
         """Update the progress of the active runs, where the interval is over."""
-        shown = self._all is not None
         for job in jobs:
             name = str(job.member)
-            if self._clock() - self._seen[name] < (BAR_SECONDS if shown else LINE_SECONDS):
+            if self._clock() - self._seen[name] < (BAR_SECONDS if self._shown else LINE_SECONDS):
                 continue
             self._seen[name] = self._clock()
             job.run = job.run or self._sweep.find_run(job.member)
             share, figures = progress(job.run)
-            if shown:
-                self._bar.update(self._bars[name], completed=share, figures=figures)
-            elif figures:
+            self._bar.update(self._bars[name], completed=share, figures=figures)
+            if figures and not self._shown:
                 say(f"{self._place(job.member)} {name}: {figures}", where=self._where)
-        if self._all is not None:
-            self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
+        self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
 
     def ended(self, job: Job) -> None:
         """Report the end of a run."""
         member, took = job.member, self._clock() - job.begun
         if member.status == "complete":
             self._took.append(took)
-        if self._all is not None:
-            self._bar.remove_task(self._bars.pop(str(member)))
+        self._bar.remove_task(self._bars.pop(str(member)))
         place = f"{self._place(member)} {member}: "
         if member.status == "failed":
             text = shorten(" ".join(member.error.split()), ERROR_LENGTH, placeholder=" …")
@@ -114,13 +92,9 @@ class SweepDisplay:
         else:
             say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
 
-    def stopping(self) -> None:
-        """Report that the sweep was told to stop."""
-        say("stopping: the runs under way save where they are", where=self._where)
-
     def end(self) -> None:
         """Remove the bars."""
-        if self._all is not None:
+        if self._shown:
             self._bar.stop()
 
     def _place(self, member: Member) -> str:
@@ -146,26 +120,20 @@ def progress(run: RunDirectory | None) -> tuple[float, str]:
     row = last_row(run)
     try:
         length = run.read_recipe()["run"]
-        key = "steps" if "steps" in length else "epochs"
-        position = row["step" if key == "steps" else "epoch"]
-        words = f"{key.removesuffix('s')} {position:.4g}/{length[key]:g}" if key == "epochs" else ""
-        words = words or f"step {position}/{length[key]}"
-        return min(1.0, position / length[key]), f"{words}  {describe(row)}"
+        if "steps" in length:
+            share, words = row["step"] / length["steps"], f"step {row['step']}/{length['steps']}"
+        else:
+            share, words = row["epoch"] / length["epochs"], f"epoch {row['epoch']:.4g}/{length['epochs']:g}"
+        return min(1.0, share), f"{words}  {describe(row)}"
     except (RunDirectoryError, KeyError, TypeError, ValueError, ZeroDivisionError):
         return 0.0, ""
 
 
 def last_row(run: RunDirectory) -> Mapping[str, Any]:
     """Return the last complete row of a run's metrics, without reading the others."""
-    try:
-        with run.metrics.open("rb") as file:
-            file.seek(max(0, run.metrics.stat().st_size - TAIL))
-            lines = file.read().splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
+    for line in reversed(tail(run.metrics).splitlines()):
         with suppress(ValueError):
-            row = parse_json(line.decode(errors="replace"))
+            row = parse_json(line)
             if isinstance(row, dict) and "images_per_second" in row:
                 return row
     return {}

@@ -1,9 +1,11 @@
-"""The plan of a sweep: its runs, each checked as a recipe before any starts."""
+"""The plan of a sweep: `--vary KEY=A,B` as named combinations, each checked as a recipe before any run starts."""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,23 +14,25 @@ from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, named_files, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text, toml_value
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sweeps.grid import Choice, Vary, check_vary, combinations, names
 
-RUN_NAME = "sweep"
-"""Run name of an unnamed recipe while it is checked."""
+Vary = Mapping[str, Sequence[Any]]
+"""Values of each varied key."""
+Choice = Mapping[str, Any]
+"""One value for each varied key."""
+
+NAME_LENGTH = 80
+OWNED = {
+    "run.seed": "seeds are asked for with --seeds",
+    "run.name": "a sweep names its runs itself",
+    "run.root": "a sweep keeps its runs in its own directory",
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One combination of the varied values.
-
-    Attributes:
-        name: of the folder of its runs.
-        choice: the value of each key.
-        recipe: checked, with the seed of its first run.
-    """
+    """One combination of the varied values, with the name of its folder and its recipe for the first seed."""
 
     name: str
     choice: Choice
@@ -37,17 +41,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a sweep.
+    """The runs of a sweep: all combinations of the grid `vary`, with each of the seeds.
 
-    Attributes:
-        name: of the sweep, and of its group on W&B.
-        root: parent folder of the sweep's directory.
-        source: the recipe's file, or "recipe".
-        tables: of the recipe, changed as `--set` asked.
-        vary: the grid.
-        seeds: of each variant.
-        variants: all combinations.
-        warnings: of the plugins' lints, once each.
+    `tables` is the recipe of the file `source`, changed as `--set` asked, and `root` the folder for the sweep's
+    directory. `warnings` are those of the plugins' lints, once each.
     """
 
     name: str
@@ -69,15 +66,7 @@ def make_plan(
     *,
     name: str | None = None,
 ) -> Plan:
-    """Plan a sweep, checking every combination as a recipe.
-
-    Args:
-        recipe: a TOML file, its tables, or a checked recipe.
-        vary: the grid.
-        seeds: how many runs each combination gets, from the recipe's seed upwards.
-        overrides: changes to the recipe, for all runs.
-        manager: the installed plugins.
-        name: of the sweep; left out: the recipe's with "-sweep".
+    """Plan a sweep, checking every combination as a recipe; for the arguments see `sweep`.
 
     Raises:
         RequestError: the request is invalid; for recipes, with all problems of all of them.
@@ -94,11 +83,13 @@ def make_plan(
     files = [Path(file) for file in named_files(tables)]
     if files:
         manager = manager.with_files(files)
-    named = names(combinations(vary), _own_name(tables))
+    run = tables.get("run")  # not checked yet
+    named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
     parsed = _parse_all(tables, named, manager, source)
     some = next(iter(parsed.values()))
     name = name or f"{some.run.name}-sweep"
-    _check_name(name)
+    if Path(name).name != name or name.startswith(".") or not name.isprintable():
+        raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")
     warnings: dict[str, None] = {}
     for variant, each in parsed.items():
         for problem in lint(each, manager):
@@ -115,9 +106,85 @@ def make_plan(
     )
 
 
+def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
+    """Read the grid that `--vary KEY=A,B` options describe.
+
+    Raises:
+        RequestError: one has no "=", an empty value, or a key that another has.
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        key, equals, values = (part.strip() for part in text.partition("="))
+        if not equals or not all(key.split(".")):
+            raise RequestError(f'--vary {text}: write KEY=VALUE,VALUE, such as "loss.name=non_saturating,hinge"')
+        if key in grid:
+            raise RequestError(f"--vary {text}: {key} is varied twice; give all its values in one --vary")
+        parts = list(_split(values))
+        if not all(parts):
+            raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
+        grid[key] = [toml_value(part) for part in parts]
+    return grid
+
+
+def check_vary(vary: Vary) -> None:
+    """Check that the combinations of a grid can be told apart.
+
+    Raises:
+        RequestError: a key has no value, None, the same value twice, or is not for a sweep to vary.
+    """
+    for key, values in vary.items():
+        if key in OWNED:
+            raise RequestError(f"--vary {key}: cannot be varied: {OWNED[key]}")
+        if not values or None in values:
+            raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
+        written = [toml_text(value) for value in values]  # in Python, True == 1
+        again = [text for text in written if written.count(text) > 1]
+        if again:
+            raise RequestError(f"--vary {key}: has the value {again[0]} twice")
+
+
+def combinations(vary: Vary) -> list[dict[str, Any]]:
+    """Return all combinations of one value a key; one empty choice without keys."""
+    return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+
+
+def names(
+    choices: Sequence[Choice], otherwise: str, known: Mapping[str, Choice | None] | None = None
+) -> dict[str, Choice]:
+    """Return a folder name for each choice: its values, with the keys of those that are not names themselves.
+
+    Args:
+        choices: all different.
+        otherwise: the name without varied keys.
+        known: names given before, which stay; None for a name that no choice may have.
+    """
+    named: dict[str, Choice] = {}
+    taken: dict[str, Choice | None] = {**(known or {})}
+    for choice in choices:
+        earlier = [name for name, other in taken.items() if other is not None and dict(other) == dict(choice)]
+        name = earlier[0] if earlier else _free("-".join(filter(None, _words(choice))) or otherwise, taken)
+        taken[name] = named[name] = choice
+    return named
+
+
 def settings(choice: Choice) -> list[str]:
     """Return the overrides of a choice."""
     return [f"{key}={toml_text(value)}" for key, value in choice.items()]
+
+
+def _split(text: str) -> Iterator[str]:
+    """Split at commas outside brackets and quotes."""
+    part = ""
+    for piece in text.split(","):
+        part += piece
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", part)
+        if "'" in bare or '"' in bare or len(re.findall(r"[\[{]", bare)) != len(re.findall(r"[\]}]", bare)):
+            part += ","
+        else:
+            yield part.strip()
+            part = ""
+    if part:
+        yield part.removesuffix(",").strip()
 
 
 def _parse_all(
@@ -131,24 +198,39 @@ def _parse_all(
         except RecipeError as error:
             for problem in error.problems:
                 wrong.setdefault(problem, []).append(name)
-    if wrong:
-        raise RecipeError(source, [_placed(problem, where, len(named)) for problem, where in wrong.items()])
+    problems = []
+    for problem, where in wrong.items():
+        shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
+        message = problem.message if len(where) == len(named) else f"{problem.message} (in {shown})"
+        problems.append(Problem(problem.path, message, problem.unchecked))
+    if problems:
+        raise RecipeError(source, problems)
     return parsed
 
 
-def _placed(problem: Problem, where: Sequence[str], of: int) -> Problem:
-    """Name the variants that have a problem, unless all do."""
-    if len(where) == of:
-        return problem
-    shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
-    return Problem(problem.path, f"{problem.message} (in {shown})", problem.unchecked)
+def _words(choice: Choice) -> Iterator[str]:
+    """Return the words of a choice's name: `hinge`, `lr-2e-4`, `dcgan-width-32`."""
+    for key, value in choice.items():
+        last = key.split(".")[-1]
+        tables = [value] if isinstance(value, dict) else value
+        if isinstance(value, str):
+            text = value
+        elif isinstance(tables, list) and all(isinstance(each, dict) for each in tables):
+            text = " ".join(word for each in tables for word in _described(each)) or f"no {last}"
+        else:
+            text = f"{last} {toml_text(value)}"
+        yield re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
 
 
-def _own_name(tables: Mapping[str, Any]) -> str:
-    run = tables.get("run")
-    return str(run.get("name", RUN_NAME)) if isinstance(run, Mapping) else RUN_NAME
+def _described(table: Mapping[str, Any]) -> Iterator[str]:
+    if "name" in table:
+        yield str(table["name"])
+    yield from (f"{key} {value}" for key, value in table.items() if key != "name")
 
 
-def _check_name(name: str) -> None:
-    if Path(name).name != name or name.startswith(".") or not name.isprintable():
-        raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")
+def _free(name: str, taken: Mapping[str, object]) -> str:
+    """Return this name, with a number appended where it is taken; case is ignored, as some file systems do."""
+    name = name[:NAME_LENGTH].rstrip("-._")
+    folded = {other.casefold() for other in taken}
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate.casefold() not in folded)

@@ -6,38 +6,24 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Source
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
-from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import run_lock
+from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
-from ganzoo.sweeps.plan import Plan, make_plan
-from ganzoo.terminal import warn
+from ganzoo.sweeps.plan import make_plan
+from ganzoo.terminal import say, warn
 
 POLL_SECONDS = 0.1
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-
-
-class SweepInterrupted(GanzooError):
-    """The sweep was stopped by a signal; the same command resumes it."""
-
-    def __init__(self, sweep: SweepDirectory, number: int) -> None:
-        self.exit_code = 128 + number
-        done = sum(member.status == "complete" for member in sweep.members)
-        super().__init__(
-            f"{sweep.path}: stopped by {signal.Signals(number).name} with {done} of {len(sweep.members)} runs "
-            f"complete; the same command goes on"
-        )
 
 
 @dataclass(frozen=True)
@@ -95,23 +81,20 @@ def sweep(
     Raises:
         GanzooError: the request is wrong, another process runs this sweep, or it was told to stop.
     """
-    plan = make_plan(recipe, vary, seeds, overrides, manager or plugin_manager(), name=name)
-    return run_plan(plan, jobs=jobs, gpus=gpus, retry_failed=retry_failed)
-
-
-def run_plan(plan: Plan, *, jobs: int = 1, gpus: Sequence[str] = (), retry_failed: bool = False) -> Sweep:
-    """Train every run of `plan`; see `sweep`.
-
-    Raises:
-        GanzooError: as there.
-    """
     if jobs < 1:
         raise RequestError(f"--jobs {jobs}: must be 1 or more")
+    plan = make_plan(recipe, vary, seeds, overrides, manager or plugin_manager(), name=name)
     path = plan.root / plan.name
     SweepDirectory.prepare(path, plan)  # refuses before a folder is made
     for warning in plan.warnings:
         warn(warning)
-    _make(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"run.root: no sweep can be made in {path.parent}: {error.strerror}; "
+            f"set run.root to a folder that can be written to"
+        ) from error
     with run_lock(RunDirectory(path)):
         directory = SweepDirectory.prepare(path, plan)
         members = directory.of(plan)
@@ -126,42 +109,25 @@ def run_plan(plan: Plan, *, jobs: int = 1, gpus: Sequence[str] = (), retry_faile
     return Sweep(path, members)
 
 
-def _make(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"run.root: no sweep can be made in {path.parent}: {error.strerror}; "
-            f"set run.root to a folder that can be written to"
-        ) from error
-
-
 def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
     """Update a member's status from its run directory, and return whether it is to be trained."""
     run = sweep.find_run(member)
-    if run is None:
-        if member.status != "failed":
-            member.status = "waiting"
-    else:
+    if run is not None:
         member.run = str(run.path.relative_to(sweep.path))
-        if _is_held(run):
+        try:
+            with run_lock(run):
+                found = ended(run)
+        except RunDirectoryError:
             member.status = "running"
             warn(f"{member}: another process is training in {run}; it is left alone")
             return False
-        found = ended(run)
         if found is not None or member.status != "failed":
             member.status = found or "interrupted"
+    elif member.status != "failed":
+        member.status = "waiting"
     if member.status == "failed" and retry_failed:
         member.status = "waiting"
     return member.status in ("waiting", "interrupted")
-
-
-def _is_held(run: RunDirectory) -> bool:
-    try:
-        with run_lock(run):
-            return False
-    except RunDirectoryError:
-        return True
 
 
 def _run_all(
@@ -180,7 +146,7 @@ def _run_all(
                     sweep.save()
                     display.started(job)
                 time.sleep(POLL_SECONDS)
-                _pass_on(received, running, display)
+                _pass_on(received, running)
                 for job in [job for job in running if job.process.poll() is not None]:
                     running.remove(job)
                     free.append(job.slot)
@@ -188,11 +154,20 @@ def _run_all(
                     display.ended(job)
                 display.look(running)
         finally:
-            _stop(running)
+            for job in running:  # left where the sweep itself fails; terminated, they save their state
+                if job.process.poll() is None:
+                    job.process.terminate()
             for job in running:
+                job.process.wait()
                 _settle(sweep, job)
     if received:
-        raise SweepInterrupted(sweep, received[0])
+        done = sum(member.status == "complete" for member in sweep.members)
+        stopped = GanzooError(
+            f"{sweep.path}: stopped by {signal.Signals(received[0]).name} with {done} of {len(sweep.members)} runs "
+            f"complete; the same command goes on"
+        )
+        stopped.exit_code = 128 + received[0]
+        raise stopped
 
 
 def _settle(sweep: SweepDirectory, job: Job) -> None:
@@ -204,7 +179,7 @@ def _settle(sweep: SweepDirectory, job: Job) -> None:
     sweep.save()
 
 
-def _pass_on(received: list[int], running: Sequence[Job], display: SweepDisplay) -> None:
+def _pass_on(received: list[int], running: Sequence[Job]) -> None:
     """Pass a signal on: at the first the active runs save their state, at the second they end at once."""
     told = {job.told for job in running}
     for job in running:
@@ -215,16 +190,7 @@ def _pass_on(received: list[int], running: Sequence[Job], display: SweepDisplay)
                 job.process.kill()
             job.told = len(received)
     if received and told == {0}:
-        display.stopping()
-
-
-def _stop(running: Sequence[Job]) -> None:
-    """Stop the active runs, which save their state, when the sweep itself fails."""
-    for job in running:
-        if job.process.poll() is None:
-            job.process.terminate()
-    for job in running:
-        job.process.wait()
+        say("stopping: the runs under way save where they are")
 
 
 def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
@@ -242,15 +208,9 @@ def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
 def _signals() -> Iterator[list[int]]:
     """While open, collect the signals that ask for a stop."""
     received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    try:
-        previous = {number: signal.signal(number, note) for number in SIGNALS}
-    except ValueError:  # signals belong to the main thread; elsewhere the caller is in charge
-        yield received
-        return
+    previous = {}
+    with suppress(ValueError):  # signals belong to the main thread; elsewhere the caller is in charge
+        previous = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
     try:
         yield received
     finally:

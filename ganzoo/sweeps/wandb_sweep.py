@@ -14,16 +14,14 @@ from ganzoo.sweeps.plan import Plan, settings
 def register(plan: Plan, overrides: Overrides = ()) -> str:
     """Create the sweep on W&B and return `entity/project/id`, which `wandb agent` takes.
 
-    Args:
-        plan: checked already.
-        overrides: of `--set`, passed on to the agents' runs.
+    The agents' runs get the `overrides` of `--set` too.
 
     Raises:
         GanzooError: nobody is logged in, or W&B refuses.
     """
     import wandb
 
-    from ganzoo.observers.wandb.account import in_short, require_key
+    from ganzoo.observers.wandb.session import in_short, require_key
 
     require_key()
     options = plan.variants[0].recipe.tracking.wandb

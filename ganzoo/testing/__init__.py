@@ -9,13 +9,10 @@ Nothing here needs pytest: a check that fails raises `ConformanceError`, which i
 
 from __future__ import annotations
 
-from ganzoo.testing.checks import check_component, check_config, train_briefly
-from ganzoo.testing.datasets import check_dataset
-from ganzoo.testing.extractors import check_extractor
+from ganzoo.testing.checks import check_component, check_config, check_dataset, check_extractor, train_briefly
 from ganzoo.testing.fixtures import ConformanceError, components_of, describe, small_info, small_options
-from ganzoo.testing.losses import check_loss, check_penalty
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
-from ganzoo.testing.trainers import check_trainer
+from ganzoo.testing.training import check_loss, check_penalty, check_trainer
 
 __all__ = [
     "ConformanceError",

@@ -1,21 +1,34 @@
-"""The check for any component, by its kind, and a short training run of a recipe."""
+"""Conformance checks of any component, of datasets and of extractors, and a short training run of a recipe."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from ganzoo import api
+from ganzoo.builtin.datasets.configs import SyntheticConfig
+from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.components.dataset import Dataset
 from ganzoo.components.descriptions import descriptions
-from ganzoo.errors import PluginError
+from ganzoo.components.extractor import Extractor
+from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.data.packed_dataset import pack_dataset
+from ganzoo.data.samples import SampleReader
+from ganzoo.errors import DataError, PluginError
 from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing.fixtures import fail, require, small_options
+from ganzoo.testing.fixtures import BATCH, ConformanceError, images_for, naming, require, small_info, small_options
+
+LOOKED_AT = 8
+"""Images of a dataset that are looked at."""
 
 
 def check_component(entry: Entry[Any], **options: Any) -> None:
@@ -29,30 +42,28 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: it does not; the text says what to change.
     """
     check_config(entry, **options)
-    kind = kind_of(entry.options)
-    contract = resolve_name(kind.contract)
-    require(issubclass(entry.load(), contract), entry, f"its class does not derive from {contract.__name__}")
-    if kind.conformance:
-        resolve_name(kind.conformance)(entry, **options)
+    if check := kind_of(entry.options).conformance:
+        resolve_name(check)(entry, **options)
 
 
+@naming
 def check_config(entry: Entry[Any], **options: Any) -> None:
-    """Check that options are documented, refuse unknown keys, and survive a round trip through a recipe.
+    """Check the base class, and that options are documented, refuse unknown keys, and survive a recipe's round trip.
 
     Raises:
         ConformanceError: with what to change.
     """
+    contract = resolve_name(kind_of(entry.options).contract)
     try:
-        entry.load()
+        require(issubclass(entry.load(), contract), f"its class does not derive from {contract.__name__}")
     except PluginError as error:
-        fail(entry, str(error))
+        raise ConformanceError(str(error)) from error
     config = small_options(entry, options)
     again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
-    require(again == config, entry, "its config changes on the way through a recipe: give options types that TOML has")
+    require(again == config, "its config changes on the way through a recipe: give options types that TOML has")
     undocumented = sorted(entry.options.model_fields.keys() - descriptions(entry.options).keys() - {"name"})
     require(
         not undocumented,
-        entry,
         f"the options {', '.join(undocumented)} have no text under them, which the JSON schema and the docs show",
     )
     entry.config.model_json_schema()
@@ -60,7 +71,7 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
         entry.config(name=entry.name, **{**options, "no_such_option": 1})
     except ValidationError:
         return
-    fail(entry, 'its config takes unknown keys: leave `extra` as it is, "forbid"')
+    raise ConformanceError('its config takes unknown keys: leave `extra` as it is, "forbid"')
 
 
 def train_briefly(
@@ -86,3 +97,83 @@ def train_briefly(
         "tracking.wandb.mode": "disabled",
     }
     return api.run(recipe, [*brief.items(), *overrides], manager=manager)
+
+
+@naming
+def check_dataset(entry: Entry[Any], **options: Any) -> None:
+    """Check samples, labels, fingerprint and packing.
+
+    Raises:
+        DataError: its data are missing; nothing is downloaded.
+        ConformanceError: with what to change.
+    """
+    small = {"image_size": 16} if issubclass(entry.config, ImageDatasetConfig) else {}
+    config = small_options(entry, {**small, **options})
+    cls = entry.load()
+    dataset: Dataset = cls(config)
+    dataset.prepare()
+    reader = SampleReader(dataset)
+    require(len(reader) > 0, "open gives no samples")
+    for index in range(min(LOOKED_AT, len(reader))):
+        try:
+            reader.read(index)
+        except (ValueError, DataError) as error:
+            require(False, f"sample {index} {error}")
+        require(isinstance(dataset.describe(index), str), "describe must give text")
+    other: Dataset = cls(config)
+    other.prepare()
+    require(
+        list(map(str, dataset.fingerprint())) == list(map(str, other.fingerprint())),
+        "fingerprint gives other values for the same data: it would be packed anew for every run",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        packed = pack_dataset(dataset, cache=Path(folder))
+        require(len(packed) > 0 and packed.info == reader.info, "its pack has other samples than open gives")
+        again = pack_dataset(other, cache=Path(folder))
+        require(again.key == packed.key, "is packed anew when nothing has changed: look at fingerprint")
+        del packed, again  # they are memory-mapped, and the folder is removed
+
+
+@naming
+def check_extractor(entry: Entry[Any], **options: Any) -> None:
+    """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
+
+    Raises:
+        DataError: its weights are missing.
+        ConformanceError: with what to change.
+    """
+    config = small_options(entry, options)
+    info = small_info(config)
+    cls = entry.load()
+    extractor: Extractor = cls(config, info=info)
+    dataset = Synthetic(
+        SyntheticConfig(
+            name="synthetic", image_size=info.image.size, channels=info.image.channels, count=64, num_classes=10
+        )
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        before = torch.get_rng_state()
+        extractor.prepare(pack_dataset(dataset, cache=Path(folder)))
+        require(torch.equal(before, torch.get_rng_state()), "prepare draws from the process's random numbers")
+    images = images_for(info)
+    with torch.no_grad():
+        features = extractor.features(images)
+        require(
+            isinstance(features, Tensor) and features.ndim == 2 and len(features) == BATCH,
+            f"features gives {tuple(features.shape)} for {BATCH} images: give (N, D)",
+        )
+        require(features.isfinite().all(), "features are not finite")
+        require(torch.equal(features, extractor.features(images)), "features of the same images change")
+        alone = torch.cat([extractor.features(image[None]) for image in images])
+        require(
+            torch.allclose(features, alone, rtol=1e-3, atol=1e-4 * float(features.abs().max())),
+            "features of an image depend on the others: fix the statistics of batch norm, in `prepare`",
+        )
+        logits = extractor.logits(features)
+    require(logits is None or (logits.ndim == 2 and len(logits) == BATCH), "logits must give (N, classes), or None")
+    require(
+        not extractor.names_classes or (logits is not None and logits.shape[1] == info.num_classes),
+        "names_classes says that logits are over the dataset's classes, and there are not as many",
+    )
+    require(extractor.digest() == extractor.digest() != "", "digest must be the same for the same weights")
+    require(extractor.label.isidentifier(), f'label "{extractor.label}" is no word that a score can end with')

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from functools import wraps
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
 
+C = TypeVar("C", bound=Callable[..., None])
 CLASSES = tuple("0123456789")
 SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
 """Values of `small_options` for integer options of these names."""
@@ -28,15 +30,24 @@ class ConformanceError(AssertionError):
     """A component does not conform to its interface; the text says what to change."""
 
 
-def fail(entry: Entry[Any], message: str) -> NoReturn:
-    """Raise ConformanceError, with the component's name before the text."""
-    raise ConformanceError(f"{describe(entry)} of the plugin {entry.plugin}: {message}")
-
-
-def require(kept: object, entry: Entry[Any], message: str) -> None:
+def require(kept: object, message: str) -> None:
     """Raise ConformanceError unless `kept`."""
     if not kept:
-        fail(entry, message)
+        raise ConformanceError(message)
+
+
+def naming(check: C) -> C:
+    """Make a check put the component's name before the text of its ConformanceError."""
+
+    @wraps(check)
+    def named(entry: Entry[Any], **options: Any) -> None:
+        try:
+            check(entry, **options)
+        except ConformanceError as error:
+            error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
+            raise
+
+    return named  # type: ignore[return-value]
 
 
 def describe(entry: Entry[Any]) -> str:
@@ -98,7 +109,7 @@ def small_info(config: ComponentConfig) -> DatasetInfo:
                 reason = str(error)
             else:
                 return info
-    raise ConformanceError(f"{config.name}: `check_info` accepts none of {SIZES} pixels, gray or color: {reason}")
+    raise ConformanceError(f"`check_info` accepts none of {SIZES} pixels, gray or color: {reason}")
 
 
 def generator_of_seed(seed: int = 0) -> torch.Generator:

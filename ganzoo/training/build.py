@@ -25,8 +25,8 @@ from ganzoo.runtime.device import Compute, choose_compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.training.checkpointing import check_place, check_room_for_run
 from ganzoo.training.cuda_graph import record_steps
-from ganzoo.training.disk_check import check_place, check_room_for_run
 from ganzoo.training.events import Events
 from ganzoo.training.run import Run
 

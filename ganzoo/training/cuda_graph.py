@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,21 +18,8 @@ WARM_UP = 3
 Metrics = dict[str, Tensor]
 
 
-class Recorder(Protocol):
-    """Records work on a device and replays it."""
-
-    def warm_up(self, work: Callable[[], Metrics]) -> Metrics:
-        """Run work as it will be recorded."""
-
-    def record(self, work: Callable[[], Metrics]) -> None:
-        """Record work without running it."""
-
-    def replay(self) -> Metrics:
-        """Replay the recorded work; the next replay overwrites the tensors that are returned."""
-
-
 class CUDAGraph:
-    """Records with `torch.cuda.CUDAGraph`.
+    """Records work on a GPU and replays it.
 
     Args:
         rng: generator that the work draws from; each replay draws the next numbers, as the work itself would.
@@ -54,12 +40,12 @@ class CUDAGraph:
         return metrics
 
     def record(self, work: Callable[[], Metrics]) -> None:
-        """Record work, while another thread may load data."""
+        """Record work without running it, while another thread may load data."""
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._metrics = work()
 
     def replay(self) -> Metrics:
-        """Replay the recorded work."""
+        """Replay the recorded work; the next replay overwrites the tensors that are returned."""
         self._graph.replay()
         return self._metrics
 
@@ -72,7 +58,7 @@ class RecordedStep:
         recorder: records it.
     """
 
-    def __init__(self, trainer: RecordableTrainer, recorder: Recorder) -> None:
+    def __init__(self, trainer: RecordableTrainer, recorder: CUDAGraph) -> None:
         self._trainer = trainer
         self._recorder = recorder
         self._warmed_up = 0
@@ -98,7 +84,7 @@ class RecordedStep:
         return metrics
 
 
-def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None = None) -> None:
+def record_steps(trainer: Trainer, compute: Compute, recorder: CUDAGraph | None = None) -> None:
     """Make a trainer replay its steps from a CUDA graph.
 
     Args:
@@ -109,7 +95,13 @@ def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None =
     Raises:
         RecipeError: the steps cannot be recorded; the text says why, and what to change.
     """
-    reason = why_not(trainer, compute)
+    reason: str | None
+    if compute.device.type != "cuda":
+        reason = f"CUDA graphs need a CUDA GPU, and this run is on {compute.device.type}"
+    elif not isinstance(trainer, RecordableTrainer):
+        reason = f'the trainer "{trainer.config.name}" does not say whether its steps are alike'
+    else:
+        reason = trainer.unrecordable()
     if reason is not None:
         raise RecipeError("recipe", [Problem("device.cuda_graphs", f"{reason}; set device.cuda_graphs to false")])
     assert isinstance(trainer, RecordableTrainer)
@@ -118,12 +110,3 @@ def record_steps(trainer: Trainer, compute: Compute, recorder: Recorder | None =
             if "capturable" in group:  # keeps the optimizer's count of steps on the device
                 group["capturable"] = True
     trainer.work = RecordedStep(trainer, recorder or CUDAGraph(trainer.parts.rng))
-
-
-def why_not(trainer: Trainer, compute: Compute) -> str | None:
-    """Return why the steps of a trainer cannot be recorded; None: they can."""
-    if compute.device.type != "cuda":
-        return f"CUDA graphs need a CUDA GPU, and this run is on {compute.device.type}"
-    if not isinstance(trainer, RecordableTrainer):
-        return f'the trainer "{trainer.config.name}" does not say whether its steps are alike'
-    return trainer.unrecordable()

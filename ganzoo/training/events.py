@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -89,7 +90,5 @@ class Events:
             self._hooks.register(plugin, name)
 
     def _free_name(self, name: str) -> str:
-        number = 1
-        while self._hooks.has_plugin(name if number == 1 else f"{name}-{number}"):
-            number += 1
-        return name if number == 1 else f"{name}-{number}"
+        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        return next(free for free in numbered if not self._hooks.has_plugin(free))

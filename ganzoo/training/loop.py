@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from ganzoo.errors import Interrupted
+import torch
+
+from ganzoo.errors import Interrupted, LostProcessError, TrainingError
+from ganzoo.runtime.distributed import DistributedWorld
 from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.summary import SUMMARY, summarize
 from ganzoo.terminal import warn
 from ganzoo.training.non_finite import fetch_metrics, stop_if_diverged
-from ganzoo.training.parallel import check_drift, joint_step, lost_processes
 from ganzoo.training.run import Run
+
+DRIFT = 1e-6
+"""Largest difference of two processes' weights, as a share of their L1 norm: different processors round differently."""
 
 
 def train(run: Run) -> None:
@@ -69,17 +78,70 @@ class Clock:
     """Measures the speed of the run between two log points."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
-        self._start()
+        self._run, self._step, self._time = run, run.step, time.perf_counter()
 
     def lap(self) -> dict[str, float]:
         """Return the epoch and the images a second since the last lap."""
         self._run.compute.synchronize()
-        seconds = time.perf_counter() - self._time
-        images = (self._run.step - self._step) * self._run.images_per_step
-        self._start()
-        return {"epoch": self._run.epoch, "images_per_second": images / seconds}
+        now, step = time.perf_counter(), self._run.step
+        speed = (step - self._step) * self._run.images_per_step / (now - self._time)
+        self._step, self._time = step, now
+        return {"epoch": self._run.epoch, "images_per_second": speed}
 
-    def _start(self) -> None:
-        self._time = time.perf_counter()
-        self._step = self._run.step
+
+@contextmanager
+def joint_step(run: Run) -> Iterator[None]:
+    """Take one training step on all processes together.
+
+    The global random numbers, which dropout draws, are seeded from seed, step and rank, so they differ between
+    processes. At the end all have the buffers of the first process.
+    """
+    world = run.world
+    if not isinstance(world, DistributedWorld):
+        yield
+        return
+    text = f"step {run.recipe.run.seed} {run.step} {world.rank}"
+    seed_everything(int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big"))
+    world.in_step = True
+    try:
+        yield
+    finally:
+        world.in_step = False
+    if buffers := [buffer for module in run.trainer.parts.modules() for buffer in module.buffers()]:
+        world.broadcast_(buffers)
+
+
+def check_drift(run: Run) -> None:
+    """Check that all processes have the same weights; waits for the device.
+
+    Raises:
+        TrainingError: the weights differ.
+    """
+    world = run.world
+    if not isinstance(world, DistributedWorld):
+        return
+    weights = [weight.detach() for module in run.trainer.parts.modules() for weight in module.parameters()]
+    total = torch.stack([weight.sum(dtype=torch.float64) for weight in weights])
+    most, least = world.all_reduce_extremes(total)
+    if ((most - least) > DRIFT * torch.stack(torch._foreach_norm(weights, 1))).any():
+        raise TrainingError(
+            f"step {run.step}: the processes no longer train the same networks: the trainer "
+            f'"{run.recipe.trainer.name}", or a penalty, moves weights by what is known in one process alone; '
+            f"it has to average gradients over `parts.world` (see Hooks in the documentation)"
+        )
+
+
+@contextmanager
+def lost_processes(run: Run) -> Iterator[None]:
+    """Add the step and how to resume to the error of a lost process.
+
+    Raises:
+        LostProcessError: a process was lost.
+    """
+    try:
+        yield
+    except LostProcessError as error:
+        raise LostProcessError(
+            f"step {run.step + 1}: {error}: `ganzoo resume {run.directory}`, started as this run was, goes on from its "
+            "last checkpoint"
+        ) from error

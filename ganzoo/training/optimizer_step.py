@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganzoo.components.world import World
-from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
+from ganzoo.runtime.cpu_kernels import ChannelsLastUpdates
 from ganzoo.training.non_finite import NonFiniteGuard, Update
 
 

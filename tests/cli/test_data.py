@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ganzoo.data import prepare as datasets
-from ganzoo.data.doctor import examine
+from ganzoo.data.prepare import examine_dataset
 from ganzoo.errors import DataError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -188,6 +188,6 @@ def test_all_pictures_of_one_color_are_looked_at_in_time(tmp_path: Path, parse, 
     tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "flat"), "image_size": 16}
     recipe = parse(tables)
     dataset = manager.registries.datasets["image_folder"].load()(recipe.dataset)
-    found = examine(dataset)
+    found = examine_dataset(dataset)
     assert len(found.duplicates) == 44
     assert len(found.near_duplicates) == 1

@@ -14,7 +14,7 @@ import pytest
 
 from ganzoo import compare
 from ganzoo.comparison.comparison import Comparison
-from ganzoo.comparison.page import write_page
+from ganzoo.comparison.page import page, write_page
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread, best_of, separated
 from ganzoo.errors import GanzooError
@@ -252,8 +252,11 @@ class TestDamage:
         run = make_run(scores={40: {"x": 1.0}})
         (run / "evaluation.json").write_text((run / "evaluation.json").read_text().replace("1.0", "NaN"))
         (run / "summary.json").write_text('{"status": "complete", "seconds": "long", "images_per_second": [1]}')
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(f'{{"step": 41, "loss/generator": {10**400}}}\n')
         comparison = compare(run)
         assert json.loads(json.dumps(comparison.to_dict()))["variants"][0]["seconds"] is None
+        assert "</html>" in page(comparison)
 
 
 class TestCommand:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ganzoo.comparison import media
+import ganzoo.comparison.page as media
 from ganzoo.comparison.comparison import compare
 from ganzoo.comparison.page import page, write_page
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 from ganzoo.evaluation.memorization import memorization
 

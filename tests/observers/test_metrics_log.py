@@ -10,8 +10,7 @@ import pytest
 import ganzoo.api
 from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, OutputError, TrainingError
-from ganzoo.observers.metrics_log import MetricsLog
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import MetricsLog, standard_observers
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import lower_is_better, status_of
 from ganzoo.training.loop import train, write_summary

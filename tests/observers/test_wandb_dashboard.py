@@ -18,7 +18,7 @@ from wandb_server import KEY, Server
 from ganzoo import api
 from ganzoo.errors import RecipeError
 from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.artifacts import link
+from ganzoo.observers.wandb.tracker import link
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.hookspecs import hookimpl

@@ -21,10 +21,9 @@ from wandb_server import KEY
 import ganzoo.api
 from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, TrainingError
-from ganzoo.observers.metrics_log import MetricsLog
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import MetricsLog, standard_observers
 from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.account import key_is_known
+from ganzoo.observers.wandb.session import key_is_known
 from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.training.loop import train

@@ -23,16 +23,21 @@ from ganzoo.recipe.model import CheckpointOptions, Recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage import checkpoint, manifest, retention
+from ganzoo.storage import checkpoint, manifest
 from ganzoo.storage import disk as files
-from ganzoo.storage.checkpoint import latest_checkpoint, open_checkpoint
-from ganzoo.storage.retention import checkpoint_folders, checkpoint_step, superseded
+from ganzoo.storage.checkpoint import (
+    checkpoint_folders,
+    checkpoint_step,
+    latest_checkpoint,
+    open_checkpoint,
+    superseded,
+)
 from ganzoo.training import checkpointing
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import save_checkpoint
 from ganzoo.training.run import Run
 
-TRACED = {checkpoint.__file__, files.__file__, manifest.__file__, retention.__file__, shutil.__file__}
+TRACED = {checkpoint.__file__, files.__file__, manifest.__file__, shutil.__file__}
 """Where every line is a moment to be killed at."""
 
 RANDOM_KILLS = 50

@@ -18,7 +18,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage import checkpoint
 from ganzoo.storage.checkpoint import latest_checkpoint
 from ganzoo.training import build
-from ganzoo.training import disk_check as space
+from ganzoo.training import checkpointing as space
 
 
 class Disk:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo.builtin.extractors.weights import load_tensors
+from ganzoo.builtin.extractors.networks import load_tensors
 from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.errors import DataError, RunDirectoryError
 from ganzoo.evaluation import classifier

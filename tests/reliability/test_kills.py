@@ -16,8 +16,7 @@ import torch
 from same import assert_same_checkpoint, rows
 
 from ganzoo import api
-from ganzoo.storage.checkpoint import open_checkpoint
-from ganzoo.storage.retention import checkpoint_folders
+from ganzoo.storage.checkpoint import checkpoint_folders, open_checkpoint
 
 KILLS = 10
 STEPS = 500

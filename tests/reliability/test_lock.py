@@ -18,8 +18,7 @@ from ganzoo import api
 from ganzoo.errors import OutputError, RunDirectoryError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import HOLDER, run_lock
+from ganzoo.storage.run_directory import HOLDER, RunDirectory, run_lock
 
 Tables = dict[str, Any]
 
@@ -122,6 +121,6 @@ def test_a_folder_that_cannot_be_written_to(tables: Tables, monkeypatch: pytest.
     def refuse(*arguments: Any, **options: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("ganzoo.storage.run_lock.FileLock.acquire", refuse)
+    monkeypatch.setattr("ganzoo.storage.run_directory.FileLock.acquire", refuse)
     with pytest.raises(OutputError, match=f"{run.path}: cannot be written: Permission denied"):
         api.resume(run.path, ["run.steps=9"])

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.runtime import cpu_convolution as convolution
-from ganzoo.runtime.cpu_convolution import FastConvolutions
+from ganzoo.runtime import cpu_kernels as convolution
+from ganzoo.runtime.cpu_kernels import FastConvolutions
 from ganzoo.runtime.device import Compute
 
 CPU = torch.device("cpu")

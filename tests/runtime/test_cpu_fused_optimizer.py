@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.profiler import ProfilerActivity, profile
 
-from ganzoo.runtime.cpu_fused_optimizer import ChannelsLastUpdates
+from ganzoo.runtime.cpu_kernels import ChannelsLastUpdates
 
 SHAPE = (6, 5, 4, 3)
 OPTIMIZERS = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo.runtime.sharded_rng import ShardedRNG
+from ganzoo.runtime.random_state import ShardedRNG
 
 ROWS, COUNT = 3, 2
 Draw = Callable[[int, torch.Generator], Tensor]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm
+from ganzoo.sampling.generate import calibrated_batch_norm
 
 BATCHES = [torch.randn(6, 2, 5, 5, generator=torch.Generator().manual_seed(seed)) * (seed + 1) for seed in range(3)]
 

@@ -1,60 +1,52 @@
-"""Figures: every image where it belongs, in its own colors, enlarged where it is small."""
+"""Tensors to PNG files."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ganzoo.sampling.image_io import GAP, LINE_HEIGHT, PANEL_GAP, Panel, draw, save_animation, save_figure
+from ganzoo.errors import OutputError
+from ganzoo.sampling.image_io import grid, save_grid, save_single_images
 
 
-def plain(values: list[float], channels: int = 1, side: int = 50) -> torch.Tensor:
-    return torch.tensor(values)[:, None, None, None].expand(-1, channels, side, side)
+def images(count: int, channels: int = 3) -> torch.Tensor:
+    """Image i is of one gray, from −1 to 1 over the images."""
+    return torch.linspace(-1, 1, count).reshape(count, 1, 1, 1).expand(count, channels, 4, 4)
 
 
-def test_images_in_rows():
-    pixels = np.asarray(draw([Panel(plain([-1, -0.5, 0, 1]), 2)]))
-    assert pixels.shape == (2 * 52 + GAP, 2 * 52 + GAP, 3)
-    levels = [int(pixels[row, column, 0]) for row in (20, 80) for column in (20, 80)]
-    assert levels == [0, 64, 128, 255]
-    assert (pixels[:GAP] == 255).all()
+@pytest.mark.parametrize(
+    ("count", "columns", "shape"), [(4, None, (14, 14)), (5, None, (14, 20)), (6, 6, (8, 38)), (1, None, (4, 4))]
+)
+def test_grid_is_nearly_square(count: int, columns: int | None, shape: tuple[int, int]):
+    assert grid(torch.zeros(count, 3, 4, 4), columns).shape[-2:] == shape
 
 
-def test_small_images_are_enlarged_pixel_by_pixel():
-    image = torch.tensor([[-1.0, 1.0], [1.0, -1.0]])[None, None]
-    pixels = np.asarray(draw([Panel(image, 1)]))[GAP:-GAP, GAP:-GAP, 0]
-    assert pixels.shape == (48, 48)
-    assert (pixels[:24, :24] == 0).all()
-    assert (pixels[:24, 24:] == 255).all()
+def test_grid_maps_minus_one_to_black_and_one_to_white(tmp_path: Path):
+    save_grid(images(4), tmp_path / "grid.png")
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert pixels.shape == (14, 14, 3)
+    assert [pixels[row, column, 0] for row in (3, 9) for column in (3, 9)] == [0, 85, 170, 255]
 
 
-def test_panels_with_words():
-    left, right = Panel(plain([0, 0]), 1, "left", ["1", "2"]), Panel(plain([1], channels=3), 1, "a title that is long")
-    pixels = np.asarray(draw([left, right]))
-    assert pixels.shape[0] == LINE_HEIGHT + 2 * (52 + LINE_HEIGHT) + GAP
-    assert pixels.shape[1] > 2 * (52 + GAP) + PANEL_GAP  # the title has room
-    assert (pixels[:LINE_HEIGHT, :52].min(), pixels[LINE_HEIGHT + 52 :][:LINE_HEIGHT, :52].min()) < (
-        100,
-        100,
-    )
+def test_values_beyond_the_range_are_clipped_and_not_wrapped(tmp_path: Path):
+    save_single_images(torch.tensor([-3.0, 3.0]).reshape(2, 1, 1, 1).expand(2, 3, 4, 4), tmp_path)
+    assert [np.asarray(Image.open(tmp_path / f"000{i}.png")).max() for i in range(2)] == [0, 255]
 
 
-def test_values_beyond_the_range_are_cut():
-    assert np.asarray(draw([Panel(plain([3]), 1)]))[20, 20, 0] == 255
+@pytest.mark.parametrize("channels", [1, 3])
+def test_single_images_are_numbered_in_order(tmp_path: Path, channels: int):
+    save_single_images(images(3, channels), tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["0000.png", "0001.png", "0002.png"]
+    pixels = [np.asarray(Image.open(file)) for file in files]
+    assert {p.shape[:2] for p in pixels} == {(4, 4)}
+    assert [int(p.max()) for p in pixels] in ([0, 127, 255], [0, 128, 255])
 
 
-def test_files_say_how_they_were_made(tmp_path):
-    panel = Panel(plain([0]), 1)
-    save_figure([panel], tmp_path / "a.png", about={"seed": 3})
-    save_animation([panel, Panel(plain([1]), 1)], tmp_path / "a.gif", about={"seed": 3})
-    with Image.open(tmp_path / "a.png") as picture, Image.open(tmp_path / "a.gif") as animation:
-        assert picture.info["ganzoo:seed"] == "3"
-        assert animation.info["comment"] == b"ganzoo:seed 3"
-        assert animation.n_frames == 2
-
-
-def test_captions_go_with_images():
-    with pytest.raises(AssertionError):
-        draw([Panel(plain([0, 1]), 1, captions=["one"])])
+def test_picture_that_cannot_be_written(tmp_path: Path):
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_grid(images(4), tmp_path / "gone" / "grid.png")

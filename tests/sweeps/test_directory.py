@@ -96,6 +96,15 @@ class TestState:
         assert len(narrower.members) == 4
         assert [str(member) for member in narrower.of(plan({"loss.name": ["hinge"]}, 1))] == ["hinge seed 7"]
 
+    def test_a_varied_list_of_tables_may_be_another_in_the_recipe(self, plan: MakePlan, tables: dict[str, Any]):
+        tables["penalties"] = [{"name": "r1", "weight": 1.0}]
+        begin(plan({"penalties": [[]]}))
+        tables["penalties"] = [{"name": "r1", "weight": 2.0}]
+        begin(plan({"penalties": [[]]}))
+        tables["trainer"]["batch_size"] = 12
+        with pytest.raises(RequestError, match=r"trainer\.batch_size was"):
+            begin(plan({"penalties": [[]]}))
+
     def test_another_recipe_is_refused_with_what_differs(self, plan: MakePlan):
         begin(plan({"loss.name": ["hinge"]}))
         begin(plan({"loss.name": ["hinge"]}, 1, "tracking.wandb.project=x"))  # does not matter to the runs
@@ -123,11 +132,12 @@ class TestState:
         with pytest.raises(RunDirectoryError, match=r"sweep\.json: is no state of a sweep, or is damaged"):
             SweepDirectory.open(tmp_path)
 
-    @pytest.mark.parametrize("run", ["../elsewhere", "/etc"])
-    def test_runs_outside_of_the_sweep_are_refused(self, plan: MakePlan, run: str):
+    @pytest.mark.parametrize("key", ["run", "variant"])
+    @pytest.mark.parametrize("place", ["../elsewhere", "/etc"])
+    def test_runs_outside_of_the_sweep_are_refused(self, plan: MakePlan, key: str, place: str):
         sweep = begin(plan({}))
         state = json.loads((sweep.path / STATE).read_text())
-        state["runs"][0]["run"] = run
+        state["runs"][0][key] = place
         (sweep.path / STATE).write_text(json.dumps(state))
         with pytest.raises(GanzooError, match="damaged"):
             SweepDirectory.open(sweep.path)

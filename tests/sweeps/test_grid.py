@@ -8,7 +8,7 @@ import pytest
 
 from ganzoo.errors import RequestError
 from ganzoo.recipe.overrides import toml_text, toml_value
-from ganzoo.sweeps.grid import check_vary, combinations, names, parse_vary
+from ganzoo.sweeps.plan import check_vary, combinations, names, parse_vary
 
 
 def test_values_are_parted_at_commas_outside_of_brackets_and_quotes():

@@ -17,8 +17,7 @@ from rich.console import Console
 import ganzoo
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.run_lock import HOLDER, run_lock
+from ganzoo.storage.run_directory import HOLDER, RunDirectory, run_lock
 from ganzoo.sweeps import child_processes as processes
 from ganzoo.sweeps import run_sweep
 from ganzoo.sweeps.child_processes import Job

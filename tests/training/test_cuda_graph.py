@@ -14,14 +14,14 @@ from ganzoo.components.trainer import RecordableTrainer, Trainer
 from ganzoo.errors import RecipeError
 from ganzoo.runtime.device import Compute
 from ganzoo.training.build import build_run
-from ganzoo.training.cuda_graph import WARM_UP, record_steps
+from ganzoo.training.cuda_graph import WARM_UP, CUDAGraph, record_steps
 from ganzoo.training.run import Run
 
 GPU = Compute(torch.device("cuda"), "fp32", "")
 Build = Callable[..., Run]
 
 
-class Tape:
+class Tape(CUDAGraph):
     """Does recorded work again as a graph does: on the batch it was recorded with, into the tensors it returned."""
 
     def __init__(self) -> None:

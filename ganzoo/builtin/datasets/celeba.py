@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
+import zipfile
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cached_property
+from itertools import product
+from pathlib import Path, PurePosixPath
+from threading import Lock
 
-from PIL import Image
-
-from ganzoo.builtin.datasets.celeba_files import (
-    ARCHIVE,
-    ATTRIBUTES,
-    IMAGES,
-    PARTITION,
-    FoundImages,
-    check_some,
-    find_images,
-    find_list,
-    read_list,
-)
 from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image, file_info
+from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
+IMAGES = "img_align_celeba"
+ARCHIVE = f"{IMAGES}.zip"
+PARTITION = "list_eval_partition"
+ATTRIBUTES = "list_attr_celeba"
 COMPLETE = 202_599
 """Number of images in CelebA."""
 
@@ -34,23 +31,22 @@ _WHERE = (
     f"https://www.kaggle.com/datasets/jessicali9530/celeba-dataset)"
 )
 
+_IMAGE_NAME = re.compile(r"\d{6}\.(jpg|png)", re.IGNORECASE)
+_LARGEST_IMAGE = 64 * 1024 * 1024
+_ENCRYPTED = 1
+# Layouts of the zip, torchvision and the official site; in Kaggle's, the image folder holds one of the same name.
+_PARENTS = ("", "celeba", "Img")
+_LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
 
-class CelebA(Dataset):
+
+class CelebA(FileDataset):
     """Aligned faces of celebrities, 178×218 pixels, with 40 attributes."""
 
     Config = CelebAConfig
     config: CelebAConfig
-
-    def __init__(self, config: CelebAConfig) -> None:
-        super().__init__(config)
-        self._images: FoundImages | None = None
-        self._lists: dict[str, Path] = {}
-        self._names: list[str] = []
-
-    @property
-    def root(self) -> Path:
-        """The folder or archive that `dataset.root` names."""
-        return Path(self.config.root).expanduser()
+    _images: _Folder | _Archive
+    _lists: dict[str, Path]
+    _names: list[str]
 
     def prepare(self) -> None:
         """Find the images and the lists that the options need, and download where nothing is there.
@@ -68,9 +64,7 @@ class CelebA(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Return names, sizes and times of all images, or of their archive, and of the lists in use."""
-        assert self._images is not None, "prepare() comes first"
-        lists = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._lists.values()]
-        return [*lists, *self._images.info]
+        return [*file_info(self._lists.values()), *self._images.info]
 
     def open(self) -> SampleSource:
         """Return the images of the split, in the order of their names.
@@ -79,16 +73,16 @@ class CelebA(Dataset):
             DataError: images are missing, or a list is damaged.
         """
         images = self._images
-        assert images is not None, "prepare() comes first"
         check_some(images)
         if not self._is_enough(len(images.names)):
             raise DataError(f"CelebA is not complete: {self._how_incomplete(images)}")
-        self._names, labels = images.names, []
+        names = images.names
         if self.config.split != "all":
-            self._names = self._take_split(images, self._lists[PARTITION], _SPLITS[self.config.split])
+            names = self._take_split(images, self._lists[PARTITION], _SPLITS[self.config.split])
+        self._names, labels = names, [0] * len(names)
         if self.config.attribute is not None:
             labels = self._read_attribute(images, self._lists[ATTRIBUTES], self.config.attribute)
-        return _Faces(images, self._names, labels, self.config)
+        return LabeledImages(labels, lambda index: decode_image(images.read(names[index]), self.config))
 
     def labels(self) -> LabelSpec | None:
         """Return the classes without and with the attribute, if the options name one."""
@@ -97,11 +91,10 @@ class CelebA(Dataset):
 
     def describe(self, index: int) -> str:
         """Return the image's path, or its archive and its name there."""
-        assert self._images is not None, "prepare() comes first"
         place = self._images.place
         return f"{place}: {self._names[index]}" if place.is_file() else str(place / self._names[index])
 
-    def _find_images(self) -> FoundImages:
+    def _find_images(self) -> _Folder | _Archive:
         found, problems = find_images(self.root)
         if not found and not problems:
             self._download()
@@ -120,7 +113,7 @@ class CelebA(Dataset):
     def _is_enough(self, count: int) -> bool:
         return count >= COMPLETE or self.config.allow_partial
 
-    def _how_incomplete(self, images: FoundImages) -> str:
+    def _how_incomplete(self, images: _Folder | _Archive) -> str:
         return (
             f"{images.place} holds {len(images.names):,} images of {COMPLETE:,}: unpack {ARCHIVE} "
             f"again or put it into {self.root}, or set dataset.allow_partial = true to take what is there"
@@ -140,12 +133,12 @@ class CelebA(Dataset):
                 f"{by_hand}"
             ) from error
 
-    def _take_split(self, images: FoundImages, path: Path, split: str) -> list[str]:
+    def _take_split(self, images: _Folder | _Archive, path: Path, split: str) -> list[str]:
         _, rows = read_list(path)
         _check_rows(path, rows, images, set(_SPLITS.values()))
         return [name for name in images.names if rows[name[:6]] == [split]]
 
-    def _read_attribute(self, images: FoundImages, path: Path, attribute: str) -> list[int]:
+    def _read_attribute(self, images: _Folder | _Archive, path: Path, attribute: str) -> list[int]:
         attributes, rows = read_list(path)
         if attribute not in attributes:
             by_lower = {known.lower(): known for known in attributes}
@@ -158,22 +151,81 @@ class CelebA(Dataset):
         return [int(rows[name[:6]][column] == "1") for name in self._names]
 
 
-class _Faces:
-    def __init__(self, images: FoundImages, names: list[str], labels: list[int], config: CelebAConfig) -> None:
-        self._config = config
-        self._images = images
-        self._names = names
-        self._labels = labels
+def find_images(root: Path) -> tuple[list[_Folder | _Archive], list[str]]:
+    """Return every place at or under `root` with CelebA's images, and what is wrong with the others.
 
-    def __len__(self) -> int:
-        return len(self._names)
+    Reading the names in an archive takes a second: one that is the only place is returned unread, so that a run whose
+    pack is ready starts at once.
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        image = decode_image(self._images.read(self._names[index]), self._config)
-        return image, self._labels[index] if self._labels else 0
+    Raises:
+        DataError: the only place is an archive that is damaged.
+    """
+    places = [_Archive(place) if place.is_file() else _Folder(place) for place in _places(root)]
+    places = [each for each in places if isinstance(each, _Archive) or each.names or each.place.name == IMAGES]
+    if len(places) == 1 and isinstance(places[0], _Archive):
+        return list(places), []
+    found: list[_Folder | _Archive] = []
+    problems: list[str] = []
+    for each in places:
+        try:
+            check_some(each)
+            found.append(each)
+        except DataError as error:
+            problems.append(str(error))
+    return found, problems
 
 
-def _check_rows(path: Path, rows: dict[str, list[str]], images: FoundImages, known: set[str]) -> None:
+def check_some(images: _Folder | _Archive) -> None:
+    """Raise DataError unless there are images."""
+    if not images.names:
+        raise DataError(f"{images.place} holds no CelebA images (000001.jpg and so on)")
+
+
+def find_list(name: str, root: Path, place: Path, purpose: str) -> Path:
+    """Return the path of the list `name` near the images, as text or as Kaggle's CSV.
+
+    Raises:
+        DataError: it is not there; the text says where to put it.
+    """
+    bases = (path if path.is_dir() else path.parent for path in (root, place))
+    for base, folder, suffix in product(bases, _LIST_FOLDERS, (".txt", ".csv")):
+        path = Path(os.path.normpath(base / folder / f"{name}{suffix}"))
+        if path.is_file():
+            return path
+    raise DataError(
+        f"{purpose} needs CelebA's {name}.txt (or Kaggle's {name}.csv), which is not there: "
+        f"put it into {place.parent}, beside the images"
+    )
+
+
+def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
+    """Return the names of a list's columns, and the values of each image by its number ("000001").
+
+    Raises:
+        DataError: the file has no line about an image, or lines of different lengths.
+    """
+    header: list[str] = []
+    rows: dict[str, list[str]] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        first, *values = re.split(r"[,\s]+", line.strip())
+        if _IMAGE_NAME.fullmatch(first):
+            rows[first[:6]] = values
+        elif not rows:
+            header = [first, *values]
+    if not rows:
+        kind = "a web page" if _is_web_page(path) else "damaged"
+        raise DataError(f"{path} is {kind}, not CelebA's list, as it names no image: download it again")
+    columns = len(next(iter(rows.values())))
+    for name, values in rows.items():
+        if len(values) != columns or not columns:
+            raise DataError(
+                f"{path} has {len(values)} values for the image {name}, and {columns} for the first: "
+                f"it is damaged or not whole: download it again"
+            )
+    return header[-columns:], rows
+
+
+def _check_rows(path: Path, rows: dict[str, list[str]], images: _Folder | _Archive, known: set[str]) -> None:
     for name, values in rows.items():
         if not known.issuperset(values):
             raise DataError(
@@ -186,3 +238,83 @@ def _check_rows(path: Path, rows: dict[str, list[str]], images: FoundImages, kno
             f"{path} says nothing about {len(missing):,} of the {len(images.names):,} images in "
             f"{images.place} (such as {missing[0]}): it is damaged or not whole: download it again"
         )
+
+
+def _places(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root]
+    folders = [root / parent / IMAGES for parent in _PARENTS]
+    folders = [folder / IMAGES if (folder / IMAGES).is_dir() else folder for folder in folders]
+    archives = [root / parent / ARCHIVE for parent in _PARENTS]
+    return [root, *filter(Path.is_dir, folders), *filter(Path.is_file, archives)]
+
+
+class _Folder:
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.info: list[tuple[str, int, int]] = []
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                self.info = sorted(
+                    (entry.name, fact.st_size, fact.st_mtime_ns)
+                    for entry in entries
+                    if _IMAGE_NAME.fullmatch(entry.name) and entry.is_file()
+                    for fact in [entry.stat()]
+                )
+        self.names = [name for name, *_ in self.info]
+
+    def read(self, name: str) -> bytes:
+        return (self.place / name).read_bytes()
+
+
+class _Archive:
+    """The images in a zip, read only into memory, so that no name in it becomes a path on the disk."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.info = file_info([place])
+        self._lock = Lock()
+
+    @cached_property
+    def names(self) -> list[str]:
+        return sorted(self._members)
+
+    def read(self, name: str) -> bytes:
+        member = self._members[name]
+        if member.file_size > _LARGEST_IMAGE:
+            raise ValueError(f"{member.file_size / 1e6:,.0f} MB unpacked is too large for one of these images")
+        with self._lock:
+            return self._archive.read(member)
+
+    @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.place)
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            if _is_web_page(self.place):
+                raise DataError(
+                    f"{self.place} is a web page and not the archive, likely Google Drive's notice that its quota "
+                    f"is used up: remove it and download {ARCHIVE} (1.4 GB) later, or from another place"
+                ) from error
+            raise DataError(
+                f"{self.place} is damaged or only partly downloaded, with {self.place.stat().st_size / 1e6:,.0f} MB "
+                f"of about 1,443 MB: download it again"
+            ) from error
+
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        members: dict[str, zipfile.ZipInfo] = {}
+        for member in self._archive.infolist():
+            name = PurePosixPath(member.filename.replace("\\", "/")).name  # some programs on Windows write \
+            if _IMAGE_NAME.fullmatch(name) and not member.is_dir():
+                members.setdefault(name, member)
+        if any(member.flag_bits & _ENCRYPTED for member in members.values()):
+            raise DataError(
+                f"{self.place} is encrypted: unpack it with its password, to {IMAGES}/ beside it, and remove it"
+            )
+        return members
+
+
+def _is_web_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -12,23 +12,24 @@ NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
 """Marks an option that does not affect the decoded images."""
 
 
-class DigitsConfig(ImageDatasetConfig):
-    """scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels, bundled, no download."""
-
-    image_size: ImageSize = 32
-    """Size of the images that the networks see, in pixels: of both sides, or [height, width]."""
-    channels: PositiveInt = 1
-    """1 for gray, 3 for RGB, 2 and 4 for these with alpha; images of another kind are converted."""
-    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
-    """Filter of every resize."""
+class _LabeledConfig(ImageDatasetConfig):
+    """Options of a dataset whose images all have a class."""
 
     @property
     def has_labels(self) -> bool | None:
-        """True: each digit is a class."""
+        """True."""
         return True
 
 
-class SyntheticConfig(ImageDatasetConfig):
+class DigitsConfig(_LabeledConfig):
+    """scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels, bundled, no download."""
+
+    image_size: ImageSize = 32
+    channels: PositiveInt = 1
+    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
+
+
+class SyntheticConfig(_LabeledConfig):
     """Made-up pictures of colored discs, for tests and benchmarks; needs no data."""
 
     count: PositiveInt = 1024
@@ -38,33 +39,22 @@ class SyntheticConfig(ImageDatasetConfig):
     seed: int = 0
     """The same seed gives the same images."""
 
-    @property
-    def has_labels(self) -> bool | None:
-        """True: each hue is a class."""
-        return True
 
-
-class TorchvisionConfig(ImageDatasetConfig):
+class TorchvisionConfig(_LabeledConfig):
     """Options common to the datasets that torchvision downloads."""
 
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download into `root` what is not there yet."""
-
-    @property
-    def has_labels(self) -> bool | None:
-        """True: all of them have classes."""
-        return True
+    split: str = "train"
+    """Split of the dataset."""
 
 
 class MNISTConfig(TorchvisionConfig):
     """MNIST: 60,000 + 10,000 handwritten digits, gray, 28×28; under `root` as torchvision lays them out."""
 
     image_size: ImageSize = 28
-    """Size of the images that the networks see, in pixels: of both sides, or [height, width]."""
     channels: PositiveInt = 1
-    """1 for gray, 3 for RGB, 2 and 4 for these with alpha; images of another kind are converted."""
     split: Literal["train", "test"] = "train"
-    """Split of the dataset."""
 
 
 class FashionMNISTConfig(MNISTConfig):
@@ -75,18 +65,14 @@ class CIFAR10Config(TorchvisionConfig):
     """CIFAR-10: 50,000 + 10,000 photos of ten classes, RGB, 32×32; as torchvision lays them out."""
 
     image_size: ImageSize = 32
-    """Size of the images that the networks see, in pixels: of both sides, or [height, width]."""
     split: Literal["train", "test"] = "train"
-    """Split of the dataset."""
 
 
 class SVHNConfig(TorchvisionConfig):
     """Street View House Numbers: 73,257 + 26,032 + 531,131 digits, RGB, 32×32; `*_32x32.mat` in `root`."""
 
     image_size: ImageSize = 32
-    """Size of the images that the networks see, in pixels: of both sides, or [height, width]."""
     split: Literal["train", "test", "extra"] = "train"
-    """Split of the dataset."""
 
 
 class CelebAConfig(ImageDatasetConfig):

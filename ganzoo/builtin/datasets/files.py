@@ -1,22 +1,62 @@
-"""Image files: the readable formats and their decoding."""
+"""Image files: the readable formats, their decoding, and images read one by one."""
 
 from __future__ import annotations
 
 import io
 import stat
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ganzoo.builtin.datasets.simplejpeg_decoder import decode_with_simplejpeg
+from ganzoo.components.dataset import Dataset, Label, Sample
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
+
+try:
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
 
 # PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognizes MPEG.
 _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _LARGEST_FILE = 1024**3
+_START = b"\xff\xd8\xff"
+_APP1 = b"\xff\xe1"
+_SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """Images that are read one by one, by their index and from several threads, and their labels."""
+
+    targets: Sequence[Any]
+    read: Callable[[int], Sample]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Sample, Label]:
+        label = self.targets[index]
+        return self.read(index), label
+
+
+class FileDataset(Dataset):
+    """A dataset of files under one folder."""
+
+    @property
+    def root(self) -> Path:
+        """The folder or file that `dataset.root` names."""
+        return Path(self.config.root).expanduser()
+
+
+def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Return the name, size in bytes and time in ns of each file."""
+    return [(path.name, fact.st_size, fact.st_mtime_ns) for path in paths for fact in [path.stat()]]
 
 
 def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image:
@@ -39,6 +79,37 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image
     if config is not None and isinstance(image, JpegImageFile):
         _decode_smaller(image, config)
     image.load()
+    return image
+
+
+def decode_with_simplejpeg(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image | None:
+    """Decode the bytes of a JPEG, smaller where the dataset's `fast_decode` allows.
+
+    Both libraries call libjpeg-turbo, so the pixels are the same; only PIL's own parsing of the file is skipped.
+
+    Returns:
+        The image in RGB or gray; None where PIL has to decode it: without simplejpeg, and for other formats, other
+        color spaces, EXIF or XMP (which may ask for a rotation), sizes that PIL warns of, and data that libjpeg
+        warns of.
+    """
+    if simplejpeg is None or not data.startswith(_START) or _APP1 in data:
+        return None
+    try:
+        height, width, stored, _ = simplejpeg.decode_jpeg_header(data)
+        space = _SPACES.get(stored)
+        if space is None or height * width > (Image.MAX_IMAGE_PIXELS or 0):
+            return None
+        scale = 1 if config is None else decoding_scale((width, height), config)
+        smaller = -(-height // scale), -(-width // scale)
+        pixels = simplejpeg.decode_jpeg(data, space, min_height=smaller[0], min_width=smaller[1], min_factor=1)
+    except ValueError:
+        return None
+    if pixels.shape[:2] != smaller:
+        return None
+    image = Image.fromarray(pixels if space == "RGB" else pixels[:, :, 0])
+    image.format = "JPEG"
+    if scale > 1:
+        mark_decoded_smaller(image, scale, (width, height))
     return image
 
 

@@ -8,18 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.files import printable, read_image, readable_suffixes
-from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, printable, read_image, readable_suffixes
+from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
 
 
-class ImageFolder(Dataset):
+class ImageFolder(FileDataset):
     """All images under `root`, at any depth, in the order of their paths.
 
     Hidden files and folders are ignored, and so are files whose suffix is of no image format. Links
@@ -34,11 +32,6 @@ class ImageFolder(Dataset):
         self._files: list[_File] = []
         self._classes: tuple[str, ...] = ()
         self._others: Counter[str] = Counter()
-
-    @property
-    def root(self) -> Path:
-        """The folder of the images."""
-        return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
         """List the images in the folder.
@@ -68,7 +61,8 @@ class ImageFolder(Dataset):
         """Return the images, in the order of their paths."""
         indices = {name: index for index, name in enumerate(self._classes)}
         labels = [indices[file.folder] if indices else 0 for file in self._files]
-        return _Images([self.root / file.name for file in self._files], labels, self.config)
+        paths = [self.root / file.name for file in self._files]
+        return LabeledImages(labels, lambda index: read_image(paths[index], self.config))
 
     def labels(self) -> LabelSpec | None:
         """Return the folders right under `root` that hold images, in natural order, if they are the labels."""
@@ -110,19 +104,6 @@ class _File:
     def folder(self) -> str:
         first, slash, _ = self.name.partition("/")
         return printable(first) if slash else ""
-
-
-class _Images:
-    def __init__(self, paths: list[Path], labels: list[int], config: ImageFolderConfig) -> None:
-        self._config = config
-        self._paths = paths
-        self._labels = labels
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        return read_image(self._paths[index], self._config), self._labels[index]
 
 
 def _walk(folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str]) -> Iterator[_File]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
-from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image
+from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
 
 
-class LSUN(Dataset):
+class LSUN(FileDataset):
     """The images of one or more LSUN databases.
 
     Read here rather than by torchvision's LSUN, which leaves a pickle of all keys in the working
@@ -54,18 +52,22 @@ class LSUN(Dataset):
         Raises:
             DataError: a database is damaged.
         """
-        return _Scenes([_Database(path, self.config) for path in self._databases()])
+        scenes = [_Database(path, self.config) for path in self._databases()]
+        places = [(scene, index) for scene in scenes for index in range(len(scene.keys))]
+        labels = [label for label, scene in enumerate(scenes) for _ in scene.keys]
+        return LabeledImages(labels, lambda index: places[index][0].read(places[index][1]))
 
     def labels(self) -> LabelSpec | None:
         """Return the names of the databases, if there are several."""
         return LabelSpec.classes(self.config.scenes) if len(self.config.scenes) > 1 else None
 
     def _databases(self) -> list[Path]:
-        root = Path(self.config.root).expanduser()
-        return [root / f"{name}_lmdb" for name in self.config.scenes]
+        return [self.root / f"{name}_lmdb" for name in self.config.scenes]
 
 
 class _Database:
+    """The images of one database."""
+
     def __init__(self, path: Path, config: LSUNConfig) -> None:
         self._config = config
         lmdb = _lmdb()
@@ -81,23 +83,6 @@ class _Database:
     def read(self, index: int) -> Image.Image:
         with self._environment.begin() as transaction:
             return decode_image(bytes(transaction.get(self.keys[index])), self._config)
-
-
-class _Scenes:
-    def __init__(self, databases: list[_Database]) -> None:
-        self._databases = databases
-        self._starts = list(accumulate((len(database.keys) for database in databases), initial=0))
-
-    @property
-    def targets(self) -> list[int]:
-        return [label for label, database in enumerate(self._databases) for _ in database.keys]
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        label = bisect_right(self._starts, index) - 1
-        return self._databases[label].read(index - self._starts[label]), label
 
 
 def _lmdb() -> Any:

@@ -16,20 +16,21 @@ from ganzoo.builtin.datasets.configs import (
     SVHNConfig,
     TorchvisionConfig,
 )
-from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.builtin.datasets.files import FileDataset, file_info
+from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
-DIGITS = tuple("0123456789")
 
-
-class TorchvisionDataset(Dataset):
+class TorchvisionDataset(FileDataset):
     """Base of these datasets: files in `root`, downloaded once where `download` allows."""
 
     config: TorchvisionConfig
 
     title: str
     """Display name of the dataset."""
+    classes: tuple[str, ...] = tuple("0123456789")
+    """Names of the classes; in SVHN, whose files call it 10, the digit 0 is class 0."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -42,11 +43,6 @@ class TorchvisionDataset(Dataset):
     @abstractmethod
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""
-
-    @property
-    def root(self) -> Path:
-        """The folder of all torchvision datasets."""
-        return Path(self.config.root).expanduser()
 
     def prepare(self) -> None:
         """Download the files that are missing.
@@ -74,8 +70,11 @@ class TorchvisionDataset(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Return names, sizes and times of the files."""
-        info = [(path.name, path.stat()) for path in self.files()]
-        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
+        return file_info(self.files())
+
+    def labels(self) -> LabelSpec | None:
+        """Return the ten classes."""
+        return LabelSpec.classes(self.classes)
 
     def open(self) -> SampleSource:
         """Return all images of the split.
@@ -118,10 +117,6 @@ class MNIST(TorchvisionDataset):
             raise ValueError(f"{len(images.data)} images and {len(images.targets)} labels")
         return images
 
-    def labels(self) -> LabelSpec | None:
-        """Return the ten digits."""
-        return LabelSpec.classes(DIGITS)
-
 
 class FashionMNIST(MNIST):
     """Articles of clothing, 28×28, gray."""
@@ -129,11 +124,8 @@ class FashionMNIST(MNIST):
     Config = FashionMNISTConfig
     config: FashionMNISTConfig
     title = "Fashion-MNIST"
+    classes = tuple(datasets.FashionMNIST.classes)
     torchvision_class = datasets.FashionMNIST
-
-    def labels(self) -> LabelSpec | None:
-        """Return the ten kinds of clothing."""
-        return LabelSpec.classes(datasets.FashionMNIST.classes)
 
 
 class CIFAR10(TorchvisionDataset):
@@ -142,6 +134,7 @@ class CIFAR10(TorchvisionDataset):
     Config = CIFAR10Config
     config: CIFAR10Config
     title = "CIFAR-10"
+    classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def files(self) -> list[Path]:
         """Return the six batches and their description."""
@@ -156,12 +149,6 @@ class CIFAR10(TorchvisionDataset):
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset, which unpickles only files with the checksums it knows."""
         return datasets.CIFAR10(str(self.root), train=self.config.split == "train", download=download)
-
-    def labels(self) -> LabelSpec | None:
-        """Return the ten kinds of things."""
-        return LabelSpec.classes(
-            ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-        )
 
 
 class SVHN(TorchvisionDataset):
@@ -184,10 +171,6 @@ class SVHN(TorchvisionDataset):
         images = datasets.SVHN(str(self.root), split=self.config.split, download=download)
         images.targets = images.labels  # as torchvision's other datasets have them
         return images
-
-    def labels(self) -> LabelSpec | None:
-        """Return the ten digits; the files' class 10 is the digit 0."""
-        return LabelSpec.classes(DIGITS)
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,8 @@
-"""Start and finish a run on Weights & Biases: online where that works, else in a file of the run directory."""
+"""Start and finish a run on Weights & Biases: online where a key is known and that works, else in a file."""
 
 from __future__ import annotations
 
+import netrc
 import os
 import secrets
 import shutil
@@ -9,9 +10,10 @@ import tempfile
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from ganzoo.components.network import parameters
-from ganzoo.observers.wandb.account import in_short, key_is_known
+from ganzoo.errors import GanzooError, RequestError, first_line
 from ganzoo.terminal import say, warn
 from ganzoo.text import parse_json
 
@@ -195,3 +197,51 @@ def tags(run: RunView) -> list[str]:
     )
     names = [*(part.name for part in components), f"seed:{recipe.run.seed}", *recipe.tracking.wandb.tags]
     return list(dict.fromkeys(name[:64] for name in names if name))
+
+
+def require_key() -> None:
+    """Check that an API key is known, which `--wandb` needs to read from the server.
+
+    Raises:
+        RequestError: no key is known.
+        GanzooError: W&B does not start.
+    """
+    try:
+        known = key_is_known()
+    except Exception as error:  # of any kind: W&B starts a process of its own
+        raise GanzooError(f"--wandb: W&B does not begin: {in_short(error)}") from error
+    if not known:
+        raise RequestError("--wandb: no API key of W&B is known here; `wandb login` keeps one")
+
+
+def key_is_known() -> bool:
+    """Check whether W&B has a key without a prompt: in variables, settings or netrc."""
+    import wandb
+
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    if settings.api_key or settings.identity_token_file:
+        return True
+    hosts = {urlsplit(settings.base_url).netloc}
+    if settings.base_url == wandb.Settings().base_url:
+        hosts.add("api.wandb.ai")  # the name under which `wandb login` has kept the key of the public server
+    candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
+    for candidate in candidates:
+        try:
+            entries = netrc.netrc(Path(candidate).expanduser()).hosts
+        except (OSError, netrc.NetrcParseError):
+            continue
+        if any(entries[host][2] for host in hosts & entries.keys()):
+            return True
+    return False
+
+
+def in_short(error: BaseException) -> str:
+    """Shorten an error of W&B to a line, with the cure where WANDB_SERVICE is wrong."""
+    said = first_line(error)
+    if said == "<no message>":
+        said = type(error).__name__
+    if os.environ.get("WANDB_SERVICE") and ("connect to service" in said or "WANDB_SERVICE" in said):
+        said += "; the variable WANDB_SERVICE leads to a process of W&B that is not there: unset it"
+    return said

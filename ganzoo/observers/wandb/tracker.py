@@ -1,31 +1,33 @@
-"""Send metrics, scores, samples and alerts of a run to Weights & Biases, without delaying its steps."""
+"""Send metrics, scores, samples, alerts and checkpoints of a run to Weights & Biases, without delaying its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.observers.wandb.account import in_short
-from ganzoo.observers.wandb.artifacts import CheckpointArtifacts
-from ganzoo.observers.wandb.session import STOP_SECONDS, finish, start
+from torch import Tensor
+from torchvision.transforms.functional import to_pil_image
+
+from ganzoo.components.observer import Alert, RunView
+from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF, grid
-from ganzoo.storage.summary import SCORE, drop_non_finite, status_of
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
+from ganzoo.storage.summary import SCORE, best_and_last, drop_non_finite, status_of
 from ganzoo.terminal import warn
 
 if TYPE_CHECKING:
     import wandb
-    from torch import Tensor
-
-    from ganzoo.components.observer import Alert, RunView
-
 STEP = "step"
 EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
+FOLDER = "artifacts"
 EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B marks a run that will be resumed."""
 
@@ -33,17 +35,18 @@ EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 class WandbTracker:
     """Sends the recipe, metrics, scores, grids and the animation of a run to W&B.
 
-    Rows go under their step, which is the axis of every chart. A failure of W&B is warned of once and ignored:
-    `metrics.jsonl` has everything. No step waits for W&B to start, which takes many seconds where the server does not
-    answer; events before that are sent once it has started.
+    Rows go under their step, which is the axis of every chart. W&B makes a panel of each name and a section of its part
+    before the slash; all trainers use the same names, so the panels of different runs line up.
+
+    A failure of W&B is warned of once and ignored: `metrics.jsonl` has everything. No step waits for W&B to start,
+    which takes many seconds where the server does not answer; events before that are sent once it has started.
     """
 
     def __init__(self) -> None:
         self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
-        self._panels: Panels | None = None
         self._artifacts: CheckpointArtifacts | None = None
-        self._every_checkpoint = False
+        self._defined: set[str] = set()
         self._waiting: list[Callable[[wandb.Run], None]] = []
         self._step = 0
         self._ended = False
@@ -53,7 +56,6 @@ class WandbTracker:
     def run_started(self, run: RunView) -> None:
         """Start tracking, or go on tracking a resumed run."""
         self._step = run.step
-        self._every_checkpoint = run.recipe.tracking.wandb.checkpoints == "all"
         self._starting = Thread(target=self._start, args=(run,), daemon=True)
         self._starting.start()
 
@@ -61,7 +63,9 @@ class WandbTracker:
         try:
             tracked = start(run)
             if tracked is not None:
-                self._panels, self._artifacts = Panels(tracked), CheckpointArtifacts(run, tracked)
+                tracked.define_metric(STEP, hidden=True)
+                tracked.define_metric("*", step_metric=STEP)
+                self._artifacts = CheckpointArtifacts(run, tracked)
                 self._tracked = tracked
         except Exception as error:
             if not self._ended:
@@ -76,10 +80,8 @@ class WandbTracker:
     @hookimpl
     def samples_ready(self, step: int, images: Tensor) -> None:
         """Send a grid of samples."""
-        if self._is_off():
+        if self._tracked is None and not self._is_starting():
             return
-        from torchvision.transforms.functional import to_pil_image
-
         picture = to_pil_image(grid(images))
 
         def send(tracked: wandb.Run) -> None:
@@ -101,16 +103,13 @@ class WandbTracker:
         self._send(lambda tracked: tracked.alert(title=title, text=text, level="WARN"))
 
     @hookimpl
-    def checkpoint_saved(self, path: Path) -> None:
+    def checkpoint_saved(self, run: RunView, path: Path) -> None:
         """Send the checkpoint where all are wanted; waits for W&B to start, before the checkpoint is removed."""
-        if self._every_checkpoint and self._starting is not None:
+        if run.recipe.tracking.wandb.checkpoints == "all" and self._starting is not None:
             self._starting.join()
 
-            def send(_: wandb.Run) -> None:
-                if self._artifacts is not None:
-                    self._artifacts.saved(path)
-
-            self._send(send)
+            if (artifacts := self._artifacts) is not None:
+                self._send(lambda _: artifacts.send(path))
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
@@ -149,14 +148,13 @@ class WandbTracker:
                 if self._artifacts is not None and not tracked.offline:
                     self._artifacts.close()
 
-    def _is_off(self) -> bool:
-        """Check whether nothing is or will be tracked."""
-        return self._tracked is None and (self._starting is None or not self._starting.is_alive())
+    def _is_starting(self) -> bool:
+        return self._starting is not None and self._starting.is_alive()
 
     def _send(self, send: Callable[[wandb.Run], None]) -> None:
         """Send at once, or when tracking has started."""
         self._waiting.append(send)
-        if self._starting is None or not self._starting.is_alive():
+        if not self._is_starting():
             self._send_what_waited()
 
     def _send_what_waited(self) -> None:
@@ -172,8 +170,11 @@ class WandbTracker:
     def _log_now(self, tracked: wandb.Run, step: int, row: Mapping[str, Any]) -> None:
         # W&B drops a row that comes after one of a later step, such as scores that took their time.
         self._step = max(step, self._step)
-        if self._panels is not None:
-            self._panels.define(row)
+        # One by one: W&B ignores the summary of a pattern such as "loss/*" where another pattern matches as well.
+        for name in row:
+            if name not in self._defined and name.startswith(EXTREMES):
+                tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
+                self._defined.add(name)
         tracked.log({**row, STEP: self._step}, step=self._step)
 
     @contextmanager
@@ -185,30 +186,6 @@ class WandbTracker:
             if not self._warned:
                 warn(f"W&B: something is missing there, the run goes on: {in_short(error)}")
             self._warned = True
-
-
-class Panels:
-    """Makes the training step the axis of every chart.
-
-    W&B makes a panel of each name and a section of its part before the slash; all trainers use the same names, so
-    the panels of different runs line up.
-    """
-
-    def __init__(self, tracked: wandb.Run) -> None:
-        self._tracked = tracked
-        self._defined = {STEP}
-        tracked.define_metric(STEP, hidden=True)
-        tracked.define_metric("*", step_metric=STEP)
-
-    def define(self, names: Iterable[str]) -> None:
-        """Define how metrics of these names are summarized, before the first row that has them.
-
-        One by one: W&B ignores the summary of a pattern such as "loss/*" where another pattern matches as well.
-        """
-        for name in names:
-            if name not in self._defined and name.startswith(EXTREMES):
-                self._tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
-            self._defined.add(name)
 
 
 def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -223,3 +200,87 @@ def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
                 known = found.get(name, {"min": value, "max": value})
                 found[name] = {"min": min(known["min"], value), "max": max(known["max"], value), "last": value}
     return found
+
+
+class CheckpointArtifacts:
+    """Sends the checkpoints that `tracking.wandb.checkpoints` asks for.
+
+    W&B reads files late, in an offline run at `wandb sync`, when the checkpoint may have been removed. So each is kept
+    until then by hard links beside W&B's own file, which take no disk space.
+    """
+
+    def __init__(self, run: RunView, tracked: wandb.Run) -> None:
+        self._run = run
+        self._tracked = tracked
+        self._which = run.recipe.tracking.wandb.checkpoints
+        self._folder = Path(tracked.dir).resolve().parent / FOLDER
+
+    def ended(self) -> None:
+        """Send the best and the last checkpoint at the end of a run, where these are wanted.
+
+        The last is sent last, since W&B calls that "latest"; it stores equal files once.
+        """
+        checkpoints = checkpoint_folders(self._run.directory.checkpoints)
+        if self._which is False or not checkpoints:
+            return
+        best = best_checkpoint(checkpoints, self._run.directory.read_metrics(), self._run.recipe.checkpoint.best)
+        if best is not None:
+            self.send(best, "best")
+        if checkpoints[-1] != best and (self._which is True or (self._which == "all" and best is not None)):
+            self.send(checkpoints[-1])
+
+    def close(self) -> None:
+        """Remove the links once the server has everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def send(self, checkpoint: Path, *aliases: str) -> None:
+        """Send a checkpoint under the alias of its step, and these."""
+        import wandb
+
+        step, name = checkpoint_step(checkpoint), self._run.recipe.run.name
+        artifact = wandb.Artifact(
+            f"{name}-{self._tracked.id}",
+            type="model",
+            description=f"{name} at step {step}: a run directory, for `ganzoo sample` and the like",
+            metadata=describe_checkpoint(self._run, step),
+        )
+        kept = self._folder / checkpoint.name
+        kept.mkdir(parents=True, exist_ok=True)
+        inside = Path("checkpoints") / checkpoint.name
+        files = {"recipe.toml": self._run.directory.path / "recipe.toml"}
+        files |= {str(inside / file.name): file for file in sorted(checkpoint.iterdir())}
+        for place, file in files.items():
+            target = kept / file.name
+            if not target.exists():
+                link(file, target)
+            artifact.add_file(str(target), name=place, policy="immutable", skip_cache=True)
+        self._tracked.log_artifact(artifact, aliases=[f"step-{step}", *aliases])
+
+
+def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
+    """Make the metadata of an artifact: the step, what it was made with, and its scores."""
+    rows = [row for row in run.directory.read_metrics() if row["step"] == step]
+    scores = {name: value for row in rows for name, value in row.items() if name.startswith(SCORE)}
+    return {
+        "step": step,
+        "seed": run.recipe.run.seed,
+        "generator": run.recipe.generator.name,
+        "dataset": run.recipe.dataset.name,
+        "plugins": dict(run.plugin_versions),
+        "scores": {name.removeprefix(SCORE): value for name, value in scores.items()},
+    }
+
+
+def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any]], score: str | None) -> Path | None:
+    """Find the kept checkpoint whose `score` is the best in the metrics; None where none was scored."""
+    kept = {checkpoint_step(path): path for path in checkpoints}
+    best = best_and_last([row for row in rows if row["step"] in kept])["best"].get(score or "")
+    return kept[int(best["step"])] if best else None
+
+
+def link(source: Path, target: Path) -> None:
+    """Hard-link a file, or copy it where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

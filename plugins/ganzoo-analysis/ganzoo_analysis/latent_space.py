@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ganzoo.plugin import RequestError
 from ganzoo.sampling.generate import BatchNormMode
-from ganzoo.sampling.image_io import Panel, save_animation, save_figure
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo_analysis import latent_math
+from ganzoo_analysis.figures import Panel, save_animation, save_figure
 
 CELLS = 100
 """Images in the numbered grid; with the same seed, a cell always has the same latent."""

@@ -17,8 +17,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ganzoo.plugin import DataError, Discriminator, RequestError, StoredImages, real_images
-from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
-from ganzoo.sampling.generate import batch_norm_mode
+from ganzoo.sampling.generate import batch_norm_mode, calibrated_batch_norm, training_batches
 
 GRID = 4
 PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)

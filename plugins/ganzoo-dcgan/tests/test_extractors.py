@@ -14,7 +14,7 @@ from tiny_recipe import tiny_recipe
 from ganzoo import api
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError
-from ganzoo.sampling.batch_norm_calibration import calibrated_batch_norm, training_batches
+from ganzoo.sampling.generate import calibrated_batch_norm, training_batches
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing import check_component
 from ganzoo.training.build import open_dataset

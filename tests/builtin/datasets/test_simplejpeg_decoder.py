@@ -11,9 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ganzoo.builtin.datasets import simplejpeg_decoder as turbo
-from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.builtin.datasets.simplejpeg_decoder import decode_with_simplejpeg
+from ganzoo.builtin.datasets import files as turbo
+from ganzoo.builtin.datasets.files import decode_image, decode_with_simplejpeg
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import to_pixels
 

@@ -15,12 +15,10 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision import models
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.synthetic import Synthetic
-from ganzoo.builtin.extractors import inception
-from ganzoo.builtin.extractors.classifier import ClassifierFeatures
+from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.extractors import networks
 from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
-from ganzoo.builtin.extractors.inception import Inception
-from ganzoo.builtin.extractors.torchvision_backbone import TorchvisionBackbone
+from ganzoo.builtin.extractors.networks import ClassifierFeatures, Inception, TorchvisionBackbone
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 from ganzoo.errors import DataError
 from ganzoo.evaluation.classifier import classifier_for
@@ -113,7 +111,7 @@ class TestInception:
         monkeypatch.undo()
         path = tmp_path / "weights.pth"
         torch.save(bare.state_dict(), path)
-        monkeypatch.setattr(inception, "HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        monkeypatch.setattr(networks, "INCEPTION_HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
         extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
         extractor.prepare(packed)
         features = extractor.features(images)
@@ -134,7 +132,7 @@ class TestInception:
     ):
         path = tmp_path / "weights.pth"
         torch.save({"a": torch.ones(1)}, path)
-        monkeypatch.setattr(inception, "HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        monkeypatch.setattr(networks, "INCEPTION_HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
         extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
         with pytest.raises(DataError, match="does not hold the Inception weights of FID"):
             extractor.prepare(packed)

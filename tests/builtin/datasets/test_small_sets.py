@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from ganzoo.builtin.datasets.configs import DigitsConfig, SyntheticConfig
-from ganzoo.builtin.datasets.digits import Digits
-from ganzoo.builtin.datasets.synthetic import Synthetic
+from ganzoo.builtin.datasets.small_sets import Digits, Synthetic
 from ganzoo.data.packed_dataset import pack_dataset
 
 

@@ -1,15 +1,17 @@
-"""`ganzoo list` and `ganzoo plugins`: what is there to put into a recipe, and where it comes from."""
+"""`ganzoo list`, `plugins` and `new-plugin`: what there is to put into a recipe, and where it comes from."""
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.cli.command_group import report_broken
 from ganzoo.cli.options import AsJson
+from ganzoo.registry import scaffold
 from ganzoo.registry.kinds import LISTS
 
 if TYPE_CHECKING:
@@ -44,18 +46,8 @@ def plugins(as_json: AsJson = False) -> None:
     """List the installed plugins, those that cannot be loaded included, with the reason."""
     from ganzoo.registry.plugin_manager import plugin_manager
 
-    manager = plugin_manager()
-    rows = [
-        {
-            "name": plugin.name,
-            "status": plugin.status,
-            "distribution": plugin.distribution,
-            "version": plugin.version,
-            "module": plugin.module,
-            "error": plugin.error,
-        }
-        for plugin in manager.plugins
-    ]
+    columns = ("name", "status", "distribution", "version", "module", "error")
+    rows = [{column: getattr(plugin, column) for column in columns} for plugin in plugin_manager().plugins]
     typer.echo(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
 
 
@@ -82,3 +74,19 @@ def _table(rows: list[dict[str, str]], nothing: str) -> None:
     else:
         for row in rows:
             typer.echo("\t".join(row.values()).rstrip())
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
+    kind: Annotated[scaffold.Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
+    out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
+) -> None:
+    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    folder = out or Path(name)
+    made = scaffold.new_plugin(name, kind, folder, plugin_manager())
+    for path in made.files:
+        typer.echo(f"wrote {path}", err=True)
+    typer.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest && ganzoo run {made.recipe}", err=True)
+    typer.echo(folder)

@@ -1,0 +1,204 @@
+"""Commands that use what was trained: `ganzoo sample`, `evaluate`, `export` and `import`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ganzoo.cli.options import (
+    AsJson,
+    Overrides,
+    RunFolder,
+    WhichStatistics,
+    WhichStep,
+    WhichWeights,
+    make_folder,
+)
+from ganzoo.errors import RequestError
+
+if TYPE_CHECKING:
+    from ganzoo.components.importer import ImportedWeights
+    from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation
+    from ganzoo.sampling.trained_run import TrainedRun
+
+
+def sample(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="A .png file for one grid, or a folder for single images.")],
+    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
+    labels: Annotated[
+        str | None, typer.Option(help="Classes for a conditional generator, by name or index: cat,dog or 0,1,2.")
+    ] = None,
+    step: WhichStep = None,
+    weights: WhichWeights = "auto",
+    batch_norm: WhichStatistics = None,
+) -> None:
+    """Make images from a trained run: one grid, or a folder of single ones."""
+    from ganzoo import api
+    from ganzoo.sampling.image_io import save_grid, save_single_images
+
+    trained = api.load_run(run, step=step)
+    if out.suffix and out.suffix.lower() != ".png":
+        raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
+    make_folder(out.parent if out.suffix else out, out)
+    classes = None if labels is None else labels.split(",")
+    images = trained.sample(count, seed=seed, weights=weights, labels=classes, batch_norm=batch_norm)
+    about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
+    save = save_grid if out.suffix else save_single_images
+    save(images, out, about=about)
+    typer.echo(out)
+
+
+def evaluate(
+    run: RunFolder,
+    samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of their latents.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Evaluate with so many seeds, from that one on: mean ± deviation.")
+    ] = 1,
+    step: WhichStep = None,
+    weights: Annotated[Literal["auto", "ema", "raw"] | None, typer.Option(help="auto: ema where there is one.")] = None,
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(help="Score by this network's features, see `ganzoo list extractors`; may be given again."),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, help="Compare at this size, where runs of different sizes are to be compared.")
+    ] = None,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score samples against the dataset, as the run's [evaluation] has it; adds to its evaluation.json.
+
+    What is left out is as the recipe has it; --set evaluation.… changes anything of it.
+    """
+    from ganzoo import api
+
+    trained = api.load_run(run, step=step)
+    evaluated = api.evaluate(
+        trained,
+        samples,
+        seed=seed,
+        seeds=seeds,
+        weights=weights,
+        image_size=image_size,
+        extractors=extractor or (),
+        overrides=set_ or (),
+    )
+    if as_json:
+        evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
+        found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _print(trained, evaluated)
+
+
+def _print(trained: TrainedRun, evaluated: Evaluated) -> None:
+    """The scores beside the best of the run that were taken in the same way, then the cards and the time."""
+    seeds = len(evaluated.evaluations)
+    first = evaluated.evaluations[0]
+    over = f", mean ± deviation over {seeds} seeds" if seeds > 1 else ""
+    typer.echo(f"scores at step {trained.checkpoint.step}{over}:")
+    best = _best(trained, first)
+    for name, value in evaluated.scores.items():
+        deviation = evaluated.deviations.get(name)
+        line = f"  {name}: {_number(value)}" + (f" ± {_number(deviation)}" if deviation is not None else "")
+        if name in best:
+            line += f" (best of the run: {_number(best[name]['value'])} at step {best[name]['step']})"
+        typer.echo(line)
+    for part in ("details", "card", "timings"):
+        printed: set[tuple[str, str]] = set()  # cards of two extractors agree in most
+        for evaluation in first:
+            typer.echo(f"{part}, {evaluation.card.extractor.name}:")
+            for row in _flat(evaluation.model_dump(mode="json")[part]):
+                if row not in printed:
+                    typer.echo(f"  {row[0]}: {row[1]}")
+                printed.add(row)
+
+
+def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, dict[str, float]]:
+    """The best value of each score that was taken in the same way at several steps, with its step."""
+    from ganzoo.evaluation.evaluation_log import read_evaluations
+    from ganzoo.evaluation.protocol import differences
+    from ganzoo.storage.summary import SCORE, best_and_last
+
+    alike = [
+        other
+        for other in read_evaluations(trained.directory)
+        if any(not differences([now.card, other.card]) for now in evaluations)
+    ]
+    rows = [{"step": each.step, **{SCORE + name: value for name, value in each.scores.items()}} for each in alike]
+    found = best_and_last(rows)["best"]
+    return {name: best for name, best in found.items() if len({each.step for each in alike if name in each.scores}) > 1}
+
+
+def _flat(table: dict[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
+    """The values of a table and those in it under dotted names, as text; what is empty is left out."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{at}{name}.")
+        elif value != "":
+            yield f"{at}{name}", _number(value)
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="The folder to make.", metavar="FOLDER")],
+    format_: Annotated[
+        Literal["safetensors", "onnx", "hub"],
+        typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
+    ] = "safetensors",
+    step: WhichStep = None,
+    weights: WhichWeights = "auto",
+    discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
+    batch_norm: WhichStatistics = None,
+    license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
+) -> None:
+    """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
+    from ganzoo import api
+
+    trained = api.load_run(run, step=step)
+    typer.echo(
+        api.export_run(
+            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
+        )
+    )
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="A file or folder of weights.")],
+    out: Annotated[Path, typer.Option(help="The run directory to make.", metavar="RUN")],
+    importer: Annotated[
+        str | None, typer.Option("--as", help="The importer to use; see `ganzoo list importers`.", metavar="NAME")
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Bring weights from elsewhere into a run directory; runs no code from them.
+
+    Prints what went where; the last line on stdout is the run directory.
+    """
+    from ganzoo import api
+
+    typer.echo(api.import_run(source, out, set_ or (), importer=importer, report=show).path)
+
+
+def show(weights: ImportedWeights) -> None:
+    """Print the table of what went where, then what was assumed."""
+    rows = [
+        (row.source, "×".join(map(str, row.shape)) or "scalar", row.target, row.change) for row in weights.assignments
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for name, shape, target, change in rows:
+        line = f"{name:<{widths[0]}}  {shape:<{widths[1]}}  →  {target:<{widths[2]}}  {change}"
+        typer.echo(line.rstrip())
+    for note in weights.notes:
+        typer.echo(f"note: {note}", err=True)

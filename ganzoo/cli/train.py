@@ -1,0 +1,111 @@
+"""Commands that train: `ganzoo run`, `resume`, `sweep` and `bench`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile, RunFolder
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.sampling.trained_run import TrainedRun
+
+
+def run(
+    recipe: RecipeFile,
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="More of what --set takes: a W&B agent appends its choice here.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Train a GAN. The last line on stdout is the run directory."""
+    from ganzoo import api
+
+    _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
+
+
+def resume(run: RunFolder, set_: Overrides = None) -> None:
+    """Go on with a run from its last whole checkpoint."""
+    from ganzoo import api
+
+    _print_path(api.resume(run, set_ or ()))
+
+
+def _print_path(trained: TrainedRun) -> None:
+    """The run directory; of several processes, one says it."""
+    from ganzoo.runtime.distributed import world_from_env
+
+    if world_from_env().is_main:
+        typer.echo(trained.path)
+
+
+def sweep(
+    recipe: RecipeFile,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", help="An option and its values; may be given again.", metavar="KEY=VALUE,VALUE"),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, from the recipe's seed upwards.")] = 1,
+    set_: Overrides = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs that go on at a time.")] = 1,
+    gpus: Annotated[str, typer.Option(help="GPUs to share out among the jobs.", metavar="0,1")] = "",
+    name: Annotated[
+        str | None, typer.Option(help="Of the sweep's directory; left out: the recipe's name with -sweep.")
+    ] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Run nothing; register the grid as a W&B sweep, for agents to run.")
+    ] = False,
+) -> None:
+    """Train every combination with several seeds; call it again to go on. The last line is the directory."""
+    from ganzoo.registry.plugin_manager import plugin_manager
+    from ganzoo.sweeps.plan import make_plan, parse_vary
+    from ganzoo.sweeps.run_sweep import sweep as run_sweep
+    from ganzoo.terminal import say
+
+    grid = parse_vary(vary or ())
+    if wandb:
+        from ganzoo.sweeps.wandb_sweep import register
+
+        registered = register(make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name), set_ or ())
+        say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
+        typer.echo(registered)
+        return
+    swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
+                      gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip
+    typer.echo(swept.path)
+    if swept.failed or swept.unfinished:
+        lines = [f"{swept.path}: {len(swept.runs) - len(swept.failed) - len(swept.unfinished)} of {len(swept.runs)} "
+                 f"runs are complete"]  # fmt: skip
+        lines += [f"  {member}: {member.error or member.status}" for member in [*swept.failed, *swept.unfinished]]
+        if swept.failed:
+            lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
+        raise GanzooError("\n".join(lines))
+    say(f"compare them:  ganzoo compare {swept.path}")
+
+
+def bench(
+    recipe: RecipeFile,
+    set_: Overrides = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Python file with a loop to compare with, such as benchmarks/tutorial_loop.py: it is executed.",
+            metavar="FILE",
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of each way to train.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
+    from ganzoo.bench.measure import measure
+    from ganzoo.bench.report import to_text
+
+    found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
+    typer.echo(json.dumps(found, indent=2) if as_json else to_text(found))
