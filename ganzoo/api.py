@@ -14,7 +14,7 @@ from ganzoo.components.importer import ImportedWeights
 from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
 from ganzoo.data.packed_dataset import as_floats
-from ganzoo.data.transforms import to_pixels
+from ganzoo.data.transforms import to_stored
 from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError, first_line
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
@@ -208,9 +208,9 @@ def load_run(
     checkpoint = exported or (
         latest_checkpoint(directory.checkpoints, warn) if step is None else checkpoint_of(directory.checkpoints, step)
     )
-    made, expected = checkpoint.info.image, recipe.dataset.image_spec()
+    made, expected = checkpoint.info.samples, recipe.dataset.sample_spec()
     if made != expected:
-        raise CheckpointError(f"{checkpoint.path}: makes images of {made}, but its recipe has a dataset of {expected}")
+        raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")
     if exported is not None:
         check_fit(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
@@ -245,10 +245,10 @@ def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tenso
         if file.stem in inputs:
             raise RequestError(f"--input {path}: two images are called {file.stem}: their outputs would be one file")
         try:
-            pixels = to_pixels(read_image(file), trained.recipe.dataset)
+            pixels = to_stored(read_image(file), trained.recipe.dataset, spec)
         except Exception as error:  # PIL raises many types for a damaged file
             raise RequestError(f"--input {file}: cannot be read: {first_line(error)}") from error
-        inputs[file.stem] = as_floats(pixels[None])
+        inputs[file.stem] = as_floats(pixels[None].copy())
     return list(inputs), torch.cat([*inputs.values()])
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.penalties import squared_gradient_norm
-    from ganzoo.components.dataset import Batch, Dataset, ImageSource, StoredImages
+    from ganzoo.components.dataset import Batch, Dataset, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
@@ -36,11 +36,13 @@ if TYPE_CHECKING:
         DiscriminatorConfig,
         ExtractorConfig,
         GeneratorConfig,
+        ImageDatasetConfig,
         ImporterConfig,
         LossConfig,
         Options,
         PenaltyConfig,
         TrainerConfig,
+        VectorDatasetConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec, square_size
@@ -91,7 +93,7 @@ __all__ = [
     "GanzooError",
     "Generator",
     "GeneratorConfig",
-    "ImageSource",
+    "ImageDatasetConfig",
     "ImageSpec",
     "ImportedWeights",
     "Importer",
@@ -118,12 +120,14 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDOptions",
+    "SampleSource",
     "StoredImages",
     "TrainedRun",
     "Trainer",
     "TrainerConfig",
     "TrainingError",
     "TrainingParts",
+    "VectorDatasetConfig",
     "VectorSpec",
     "World",
     "current_lr",
@@ -139,7 +143,7 @@ _MODULES = {
     "ganzoo.builtin.gan_trainer": ["FakeBatch", "GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
-    "ganzoo.components.dataset": ["Batch", "Dataset", "ImageSource", "StoredImages"],
+    "ganzoo.components.dataset": ["Batch", "Dataset", "SampleSource", "StoredImages"],
     "ganzoo.components.extractor": ["Extractor"],
     "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
     "ganzoo.components.loss": ["Loss"],
@@ -160,11 +164,13 @@ _MODULES = {
         "DiscriminatorConfig",
         "ExtractorConfig",
         "GeneratorConfig",
+        "ImageDatasetConfig",
         "ImporterConfig",
         "LossConfig",
         "Options",
         "PenaltyConfig",
         "TrainerConfig",
+        "VectorDatasetConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "VectorSpec", "square_size"],

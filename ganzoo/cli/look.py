@@ -18,7 +18,6 @@ from ganzoo.cli.options import (
     WhichStep,
     WhichWeights,
     make_folder,
-    numbers,
 )
 from ganzoo.errors import RequestError
 
@@ -35,7 +34,9 @@ def sample(
         int | None, typer.Option(min=1, help="How many images, with --input of each; default: 64, with --input 1.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
-    labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Classes for a conditional generator, by name or index: cat,dog or 0,1,2.")
+    ] = None,
     input_: Annotated[
         Path | None, typer.Option("--input", help="An image, or a folder of images, for a generator with a condition.")
     ] = None,
@@ -61,13 +62,9 @@ def sample(
         condition = condition.repeat_interleave(each, 0)
     if condition is not None:
         count = len(condition)
+    classes = None if labels is None else labels.split(",")
     images = trained.sample(
-        count,
-        seed=seed,
-        weights=weights,
-        labels=numbers("--labels", labels),
-        condition=condition,
-        batch_norm=batch_norm,
+        count, seed=seed, weights=weights, labels=classes, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
     if not out.suffix:

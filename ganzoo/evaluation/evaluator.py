@@ -97,7 +97,7 @@ class Evaluator:
                 found.append(self._evaluation(card, results, timings))
             wanted = [metric for metric in self.options.metrics if metric in OF_PIXELS]
             if wanted:
-                mirrored = self.recipe.dataset.horizontal_flip
+                mirrored = self.recipe.dataset.flips
                 results = measure_pixels(pixels, self.training, self.unseen, wanted, mirrored=mirrored)
                 image = self.training.info.image
                 shape = len(self.training), image.channels * image.height * image.width
@@ -110,7 +110,7 @@ class Evaluator:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
         count, image = self.options.samples, self.training.info.image
         latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
-        labels = torch.arange(count) % generator.info.num_classes if "labels" in generator.uses else None
+        labels = self.training.example_labels(count) if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0

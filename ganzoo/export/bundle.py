@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 from torch import Tensor
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -26,17 +26,13 @@ from ganzoo.training.build import build_networks
 FORMAT = 1
 MANIFEST = "export.json"
 RECIPE = "recipe.toml"
-LARGEST_SIDE = 1 << 16
-"""Largest number of channels, rows or columns that a manifest may state."""
-Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 
 
 class Manifest(BaseModel, frozen=True):
     """Entries of a manifest that are used to open its folder."""
 
     step: NonNegativeInt
-    image: tuple[Side, Side, Side]
-    class_names: tuple[str, ...]
+    info: DatasetInfo
     files: dict[str, str]
     networks: dict[str, str]
 
@@ -83,8 +79,7 @@ def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str]
     manifest: dict[str, Any] = {
         "export": FORMAT,
         "step": step,
-        "image": list(info.image.shape),
-        "class_names": list(info.class_names),
+        "info": info.to_dict(),
         "networks": dict(networks),
         **about,
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in sealed},
@@ -126,8 +121,7 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
-    return ExportedWeights(folder, manifest.step, info, frozenset(files), networks)
+    return ExportedWeights(folder, manifest.step, manifest.info, frozenset(files), networks)
 
 
 def _read_manifest(path: Path) -> Manifest:

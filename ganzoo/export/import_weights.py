@@ -94,9 +94,9 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
     Raises:
         RequestError: something does not fit; the text lists all of it.
     """
-    spec = recipe.dataset.image_spec()
-    if spec != weights.info.image:
-        raise RequestError(f"{source}: makes images of {weights.info.image}, but its recipe has a dataset of {spec}")
+    spec = recipe.dataset.sample_spec()
+    if spec != weights.info.samples:
+        raise RequestError(f"{source}: makes images of {weights.info.samples}, but its recipe has a dataset of {spec}")
     compute = Compute(torch.device("cpu"), "fp32", "for the import")
     built = build_networks(recipe, manager, weights.info, compute)
     if "generator" not in weights.networks:

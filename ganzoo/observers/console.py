@@ -49,7 +49,7 @@ class ConsoleObserver:
             f"{_SHORT.get(role, role)} {count(parameters(run.networks[role]))}" for role in run.recipe.trainer.roles
         )
         self._say(
-            f"{run.directory}: {run.compute_description}; {len(run.dataset)} images {run.info.image}; "
+            f"{run.directory}: {run.compute_description}; {len(run.dataset)} samples of {run.info.samples}; "
             f"{sizes} parameters"
         )
         if run.resumed_from is not None:

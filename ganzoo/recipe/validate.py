@@ -50,7 +50,7 @@ def _canonical(distribution: str) -> str:
 def unfit_parts(recipe: Recipe) -> list[Problem]:
     """List the parts that cannot work on samples of the dataset's shape, or without labels or a condition."""
     dataset = recipe.dataset
-    info = DatasetInfo(dataset.image_spec(), condition=dataset.condition_spec())
+    info = DatasetInfo(dataset.sample_spec(), condition=dataset.condition_spec())
     problems = unfit_images(recipe.evaluation, dataset)
     for path, config in [part for kind in KINDS if kind.name not in ROLES for part in kind.configs(recipe).items()]:
         problems += _unfit(path, config, info, recipe)

@@ -117,8 +117,11 @@ class TrainedRun:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU."""
         return self.generator.sample_latents(count, torch.Generator().manual_seed(seed))
 
-    def labels(self, count: int, classes: Sequence[int] | None = None) -> Tensor | None:
-        """Return labels (count,) for a conditional generator, cycling through `classes` or all; None for any other.
+    def labels(self, count: int, classes: Sequence[int | str] | None = None) -> Tensor | None:
+        """Return labels for a conditional generator, None for any other.
+
+        For classes they are (count,), cycling through `classes`, which may be names or indices, or through all. For
+        attributes and values they are (count, K), those of evenly spaced samples of the training set.
 
         Raises:
             RequestError: the generator takes no labels, or there is no such class.
@@ -127,10 +130,18 @@ class TrainedRun:
             if classes is not None:
                 raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
             return None
-        known = self.info.num_classes
-        chosen = list(classes) if classes is not None else list(range(known))
-        if not chosen or any(label < 0 or label >= known for label in chosen):
-            raise RequestError(f"labels {chosen}: must be class indices from 0 to {known - 1}")
+        labels = self.info.labels
+        assert labels is not None, "a network that uses labels was built for some"
+        if labels.kind != "classes":
+            if classes is not None:
+                raise RequestError(f"{self.path}: the labels are {labels}: classes cannot be chosen")
+            return self.training_set().example_labels(count)
+        try:
+            chosen = [labels.index(each) for each in (range(len(labels.names)) if classes is None else classes)]
+        except ValueError as error:
+            raise RequestError(f"labels: {error}") from None
+        if not chosen:
+            raise RequestError("labels: name at least one class")
         return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
 
     def conditions(self, count: int) -> Tensor | None:
@@ -172,7 +183,7 @@ class TrainedRun:
         *,
         seed: int = 0,
         weights: Weights = "auto",
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int | str] | None = None,
         condition: Tensor | None = None,
         batch_norm: BatchNormMode | None = None,
     ) -> Tensor:
@@ -182,7 +193,7 @@ class TrainedRun:
             count: number of images; left out: one for each condition that is given, else 64.
             seed: of the latents.
             weights: "ema", "raw", or "auto" for ema where there is one.
-            labels: class indices for a conditional generator, taken in turn; left out: class after class.
+            labels: classes, by name or index, for a conditional generator, taken in turn; left out: class after class.
             condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors; left
                 out: the first ones of the training set.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
@@ -226,10 +237,10 @@ class TrainedRun:
             RequestError: they are not of the shape that they were.
         """
         packed, _ = self.open_dataset()
-        if packed.info.image != self.checkpoint.info.image:
+        if packed.info.samples != self.checkpoint.info.samples:
             raise RequestError(
-                f"{self.path}: the dataset has changed since: its images were {self.checkpoint.info.image}, "
-                f"and are {packed.info.image}"
+                f"{self.path}: the dataset has changed since: its samples were {self.checkpoint.info.samples}, "
+                f"and are {packed.info.samples}"
             )
         return packed
 
@@ -253,7 +264,7 @@ class TrainedRun:
             tables = self.recipe.to_dict()
             if name is not None:
                 image = self.checkpoint.info.image
-                tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
+                tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
             recipe = parse_recipe(apply_overrides(tables, changes), self.manager, source="dataset")
         with packing_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset

@@ -81,7 +81,7 @@ def build_run(
         minibatches=recipe.trainer.batches_per_step,
         seed=recipe.run.seed,
         device=compute.device,
-        horizontal_flip=recipe.dataset.horizontal_flip,
+        horizontal_flip=recipe.dataset.flips,
         placement=recipe.dataset.placement,
         rank=world.rank,
         world_size=world.world_size,

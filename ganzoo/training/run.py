@@ -120,7 +120,7 @@ class Run:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
         if "labels" not in self.trainer.parts.generator.uses:
             return None
-        return torch.arange(count) % self.info.num_classes
+        return self.dataset.example_labels(count)
 
     def fixed_examples(self, count: int) -> Batch | None:
         """Return the first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""

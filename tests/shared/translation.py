@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from ganzoo.plugin import (
     Batch,
+    Dataset,
     DatasetInfo,
     Discriminator,
     DiscriminatorConfig,
@@ -19,6 +22,7 @@ from ganzoo.plugin import (
     GANTrainerConfig,
     Generator,
     GeneratorConfig,
+    ImageDatasetConfig,
     ImageSpec,
     Registrar,
     TrainingParts,
@@ -32,6 +36,41 @@ def down(before: int, after: int) -> nn.Module:
 
 def up(before: int, after: int) -> nn.Module:
     return nn.Sequential(nn.ConvTranspose2d(before, after, 4, 2, 1), nn.InstanceNorm2d(after), nn.ReLU())
+
+
+# Data
+
+
+class DigitPairsConfig(ImageDatasetConfig):
+    """Digits, and as conditions their outlines; or apart from them other digits in negative."""
+
+    image_size: int = 16
+    channels: int = 1
+    resize: str = "bicubic"
+    paired: bool = True
+
+    def condition_spec(self) -> ImageSpec:
+        return ImageSpec(1, self.image_size, self.image_size)
+
+
+class DigitPairs(Dataset):
+    Config = DigitPairsConfig
+
+    def fingerprint(self) -> list[str]:
+        return ["digits"]
+
+    def open(self) -> list[Any]:
+        images = (load_digits().images * 15.9).astype(np.uint8)
+        if not self.config.paired:
+            return [(image, None) for image in images[::2]]
+        steps = np.abs(np.diff(images.astype(int), axis=1, append=0)) + np.abs(
+            np.diff(images.astype(int), axis=2, append=0)
+        )
+        return list(zip(images, [None] * len(images), steps.clip(0, 255).astype(np.uint8), strict=True))
+
+    def open_conditions(self) -> list[Any] | None:
+        images = (load_digits().images * 15.9).astype(np.uint8)
+        return None if self.config.paired else [(255 - image, None) for image in images[1::2]]
 
 
 # Networks
@@ -259,6 +298,11 @@ def l1(difference: Tensor) -> Tensor:
 def register_architectures(register: Registrar) -> None:
     register("unet", UNet)
     register("patch", Patch)
+
+
+@hookimpl
+def register_datasets(register: Registrar) -> None:
+    register("digit_pairs", DigitPairs)
 
 
 @hookimpl

@@ -14,7 +14,8 @@ from threading import Lock
 
 from ganzoo.builtin.datasets.configs import CelebAConfig
 from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image, file_info
-from ganzoo.components.dataset import ImageSource
+from ganzoo.components.dataset import SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
 IMAGES = "img_align_celeba"
@@ -65,7 +66,7 @@ class CelebA(FileDataset):
         """Return names, sizes and times of all images, or of their archive, and of the lists in use."""
         return [*file_info(self._lists.values()), *self._images.info]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images of the split, in the order of their names.
 
         Raises:
@@ -83,10 +84,10 @@ class CelebA(FileDataset):
             labels = self._read_attribute(images, self._lists[ATTRIBUTES], self.config.attribute)
         return LabeledImages(labels, lambda index: decode_image(images.read(names[index]), self.config))
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the classes without and with the attribute, if the options name one."""
         attribute = self.config.attribute
-        return () if attribute is None else (f"not {attribute}", attribute)
+        return None if attribute is None else LabelSpec.classes((f"not {attribute}", attribute))
 
     def describe(self, index: int) -> str:
         """Return the image's path, or its archive and its name there."""

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig, ImageSize
 
 NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
 """Marks an option that does not affect the decoded images."""
 
 
-class _LabeledConfig(DatasetConfig):
+class _LabeledConfig(ImageDatasetConfig):
     """Options of a dataset whose images all have a class."""
 
     @property
@@ -24,8 +24,8 @@ class _LabeledConfig(DatasetConfig):
 class DigitsConfig(_LabeledConfig):
     """scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels, bundled, no download."""
 
-    image_size: PositiveInt = 32
-    channels: Literal[1, 3] = 1
+    image_size: ImageSize = 32
+    channels: PositiveInt = 1
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
 
 
@@ -34,7 +34,7 @@ class SyntheticConfig(_LabeledConfig):
 
     count: PositiveInt = 1024
     """How many images."""
-    classes: PositiveInt = 10
+    num_classes: PositiveInt = 10
     """How many classes; the class decides the disc's hue."""
     seed: int = 0
     """The same seed gives the same images."""
@@ -52,8 +52,8 @@ class TorchvisionConfig(_LabeledConfig):
 class MNISTConfig(TorchvisionConfig):
     """MNIST: 60,000 + 10,000 handwritten digits, gray, 28×28; under `root` as torchvision lays them out."""
 
-    image_size: PositiveInt = 28
-    channels: Literal[1, 3] = 1
+    image_size: ImageSize = 28
+    channels: PositiveInt = 1
     split: Literal["train", "test"] = "train"
 
 
@@ -64,25 +64,25 @@ class FashionMNISTConfig(MNISTConfig):
 class CIFAR10Config(TorchvisionConfig):
     """CIFAR-10: 50,000 + 10,000 photos of ten classes, RGB, 32×32; as torchvision lays them out."""
 
-    image_size: PositiveInt = 32
+    image_size: ImageSize = 32
     split: Literal["train", "test"] = "train"
 
 
 class SVHNConfig(TorchvisionConfig):
     """Street View House Numbers: 73,257 + 26,032 + 531,131 digits, RGB, 32×32; `*_32x32.mat` in `root`."""
 
-    image_size: PositiveInt = 32
+    image_size: ImageSize = 32
     split: Literal["train", "test", "extra"] = "train"
 
 
-class CelebAConfig(DatasetConfig):
+class CelebAConfig(ImageDatasetConfig):
     """CelebA, aligned: 202,599 faces of 178×218 pixels.
 
     Under `root`: `img_align_celeba.zip` as downloaded, or the folder `img_align_celeba/`; either may
     also lie in `celeba/`, and `root` may be the folder or the archive itself.
     """
 
-    crop: PositiveInt | Literal["square", "none"] = 178
+    crop: ImageSize | Literal["largest", "none"] = 178
     """Center crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download through torchvision, from Google Drive, if nothing is there."""
@@ -99,21 +99,19 @@ class CelebAConfig(DatasetConfig):
         return self.attribute is not None
 
 
-class LSUNConfig(DatasetConfig):
+class LSUNConfig(ImageDatasetConfig):
     """LSUN scenes: LMDB folders such as `bedroom_train_lmdb/` in `root`; needs the package `lmdb`."""
 
-    classes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
+    scenes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
     """Which LMDB folders, without their `_lmdb`; several of them are the classes of the labels."""
-    limit: PositiveInt | None = None
-    """Take so many images of each folder, the first ones; left out: all."""
 
     @property
     def has_labels(self) -> bool | None:
         """Whether there are several scenes, which are the classes."""
-        return len(self.classes) > 1
+        return len(self.scenes) > 1
 
 
-class ImageFolderConfig(DatasetConfig):
+class ImageFolderConfig(ImageDatasetConfig):
     """A folder of images of any size and format, flat or nested."""
 
     labels: Literal["none", "folders"] = "none"

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ganzoo.components.dataset import Dataset
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.dataset import Dataset, Label, Sample
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
 try:
@@ -31,16 +32,16 @@ _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Images that are read one by one, by their index and from several threads, and their class indices."""
+    """Images that are read one by one, by their index and from several threads, and their labels."""
 
-    labels: Sequence[int]
-    read: Callable[[int], Image.Image]
+    targets: Sequence[Any]
+    read: Callable[[int], Sample]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        label = self.labels[index]
+    def __getitem__(self, index: int) -> tuple[Sample, Label]:
+        label = self.targets[index]
         return self.read(index), label
 
 
@@ -58,7 +59,7 @@ def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(path.name, fact.st_size, fact.st_mtime_ns) for path in paths for fact in [path.stat()]]
 
 
-def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Image:
+def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image:
     """Decode the image, or the first of its frames, in the bytes of a file.
 
     Args:
@@ -81,7 +82,7 @@ def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Imag
     return image
 
 
-def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> Image.Image | None:
+def decode_with_simplejpeg(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image | None:
     """Decode the bytes of a JPEG, smaller where the dataset's `fast_decode` allows.
 
     Both libraries call libjpeg-turbo, so the pixels are the same; only PIL's own parsing of the file is skipped.
@@ -112,14 +113,14 @@ def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> 
     return image
 
 
-def _decode_smaller(image: JpegImageFile, config: DatasetConfig) -> None:
+def _decode_smaller(image: JpegImageFile, config: ImageDatasetConfig) -> None:
     width, height = image.size
     scale = decoding_scale(image.size, config)
     if scale > 1 and image.draft(None, (width // scale, height // scale)):
         mark_decoded_smaller(image, scale, (width, height))
 
 
-def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
+def read_image(path: Path, config: ImageDatasetConfig | None = None) -> Image.Image:
     """Read an image file, decode it as `decode_image` does, and close it.
 
     Raises:

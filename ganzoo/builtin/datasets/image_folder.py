@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, printable, read_image, readable_suffixes
-from ganzoo.components.dataset import ImageSource
+from ganzoo.components.dataset import SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
@@ -56,16 +57,16 @@ class ImageFolder(FileDataset):
         """Return the relative paths, sizes and times of all images."""
         return [(file.name, file.size, file.changed) for file in self._files]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images, in the order of their paths."""
         indices = {name: index for index, name in enumerate(self._classes)}
         labels = [indices[file.folder] if indices else 0 for file in self._files]
         paths = [self.root / file.name for file in self._files]
         return LabeledImages(labels, lambda index: read_image(paths[index], self.config))
 
-    def class_names(self) -> tuple[str, ...]:
-        """Return the sorted folders right under `root` that hold images, if they are the labels."""
-        return self._classes
+    def labels(self) -> LabelSpec | None:
+        """Return the folders right under `root` that hold images, in natural order, if they are the labels."""
+        return LabelSpec.classes(self._classes)
 
     def describe(self, index: int) -> str:
         """Return the image's path."""

@@ -171,12 +171,11 @@ def _forget_attempt(leftovers: set[Path]) -> None:
 
 def describe(run: RunView) -> dict[str, Any]:
     """Make the config that W&B shows: the resolved recipe, and under "facts" what it was run with."""
-    image = run.info.image
     info = {
         "device": str(run.device),
         "precision": run.precision,
-        "image": list(image.shape),
-        "classes": run.info.num_classes,
+        "image": list(run.info.samples.shape),
+        "classes": len(run.info.class_names),
         "images": len(run.dataset),
         **{f"{role}_parameters": parameters(run.networks[role]) for role in run.recipe.trainer.roles},
         "plugins": dict(run.plugin_versions),
