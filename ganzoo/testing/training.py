@@ -16,12 +16,15 @@ from ganzoo.builtin.losses import NonSaturating
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import ROLES
 from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.registry.registry import Entry
 from ganzoo.testing.fixtures import (
     BATCH,
+    CLASSES,
     ConformanceError,
     generator_of_seed,
     images_for,
@@ -32,6 +35,7 @@ from ganzoo.testing.fixtures import (
     small_info,
     small_options,
     tiny_discriminator,
+    tiny_generator,
     tiny_networks,
 )
 
@@ -164,12 +168,14 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, {"batch_size": BATCH, **options})
+    require(
+        ROLES.items() <= config.roles.items(),
+        'roles must name a "generator" and a "discriminator", the first of their kinds: add to `super().roles`',
+    )
     trainer = _trainer(entry, config)
     start = _weights(trainer)
-    require(
-        {"generator", "discriminator"} <= trainer.networks().keys(),
-        'networks must give "generator" and "discriminator": only what it gives is saved',
-    )
+    missing = config.roles.keys() - trainer.networks().keys()
+    require(not missing, f"networks must give {', '.join(map(repr, sorted(missing)))}: only what it gives is saved")
     for number in range(2):
         metrics = trainer.train_step(_batch(trainer, number)) | trainer.expensive_metrics()
         for name, value in metrics.items():
@@ -180,7 +186,7 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
             require(value.isfinite(), f'the metric "{name}" is {value.item()}')
     require(metrics, "train_step gives no metrics: the losses at least")
     now = _weights(trainer)
-    for network in ("generator", "discriminator"):
+    for network in config.roles:
         changed = any(not torch.equal(now[key], start[key]) for key in now if key.startswith(f"{network}."))
         require(changed, f"two steps do not change the {network}: descend its loss")
     resumed = _resumed(entry, config, trainer)
@@ -196,10 +202,12 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
 
 
 def _trainer(entry: Entry[Any], config: Any) -> Trainer:
-    generator, discriminator = tiny_networks()
+    image = ImageSpec(3, 16, 16)
+    info = DatasetInfo(image, LabelSpec.classes(CLASSES), image if "condition" in config.uses else None)
+    tiny = {"generator": tiny_generator, "discriminator": tiny_discriminator}
     parts = TrainingParts(
-        networks={"generator": generator, "discriminator": discriminator},
-        loss=NonSaturating(NonSaturatingConfig(), info=generator.info),
+        networks={role: tiny[kind](config.info_for(role, info)) for role, kind in config.roles.items()},
+        loss=NonSaturating(NonSaturatingConfig(), info=info),
         rng=generator_of_seed(0),
         autocast=nullcontext,
         total_steps=10,
@@ -211,7 +219,8 @@ def _trainer(entry: Entry[Any], config: Any) -> Trainer:
 def _batch(trainer: Trainer, number: int) -> Batch:
     info = trainer.parts.generator.info
     count = BATCH * trainer.config.batches_per_step
-    return Batch(images_for(info, count, seed=10 + number), labels_for(info, count))
+    condition = None if info.condition is None else images_for(info, count, seed=20 + number)
+    return Batch(images_for(info, count, seed=10 + number), labels_for(info, count), condition)
 
 
 def _weights(trainer: Trainer) -> dict[str, Tensor]:

@@ -21,6 +21,8 @@ from ganzoo.errors import RecipeError, RequestError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.testing import ConformanceError
+from ganzoo.testing.training import check_trainer
 
 RUNS = Path(__file__).parents[1] / "shared" / "translation_runs.py"
 FOUR = ("generator", "generator_back", "discriminator", "discriminator_back")
@@ -266,3 +268,13 @@ def test_evaluation_draws_conditions_from_the_dataset(trained: dict[str, Trained
         scores.append((card.real.packed, found.scores))
     assert scores[0] != scores[1]
     assert scores[1][0] == f"{scores[0][0]}-generator_back"
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_trainers_of_several_networks_keep_their_contract(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+    _, manager = load_recipe(tables_of(kind, tmp_path), plugin_manager())
+    entry = manager.registries.trainers[kind]
+    check_trainer(entry)
+    monkeypatch.setattr(entry.load(), "networks", lambda self: dict(list(self.parts.networks.items())[1:]))
+    with pytest.raises(ConformanceError, match="networks must give 'generator'"):
+        check_trainer(entry)
