@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ganzoo.components.spec import UnfitDataError
 from ganzoo.storage.disk import write_atomic
 
 GIF = "evolution.gif"
@@ -20,9 +21,17 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
     """Arrange `images` (N, C, H, W) in [−1, 1] into one (C, H', W') in [0, 1], nearly square without `columns`."""
     from torchvision.utils import make_grid
 
+    _check_shown(images)
     columns = columns or math.ceil(math.sqrt(len(images)))
     picture: Tensor = make_grid(images, nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
     return picture
+
+
+def _check_shown(images: Tensor) -> None:
+    """Raise UnfitDataError unless these are images that a picture can show."""
+    if images.ndim != 4 or images.shape[1] > 4:
+        each = " × ".join(map(str, images.shape[1:]))
+        raise UnfitDataError(f"a picture needs images of 1 to 4 channels, and each sample is {each} numbers")
 
 
 def save_grid(
@@ -48,6 +57,7 @@ def save_single_images(images: Tensor, folder: Path, *, about: Mapping[str, obje
     Raises:
         OutputError: one cannot be written.
     """
+    _check_shown(images)
     digits = max(4, len(str(len(images) - 1)))
     for index, image in enumerate((images / 2 + 0.5).clamp(0, 1)):
         _save(image, folder / f"{index:0{digits}d}.png", about or {})
