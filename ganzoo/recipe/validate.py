@@ -63,6 +63,10 @@ def unfit_parts(recipe: Recipe) -> list[Problem]:
                     f'"{config.name}" needs labels, and the dataset "{recipe.dataset.name}" has none as it is set up',
                 )
             )
+        if "condition" in config.uses and info.condition is None:
+            problems.append(
+                Problem(path, f'"{config.name}" needs conditions, and the dataset "{recipe.dataset.name}" has none')
+            )
     return problems
 
 
