@@ -195,7 +195,7 @@ def test_conditional_generator(tables: dict, class_manager: PluginManager):
     assert classes(count=5, labels=[3, 1]) == [3, 1, 3, 1, 3]
     assert classes(count=3, labels=["hue 3", "1"]) == [3, 1, 3]
     for wrong in ([4], [-1], []):
-        with pytest.raises(RequestError, match="indices from 0 to 3|name at least one class"):
+        with pytest.raises(RequestError, match=r"indices from 0 to 3|name at least one class"):
             run.sample(2, labels=wrong)
 
 

@@ -51,6 +51,21 @@ def register_extractors(register: Registrar) -> None:
 
 
 @hookspec
+def register_metrics(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each metric that samples are scored by."""
+
+
+@hookspec
+def register_optimizers(register: Registrar) -> None:
+    """Once at start: call `register(name, config)` for each optimizer, which is its config with a method `build`."""
+
+
+@hookspec
+def register_observers(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each observer and tracker that a recipe has a table for."""
+
+
+@hookspec
 def register_commands(register: CommandRegistrar) -> None:
     """Once at start: call `register(name, "module:function", help="one line", section="look")` for each command."""
 
@@ -68,6 +83,11 @@ def run_started(run: RunView) -> None:
 @hookspec
 def step_ended(run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
     """A step was taken; `metrics` has its figures at every `run.log_every`-th step and is None otherwise."""
+
+
+@hookspec
+def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> None:
+    """An observer logged figures of this step with `run.log`."""
 
 
 @hookspec

@@ -13,6 +13,7 @@ from ganzoo.errors import GanzooError
 RING = """import math
 from collections.abc import Sequence
 
+import numpy as np
 from ganzoo.plugin import Dataset, LabelSpec, Registrar, SampleSource, VectorDatasetConfig, hookimpl
 
 
