@@ -31,6 +31,9 @@ ABOUT = {
     "penalty": "are extra terms for either network, any number of them, with any loss.",
     "dataset": "bring the images. [Datasets](../datasets.md) says where each is looked for.",
     "trainer": "own the update schedule and the optimizers.",
+    "observer": "watch a run, where its recipe has the table. [Hooks](../hooks.md#events) says how.",
+    "tracker": "send what a run gives elsewhere. [Tracking](../tracking.md) says more of W&B.",
+    "metric": "score samples. [Evaluate a run](../evaluation.md) says what each score means.",
     "extractor": "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
 }
 """What the components of each kind that a recipe names do."""
@@ -138,6 +141,8 @@ def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
     shared = registry.kind.config.model_fields.keys() - changed(registry, entry)
     chosen = {"name": entry.name} | {key: value for key, value in values.items() if key not in shared}
     head = f"[[{registry.kind.table}]]" if registry.kind.many else f"[{registry.kind.table}]"
+    if registry.kind.keyed:
+        head = f"[{registry.kind.table}.{chosen.pop('name')}]"
     lines = [
         f"{key} = {json.dumps(value, ensure_ascii=False)}"
         for key, value in chosen.items()

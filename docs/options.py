@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.optimizer import AdamOptions, NAdamOptions, OptimizerOptions, RMSpropOptions, SGDOptions
-from ganzoo.components.options import Options
+from ganzoo.components.options import OptimizerConfig, Options
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
@@ -32,7 +31,7 @@ work together.
 "Unset" means that an option may be left out and then has no value.
 """
 
-OPTIMIZERS = (AdamOptions, NAdamOptions, SGDOptions, RMSpropOptions)
+TABLES = "tables"
 
 
 def page() -> str:
@@ -44,7 +43,12 @@ def page() -> str:
     registries = {registry.kind.table: registry for registry in manager.registries.all()}
     for name, field in Recipe.model_fields.items():
         about = descriptions(Recipe)[name]
-        if name in registries:
+        if name in registries and registries[name].kind.keyed:
+            for entry in registries[name]:
+                if entry.plugin in plugins:
+                    parts.append(f"## `[{name}.{entry.name}]`\n\n{first_paragraph(entry.options)}\n")
+                    parts.append(table(entry.options, hidden={"name"}))
+        elif name in registries:
             title = f"[{name}]" if registries[name].kind.many else name
             parts.append(f"## `[{title}]`\n\n{about}\n")
             parts += components(registries[name], plugins)
@@ -55,15 +59,17 @@ def page() -> str:
         "## Extractors\n\nOne `[[evaluation.extractors]]` table each; [Evaluate a run](evaluation.md) compares them.\n"
     )
     parts += components(manager.registries.extractors, plugins)
+    parts.append("## Metrics\n\nNames in `evaluation.metrics`, or one `[[evaluation.metrics]]` table each.\n")
+    parts += components(manager.registries.metrics, plugins)
     parts.append(
         "## Optimizers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
         "`name` picks the optimizer; a table that is left out is `adam` with its defaults. Every optimizer has:\n"
     )
-    parts.append(table(OptimizerOptions))
-    for optimizer in OPTIMIZERS:
-        names = choices(optimizer.model_json_schema()["properties"]["name"])
-        parts.append(f"### {', '.join(f'`{name}`' for name in names)}\n\n{first_paragraph(optimizer)}\n")
-        parts.append(table(optimizer, base=OptimizerOptions, hidden={"name"}))
+    parts.append(table(OptimizerConfig, hidden={"name"}))
+    for entry in manager.registries.optimizers:
+        if entry.plugin in plugins:
+            parts.append(f"### `{entry.name}`\n\n{first_paragraph(entry.options)}\n")
+            parts.append(table(entry.options, base=OptimizerConfig, hidden={"name"}))
     return "\n".join(part for part in parts if part)
 
 
@@ -132,13 +138,14 @@ def options(
         inner = resolve(option, schema)
         if option == inherited.get(key):
             continue
-        if option.get("discriminator"):
+        if inner.get("title") == OptimizerConfig.__name__:
             yield key, f"table, see [Optimizers]({optimizers})", "`adam`", about
         elif "properties" in inner:
             for name, kind, default, text in options({**inner, **definitions}):
                 yield f"{key}.{name}", kind, default, text
         else:
-            yield key, describe(option, schema), shown_default(key, option, schema), about
+            kind = describe(option, schema).replace(TABLES, f"tables, see [{key.capitalize()}](#{key})")
+            yield key, kind, shown_default(key, option, schema), about
 
 
 def resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -163,7 +170,7 @@ def describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         case "array" if "prefixItems" in node:
             return "[" + ", ".join(describe(each, schema) for each in node["prefixItems"]) + "]"
         case "array" if resolve(node["items"], schema).get("type") == "object":
-            return "tables, see [Extractors](#extractors)"
+            return TABLES
         case "array":
             return f"list of {describe(node['items'], schema)}"
         case "integer" | "number" as kind:

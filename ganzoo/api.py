@@ -21,9 +21,9 @@ from ganzoo.evaluation.evaluator import evaluate
 from ganzoo.export.bundle import MANIFEST, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import Source, load_recipe
+from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
@@ -73,7 +73,7 @@ def run(
         GanzooError: the recipe is wrong, or the run failed; the text says how to fix it.
     """
     world, observers = world_from_env(), _checked(observers)
-    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
+    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides, note=_note(world))
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
@@ -108,7 +108,9 @@ def resume(
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
     world, directory, observers = world_from_env(), RunDirectory.open(path), _checked(observers)
     with run_lock(directory) if world.is_main else nullcontext():
-        recipe, manager = directory.load_recipe(manager or plugin_manager(), overrides, trust=trust_plugins)
+        recipe, manager = directory.load_recipe(
+            manager or plugin_manager(), overrides, trust=trust_plugins, note=_note(world)
+        )
         with world.connected(choose_compute(recipe.device, world).device):
             return _resume(directory, recipe, manager, world, observers)
 
@@ -297,6 +299,11 @@ def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunD
         )
 
 
+def _note(world: World) -> Note:
+    """Return what prints a warning in one process of a run."""
+    return warn if world.is_main else lambda _: None
+
+
 def _checked(observers: Iterable[object]) -> tuple[object, ...]:
     """Check observers for hooks that would not be called, before anything is built."""
     checked = tuple(observers)
@@ -309,6 +316,8 @@ def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> T
     if built.world.is_main:
         built.directory.write_json("environment.json", describe_environment(built))
         built.events.register_standard(standard_observers(built, manager))
+        for name, observer in recipe_observers(built.recipe, manager).items():
+            built.events.register(observer, f"observers.{name}")
         for observer in observers:
             built.events.register(observer)
     train(built)

@@ -14,22 +14,15 @@ if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
     from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
     from ganzoo.builtin.losses import NonSaturating
+    from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
     from ganzoo.components.dataset import Batch, Dataset, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
+    from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
-    from ganzoo.components.observer import Alert, RecipeView, RunView
-    from ganzoo.components.optimizer import (
-        AdamOptions,
-        AnyOptimizer,
-        NAdamOptions,
-        OptimizerOptions,
-        RMSpropOptions,
-        SGDOptions,
-        current_lr,
-    )
+    from ganzoo.components.observer import Alert, Observer, RecipeView, RunView, Tracker
     from ganzoo.components.options import (
         ComponentConfig,
         DatasetConfig,
@@ -39,8 +32,12 @@ if TYPE_CHECKING:
         ImageDatasetConfig,
         ImporterConfig,
         LossConfig,
+        MetricConfig,
+        ObserverConfig,
+        OptimizerConfig,
         Options,
         PenaltyConfig,
+        TrackerConfig,
         TrainerConfig,
         VectorDatasetConfig,
     )
@@ -66,12 +63,12 @@ if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.training.ema import EMA
+    from ganzoo.training.optimizer_step import current_lr
 
 __all__ = [
     "EMA",
-    "AdamOptions",
+    "AdamConfig",
     "Alert",
-    "AnyOptimizer",
     "Assignment",
     "Batch",
     "CodeError",
@@ -101,10 +98,15 @@ __all__ = [
     "LabelSpec",
     "Loss",
     "LossConfig",
-    "NAdamOptions",
+    "Metric",
+    "MetricConfig",
+    "MetricInputs",
+    "NAdamConfig",
     "NonSaturating",
     "NonSaturatingConfig",
-    "OptimizerOptions",
+    "Observer",
+    "ObserverConfig",
+    "OptimizerConfig",
     "Options",
     "OutputError",
     "Overrides",
@@ -112,16 +114,18 @@ __all__ = [
     "PenaltyConfig",
     "PenaltyStep",
     "Problem",
-    "RMSpropOptions",
+    "RMSpropConfig",
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
     "RequestError",
     "RunDirectoryError",
     "RunView",
-    "SGDOptions",
+    "SGDConfig",
     "SampleSource",
     "StoredImages",
+    "Tracker",
+    "TrackerConfig",
     "TrainedRun",
     "Trainer",
     "TrainerConfig",
@@ -142,22 +146,15 @@ _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
     "ganzoo.builtin.gan_trainer": ["FakeBatch", "GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
+    "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
     "ganzoo.components.dataset": ["Batch", "Dataset", "SampleSource", "StoredImages"],
     "ganzoo.components.extractor": ["Extractor"],
     "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
     "ganzoo.components.loss": ["Loss"],
+    "ganzoo.components.metric": ["Metric", "MetricInputs"],
     "ganzoo.components.network": ["Discriminator", "Generator"],
-    "ganzoo.components.observer": ["Alert", "RecipeView", "RunView"],
-    "ganzoo.components.optimizer": [
-        "AdamOptions",
-        "AnyOptimizer",
-        "NAdamOptions",
-        "OptimizerOptions",
-        "RMSpropOptions",
-        "SGDOptions",
-        "current_lr",
-    ],
+    "ganzoo.components.observer": ["Alert", "Observer", "RecipeView", "RunView", "Tracker"],
     "ganzoo.components.options": [
         "ComponentConfig",
         "DatasetConfig",
@@ -167,8 +164,12 @@ _MODULES = {
         "ImageDatasetConfig",
         "ImporterConfig",
         "LossConfig",
+        "MetricConfig",
+        "ObserverConfig",
+        "OptimizerConfig",
         "Options",
         "PenaltyConfig",
+        "TrackerConfig",
         "TrainerConfig",
         "VectorDatasetConfig",
     ],
@@ -194,6 +195,7 @@ _MODULES = {
     "ganzoo.sampling.trained_run": ["TrainedRun"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
     "ganzoo.training.ema": ["EMA"],
+    "ganzoo.training.optimizer_step": ["current_lr"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

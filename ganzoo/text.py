@@ -9,6 +9,9 @@ from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any
 
+DEEPEST = 100
+"""Most tables and lists within each other in a TOML document, and most parts of a dotted key."""
+
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return a suggestion to end a message with, or an empty text where no known word is close."""
@@ -26,11 +29,21 @@ def parse_json(text: str, loads: Callable[[str], Any] = json.loads) -> Any:
         return loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        if type(error) is not ValueError:
+            raise
+        raise ValueError("it has a number of more digits than Python takes") from None
 
 
 def parse_toml(text: str) -> dict[str, Any]:
     """Return the tables of a TOML document; raises as `parse_json` does."""
     tables: dict[str, Any] = parse_json(text, tomllib.loads)
+    level: list[Any] = [tables]
+    for _ in range(DEEPEST):  # dotted keys nest without recursion
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+        level = [each for each in level if isinstance(each, dict | list)]
+    if level:
+        raise ValueError("it is nested too deeply")
     return tables
 
 

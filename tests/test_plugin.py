@@ -39,8 +39,8 @@ def test_the_type_checker_and_the_table_name_the_same() -> None:
 
 def test_registering_imports_neither_torch_nor_numpy() -> None:
     light = [name for name in plugin.__all__ if name.endswith(("Config", "Options", "Error", "View", "Spec", "Info"))]
-    assert {"LossConfig", "GANTrainerConfig", "AdamOptions", "DatasetInfo", "RunView"} <= {*light}
-    names = ", ".join(["hookimpl", "Registrar", "Problem", "Alert", "AnyOptimizer", "square_size", *light])
+    assert {"LossConfig", "GANTrainerConfig", "AdamConfig", "DatasetInfo", "RunView"} <= {*light}
+    names = ", ".join(["hookimpl", "Registrar", "Problem", "Alert", "square_size", *light])
     script = f"""
 import sys
 import ganzoo.plugin

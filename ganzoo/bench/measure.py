@@ -17,7 +17,7 @@ from ganzoo.bench.profile import flop_of_step, matrix_product_speed, peak_memory
 from ganzoo.bench.report import report
 from ganzoo.errors import RequestError
 from ganzoo.observers.samples import GRIDS, SampleWriter
-from ganzoo.observers.standard import standard_observers
+from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
@@ -93,6 +93,8 @@ def measure(
 
         timer = RoundTimer(whole, seconds["run"], steps, between_rounds)
         whole.events.register_standard([*standard_observers(whole, manager), timer])
+        for name, observer in recipe_observers(asked, manager).items():
+            whole.events.register(observer, f"observers.{name}")
         train(whole)
         length = asked.run.steps or asked.run.epochs * bare.loader.steps_per_epoch  # type: ignore[operator]
         sampling, _ = _timed(whole, lambda: SampleWriter().step_ended(whole, whole.step))
@@ -179,13 +181,13 @@ def _build(asked: Recipe, manager: PluginManager, folder: str, total: int, steps
     run = asked.run.model_copy(
         update={"steps": total, "epochs": None, "root": folder, "log_every": min(steps, asked.run.log_every)}
     )
-    wandb = asked.tracking.wandb if tracked else asked.tracking.wandb.model_copy(update={"mode": "disabled"})
+    untracked = asked.tracking.model_copy(update=dict.fromkeys(asked.tracking.chosen()))
     recipe = asked.model_copy(
         update={
             "run": run,
             "samples": asked.samples.model_copy(update={"every": total, "gif": False}),
             "checkpoint": asked.checkpoint.model_copy(update={"every": total}),
-            "tracking": asked.tracking.model_copy(update={"wandb": wandb}),
+            "tracking": asked.tracking if tracked else untracked,
         }
     )
     with packing_progress() as progress:

@@ -14,13 +14,12 @@ from torch.optim import Optimizer
 from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Generator
-from ganzoo.components.optimizer import current_lr
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
 from ganzoo.sampling.generate import batch_norm_mode
 from ganzoo.training.ema import EMA
 from ganzoo.training.non_finite import NonFiniteGuard
-from ganzoo.training.optimizer_step import OptimizerStep, frozen, load_optimizer, skips_non_finite
+from ganzoo.training.optimizer_step import OptimizerStep, current_lr, frozen, load_optimizer, skips_non_finite
 
 Metrics = dict[str, Tensor]
 Role = Literal["generator", "discriminator"]
@@ -296,8 +295,12 @@ class GANTrainer(RecordableTrainer):
         if self.steps < start or self.config.lr_decay_start == 1:
             return
         left = (self.parts.total_steps - self.steps) / (self.parts.total_steps - start)
-        self.generator_optimizer.param_groups[0]["lr"] = self.config.generator_optimizer.lr * left
-        self.discriminator_optimizer.param_groups[0]["lr"] = self.config.discriminator_optimizer.lr * left
+        for optimizer, options in (
+            (self.generator_optimizer, self.config.generator_optimizer),
+            (self.discriminator_optimizer, self.config.discriminator_optimizer),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = options.lr * left
 
     def sharded_rng(self, samples: Batch | Tensor) -> AbstractContextManager[object]:
         """While open, draws from the run's random numbers are for these samples' share of the minibatch."""

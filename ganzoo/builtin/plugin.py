@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ganzoo.builtin import commands, configs, lints
+from ganzoo.builtin import commands, configs, lints, optimizers
 from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.builtin.extractors import configs as extractors
+from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
 
@@ -12,6 +13,7 @@ LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
 EXTRACTORS = "ganzoo.builtin.extractors.networks"
+METRICS = "ganzoo.builtin.metrics"
 
 
 @hookimpl
@@ -38,6 +40,7 @@ def register_datasets(register: Registrar) -> None:
     register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
     register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
     register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
+    register("image_pairs", f"{DATASETS}.image_pairs:ImagePairs", config=datasets.ImagePairsConfig)
     register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)
 
 
@@ -53,6 +56,37 @@ def register_extractors(register: Registrar) -> None:
     register("classifier", f"{EXTRACTORS}:ClassifierFeatures", config=extractors.ClassifierConfig)
     register("inception", f"{EXTRACTORS}:Inception", config=extractors.InceptionConfig)
     register("torchvision", f"{EXTRACTORS}:TorchvisionBackbone", config=extractors.TorchvisionBackboneConfig)
+
+
+@hookimpl
+def register_metrics(register: Registrar) -> None:
+    """Distances, manifolds and classes by features, and copies and diversity by pixels."""
+    register("frechet", f"{METRICS}:Frechet", config=configs.FrechetConfig)
+    register("kernel", f"{METRICS}:Kernel", config=configs.KernelConfig)
+    register("inception_score", f"{METRICS}:InceptionScore", config=configs.InceptionScoreConfig)
+    register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
+    register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
+    register("class_coverage", f"{METRICS}:ClassCoverage", config=configs.ClassCoverageConfig)
+    register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
+    register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)
+
+
+@hookimpl
+def register_optimizers(register: Registrar) -> None:
+    """Those of torch."""
+    register("adam", optimizers.AdamConfig)
+    register("adamw", optimizers.AdamWConfig)
+    register("nadam", optimizers.NAdamConfig)
+    register("radam", optimizers.RAdamConfig)
+    register("adamax", optimizers.AdamaxConfig)
+    register("sgd", optimizers.SGDConfig)
+    register("rmsprop", optimizers.RMSpropConfig)
+
+
+@hookimpl
+def register_observers(register: Registrar) -> None:
+    """Tracking on Weights & Biases."""
+    register("wandb", "ganzoo.observers.wandb.tracker:WandbTracker", config=WandbConfig)
 
 
 lint_recipe = hookimpl(lints.lint_recipe)

@@ -157,7 +157,7 @@ def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, dict[
         if any(not differences([now.card, other.card]) for now in evaluations)
     ]
     rows = [{"step": each.step, **{SCORE + name: value for name, value in each.scores.items()}} for each in alike]
-    found = best_and_last(rows)["best"]
+    found = best_and_last(rows, trained.directory.score_directions())["best"]
     return {name: best for name, best in found.items() if len({each.step for each in alike if name in each.scores}) > 1}
 
 

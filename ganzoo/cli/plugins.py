@@ -90,3 +90,31 @@ def new_plugin(
         typer.echo(f"wrote {path}", err=True)
     typer.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest && ganzoo run {made.recipe}", err=True)
     typer.echo(folder)
+
+
+def test_plugin(
+    plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
+) -> None:
+    """Check each component of a plugin against the contract of its kind: what it takes, gives, and keeps."""
+    from ganzoo.errors import DataError
+    from ganzoo.registry.plugin_manager import plugin_manager
+    from ganzoo.testing import ConformanceError, check_component, components_of, describe
+
+    manager = plugin_manager()
+    if plugin.endswith(".py"):
+        manager = manager.with_files([Path(plugin)])
+    entries = components_of(plugin, manager)
+    failed = 0
+    for entry in entries:
+        try:
+            check_component(entry)
+        except ConformanceError as error:
+            failed += 1
+            typer.echo(f"fails    {error}")
+        except DataError as error:
+            typer.echo(f"skipped  {describe(entry)}: {error}")
+        else:
+            typer.echo(f"conforms {describe(entry)}")
+    typer.echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
+    if failed:
+        raise typer.Exit(1)

@@ -19,7 +19,10 @@ from ganzoo.sweeps.plan import names
 
 COMPLETE = ("complete", "imported")
 """Statuses of the runs whose figures count."""
-APART = ("run.seed", "run.name", "run.root", "tracking.", "plugins.", "evaluation.", "samples.", "checkpoint.")
+APART = (
+    *("run.seed", "run.name", "run.root", "plugins."),
+    *("observers.", "tracking.", "evaluation.", "samples.", "checkpoint."),
+)
 """Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
 FEW = 3
 """Largest number of options in a name."""

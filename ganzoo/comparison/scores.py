@@ -9,8 +9,9 @@ from typing import Any
 
 from ganzoo.comparison.runs import RunRecord, Variant, clean, number
 from ganzoo.comparison.statistics import Spread, best_of
+from ganzoo.components.metric import Direction
 from ganzoo.evaluation.protocol import Card, differences
-from ganzoo.storage.summary import SCORE, is_rankable, lower_is_better
+from ganzoo.storage.summary import SCORE
 
 Series = Mapping[int, float]
 """Score of one run by step; the mean where a step was scored several times."""
@@ -34,7 +35,7 @@ class Score:
 
     Attributes:
         name: includes the extractor.
-        lower: whether lower is better.
+        direction: which values are better, as its metric says; "none" where the runs do not know.
         variants: one for each, in order.
         protocols: cards, each with the variants scored under it; several where they cannot be compared.
         refused: why it is not ranked; empty where it is.
@@ -44,7 +45,7 @@ class Score:
     """
 
     name: str
-    lower: bool
+    direction: Direction
     variants: list[VariantScore]
     protocols: list[tuple[Card, list[str]]]
     refused: list[str]
@@ -63,8 +64,8 @@ class Score:
 
     @property
     def arrow(self) -> str:
-        """↓ where lower is better, else ↑."""
-        return "↓" if self.lower else "↑"
+        """An arrow to the better values; "·" where none are."""
+        return {"lower": "↓", "higher": "↑", "none": "·"}[self.direction]
 
     @property
     def ranked(self) -> bool:
@@ -75,7 +76,7 @@ class Score:
         """Return the score as a JSON object; `names` are those of the variants."""
         return {
             "name": self.name,
-            "lower_is_better": self.lower,
+            "direction": self.direction,
             "ranked": self.ranked,
             "refused": self.refused,
             "notes": self.notes,
@@ -175,18 +176,22 @@ def _score(
     cards: list[tuple[Card, list[str]]],
     refused: list[str],
 ) -> Score:
-    lower = lower_is_better(name)
-    score = Score(clean(name), lower, [], cards, refused)
+    evaluations = [each for variant in variants for run in variant.runs for each in run.evaluations]
+    directions = [each.directions[name] for each in evaluations if name in each.directions]
+    direction = directions[-1] if directions else "none"
+    score = Score(clean(name), direction, [], cards, refused)
     steps: set[int] = set()
     for variant in variants:
         own = {run: series[run] for run in variant.runs if series.get(run)}
         counted = [each for run, each in own.items() if run.done]
         last = Spread.of(each[max(each)] for each in counted)
-        best = Spread.of((min if lower else max)(each.values()) for each in counted)
+        best = last
+        if direction != "none":
+            best = Spread.of((min if direction == "lower" else max)(each.values()) for each in counted)
         score.variants.append(VariantScore(last, best, {run.name: each for run, each in own.items()}))
         steps |= {max(each) for each in counted}
-    if score.ranked and is_rankable(name):
-        score.best, score.tied = best_of([each.last for each in score.variants], lower)
+    if score.ranked and direction != "none":
+        score.best, score.tied = best_of([each.last for each in score.variants], direction == "lower")
     if len(steps) > 1:
         score.notes.append(f"last scores are of different steps: {', '.join(map(str, sorted(steps)))}")
     return score

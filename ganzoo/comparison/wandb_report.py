@@ -152,7 +152,8 @@ def figures_table(comparison: Comparison) -> str:
     for score in comparison.scores:
         label, each = f"{score.name} {score.arrow}", list(enumerate(score.variants))
         rows.append([f"{label}, last", *(f"{score.text(own.last)} {score.mark(index)}".strip() for index, own in each)])
-        rows.append([f"{label}, best", *(score.text(own.best) for _, own in each)])
+        if score.direction != "none":
+            rows.append([f"{label}, best", *(score.text(own.best) for _, own in each)])
         refused += [f"- {_escaped(score.name)} is not ranked: {_escaped(why)}" for why in score.refused]
     table = _markdown(["", *(variant.name for variant in comparison.variants)], rows)
     return "\n".join([table, "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])

@@ -102,6 +102,10 @@ class StoredImages(Protocol):
     def key(self) -> str:
         """Hash of everything that the samples depend on."""
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the pixels: the same images, however they are stored."""
+
     def __len__(self) -> int:
         """Return the number of samples."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ganzoo.components.options import (
     ComponentConfig,
@@ -12,7 +12,9 @@ from ganzoo.components.options import (
     DiscriminatorConfig,
     GeneratorConfig,
     LossConfig,
+    ObserverConfig,
     PenaltyConfig,
+    TrackerConfig,
     TrainerConfig,
 )
 from ganzoo.components.spec import DatasetInfo
@@ -39,6 +41,36 @@ class Alert:
     kind: str
     text: str
     remedy: str
+
+
+class Observer:
+    """Watches runs whose recipe has its table `[observers.NAME]`, by methods that are marked with `@hookimpl`.
+
+    It hears of each event before ganzoo's own observers do, so that the figures it logs are in the row of the step.
+
+    Args:
+        config: the options of this observer.
+    """
+
+    Config: ClassVar[type[ObserverConfig]] = ObserverConfig
+
+    def __init__(self, config: ObserverConfig) -> None:
+        self.config = config
+
+
+class Tracker:
+    """Sends what a run gives elsewhere, where its recipe has the table `[tracking.NAME]`; an observer like any.
+
+    It hears of each event when the run's own files are written.
+
+    Args:
+        config: the options of this tracker.
+    """
+
+    Config: ClassVar[type[TrackerConfig]] = TrackerConfig
+
+    def __init__(self, config: TrackerConfig) -> None:
+        self.config = config
 
 
 class RecipeView(Protocol):
@@ -103,8 +135,12 @@ class RecipeView(Protocol):
         """The table [watchdog]."""
 
     @property
+    def observers(self) -> Any:
+        """The tables [observers.NAME]."""
+
+    @property
     def tracking(self) -> Any:
-        """The table [tracking]."""
+        """The tables [tracking.NAME]."""
 
 
 class RunView(Protocol):
@@ -199,6 +235,15 @@ class RunView(Protocol):
 
     def fixed_examples(self, count: int) -> Batch | None:
         """The first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Add figures of this step to the metrics, the console and the trackers: `{"weight_norm/generator": 3.1}`.
+
+        Penalties have `metrics` for that, and trainers what `train_step` returns.
+
+        Raises:
+            ValueError: a name is that of the run's position, or begins with "score/".
+        """
 
     def fire(self, event: str, **arguments: Any) -> None:
         """Tell every observer of an event, such as `run.fire("alert_raised", step=step, alert=alert)`."""

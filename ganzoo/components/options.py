@@ -5,16 +5,18 @@ They are separate from the components' base classes, because these need torch an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     ValidationInfo,
@@ -24,6 +26,10 @@ from pydantic import (
 
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
 
 
 class Options(BaseModel):
@@ -55,6 +61,11 @@ class ComponentConfig(Options):
     def uses(self) -> frozenset[str]:
         """Which of "labels" and "condition" the component needs from the dataset; none unless overridden."""
         return frozenset()
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether training takes second derivatives, which torch.compile cannot; a component that does overrides it."""
+        return False
 
     def check_info(self, info: DatasetInfo) -> None:
         """Check that these options suit images of this kind.
@@ -104,6 +115,11 @@ class PenaltyConfig(ComponentConfig):
     def is_gradient_penalty(self) -> bool:
         """Whether the term depends on the gradient of single logits; a gradient penalty overrides this."""
         return False
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """True of a gradient penalty."""
+        return self.is_gradient_penalty
 
 
 ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
@@ -206,6 +222,43 @@ class ImporterConfig(ComponentConfig):
 
 class ExtractorConfig(ComponentConfig):
     """Options that every extractor of features has: none."""
+
+
+class MetricConfig(ComponentConfig):
+    """Options that every metric has: none."""
+
+
+class OptimizerConfig(ComponentConfig):
+    """Options that every optimizer has, and how it is built: an optimizer is registered by its config alone."""
+
+    lr: PositiveFloat = 2e-4
+    """Learning rate."""
+    weight_decay: NonNegativeFloat = 0.0
+    """L2 coupled to the gradient (decoupled from it where the optimizer says so), on every parameter."""
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """Build the torch optimizer over `parameters`.
+
+        One that takes no step where the tensor `self.found_inf` is 1, without looking at it on the host, says so by
+        `_step_supports_amp_scaling = True`, as torch's fused ones do; the weights of any other are put back.
+        """
+        raise NotImplementedError
+
+
+class ObserverConfig(ComponentConfig):
+    """Options that every observer has: none."""
+
+
+class TrackerConfig(ComponentConfig):
+    """Options that every tracker has: none."""
+
+    by_default: ClassVar[bool] = False
+    """Whether it tracks runs whose recipe has no table for it."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it tracks at all; a tracker that can be turned off overrides this."""
+        return True
 
 
 NetworkKind = Literal["generator", "discriminator"]

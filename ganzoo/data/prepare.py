@@ -251,6 +251,7 @@ def _names(label: Any, labels: LabelSpec | None) -> tuple[str, ...]:
 def _record(found: Examination, seen: _Report, reader: SampleReader) -> None:
     if seen.size is not None:
         found.sizes[seen.size] += 1
+    if seen.mode:
         found.modes[seen.mode] += 1
         found.formats[seen.format] += 1
     if seen.problem:

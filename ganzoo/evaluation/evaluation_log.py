@@ -9,12 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ganzoo.components.metric import Direction
 from ganzoo.errors import RunDirectoryError, first_line
 from ganzoo.evaluation.protocol import Card
-from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
 from ganzoo.text import parse_json
-
-FILE = "evaluation.json"
 
 
 class Evaluation(BaseModel):
@@ -26,6 +25,8 @@ class Evaluation(BaseModel):
     """Step of the weights that made the samples."""
     scores: dict[str, float]
     """Scores by name; each name includes its extractor, such as "fd_classifier"."""
+    directions: dict[str, Direction] = Field(default_factory=dict)
+    """Which values of each score are better, as its metric says."""
     card: Card
     """Protocol card of the scores."""
     details: dict[str, Any] = Field(default_factory=dict)
@@ -69,7 +70,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
     Raises:
         RunDirectoryError: the file is damaged.
     """
-    path = directory.path / FILE
+    path = directory.path / EVALUATIONS
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, list):
@@ -106,7 +107,7 @@ def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
 def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
     """Replace the log by these evaluations, oldest step first."""
     ordered = sorted(evaluations, key=lambda each: each.step)
-    directory.write_json(FILE, [each.model_dump(mode="json") for each in ordered])
+    directory.write_json(EVALUATIONS, [each.model_dump(mode="json") for each in ordered])
 
 
 def _key(evaluation: Evaluation) -> str:

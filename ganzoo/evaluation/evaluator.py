@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -13,17 +15,18 @@ from torch import Tensor
 from torchvision.transforms.functional import resize
 
 from ganzoo.components.extractor import Extractor
+from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
-from ganzoo.components.options import ExtractorConfig
-from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
-from ganzoo.errors import RequestError
+from ganzoo.components.options import ExtractorConfig, MetricConfig
+from ganzoo.components.spec import VectorSpec
+from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
+from ganzoo.errors import PluginError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
-from ganzoo.evaluation.metrics import MetricResults, Settings, measure_features, measure_pixels
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
-from ganzoo.evaluation.real_features import features_of_real
+from ganzoo.evaluation.real_features import features_of_real, reference_indices
 from ganzoo.recipe.load import parse_recipe
-from ganzoo.recipe.model import Metric, Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
+from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import seeded_generators
@@ -32,11 +35,25 @@ from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.terminal import packing_progress
 from ganzoo.training.build import build_part, open_dataset
 
-OF_PIXELS: tuple[Metric, ...] = ("memorization", "diversity")
-"""Metrics that need no extractor."""
+METRICS = (
+    *("frechet", "kernel", "inception_score", "precision_recall", "density_coverage"),
+    *("class_coverage", "memorization", "diversity"),
+)
+"""What is computed where a recipe names no metrics."""
 CONDITIONS_AT_ONCE = 1024
-PIXELS_KEPT = 1000
-"""Number of samples whose pixels are kept for the pixel metrics."""
+SAMPLES_KEPT = 1000
+"""Number of samples, and of real ones, that are kept to be compared themselves."""
+
+
+@dataclass
+class Results:
+    """What the metrics of one extractor, or of the pixels, gave; timings are seconds of each metric."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    directions: dict[str, Direction] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, int | float | str] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -67,7 +84,12 @@ class Evaluator:
             self.real = self._open(self.options.real, size) if self.options.real else self.training
             self.examples = self._open(self.options.real, None) if size else self.real
             self.unseen = self._open(self.options.held_out, size) if self.options.held_out else None
-            self.extractors = self._prepared() if set(self.options.metrics) - set(OF_PIXELS) else []
+            self.metrics = self._metrics()
+            vectors = isinstance(self.training.info.samples, VectorSpec)
+            self.own: Source = "points" if vectors else "pixels"
+            # A metric that the samples themselves suffice for brings no extractor by itself.
+            unneeded = vectors or all(self.own in metric.needs for metric in self.metrics)
+            self.extractors = [] if unneeded else self._prepared()
         self._real_features: dict[str, Tensor] = {}
 
     def evaluate(
@@ -92,23 +114,74 @@ class Evaluator:
             samples = self._samples_card(generator, weights, seed)
             found = []
             for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
-                results = measure_features(extractor, real_features, fake_features, self.options.metrics, self.device)
-                card = self._card(samples, run, step, extractor, real_features.shape, results.settings)
+                results = self._compute(self._inputs(extractor, real_features, fake_features), extractor)
+                card = self._card(samples, run, step, extractor, real_features.shape, results)
                 found.append(self._evaluation(card, results, timings))
-            wanted = [metric for metric in self.options.metrics if metric in OF_PIXELS]
-            if wanted:
-                mirrored = self.recipe.dataset.flips
-                results = measure_pixels(pixels, self.training, self.unseen, wanted, mirrored=mirrored)
-                image = self.training.info.image
-                shape = len(self.training), image.channels * image.height * image.width
-                card = self._card(samples, run, step, None, shape, results.settings)
+            if self._wanted({self.own}):
+                reference = real_images(self.training, reference_indices(self.training, SAMPLES_KEPT))
+                results = self._compute([self._input(self.own, reference, pixels)])
+                shape = len(self.training), math.prod(self.training.info.samples.shape)
+                card = self._card(samples, run, step, None, shape, results)
                 found.append(self._evaluation(card, results, timings))
         return found
+
+    def _wanted(self, sources: Set[Source]) -> bool:
+        """Check whether a metric is computed on one of these."""
+        return any(metric.needs & sources for metric in self.metrics)
+
+    def _input(self, source: Source, real: Tensor, fake: Tensor) -> MetricInputs:
+        mirrored = self.recipe.dataset.flips
+        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored)
+
+    @torch.no_grad()
+    def _inputs(self, extractor: Extractor, real: Tensor, fake: Tensor) -> list[MetricInputs]:
+        """Return what metrics get of an extractor, on the device where that is CUDA, for sums over pairs."""
+        place = self.device if self.device.type == "cuda" else torch.device("cpu")
+        inputs = [self._input("features", real.to(place), fake.to(place))]
+        if self._wanted({"logits", "class_logits"}):
+            logits = [extractor.logits(features.to(self.device)) for features in (real, fake)]
+            if logits[0] is not None and logits[1] is not None:
+                inputs.append(self._input("logits", logits[0], logits[1]))
+                if extractor.names_classes:
+                    inputs.append(self._input("class_logits", logits[0], logits[1]))
+        return inputs
+
+    def _compute(self, inputs: Sequence[MetricInputs], extractor: Extractor | None = None) -> Results:
+        """Compute every metric on what it needs, each from the same seed, so that none depends on the others.
+
+        Raises:
+            PluginError: a metric gives a value without a direction.
+        """
+        results = Results(
+            details={f"extractor_{name}": value for name, value in extractor.notes().items()} if extractor else {}
+        )
+        for metric in self.metrics:
+            own = metric.config.name
+            for given in inputs:
+                if given.source not in metric.needs:
+                    continue
+                torch.manual_seed(0)
+                start = time.perf_counter()
+                values = metric.compute(given)
+                results.timings[own] = results.timings.get(own, 0.0) + time.perf_counter() - start
+                for value, score in values.items():
+                    if value not in metric.directions:
+                        raise PluginError(
+                            f'the metric "{own}" gives "{value}", which its `directions` does not have: add it there'
+                        )
+                    name = value
+                    if extractor is not None and given.source != "class_logits":
+                        name = f"{value}_{extractor.label}"
+                        name = extractor.score_names.get(name, name)
+                    results.scores[name], results.directions[name] = float(score), metric.directions[value]
+                results.settings |= {f"{own}_{key}": value for key, value in metric.settings(given).items()}
+                results.details |= given.details
+        return results
 
     @torch.no_grad()
     def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
-        count, image = self.options.samples, self.training.info.image
+        count, shape = self.options.samples, self.training.info.samples.shape
         latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
         labels = self.training.example_labels(count) if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
@@ -124,15 +197,15 @@ class Evaluator:
                 images = next(batches, None)
                 if images is None:
                     break
-                if images.shape[2:] != (image.height, image.width):
-                    images = resize(images, [image.height, image.width], antialias=True)
+                if images.shape[2:] != shape[1:]:
+                    images = resize(images, list(shape[1:]), antialias=True)
             for extractor, parts in zip(self.extractors, features, strict=True):
                 with self._timed(f"features/{extractor.label}", timings):
                     parts.append(extractor.features(images).float().cpu())
-            if kept < PIXELS_KEPT:
+            if kept < SAMPLES_KEPT:
                 pixels.append(images.cpu())
                 kept += len(images)
-        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:PIXELS_KEPT]
+        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:SAMPLES_KEPT]
 
     def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
         """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""
@@ -155,6 +228,14 @@ class Evaluator:
                     extractor, self.real, self.options.real_images, self.device, progress
                 )
         return self._real_features[label]
+
+    def _metrics(self) -> list[Metric]:
+        registry = self._manager.registries.metrics
+        configs: Sequence[MetricConfig] = self.options.metrics
+        return [
+            registry[config.name].load()(config)
+            for config in configs or [registry[name].config(name=name) for name in METRICS]
+        ]
 
     def _prepared(self) -> list[Extractor]:
         registry = self._manager.registries.extractors
@@ -187,7 +268,7 @@ class Evaluator:
             precision="fp32",
             seed=seed,
             labels=_given(generator),
-            made_at=str(generator.info.image),
+            made_at=str(generator.info.samples),
             resize="bilinear",
             antialias=True,
         )
@@ -199,22 +280,22 @@ class Evaluator:
         step: int,
         extractor: Extractor | None,
         shape: Sequence[int],
-        settings: Settings,
+        results: Results,
     ) -> Card:
         packed = self.real if extractor else self.training
         return Card(
-            extractor=_extractor_card(extractor, shape[1]),
+            extractor=_extractor_card(extractor, self.own, shape[1]),
             real=RealCard(
                 dataset=self.recipe.dataset.name,
                 images=shape[0],
                 available=len(packed),
-                shape=str(packed.info.image),
+                shape=str(packed.info.samples),
                 pixels=f"crc32:{packed.checksum:08x}",
                 packed=packed.key,
                 options=self.options.real if extractor else {},
             ),
             samples=samples,
-            settings=settings,
+            settings=results.settings,
             run=run,
             step=step,
             device=str(self.device),
@@ -222,13 +303,20 @@ class Evaluator:
         )
 
     @staticmethod
-    def _evaluation(card: Card, results: MetricResults, timings: dict[str, float]) -> Evaluation:
+    def _evaluation(card: Card, results: Results, timings: dict[str, float]) -> Evaluation:
         label = card.extractor.name
         of_this = {
             name.partition("/")[0]: seconds for name, seconds in timings.items() if name.endswith(("samples", label))
         }
         took = {name: round(seconds, 3) for name, seconds in {**of_this, **results.timings}.items()}
-        return Evaluation(step=card.step, scores=results.scores, card=card, details=results.details, timings=took)
+        return Evaluation(
+            step=card.step,
+            scores=results.scores,
+            directions=results.directions,
+            card=card,
+            details=results.details,
+            timings=took,
+        )
 
     @contextmanager
     def _timed(self, name: str, timings: dict[str, float]) -> Iterator[None]:
@@ -247,9 +335,9 @@ def _given(generator: Generator) -> str:
     return "each class in turn" if "labels" in generator.uses else ""
 
 
-def _extractor_card(extractor: Extractor | None, features: int) -> ExtractorCard:
+def _extractor_card(extractor: Extractor | None, own: str, features: int) -> ExtractorCard:
     if extractor is None:
-        return ExtractorCard(name="pixels", features=features)
+        return ExtractorCard(name=own, features=features)
     return ExtractorCard(
         name=extractor.label,
         digest=extractor.digest(),
@@ -309,8 +397,8 @@ def evaluate(
     changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
     if extractors:
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
-    tables = apply_overrides(run.recipe.to_dict(), [*override_pairs(overrides), *changes.items()])
-    recipe = parse_recipe(tables, run.manager, source=str(run.path))
+    overrides = [*override_pairs(overrides), *changes.items()]
+    recipe = parse_recipe(run.recipe.to_dict(), run.manager, overrides, source=str(run.path))
     options = recipe.evaluation
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.data.packed_dataset import PackedDataset, real_images
+from ganzoo.components.dataset import StoredImages
+from ganzoo.data.packed_dataset import real_images
 from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
 
 COMPARED = 1000
@@ -39,7 +40,7 @@ class Memorization:
 
 
 def memorization(
-    samples: Tensor, training: PackedDataset, unseen: PackedDataset | None = None, *, mirrored: bool = False
+    samples: Tensor, training: StoredImages, unseen: StoredImages | None = None, *, mirrored: bool = False
 ) -> Memorization:
     """Test up to 1,000 samples (N, C, H, W) in [−1, 1] for copies of training images.
 
@@ -63,7 +64,7 @@ def memorization(
     return Memorization(nearer, copies, float(near.median()), float(far.median()), _verdict(copies))
 
 
-def _distances(queries: Tensor, training: PackedDataset, mirrored: bool) -> Tensor:
+def _distances(queries: Tensor, training: StoredImages, mirrored: bool) -> Tensor:
     distances = nearest(queries, training, 1).distances.flatten()
     if mirrored:
         distances = torch.minimum(distances, nearest(queries.flip(-1), training, 1).distances.flatten())

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.data.packed_dataset import PackedDataset, real_images
+from ganzoo.components.dataset import StoredImages
+from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import RequestError
 
 CHUNK_BYTES = 64 * 2**20
@@ -27,7 +28,7 @@ class Neighbors:
 
 
 @torch.inference_mode()
-def nearest(queries: Tensor, packed: PackedDataset, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbors:
+def nearest(queries: Tensor, packed: StoredImages, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbors:
     """Find the k images of `packed` nearest to each of `queries` by pixels, in one pass of 64 MB chunks.
 
     Args:
@@ -64,12 +65,12 @@ def nearest(queries: Tensor, packed: PackedDataset, k: int = 5, *, leave_out: Te
     return Neighbors(found.gather(1, places), distances)
 
 
-def nearest_of_its_own(packed: PackedDataset, count: int, seed: int = 0) -> Neighbors:
+def nearest_of_its_own(packed: StoredImages, count: int, seed: int = 0) -> Neighbors:
     """Find the nearest other image of each of `count` random images of `packed`, as a baseline for distances."""
     chosen = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:count]
     return nearest(real_images(packed, chosen), packed, 1, leave_out=chosen)
 
 
-def _distances(query: Tensor, packed: PackedDataset, indices: Tensor) -> Tensor:
+def _distances(query: Tensor, packed: StoredImages, indices: Tensor) -> Tensor:
     distances: Tensor = torch.linalg.vector_norm(real_images(packed, indices).flatten(1) - query, dim=1)
     return distances

@@ -27,7 +27,7 @@ class ExtractorCard(CardPart):
     """The feature extractor and its preprocessing."""
 
     name: str
-    """Its name in the recipe; "pixels" where the images themselves are compared."""
+    """Its name in the recipe; "pixels" or "points" where images or vectors themselves are compared."""
     digest: str = ""
     """Hash of its weights."""
     features: int = 0
@@ -96,7 +96,7 @@ class Card(CardPart):
     samples: SamplesCard
     """The generated images."""
     settings: dict[str, int | float | str] = Field(default_factory=dict)
-    """Numbers that the scores depend on: neighbors, subsets, images compared."""
+    """Numbers that the scores depend on, such as "kernel_subsets", of each metric that was computed."""
     run: str = Field(json_schema_extra=_NOTED)
     """The run directory."""
     step: int = Field(json_schema_extra=_NOTED)
@@ -123,7 +123,7 @@ def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[D
     """Return the fields in which cards differ and scores depend on; empty: their scores can be ranked.
 
     Fields that may differ are left out: run, step, seed of the latents, location of files, versions and device.
-    A generator without batch norm matches every batch norm mode.
+    A generator without batch norm matches every batch norm mode, and settings matter where both cards have them.
 
     Args:
         cards: any number of them.
@@ -133,7 +133,8 @@ def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[D
     places = list(dict.fromkeys(place for each in info for place in each if place not in ignoring))
     found = []
     for place in places:
-        values = tuple(each.get(place) for each in info)
+        # A metric that one of them was not asked for makes no difference to the scores of the others.
+        values = tuple(each.get(place) for each in info if place in each or not place.startswith("settings."))
         if place == "samples.batch_norm" and len({value for value in values if value != ANY}) <= 1:
             continue
         if any(value != values[0] for value in values):

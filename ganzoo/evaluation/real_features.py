@@ -20,6 +20,7 @@ from ganzoo.storage.disk import write_atomic
 VERSION = 1
 """Version of the preprocessing, raised with every change to it."""
 BATCH = 64
+SPREAD_IMAGES = 1000
 
 
 def reference_indices(packed: PackedDataset, most: int | None) -> Tensor:
@@ -27,6 +28,11 @@ def reference_indices(packed: PackedDataset, most: int | None) -> Tensor:
     if most is None or len(packed) <= most:
         return torch.arange(len(packed))
     return torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:most]
+
+
+def spread(images: Tensor) -> float:
+    """Return the mean pairwise distance of up to 1,000 images or features."""
+    return float(torch.pdist(images[:SPREAD_IMAGES].flatten(1).float()).mean())
 
 
 def features_of_real(

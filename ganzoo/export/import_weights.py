@@ -14,7 +14,7 @@ from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides
+from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
 from ganzoo.runtime.device import Compute
@@ -50,7 +50,7 @@ def import_weights(
     entry = choose_importer(source, manager, importer)
     reader: Importer = entry.load()(entry.config(name=entry.name))
     weights = reader.read(source)
-    recipe = parse_recipe(apply_overrides(weights.tables, overrides), manager, source=f"{source}: its recipe")
+    recipe = parse_recipe(weights.tables, manager, overrides, source=f"{source}: its recipe")
     _check_fit(source, weights, recipe, manager)
     if report is not None:
         report(weights)

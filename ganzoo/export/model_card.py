@@ -119,8 +119,9 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
     """Return the best and last value of each score taken in training, with their steps."""
+    scores = best_and_last(trained.directory.read_metrics(), trained.directory.score_directions())
     best, last = (
         {name: f"{each['value']:.5g} (step {each['step']})" for name, each in values.items()}
-        for values in best_and_last(trained.directory.read_metrics()).values()
+        for values in scores.values()
     )
-    return [(name, best[name], last[name]) for name in best]
+    return [(name, best.get(name, "—"), last[name]) for name in last]

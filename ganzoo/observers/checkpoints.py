@@ -10,7 +10,7 @@ from ganzoo.components.observer import RunView
 from ganzoo.errors import GanzooError, Interrupted, OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
-from ganzoo.storage.summary import SCORE, lower_is_better
+from ganzoo.storage.summary import SCORE, ahead
 from ganzoo.terminal import warn
 
 
@@ -37,7 +37,7 @@ class CheckpointWriter:
             kept = {checkpoint_step(path) for path in checkpoint_folders(run.directory.checkpoints)}
             for row in run.directory.read_metrics():
                 if SCORE + name in row and row["step"] in kept:
-                    self._compare(name, row["step"], row[SCORE + name])
+                    self._compare(run, row["step"], row[SCORE + name])
 
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:
@@ -52,7 +52,7 @@ class CheckpointWriter:
         if name is None or name not in scores:
             return
         there = any(checkpoint_step(path) == step for path in checkpoint_folders(run.directory.checkpoints))
-        if (there or step == run.step) and self._compare(name, step, scores[name]) and step == run.step:
+        if (there or step == run.step) and self._compare(run, step, scores[name]) and step == run.step:
             self._save(run)
 
     @hookimpl
@@ -63,15 +63,19 @@ class CheckpointWriter:
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
-        """Warn if the score that chooses the best checkpoint was never evaluated."""
+        """Warn if the score that chooses the best checkpoint was never evaluated, or has no better and worse."""
         name = run.recipe.checkpoint.best
         if name is not None and not any(SCORE + name in row for row in run.directory.read_metrics()):
             warn(f'checkpoint.best: no score "{name}" was evaluated in this run, so no checkpoint is its best')
+        elif name is not None and run.directory.score_directions().get(name, "none") == "none":
+            warn(f'checkpoint.best: its metric does not say which values of "{name}" are better: name another score')
 
-    def _compare(self, name: str, step: int, value: float) -> bool:
+    def _compare(self, run: RunView, step: int, value: float) -> bool:
         """Check whether this is the best value so far, and remember it if it is."""
-        sign = -1 if lower_is_better(name) else 1
-        if not math.isfinite(value) or (self._best is not None and sign * value <= sign * self._best[1]):
+        direction = run.directory.score_directions().get(run.recipe.checkpoint.best, "none")
+        if not math.isfinite(value) or direction == "none":
+            return False
+        if self._best is not None and not ahead(value, self._best[1], direction):
             return False
         self._best = (step, value)
         return True

@@ -41,6 +41,7 @@ class ConsoleObserver:
         self._unseen = ""
         self._scored = False
         self._figures = ""
+        self._logged: dict[str, float] = {}
 
     @hookimpl
     def run_started(self, run: RunView) -> None:
@@ -64,13 +65,19 @@ class ConsoleObserver:
     def step_ended(self, run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
         """Move the bar, or print a line where one is due."""
         if metrics is not None:
-            self._figures = "  ".join(filter(None, (describe(metrics), f"left {self._left(run, step)}")))
+            logged = "  ".join(f"{name} {number(value)}" for name, value in self._logged.items())
+            self._figures = "  ".join(filter(None, (describe(metrics), logged, f"left {self._left(run, step)}")))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, figures=self._figures)
         elif metrics is not None:
             self._unseen = f"step {step}/{run.total_steps}  {self._figures}"
             if step >= run.total_steps or self._clock() - self._last_line >= LINE_SECONDS:
                 self._print_unseen()
+
+    @hookimpl
+    def figures_logged(self, figures: Mapping[str, float]) -> None:
+        """Show what observers logged, from the next log point on."""
+        self._logged |= figures
 
     @hookimpl
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
@@ -104,10 +111,13 @@ class ConsoleObserver:
 
     def _say_scores(self, run: RunView) -> None:
         """Print the best and the last value of each score."""
-        scores = best_and_last(run.directory.read_metrics()) if self._scored else {}
+        if not self._scored:
+            return
+        scores = best_and_last(run.directory.read_metrics(), run.directory.score_directions())
         for which, values in scores.items():
             shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
-            self._say(f"{which} scores: {', '.join(shown)}")
+            if values:
+                self._say(f"{which} scores: {', '.join(shown)}")
 
     def _print_unseen(self) -> None:
         if self._unseen:

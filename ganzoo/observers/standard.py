@@ -7,13 +7,14 @@ from dataclasses import asdict
 from functools import partial
 
 from ganzoo.components.observer import Alert, RunView
+from ganzoo.components.spec import ImageSpec
 from ganzoo.evaluation.evaluation_log import add_evaluations, all_scores
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.observers.checkpoints import CheckpointWriter
 from ganzoo.observers.console import ConsoleObserver
 from ganzoo.observers.samples import SampleWriter
-from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.observers.watchdog import Watchdog
+from ganzoo.recipe.model import Recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import ALERT
@@ -26,15 +27,24 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     """Make the observers that every run has, for `Events.register_standard`; `manager` has the extractors.
 
     The order matters where one needs what another made: metrics are on disk before anything else can fail;
-    samples and their animation are written before W&B sends them; a step is scored before its checkpoint is saved, so
-    that no resumed run lacks scores; W&B finishes before the console prints its last line.
+    samples and their animation are written before trackers send them; a step is scored before its checkpoint is saved,
+    so that no resumed run lacks scores; trackers finish before the console prints its last line.
     """
     recipe = run.recipe
+    shown = isinstance(run.info.samples, ImageSpec) and run.info.samples.channels in (1, 3)
+    drawing = [SampleWriter()] if shown else []
     scoring = [PeriodicEvaluation(partial(Evaluator, recipe, manager, run.device))] if recipe.evaluation.every else []
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
-    tracking = [] if recipe.tracking.wandb.mode == "disabled" else [WandbTracker()]
+    trackers = {name: config for name, config in recipe.tracking.chosen().items() if config.enabled}
+    tracking = [manager.registries.trackers[name].load()(config) for name, config in trackers.items()]
     watching = [Watchdog()] if recipe.watchdog.enabled else []
-    return [MetricsLog(), SampleWriter(), *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
+    return [MetricsLog(), *drawing, *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
+
+
+def recipe_observers(recipe: Recipe, manager: PluginManager) -> dict[str, object]:
+    """Make the observers that the recipe has tables for, by name."""
+    registry = manager.registries.observers
+    return {name: registry[name].load()(config) for name, config in recipe.observers.chosen().items()}
 
 
 class MetricsLog:
@@ -53,6 +63,11 @@ class MetricsLog:
         """
         if metrics is not None:
             run.directory.append_metrics(_position(run, step) | drop_non_finite(metrics))
+
+    @hookimpl
+    def figures_logged(self, run: RunView, step: int, figures: Mapping[str, float]) -> None:
+        """Write what an observer logged, in a row of its own."""
+        run.directory.append_metrics(_position(run, step) | drop_non_finite(figures))
 
     @hookimpl
     def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:

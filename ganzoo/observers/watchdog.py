@@ -11,8 +11,7 @@ from torch import Tensor
 from ganzoo.components.observer import Alert, RunView
 from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import DivergedError, TrainingError
-from ganzoo.evaluation.metric_functions import spread
-from ganzoo.evaluation.real_features import reference_indices
+from ganzoo.evaluation.real_features import reference_indices, spread
 from ganzoo.registry.hookspecs import hookimpl
 
 LOOKED_AT = 500

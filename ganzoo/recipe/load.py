@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from pydantic import ValidationError, create_model
 from ganzoo.components.options import ROLES, Options
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
-from ganzoo.recipe.messages import explain
-from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides
-from ganzoo.recipe.validate import missing_plugins, unfit_parts, unmet_wishes
+from ganzoo.recipe.messages import explain, toml_location
+from ganzoo.recipe.model import NamedTables, Recipe
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain
+from ganzoo.recipe.swap import Swaps
+from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import parse_toml
@@ -26,9 +28,16 @@ Source = str | Path | Mapping[str, Any] | Recipe
 """A TOML file, whose plugin files are relative to its folder; or tables, or a checked recipe, whose plugin files are
 relative to the working directory."""
 
+Note = Callable[[str], None]
+
 
 def load_recipe(
-    source: Source, manager: PluginManager, overrides: Overrides = (), *, trust: bool = True
+    source: Source,
+    manager: PluginManager,
+    overrides: Overrides = (),
+    *,
+    trust: bool = True,
+    note: Note | None = None,
 ) -> tuple[Recipe, PluginManager]:
     """Read and check a recipe; return it and the plugins, those of its plugin files included.
 
@@ -37,19 +46,22 @@ def load_recipe(
         manager: the installed plugins.
         overrides: changes to the recipe.
         trust: whether the plugin files may be imported, which executes them.
+        note: called with what overrides made the recipe lose; left out: it is printed as a warning.
 
     Raises:
         RequestError: the recipe, or a plugin file that it names, cannot be used.
     """
-    tables, name = read_tables(source, overrides)
-    files = named_files(tables)
+    tables, pairs, name = read_tables(source, overrides)
+    files = named_files(apply_overrides(tables, pairs))
     if files and trust:
         manager = manager.with_files([Path(file) for file in files])
-    return parse_recipe(tables, manager, source=name), manager
+    return parse_recipe(tables, manager, pairs, source=name, note=note), manager
 
 
-def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, Any], str]:
-    """Return the tables of a recipe, its plugin files as absolute paths, and its name in messages.
+def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, Any], list[tuple[str, Any]], str]:
+    """Return the tables of a recipe, the overrides that are still to be applied, and the recipe's name in messages.
+
+    The overrides name plugin files by their absolute paths.
 
     Raises:
         RequestError: the file cannot be read as TOML, or an override is not valid.
@@ -57,40 +69,93 @@ def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, An
     folder, name = Path(), "recipe"
     if isinstance(source, str | Path):
         folder, name = Path(source).parent, str(source)
-        tables: Mapping[str, Any] = read_toml(Path(source))
+        tables = read_toml(Path(source))
     else:
-        tables = source.to_dict() if isinstance(source, Recipe) else source
-    changed = apply_overrides(tables, overrides)
-    files = named_files(changed)
+        tables = source.to_dict() if isinstance(source, Recipe) else plain(source)
+    pairs = override_pairs(overrides)
+    files = named_files(apply_overrides(tables, pairs))
     if files:
-        changed["plugins"]["files"] = [str((folder / file).resolve()) for file in files]
-    return changed, name
+        pairs.append(("plugins.files", [str((folder / file).resolve()) for file in files]))
+    return tables, pairs, name
 
 
-def parse_recipe(tables: Mapping[str, Any], manager: PluginManager, *, source: str = "recipe") -> Recipe:
+def parse_recipe(
+    tables: Mapping[str, Any],
+    manager: PluginManager,
+    overrides: Overrides = (),
+    *,
+    source: str = "recipe",
+    note: Note | None = None,
+) -> Recipe:
     """Check tables against the installed components and return the recipe.
 
     Args:
-        tables: as read from TOML, overrides included.
+        tables: as read from TOML.
         manager: the plugins, those of the recipe's own files among them.
+        overrides: changes to the tables; options that a part lacks which they put in another's place are dropped.
         source: name of the recipe in error messages.
+        note: called with what was dropped; left out: it is printed as a warning.
 
     Raises:
         RecipeError: lists every problem with its TOML path.
+        RequestError: an override is not valid.
     """
+    tables, checked = _checked(tables, manager, overrides, note)
     problems = missing_plugins(tables, manager)
-    text = json.dumps(tables)
-    try:
-        # A model of the named components only: one of all installed takes longer than the rest of a command.
-        model = recipe_model(manager.registries, _named(tables), roles_of(tables, manager.registries))
-        recipe = model.model_validate_json(text, strict=True)
-    except ValidationError:
-        problems += _explained(text, tables, manager)
-        raise RecipeError(source, problems) from None
-    problems += [*unfit_parts(recipe), *unmet_wishes(recipe)]
-    if problems:
+    problems += unmet_conditions(checked) if isinstance(checked, Recipe) else checked
+    told = {problem.path for problem in problems}
+    problems += [problem for problem in unusable_values(tables) if problem.path not in told]
+    if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
-    return recipe
+    return checked
+
+
+def change_tables(
+    tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides, note: Note | None = None
+) -> dict[str, Any]:
+    """Return tables with overrides, and without the options that a part lacks which they put in another's place.
+
+    Args:
+        tables: as read from TOML; need not be valid.
+        manager: the plugins.
+        overrides: the changes.
+        note: called with what was dropped; left out: it is printed as a warning.
+
+    Raises:
+        RequestError: an override is not valid.
+    """
+    return _checked(tables, manager, overrides, note)[0]
+
+
+def _checked(
+    tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides, note: Note | None
+) -> tuple[dict[str, Any], Recipe | list[Problem]]:
+    """Return the tables with overrides, and the recipe or the problems of each table by itself."""
+    pairs = override_pairs(overrides)
+    changed = apply_overrides(tables, pairs)
+    swaps = Swaps(tables, changed, pairs)
+    names: set[str] | None = None
+    checked: Recipe | list[Problem] | None = None
+    while checked is None:
+        if names != _named(changed):
+            # A model of the named components only: one of all installed takes longer than the rest of a command.
+            names = _named(changed)
+            model = recipe_model(manager.registries, names, roles_of(changed, manager.registries))
+        try:
+            recipe = model.model_validate_json(json.dumps(changed), strict=True)
+            checked = None if swaps.mend_images(recipe) else recipe
+        except ValidationError as error:
+            if not swaps.mend(error, model):
+                checked = _problems(changed, manager)
+    for text in swaps.notes():
+        (note or _warn)(text)
+    return changed, checked
+
+
+def _warn(text: str) -> None:
+    from ganzoo.terminal import warn
+
+    warn(text)
 
 
 def named_files(tables: Mapping[str, Any]) -> list[str]:
@@ -118,7 +183,9 @@ def recipe_model(
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
         outer, _, table = registry.kind.table.rpartition(".")
-        if table:
+        if registry.kind.keyed:
+            inside[""][table] = registry.tables_type(NamedTables)
+        elif table:
             of: Any = registry.options_type(names)
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
@@ -146,6 +213,8 @@ def roles_of(tables: Mapping[str, Any], registries: Registries) -> Mapping[str, 
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
     """Derive a model with other types for some of its fields."""
     fields: dict[str, Any] = {name: (of, model.model_fields[name].default) for name, of in types.items()}
+    keyed = {name: of for name, of in types.items() if isinstance(of, type) and issubclass(of, NamedTables)}
+    fields |= {name: (of, of()) for name, of in keyed.items()}
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
@@ -171,7 +240,10 @@ def read_toml(path: Path) -> dict[str, Any]:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise RequestError(f"{path}: is larger than {LARGEST >> 20} MiB, which no recipe is")
-        return parse_toml(content.decode())
+        if b"\0" in content[:4]:
+            raise ValueError("it is UTF-16 text, and TOML is UTF-8: save it in that encoding")
+        text = content.decode("utf-8-sig")
+        return parse_toml(text)
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such recipe file") from None
     except IsADirectoryError:
@@ -179,24 +251,55 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise RecipeError(str(path), [Problem("", f"is not valid TOML: {error}")]) from error
+        raise RecipeError(
+            str(path), [Problem("", f"is not valid TOML: {error}{_escape_hint(error, content)}")]
+        ) from error
+
+
+def _escape_hint(error: ValueError, content: bytes) -> str:
+    """Return the cure for a path of Windows between double quotes, where the error is in such a line."""
+    place = re.search(r"at line (\d+)", str(error))
+    line = content.splitlines()[int(place[1]) - 1 :][:1] if place else []
+    if not line or b"\\" not in line[0] or b'"' not in line[0]:
+        return ""
+    return f"; between double quotes a backslash begins an escape: {SINGLE_QUOTES}"
 
 
 def _named(tables: Mapping[str, Any]) -> set[str]:
     """Collect the component names in a recipe's tables, registered or not."""
     evaluation, networks = tables.get("evaluation"), tables.get("networks")
-    nested = [evaluation.get("extractors")] if isinstance(evaluation, Mapping) else []
+    nested = [evaluation.get(kind) for kind in ("extractors", "metrics")] if isinstance(evaluation, Mapping) else []
     listed = [*tables.values(), *nested, *(networks.values() if isinstance(networks, Mapping) else ())]
     parts = [part for table in listed for part in (table if isinstance(table, list) else [table])]
-    names = [part.get("name") for part in parts if isinstance(part, Mapping)]
+    names = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
     return {name for name in names if isinstance(name, str)}
 
 
-def _explained(text: str, tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """Explain the errors of a recipe, checked against every installed component."""
+def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
+    """Explain every error, checked against all installed components; then check what is right with each other."""
     model = recipe_model(manager.registries, roles=roles_of(tables, manager.registries))
     try:
-        model.model_validate_json(text, strict=True)
+        model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:
-        return explain(error, tables, model, manager)
+        return [*explain(error, tables, model, manager), *unmet_conditions(_right_tables(error, tables, model))]
     raise AssertionError("a recipe that does not pass is wrong whatever else is installed")
+
+
+def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type[Recipe]) -> Recipe:
+    """Return a recipe of the tables without an error; in a list, None is in the place of one with an error."""
+    wrong = {tuple(toml_location(detail["loc"], tables)[:2]) for detail in error.errors(include_url=False)}
+    right: dict[str, Any] = {}
+    for name in [] if () in wrong else tables.keys() & model.model_fields.keys():
+        value, places = tables[name], {place for place in wrong if place[0] == name}
+        if isinstance(value, list) and (name,) not in places:
+            right[name] = [each for index, each in enumerate(value) if (name, index) not in places]
+        elif not places:
+            right[name] = value
+    types: dict[str, Any] = {name: (model.model_fields[name].annotation, model.model_fields[name]) for name in right}
+    partial = create_model("RightTables", __base__=Options, **types)
+    checked = dict(partial.model_validate_json(json.dumps(right), strict=True))
+    for name in checked:
+        if isinstance(value := tables[name], list):
+            rest = iter(checked[name])
+            checked[name] = tuple(None if (name, index) in wrong else next(rest) for index in range(len(value)))
+    return Recipe.model_construct(**checked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,8 @@ def explain(
     schema = model.model_json_schema()
     problems = []
     for detail in error.errors(include_url=False):
-        location = _toml_location(detail["loc"], tables)
-        parent = _value_at(location[:-1], tables)
+        location = toml_location(detail["loc"], tables)
+        parent = value_at(location[:-1], tables)
         context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
         unknown_name = False
@@ -36,7 +36,8 @@ def explain(
                 message = _unknown_network(key, _known_keys(location[:-1], tables, schema), tables["trainer"]["name"])
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
-                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}"
+                whose = _whose(location, tables, schema)
+                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}{whose}"
             case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {only}"
@@ -48,7 +49,7 @@ def explain(
             case "union_tag_invalid":
                 unknown_name = True
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
-                location = [*location, "name"]
+                location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
             case "nothing_registered":
                 unknown_name = True
                 name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
@@ -64,17 +65,17 @@ def explain(
                     f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"
                 )
             case "model_attributes_type" | "model_type" | "dict_type":
-                message = f"is {_shown(detail['input'])}, but must be a table: [{_dotted(location)}]"
+                message = f"is {_shown(detail['input'])}, but must be a table: [{dotted(location)}]"
             case "list_type" | "tuple_type":
                 tables_in_it = {"$ref", "discriminator"} & _node_at(location, tables, schema).get("items", {}).keys()
-                what = f"of tables: [[{_dotted(location)}]]" if tables_in_it else "in square brackets"
+                what = f"of tables: [[{dotted(location)}]]" if tables_in_it else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
                 message = str(context["error"])
             case _:
                 message = f"is {_shown(detail['input'])}: {_lower_first(detail['msg'])}"
         problems.append(
-            Problem(_dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
+            Problem(dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
         )
     return problems
 
@@ -87,7 +88,7 @@ def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
     return f'the trainer "{trainer}" has no such network{did_you_mean(role, roles)}; it trains: {", ".join(roles)}'
 
 
-def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
+def toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
     """Return the path as written in the file, without the component name that pydantic inserts."""
     result: list[str | int] = []
     value: Any = tables
@@ -102,7 +103,8 @@ def _toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | 
     return result
 
 
-def _value_at(location: Location, tables: Any) -> Any:
+def value_at(location: Location, tables: Any) -> Any:
+    """Return what is at a path of the recipe; None where nothing is."""
     for step in location:
         try:
             tables = tables[step]
@@ -124,7 +126,7 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
     for step in location:
         node = _choose(_resolve(schema, node), value, schema)
         node = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
-        value = _value_at([step], value)
+        value = value_at([step], value)
         if node is None:
             return {}
     return _choose(_resolve(schema, node), value, schema)
@@ -132,6 +134,8 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
     """Return the variant of a component's schema that its name selects."""
+    variants = [each for each in node.get("anyOf", ()) if each.keys() & {"discriminator", "$ref"}]
+    node = _resolve(schema, variants[0]) if variants else node  # a name or a table, or a table that may be left out
     mapping = node.get("discriminator", {}).get("mapping", {})
     name = value.get("name") if isinstance(value, Mapping) else None
     return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node
@@ -141,8 +145,43 @@ def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> l
     return list(_node_at(location, tables, schema).get("properties", {}))
 
 
+def _whose(location: Location, tables: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    """Say which other parts in this place have an option, or else where the recipe has it; empty where neither."""
+    key, value = str(location[-1]), value_at(location, tables)
+    parts = _parts_at(location[:-1], tables, schema)
+    owners = [name for name, part in parts.items() if key in _resolve(schema, part).get("properties", {})]
+    if owners:
+        return f"; it is an option of {', '.join(owners[:5])}{', …' if len(owners) > 5 else ''}"
+    wanted = (key, *(map(str, value) if isinstance(value, Mapping) else ()))
+    found = {option: list(_places(option, tables, schema, schema)) for option in wanted}
+    return "".join(f"; {option} lives at {' and '.join(places)}" for option, places in found.items() if places)
+
+
+def _parts_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schemas of all parts that a table may name, by name."""
+    if not location:
+        return {}
+    around, step = _node_at(location[:-1], tables, schema), location[-1]
+    node = _resolve(schema, around.get("items") if isinstance(step, int) else around.get("properties", {}).get(step))
+    mapping = (node or {}).get("discriminator", {}).get("mapping", {})
+    return {name: {"$ref": reference} for name, reference in mapping.items()}
+
+
+def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """Yield the dotted keys at which the parts of a recipe have an option of this name."""
+    node = _choose(_resolve(schema, node), value, schema)
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _places(option, each, node.get("items", {}), schema, f"{place}{index}.")
+    for key, inner in node.get("properties", {}).items():
+        if key == option:
+            yield place + key
+        given = value.get(key) if isinstance(value, Mapping) else None
+        yield from _places(option, inner.get("default") if given is None else given, inner, schema, f"{place}{key}.")
+
+
 def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
-    return ", ".join(_node_at(location, tables, schema).get("discriminator", {}).get("mapping", {}))
+    return ", ".join(_parts_at(location, tables, schema))
 
 
 def _kind(location: Location) -> str:
@@ -191,7 +230,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _dotted(location: Location) -> str:
+def dotted(location: Location) -> str:
+    """Write a path as overrides do."""
     return ".".join(str(step) for step in location)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import tomli_w
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -14,6 +14,7 @@ from ganzoo.components.options import (
     ExtractorConfig,
     GeneratorConfig,
     LossConfig,
+    MetricConfig,
     Options,
     PenaltyConfig,
     TrainerConfig,
@@ -27,9 +28,9 @@ class RunOptions(Options):
     """Names the folder of runs below `root`, and the run on W&B."""
     seed: NonNegativeInt = 2333
     """Everything random follows from it."""
-    steps: PositiveInt | None = None
+    steps: PositiveInt | None = Field(default=None, le=10**12)
     """Length in training steps; this or `epochs`."""
-    epochs: PositiveFloat | None = None
+    epochs: PositiveFloat | None = Field(default=None, le=1e9)
     """Length in passes over the dataset; this or `steps`."""
     root: str = "runs"
     """Folder that run directories are made in, relative to the working directory."""
@@ -74,7 +75,7 @@ class SampleOptions(Options):
 
     every: PositiveInt | None = None
     """Steps between two grids; left out: twenty over the run."""
-    count: PositiveInt = 64
+    count: PositiveInt = Field(default=64, le=10_000)
     """Images in a grid."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
@@ -99,33 +100,19 @@ class CheckpointOptions(Options):
     kept until a better one comes."""
 
 
-Metric = Literal[
-    "frechet",
-    "kernel",
-    "inception_score",
-    "precision_recall",
-    "density_coverage",
-    "classes",
-    "memorization",
-    "diversity",
-]
-
-
-METRICS: tuple[Metric, ...] = Metric.__args__  # type: ignore[attr-defined]
-
-
 class EvaluationOptions(Options):
     """How samples are scored: by `ganzoo evaluate`, and while training where `every` is set."""
 
     every: PositiveInt | None = None
     """Steps between two evaluations while training, and one at the end; left out: none while training."""
-    samples: int = Field(default=10_000, ge=2)
+    samples: int = Field(default=10_000, ge=2, le=10**7)
     """Images that are made and scored."""
     extractors: tuple[ExtractorConfig, ...] = ()
     """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: `classifier` for a
     dataset with labels, else `inception`."""
-    metrics: tuple[Metric, ...] = METRICS
-    """What to score: Fréchet and kernel distance (FID and KID where the extractor is Inception), and so on."""
+    metrics: tuple[MetricConfig, ...] = ()
+    """What to score: names, or tables where one is to have other options; left out: `frechet`, `kernel`,
+    `inception_score`, `precision_recall`, `density_coverage`, `class_coverage`, `memorization` and `diversity`."""
     real: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
     trained on."""
@@ -166,31 +153,16 @@ class WatchdogOptions(Options):
     were before; needs evaluations with a classifier."""
 
 
-class WandbOptions(Options):
-    """Tracking on Weights & Biases."""
+class NamedTables(Options):
+    """Tables of components of one kind by their names; `recipe.load.recipe_model` adds one for each registered."""
 
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: WANDB_MODE if set, else online where a key is known, else offline; never a prompt."""
-    project: str = "ganzoo"
-    """Project on W&B."""
-    entity: str | None = None
-    """User or team; left out: the account's default."""
-    group: str | None = None
-    """Runs to be shown together; left out: the run's name, so that its seeds line up."""
-    job_type: str = "train"
-    """Kind of run within the group."""
-    tags: tuple[str, ...] = ()
-    """Tags beside those that ganzoo sets: the names of the parts."""
-    checkpoints: Literal[False, True, "best", "all"] = False
-    """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
-    run has ended; "best": only that; "all": each when it is saved."""
+    def chosen(self) -> dict[str, Any]:
+        """Return the options of those that the recipe has, by name."""
+        return {name: config for name, config in self if config is not None}
 
+    if TYPE_CHECKING:
 
-class TrackingOptions(Options):
-    """Where metrics go beside the run directory."""
-
-    wandb: WandbOptions = WandbOptions()
-    """Tracking on Weights & Biases."""
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class NetworkTables(Options, extra="allow"):
@@ -231,8 +203,10 @@ class Recipe(Options):
     """How samples are scored."""
     watchdog: WatchdogOptions = WatchdogOptions()
     """Alerts to failing training."""
-    tracking: TrackingOptions = TrackingOptions()
-    """Where metrics go."""
+    observers: NamedTables = NamedTables()
+    """What watches the run, a table `[observers.NAME]` each."""
+    tracking: NamedTables = NamedTables()
+    """Where metrics go beside the run directory, a table `[tracking.NAME]` each."""
 
     def network(self, role: str) -> ComponentConfig:
         """Return the options of a network of the trainer, by its name: its own, or those of the first of its kind."""

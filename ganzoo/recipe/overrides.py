@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import date, time
 from typing import Any
 
 import tomli_w
 
 from ganzoo.errors import RequestError
-from ganzoo.text import parse_toml
+from ganzoo.text import DEEPEST, parse_toml
 
 Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 """Values by dotted key, `{"trainer.batch_size": 64}`; or such pairs, or texts as `--set` takes them."""
-
-DEEPEST = 100
-"""Most parts that a dotted key may have."""
 
 
 def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
@@ -56,15 +54,26 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise RequestError(f"--set {_shown(text)}: {_FORM}")
-    return key.strip(), toml_value(value.strip())
+    pair = TextPair((key.strip(), toml_value(value.strip())))
+    pair.text = value.strip()
+    return pair
+
+
+class TextPair(tuple[str, Any]):
+    """A dotted key and its value, with the text of the value, which is meant where the option is a text."""
+
+    text: str
 
 
 def toml_value(text: str) -> Any:
-    """Read a value: TOML, or else plain text."""
+    """Read a value: TOML, or `True` or `False` as Python writes them, or else plain text."""
+    if text in ("True", "False"):
+        return text == "True"
     try:
-        return plain(parse_toml(f"value = {text}")["value"])
+        value = parse_toml(f"value = {text}")["value"]
     except ValueError:
         return text
+    return text if isinstance(value, date | time) else plain(value)
 
 
 def toml_text(value: Any) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig, GeneratorConfig
+from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig, GeneratorConfig, TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
@@ -47,28 +48,60 @@ def _canonical(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def unfit_parts(recipe: Recipe) -> list[Problem]:
+LARGEST = 2**63 - 1
+"""Largest integer of TOML; torch takes seeds up to twice that."""
+
+SINGLE_QUOTES = r"write a path as 'D:\new' between single quotes, or as D:/new"
+
+
+def unusable_values(value: Any, path: str = "") -> Iterator[Problem]:
+    """Yield the values in tables that no option takes, whatever its type."""
+    match value:
+        case Mapping() | list():
+            for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+                yield from unusable_values(each, f"{path}.{key}" if path else str(key))
+        case int() if abs(value) > LARGEST:
+            yield Problem(path, f"is a number beyond 2⁶³ − 1, the largest of TOML: take one up to {LARGEST}")
+        case str() if control := next((each for each in value if not each.isprintable() and each < "\xa0"), ""):
+            yield Problem(path, f"has the control character {control!r}, as an escape gives it: {SINGLE_QUOTES}")
+
+
+def unmet_conditions(recipe: Recipe) -> list[Problem]:
+    """List what is wrong with valid tables together.
+
+    Args:
+        recipe: need not be whole: what is missing, or None in a list, is left out.
+    """
+    return [*_unfit_parts(recipe), *_unmet_wishes(recipe)]
+
+
+def _unfit_parts(recipe: Recipe) -> list[Problem]:
     """List the parts that cannot work on samples of the dataset's shape, or without labels or a condition."""
-    dataset = recipe.dataset
+    dataset: DatasetConfig | None = getattr(recipe, "dataset", None)
+    if dataset is None:
+        return []
     info = DatasetInfo(dataset.sample_spec(), condition=dataset.condition_spec())
-    problems = unfit_images(recipe.evaluation, dataset)
-    for path, config in [part for kind in KINDS if kind.name not in ROLES for part in kind.configs(recipe).items()]:
-        problems += _unfit(path, config, info, recipe)
-    for role in recipe.trainer.roles:
+    problems = unfit_evaluation(recipe.evaluation, dataset)
+    for path, config in _parts(recipe):
+        if path not in ROLES and not path.startswith("networks."):
+            problems += _unfit(path, config, info, dataset)
+    trainer: TrainerConfig | None = getattr(recipe, "trainer", None)
+    for role, kind in (trainer.roles if trainer else ROLES).items():
+        network = getattr(recipe.networks, role, None) or getattr(recipe, kind, None)
         try:
-            of_role = recipe.trainer.info_for(role, info)
+            of_role = trainer.info_for(role, info) if trainer else info
         except ValueError as error:
             return [*problems, Problem("trainer", f'"{recipe.trainer.name}" {error}')]
-        problems += _unfit(role if role in ROLES else f"networks.{role}", recipe.network(role), of_role, recipe)
+        if network is not None:
+            problems += _unfit(role if role in ROLES else f"networks.{role}", network, of_role, dataset)
     return problems
 
 
-def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, recipe: Recipe) -> Iterator[Problem]:
+def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, dataset: DatasetConfig) -> Iterator[Problem]:
     try:
         config.check_info(info)
     except ValueError as error:
         yield Problem(path, f'"{config.name}" {error}')
-    dataset = recipe.dataset
     has = {"labels": dataset.has_labels is not False, "condition": info.condition is not None}
     for needed in sorted(each for each in config.uses if not has[each]):
         needs = needed.replace("condition", "a condition")
@@ -80,12 +113,24 @@ def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, recipe: Recipe
         )
 
 
-def unmet_wishes(recipe: Recipe) -> list[Problem]:
-    """List the options that have no effect because of another."""
-    if recipe.tracking.wandb.checkpoints == "best" and recipe.checkpoint.best is None:
+def _unmet_wishes(recipe: Recipe) -> list[Problem]:
+    """List the options that another makes impossible or without effect."""
+    problems = []
+    wandb = recipe.tracking.chosen().get("wandb")
+    if wandb is not None and wandb.checkpoints == "best" and recipe.checkpoint.best is None:
         needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
-        return [Problem("tracking.wandb.checkpoints", needs)]
-    return []
+        problems.append(Problem("tracking.wandb.checkpoints", needs))
+    twice = [f'"{part.name}" ({path})' for path, part in _parts(recipe) if part.differentiates_twice]
+    if recipe.device.compile and twice:
+        needs = f"is true, but torch.compile has no second derivatives for {', '.join(twice)}: set it to false"
+        problems.append(Problem("device.compile", needs))
+    return problems
+
+
+def _parts(recipe: Recipe) -> Iterator[tuple[str, ComponentConfig]]:
+    for kind in KINDS:
+        with suppress(AttributeError):  # a table that is missing
+            yield from ((path, config) for path, config in kind.configs(recipe).items() if config is not None)
 
 
 FIXED_BY_NETWORKS = ("name", "image_size", "channels")
@@ -110,12 +155,16 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
         raise ValueError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
 
 
-def unfit_images(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
-    """List the problems with the images that [evaluation] names."""
+def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
+    """List the problems with the images and metrics that [evaluation] names."""
     problems = []
     for table in ("real", "held_out"):
         try:
             other_images(dataset, getattr(options, table), options.image_size)
         except ValueError as error:
             problems.append(Problem(f"evaluation.{table}", str(error)))
+    names = [metric.name for metric in options.metrics]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.append(Problem(f"evaluation.metrics.{index}", f'"{name}" is there before: leave one out'))
     return problems

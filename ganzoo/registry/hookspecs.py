@@ -51,6 +51,21 @@ def register_extractors(register: Registrar) -> None:
 
 
 @hookspec
+def register_metrics(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each metric that samples are scored by."""
+
+
+@hookspec
+def register_optimizers(register: Registrar) -> None:
+    """Once at start: call `register(name, config)` for each optimizer, which is its config with a method `build`."""
+
+
+@hookspec
+def register_observers(register: Registrar) -> None:
+    """Once at start: call `register(name, component)` for each observer and tracker that a recipe has a table for."""
+
+
+@hookspec
 def register_commands(register: CommandRegistrar) -> None:
     """Once at start: call `register(name, "module:function", help="one line", section="look")` for each command."""
 
@@ -71,11 +86,13 @@ def step_ended(run: RunView, step: int, metrics: Mapping[str, float] | None) -> 
 
 
 @hookspec
-def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor) -> None:
-    """Images (N, 3 or 1, H, W) in [−1, 1] on the CPU were made from the run's fixed latents.
+def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> None:
+    """An observer logged figures of this step with `run.log`."""
 
-    `grid` (C, H', W') in [0, 1] shows them, those of a generator with a condition beside their input and target.
-    """
+
+@hookspec
+def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor) -> None:
+    """Images (N, C, H, W) in [−1, 1] were made from the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them."""
 
 
 @hookspec

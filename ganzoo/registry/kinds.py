@@ -21,9 +21,11 @@ class Kind:
         plural: name of the kind's registry.
         hook: name of the hook that registers components of this kind; two kinds may share one.
         config_class: base class of their options, in `components.options`.
-        contract: base class of the components, as "module:name".
+        contract: base class of the components, as "module:name"; the config where a component is no more.
         table: dotted place in a recipe; empty where a recipe names none.
         many: whether a recipe has any number of them, in a list of tables.
+        bare: whether a name may stand in such a list in place of a table.
+        keyed: whether a recipe has any number of them, in tables by their names: `[tracking.wandb]`.
         conformance: check of one component, as "module:name"; empty where only its options are checked.
     """
 
@@ -34,6 +36,8 @@ class Kind:
     contract: str
     table: str = ""
     many: bool = False
+    bare: bool = False
+    keyed: bool = False
     conformance: str = ""
 
     @cached_property
@@ -46,6 +50,8 @@ class Kind:
         if not self.table:
             return {}
         found = attrgetter(self.table)(recipe)
+        if self.keyed:
+            return {f"{self.table}.{name}": each for name, each in found.chosen().items()}
         if self.many:
             return {f"{self.table}.{index}": each for index, each in enumerate(found)}
         further = {
@@ -72,6 +78,14 @@ KINDS = (
          contract="ganzoo.components.importer:Importer"),
     Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
          contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing:check_extractor"),
+    Kind("metric", "metrics", "register_metrics", "MetricConfig", table="evaluation.metrics", many=True, bare=True,
+         contract="ganzoo.components.metric:Metric", conformance="ganzoo.testing:check_metric"),
+    Kind("optimizer", "optimizers", "register_optimizers", "OptimizerConfig",
+         contract="ganzoo.components.options:OptimizerConfig", conformance="ganzoo.testing:check_optimizer"),
+    Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True,
+         contract="ganzoo.components.observer:Observer", conformance="ganzoo.testing:check_observer"),
+    Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True,
+         contract="ganzoo.components.observer:Tracker", conformance="ganzoo.testing:check_observer"),
 )
 # fmt: on
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from importlib import import_module
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
@@ -23,20 +23,30 @@ C = TypeVar("C", bound=ComponentConfig)
 class Entry(Generic[C]):
     """One registered component.
 
-    `target` is its class, or "module:Class" to be imported when it is first built; `options` is its `Config`.
+    `target` is its class, or "module:Class" to be imported when it is first built; `options` is its `Config`;
+    `parts` are the registries of components that its options may hold, by their configs.
     """
 
     name: str
     target: type | str
     options: type[C]
     plugin: str
+    parts: Mapping[Any, Registry[Any]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def config(self) -> type[C]:
-        """The `Config` with the field `name` narrowed to this name; made on first use."""
-        only_this_name: Any = Literal[self.name]
+        """The `Config` with the field `name` narrowed to this name; made on first use.
+
+        A field of the type of a kind's config, such as `OptimizerConfig`, takes any registered component of the kind.
+        """
         base = self.options
-        return create_model(base.__name__, __base__=base, __doc__=base.__doc__, name=(only_this_name, ...))
+        fields: dict[str, Any] = {"name": (Literal[self.name], ...)}
+        for key, option in base.model_fields.items():
+            if isinstance(option.annotation, type) and option.annotation in self.parts:
+                registry = self.parts[option.annotation]
+                default = ... if option.is_required() else registry.narrow(option.default)
+                fields[key] = (registry.options_type(), default)
+        return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
 
     def load(self) -> Any:
         """Return the component's class, imported if it was registered as "module:Class".
@@ -69,6 +79,7 @@ class Registry(Generic[C]):
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+        self.parts: dict[Any, Registry[Any]] = {}
         self._entries: dict[str, Entry[C]] = {}
 
     def register(self, name: str, target: type | str, config: type[C], plugin: str) -> None:
@@ -82,7 +93,7 @@ class Registry(Generic[C]):
                 f'the {self.kind.name} name "{name}" is taken by the plugin {self._entries[name].plugin}; '
                 f"the plugin {plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
             )
-        self._entries[name] = Entry(name, target, config, plugin)
+        self._entries[name] = Entry(name, target, config, plugin, self.parts)
 
     def remove(self, plugin: str) -> None:
         """Remove everything that a plugin registered."""
@@ -101,6 +112,21 @@ class Registry(Generic[C]):
     def __getitem__(self, name: str) -> Entry[C]:
         return self._entries[name]
 
+    def narrow(self, config: Any) -> Any:
+        """Return options as those of the registered component that they name."""
+        return self[config.name].config(**dict(config)) if getattr(config, "name", "") in self else config
+
+    def tables_type(self, base: type[BaseModel]) -> type[BaseModel]:
+        """Return a class of options with the table of each component under its name, derived from `base`."""
+        fields: dict[str, Any] = {}
+        for entry in self:
+            options = entry.options
+            name: Any = (Literal[entry.name], Field(default=entry.name, exclude=True))  # the table's name says it
+            config = create_model(options.__name__, __base__=entry.config, __doc__=options.__doc__, name=name)
+            default = config() if getattr(config, "by_default", False) else None
+            fields[entry.name] = (config | None, Field(default=default, description=options.__doc__))
+        return create_model(f"{self.kind.name.capitalize()}Tables", __base__=base, __doc__=base.__doc__, **fields)
+
     def options_type(self, names: Collection[str] | None = None) -> Any:
         """Return the type of a recipe's table for this kind: a union of the registered configs, selected by `name`.
 
@@ -111,9 +137,15 @@ class Registry(Generic[C]):
         configs = [entry.config for entry in wanted or self]
         if not configs:
             return Annotated[self.kind.config, BeforeValidator(_nothing_registered)]
-        if len(configs) == 1:
-            return configs[0]
-        return Annotated[reduce(or_, configs), Field(discriminator="name")]
+        table: Any = configs[0] if len(configs) == 1 else Annotated[reduce(or_, configs), Field(discriminator="name")]
+        return (
+            Annotated[table, BeforeValidator(_named, json_schema_input_type=table | str)] if self.kind.bare else table
+        )
+
+
+def _named(given: Any) -> Any:
+    """Return the table that a bare name stands for."""
+    return {"name": given} if isinstance(given, str) else given
 
 
 def _nothing_registered(table: Any) -> Any:
@@ -125,6 +157,8 @@ class Registries:
 
     def __init__(self) -> None:
         vars(self).update({kind.plural: Registry(kind) for kind in KINDS})
+        for registry in self.all():
+            registry.parts.update({other.kind.config: other for other in self.all()})
 
     if TYPE_CHECKING:
 
@@ -152,15 +186,15 @@ class Registrar:
 
         Args:
             name: its name in recipes.
-            component: its class; or "module:Class", together with `config`, so that torch is not
-                imported until a recipe builds it.
+            component: its class (of an optimizer, its config); or "module:Class", together with `config`, so that
+                torch is not imported until a recipe builds it.
             config: the component's `Config`; needed only beside a "module:Class".
 
         Raises:
             PluginError: the name is taken, or the component is not of a kind that this hook registers.
         """
         if config is None:
-            config = getattr(component, "Config", None)
+            config = getattr(component, "Config", component if isinstance(component, type) else None)
         if not (isinstance(config, type) and issubclass(config, ComponentConfig)):
             raise PluginError(
                 f'the plugin {self.plugin} registers "{name}" without a config: give {component!r} a nested '

@@ -6,6 +6,7 @@ import keyword
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Literal
 
 from ganzoo.errors import RequestError
@@ -13,35 +14,72 @@ from ganzoo.errors import RequestError
 if TYPE_CHECKING:
     from ganzoo.registry.plugin_manager import PluginManager
 
-Kind = Literal["full", "loss", "architecture", "dataset", "trainer", "observer", "penalty"]
+Kind = Literal[
+    "full",
+    "architecture",
+    "loss",
+    "penalty",
+    "dataset",
+    "trainer",
+    "optimizer",
+    "metric",
+    "extractor",
+    "importer",
+    "observer",
+    "tracker",
+    "command",
+]
 
 
 @dataclass(frozen=True)
 class Outline:
-    """Contents of a kind of plugin: its modules beside `plugin.py`, and the components its recipe uses from it."""
+    """Contents of a kind of plugin.
+
+    Attributes:
+        summary: one sentence.
+        parts: its modules beside `plugin.py`.
+        used: the kinds of its components, which have its name.
+        table: what its recipe has beside the parts that every recipe has.
+    """
 
     summary: str
     parts: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
+    table: str = ""
 
 
+SCORED = "[evaluation]\nevery = 100\nsamples = 1000\nmetrics = "
 OUTLINES: dict[Kind, Outline] = {
     "full": Outline(
         "A GAN for ganzoo: two networks and a loss.", ("networks", "loss"), ("generator", "discriminator", "loss")
     ),
     "architecture": Outline("Networks for ganzoo.", ("networks",), ("generator", "discriminator")),
     "loss": Outline("A loss for ganzoo.", ("loss",), ("loss",)),
-    "penalty": Outline("A penalty for ganzoo.", ("penalty",), ("penalty",)),
+    "penalty": Outline("A penalty for ganzoo.", ("penalty",), ("penalty",), '[[penalties]]\nname = "$name"'),
     "dataset": Outline("A dataset for ganzoo.", ("dataset",), ("dataset",)),
     "trainer": Outline("A trainer for ganzoo.", ("trainer",), ("trainer",)),
-    "observer": Outline("An observer of ganzoo's runs."),
+    "optimizer": Outline(
+        "An optimizer for ganzoo.", ("optimizer",), ("optimizer",), '[trainer.generator_optimizer]\nname = "$name"'
+    ),
+    "metric": Outline("A score of samples for ganzoo.", ("metric",), ("metric",), f'{SCORED}["$name"]'),
+    "extractor": Outline(
+        "An extractor of features for ganzoo.",
+        ("extractor",),
+        ("extractor",),
+        f'{SCORED}["frechet"]\n\n[[evaluation.extractors]]\nname = "$name"',
+    ),
+    "importer": Outline("An importer of weights for ganzoo.", ("importer",), ("importer",)),
+    "observer": Outline("An observer of ganzoo's runs.", (), ("observer",), "[observers.$name]"),
+    "tracker": Outline("A tracker of ganzoo's runs.", (), ("tracker",), "[tracking.$name]"),
+    "command": Outline("A command of ganzoo.", ("command",)),
 }
+TESTED: tuple[Kind, ...] = ("metric", "extractor", "importer", "observer", "tracker", "command")
+"""Kinds with a test of their own beside the contract and the recipe."""
 DEFAULTS = {
     "dataset": "digits",
     "generator": "dcgan",
     "discriminator": "dcgan",
     "loss": "non_saturating",
-    "penalty": "",
     "trainer": "adversarial",
 }
 
@@ -78,12 +116,12 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
         "distribution": distribution,
         "package": package,
         "name": name,
+        "command": name.replace("_", "-"),
         "Class": "".join(word.capitalize() for word in name.split("_")),
         "summary": outline.summary,
         "bounds": _bounds(),
     }
-    words["penalty"] = f'\n[[penalties]]\nname = "{name}"\n' if "penalty" in outline.used else ""
-    test = "test_observer" if kind == "observer" else "test_plugin"
+    words["table"] = f"\n{Template(outline.table).substitute(words)}\n" if outline.table else ""
     recipe = Path("recipes", f"{name}.toml")
     templates = {
         Path("pyproject.toml"): "common/pyproject.toml",
@@ -94,9 +132,12 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
         Path(package, "__init__.py"): "common/__init__.py",
         Path(package, "plugin.py"): f"plugins/{kind}.py",
         **{Path(package, f"{part}.py"): f"parts/{part}.py" for part in outline.parts},
-        Path("tests", f"test_{name}.py"): f"common/{test}.py",
     }
     texts = {path: _render(template, words) for path, template in templates.items()}
+    tests = [f"tests/{kind}.py"] if kind in TESTED else []
+    texts[Path("tests", f"test_{name}.py")] = "".join(
+        _render(template, words) for template in ("common/test_plugin.py", *tests)
+    )
     try:
         folder.mkdir(parents=True)
         for path, text in texts.items():
@@ -111,7 +152,6 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
 
 def _render(template: str, words: dict[str, str]) -> str:
     from importlib.resources import files
-    from string import Template
 
     text = files("ganzoo.registry").joinpath("templates", f"{template}.tmpl").read_text(encoding="utf-8")
     return Template(text).substitute(words)

@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ganzoo.components.spec import UnfitDataError
 from ganzoo.storage.disk import write_atomic
 
 GIF = "evolution.gif"
@@ -21,6 +22,7 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
     """Arrange `images` (N, C, H, W) in [−1, 1] into one (C, H', W') in [0, 1], nearly square without `columns`."""
     from torchvision.utils import make_grid
 
+    _check_shown(images)
     columns = columns or math.ceil(math.sqrt(len(images)))
     picture: Tensor = make_grid(images, nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
     return picture
@@ -38,6 +40,13 @@ def grid_beside(*groups: Tensor) -> Tensor:
         groups = tuple(group[:, :3] if group.shape[1] >= 3 else group[:, :1].expand(-1, 3, -1, -1) for group in groups)
     images = torch.stack([resize(group, size, InterpolationMode.NEAREST) for group in groups], 1).flatten(0, 1)
     return grid(images, max(1, round(math.sqrt(len(images)) / len(groups))) * len(groups))
+
+
+def _check_shown(images: Tensor) -> None:
+    """Raise UnfitDataError unless these are images that a picture can show."""
+    if images.ndim != 4 or images.shape[1] > 4:
+        each = " × ".join(map(str, images.shape[1:]))
+        raise UnfitDataError(f"a picture needs images of 1 to 4 channels, and each sample is {each} numbers")
 
 
 def save_grid(
@@ -65,6 +74,7 @@ def save_single_images(
     Raises:
         OutputError: one cannot be written.
     """
+    _check_shown(images)
     digits = max(4, len(str(len(images) - 1)))
     names = names or [f"{index:0{digits}d}" for index in range(len(images))]
     for name, image in zip(names, (images / 2 + 0.5).clamp(0, 1), strict=True):

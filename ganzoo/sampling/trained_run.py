@@ -17,7 +17,7 @@ from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.errors import RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
+from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
@@ -265,7 +265,7 @@ class TrainedRun:
             if name is not None:
                 image = self.checkpoint.info.image
                 tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
-            recipe = parse_recipe(apply_overrides(tables, changes), self.manager, source="dataset")
+            recipe = parse_recipe(tables, self.manager, changes, source="dataset")
         with packing_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset
 

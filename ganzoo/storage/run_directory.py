@@ -9,14 +9,15 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from filelock import FileLock, Timeout
 
+from ganzoo.components.metric import Direction
 from ganzoo.errors import RequestError, RunDirectoryError
-from ganzoo.recipe.load import named_files, parse_recipe, trusted
+from ganzoo.recipe.load import Note, named_files, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
 from ganzoo.registry.local_file import LocalFile
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
@@ -26,6 +27,7 @@ WANDB = "wandb"
 """Folder of W&B's files."""
 PLUGINS = "plugins"
 """Folder of the run's plugin files."""
+EVALUATIONS = "evaluation.json"
 ALERT = "alert"
 LOCK = ".lock"
 HOLDER = ".process.json"
@@ -113,17 +115,23 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
     def load_recipe(
-        self, manager: PluginManager, overrides: Overrides = (), *, trust: bool | None = None
+        self,
+        manager: PluginManager,
+        overrides: Overrides = (),
+        *,
+        trust: bool | None = None,
+        note: Note | None = None,
     ) -> tuple[Recipe, PluginManager]:
         """Check the resolved recipe; give the plugins with those of the files that lie in the folder.
 
         `trust` says whether these files may be imported; None: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        `note` is called with what overrides made the recipe lose; None: it is printed as a warning.
 
         Raises:
             RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
         """
-        tables = apply_overrides(self.read_recipe(), overrides)
-        files = named_files(tables)
+        tables, pairs = self.read_recipe(), override_pairs(overrides)
+        files = named_files(apply_overrides(tables, pairs))
         for file in files:
             if (self.path / file).resolve().parent != (self.path / PLUGINS).resolve():
                 raise RequestError(f"{self.path}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")
@@ -134,7 +142,7 @@ class RunDirectory:
                     f"Where you trust them, give --trust (in Python trust_plugins=True)"
                 )
             manager = manager.with_files([self.path / file for file in files])
-        return parse_recipe(tables, manager, source=str(self.path / "recipe.toml")), manager
+        return parse_recipe(tables, manager, pairs, source=str(self.path / "recipe.toml"), note=note), manager
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
         """Write the resolved recipe under the comment `header`.
@@ -173,6 +181,15 @@ class RunDirectory:
     def read_alerts(self) -> list[dict[str, Any]]:
         """Return the rows of alerts: "step", and under "alert" its kind, text and remedy."""
         return [row for row in self._rows() if ALERT in row]
+
+    def score_directions(self) -> dict[str, Direction]:
+        """Return which values of each evaluated score are better, as its metric says."""
+        try:
+            evaluations = parse_json((self.path / EVALUATIONS).read_text(encoding="utf-8"))
+            found = [item for each in evaluations for item in each.get("directions", {}).items()]
+            return {name: direction for name, direction in found if direction in get_args(Direction)}
+        except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged
+            return {}
 
     def _rows(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from ganzoo.components.metric import Direction
 from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.storage.run_directory import ALERT
 
@@ -19,13 +19,6 @@ Status = Literal["complete", "interrupted", "failed"]
 SUMMARY = "summary.json"
 POSITION = ("step", "epoch", "seconds")
 SCORE = "score/"
-
-# Words in the names of scores where lower is better; for all others higher is.
-LOWER_IS_BETTER = frozenset(
-    ("fd", "kd", "fid", "kid", "mmd", "swd", "distance", "divergence", "error", "loss", "memorization", "copies")
-)
-# Words in the names of scores that only warn: noise has the fewest copies, and a classifier may be confident on it.
-WARNINGS = frozenset(("memorization", "copies", "confidence", "diversity"))
 
 
 def status_of(run: RunView) -> Status:
@@ -40,25 +33,16 @@ def drop_non_finite(figures: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
-def lower_is_better(score: str) -> bool:
-    """Return whether a lower value of this score is better."""
-    return not LOWER_IS_BETTER.isdisjoint(_words(score))
-
-
-def is_rankable(score: str) -> bool:
-    """Return whether runs can be ranked by this score; scores that only warn do not rank."""
-    return WARNINGS.isdisjoint(_words(score))
-
-
-def _words(score: str) -> list[str]:
-    return re.split(r"[^a-z]+", score.lower())
+def ahead(value: float, of: float, direction: Direction) -> bool:
+    """Return whether a value of a score is better than another; never where the score has no direction."""
+    return {"lower": value < of, "higher": value > of, "none": False}[direction]
 
 
 def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the contents of `summary.json` from all rows of metrics, those before a resume included."""
     rates = [row["images_per_second"] for row in rows if "images_per_second" in row]
     logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
-    metrics = {name: value for name, value in logged[-1].items() if name not in POSITION} if logged else {}
+    metrics = {name: value for row in logged for name, value in row.items() if name not in POSITION}
     summary: dict[str, Any] = {
         "status": status_of(run),
         "steps": run.step,
@@ -67,7 +51,7 @@ def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "seconds": run.seconds,
         "images_per_second": {"median": statistics.median(rates), "last": rates[-1]} if rates else {},
         "metrics": metrics,
-        "scores": best_and_last(rows),
+        "scores": best_and_last(rows, run.directory.score_directions()),
         "alerts": [{"step": row["step"], **row[ALERT]} for row in run.directory.read_alerts()],
     }
     if run.error is not None:
@@ -75,8 +59,10 @@ def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     return summary
 
 
-def best_and_last(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Return the best and the last value of each score, with their steps."""
+def best_and_last(
+    rows: Sequence[Mapping[str, Any]], directions: Mapping[str, Direction]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the best value of each score with a direction, and the last of each, with their steps."""
     best: dict[str, dict[str, float]] = {}
     last: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -85,7 +71,7 @@ def best_and_last(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict
                 continue
             name = key.removeprefix(SCORE)
             last[name] = {"value": value, "step": row["step"]}
-            sign = -1 if lower_is_better(name) else 1
-            if name not in best or sign * value > sign * best[name]["value"]:
+            direction = directions.get(name, "none")
+            if direction != "none" and (name not in best or ahead(value, best[name]["value"], direction)):
                 best[name] = last[name]
     return {"best": best, "last": last}

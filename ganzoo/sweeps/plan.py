@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import Source, named_files, parse_recipe, read_tables
+from ganzoo.recipe.load import Source, change_tables, named_files, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text, toml_value
+from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginManager
 
 Vary = Mapping[str, Sequence[Any]]
@@ -28,6 +30,9 @@ OWNED = {
     "run.name": "a sweep names its runs itself",
     "run.root": "a sweep keeps its runs in its own directory",
 }
+
+MOST_RUNS = 10_000
+"""Most runs of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +81,29 @@ def make_plan(
     vary = {key: plain(values) for key, values in vary.items()}
     check_vary(vary)
     changes = override_pairs(overrides)
+    runs = seeds * math.prod(map(len, vary.values()))
+    if runs > MOST_RUNS:
+        raise RequestError(
+            f"the sweep would be of {runs} runs, and {MOST_RUNS} are the most: take fewer values or seeds"
+        )
     both = sorted(set(vary) & {key for key, _ in changes})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
-    tables, source = read_tables(recipe, changes)
-    files = [Path(file) for file in named_files(tables)]
+    original, changes, source = read_tables(recipe, changes)
+    files = [Path(file) for file in named_files(apply_overrides(original, changes))]
     if files:
         manager = manager.with_files(files)
+    tables = change_tables(original, manager, changes, note=lambda _: None)  # each variant notes it again
     run = tables.get("run")  # not checked yet
     named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
-    parsed = _parse_all(tables, named, manager, source)
+    parsed, notes = _parse_all(original, changes, named, manager, source)
     some = next(iter(parsed.values()))
+    if some.run.seed + seeds - 1 > LARGEST:
+        raise RequestError(f"--seeds {seeds}: from run.seed = {some.run.seed} they go beyond {LARGEST}, the largest")
     name = name or f"{some.run.name}-sweep"
     if Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")
-    warnings: dict[str, None] = {}
+    warnings = dict.fromkeys(_placed(text, where, len(named)) for text, where in notes.items())
     for variant, each in parsed.items():
         for problem in lint(each, manager):
             warnings[str(problem) if len(parsed) == 1 else f"{variant}: {problem}"] = None
@@ -188,24 +201,38 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _parse_all(
-    tables: Mapping[str, Any], named: Mapping[str, Choice], manager: PluginManager, source: str
-) -> dict[str, Recipe]:
+    tables: Mapping[str, Any],
+    changes: Sequence[tuple[str, Any]],
+    named: Mapping[str, Choice],
+    manager: PluginManager,
+    source: str,
+) -> tuple[dict[str, Recipe], dict[str, list[str]]]:
+    """Return the recipe of each variant, and the variants of each note of what overrides made a recipe lose."""
     parsed: dict[str, Recipe] = {}
+    notes: dict[str, list[str]] = {}
     wrong: dict[Problem, list[str]] = {}
     for name, choice in named.items():
+        noted: list[str] = []
         try:
-            parsed[name] = parse_recipe(apply_overrides(tables, choice), manager, source=source)
+            overrides = [*changes, *override_pairs(settings(choice))]
+            parsed[name] = parse_recipe(tables, manager, overrides, source=source, note=noted.append)
         except RecipeError as error:
             for problem in error.problems:
                 wrong.setdefault(problem, []).append(name)
-    problems = []
-    for problem, where in wrong.items():
-        shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
-        message = problem.message if len(where) == len(named) else f"{problem.message} (in {shown})"
-        problems.append(Problem(problem.path, message, problem.unchecked))
-    if problems:
-        raise RecipeError(source, problems)
-    return parsed
+        for text in noted:
+            notes.setdefault(text, []).append(name)
+    if wrong:
+        placed = [replace(each, message=_placed(each.message, where, len(named))) for each, where in wrong.items()]
+        raise RecipeError(source, placed)
+    return parsed, notes
+
+
+def _placed(text: str, where: Sequence[str], of: int) -> str:
+    """Name the variants that a problem is of, unless it is of all."""
+    if len(where) == of:
+        return text
+    shown = ", ".join(where[:4]) + (f" and {len(where) - 4} more" if len(where) > 4 else "")
+    return f"{text} (in {shown})"
 
 
 def _words(choice: Choice) -> Iterator[str]:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from ganzoo.testing.checks import check_component, check_config, check_dataset, check_extractor, train_briefly
 from ganzoo.testing.fixtures import ConformanceError, components_of, describe, small_info, small_options
+from ganzoo.testing.metrics import check_metric
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
+from ganzoo.testing.observers import check_observer
+from ganzoo.testing.optimizers import check_optimizer
 from ganzoo.testing.training import check_loss, check_penalty, check_trainer
 
 __all__ = [
@@ -24,6 +27,9 @@ __all__ = [
     "check_extractor",
     "check_generator",
     "check_loss",
+    "check_metric",
+    "check_observer",
+    "check_optimizer",
     "check_penalty",
     "check_trainer",
     "components_of",

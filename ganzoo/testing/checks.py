@@ -7,6 +7,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -112,13 +113,17 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
     cls = entry.load()
     dataset: Dataset = cls(config)
     dataset.prepare()
-    reader = SampleReader(dataset)
+    reader, second = SampleReader(dataset), SampleReader(dataset)
     require(len(reader) > 0, "open gives no samples")
+    require(len(reader) == len(second), "open gives another number of samples the second time")
     for index in range(min(LOOKED_AT, len(reader))):
         try:
-            reader.read(index)
+            *arrays, label = reader.read(index)
         except (ValueError, DataError) as error:
-            require(False, f"sample {index} {error}")
+            raise ConformanceError(f"sample {index} {error}") from error
+        *others, other_label = second.read(index)
+        same = all(map(np.array_equal, [*arrays, label], [*others, other_label]))
+        require(same, f"sample {index} differs between two calls of open: fix its order, and the seed of what is drawn")
         require(isinstance(dataset.describe(index), str), "describe must give text")
     other: Dataset = cls(config)
     other.prepare()

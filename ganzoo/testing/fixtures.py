@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.errors import PluginError
+from ganzoo.errors import GanzooError, PluginError, first_line
 from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
@@ -50,25 +52,53 @@ def naming(check: C) -> C:
     return named  # type: ignore[return-value]
 
 
+@contextmanager
+def contract(text: str, *given: Any) -> Iterator[None]:
+    """Require that the body raises nothing and leaves what it is `given` as it is.
+
+    Args:
+        text: the call and what it must return, such as "forward(latents) → (N, C, H, W)".
+        given: what the component is handed, None among it.
+
+    Raises:
+        ConformanceError: with the contract before torch's error.
+    """
+    tensors = [each for each in given if isinstance(each, Tensor)]
+    before = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    except (ConformanceError, GanzooError):
+        raise
+    except Exception as error:
+        raise ConformanceError(f"{text}: it raises {type(error).__name__}: {first_line(error)}") from error
+    changed = any(not torch.equal(*both) for both in zip(before, tensors, strict=True))
+    require(not changed, f"{text}: it changes in place what it is given; a first layer or operation is in place")
+
+
 def describe(entry: Entry[Any]) -> str:
     """Return kind and name of a component, such as "generator dcgan"."""
     return f"{kind_of(entry.options).name} {entry.name}"
 
 
-def components_of(distribution: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
-    """Return all components that the plugins of a distribution register.
+def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
+    """Return all components that a distribution's plugins, or a plugin file, register.
+
+    Args:
+        plugin: name of the distribution, or path of a plugin file that the manager has.
+        manager: the plugins to look at; left out: those installed.
 
     Raises:
         PluginError: it is not installed, or one of its plugins is broken.
     """
     manager = manager or plugin_manager()
-    found = [plugin for plugin in manager.plugins if plugin.distribution == distribution]
+    file = str(Path(plugin).resolve())
+    found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
     if not found:
-        raise PluginError(f"{distribution}: no plugin of it is installed; `pip install -e .` in its folder does it")
-    for plugin in found:
-        if plugin.status != "loaded":
-            raise PluginError(f"the plugin {plugin} is {plugin.status}: {plugin.error}")
-    names = {str(plugin) for plugin in found}
+        raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
+    for each in found:
+        if each.status != "loaded":
+            raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
+    names = {str(each) for each in found}
     return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
 
 

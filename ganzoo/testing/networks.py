@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from ganzoo.registry.registry import Entry
 from ganzoo.testing.fixtures import (
     BATCH,
     ConformanceError,
+    contract,
     generator_of_seed,
     images_for,
     labels_for,
@@ -35,7 +38,8 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config, info, network = _built(entry, options)
-    latents = network.sample_latents(BATCH, generator_of_seed(0))
+    with contract("sample_latents(count, rng) → (count, config.latent_dim)"):
+        latents = network.sample_latents(BATCH, generator_of_seed(0))
     require(
         latents.shape == (BATCH, config.latent_dim),
         f"sample_latents gives {tuple(latents.shape)}: make it (count, config.latent_dim)",
@@ -49,8 +53,11 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         "sample_latents does not depend on its rng: draw with `generator=rng`",
     )
     inputs = network.inputs(labels_for(info))
-    images = network(latents, **inputs)
-    _check_output(images, (BATCH, *info.image.shape), "build for info.image")
+    shape = (BATCH, *info.samples.shape)
+    with contract(f"forward({_named('latents', inputs)}) → {shape}", latents, *inputs.values()):
+        images = network(latents, **inputs)
+    _check_output(images)
+    require(images.shape == shape, f"forward gives {tuple(images.shape)}, not {shape}: build for info.samples")
     require(images.abs().max() <= 1, "forward leaves [−1, 1]: end with tanh")
     _check_network(entry, config, info, network, (latents, inputs), images)
 
@@ -64,13 +71,20 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     """
     config, info, network = _built(entry, options)
     images, inputs = images_for(info), network.inputs(labels_for(info))
-    before = images.clone()
-    logits = network(images, **inputs)
-    _check_output(logits, (BATCH,), "flatten the logits")
-    require(torch.equal(images, before), "forward changes the images it is given: the first layer is in place")
-    last = [module for module in network.modules() if not list(module.children())][-1]
-    require(not isinstance(last, nn.Sigmoid), "ends with a sigmoid: losses want logits, so leave it out")
-    maps = network.features(images)
+    with contract(f"forward({_named('samples', inputs)}) → logits ({BATCH}, …)", images, *inputs.values()):
+        logits = network(images, **inputs)
+    _check_output(logits)
+    require(
+        logits.ndim and len(logits) == BATCH,
+        f"forward gives {tuple(logits.shape)} for {BATCH} samples: give logits ({BATCH}, …)",
+    )
+    spread = torch.cat([_outputs(shaken, (images, inputs)).flatten() for shaken in _shaken(network)])
+    require(
+        spread.min() < 0 or spread.max() > 1,
+        "gives numbers between 0 and 1 whatever its weights are: losses want logits, so leave the sigmoid out",
+    )
+    with contract("features(samples) → a list of tensors (N, …)", images):
+        maps = network.features(images)
     require(
         isinstance(maps, list) and maps and all(isinstance(each, Tensor) and len(each) == BATCH for each in maps),
         "features must give a list of tensors, one a layer, each with the images in its first dimension",
@@ -116,8 +130,35 @@ def _built(entry: Entry[Any], options: dict[str, Any]) -> tuple[Any, DatasetInfo
     return config, info, network
 
 
-def _check_output(output: Tensor, expected: tuple[int, ...], cure: str) -> None:
-    require(output.shape == expected, f"forward gives {tuple(output.shape)}, not {expected}: {cure}")
+def _named(first: str, inputs: dict[str, Tensor]) -> str:
+    """Return the arguments of `forward` as its contract has them."""
+    return ", ".join([first, *(f"{name}={name}" for name in inputs)])
+
+
+def _shaken(network: nn.Module, count: int = 4) -> Iterator[nn.Module]:
+    """Yield copies of a network with random numbers added to its weights, some of which start at zero."""
+    for seed in range(count):
+        copied = copy.deepcopy(network)
+        rng = generator_of_seed(seed)
+        with torch.no_grad():
+            for parameter in copied.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=rng))
+        yield copied
+
+
+def _check_inputs_matter(network: nn.Module, inputs: Inputs) -> None:
+    """Check that each keyword changes the output, with weights other than those it starts with."""
+    first, keywords = inputs
+    for name, rows in keywords.items():
+        others = (first, {**keywords, name: rows.roll(1, 0)})
+        changed = any(
+            not torch.equal(_outputs(shaken, inputs), _outputs(shaken, others)) for shaken in _shaken(network)
+        )
+        require(changed, f"takes {name} and gives the same for others: use them, or leave them out of `uses`")
+
+
+def _check_output(output: Tensor) -> None:
+    require(isinstance(output, Tensor), f"forward gives {type(output).__name__}: give a tensor")
     require(output.dtype == torch.float32, f"forward gives {output.dtype} for fp32 inputs: keep their type")
     require(output.isfinite().all(), "forward gives values that are not finite: look at how weights start")
 
@@ -125,7 +166,8 @@ def _check_output(output: Tensor, expected: tuple[int, ...], cure: str) -> None:
 def _check_network(
     entry: Entry[Any], config: Any, info: DatasetInfo, network: Any, inputs: Inputs, output: Tensor
 ) -> None:
-    """Check gradients, repeatability, state and bf16 of a network that gave `output`."""
+    """Check gradients, inputs, repeatability, state and bf16 of a network that gave `output`."""
+    _check_inputs_matter(network, inputs)
     weights = torch.randn(output.shape, generator=generator_of_seed(3))
     (output * weights).sum().backward()  # type: ignore[no-untyped-call]
     unreached = [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]

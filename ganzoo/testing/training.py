@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -20,12 +20,14 @@ from ganzoo.components.options import ROLES
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.components.trainer import Trainer, TrainingParts
+from ganzoo.components.world import World
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.registry.registry import Entry
 from ganzoo.testing.fixtures import (
     BATCH,
     CLASSES,
     ConformanceError,
+    contract,
     generator_of_seed,
     images_for,
     labels_for,
@@ -54,7 +56,8 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
     for scale in (1.0, 50.0):
         noise = torch.randn(2, BATCH, generator=generator_of_seed(0)) * scale
         real, fake = noise[0].clone().requires_grad_(), noise[1].clone().requires_grad_()
-        value = loss.discriminator_loss(real, fake)
+        with contract("discriminator_loss(real_logits, fake_logits) → a scalar", real, fake):
+            value = loss.discriminator_loss(real, fake)
         _check_scalar("discriminator_loss", value)
         value.backward()  # type: ignore[no-untyped-call]
         require(
@@ -62,10 +65,15 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
             "discriminator_loss leaves out real_logits or fake_logits: the discriminator learns from both",
         )
         fake.grad = None
-        value = loss.generator_loss(real.detach() if loss.needs_real_logits else None, fake)
+        with contract("generator_loss(real_logits or None, fake_logits) → a scalar", real, fake):
+            value = loss.generator_loss(real.detach() if loss.needs_real_logits else None, fake)
         _check_scalar("generator_loss", value)
         value.backward()  # type: ignore[no-untyped-call]
         require(fake.grad is not None, "generator_loss does not depend on fake_logits: the generator cannot learn")
+    patches = torch.randn(2, BATCH, 3, 3, generator=generator_of_seed(1))
+    with contract("discriminator_loss and generator_loss of logits (N, …) → the mean over all of them"):
+        for value in (loss.discriminator_loss(*patches), loss.generator_loss(patches[0], patches[1])):
+            require(value.ndim == 0, "gives no scalar for logits (N, …): take the mean over all of them")
     right, wrong = torch.full((BATCH,), 0.5), torch.full((BATCH,), -0.5)
     require(
         loss.discriminator_loss(right, wrong) < loss.discriminator_loss(wrong, right),
@@ -89,44 +97,64 @@ def check_penalty(entry: Entry[Any], **options: Any) -> None:
     cls = entry.load()
     overridden = [name for name in METHODS if getattr(cls, name) is not getattr(Penalty, name)]
     require(overridden, f"does nothing: override one of {', '.join(METHODS)}")
-    penalty, generator, discriminator = _attached(entry, config)
-
-    def step(detach: bool, seed: int = 0) -> PenaltyStep:
-        rng = generator_of_seed(seed)
-        latents = generator.sample_latents(BATCH, rng)
-        labels = labels_for(generator.info)
-        real, fake = images_for(generator.info), generator(latents, **generator.inputs(labels))
-        real, fake = (penalty.transform_images(each, rng) for each in (real, fake.detach() if detach else fake))
-        require(real.shape == (BATCH, *generator.info.image.shape), "transform_images changes their shape")
-        require(fake.requires_grad or detach, "transform_images lets no gradient through")
-        return PenaltyStep(
-            generator=generator,
-            discriminator=discriminator,
-            real=real,
-            fake=fake,
-            latents=latents,
-            labels=labels,
-            condition=None,
-            real_logits=discriminator(real),
-            fake_logits=discriminator(fake),
-            rng=rng,
+    terms = []
+    for _ in range(2):  # anew, since a penalty may keep a state
+        penalty, generator, discriminator = _attached(entry, config)
+        terms.append(
+            [
+                _term(penalty, name, generator, discriminator, detach)
+                for name, detach in (("discriminator_term", True), ("generator_term", False))
+            ]
         )
-
-    for name, detach in (("discriminator_term", True), ("generator_term", False)):
-        term = getattr(penalty, name)(step(detach))
-        if term is None:
-            continue
-        _check_scalar(name, term)
-        require(
-            torch.allclose(term, getattr(penalty, name)(step(detach))),
-            f"{name} gives another value for the same rng: draw with `generator=step.rng`, or runs cannot resume",
-        )
-        term.backward()
-    penalty.after_discriminator_step(discriminator)
-    finite = all(parameter.isfinite().all() for parameter in discriminator.parameters())
-    require(finite, "after_discriminator_step leaves weights that are not finite")
+        penalty.after_discriminator_step(discriminator)
+        finite = all(parameter.isfinite().all() for parameter in discriminator.parameters())
+        require(finite, "after_discriminator_step leaves weights that are not finite")
+    require(
+        terms[0] == terms[1],
+        "its terms have other values for the same rng: draw with `generator=step.rng`, or runs cannot resume",
+    )
     again, _, _ = _attached(entry, config)
-    again.load_state_dict(penalty.state_dict())
+    with contract("load_state_dict(state_dict()) of a new one"):
+        again.load_state_dict(penalty.state_dict())
+
+
+def _term(
+    penalty: Penalty, name: str, generator: Generator, discriminator: Discriminator, detach: bool
+) -> float | None:
+    """Return the value of a term, after its backward pass; None for no term."""
+    rng = generator_of_seed(0)
+    latents, labels = generator.sample_latents(BATCH, rng), labels_for(generator.info)
+    real, fake = images_for(generator.info), generator(latents, **generator.inputs(labels))
+    fake = fake.detach() if detach else fake
+    with contract("transform_images(images, rng) → images of that shape", real, fake):
+        seen = [penalty.transform_images(each, rng) for each in (real, fake)]
+    require(seen[0].shape == real.shape, "transform_images changes their shape")
+    require(seen[1].requires_grad or detach, "transform_images lets no gradient through")
+    step = PenaltyStep(
+        generator=generator,
+        discriminator=discriminator,
+        real=seen[0],
+        fake=seen[1],
+        latents=latents,
+        labels=labels,
+        condition=None,
+        real_logits=discriminator(seen[0]),
+        fake_logits=discriminator(seen[1]),
+        rng=rng,
+    )
+    with contract(f"{name}(step) → a scalar, or None", *seen, latents, labels):
+        term = getattr(penalty, name)(step)
+    if term is None:
+        return None
+    _check_scalar(name, term)
+    term.backward()
+    return float(term.detach())
+
+
+def _set_up(entry: Entry[Any], config: Any, generator: Generator, discriminator: Discriminator) -> Penalty:
+    penalty: Penalty = entry.load()(config, info=generator.info)
+    penalty.setup(generator, discriminator)
+    return penalty
 
 
 def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discriminator]:
@@ -135,8 +163,7 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
     for generator in _generators(entry):
         discriminator = tiny_discriminator(generator.info)
         try:
-            penalty: Penalty = seeded(partial(entry.load(), config, info=generator.info))
-            penalty.setup(generator, discriminator)
+            penalty: Penalty = seeded(partial(_set_up, entry, config, generator, discriminator))
         except ValueError as error:
             reasons.append(str(error))
         else:
@@ -162,7 +189,7 @@ def _check_scalar(name: str, value: Tensor) -> None:
 
 @naming
 def check_trainer(entry: Entry[Any], **options: Any) -> None:
-    """Check the metrics, that the networks change, and an exact round trip of all state.
+    """Check the metrics, that the networks change, by the mean gradient, and an exact round trip of all state.
 
     Raises:
         ConformanceError: with what to change.
@@ -177,7 +204,9 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
     missing = config.roles.keys() - trainer.networks().keys()
     require(not missing, f"networks must give {', '.join(map(repr, sorted(missing)))}: only what it gives is saved")
     for number in range(2):
-        metrics = trainer.train_step(_batch(trainer, number)) | trainer.expensive_metrics()
+        batch = _batch(trainer, number)
+        with contract("train_step(batch) and expensive_metrics() → scalars by name", batch.real, batch.labels):
+            metrics = trainer.train_step(batch) | trainer.expensive_metrics()
         for name, value in metrics.items():
             require(
                 isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad,
@@ -189,6 +218,16 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
     for network in config.roles:
         changed = any(not torch.equal(now[key], start[key]) for key in now if key.startswith(f"{network}."))
         require(changed, f"two steps do not change the {network}: descend its loss")
+    alone = _trainer(entry, config, world=SilentWorld())
+    start = _weights(alone)
+    alone.train_step(_batch(alone, 0))
+    now = _weights(alone)
+    own = [name for name, _ in _parameters(alone) if not torch.equal(now[name], start[name])]
+    require(
+        not own,
+        f"moves {', '.join(own[:3])} by the gradient of one process: average gradients over all of them, by "
+        "`optimizer_step` or `parts.world.all_reduce_mean_`, or several processes train different networks",
+    )
     resumed = _resumed(entry, config, trainer)
     for each in (trainer, resumed):
         each.train_step(_batch(each, 2))
@@ -201,7 +240,29 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
     )
 
 
-def _trainer(entry: Entry[Any], config: Any) -> Trainer:
+class SilentWorld(World):
+    """Two processes, of which the other one's values cancel out: each mean over both is 0."""
+
+    world_size = 2
+
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
+        """Set each tensor to 0."""
+        for tensor in tensors:
+            tensor.zero_()
+
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        """Return 0, with a gradient."""
+        return value * 0
+
+
+def _parameters(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
+    """Yield the parameters of all networks, by their names in `_weights`."""
+    for name in trainer.config.roles:
+        for key, parameter in trainer.networks()[name].named_parameters():
+            yield f"{name}.{key}", parameter
+
+
+def _trainer(entry: Entry[Any], config: Any, world: World | None = None) -> Trainer:
     image = ImageSpec(3, 16, 16)
     info = DatasetInfo(image, LabelSpec.classes(CLASSES), image if "condition" in config.uses else None)
     tiny = {"generator": tiny_generator, "discriminator": tiny_discriminator}
@@ -211,6 +272,7 @@ def _trainer(entry: Entry[Any], config: Any) -> Trainer:
         rng=generator_of_seed(0),
         autocast=nullcontext,
         total_steps=10,
+        world=world or World(),
     )
     trainer: Trainer = entry.load()(config, parts=parts)
     return trainer

@@ -130,6 +130,11 @@ def skips_non_finite(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
+def current_lr(optimizer: Optimizer) -> float:
+    """Return the current learning rate of an optimizer's first group."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
     """Restore the state of an optimizer; its options stay those it was built with.
 

@@ -28,7 +28,8 @@ from ganzoo.data.packed_dataset import PackedDataset, example_batch
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
-from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.run_directory import ALERT, RunDirectory
+from ganzoo.storage.summary import POSITION, SCORE
 from ganzoo.training.events import Events
 
 
@@ -60,6 +61,17 @@ class Run:
     def fire(self, event: str, **arguments: Any) -> None:
         """Call an event on every observer, with a read-only view of the run as `run`."""
         self.events.fire(event, run=ReadOnlyRun(self), **arguments)
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Add figures of this step to the metrics, the console and the trackers.
+
+        Raises:
+            ValueError: a name is that of the run's position, or begins with "score/".
+        """
+        taken = [name for name in figures if name in (*POSITION, ALERT) or name.startswith(SCORE)]
+        if taken:
+            raise ValueError(f"{', '.join(taken)}: ganzoo itself logs figures of this name, take another")
+        self.fire("figures_logged", step=self.step, figures={name: float(value) for name, value in figures.items()})
 
     @property
     def seconds(self) -> float:

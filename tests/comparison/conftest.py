@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,19 @@ def card(step: int = 40, seed: int = 0, samples: int = 2000, digest: str = "abc1
             "step": step,
         }
     )
+
+
+def directions(scores: Iterable[str]) -> dict[str, str]:
+    """What the metrics say: copies and diversity rank nothing, recall is better where it is higher."""
+    ways = {
+        "confidence": "none",
+        "copies": "none",
+        "memorization": "none",
+        "diversity": "none",
+        "recall": "higher",
+        "precision": "higher",
+    }
+    return {name: ways.get(name.partition("_")[0], "lower") for name in scores}
 
 
 @pytest.fixture
@@ -105,7 +118,12 @@ def make_run(tmp_path: Path) -> MakeRun:
         (path / "environment.json").write_text(json.dumps({"device": "cpu", "threads": 1, **(environment or {})}))
         if scores:
             entries = [
-                {"step": step, "scores": values, "card": made_by(step).model_dump(mode="json")}
+                {
+                    "step": step,
+                    "scores": values,
+                    "directions": directions(values),
+                    "card": made_by(step).model_dump(mode="json"),
+                }
                 for step, values in scores.items()
             ]
             (path / "evaluation.json").write_text(json.dumps(entries))

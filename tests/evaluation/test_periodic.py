@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from safetensors.torch import load_file
 
 from ganzoo import api
+from ganzoo.components.metric import Metric, MetricInputs
+from ganzoo.errors import PluginError
 from ganzoo.evaluation.evaluation_log import read_evaluations
 from ganzoo.evaluation.protocol import differences
+from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Registrar
 from ganzoo.storage.run_directory import RunDirectory
 
 Tables = dict[str, Any]
@@ -128,7 +133,7 @@ def test_real_and_held_out_images_of_their_own(tables: Tables):
     assert by_classifier.card.extractor == other_classifier.card.extractor  # it learns from the training images
     assert [each.field for each in differences([by_classifier.card, other_classifier.card])] == ["real.pixels"]
     assert other_classifier.card.real.options == {"seed": 5}
-    assert [each.field for each in differences([by_pixels.card, other_pixels.card])] == ["settings.unseen"]
+    assert [each.field for each in differences([by_pixels.card, other_pixels.card])] == ["settings.memorization_unseen"]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,9 @@ def test_real_and_held_out_images_of_their_own(tables: Tables):
         ({"real": {"splitt": "test"}}, "evaluation.real: splitt: extra inputs are not permitted"),
         ({"held_out": {"image_size": 8}}, "evaluation.held_out: image_size must be as in [dataset]: leave out"),
         ({"extractors": [{"name": "inceptionn"}]}, 'there is no extractor "inceptionn", did you mean inception?'),
-        ({"metrics": ["fidd"]}, 'evaluation.metrics.0: is "fidd"'),
+        ({"metrics": ["frechett"]}, 'evaluation.metrics.0: there is no metric "frechett", did you mean frechet?'),
+        ({"metrics": ["kernel", {"name": "kernel"}]}, 'evaluation.metrics.1: "kernel" is there before'),
+        ({"metrics": [{"name": "kernel", "subset": 3}]}, "evaluation.metrics.0.subset: there is no such key"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_built(
@@ -146,6 +153,69 @@ def test_what_is_wrong_is_told_before_anything_is_built(
     with pytest.raises(api.RequestError) as raised:
         parse({**tables, "evaluation": evaluation})
     assert message in str(raised.value)
+
+
+class Width(Metric):
+    """The spread of the samples, and their number."""
+
+    needs = frozenset({"features", "pixels"})
+    directions: ClassVar = {"width": "higher", "count": "none"}
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        inputs.details["shape"] = list(inputs.real.shape[1:])
+        return {"width": float(inputs.fake.std()), "count": len(inputs.fake)}
+
+
+class Typo(Metric):
+    """A value without a direction."""
+
+    needs = frozenset({"pixels"})
+    directions: ClassVar = {"width": "higher"}
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        return {"widht": 1.0}
+
+
+class Metrics:
+    @hookimpl
+    def register_metrics(self, register: Registrar) -> None:
+        register("width", Width)
+        register("typo", Typo)
+
+
+@pytest.fixture
+def with_metrics() -> PluginManager:
+    manager = PluginManager()
+    manager._register(Metrics(), "mine (mine 1.0)")
+    return manager
+
+
+def test_a_metric_of_a_plugin_chooses_the_best_checkpoint(tables: Tables, with_metrics: PluginManager):
+    tables["checkpoint"] = {"every": 100, "best": "width"}
+    tables["evaluation"] = {"every": 2, "samples": 8, "metrics": ["width", {"name": "kernel", "subsets": 3}]}
+    run = api.run(tables, manager=with_metrics)
+    of_features, of_pixels = read_evaluations(run.directory)[-2:]
+    assert of_features.directions == {
+        "width_classifier": "higher",
+        "count_classifier": "none",
+        "kd_classifier": "lower",
+    }
+    assert of_pixels.scores.keys() == {"width", "count"}
+    assert of_pixels.details["shape"] == [3, 16, 16]
+    assert of_features.card.settings == {"kernel_subsets": 3, "kernel_subset_size": 1000}
+    found = json.loads((run.path / "summary.json").read_text())["scores"]
+    widths = {row["step"]: row["score/width"] for row in run.metrics if "score/width" in row}
+    assert found["best"]["width"]["value"] == max(widths.values())
+    assert ("count" in found["best"], found["last"]["count"]["value"]) == (False, 8)
+    assert (run.path / "checkpoints" / f"step_{found['best']['width']['step']:07d}").is_dir()
+    other = api.evaluate(run, samples=8, overrides={"evaluation.metrics": ["width"]})
+    assert not differences([of_pixels.card, other.evaluations[0][-1].card])  # that other metrics were asked for
+
+
+def test_a_value_without_a_direction_is_told(tables: Tables, with_metrics: PluginManager):
+    run = api.run(tables, ["run.steps=2"], manager=with_metrics)
+    with pytest.raises(PluginError, match='the metric "typo" gives "widht", which its `directions` does not have'):
+        api.evaluate(run, samples=8, overrides={"evaluation.metrics": ["typo"]})
 
 
 def test_two_extractors_of_one_name(tables: Tables):

@@ -17,7 +17,7 @@ CARD: dict[str, Any] = {
     "extractor": {"name": "inception", "digest": "6726825d", "features": 2048, "input": "299×299", "resize": "TF"},
     "real": {"dataset": "cifar10", "images": 50_000, "available": 50_000, "shape": "3×32×32", "pixels": "crc32:1"},
     "samples": {"images": 10_000, "weights": "ema", "batch_norm": "running", "precision": "fp32", "seed": 0},
-    "settings": {"neighbors": 3},
+    "settings": {"neighbors": 3, "subsets": 100},
     "run": "runs/a/0001",
     "step": 1000,
 }
@@ -115,3 +115,8 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: str):
     (tmp_path / "evaluation.json").write_text(content)
     with pytest.raises(RunDirectoryError, match=r"evaluation\.json: .*remove it and evaluate the run again"):
         read_evaluations(RunDirectory(tmp_path))
+
+
+def test_a_metric_that_only_one_was_asked_for_makes_no_difference():
+    assert differences([card(), card(settings={"neighbors": 3})]) == []
+    assert [each.field for each in differences([card(settings={"subsets": 5}), card()])] == ["settings.subsets"]

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from directions import note_directions
 
 import ganzoo.api
 from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, OutputError, TrainingError
 from ganzoo.observers.standard import MetricsLog, standard_observers
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.storage.summary import lower_is_better, status_of
+from ganzoo.storage.summary import status_of
 from ganzoo.training.loop import train, write_summary
 from ganzoo.training.run import Run
 
@@ -48,20 +49,28 @@ def test_a_whole_run_has_a_row_at_each_log_point_and_a_summary(build, manager) -
 
 def test_best_and_last_scores_know_their_direction(build) -> None:
     run, log = build(), MetricsLog()
+    note_directions(run.directory, fid="lower", recall="higher", copies="none")
     for step, fid, recall in ((10, 80.0, 0.1), (20, 40.0, 0.3), (30, 60.0, 0.2)):
         run.step = step
-        log.metrics_evaluated(run, step, {"fid": fid, "recall": recall, "broken": float("nan")})
+        log.metrics_evaluated(run, step, {"fid": fid, "recall": recall, "copies": 0.5, "broken": float("nan")})
     write_summary(run)
     rows = run.directory.read_metrics()
-    assert rows[0] | {"seconds": 0} == {"step": 10, "epoch": 2.5, "seconds": 0, "score/fid": 80.0, "score/recall": 0.1}
+    assert rows[0] | {"seconds": 0} == {
+        "step": 10,
+        "epoch": 2.5,
+        "seconds": 0,
+        "score/fid": 80.0,
+        "score/recall": 0.1,
+        "score/copies": 0.5,
+    }
     assert summary_of(run)["scores"] == {
         "best": {"fid": {"value": 40.0, "step": 20}, "recall": {"value": 0.3, "step": 20}},
-        "last": {"fid": {"value": 60.0, "step": 30}, "recall": {"value": 0.2, "step": 30}},
+        "last": {
+            "fid": {"value": 60.0, "step": 30},
+            "recall": {"value": 0.2, "step": 30},
+            "copies": {"value": 0.5, "step": 30},
+        },
     }
-    assert lower_is_better("KID")
-    assert lower_is_better("kd_dcgan_discriminator")
-    assert not lower_is_better("precision")
-    assert not lower_is_better("confidence")  # which has "fid" in it
 
 
 def test_figures_that_are_not_finite_never_reach_the_file(build) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import wandb
+from directions import note_directions
 from wandb_reader import Recorded, read
 from wandb_server import KEY, Server
 
@@ -41,6 +42,7 @@ class Scores:
     @hookimpl
     def step_ended(self, run: Any, step: int) -> None:
         if step % 10 == 0:
+            note_directions(run.directory, fid="lower")
             run.fire("metrics_evaluated", step=step, scores={"fid": 10.0 + abs(step - 20)})
 
 

@@ -191,7 +191,7 @@ def test_a_healthy_run_is_left_in_peace(tables: Tables):
         "discriminator": {"name": "dcgan", "width": 16},
         "trainer": {"name": "adversarial", "batch_size": 32},
         "samples": {"count": 32, "gif": False},
-        "evaluation": {"every": 100, "samples": 200, "metrics": ["classes"]},
+        "evaluation": {"every": 100, "samples": 200, "metrics": ["class_coverage"]},
     }
     run = api.run(tables)
     assert alerts(run.path) == {}

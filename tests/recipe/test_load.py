@@ -12,6 +12,7 @@ import tomli_w
 
 from ganzoo import api
 from ganzoo.errors import PluginError, RequestError
+from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import PluginManager
 
 Command = Callable[..., Any]
@@ -121,6 +122,36 @@ def test_faulty_file_is_an_error(tmp_path: Path, source: str, told: str):
     path.write_text(source)
     with pytest.raises(PluginError, match=rf"bad\.py cannot be used: .*{told}"):
         PluginManager(files=[path])
+
+
+HEAD = '[run]\nname = "x"\nsteps = 3\n[dataset]\nname = "digits"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (HEAD.encode("utf-16"), "it is UTF-16 text, and TOML is UTF-8"),
+        (HEAD.encode("utf-16-le"), "it is UTF-16 text, and TOML is UTF-8"),
+        ((HEAD + r'root = "D:\data"').encode(), r"or as D:/new"),
+        ((HEAD + r'root = "C:\Users"').encode(), r"or as D:/new"),
+        ((HEAD + r'root = "D:\new"').encode(), r"dataset.root: has the control character '\n'"),
+        ((HEAD + "[x]\n" + ".".join("a" * 3000) + " = 1").encode(), "it is nested too deeply"),
+        ((HEAD + "count = " + "9" * 5000).encode(), "it has a number of more digits than Python takes"),
+        (HEAD.replace("3", "9" * 400).encode(), "run.steps: is 9999"),
+        (HEAD.replace("3", f"3\nseed = {2**64}").encode(), "run.seed: is a number beyond 2⁶³ − 1"),
+    ],
+)
+def test_odd_files_are_errors_in_words(tmp_path: Path, manager: PluginManager, content: bytes, told: str):
+    path = tmp_path / "odd.toml"
+    path.write_bytes(content)
+    with pytest.raises(RequestError) as caught:
+        load_recipe(path, manager)
+    assert told in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tables: dict[str, Any], tmp_path: Path, manager: PluginManager):
+    (tmp_path / "bom.toml").write_text(tomli_w.dumps(tables), encoding="utf-8-sig")
+    assert load_recipe(tmp_path / "bom.toml", manager)[0].run.name == "tiny"
 
 
 def test_missing_file_is_an_error(recipe: Path):

@@ -48,7 +48,7 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
         "trainer.generator_optimizer",
         {"name": "adam", "momentum": 1},
         "trainer.generator_optimizer.momentum",
-        "there is no such key; known: lr, weight_decay, name, betas, eps, amsgrad",
+        "there is no such key; known: name, lr, weight_decay, betas, eps, amsgrad",
     ),
     ("tracking.wandb.projekt", "x", "tracking.wandb.projekt", "did you mean project?"),
     ("loss", {"name": "hinge", "margin": 1}, "loss.margin", "there is no such key; known: name"),
@@ -114,6 +114,17 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("run.seed", datetime.date(2020, 1, 1), "run.seed", "2020-01-01"),
     ("dataset.channels", 0, "dataset.channels", "greater than 0"),
     ("dataset.image_size", [64], "dataset.image_size", "must be a whole number > 0, [height, width]"),
+    ("lr", 1e-4, "lr", "; lr lives at trainer.generator_optimizer.lr and trainer.discriminator_optimizer.lr"),
+    ("optimizer", {"lr": 1e-4}, "optimizer", "; lr lives at trainer.generator_optimizer.lr and trainer.disc"),
+    ("generator.batch_size", 4, "generator.batch_size", "; batch_size lives at trainer.batch_size"),
+    ("samples.project", "p", "samples.project", "; project lives at tracking.wandb.project"),
+    (
+        "penalties",
+        [{"name": "r1", "target": 1.0}],
+        "penalties.0.target",
+        "; it is an option of adaptive_augment, dragan",
+    ),
+    ("discriminator.attention_size", 8, "discriminator.attention_size", "; it is an option of sagan"),
 ]
 
 
@@ -152,6 +163,43 @@ def test_every_mistake_is_told_at_once(tables: Tables, parse: Parse):
         "discriminator",
     }
     assert len(found) == 9
+
+
+def test_checks_across_tables_come_with_the_others(tables: Tables, parse: Parse):
+    """Of all tables that are right; those with a mistake are left out of them."""
+    tables["run"]["stepz"] = tables["generator"]["widht"] = 3
+    tables["dataset"]["image_size"] = 30
+    tables["device"]["compile"] = True
+    tables["penalties"] = [{"name": "r1", "wight": 3}, {"name": "auxiliary_classifier"}, {"name": "r2"}]
+    tables["evaluation"] = {"real": {"splitt": "test"}}
+    tables["tracking"]["wandb"]["checkpoints"] = "best"
+    told = {problem.path: problem.message for problem in problems(parse, tables)}
+    assert told.keys() == {
+        "run.stepz",
+        "generator.widht",
+        "penalties.0.wight",
+        "discriminator",
+        "evaluation.real",
+        "device.compile",
+        "tracking.wandb.checkpoints",
+    }
+    assert told["discriminator"].startswith('"dcgan" cannot make 30 pixels')
+    assert '"r2" (penalties.2)' in told["device.compile"]
+    del tables["dataset"]
+    assert {"dataset", "device.compile"} <= {problem.path for problem in problems(parse, tables)}
+
+
+def test_compiled_networks_have_no_second_derivatives(tables: Tables, parse: Parse):
+    compiled = changed(tables, "device.compile", True)
+    assert parse(compiled).device.compile
+    for name in ("r1", "r2", "gradient_penalty", "dragan"):
+        (problem,) = problems(parse, changed(compiled, "penalties", [{"name": name}]))
+        assert problem.path == "device.compile"
+        assert f'"{name}" (penalties.0)' in problem.message
+    assert parse(changed(compiled, "penalties", [{"name": "diff_augment"}, {"name": "feature_matching"}])).penalties
+    unrolled = changed(compiled, "trainer", {"name": "unrolled", "batch_size": 8})
+    assert '"unrolled" (trainer)' in problems(parse, unrolled)[0].message
+    assert parse(changed(unrolled, "trainer.unrolled_steps", 0)).device.compile
 
 
 def test_unknown_name_says_which_distribution_should_bring_it(tables: Tables, parse: Parse):

@@ -24,11 +24,15 @@ def test_hooks_are_those_of_the_documentation():
         "register_trainers": ["register"],
         "register_importers": ["register"],
         "register_extractors": ["register"],
+        "register_metrics": ["register"],
+        "register_optimizers": ["register"],
+        "register_observers": ["register"],
         "register_commands": ["register"],
         "lint_recipe": ["recipe"],
         "run_started": ["run"],
         "step_ended": ["run", "step", "metrics"],
-        "samples_ready": ["run", "step", "images"],
+        "figures_logged": ["run", "step", "figures"],
+        "samples_ready": ["run", "step", "images", "grid"],
         "metrics_evaluated": ["run", "step", "scores"],
         "alert_raised": ["run", "step", "alert"],
         "checkpoint_saved": ["run", "step", "path"],
@@ -135,4 +139,4 @@ def test_events_of_a_run_that_fails(tables: dict, witness: Witness):
 
 def test_every_event_is_heard_or_is_for_evaluation(witness: Witness):
     implemented = {name for name in EVENTS if hasattr(witness, name)}
-    assert set(EVENTS) - implemented == {"metrics_evaluated", "alert_raised"}
+    assert set(EVENTS) - implemented == {"figures_logged", "metrics_evaluated", "alert_raised"}

@@ -31,7 +31,8 @@ def test_every_config_of_components_is_of_a_kind():
 
 @every_kind
 def test_what_a_kind_names_is_there(kind: Kind):
-    assert resolve_name(kind.contract).Config is kind.config
+    contract = resolve_name(kind.contract)
+    assert getattr(contract, "Config", contract) is kind.config
     assert not kind.conformance or callable(resolve_name(kind.conformance))
 
 
@@ -44,6 +45,9 @@ def test_its_table_in_a_recipe_takes_what_is_registered(kind: Kind, tables: dict
         of: Any = model.model_fields[outer].annotation if outer else model
         assert (of.model_fields[name].annotation == tuple[kind.config, ...]) == (kind.many and model is Recipe)
     recipe = recipe_model(manager.registries).model_validate(tables)
+    if kind.keyed:
+        assert kind.configs(recipe) == {f"{name}.{key}": each for key, each in getattr(recipe, name).chosen().items()}
+        return
     assert list(kind.configs(recipe).values()) == (
         list(attrgetter(kind.table)(recipe)) if kind.many else [attrgetter(kind.table)(recipe)]
     )

@@ -12,9 +12,16 @@ from typing import Any, get_args
 
 import pytest
 
-from ganzoo.registry.scaffold import Kind
+from ganzoo.registry.kinds import KINDS
+from ganzoo.registry.scaffold import OUTLINES, Kind
 
 Command = Callable[..., Any]
+
+
+def test_there_is_one_for_every_kind_of_component():
+    used = {kind for outline in OUTLINES.values() for kind in outline.used}
+    assert used == {kind.name for kind in KINDS}
+    assert OUTLINES.keys() == {*get_args(Kind)}
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from directions import note_directions
 from killed import killed_at, lines_of
 from torch import nn
 
@@ -293,6 +294,7 @@ class Scoring:
     @hookimpl(trylast=True)
     def step_ended(self, run: Run, step: int) -> None:
         if step - self.late in self.values:
+            note_directions(run.directory, fd_classifier="lower", recall_classifier="higher", copies="none")
             scores = {self.name: self.values[step - self.late], "another": 1.0}
             run.fire("metrics_evaluated", step=step - self.late, scores=scores)
 
@@ -310,7 +312,8 @@ def scored(tables: Tables, *scoring: Scoring, resumed: Path | None = None, steps
     ("name", "values", "kept"),
     [
         ("fd_classifier", {2: 9.0, 4: 3.0, 7: 5.0}, [4, 11, 12]),  # a distance: the lowest is the best
-        ("diversity", {2: 0.5, 4: 0.3, 7: 0.4}, [2, 11, 12]),  # the highest is
+        ("recall_classifier", {2: 0.5, 4: 0.3, 7: 0.4}, [2, 11, 12]),  # the highest is
+        ("copies", {2: 0.5, 4: 0.3, 7: 0.4}, [11, 12]),  # none is
         ("fd_classifier", {2: 9.0, 4: float("nan"), 7: 9.0}, [2, 11, 12]),
         ("fd_classifier", {12: 1.0}, [11, 12]),
     ],

@@ -54,6 +54,14 @@ class TestPlan:
         assert told[2].endswith("(in hinge-wide, hige-wide)")
         assert told[3].endswith("(in hige-width-4, hige-wide)")
 
+    def test_sweeps_without_end_are_refused_at_once(self, plan: MakePlan):
+        with pytest.raises(RequestError, match="would be of 100000000 runs, and 10000 are the most"):
+            plan({}, 10**8)
+        with pytest.raises(RequestError, match="would be of 100000000 runs"):
+            plan({f"a{place}": list(range(10)) for place in range(8)})
+        with pytest.raises(RequestError, match=r"--seeds 2: from run\.seed = 9223372036854775807 they go beyond"):
+            plan({}, 2, f"run.seed={2**63 - 1}")
+
     def test_a_recipe_that_is_whole_only_with_what_is_varied(self, tables: dict[str, Any], manager: PluginManager):
         del tables["loss"]
         assert len(make_plan(tables, {"loss.name": ["hinge"]}, 1, (), manager).variants) == 1

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("no_wandb_account")
 VARY = {
     "loss.name": ["hinge", "non_saturating"],
     "trainer.ema_decay": [0, 0.99],
-    "device.compile": [True, False],
+    "device.tf32": [True, False],
     "penalties": [[], [{"name": "r1", "weight": 1.0}]],
     "run.log_every": [1],
 }

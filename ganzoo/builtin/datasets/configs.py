@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from ganzoo.components.options import ImageDatasetConfig, ImageSize
+from ganzoo.components.options import ImageDatasetConfig, ImageSize, sides
+from ganzoo.components.spec import ImageSpec, VectorSpec
 
 NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
 """Marks an option that does not affect the decoded images."""
@@ -90,13 +91,21 @@ class CelebAConfig(ImageDatasetConfig):
     """Split of the dataset; all but "all" need `list_eval_partition.txt`."""
     attribute: str | None = None
     """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
+    attributes: Literal["all"] | tuple[str, ...] = ()
+    """Attributes that are the labels, all 40 or some; needs `list_attr_celeba.txt`."""
     allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
     """Take what is there, even if it is not all 202,599 images."""
 
     @property
     def has_labels(self) -> bool | None:
-        """Whether an attribute gives the classes."""
-        return self.attribute is not None
+        """Whether an attribute gives the classes, or several are the labels."""
+        return self.attribute is not None or bool(self.attributes)
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.attribute is not None and self.attributes:
+            raise ValueError("attribute gives two classes, and attributes are labels of another kind: set one of them")
+        return self
 
 
 class LSUNConfig(ImageDatasetConfig):
@@ -114,10 +123,52 @@ class LSUNConfig(ImageDatasetConfig):
 class ImageFolderConfig(ImageDatasetConfig):
     """A folder of images of any size and format, flat or nested."""
 
-    labels: Literal["none", "folders"] = "none"
-    """"folders": the folders right under `root` are the classes."""
+    labels: str = "none"
+    """"folders": the folders right under `root` are the classes; else a file in `root` with the labels: `dataset.json`
+    as StyleGAN has it, or a CSV table with the file's name in the first column."""
+    label_kind: Literal["classes", "attributes", "continuous"] | None = None
+    """What the labels of a file are; left out: classes for one column of integers or text, attributes for several of 0
+    and 1, else continuous values."""
+    depth: Literal[8, 16] = 8
+    """Bits of a channel that are kept of image files; 16 keeps those of PNG and gray TIFF files."""
+    bands: tuple[NonNegativeInt, ...] | None = None
+    """Channels that are taken of arrays, counted from 0, in this order; left out: all."""
+    value_range: tuple[float, float] | None = None
+    """Values of arrays that become −1 and 1, those beyond them cut off; left out: the range of uint8 or uint16, and
+    −1 and 1 for floats."""
 
     @property
     def has_labels(self) -> bool | None:
-        """Whether the folders are the classes."""
-        return self.labels == "folders"
+        """Whether folders or a file give the labels."""
+        return self.labels != "none"
+
+    @model_validator(mode="after")
+    def _check_arrays(self) -> Self:
+        if self.bands is not None and len(self.bands) != self.channels:
+            raise ValueError(f"bands names {len(self.bands)} channels: set dataset.channels = {len(self.bands)}")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError("value_range: the first value must be below the second")
+        return self
+
+
+class ImagePairsConfig(ImageDatasetConfig):
+    """Pairs of images for translation, such as outlines and photos; the one is made, the other is its condition."""
+
+    pairing: Literal["aligned", "side_by_side", "unpaired"] = "aligned"
+    """"aligned": two folders, whose images belong together by name; "side_by_side": A is the left half of each picture
+    in `root` and B the right one; "unpaired": two folders, whose images are drawn independently."""
+    folders: tuple[str, str] = ("A", "B")
+    """The folders of A and B in `root`."""
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    """"AtoB" makes images of B from those of A, "BtoA" the reverse."""
+    condition_channels: PositiveInt | None = None
+    """Channels of the conditions; left out: as `channels`."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """False: there are none."""
+        return False
+
+    def condition_spec(self) -> ImageSpec | VectorSpec | None:
+        """Return the shape of every condition."""
+        return ImageSpec(self.condition_channels or self.channels, *sides(self.image_size))

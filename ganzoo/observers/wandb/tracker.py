@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.components.observer import Alert, RunView
+from ganzoo.components.observer import Alert, RunView, Tracker
+from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.sampling.image_io import GIF
@@ -32,7 +33,7 @@ EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B marks a run that will be resumed."""
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """Sends the recipe, metrics, scores, grids and the animation of a run to W&B.
 
     Rows go under their step, which is the axis of every chart. W&B makes a panel of each name and a section of its part
@@ -42,7 +43,10 @@ class WandbTracker:
     which takes many seconds where the server does not answer; events before that are sent once it has started.
     """
 
-    def __init__(self) -> None:
+    Config = WandbConfig
+
+    def __init__(self, config: WandbConfig = WandbConfig()) -> None:  # noqa: B008
+        super().__init__(config)
         self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
         self._artifacts: CheckpointArtifacts | None = None
@@ -76,6 +80,11 @@ class WandbTracker:
         """Send the metrics of a log point."""
         if metrics is not None:
             self._log(step, drop_non_finite(metrics))
+
+    @hookimpl
+    def figures_logged(self, step: int, figures: Mapping[str, float]) -> None:
+        """Send what an observer logged."""
+        self._log(step, drop_non_finite(figures))
 
     @hookimpl
     def samples_ready(self, step: int, grid: Tensor) -> None:
@@ -223,7 +232,7 @@ class CheckpointArtifacts:
         checkpoints = checkpoint_folders(self._run.directory.checkpoints)
         if self._which is False or not checkpoints:
             return
-        best = best_checkpoint(checkpoints, self._run.directory.read_metrics(), self._run.recipe.checkpoint.best)
+        best = best_checkpoint(checkpoints, self._run)
         if best is not None:
             self.send(best, "best")
         if checkpoints[-1] != best and (self._which is True or (self._which == "all" and best is not None)):
@@ -271,10 +280,11 @@ def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
     }
 
 
-def best_checkpoint(checkpoints: Sequence[Path], rows: Sequence[Mapping[str, Any]], score: str | None) -> Path | None:
-    """Find the kept checkpoint whose `score` is the best in the metrics; None where none was scored."""
+def best_checkpoint(checkpoints: Sequence[Path], run: RunView) -> Path | None:
+    """Find the kept checkpoint whose score by `checkpoint.best` is the best; None where none was scored."""
     kept = {checkpoint_step(path): path for path in checkpoints}
-    best = best_and_last([row for row in rows if row["step"] in kept])["best"].get(score or "")
+    rows = [row for row in run.directory.read_metrics() if row["step"] in kept]
+    best = best_and_last(rows, run.directory.score_directions())["best"].get(run.recipe.checkpoint.best or "")
     return kept[int(best["step"])] if best else None
 
 

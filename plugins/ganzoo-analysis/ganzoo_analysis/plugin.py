@@ -1,8 +1,13 @@
-"""Register the commands with ganzoo."""
+"""Register the commands, the observer and the tracker with ganzoo."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ganzoo.plugin import CommandRegistrar, hookimpl
+
+if TYPE_CHECKING:
+    from ganzoo.plugin import Registrar  # imports pydantic, for which `ganzoo --help` would wait
 
 
 @hookimpl
@@ -16,3 +21,12 @@ def register_commands(register: CommandRegistrar) -> None:
     register("neighbors", f"{networks}:neighbors", help="Draw samples beside the training images nearest to them.")
     register("filters", f"{networks}:filters", help="Draw filters, and what features respond to.")
     register("probe", "ganzoo_analysis.probe_command:probe", help="Measure the discriminator as a feature extractor.")
+
+
+@hookimpl
+def register_observers(register: Registrar) -> None:
+    """Register the observer of weights and the tracker for spreadsheets."""
+    from ganzoo_analysis import configs
+
+    register("weight_norms", "ganzoo_analysis.weight_norms:WeightNorms", config=configs.WeightNormsConfig)
+    register("csv", "ganzoo_analysis.csv_tracker:CSVTracker", config=configs.CSVConfig)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 from ganzoo.plugin import LossConfig, NonSaturatingConfig, PenaltyConfig
 
@@ -55,11 +55,12 @@ class FeatureMatchingConfig(PenaltyConfig):
 class ActionConfig(PenaltyConfig):
     """A penalty that acts at every step instead of adding a term, so that there is nothing to weigh or leave out."""
 
-    @model_validator(mode="after")
-    def _has_no_term(self) -> Self:
-        if self.weight != 1 or self.interval != 1:
-            raise ValueError("adds no term to a loss and acts at every step: leave weight and interval out")
-        return self
+    @field_validator("weight", "interval")
+    @classmethod
+    def _has_no_term(cls, value: float) -> float:
+        if value != 1:
+            raise ValueError("must be left out: the penalty adds no term to a loss, and acts at every step")
+        return value
 
 
 class WeightClippingConfig(ActionConfig):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
-from ganzoo.plugin import GANTrainerConfig
+from ganzoo.plugin import AdamConfig, GANTrainerConfig, OptimizerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class UnrolledConfig(GANTrainerConfig):
@@ -21,12 +28,37 @@ class UnrolledConfig(GANTrainerConfig):
     """η of the paper: learning rate of these steps; left out: the discriminator's. Gradient descent on DCGAN's
     discriminator, whose weights are small, gets unstable from about 1e-3 on."""
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """True where steps are unrolled: the generator's gradient goes through those of the discriminator."""
+        return self.unrolled_steps > 0
+
     @model_validator(mode="after")
     def _adam_is_there(self) -> Self:
         options = self.discriminator_optimizer
-        if self.unrolled_steps and self.unrolled_update == "adam" and (options.name != "adam" or options.amsgrad):
+        goes_on = self.unrolled_steps and self.unrolled_update != "gradient"
+        if goes_on and (not isinstance(options, AdamConfig) or options.amsgrad):
             raise ValueError(
                 'unrolled_update = "adam" goes on from the discriminator\'s Adam: let discriminator_optimizer be '
                 '"adam" without amsgrad, or set unrolled_update = "gradient"'
             )
         return self
+
+
+class LionConfig(OptimizerConfig):
+    """Lion (arXiv 2302.06675): the sign of a momentum, so that each weight moves by the same amount; wants a rate three
+    to ten times lower than Adam's.
+    """
+
+    lr: PositiveFloat = 5e-5
+    """Learning rate: what each weight moves by."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled from the gradient, on every parameter."""
+    betas: tuple[Beta, Beta] = (0.5, 0.99)
+    """Shares of the momentum in a step, and of what is kept of it; the paper's are 0.9 and 0.99."""
+
+    def build(self, parameters: Iterable[Tensor]) -> Optimizer:
+        """Build it over `parameters`."""
+        from ganzoo_trainers.lion import Lion
+
+        return Lion(parameters, self.lr, self.betas, self.weight_decay)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ganzoo.plugin import AdamOptions
+from ganzoo.plugin import AdamConfig
 
 TINY = 1e-30
 """Added under the root of the second moment, whose derivative at 0 would be infinite; far below any `eps`."""
@@ -45,7 +45,7 @@ class AdamSteps:
         parameters: those that the weights stand for, in their order.
     """
 
-    def __init__(self, options: AdamOptions, lr: float, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, options: AdamConfig, lr: float, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
         self.options = options
         self.lr = lr
         states: list[Mapping[str, Tensor]] = [optimizer.state.get(parameter, {}) for parameter in parameters]

@@ -1,4 +1,4 @@
-"""Registers the trainers with ganzoo."""
+"""Registers the trainers and optimizers with ganzoo."""
 
 from __future__ import annotations
 
@@ -10,3 +10,9 @@ from ganzoo_trainers import configs
 def register_trainers(register: Registrar) -> None:
     """The unrolled GAN."""
     register("unrolled", "ganzoo_trainers.unrolled:Unrolled", config=configs.UnrolledConfig)
+
+
+@hookimpl
+def register_optimizers(register: Registrar) -> None:
+    """Lion."""
+    register("lion", configs.LionConfig)

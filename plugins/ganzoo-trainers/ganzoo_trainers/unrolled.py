@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import AdamOptions, Batch, FakeBatch, GANTrainer, current_lr
+from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Steps
 
@@ -58,7 +58,7 @@ class Unrolled(GANTrainer):
         options = self.config.discriminator_optimizer
         if self.config.unrolled_update == "gradient":
             return GradientSteps(lr)
-        assert isinstance(options, AdamOptions)
+        assert isinstance(options, AdamConfig)
         return AdamSteps(options, lr, self.discriminator_optimizer, parameters)
 
 

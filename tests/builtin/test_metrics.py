@@ -11,8 +11,9 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 
-from ganzoo.evaluation import metric_functions as functions
-from ganzoo.evaluation.metric_functions import (
+from ganzoo.builtin import metrics
+from ganzoo.builtin.configs import DensityCoverageConfig, KernelConfig
+from ganzoo.builtin.metrics import (
     class_scores,
     density_coverage,
     diversity,
@@ -67,7 +68,7 @@ class TestFrechetDistance:
 class TestKernelDistance:
     def test_of_one_distribution_is_about_0(self):
         mean, deviation = kernel_distance(gaussian(2000, 16, 0), gaussian(2000, 16, 1))
-        assert abs(mean) < 3 * deviation / functions.SUBSETS**0.5 + 5e-3
+        assert abs(mean) < 3 * deviation / KernelConfig().subsets ** 0.5 + 5e-3
 
     def test_is_the_plain_double_sum(self):
         """Where a subset is the whole set, it is the unbiased estimate over all pairs (arXiv 1801.01401, eq. 4)."""
@@ -115,13 +116,13 @@ class TestManifolds:
         assert precision_recall(features, features) == (1, 1)
         density, coverage = density_coverage(features, features)
         assert coverage == 1
-        assert density == pytest.approx(1 + 1 / functions.DENSITY_NEIGHBORS, rel=0.1)  # each also lies in its own
+        assert density == pytest.approx(1 + 1 / DensityCoverageConfig().neighbors, rel=0.1)  # each also lies in its own
 
     def test_of_the_same_distribution(self):
         density, coverage = density_coverage(gaussian(2000, 8, 0), gaussian(2000, 8, 1))
         assert density == pytest.approx(1, abs=0.05)
         # Expected for equal sets: 1 − (1/2)^k (arXiv 2002.09797, eq. 9)
-        assert coverage == pytest.approx(1 - 0.5**functions.DENSITY_NEIGHBORS, abs=0.02)
+        assert coverage == pytest.approx(1 - 0.5 ** DensityCoverageConfig().neighbors, abs=0.02)
 
     def test_tell_missing_modes_from_bad_samples(self):
         real = torch.cat([gaussian(300, 4, 0), gaussian(300, 4, 1) + 50])
@@ -134,17 +135,15 @@ class TestManifolds:
 
     def test_counted_by_hand(self, monkeypatch: pytest.MonkeyPatch):
         """Real images at 0, 1, 3, 7 with two neighbors each: radii 3, 2, 3, 6."""
-        monkeypatch.setattr(functions, "DENSITY_NEIGHBORS", 2)
-        monkeypatch.setattr(functions, "BLOCK", 3)
-        density, coverage = density_coverage(on_a_line(0, 1, 3, 7), on_a_line(-2.5, 5, 12))
+        monkeypatch.setattr(metrics, "BLOCK", 3)
+        density, coverage = density_coverage(on_a_line(0, 1, 3, 7), on_a_line(-2.5, 5, 12), neighbors=2)
         # −2.5 lies in the first alone; 5 in the third and fourth; 12 in the fourth.
         assert (density, coverage) == (pytest.approx(4 / (2 * 3)), 3 / 4)
 
-    def test_looks_at_so_many_at_most(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(functions, "MANIFOLD_IMAGES", 50)
+    def test_looks_at_so_many_at_most(self):
         real, fake = gaussian(100, 4, 0), gaussian(80, 4, 1)
-        assert density_coverage(real, fake) == density_coverage(real[:50], fake[:50])
-        assert precision_recall(real, fake) == precision_recall(real[:50], fake[:50])
+        assert density_coverage(real, fake, images=50) == density_coverage(real[:50], fake[:50])
+        assert precision_recall(real, fake, images=50) == precision_recall(real[:50], fake[:50])
 
 
 class TestClasses:

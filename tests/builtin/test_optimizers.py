@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.components.optimizer import current_lr
+from ganzoo.plugin import current_lr
 from ganzoo.recipe.model import Recipe
 
 Parse = Callable[..., Recipe]
@@ -36,7 +36,7 @@ def test_these_are_all(parse: Parse, tables: dict):
 
     with pytest.raises(RecipeError) as caught:
         options(parse, tables, name="?")
-    assert caught.value.problems[0].message.partition("installed: ")[2] == ", ".join(sorted(BUILT))
+    assert caught.value.problems[0].message.partition("installed: ")[2] == ", ".join(sorted([*BUILT, "lion"]))
 
 
 @pytest.mark.parametrize("name", BUILT)

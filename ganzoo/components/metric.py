@@ -1,0 +1,72 @@
+"""Base class of metrics, which score samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ganzoo.components.options import MetricConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo.components.dataset import StoredImages
+
+Source = Literal["features", "logits", "class_logits", "pixels", "points"]
+"""What a metric is computed on: an extractor's features or logits, its logits over the classes of the dataset; or the
+samples themselves, images ("pixels") or vectors ("points")."""
+
+Direction = Literal["lower", "higher", "none"]
+"""Which values of a score are better; "none": neither, so that it ranks nothing."""
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """The real images and the samples that a metric compares, as one source gives them.
+
+    Attributes:
+        source: of both.
+        real: features (N, D), logits (N, K), images (N, C, H, W) in [−1, 1] or vectors (N, D).
+        fake: the same of the samples.
+        training: the images that are trained on.
+        held_out: images of the same kind that are not, where the recipe names some.
+        mirrored: whether images are also mirrored in training.
+        details: a metric may add findings here that are not scores; they are written beside them.
+    """
+
+    source: Source
+    real: Tensor
+    fake: Tensor
+    training: StoredImages
+    held_out: StoredImages | None = None
+    mirrored: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Metric(ABC):
+    """Scores samples, most often by comparing them with real images.
+
+    Args:
+        config: the options of this metric.
+    """
+
+    Config: ClassVar[type[MetricConfig]] = MetricConfig
+
+    needs: ClassVar[frozenset[Source]]
+    """What it is computed on, once for each; what an extractor does not give is left out."""
+    directions: ClassVar[Mapping[str, Direction]]
+    """The name of each value that it gives, and which values are better. The name of the score ends in the
+    extractor's where it is computed on features or logits."""
+
+    def __init__(self, config: MetricConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def compute(self, inputs: MetricInputs) -> Mapping[str, float]:
+        """Return the values by name; randomness comes from torch's global generator, which is seeded before."""
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:
+        """Return the numbers that the values depend on, for the protocol card: by default the options."""
+        return self.config.model_dump(exclude={"name"})

@@ -1,0 +1,148 @@
+"""Fit a recipe's tables to the parts that overrides put in the place of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from ganzoo.recipe.messages import dotted, toml_location, value_at
+from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import TextPair
+
+Location = tuple[str | int, ...]
+
+
+class Swaps:
+    """Mends what overrides leave behind, one validation error after another.
+
+    - Options of the file that a new part lacks, or takes other values of, are dropped.
+    - A table that overrides made gets the name of the part that the model has by default.
+    - A bare word such as 2024 is text where the option is.
+
+    What the overrides set themselves stays, and is an error where it is wrong.
+
+    Args:
+        before: tables without the overrides.
+        after: tables with them, which are changed.
+        pairs: the overrides.
+    """
+
+    def __init__(self, before: Mapping[str, Any], after: dict[str, Any], pairs: Sequence[tuple[str, Any]]) -> None:
+        self._before, self._tables = before, after
+        self._set = [location_of(key) for key, _ in pairs]
+        self._texts = {location_of(pair[0]): pair.text for pair in pairs if isinstance(pair, TextPair)}
+        self._dropped: dict[tuple[Location, bool], list[str]] = {}
+        named = dict.fromkeys(location[:-1] for location in self._set if location[-1] == "name")
+        self._swapped = [place for place in named if self._name(before, place) != self._name(after, place)]
+
+    def mend(self, error: ValidationError, model: type[BaseModel]) -> bool:
+        """Mend what can be of the errors that `model` found; return whether the tables have changed."""
+        changed = False
+        for detail in error.errors(include_url=False):
+            location = tuple(toml_location(detail["loc"], self._tables))
+            match detail["type"]:
+                case "string_type" if location in self._texts:
+                    self._put(location, self._texts.pop(location))
+                    changed = True
+                case "missing" | "union_tag_not_found":
+                    changed |= self._name_default(location, model) or self._drop(location, model, unknown=False)
+                case kind:
+                    changed |= self._drop(location, model, unknown=kind == "extra_forbidden")
+        return changed
+
+    def mend_images(self, recipe: Recipe) -> bool:
+        """Drop options that [evaluation] has for a dataset that is gone; return whether the tables have changed."""
+        if ("dataset",) not in self._swapped:
+            return False
+        changed, known = False, type(recipe.dataset).model_fields
+        for table in ("real", "held_out"):
+            for key in getattr(recipe.evaluation, table):
+                if key not in known:
+                    changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
+        return changed
+
+    def notes(self) -> Iterator[str]:
+        """Describe what was dropped, a line for each new part."""
+        for (place, unknown), options in self._dropped.items():
+            name, what = self._name(self._tables, place), ", ".join(options)
+            why = f"has no {what}" if unknown else f"does not take {what} as the recipe has it"
+            yield f'{dotted(place)}: "{name}" {why}: left out'
+
+    def _drop(self, location: Location, model: type[BaseModel], *, unknown: bool) -> bool:
+        """Drop the option at or around a place, where it was left behind by a part that is gone."""
+        places = [place for place in self._swapped if location[: len(place)] == place != location]
+        if not places:
+            return False
+        place = max(places, key=len)
+        option = place
+        for step in location[len(place) :]:
+            option = (*option, step)
+            if not isinstance(value_at(option, self._tables), dict):
+                break  # deeper are places in lists, and the types that pydantic tried
+        if option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
+            return False
+        return self._remove(option, place, unknown=unknown)
+
+    def _remove(self, option: Location, place: Location, *, unknown: bool) -> bool:
+        """Remove what the part at `place` does not take, unless the overrides set it."""
+        own = any(option[: len(each)] == each or each[: len(option)] == option for each in self._set)
+        table = value_at(option[:-1], self._tables)
+        if own or not isinstance(table, dict) or option[-1] not in table:
+            return False
+        del table[option[-1]]
+        inside = option[len(place) :] if option[: len(place)] == place else option
+        self._dropped.setdefault((place, unknown), []).append(dotted(inside))
+        return True
+
+    def _name_default(self, location: Location, model: type[BaseModel]) -> bool:
+        """Name the part of a table that overrides made, where the model has one by default."""
+        place = location[:-1] if location[-1:] == ("name",) else location
+        table = value_at(place, self._tables)
+        if not isinstance(table, dict) or "name" in table or value_at(place, self._before) is not None:
+            return False
+        around = _options_at(place[:-1], self._tables, model)
+        field = around.model_fields.get(str(place[-1])) if around else None
+        default = getattr(field.get_default(call_default_factory=True), "name", None) if field else None
+        if default is None:
+            return False
+        table["name"] = default
+        return True
+
+    def _name(self, tables: Mapping[str, Any], place: Location) -> Any:
+        return value_at((*place, "name"), tables)
+
+    def _put(self, location: Location, value: Any) -> None:
+        value_at(location[:-1], self._tables)[location[-1]] = value
+
+
+def _options_at(place: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
+    """Return the class of the options at a place of the tables, of a part the one that its name selects."""
+    options: type[BaseModel] | None = model
+    found: list[type[BaseModel]] = []
+    for depth, step in enumerate(place, 1):
+        if isinstance(step, str):
+            field = options.model_fields.get(step) if options else None
+            found = list(_classes(field.annotation)) if field else []
+        name = value_at((*place[:depth], "name"), tables)
+        options = next((each for each in found if name in _names(each)), None) if len(found) != 1 else found[0]
+    return options
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the classes of options in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _classes(inner)
+
+
+def _names(options: type[BaseModel] | None) -> tuple[Any, ...]:
+    """Return the names that select options out of several; none for a table that is no part."""
+    return get_args(options.model_fields["name"].annotation) if options and "name" in options.model_fields else ()
+
+
+def location_of(key: str) -> Location:
+    """Return the steps of a dotted key; numbers are places of a list."""
+    return tuple(int(step) if step.isdecimal() else step for step in key.split("."))

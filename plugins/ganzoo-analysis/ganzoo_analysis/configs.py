@@ -1,0 +1,18 @@
+"""Options of the observer and the tracker."""
+
+from __future__ import annotations
+
+from pydantic import PositiveInt
+
+from ganzoo.plugin import ObserverConfig, TrackerConfig
+
+
+class WeightNormsConfig(ObserverConfig):
+    """Logs the norm of each network's weights, which a loss without a bound makes grow."""
+
+    every: PositiveInt = 100
+    """Steps between two of them."""
+
+
+class CSVConfig(TrackerConfig):
+    """Writes `metrics.csv` into the run directory when the run ends: a row for each step, for a spreadsheet."""
