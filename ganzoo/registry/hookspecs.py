@@ -92,7 +92,7 @@ def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> Non
 
 @hookspec
 def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor) -> None:
-    """Images (N, C, H, W) in [−1, 1] were made from the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them."""
+    """Images (N, C, H, W) in [−1, 1] of the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them."""
 
 
 @hookspec
