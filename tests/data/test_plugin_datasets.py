@@ -109,7 +109,7 @@ def test_a_ring_of_gaussians_trains_and_resumes_to_the_bit(tables: dict[str, Any
     resumed = ganzoo.resume(part.path, {"run.steps": 4})
     assert (resumed.sample(8) == whole.sample(8)).all()
     with pytest.raises(GanzooError, match="needs images, and the samples are vectors of 2 numbers"):
-        ganzoo.evaluate(whole.path, samples=8)
+        ganzoo.evaluate(whole, samples=8)
 
 
 def test_networks_for_images_refuse_vectors(tables: dict[str, Any]):
