@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,12 +13,15 @@ from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.builtin.datasets.small_sets import Synthetic
-from ganzoo.builtin.gan_trainer import GANTrainer, Role
+from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
 from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.trainer import TrainingParts
+from ganzoo.components.world import World
 from ganzoo.errors import DataError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
@@ -108,11 +112,8 @@ def test_what_is_wrong_is_told_with_the_name_of_the_component(target: type | str
 class Forgets(GANTrainer):
     """Moves by the gradient of its own process alone."""
 
-    def optimizer_step(self, role: Role, objective: Tensor) -> None:
-        optimizer = getattr(self, f"{role}_optimizer")
-        optimizer.zero_grad()
-        objective.backward()
-        optimizer.step()
+    def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
+        super().__init__(config, parts=replace(parts, world=World()))
 
 
 class Restless(Synthetic):
@@ -151,7 +152,7 @@ def test_a_trainer_that_does_not_average_over_the_world_is_told() -> None:
 
 
 def test_a_dataset_that_differs_between_two_opens_is_told() -> None:
-    with pytest.raises(ConformanceError, match="image 0 differs between two calls of open"):
+    with pytest.raises(ConformanceError, match="sample 0 differs between two calls of open"):
         check_component(entry_of(Restless))
 
 

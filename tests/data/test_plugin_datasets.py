@@ -9,6 +9,7 @@ import pytest
 
 import ganzoo
 from ganzoo.errors import GanzooError
+from ganzoo.sampling.image_io import save_grid
 
 RING = """import math
 from collections.abc import Sequence
@@ -109,7 +110,9 @@ def test_a_ring_of_gaussians_trains_and_resumes_to_the_bit(tables: dict[str, Any
     resumed = ganzoo.resume(part.path, {"run.steps": 4})
     assert (resumed.sample(8) == whole.sample(8)).all()
     with pytest.raises(GanzooError, match="needs images, and the samples are vectors of 2 numbers"):
-        ganzoo.evaluate(whole.path, samples=8)
+        _ = whole.checkpoint.info.image
+    with pytest.raises(GanzooError, match="a picture needs images of 1 to 4 channels, and each sample is 2 numbers"):
+        save_grid(whole.sample(4), whole.path / "grid.png")
 
 
 def test_networks_for_images_refuse_vectors(tables: dict[str, Any]):

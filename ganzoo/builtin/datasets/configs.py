@@ -130,7 +130,7 @@ class ImageFolderConfig(ImageDatasetConfig):
     """What the labels of a file are; left out: classes for one column of integers or text, attributes for several of 0
     and 1, else continuous values."""
     depth: Literal[8, 16] = 8
-    """Bits of a channel that are kept of image files; 16 keeps those of PNG and gray TIFF files."""
+    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
     bands: tuple[NonNegativeInt, ...] | None = None
     """Channels that are taken of arrays, counted from 0, in this order; left out: all."""
     value_range: tuple[float, float] | None = None

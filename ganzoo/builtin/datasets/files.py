@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.dataset import Dataset, Label, Sample
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
-from ganzoo.errors import first_line
 
 try:
     import simplejpeg
@@ -152,19 +150,10 @@ def read_deep(path: Path) -> npt.NDArray[np.uint16]:
     Raises:
         PIL.UnidentifiedImageError, OSError, ValueError: as `read_image` does.
     """
-    data = _read(path)
-    if data.startswith(b"\x89PNG"):  # PIL keeps 8 bits of color PNGs
-        from torchvision.io import decode_png
-
-        try:
-            pixels = decode_png(torch.frombuffer(bytearray(data), dtype=torch.uint8)).permute(1, 2, 0).numpy()
-        except RuntimeError as error:
-            raise OSError(first_line(error)) from error
-    else:
-        image = decode_image(data)
-        if not image.mode.startswith("I") and image.mode not in ("L", "LA", "RGB", "RGBA"):
-            image = image.convert("RGB")
-        pixels = np.asarray(image)
+    image = read_image(path)
+    if not image.mode.startswith("I") and image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
     scale = 257 if pixels.dtype == np.uint8 else 1
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ValueError(f"its values run from {pixels.min()} to {pixels.max()}, beyond 16 bits")

@@ -100,9 +100,9 @@ class ImageFolder(FileDataset):
         return printable(self.root / self._files[index].name)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the labels are, and how many files of other kinds lie among the images."""
+        """Return what the labels of a file are, and how many files of other kinds lie among the images."""
         notes = []
-        if self._labels is not None:
+        if self._labels is not None and self.config.labels != "folders":
             notes.append(f"the labels are {self._labels}: {', '.join(self._labels.names[:10])}")
         if self._others.total():
             notes.append(f"{self._others.total()} other files are left alone: {self._other_files()}")
