@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
-    from ganzoo.components.dataset import Batch, Dataset, ImageSource, StoredImages
+    from ganzoo.components.dataset import Batch, Dataset, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         DiscriminatorConfig,
         ExtractorConfig,
         GeneratorConfig,
+        ImageDatasetConfig,
         ImporterConfig,
         LossConfig,
         MetricConfig,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         PenaltyConfig,
         TrackerConfig,
         TrainerConfig,
+        VectorDatasetConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
@@ -89,7 +91,7 @@ __all__ = [
     "GanzooError",
     "Generator",
     "GeneratorConfig",
-    "ImageSource",
+    "ImageDatasetConfig",
     "ImageSpec",
     "ImportedWeights",
     "Importer",
@@ -122,6 +124,7 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
+    "SampleSource",
     "Schedule",
     "Scheduled",
     "StoredImages",
@@ -132,6 +135,7 @@ __all__ = [
     "TrainerConfig",
     "TrainingError",
     "TrainingParts",
+    "VectorDatasetConfig",
     "VectorSpec",
     "World",
     "current_lr",
@@ -148,7 +152,7 @@ _MODULES = {
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
-    "ganzoo.components.dataset": ["Batch", "Dataset", "ImageSource", "StoredImages"],
+    "ganzoo.components.dataset": ["Batch", "Dataset", "SampleSource", "StoredImages"],
     "ganzoo.components.extractor": ["Extractor"],
     "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
     "ganzoo.components.loss": ["Loss"],
@@ -161,6 +165,7 @@ _MODULES = {
         "DiscriminatorConfig",
         "ExtractorConfig",
         "GeneratorConfig",
+        "ImageDatasetConfig",
         "ImporterConfig",
         "LossConfig",
         "MetricConfig",
@@ -170,6 +175,7 @@ _MODULES = {
         "PenaltyConfig",
         "TrackerConfig",
         "TrainerConfig",
+        "VectorDatasetConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
     "ganzoo.components.schedule": ["Progress", "Schedule", "Scheduled"],

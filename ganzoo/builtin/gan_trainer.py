@@ -14,26 +14,19 @@ from torch.optim import Optimizer
 
 from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
+from ganzoo.components.network import Generator
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.schedule import Progress, scheduled, value_at
+from ganzoo.components.schedule import Progress, scheduled
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
 from ganzoo.errors import RequestError
 from ganzoo.sampling.generate import batch_norm_mode
-from ganzoo.training.ema import EMA, decay_of_half_life
+from ganzoo.training.ema import EMA
 from ganzoo.training.non_finite import NonFiniteGuard
-from ganzoo.training.optimizer_step import (
-    OptimizerStep,
-    frozen,
-    load_optimizer,
-    options_at,
-    set_scheduled,
-    skips_non_finite,
-)
+from ganzoo.training.optimizer_step import OptimizerStep, frozen, skips_non_finite
 
 Metrics = dict[str, Tensor]
 Objective = Callable[[Batch], tuple[Tensor, Metrics]]
 Role = Literal["generator", "discriminator"]
-ROLES: tuple[Role, Role] = ("generator", "discriminator")
 
 
 @dataclass(frozen=True)
@@ -72,36 +65,45 @@ class GANTrainer(RecordableTrainer):
         if config.batch_size // parts.world.world_size % self.micro_batches:
             count = parts.world.world_size
             raise RequestError(f"trainer.micro_batch_size: set it to a multiple of {count}, the number of processes")
-        self.optimizer_options = [config.generator_optimizer, config.discriminator_optimizer]
-        own = [each for each in parts.penalties.values() if each.config.own_update]
-        self.shares = [
-            1 / (1 + sum(1 / penalty.config.interval for penalty in own if penalty.has_term(role))) for role in ROLES
-        ]
+        self.generators, self.discriminators = nn.ModuleDict(parts.generators), nn.ModuleDict(parts.discriminators)
         of_penalties = {
             f"penalty_{name}.{key}": parameter
             for name, penalty in parts.penalties.items()
             for key, parameter in penalty.named_parameters()
         }
-        generator, discriminator = map(options_at, self.optimizer_options, [self.progress] * 2, self.shares)
-        self.generator_optimizer = generator.build(parts.generator.parameters())
-        self.discriminator_optimizer = discriminator.build([*parts.discriminator.parameters(), *of_penalties.values()])
         self.guard = NonFiniteGuard(parts.rng.device)
-        common: dict[str, Any] = {"guard": self.guard, "scaling": parts.loss_scaling, "world": parts.world}
+        kinds: dict[Role, Mapping[str, nn.Module]] = {
+            "generator": parts.generators,
+            "discriminator": parts.discriminators,
+        }
         self.optimizer_steps = {
-            "generator": OptimizerStep(
-                "generator", parts.generator, self.generator_optimizer, clip=config.generator_grad_clip, **common
-            ),
-            "discriminator": OptimizerStep(
-                "discriminator",
-                parts.discriminator,
-                self.discriminator_optimizer,
-                others=of_penalties,
-                clip=config.discriminator_grad_clip,
-                **common,
-            ),
+            role: OptimizerStep(
+                role,
+                networks,
+                getattr(config, f"{role}_optimizer"),
+                at=self.progress,
+                guard=self.guard,
+                others=of_penalties if role == "discriminator" else {},
+                clip=getattr(config, f"{role}_grad_clip"),
+                scaling=parts.loss_scaling,
+                world=parts.world,
+                lazy=[each.config.interval for each in parts.penalties.values() if own_update_of(each, role)],
+            )
+            for role, networks in kinds.items()
         }
         averages = config.ema_decay or config.ema_half_life is not None
-        self.ema = EMA(parts.generator, copies_buffers=config.ema_buffers == "copy") if averages else None
+        self.emas = {
+            name: EMA(
+                generator,
+                config.ema_decay,
+                half_life=config.ema_half_life,
+                ramp=config.ema_ramp,
+                start=config.ema_start,
+                copies_buffers=config.ema_buffers == "copy",
+            )
+            for name, generator in parts.generators.items()
+            if averages
+        }
         self._rng_state = parts.rng.get_state()
         self._now = torch.zeros(2, dtype=torch.int64, device=parts.rng.device)  # steps and images seen
         with parts.autocast():
@@ -113,8 +115,8 @@ class GANTrainer(RecordableTrainer):
         """Set what changes from step to step, and keep the state of the random numbers in case it is not finite."""
         now = self.progress
         recorded = self.work != self.compute_step
-        for optimizer, options, share in zip(self.optimizers(), self.optimizer_options, self.shares, strict=True):
-            set_scheduled(optimizer, options, now, share, on_device=recorded)
+        for step in self.optimizer_steps.values():
+            step.set_scheduled(now, on_device=recorded)
         for penalty in self.parts.penalties.values():
             penalty.begin_step(now)
         for value, seen in zip(self._now, (now.step, now.images_seen), strict=True):
@@ -173,7 +175,8 @@ class GANTrainer(RecordableTrainer):
         for name in self.penalties_due("discriminator", own_update=True):
             metrics |= self.minimize("discriminator", batch, partial(self.own_objective, "discriminator", name))
         for penalty in self.parts.penalties.values():
-            penalty.after_discriminator_step(self.parts.discriminator)
+            for discriminator in self.parts.discriminators.values():
+                penalty.after_discriminator_step(discriminator)
         return metrics
 
     def update_generator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
@@ -181,7 +184,7 @@ class GANTrainer(RecordableTrainer):
 
         Then come the updates of penalties that have their own.
         """
-        with frozen(self.parts.discriminator):
+        with frozen(self.discriminators):
             metrics = self.minimize(
                 "generator", batch, lambda part: self.generator_objective(part, fake or self.generate(part))
             )
@@ -271,9 +274,9 @@ class GANTrainer(RecordableTrainer):
 
     # Toolkit
 
-    def generate(self, batch: Batch) -> FakeBatch:
+    def generate(self, batch: Batch, role: str = "generator") -> FakeBatch:
         """Generate as many samples as `batch` has, with its labels and condition, so that these come as in the data."""
-        generator = self.parts.generator
+        generator = cast("Generator", self.parts.networks[role])
         with self.sharded_rng(batch):
             latents = generator.sample_latents(len(batch), self.parts.rng)
         with self.parts.autocast():
@@ -307,14 +310,15 @@ class GANTrainer(RecordableTrainer):
             samples = penalty.transform_images(samples, self.parts.rng)
         return samples
 
-    def logits(self, samples: Tensor, beside: Batch | FakeBatch) -> Tensor:
+    def logits(self, samples: Tensor, beside: Batch | FakeBatch, role: str = "discriminator") -> Tensor:
         """Return the discriminator's logits (N, …) in fp32, as losses lose too much in less.
 
         Args:
             samples: (N, …), real or generated.
             beside: gives the labels and the condition.
+            role: name of the discriminator.
         """
-        discriminator = self.parts.discriminator
+        discriminator = self.parts.networks[role]
         with self.parts.autocast():
             logits = discriminator(samples, **discriminator.inputs(beside.labels, beside.condition))
         return cast("Tensor", logits.float())
@@ -356,8 +360,7 @@ class GANTrainer(RecordableTrainer):
             name: penalty
             for name, penalty in self.parts.penalties.items()
             if self.steps % penalty.config.interval == 0
-            and penalty.config.own_update == own_update
-            and (penalty.has_term(role) or not own_update)
+            and (own_update_of(penalty, role) if own_update else not penalty.config.own_update)
         }
 
     def penalty_terms(self, role: Role, step: PenaltyStep, penalties: Mapping[str, Penalty]) -> dict[str, Tensor]:
@@ -388,23 +391,9 @@ class GANTrainer(RecordableTrainer):
         self.optimizer_steps[role].step(objective, number=self.steps + 1, rng=self._rng_state)
 
     def update_ema(self) -> None:
-        """Take the generator's weights into the average, where one is kept; until `ema_start` it is a copy."""
-        if self.ema is None:
-            return
-        if self.steps < self.config.ema_start:
-            self.ema.updates = 0
-        self.ema.decay = self.ema_decay()
-        self.ema.update(self.parts.generator)
-
-    def ema_decay(self) -> float:
-        """Return the share of the average that this step's update keeps."""
-        if self.config.ema_half_life is None:
-            return self.config.ema_decay
-        now = self.progress
-        half_life = value_at(self.config.ema_half_life, now)
-        if self.config.ema_ramp:
-            half_life = min(half_life, now.images_seen * self.config.ema_ramp)
-        return decay_of_half_life(half_life, now.images_per_step)
+        """Take the generators' weights into their averages, where these are kept."""
+        for name, ema in self.emas.items():
+            ema.update(self.parts.networks[name], self.progress)
 
     @property
     def progress(self) -> Progress:
@@ -419,34 +408,29 @@ class GANTrainer(RecordableTrainer):
     # State, and what the loop asks for
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return generator, discriminator, `generator_ema`, and the penalties that have a state."""
-        networks: dict[str, nn.Module] = {
-            "generator": self.parts.generator,
-            "discriminator": self.parts.discriminator,
-        }
-        if self.ema is not None:
-            networks["generator_ema"] = self.ema.module
+        """Return the networks, an average of each generator as `generator_ema`, and the penalties that have a state."""
+        averages = {f"{name}_ema": ema.module for name, ema in self.emas.items()}
         stateful = {name: penalty for name, penalty in self.parts.penalties.items() if penalty.state_dict()}
-        return networks | {f"penalty_{name}": penalty for name, penalty in stateful.items()}
+        return {
+            **self.parts.networks,
+            **averages,
+            **{f"penalty_{name}": penalty for name, penalty in stateful.items()},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of optimizers, loss scalers and counters."""
         return {
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "scalers": {name: step.scaler.state_dict() for name, step in self.optimizer_steps.items()},
-            "ema_updates": self.ema.updates if self.ema is not None else 0,
+            "optimizers": {role: step.state_dict() for role, step in self.optimizer_steps.items()},
+            "ema_updates": {name: ema.updates for name, ema in self.emas.items()},
             "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        for name in ("generator_optimizer", "discriminator_optimizer"):
-            load_optimizer(getattr(self, name), state[name], name)
-        for name, step in self.optimizer_steps.items():
-            step.scaler.load_state_dict(state["scalers"][name])
-        if self.ema is not None:
-            self.ema.updates = state["ema_updates"]
+        for role, step in self.optimizer_steps.items():
+            step.load_state_dict(state["optimizers"][role])
+        for name, ema in self.emas.items():
+            ema.updates = state["ema_updates"][name]
         self.steps = state["steps"]
 
     def expensive_metrics(self) -> Metrics:
@@ -459,14 +443,14 @@ class GANTrainer(RecordableTrainer):
 
     def optimizers(self) -> list[Optimizer]:
         """Return the generator's optimizer and the discriminator's."""
-        return [self.generator_optimizer, self.discriminator_optimizer]
+        return [step.optimizer for step in self.optimizer_steps.values()]
 
     def unrecordable(self) -> str | None:
         """Return what in the options, or in a derived class, may make one step differ from another."""
         if type(self) is not GANTrainer:
             return f"{type(self).__name__} may do other work at each step than what it derives from"
-        for role, options in zip(ROLES, self.optimizer_options, strict=True):
-            if others := sorted(scheduled(options).keys() - {"lr"}):
+        for role, step in self.optimizer_steps.items():
+            if others := sorted(scheduled(step.options).keys() - {"lr"}):
                 return f"{others[0]} of the {role}'s optimizer has a schedule, and its step takes that as a number"
         for name, penalty in self.parts.penalties.items():
             if penalty.config.interval > 1:
@@ -485,3 +469,8 @@ class GANTrainer(RecordableTrainer):
 def total(loss: Tensor, *terms: Tensor) -> Tensor:
     """Return the sum of a loss and the penalties' terms, each a scalar."""
     return torch.stack([loss, *terms]).sum() if terms else loss
+
+
+def own_update_of(penalty: Penalty, role: Role) -> bool:
+    """Return whether a penalty has a term for a network, in an update of its own."""
+    return penalty.config.own_update and penalty.has_term(role)

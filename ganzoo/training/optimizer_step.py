@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -22,38 +22,43 @@ class OptimizerStep:
     """Takes the steps of one optimizer.
 
     Args:
-        name: of the network.
-        network: whose gradient is clipped.
-        optimizer: over the network's parameters and `others`.
+        name: of the network, or of those that it moves together.
+        networks: by name, whose gradient is clipped.
+        options: of the optimizer, over the networks' parameters and `others`.
+        at: the step that the run is at.
         guard: shared by the optimizers of a run.
         others: further parameters that this optimizer updates, by name.
-        clip: largest norm of the network's gradient; None: no clipping.
+        clip: largest norm of the gradient of all networks; None: no clipping.
         scaling: whether to scale the loss, as fp16 needs it.
         world: the processes that take the same step, each with the gradient of its part of the minibatch.
+        lazy: intervals of the penalties with updates of their own, for which rate and betas are corrected.
     """
 
     def __init__(
         self,
         name: str,
-        network: nn.Module,
-        optimizer: Optimizer,
+        networks: Mapping[str, nn.Module],
+        options: OptimizerConfig,
         *,
+        at: Progress,
         guard: NonFiniteGuard,
         others: Mapping[str, Tensor] | None = None,
         clip: float | None = None,
         scaling: bool = False,
         world: World | None = None,
+        lazy: Iterable[int] = (),
     ) -> None:
         self.name = name
-        self.network = network
-        self.optimizer = optimizer
+        self.networks = nn.ModuleDict(networks)
+        self.options = options
         self.scaler = torch.amp.GradScaler(guard.found_inf.device.type, enabled=scaling)
         self._guard = guard
         self._clip = clip
         self._world = world or World()
-        named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
-        self._parameters: dict[str, Tensor] = named | dict(others or {})
+        self._parameters: dict[str, Tensor] = {**dict(self.networks.named_parameters()), **(others or {})}
         self._others = len(others or {})
+        self._share = 1 / (1 + sum(1 / interval for interval in lazy))
+        self.optimizer = options_at(options, at, self._share).build(self._parameters.values())
         self._loss: Tensor | None = None
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
@@ -87,8 +92,33 @@ class OptimizerStep:
         parameters = list(self._parameters)
         self._guard.check(Update(self.name, number, rng, parameters, self._loss_and_norms(loss, self._norms)))
         if self._clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+            nn.utils.clip_grad_norm_(self.networks.parameters(), self._clip)
         self._move()
+
+    def set_scheduled(self, at: Progress, *, on_device: bool = False) -> None:
+        """Set the scheduled options of the optimizer for a step, in tensors where a CUDA graph reads them."""
+        names = scheduled(self.options)
+        now = options_at(self.options, at, self._share) if names else self.options
+        for name in names:
+            value = getattr(now, name)
+            for group in self.optimizer.param_groups:
+                if isinstance(group[name], Tensor):
+                    group[name].fill_(value)
+                else:
+                    group[name] = torch.tensor(value, device=group["params"][0].device) if on_device else value
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the optimizer and of the loss scaler."""
+        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; the options of the optimizer stay those it was built with.
+
+        Raises:
+            ValueError: the state is of another optimizer.
+        """
+        load_optimizer(self.optimizer, state["optimizer"], f"{self.name}_optimizer")
+        self.scaler.load_state_dict(state["scaler"])
 
     def learning_rate(self) -> Tensor:
         """Return the learning rate of the optimizer's first group, a scalar on the device."""
@@ -96,7 +126,7 @@ class OptimizerStep:
         return lr.clone() if isinstance(lr, Tensor) else torch.full((), lr, device=self._guard.found_inf.device)
 
     def gradient_norm(self) -> Tensor:
-        """Return the norm of the network's gradient in the last update, before clipping, still on the device.
+        """Return the norm of the networks' gradient in the last update, before clipping, still on the device.
 
         0 where the gradient overflowed in fp16, and the scaler took no step.
         """
@@ -157,29 +187,6 @@ def options_at(options: OptimizerConfig, at: Progress, share: float = 1.0) -> Op
         if "betas" in now:
             now["betas"] = tuple(beta**share for beta in now["betas"])
     return options.model_copy(update=now)
-
-
-def set_scheduled(
-    optimizer: Optimizer, options: OptimizerConfig, at: Progress, share: float = 1.0, *, on_device: bool = False
-) -> None:
-    """Set the scheduled options of an optimizer for a step; see `options_at`.
-
-    Args:
-        optimizer: built from `options`.
-        options: of the recipe.
-        at: the step.
-        share: of the updates that are not a lazy regularization's.
-        on_device: keep them in tensors, from which a CUDA graph reads them.
-    """
-    names = scheduled(options)
-    now = options_at(options, at, share) if names else options
-    for name in names:
-        value = getattr(now, name)
-        for group in optimizer.param_groups:
-            if isinstance(group[name], Tensor):
-                group[name].fill_(value)
-            else:
-                group[name] = torch.tensor(value, device=group["params"][0].device) if on_device else value
 
 
 def skips_non_finite(optimizer: Optimizer) -> bool:
