@@ -28,7 +28,7 @@ BUILT = {
 def options(parse: Parse, tables: dict, **table: Any) -> Any:
     tables["trainer"]["generator_optimizer"] = table
     trainer: Any = parse(tables).trainer
-    return trainer.optimizer_steps["generator"].optimizer
+    return trainer.generator_optimizer
 
 
 def test_these_are_all(parse: Parse, tables: dict):
