@@ -193,6 +193,11 @@ def folder_of_images(root: Path) -> Tables:
     return {"name": "image_folder", "root": str(root / "pictures"), "labels": "folders"}
 
 
+def pairs_of_images(root: Path) -> Tables:
+    folder_of_images(root)
+    return {"name": "image_pairs", "root": str(root / "pictures"), "pairing": "side_by_side"}
+
+
 def mnist(root: Path) -> Tables:
     write_mnist(root, train=20)
     return {"name": "mnist", "root": str(root), "download": False}
@@ -231,6 +236,7 @@ DATASETS: dict[str, Callable[[Path], Tables]] = {
     "digits": lambda root: {"name": "digits"},
     "synthetic": lambda root: {"name": "synthetic", "count": 20},
     "image_folder": folder_of_images,
+    "image_pairs": pairs_of_images,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
