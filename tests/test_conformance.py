@@ -69,6 +69,22 @@ class IgnoresLabels(TinyDiscriminator):
         return super().forward(images)
 
 
+class ConditionConfig(DiscriminatorConfig):
+    """Asks for conditions."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"condition"})
+
+
+class IgnoresConditions(TinyDiscriminator):
+    """Takes conditions and does nothing with them."""
+
+    Config = ConditionConfig
+
+    def forward(self, images: Tensor, *, condition: Tensor) -> Tensor:  # type: ignore[override]
+        assert condition.shape == images.shape
+        return super().forward(images)
+
+
 class Probabilities(TinyDiscriminator):
     """Gives probabilities, by a function and not by a layer."""
 
@@ -95,6 +111,7 @@ class Raises(TinyDiscriminator):
     [
         (Blind, "no gradient reaches unused.weight, unused.bias: use it in forward, do not make it, or freeze it"),
         (IgnoresLabels, "takes labels and gives the same for others: use them, or leave them out of `uses`"),
+        (IgnoresConditions, "takes condition and gives the same for others: use them, or leave them out of `uses`"),
         (Probabilities, "gives numbers between 0 and 1 whatever its weights are: losses want logits"),
         (InPlace, "forward(samples) → logits (4, …): it changes in place what it is given"),
         (Raises, "forward(samples) → logits (4, …): it raises RuntimeError: mat1 and mat2 shapes"),

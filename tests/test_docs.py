@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import inspect
+import json
 import re
 import runpy
 import shlex
@@ -18,9 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 import typer
+from PIL import Image
 
 import ganzoo
 from ganzoo.cli.main import app
@@ -28,7 +31,8 @@ from ganzoo.recipe.load import parse_recipe, read_toml
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry import hookspecs
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.testing.training import check_trainer
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.testing import check_component, components_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -40,6 +44,11 @@ DOCUMENTS = [README, CHANGELOG, *PAGES, *sorted((ROOT / "plugins").glob("*/READM
 PLUGIN_PAGE = ROOT / "docs" / "pages" / "write-a-plugin.md"
 HOOKS_PAGE = ROOT / "docs" / "pages" / "hooks.md"
 RECIPES_PAGE = ROOT / "docs" / "pages" / "recipes.md"
+FILE_PAGES = [
+    PAGES_FOLDER / f"{name}.md"
+    for name in ("conditional-network", "trainer", "several-networks", "metric", "array-datasets")
+]
+"""Pages whose plugins are files beside a recipe."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ class TestRecipes:
     @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "toml"], ids=str)
     def test_are_right_whole_or_in_part(self, block: Block, manager: PluginManager) -> None:
         tables = tomllib.loads(block.text)
-        if block.title in ("pyproject.toml", "wrong.toml", "example.toml"):
+        if block.document in FILE_PAGES or block.title in ("pyproject.toml", "wrong.toml", "example.toml"):
             return  # other tests look at these
         if block.document.parent == COMPONENTS:  # one whole part, beside others that take anything
             tables = {
@@ -342,9 +351,7 @@ class TestWriteAPlugin:
         install(example_path, project["name"], project["entry-points"]["ganzoo"])
         (package / "more.py").write_text(
             "from ganzoo.plugin import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
-            "from ganzoo_example.two_discriminators import TwoDiscriminators\n"
             "from ganzoo_example.wgan_gp import Critic, Slope\n\n\n"
-            "@hookimpl\ndef register_trainers(register):\n    register('two_discriminators', TwoDiscriminators)\n\n\n"
             "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n\n\n"
             "@hookimpl\ndef register_losses(register):\n    register('critic', Critic)\n    register('slope', Slope)\n"
         )
@@ -399,13 +406,6 @@ class TestWriteAPlugin:
         trained = ganzoo.run(recipe, manager=manager)
         assert trained.sample(1).shape == (1, 1, 32, 32)
 
-    def test_its_two_discriminators_both_learn(self, manager: PluginManager, recipe: dict[str, Any]) -> None:
-        recipe["trainer"] = {"name": "two_discriminators", "batch_size": 8}
-        recipe["networks"] = {"second": {**recipe["discriminator"], "width": 6}}
-        check_trainer(manager.registries.trainers["two_discriminators"])
-        trained = ganzoo.run(recipe, manager=manager)
-        assert trained.checkpoint.networks() == ["discriminator", "generator", "second"]
-
     def test_the_observer_of_the_hooks_page_is_told(
         self, manager: PluginManager, recipe: dict[str, Any], capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -433,6 +433,77 @@ class TestWriteAPlugin:
         quick = PluginManager().registries.losses["smoothed"]
         assert isinstance(quick.target, str)
         assert quick.load() is manager.registries.losses["smoothed"].load()
+
+
+def titles(language: str) -> list[str]:
+    return [block.title for page in FILE_PAGES for block in blocks(page) if block.language == language and block.title]
+
+
+class TestPluginFiles:
+    """The plugins of the pages, each a file."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """The files and recipes of all these pages side by side, and the data that they name."""
+        monkeypatch.chdir(tmp_path)
+        for page in FILE_PAGES:
+            for block in blocks(page):
+                if block.title:
+                    Path(block.title).write_text(block.text, encoding="utf-8")
+        rng = np.random.default_rng(0)
+        for side in ("outlines", "photos"):
+            Path("facades", side).mkdir(parents=True)
+            for index in range(8):
+                image = Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+                image.save(f"facades/{side}/{index}.png")
+        Path("data").mkdir()
+        tiles = rng.integers(0, 1 << 16, (16, 32, 32, 13), dtype=np.uint16)
+        np.savez("data/tiles.npz", tiles=tiles, labels=rng.integers(0, 2, (16, 3)))
+        return tmp_path
+
+    def test_have_names_of_their_own(self) -> None:
+        every = titles("python") + titles("toml")
+        assert len(every) == len(set(every))
+
+    @pytest.mark.parametrize("file", titles("python"))
+    def test_keep_their_contracts(self, folder: Path, file: str) -> None:
+        manager = PluginManager().with_files([folder / file])
+        for entry in components_of(file, manager):
+            check_component(entry, **({"root": "data"} if file == "tiles.py" else {}))
+
+    @pytest.mark.parametrize("recipe", titles("toml"))
+    def test_train(self, folder: Path, recipe: str) -> None:
+        trained = self.train(folder / recipe)
+        assert trained.metrics[-1]["step"] == 2
+
+    def test_do_what_the_pages_say(self, folder: Path) -> None:
+        back = self.train(folder / "there_and_back.toml")
+        assert back.checkpoint.networks() == ["back", "discriminator", "generator"]
+        assert "loss/cycle" in back.metrics[-1]
+        two = self.train(folder / "two_discriminators.toml")
+        assert two.checkpoint.networks() == ["discriminator", "generator", "second"]
+        assert self.train(folder / "ring.toml").sample(3).shape == (3, 2)
+        assert self.train(folder / "tiles.toml").checkpoint.info.image.channels == 13
+        assert "sharpness" in json.dumps(
+            json.loads((self.train(folder / "metric.toml").path / "summary.json").read_text())
+        )
+
+    def train(self, recipe: Path) -> TrainedRun:
+        """Train two steps of a recipe with small networks."""
+        tables = tomllib.loads(recipe.read_text())
+        tables["run"] |= {"steps": 2, "log_every": 1}
+        if tables["dataset"]["name"] in ("image_pairs", "tiles"):
+            tables["dataset"]["image_size"] = 32
+        for table in (tables["generator"], tables["discriminator"], *tables.get("networks", {}).values()):
+            table["width"] = 4
+        if tables["discriminator"]["name"] == "patchgan":
+            tables["discriminator"]["depth"] = 2
+        if "evaluation" in tables:
+            tables["evaluation"] |= {"every": 2, "samples": 16}
+        tables["trainer"]["batch_size"] = 4
+        tables |= {"device": {"accelerator": "cpu", "precision": "fp32"}, "tracking": {"wandb": {"mode": "disabled"}}}
+        tables["samples"] = {"count": 4, "gif": False}
+        return ganzoo.run(tables)
 
 
 def version(distribution: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import GanzooError, PluginError, first_line
@@ -128,11 +128,13 @@ def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -
 
 
 def small_info(config: ComponentConfig) -> DatasetInfo:
-    """Return the properties of the smallest labeled images that the config accepts."""
+    """Return the smallest labeled images that the config accepts, with images as conditions if it uses these."""
     reason = ""
     for channels in (3, 1):
         for size in SIZES:
-            info = DatasetInfo(ImageSpec(channels, size, size), LabelSpec.classes(CLASSES))
+            image = ImageSpec(channels, size, size)
+            condition = image if "condition" in config.uses else None
+            info = DatasetInfo(image, LabelSpec.classes(CLASSES), condition)
             try:
                 config.check_info(info)
             except ValueError as error:
@@ -155,6 +157,14 @@ def images_for(info: DatasetInfo, count: int = BATCH, seed: int = 1) -> Tensor:
 def labels_for(info: DatasetInfo, count: int = BATCH) -> Tensor:
     """Draw class indices (count,)."""
     return torch.arange(count) % max(info.num_classes, 1)
+
+
+def inputs_for(network: Network, info: DatasetInfo) -> dict[str, Tensor]:
+    """Return the keywords that a network takes beside latents or samples."""
+    condition = None
+    if info.condition is not None:
+        condition = torch.rand(BATCH, *info.condition.shape, generator=generator_of_seed(2)) * 2 - 1
+    return network.inputs(labels_for(info), condition)
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:

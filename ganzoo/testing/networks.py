@@ -18,7 +18,7 @@ from ganzoo.testing.fixtures import (
     contract,
     generator_of_seed,
     images_for,
-    labels_for,
+    inputs_for,
     naming,
     require,
     seeded,
@@ -49,10 +49,10 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         "sample_latents gives others for the same rng: draw with `generator=rng`, or runs cannot be repeated",
     )
     require(
-        not torch.equal(latents, network.sample_latents(BATCH, generator_of_seed(1))),
+        not latents.numel() or not torch.equal(latents, network.sample_latents(BATCH, generator_of_seed(1))),
         "sample_latents does not depend on its rng: draw with `generator=rng`",
     )
-    inputs = network.inputs(labels_for(info))
+    inputs = inputs_for(network, info)
     shape = (BATCH, *info.samples.shape)
     with contract(f"forward({_named('latents', inputs)}) → {shape}", latents, *inputs.values()):
         images = network(latents, **inputs)
@@ -70,7 +70,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config, info, network = _built(entry, options)
-    images, inputs = images_for(info), network.inputs(labels_for(info))
+    images, inputs = images_for(info), inputs_for(network, info)
     with contract(f"forward({_named('samples', inputs)}) → logits ({BATCH}, …)", images, *inputs.values()):
         logits = network(images, **inputs)
     _check_output(logits)
@@ -102,7 +102,7 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
     _, info, network = _built(entry, options)
     network.eval()
     latents = network.sample_latents(BATCH, generator_of_seed(0))
-    inputs = network.inputs(labels_for(info))
+    inputs = inputs_for(network, info)
     try:
         exported = torch.export.export(network, (latents,), inputs).module()
     except Exception as error:
