@@ -461,6 +461,18 @@ class TestPluginFiles:
         np.savez("data/tiles.npz", tiles=tiles, labels=rng.integers(0, 2, (16, 3)))
         return tmp_path
 
+    @pytest.mark.parametrize(
+        ("page", "file", "most"),
+        [
+            ("several-networks", "pix2pix.py", 35),
+            ("several-networks", "there_and_back.py", 45),
+            ("metric", "sharpness.py", 20),
+            ("array-datasets", "ring.py", 40),
+        ],
+    )
+    def test_are_short(self, page: str, file: str, most: int) -> None:
+        assert len(titled(PAGES_FOLDER / f"{page}.md", file).splitlines()) <= most
+
     def test_have_names_of_their_own(self) -> None:
         every = titles("python") + titles("toml")
         assert len(every) == len(set(every))
