@@ -12,6 +12,7 @@ import pytest
 import torch
 from same import assert_same_checkpoint, rows
 from torch import Tensor
+from translation_runs import tables_of
 
 import ganzoo
 from ganzoo.errors import RecipeError
@@ -146,13 +147,37 @@ class TestClasses:
         tables |= {name: {"name": "projection", "width": 4} for name in ("generator", "discriminator")}
         tables["dataset"]["image_size"] = 32
         ten = ganzoo.run(tables, ["run.steps=1"])
-        four = ganzoo.run(tables, ["run.steps=1", "dataset.classes=4", f"init.from={ten.path}"])
+        four = ganzoo.run(tables, ["run.steps=1", "dataset.num_classes=4", f"init.from={ten.path}"])
         anew = told(four)["discriminator"]["began_anew"]["shapes"]
         assert set(anew) == {f"classes.parametrizations.weight.{name}" for name in ("original", "0._u", "0._v")}, (
             "the vectors of spectral norm belong to their weight"
         )
         assert anew["classes.parametrizations.weight.original"].startswith("4×")
         assert any("embedding" in name or "gain" in name for name in told(four)["generator"]["began_anew"]["shapes"])
+
+
+class TestSeveralNetworks:
+    @pytest.fixture(autouse=True)
+    def _trust(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GANZOO_TRUST_PLUGINS", "1")
+
+    def test_each_takes_weights_by_its_name(self, tmp_path: Path):
+        first = ganzoo.run(tables_of("cyclegan", tmp_path))
+        frozen = {"init.freeze": ["generator_back.downs.0", "discriminator_back.layers.0"]}
+        wanted = {"init.from": str(first.path), "init.networks": ["generator_back", "discriminator_back"]}
+        second = ganzoo.run(tables_of("cyclegan", tmp_path), frozen | wanted)
+        assert {name: each["weights"] for name, each in told(second).items()} == {
+            "generator_back": "generator_back_ema",
+            "discriminator_back": "discriminator_back",
+        }
+        before, after = first.checkpoint.network("generator_back_ema"), second.checkpoint.network("generator_back")
+        weights = {key for key in before if key.endswith("weight")}
+        assert {key for key in weights if torch.equal(before[key], after[key])} == {"downs.0.0.weight"}
+
+    def test_those_that_the_source_lacks_begin_anew(self, tmp_path: Path):
+        first = ganzoo.run(tables_of("pix2pix", tmp_path))
+        second = ganzoo.run(tables_of("cyclegan", tmp_path), {"init.from": str(first.path)})
+        assert told(second).keys() == {"generator", "discriminator"}
 
 
 class TestSources:
