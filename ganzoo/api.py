@@ -125,7 +125,8 @@ def _resume(
     if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimizers' state, which nothing can go on from; "
-            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew"
+            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew, and with "
+            f"--set init.from={directory} from these weights"
         )
     initial = _initial_weights(recipe, world) if checkpoint is None else None
     built = _build(recipe, manager, world, directory, initial)

@@ -140,7 +140,7 @@ def test_an_import_can_be_trained_on(
         "run.steps": 1,
         "dataset.name": "synthetic",
         "dataset.count": 8,
-        "dataset.crop": "square",
+        "dataset.crop": "largest",
         "trainer.batch_size": 4,
         "trainer.generator_optimizer.lr": 1e-9,
         "device.accelerator": "cpu",
