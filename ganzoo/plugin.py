@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         VectorDatasetConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
+    from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
@@ -114,6 +115,7 @@ __all__ = [
     "PenaltyConfig",
     "PenaltyStep",
     "Problem",
+    "Progress",
     "RMSpropConfig",
     "RecipeView",
     "RecordableTrainer",
@@ -123,6 +125,8 @@ __all__ = [
     "RunView",
     "SGDConfig",
     "SampleSource",
+    "Schedule",
+    "Scheduled",
     "StoredImages",
     "Tracker",
     "TrackerConfig",
@@ -174,6 +178,7 @@ _MODULES = {
         "VectorDatasetConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
+    "ganzoo.components.schedule": ["Progress", "Schedule", "Scheduled"],
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "VectorSpec", "square_size"],
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],

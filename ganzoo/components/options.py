@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from ganzoo.components.descriptions import descriptions
+from ganzoo.components.schedule import Scheduled
 from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
 
 if TYPE_CHECKING:
@@ -102,14 +103,27 @@ class DiscriminatorConfig(ComponentConfig):
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""
 
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
+        return False
+
 
 class PenaltyConfig(ComponentConfig):
     """Options that every penalty has."""
 
-    weight: float = Field(default=1.0, ge=0)
+    weight: Scheduled[NonNegativeFloat] = 1.0
     """What the penalty's terms are multiplied with."""
     interval: PositiveInt = 1
     """Take the terms at every n-th step only, n times as strong (lazy regularization, StyleGAN2 §4)."""
+    own_update: bool = False
+    """Take them in an update of their own, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
+    learning rate is multiplied by c and its betas are raised to the power c, as in StyleGAN2."""
+
+    @property
+    def mixes_batch(self) -> bool:
+        """Whether the terms depend on the minibatch as a whole; a penalty with a batch statistic overrides this."""
+        return False
 
     @property
     def is_gradient_penalty(self) -> bool:
@@ -231,13 +245,13 @@ class MetricConfig(ComponentConfig):
 class OptimizerConfig(ComponentConfig):
     """Options that every optimizer has, and how it is built: an optimizer is registered by its config alone."""
 
-    lr: PositiveFloat = 2e-4
+    lr: Scheduled[PositiveFloat] = 2e-4
     """Learning rate."""
     weight_decay: NonNegativeFloat = 0.0
     """L2 coupled to the gradient (decoupled from it where the optimizer says so), on every parameter."""
 
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
-        """Build the torch optimizer over `parameters`.
+        """Build the torch optimizer over `parameters`; called with numbers in the place of schedules.
 
         One that takes no step where the tensor `self.found_inf` is 1, without looking at it on the host, says so by
         `_step_supports_amp_scaling = True`, as torch's fused ones do; the weights of any other are put back.
@@ -301,6 +315,13 @@ class TrainerConfig(ComponentConfig):
     def batches_per_step(self) -> int:
         """Number of minibatches of real images in a step; `Trainer.train_step` gets them as one batch."""
         return 1
+
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Check that the parts of a recipe, by their paths, suit this trainer.
+
+        Raises:
+            ValueError: they do not; the text says why, and what would.
+        """
 
     @property
     def scales_loss(self) -> bool:

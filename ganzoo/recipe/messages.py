@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.components.options import ROLES
+from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG
 from ganzoo.errors import Problem
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
@@ -89,10 +90,12 @@ def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
 
 
 def toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
-    """Return the path as written in the file, without the component name that pydantic inserts."""
+    """Return the path as written in the file, without the names of components and forms that pydantic inserts."""
     result: list[str | int] = []
     value: Any = tables
     for step in location:
+        if step in (NUMBER_TAG, SCHEDULE_TAG):
+            continue
         if isinstance(value, Mapping) and step not in value and value.get("name") == step:
             continue
         if isinstance(value, list) and isinstance(step, int) and step < len(value):
@@ -133,7 +136,9 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the variant of a component's schema that its name selects."""
+    """Return the variant of a schema that a component's name selects, or that is a table where the value is one."""
+    if "oneOf" in node and "discriminator" not in node and isinstance(value, Mapping):
+        return next(each for each in (_resolve(schema, each) for each in node["oneOf"]) if "properties" in each)
     variants = [each for each in node.get("anyOf", ()) if each.keys() & {"discriminator", "$ref"}]
     node = _resolve(schema, variants[0]) if variants else node  # a name or a table, or a table that may be left out
     mapping = node.get("discriminator", {}).get("mapping", {})

@@ -94,6 +94,11 @@ def _unfit_parts(recipe: Recipe) -> list[Problem]:
             return [*problems, Problem("trainer", f'"{recipe.trainer.name}" {error}')]
         if network is not None:
             problems += _unfit(role if role in ROLES else f"networks.{role}", network, of_role, dataset)
+    if trainer is not None:
+        try:
+            trainer.check_parts(dict(_parts(recipe)))
+        except ValueError as error:
+            problems.append(Problem("trainer", str(error)))
     return problems
 
 

@@ -135,12 +135,15 @@ def _term(
         discriminator=discriminator,
         real=seen[0],
         fake=seen[1],
+        unaugmented_real=real,
+        unaugmented_fake=fake,
         latents=latents,
         labels=labels,
         condition=None,
         real_logits=discriminator(seen[0]),
         fake_logits=discriminator(seen[1]),
         rng=rng,
+        augment=lambda samples: penalty.transform_images(samples, rng),
     )
     with contract(f"{name}(step) → a scalar, or None", *seen, latents, labels):
         term = getattr(penalty, name)(step)

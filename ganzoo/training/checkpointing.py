@@ -100,6 +100,7 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
         state={
             "trainer": run.trainer.state_dict(),
             "position": run.loader.position,
+            "latest_metrics": dict(run.latest_metrics),
             "random": random_state(run.compute.device, run.trainer.parts.rng),
         },
     )
@@ -121,6 +122,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     try:
         run.trainer.load_state_dict(state["trainer"])
         run.loader.seek(state["position"])
+        run.latest_metrics = {name: value.to(run.device) for name, value in state["latest_metrics"].items()}
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
     except Exception as error:  # of any kind: the content was not checked before
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -48,6 +48,8 @@ class Run:
     plugin_versions: Mapping[str, str]
     world: World = field(default_factory=World, repr=False)
     step: int = 0
+    latest_metrics: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    """The last value of each metric since the last log point, on the device: not all come at every step."""
     resumed_from: int | None = None
     stop_signal: int | None = field(default=None, repr=False)
     error: BaseException | None = field(default=None, repr=False)

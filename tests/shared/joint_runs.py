@@ -39,6 +39,20 @@ CASES: dict[str, dict[str, Any]] = {
     "separate": {"trainer": {"discriminator_update": "separate"}},
     "running_statistics": {"trainer": {"fake_batch": "fresh", "fake_statistics": "running"}},
     "frozen": {"init": {"freeze": ["discriminator.blocks.1", "generator.blocks.0"]}},
+    "schedules": {
+        "penalties": [{"name": "r1", "weight": {"from": 1.0, "to": 0.1}}],
+        "trainer": {
+            "generator_optimizer": {"name": "sgd", "lr": {"from": 0.05, "to": 0.0, "until": "2 steps"}},
+            "ema_decay": 0.0,
+            "ema_half_life": {"from": 8, "to": 64},
+            "ema_ramp": 0.5,
+        },
+    },
+    "two_generator_steps": {"trainer": {"generator_steps": 2}},
+    "own_update": {
+        "penalties": [{"name": "r1", "weight": 0.1, "interval": 2, "own_update": True}],
+        "trainer": {"discriminator_optimizer": GENTLE},
+    },
     "clipped": {"trainer": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1}},
 }
 

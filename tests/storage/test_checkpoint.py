@@ -88,7 +88,8 @@ def assert_same_rows(whole: TrainedRun, resumed: TrainedRun, skip: set[int]) -> 
 
 
 def test_linear_fall_of_the_learning_rate_goes_on(tables: dict):
-    tables["trainer"]["lr_decay_start"] = 0.5
+    for network in ("generator", "discriminator"):
+        tables["trainer"][f"{network}_optimizer"] = {"name": "adam", "lr": {"from": 2e-4, "to": 0.0, "start": 0.5}}
     whole = api.run(tables)
     (whole.path / "checkpoints/step_0000006/generator.safetensors").unlink()
     last = state_of(whole.path / "checkpoints/step_0000006")

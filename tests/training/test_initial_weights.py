@@ -251,7 +251,7 @@ class TestTraining:
         average = run.checkpoint.network("generator_ema")
         assert all(torch.equal(average[key], after[key]) for key in inside)
         for name, parameters in (("generator", 8), ("discriminator", 7)):
-            state = run.checkpoint.state()["trainer"][f"{name}_optimizer"]["state"]
+            state = run.checkpoint.state()["trainer"]["optimizers"][name]["optimizer"]["state"]
             assert len(state) == parameters - 3, "no state for the convolution and the norm of a frozen block"
 
     def test_clipping_leaves_frozen_weights(self, tables: Tables, source: TrainedRun):

@@ -66,7 +66,7 @@ def test_overflow_of_a_scaled_gradient_is_the_scalers_business(tables: dict, par
     assert not torch.equal(weight, before)
     assert trainer.expensive_metrics()["gradient_norm/generator"] > 0
     assert trainer.failure() is None
-    assert trainer.state_dict()["scalers"]["generator"]["scale"] == 65536 / 4
+    assert trainer.state_dict()["optimizers"]["generator"]["scaler"]["scale"] == 65536 / 4
 
 
 def test_scale_that_has_fallen_to_1_excuses_nothing(tables: dict, parse: Any):
