@@ -15,10 +15,11 @@ from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
+from ganzoo.runtime.restored import check_like
 from ganzoo.sampling.generate import batch_norm_mode
 from ganzoo.training.ema import EMA
 from ganzoo.training.non_finite import NonFiniteGuard
-from ganzoo.training.optimizer_step import OptimizerStep, current_lr, frozen, load_optimizer, skips_non_finite
+from ganzoo.training.optimizer_step import OptimizerStep, current_lr, frozen, skips_non_finite
 
 Metrics = dict[str, Tensor]
 Role = Literal["generator", "discriminator"]
@@ -318,19 +319,17 @@ class GANTrainer(RecordableTrainer):
     def state_dict(self) -> dict[str, Any]:
         """Return the state of optimizers, loss scalers and counters."""
         return {
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "scalers": {name: step.scaler.state_dict() for name, step in self.optimizer_steps.items()},
+            "optimizers": {name: step.state_dict() for name, step in self.optimizer_steps.items()},
             "ema_updates": self.ema.updates if self.ema is not None else 0,
             "steps": self.steps,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        for name in ("generator_optimizer", "discriminator_optimizer"):
-            load_optimizer(getattr(self, name), state[name], name)
+        optimizers, counters = state["optimizers"], {key: state[key] for key in ("ema_updates", "steps")}
+        check_like(counters, dict.fromkeys(counters, 0), "trainer")
         for name, step in self.optimizer_steps.items():
-            step.scaler.load_state_dict(state["scalers"][name])
+            step.load_state_dict(optimizers[name])
         if self.ema is not None:
             self.ema.updates = state["ema_updates"]
         self.steps = state["steps"]
