@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ganzoo import api
 from ganzoo.components.network import Discriminator
 from ganzoo.components.options import DiscriminatorConfig
-from ganzoo.components.spec import DatasetInfo
-from ganzoo.errors import GanzooError
+from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.manifest import MANIFEST, file_sha256, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 
@@ -279,19 +280,35 @@ def test_weights_of_another_type_are_refused(run: Path, network: str):
     assert "of float16" in text
 
 
-@pytest.mark.parametrize(
-    "tensor",
-    [
-        torch.zeros(1).expand(10**12),
-        torch.eye(3).to_sparse(),
-        torch.eye(3).to_sparse_csr(),
-        torch.zeros(3, device="meta"),
-        torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
-    ],
-    ids=["expanded", "sparse", "csr", "meta", "quantized"],
-)
-def test_files_give_tensors_that_are_stored_value_by_value(tmp_path: Path, tensor: Tensor):
-    content: list[Any] = [{"a": (torch.zeros(2), tensor)}]
+def test_weights_that_are_cut_off_are_refused(run: Path):
+    """They are read through a memory map, beyond whose file a process dies."""
+    file = run / STEP / "generator.safetensors"
+    whole = file.read_bytes()
+
+    def cut() -> None:
+        info = DatasetInfo(ImageSpec(3, 16, 16))
+        checkpoint = Checkpoint(run / STEP, 6, info, frozenset({file.name}))
+        for length in {0, 7, 8, 100, *range(len(whole) // 20, len(whole), len(whole) // 20), len(whole) - 1}:
+            file.write_bytes(whole[:length])
+            with pytest.raises(CheckpointError, match=r"generator\.safetensors: cannot be read"):
+                checkpoint.network("generator")
+
+    assert in_child(cut) == 0
+
+
+ODD: dict[str, Callable[[], Tensor]] = {
+    "expanded": lambda: torch.zeros(1).expand(10**12),
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "csr": lambda: torch.eye(3).to_sparse_csr(),
+    "meta": lambda: torch.zeros(3, device="meta"),
+    "quantized": lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+def test_files_give_tensors_that_are_stored_value_by_value(tmp_path: Path, kind: str):
+    content: list[Any] = [{"a": (torch.zeros(2), ODD[kind]())}]
     content.append(content)
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="has a tensor that is not stored value by value"):
