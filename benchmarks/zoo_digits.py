@@ -167,7 +167,7 @@ ROWS = {
     "r2": Row("R2", (penalty("name='r2',weight=1.0"), NO_NORM)),
     "label_smoothing": Row("one-sided label smoothing", ("loss.name=label_smoothing",)),
     "feature_matching": Row("feature matching", (penalty("name='feature_matching'"),)),
-    "instance_noise": Row("instance noise", (penalty("name='instance_noise',decay_steps=300"),)),
+    "instance_noise": Row("instance noise", (penalty("name='instance_noise',sigma={from=0.1,to=0,until=1.0}"),)),
     "diff_augment": Row("DiffAugment", (penalty("name='diff_augment'"),)),
     "adaptive_augment": Row("adaptive augmentation", (penalty("name='adaptive_augment',ramp_images=20_000"),)),
     "unrolled": Row("unrolled GAN, 5 steps", ("trainer.name=unrolled",)),

@@ -156,8 +156,10 @@ def resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, 
 def describe(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """What values an option takes, in words."""
     node = resolve(node, schema)
-    if "anyOf" in node:
-        return " or ".join(describe(each, schema) for each in node["anyOf"] if each.get("type") != "null")
+    if forms := node.get("anyOf") or node.get("oneOf"):
+        return " or ".join(describe(each, schema) for each in forms if each.get("type") != "null")
+    if node.get("title", "").startswith("Schedule["):
+        return "schedule"
     if "enum" in node or "const" in node:
         return ", ".join(f"`{json.dumps(value)}`" for value in choices(node))
     match node.get("type"):

@@ -18,7 +18,7 @@ COMMANDS: tuple[tuple[Section, str, str, str], ...] = (
     ("data", "recipe", "recipe_commands", "Check, show and describe recipes."),
     ("plugins", "list", "list_components", "List what is installed of one kind."),
     ("plugins", "plugins", "plugins", "List the installed plugins."),
-    ("plugins", "test-plugin", "test_plugin", "Check a plugin's components against their contracts."),
+    ("plugins", "test-plugin", "test_plugin", "Check each component of a plugin against its contract."),
     ("plugins", "new-plugin", "new_plugin", "Write a plugin that installs, passes its own tests and trains."),
 )
 """Section of `ganzoo --help`, which is the module in `ganzoo.cli` too; name; function; help."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ganzoo.builtin.optimizers import AdamConfig
-from ganzoo.components.options import LossConfig, MetricConfig, OptimizerConfig, PenaltyConfig, TrainerConfig
+from ganzoo.components.options import (
+    ComponentConfig,
+    LossConfig,
+    MetricConfig,
+    OptimizerConfig,
+    PenaltyConfig,
+    TrainerConfig,
+)
+from ganzoo.components.schedule import Scheduled
 
 
 class NonSaturatingConfig(LossConfig):
@@ -43,10 +52,13 @@ class LeastSquaresConfig(LossConfig):
 class GradientPenaltyConfig(PenaltyConfig):
     """WGAN-GP's penalty (arXiv 1704.00028), between real and generated images."""
 
-    weight: float = Field(default=10.0, ge=0)
+    weight: Scheduled[NonNegativeFloat] = 10.0
     """λ of the paper."""
     target: float = Field(default=1.0, ge=0)
     """The gradient norm that is not penalized: 1 in the paper, 0 for the zero-centered form."""
+    at: Literal["unaugmented", "augmented"] = "unaugmented"
+    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
+    discriminator sees."""
 
     @property
     def is_gradient_penalty(self) -> bool:
@@ -57,8 +69,11 @@ class GradientPenaltyConfig(PenaltyConfig):
 class R1Config(PenaltyConfig):
     """γ/2 · E‖∇D(x)‖² at real images (arXiv 1801.04406, eq. 9)."""
 
-    weight: float = Field(default=10.0, ge=0)
+    weight: Scheduled[NonNegativeFloat] = 10.0
     """γ of the paper."""
+    at: Literal["unaugmented", "augmented"] = "unaugmented"
+    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
+    discriminator sees."""
 
     @property
     def is_gradient_penalty(self) -> bool:
@@ -128,6 +143,11 @@ class GANTrainerConfig(TrainerConfig):
     schedule: Literal["discriminator_first", "alternate_minibatches"] = "discriminator_first"
     """k discriminator updates, then the generator's beside the last; or one minibatch for the generator, then
     k for the discriminator, as the DCGAN authors train."""
+    generator_steps: PositiveInt = 1
+    """Generator updates in a step, each on new images but for the first of `fake_batch = "reuse"`."""
+    micro_batch_size: PositiveInt | None = None
+    """Compute the gradients of so many images at a time, over all processes together, and add them up: less memory, the
+    same mean. Batch norm in the generator then takes its statistics from so many. Left out: the whole minibatch."""
     fake_batch: Literal["reuse", "fresh"] = "reuse"
     """Let the generator learn from the images that the last discriminator update saw, or make new ones."""
     discriminator_update: Literal["joint", "separate"] = "joint"
@@ -140,11 +160,15 @@ class GANTrainerConfig(TrainerConfig):
     discriminator_optimizer: OptimizerConfig = AdamConfig()
     """Optimizer of the discriminator and of the penalties' parameters."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Keep an exponential moving average of the generator's weights with this decay; 0: none."""
+    """Keep an exponential moving average of the generator's weights with this decay; 0: none, unless by half-life."""
+    ema_half_life: Scheduled[NonNegativeFloat] | None = None
+    """Keep the average with this half-life in real images rather than a decay for each step."""
+    ema_ramp: NonNegativeFloat = 0.0
+    """With a half-life: it is at most this share of the images so far (StyleGAN2: 0.05); 0: no such limit."""
+    ema_buffers: Literal["average", "copy"] = "average"
+    """Average the buffers too, such as statistics of batch norm, or copy them (StyleGAN2, R3GAN)."""
     ema_start: NonNegativeInt = 0
     """Steps before the average begins; until then it is a copy."""
-    lr_decay_start: float = Field(default=1.0, ge=0, le=1)
-    """Share of the run after which both learning rates fall linearly to 0 at its end; 1: they stay."""
     generator_grad_clip: PositiveFloat | None = None
     """Largest norm of the generator's gradient; left out: no clipping."""
     discriminator_grad_clip: PositiveFloat | None = None
@@ -159,6 +183,33 @@ class GANTrainerConfig(TrainerConfig):
     def scales_loss(self) -> bool:
         """True: each network's loss has its own scaler."""
         return True
+
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Raise ValueError where the gradient of a minibatch is not the mean of its micro-batches'."""
+        if self.micro_batch_size is None:
+            return
+        wrong = [f'"{part.name}" ({path})' for path, part in parts.items() if getattr(part, "mixes_batch", False)]
+        if wrong:
+            raise ValueError(
+                f"micro_batch_size does not go with {' and '.join(wrong)}, which sees a minibatch as a whole: "
+                "leave it out, or take parts that judge each image alone, such as a discriminator without batch norm"
+            )
+
+    @model_validator(mode="after")
+    def _options_suit_each_other(self) -> Self:
+        if self.ema_decay and self.ema_half_life is not None:
+            raise ValueError("the average has a decay or a half-life: leave out ema_decay or ema_half_life")
+        if self.ema_ramp and self.ema_half_life is None:
+            raise ValueError("ema_ramp limits a half-life: set ema_half_life too")
+        if self.micro_batch_size is None:
+            return self
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size must divide batch_size, which is {self.batch_size}")
+        if self.fake_batch == "reuse" and self.schedule == "discriminator_first":
+            raise ValueError('micro_batch_size needs fake_batch = "fresh": no images of a whole minibatch are kept')
+        if self.discriminator_update == "separate":
+            raise ValueError('micro_batch_size needs discriminator_update = "joint"')
+        return self
 
     @model_validator(mode="after")
     def _running_statistics_make_fresh_images(self) -> Self:

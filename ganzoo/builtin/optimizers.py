@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from ganzoo.components.options import OptimizerConfig
+from ganzoo.components.schedule import Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ class AdamConfig(TorchOptimizerConfig):
 
     name: str = "adam"
     """The name under which the component is registered."""
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
@@ -58,7 +59,7 @@ class AdamWConfig(TorchOptimizerConfig):
     class_name = "AdamW"
     fused_on = frozenset({"cuda", "cpu"})
 
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""
@@ -71,7 +72,7 @@ class NAdamConfig(TorchOptimizerConfig):
 
     class_name = "NAdam"
 
-    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
     """Decay of the running means."""
     eps: PositiveFloat = 1e-8
     """Added to the denominator."""

@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from ganzoo.builtin.configs import GradientPenaltyConfig, R1Config, R2Config
-from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.penalty import Kind, Penalty, PenaltyStep
 
 
-def squared_gradient_norm(step: PenaltyStep, images: Tensor) -> Tensor:
-    """Return ‖∇ₓ D(x)‖² (N,) at `images` (N, C, H, W), differentiable in the discriminator's weights."""
-    images = images.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(step.logits(images).sum(), images, create_graph=True)
+def squared_gradient_norm(logits: Tensor, samples: Tensor) -> Tensor:
+    """Return ‖∇ₓ Σ D(x)‖² (N,) at samples (N, …), differentiable in the discriminator's weights.
+
+    Args:
+        logits: (N, …), those of the samples; the sum is over a sample's own.
+        samples: where to differentiate.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), samples, create_graph=True)
     return gradient.flatten(1).square().sum(1)
 
 
@@ -25,9 +29,13 @@ class GradientPenalty(Penalty):
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean over the batch, before `weight`."""
-        mix = torch.rand(len(step.real), 1, 1, 1, generator=step.rng, device=step.real.device)
-        between = torch.lerp(step.fake, step.real, mix)
-        norm = (squared_gradient_norm(step, between) + 1e-12).sqrt()
+        mix = torch.rand(len(step.real), *[1] * (step.real.ndim - 1), generator=step.rng, device=step.real.device)
+        if self.config.at == "augmented":
+            seen = between = torch.lerp(step.fake, step.real, mix).detach().requires_grad_(True)
+        else:
+            between = torch.lerp(step.unaugmented_fake, step.unaugmented_real, mix).detach().requires_grad_(True)
+            seen = step.augment(between)
+        norm = (squared_gradient_norm(step.logits(seen), between) + 1e-12).sqrt()
         return (norm - self.config.target).square().mean()
 
 
@@ -35,19 +43,23 @@ class R1(Penalty):
     """½‖∇D(x)‖² at real images (arXiv 1801.04406, eq. 9)."""
 
     Config = R1Config
+    config: R1Config
+    differentiates_at = frozenset[Kind]({"real"})
     cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean over the batch, before `weight`."""
-        return squared_gradient_norm(step, step.real).mean() / 2
+        return squared_gradient_norm(*step.differentiable_logits("real", self.config.at)).mean() / 2
 
 
 class R2(Penalty):
     """½‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
 
     Config = R2Config
+    config: R2Config
+    differentiates_at = frozenset[Kind]({"fake"})
     cuda_graph_safe = True
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean over the batch, before `weight`."""
-        return squared_gradient_norm(step, step.fake).mean() / 2
+        return squared_gradient_norm(*step.differentiable_logits("fake", self.config.at)).mean() / 2

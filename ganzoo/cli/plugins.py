@@ -95,7 +95,7 @@ def new_plugin(
 def test_plugin(
     plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
 ) -> None:
-    """Check each component of a plugin against the contract of its kind: what it takes, gives, and keeps."""
+    """Check each component of a plugin against its contract: what it takes, gives, and keeps."""
     from ganzoo.errors import DataError
     from ganzoo.registry.plugin_manager import plugin_manager
     from ganzoo.testing import ConformanceError, check_component, components_of, describe

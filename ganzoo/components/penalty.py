@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
+from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.world import World
+
+Kind = Literal["real", "fake"]
+Place = Literal["unaugmented", "augmented"]
 
 
 @dataclass(frozen=True)
 class PenaltyStep:
     """Inputs of a penalty in one update of one network.
 
-    `real` and `fake` are samples (N, …) as the discriminator sees them; `latents` (N, latent_dim) made `fake`.
+    `real` and `fake` are samples (N, …) as the discriminator sees them, `unaugmented_real` and `unaugmented_fake` are
+    these before any `transform_images`; `augment` transforms other samples. `latents` (N, latent_dim) made `fake`.
     In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
     `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
     With several processes these are one's share; a statistic over the minibatch is a `world.all_reduce_mean`.
+    `step` counts the training steps before this one and `images_seen` their real samples, over all processes, of the
+    `total_steps` of the run: scalars on the device, so that a CUDA graph holds none of their values.
+    `low_precision` says that autocast computed `real_logits` and `fake_logits`.
     """
 
     generator: Generator
     discriminator: Discriminator
     real: Tensor
     fake: Tensor
+    unaugmented_real: Tensor
+    unaugmented_fake: Tensor
     latents: Tensor
     labels: Tensor | None
     condition: Tensor | None
@@ -35,6 +46,26 @@ class PenaltyStep:
     fake_logits: Tensor
     rng: torch.Generator
     world: World = field(default_factory=World)
+    augment: Callable[[Tensor], Tensor] = lambda samples: samples
+    step: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    images_seen: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    total_steps: int = 1
+    low_precision: bool = False
+
+    def differentiable_logits(self, kind: Kind, at: Place = "unaugmented") -> tuple[Tensor, Tensor]:
+        """Return logits (N, …) of the real or generated samples in fp32, and these samples, to differentiate at.
+
+        The logits are those at hand where they serve: in fp32, for samples that the trainer tracks because the penalty
+        `differentiates_at` them.
+        """
+        seen, logits = (self.real, self.real_logits) if kind == "real" else (self.fake, self.fake_logits)
+        samples = seen if at == "augmented" else getattr(self, f"unaugmented_{kind}")
+        if not samples.requires_grad:
+            samples = samples.detach().requires_grad_(True)
+            seen, logits = samples if at == "augmented" else self.augment(samples), None
+        if logits is None or not logits.requires_grad or self.low_precision:
+            logits = self.logits(seen)
+        return logits, samples
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the discriminator's logits (N, …) in fp32 for other images, with this step's labels and condition."""
@@ -51,6 +82,8 @@ class Penalty(nn.Module):
 
     Config: ClassVar[type[PenaltyConfig]] = PenaltyConfig
 
+    differentiates_at: ClassVar[frozenset[Kind]] = frozenset()
+    """Samples that `discriminator_term` differentiates logits at, "real" or "fake"; a trainer then tracks them."""
     cuda_graph_safe: ClassVar[bool] = False
     """Whether its work on the device is the same at each step, as a CUDA graph needs (see `RecordableTrainer`)."""
 
@@ -58,6 +91,17 @@ class Penalty(nn.Module):
         super().__init__()
         self.config = config
         self.info = info
+        for name, value in scheduled(config).items():  # a tensor that is changed in place serves a CUDA graph
+            self.register_buffer(f"{name}_now", torch.tensor(value_at(value, Progress(0, 1, 1))), persistent=False)
+
+    def option(self, name: str) -> Any:
+        """Return an option as it is at this step; a number with a schedule as a tensor on the device."""
+        return self._buffers.get(f"{name}_now", getattr(self.config, name))
+
+    def begin_step(self, at: Progress) -> None:
+        """Set the scheduled options for a step; the trainer calls this before each."""
+        for name, value in scheduled(self.config).items():
+            self.get_buffer(f"{name}_now").fill_(value_at(value, at))
 
     def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create modules that depend on the networks, such as a head on features; called once, after they are built.
@@ -80,6 +124,11 @@ class Penalty(nn.Module):
     def generator_term(self, step: PenaltyStep) -> Tensor | None:
         """Return a scalar to add to the generator's loss, before `weight`; None for no term."""
         return None
+
+    def has_term(self, role: Literal["generator", "discriminator"]) -> bool:
+        """Return whether the penalty has a term for a network."""
+        method = f"{role}_term"
+        return getattr(type(self), method) is not getattr(Penalty, method)
 
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
         """Change the discriminator's weights after its update, as clipping does."""

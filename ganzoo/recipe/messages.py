@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from ganzoo.components.options import ROLES
+from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG
 from ganzoo.errors import Problem
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
@@ -31,6 +33,8 @@ def explain(
         key = str(location[-1]) if location else ""
         unknown_name = False
         match detail["type"]:
+            case "extra_forbidden" if location[:-1] == ["networks"]:
+                message = _unknown_network(key, _known_keys(location[:-1], tables, schema), tables["trainer"]["name"])
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
                 whose = _whose(location, tables, schema)
@@ -77,11 +81,21 @@ def explain(
     return problems
 
 
+def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
+    """Return the message for a table [networks.ROLE] of a network that the trainer does not have."""
+    if role in ROLES:
+        return f"is in the wrong place: this network has the table [{role}]"
+    roles = [*ROLES, *known]
+    return f'the trainer "{trainer}" has no such network{did_you_mean(role, roles)}; it trains: {", ".join(roles)}'
+
+
 def toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
-    """Return the path as written in the file, without the component name that pydantic inserts."""
+    """Return the path as written in the file, without the names of components and forms that pydantic inserts."""
     result: list[str | int] = []
     value: Any = tables
     for step in location:
+        if step in (NUMBER_TAG, SCHEDULE_TAG):
+            continue
         if isinstance(value, Mapping) and step not in value and value.get("name") == step:
             continue
         if isinstance(value, list) and isinstance(step, int) and step < len(value):
@@ -122,7 +136,9 @@ def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the variant of a component's schema that its name selects."""
+    """Return the variant of a schema that a component's name selects, or that is a table where the value is one."""
+    if "oneOf" in node and "discriminator" not in node and isinstance(value, Mapping):
+        return next(each for each in (_resolve(schema, each) for each in node["oneOf"]) if "properties" in each)
     variants = [each for each in node.get("anyOf", ()) if each.keys() & {"discriminator", "$ref"}]
     node = _resolve(schema, variants[0]) if variants else node  # a name or a table, or a table that may be left out
     mapping = node.get("discriminator", {}).get("mapping", {})

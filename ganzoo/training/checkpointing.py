@@ -8,11 +8,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import CheckpointError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.random_state import random_state, set_random_state
+from ganzoo.runtime.restored import check_like
 from ganzoo.storage.checkpoint import (
     STATE,
     Checkpoint,
@@ -67,7 +70,7 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
     weights, state = size_of(networks), size_of(trainer.state_dict())
     checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
     every = recipe.samples.every or math.ceil(steps / GRIDS)
-    pixels = info.image.channels * info.image.height * info.image.width * recipe.samples.count
+    pixels = math.prod(info.samples.shape) * recipe.samples.count
     samples = math.ceil(steps / every) * pixels * PNG * (2 if recipe.samples.gif else 1)
     check_room(
         Path(recipe.run.root) / recipe.run.name,
@@ -100,6 +103,7 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
         state={
             "trainer": run.trainer.state_dict(),
             "position": run.loader.position,
+            "latest_metrics": dict(run.latest_metrics),
             "random": random_state(run.compute.device, run.trainer.parts.rng),
         },
     )
@@ -121,6 +125,9 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     try:
         run.trainer.load_state_dict(state["trainer"])
         run.loader.seek(state["position"])
+        for name, value in state["latest_metrics"].items():
+            check_like(value, torch.zeros((), dtype=getattr(value, "dtype", None)), f"latest_metrics.{name}")
+        run.latest_metrics = {name: value.to(run.device) for name, value in state["latest_metrics"].items()}
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
     except Exception as error:  # of any kind: the content was not checked before
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

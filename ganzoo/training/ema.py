@@ -5,39 +5,64 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from ganzoo.components.schedule import Progress, Scheduled, value_at
 
 
 class EMA:
-    """The exponential moving average of the weights and buffers of `network`, which starts as a copy of it.
+    """The exponential moving average of the weights and buffers of a network, which starts as a copy of it.
 
     Torch's `AveragedModel` counts its updates in a tensor, which each update copies to or from the device.
 
     Args:
         network: whose weights are averaged.
         decay: share of the average that each update keeps, in [0, 1).
+        half_life: number of images in which half of the average goes, in place of `decay`.
+        ramp: half-lives are at most so many times the images seen.
+        start: step until which the average is a copy.
+        copies_buffers: copy the buffers instead of averaging them.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        decay: float = 0.0,
+        *,
+        half_life: Scheduled[float] | None = None,
+        ramp: float = 0.0,
+        start: int = 0,
+        copies_buffers: bool = False,
+    ) -> None:
         self.module = copy.deepcopy(network)
         """The network with the averaged weights."""
         self.updates = 0
         """Updates since the average began; at 0 the next one copies."""
-        self._decay = decay
+        self._decay, self._half_life, self._ramp, self._start = decay, half_life, ramp, start
+        self._copies_buffers = copies_buffers
+
+    def decay(self, at: Progress) -> float:
+        """Return the share of the average that the update of a step keeps."""
+        if self._half_life is None:
+            return self._decay
+        half_life = value_at(self._half_life, at)
+        if self._ramp:
+            half_life = min(half_life, at.images_seen * self._ramp)
+        return float(0.5 ** (at.images_per_step / half_life)) if half_life > 0 else 0.0
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Move the average towards the weights of `network`; integer buffers are copied."""
-        pairs = list(zip(_tensors(self.module), _tensors(network), strict=True))
-        averaged = [pair for pair in pairs if self.updates and pair[0].is_floating_point()]
-        copied = [pair for pair in pairs if not (self.updates and pair[0].is_floating_point())]
+    def update(self, network: nn.Module, at: Progress) -> None:
+        """Move the average towards the weights of `network`; integer buffers are copied, and all until `start`."""
+        if at.step < self._start:
+            self.updates = 0
+        weights = list(zip(self.module.parameters(), network.parameters(), strict=True))
+        buffers = list(zip(self.module.buffers(), network.buffers(), strict=True))
+        lerped = [] if not self.updates else weights if self._copies_buffers else weights + buffers
+        averaged = [pair for pair in lerped if pair[0].is_floating_point()]
+        copied = (weights + buffers)[len(lerped) :] + [pair for pair in lerped if not pair[0].is_floating_point()]
         if averaged:
-            averages, weights = map(list, zip(*averaged, strict=True))
-            torch._foreach_lerp_(averages, weights, 1 - self._decay)
-        for average, weight in copied:
-            average.copy_(weight)
+            averages, towards = map(list, zip(*averaged, strict=True))
+            torch._foreach_lerp_(averages, towards, 1 - self.decay(at))
+        for average, value in copied:
+            average.copy_(value)
         self.updates += 1
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]

@@ -46,15 +46,16 @@ def train(run: Run) -> None:
                     stop_if_diverged(run)
                     raise Interrupted(signal)
                 with joint_step(run):
-                    metrics = run.trainer.train_step(run.loader.next())
+                    run.latest_metrics |= run.trainer.train_step(run.loader.next())
                 run.step += 1
                 figures = None
                 if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
                     stop_if_diverged(run)
                     check_drift(run)
-                    figures = (
-                        fetch_metrics(metrics | run.trainer.expensive_metrics(), run.step, run.world) | clock.lap()
-                    )
+                    metrics = run.latest_metrics | run.trainer.expensive_metrics()
+                    figures = fetch_metrics(metrics, run.step, run.world) | clock.lap()
+                    if run.step % run.recipe.run.log_every == 0:  # a longer run would go on from any other last step
+                        run.latest_metrics = {}
                 run.fire("step_ended", step=run.step, metrics=figures)
     except BaseException as error:
         run.error = error

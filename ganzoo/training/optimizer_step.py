@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo.components.options import OptimizerConfig
+from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.world import World
 from ganzoo.runtime.cpu_kernels import ChannelsLastUpdates
 from ganzoo.runtime.restored import check_like, in_words
@@ -22,54 +24,68 @@ class OptimizerStep:
     """Takes the steps of one optimizer.
 
     Args:
-        name: of the network.
-        network: whose gradient is clipped.
-        optimizer: over the network's parameters and `others`.
+        name: of the network, or of those that it moves together.
+        networks: by name, whose gradient is clipped.
+        options: of the optimizer, over the networks' parameters and `others`.
+        at: the step that the run is at.
         guard: shared by the optimizers of a run.
         others: further parameters that this optimizer updates, by name.
-        clip: largest norm of the network's gradient; None: no clipping.
+        clip: largest norm of the gradient of all networks; None: no clipping.
         scaling: whether to scale the loss, as fp16 needs it.
         world: the processes that take the same step, each with the gradient of its part of the minibatch.
+        lazy: intervals of the penalties with updates of their own, for which rate and betas are corrected.
     """
 
     def __init__(
         self,
         name: str,
-        network: nn.Module,
-        optimizer: Optimizer,
+        networks: Mapping[str, nn.Module],
+        options: OptimizerConfig,
         *,
+        at: Progress,
         guard: NonFiniteGuard,
         others: Mapping[str, Tensor] | None = None,
         clip: float | None = None,
         scaling: bool = False,
         world: World | None = None,
+        lazy: Iterable[int] = (),
     ) -> None:
         self.name = name
-        self.network = network
-        self.optimizer = optimizer
+        self.networks = nn.ModuleDict(networks)
+        self.options = options
         self.scaler = torch.amp.GradScaler(guard.found_inf.device.type, enabled=scaling)
         self._guard = guard
         self._clip = clip
         self._world = world or World()
-        named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
-        self._parameters: dict[str, Tensor] = named | dict(others or {})
+        self._parameters: dict[str, Tensor] = {**dict(self.networks.named_parameters()), **(others or {})}
         self._others = len(others or {})
+        self._share = 1 / (1 + sum(1 / interval for interval in lazy))
+        self.optimizer = options_at(options, at, self._share).build(self._parameters.values())
+        self._loss: Tensor | None = None
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
 
-    def step(self, loss: Tensor, *, number: int, rng: Tensor) -> None:
-        """Take a step that decreases `loss`; none is taken once an update was not finite.
-
-        Args:
-            loss: what to minimize.
-            number: the training step's.
-            rng: the state of the run's random numbers at the beginning of that step.
-        """
-        self.optimizer.zero_grad(set_to_none=True)
+    def add(self, loss: Tensor) -> None:
+        """Add a loss, and its gradient, to what the next step decreases."""
+        if self._loss is None:
+            self.optimizer.zero_grad(set_to_none=True)
         if self.scaler.is_enabled():  # the scaler takes no step where the gradient is NaN
             loss = loss * torch.where(loss.isfinite() & (self._guard.found_inf == 0), 1.0, math.nan)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        loss = loss.detach()
+        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+
+    def step(self, loss: Tensor | None = None, *, number: int, rng: Tensor) -> None:
+        """Take a step that decreases the losses added since the last; none is taken once an update was not finite.
+
+        Args:
+            loss: one more to add.
+            number: the training step's.
+            rng: the state of the run's random numbers at the beginning of that step.
+        """
+        if loss is not None:
+            self.add(loss)
+        assert self._loss is not None, "nothing to minimize"
+        loss, self._loss = self._loss, None
         # The loss is averaged too, so that all processes find it finite, or none does.
         self._world.all_reduce_mean_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
         if self._clip is not None or self.scaler.is_enabled():
@@ -78,27 +94,30 @@ class OptimizerStep:
         parameters = list(self._parameters)
         self._guard.check(Update(self.name, number, rng, parameters, self._loss_and_norms(loss, self._norms)))
         if self._clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+            nn.utils.clip_grad_norm_(self.networks.parameters(), self._clip)
         self._move()
 
-    def gradient_norm(self) -> Tensor:
-        """Return the norm of the network's gradient in the last update, before clipping, still on the device.
-
-        0 where the gradient overflowed in fp16, and the scaler took no step.
-        """
-        assert self._norms is not None, "no step has been taken"
-        norm = torch.linalg.vector_norm(self._norms[: len(self._norms) - self._others])
-        return torch.where(norm.isfinite(), norm, 0.0) if self.scaler.is_enabled() else norm
+    def set_scheduled(self, at: Progress, *, on_device: bool = False) -> None:
+        """Set the scheduled options of the optimizer for a step, in tensors where a CUDA graph reads them."""
+        names = scheduled(self.options)
+        now = options_at(self.options, at, self._share) if names else self.options
+        for name in names:
+            value = getattr(now, name)
+            for group in self.optimizer.param_groups:
+                if isinstance(group[name], Tensor):
+                    group[name].fill_(value)
+                else:
+                    group[name] = torch.tensor(value, device=group["params"][0].device) if on_device else value
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer, by the names of its parameters, and of the scaler."""
+        """Return the state of the optimizer, by the names of its parameters, and of the loss scaler."""
         return {
             "optimizer": optimizer_state(self.optimizer, self._parameters),
             "scaler": self.scaler.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave.
+        """Restore what `state_dict` gave; the options of the optimizer stay those it was built with.
 
         Raises:
             ValueError: it is of another optimizer or of other parameters.
@@ -107,6 +126,20 @@ class OptimizerStep:
         if self.scaler.is_enabled():
             check_like(state["scaler"], self.scaler.state_dict(), f"{self.name}: scaler")
             self.scaler.load_state_dict(state["scaler"])
+
+    def learning_rate(self) -> Tensor:
+        """Return the learning rate of the optimizer's first group, a scalar on the device."""
+        lr = self.optimizer.param_groups[0]["lr"]
+        return lr.clone() if isinstance(lr, Tensor) else torch.full((), lr, device=self._guard.found_inf.device)
+
+    def gradient_norm(self) -> Tensor:
+        """Return the norm of the networks' gradient in the last update, before clipping, still on the device.
+
+        0 where the gradient overflowed in fp16, and the scaler took no step.
+        """
+        assert self._norms is not None, "no step has been taken"
+        norm = torch.linalg.vector_norm(self._norms[: len(self._norms) - self._others])
+        return torch.where(norm.isfinite(), norm, 0.0) if self.scaler.is_enabled() else norm
 
     def _norm_of_each(self, dtype: torch.dtype) -> Tensor:
         """Return the norm of each parameter's gradient, 0 where there is none."""
@@ -144,6 +177,23 @@ class OptimizerStep:
         finite = self._guard.found_inf == 0
         for parameter, before in zip(parameters, self._before, strict=True):
             torch.where(finite, parameter, before, out=parameter)
+
+
+def options_at(options: OptimizerConfig, at: Progress, share: float = 1.0) -> OptimizerConfig:
+    """Return the options of an optimizer at a step, with numbers for schedules.
+
+    Args:
+        options: of the recipe.
+        at: the step.
+        share: c, the share of the updates that are not a lazy regularization's (arXiv 1912.04958, appendix B): the rate
+            is multiplied by it, and betas are raised to its power.
+    """
+    now = {name: value_at(value, at) for name, value in options}
+    if share != 1:
+        now["lr"] *= share
+        if "betas" in now:
+            now["betas"] = tuple(beta**share for beta in now["betas"])
+    return options.model_copy(update=now)
 
 
 def skips_non_finite(optimizer: Optimizer) -> bool:

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.builtin.losses import NonSaturating
-from ganzoo.builtin.penalties import R1
+from ganzoo.builtin.penalties import R1, R2
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
@@ -28,7 +28,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.random_state import seed_everything
-from ganzoo.training.build import build_networks
+from ganzoo.training.build import build_networks, build_run
 
 FACTS = DatasetInfo(ImageSpec(3, 16, 16))
 BATCH = 8
@@ -52,8 +52,7 @@ def make(tables: dict, parse: Callable[..., Recipe], manager: PluginManager) -> 
         seed_everything(0)
         networks = build_networks(recipe, manager, FACTS, Compute(torch.device("cpu"), "fp32", ""))
         parts = TrainingParts(
-            generator=networks[0],
-            discriminator=networks[1],
+            networks=networks,
             loss=NonSaturating(NonSaturating.Config(), info=FACTS),
             rng=torch.Generator().manual_seed(5),
             autocast=autocast,
@@ -306,10 +305,9 @@ def gradient_norm(network: nn.Module) -> float:
 
 def test_learning_rates_fall_to_zero(make: Make):
     trainer = make(
-        lr_decay_start=0.5,
         total_steps=8,
-        generator_optimizer={"name": "adam", "lr": 0.4},
-        discriminator_optimizer={"name": "adam", "lr": 0.8},
+        generator_optimizer={"name": "adam", "lr": {"from": 0.4, "to": 0.0, "start": 0.5}},
+        discriminator_optimizer={"name": "adam", "lr": {"from": 0.8, "to": 0.0, "start": 0.5}},
     )
     rates = [trainer.train_step(batch) for batch in batches(trainer, 8)]
     expected = [0.4, 0.4, 0.4, 0.4, 0.4, 0.3, 0.2, 0.1]
@@ -447,7 +445,11 @@ def test_penalties_add_up(make: Make, manager: PluginManager):
 
 
 def test_state_is_plain_and_brings_everything_back(make: Make):
-    options = {"ema_decay": 0.9, "ema_start": 1, "lr_decay_start": 0.1}
+    options = {
+        "ema_decay": 0.9,
+        "ema_start": 1,
+        "generator_optimizer": {"name": "adam", "lr": {"from": 2e-4, "to": 0.0}},
+    }
     trainer = make(**options)
     first, second, third = batches(trainer, 3)
     trainer.train_step(first)
@@ -474,3 +476,203 @@ def test_state_is_plain_and_brings_everything_back(make: Make):
 def test_running_statistics_need_fresh_fakes(make: Make):
     with pytest.raises(RecipeError, match=r'trainer: .* needs fake_batch = "fresh"'):
         make(fake_statistics="running")
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "hinge", "least_squares", "wasserstein", "relativistic_pairing"])
+def test_maps_of_logits_train_the_networks(tables: dict, parse: Any, manager: PluginManager, loss: str):
+    """The metrics are those of the mean over all patches."""
+    tables |= {
+        "discriminator": {"name": "patchgan", "width": 4, "depth": 1},
+        "loss": {"name": loss},
+        "penalties": [{"name": "r1"}, {"name": "adaptive_augment"}],
+    }
+    run = build_run(parse(tables), manager, warn=print)
+    trainer, batch = run.trainer, run.loader.next()
+    assert isinstance(trainer, GANTrainer)
+    side = batch.real.shape[-1] // 2 - 2
+    with torch.no_grad():
+        logits = trainer.logits(batch.real, batch)
+    assert logits.shape == (len(batch), 1, side, side)
+    metrics = trainer.train_step(batch)
+    assert metrics["probability/real"].item() == pytest.approx(logits.sigmoid().mean().item(), rel=1e-4)
+    assert all(value.isfinite() and value.ndim == 0 for value in metrics.values())
+
+
+class Halving(Penalty):
+    """Darkens every image by a random factor, the same for all."""
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        return images * torch.rand((), generator=rng)
+
+
+@pytest.mark.parametrize("at", ["unaugmented", "augmented"])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_r1_differentiates_through_the_augmentation(make: Make, at: str, bf16: bool):
+    """A darkening by a makes the gradient at the image a times as large; draws come real first."""
+    autocast = (lambda: torch.autocast("cpu", torch.bfloat16)) if bf16 else nullcontext
+    penalties = {"half": Halving(PenaltyConfig(), info=FACTS), "r1": R1(R1.Config(at=at, weight=1.0), info=FACTS)}
+    trainer = make(penalties=penalties, autocast=autocast)
+    hand = ByHand.of(trainer)
+    (batch,) = batches(trainer, 1)
+    term = trainer.train_step(batch)["penalty/r1"].item()
+    hand.noise()
+    factor = torch.rand((), generator=hand.rng)
+    seen = (batch.real * factor).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(hand.discriminator(seen).sum(), seen)
+    expected = gradient.square().sum() / BATCH / 2 * (factor**2 if at == "unaugmented" else 1)
+    assert term == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_r1_and_r2_take_no_logits_of_their_own_but_one_gradient_each(make: Make):
+    counts = []
+    for names in ((), ("r1",), ("r1", "r2")):
+        classes = {"r1": R1, "r2": R2}
+        trainer = make(penalties={name: classes[name](classes[name].Config(), info=FACTS) for name in names})
+        calls: list[int] = []
+        trainer.parts.discriminator.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        trainer.train_step(*batches(trainer, 1))
+        counts.append(len(calls))
+    assert counts == [3, 3, 3], "real, fake, and fake for the generator"
+
+
+def test_penalties_know_the_time(make: Make):
+    seen = []
+
+    class Watching(Penalty):
+        def discriminator_term(self, step: PenaltyStep) -> None:
+            seen.append((step.step.item(), step.images_seen.item(), step.total_steps))
+            assert torch.equal(step.unaugmented_real, batch.real)
+            torch.testing.assert_close(step.real, batch.real / 2)
+            torch.testing.assert_close(step.augment(step.unaugmented_fake), step.fake)
+
+        def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+            return images / 2
+
+    trainer = make(penalties={"watching": Watching(PenaltyConfig(), info=FACTS)}, total_steps=7)
+    for batch in batches(trainer, 3):
+        trainer.train_step(batch)
+    assert seen == [(0, 0, 7), (1, BATCH, 7), (2, 2 * BATCH, 7)]
+
+
+def r1_of(discriminator: Discriminator, real: Tensor, weight: float) -> Tensor:
+    images = real.clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+    return weight / 2 * gradient.square().sum() / BATCH
+
+
+def test_weights_of_penalties_follow_their_schedule(make: Make):
+    config = R1.Config(weight={"from": 8.0, "to": 2.0, "until": "3 steps"})
+    trainer = make(penalties={"r1": R1(config, info=FACTS)}, discriminator_optimizer={"name": "sgd", "lr": 1e-6})
+    first, *others = (trainer.train_step(batches(trainer, 1)[0])["penalty/r1"].item() for _ in range(5))
+    assert [each / first for each in others] == pytest.approx([6 / 8, 4 / 8, 2 / 8, 2 / 8], rel=1e-2)
+
+
+def test_betas_and_rates_follow_their_schedule(make: Make):
+    """Against Adam whose options are set by hand before each step."""
+    rate, beta = {"from": 4e-4, "to": 0.0, "until": "4 steps"}, {"from": 0.9, "to": 0.5, "until": "2 steps"}
+    options = {"name": "adam", "lr": rate, "betas": [0.5, beta]}
+    trainer = make(generator_optimizer=options, discriminator_optimizer=options)
+    hand = ByHand.of(trainer)
+    by_step = [(4e-4, 0.9), (3e-4, 0.7), (2e-4, 0.5)]
+    for batch, (lr, second) in zip(batches(trainer, 3), by_step, strict=True):
+        for optimizer in (hand.g, hand.d):
+            optimizer.param_groups[0].update(lr=lr, betas=(0.5, second))
+        trainer.train_step(batch)
+        z = hand.noise()
+        hand.update_discriminator(batch.real, z)
+        hand.update_generator(z, statistics_gathered=True)
+    assert_same(trainer, hand)
+
+
+def test_two_generator_updates_the_second_on_new_images(make: Make):
+    trainer = make(generator_steps=2)
+    hand = ByHand.of(trainer)
+    for batch in batches(trainer, 3):
+        trainer.train_step(batch)
+        z = hand.noise()
+        hand.update_discriminator(batch.real, z)
+        hand.update_generator(z, statistics_gathered=True)
+        hand.update_generator(hand.noise())
+    assert_same(trainer, hand)
+
+
+def test_a_lazy_penalty_in_an_update_of_its_own(make: Make):
+    """StyleGAN2's: c = 2/3 for every second step, the term twice as strong, after the main update."""
+    config = R1.Config(weight=4.0, interval=2, own_update=True)
+    trainer = make(penalties={"r1": R1(config, info=FACTS)})
+    hand = ByHand.of(trainer)
+    hand.d = torch.optim.Adam(
+        hand.discriminator.parameters(), lr=2e-4 * 2 / 3, betas=(0.5 ** (2 / 3), 0.999 ** (2 / 3))
+    )
+    for number, batch in enumerate(batches(trainer, 4)):
+        metrics = trainer.train_step(batch)
+        z = hand.noise()
+        hand.update_discriminator(batch.real, z)
+        if number % 2 == 0:
+            hand.generator(hand.noise())
+            term = 2 * r1_of(hand.discriminator, batch.real, 4.0)
+            hand.d.zero_grad()
+            (term + 0 * hand.discriminator(batch.real).sum()).backward()  # as in StyleGAN2: no parameter is left out
+            hand.d.step()
+            assert metrics["penalty/r1"].item() == pytest.approx(term.item(), rel=1e-4)
+        hand.update_generator(z)
+        assert metrics["lr/discriminator"].item() == pytest.approx(2e-4 * 2 / 3)
+        assert metrics["lr/generator"].item() == pytest.approx(2e-4)
+    for name, value in trainer.parts.discriminator.named_parameters():
+        torch.testing.assert_close(value, dict(hand.discriminator.named_parameters())[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_micro_batches_add_up_to_the_minibatch(make: Make, tables: dict, clip: float | None):
+    """The same weights as by hand on whole minibatches, from networks that judge and make each image alone."""
+    tables["generator"]["norm"] = tables["discriminator"]["norm"] = "none"
+    sgd = {"name": "sgd", "lr": 0.1}
+    options: dict[str, Any] = {"fake_batch": "fresh", "generator_optimizer": sgd, "discriminator_optimizer": sgd}
+    trainer = make(
+        micro_batch_size=2, discriminator_grad_clip=clip, penalties={"r1": R1(R1.Config(), info=FACTS)}, **options
+    )
+    whole = make(discriminator_grad_clip=clip, penalties={"r1": R1(R1.Config(), info=FACTS)}, **options)
+    for batch in batches(trainer, 3):
+        metrics, expected = trainer.train_step(batch), whole.train_step(batch)
+        assert metrics.keys() == expected.keys()
+        for name, value in metrics.items():
+            assert value.item() == pytest.approx(expected[name].item(), rel=1e-4, abs=1e-6), name
+    assert_same_weights(trainer, whole)
+
+
+def assert_same_weights(trainer: GANTrainer, other: GANTrainer) -> None:
+    for name, network in trainer.networks().items():
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(value, other.networks()[name].state_dict()[key], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"micro_batch_size": 3, "fake_batch": "fresh"}, "micro_batch_size must divide batch_size, which is 8"),
+        ({"micro_batch_size": 4}, 'micro_batch_size needs fake_batch = "fresh"'),
+        ({"micro_batch_size": 4, "fake_batch": "fresh"}, r'does not go with "dcgan" \(discriminator\)'),
+        ({"ema_decay": 0.9, "ema_half_life": 100}, "leave out ema_decay or ema_half_life"),
+        ({"ema_ramp": 0.1}, "set ema_half_life too"),
+    ],
+)
+def test_options_that_do_not_go_together(make: Make, options: dict, message: str):
+    with pytest.raises(RecipeError, match=message):
+        make(**options)
+
+
+def test_average_by_half_life_with_a_ramp(make: Make):
+    """Half of it goes in 32 images, but in no more than half of the images so far; batch norm's figures are copied."""
+    trainer = make(ema_half_life=32, ema_ramp=0.5, ema_buffers="copy")
+    average: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches(trainer, 12)):
+        trainer.train_step(batch)
+        half_life = min(32, 0.5 * number * BATCH)
+        decay = 0.5 ** (BATCH / half_life) if half_life else 0.0
+        now = {name: value.detach().clone() for name, value in trainer.parts.generator.named_parameters()}
+        average = {name: decay * average.get(name, value) + (1 - decay) * value for name, value in now.items()}
+    ema = trainer.networks()["generator_ema"]
+    for name, value in ema.named_parameters():
+        torch.testing.assert_close(value, average[name])
+    for ours, theirs in zip(ema.buffers(), trainer.parts.generator.buffers(), strict=True):
+        assert torch.equal(ours, theirs)

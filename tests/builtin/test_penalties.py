@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,8 @@ def step_of(discriminator: Discriminator, real: Tensor, fake: Tensor) -> Penalty
         discriminator=discriminator,
         real=real,
         fake=fake,
+        unaugmented_real=real,
+        unaugmented_fake=fake,
         latents=fake,
         labels=None,
         condition=None,
@@ -144,3 +147,41 @@ def test_penalties_leave_the_images_and_the_generator_alone(cls: type[Penalty], 
 
 def test_weights_default_to_those_of_the_papers():
     assert [make(cls).config.weight for cls in (GradientPenalty, R1, R2)] == [10.0, 10.0, 10.0]
+
+
+class Patches(Linear):
+    """Two logits for each sample: ⟨w, x⟩ and −½⟨w, x⟩, whose sum has the gradient w/2."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        value = (images * self.weight).flatten(1).sum(1)
+        return torch.stack([value, -value / 2], 1).reshape(-1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
+def test_the_gradient_is_of_a_samples_logits_together(cls: type[Penalty], real: Tensor, fake: Tensor):
+    discriminator = Patches()
+    norm = discriminator.weight.detach().norm() / 2
+    expected = (norm - 1) ** 2 if cls is GradientPenalty else norm**2 / 2
+    torch.testing.assert_close(make(cls).discriminator_term(step_of(discriminator, real, fake)), expected)
+
+
+@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
+def test_vectors_have_gradients_too(cls: type[Penalty]):
+    class OfVectors(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+
+    term = make(cls).discriminator_term(step_of(OfVectors(), torch.rand(6, 2), torch.rand(6, 2)))
+    torch.testing.assert_close(term, torch.tensor(16.0 if cls is GradientPenalty else 12.5))
+
+
+@pytest.mark.parametrize("at", ["unaugmented", "augmented"])
+def test_the_gradient_penalty_is_taken_between_samples_as_they_are(real: Tensor, fake: Tensor, at: str):
+    """Under an augmentation 3x of D(x) = a/2 ‖x‖² the gradient at x is 9·a·x, and at 3x it is 3·a·x."""
+    step = step_of(Quadratic(), real, fake)
+    step = replace(step, real=3 * real, fake=3 * fake, augment=lambda samples: 3 * samples)
+    term = make(GradientPenalty, at=at).discriminator_term(step)
+    mix = torch.rand(6, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+    norms = (9 if at == "unaugmented" else 3) * 1.5 * (mix * real + (1 - mix) * fake).flatten(1).norm(dim=1)
+    torch.testing.assert_close(term, (norms - 1).square().mean())

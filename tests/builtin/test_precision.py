@@ -84,6 +84,8 @@ def test_a_penalty_is_the_same_number_in_a_bf16_run(name: str, build: Build) -> 
             discriminator=parts.discriminator,
             real=images,
             fake=images.flip(0),
+            unaugmented_real=images,
+            unaugmented_fake=images.flip(0),
             latents=torch.zeros(len(images), 8),
             labels=None,
             condition=None,
@@ -127,7 +129,10 @@ def test_weights_gradients_optimizers_and_averages_are_fp32(build: Build) -> Non
         assert {parameter.grad.dtype for parameter in network.parameters() if parameter.grad is not None} == {
             torch.float32
         }
-    states = [*trainer.generator_optimizer.state.values(), *trainer.discriminator_optimizer.state.values()]
+    states = [
+        *trainer.optimizer_steps["generator"].optimizer.state.values(),
+        *trainer.optimizer_steps["discriminator"].optimizer.state.values(),
+    ]
     assert {value.dtype for state in states for value in state.values()} == {torch.float32}
 
 

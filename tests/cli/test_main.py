@@ -29,7 +29,7 @@ def test_help_lists_every_command_under_its_heading(command: Command):
     assert listed["Look:"][:4] == ["sample", "evaluate", "export", "import"]
     assert listed["Compare:"] == ["compare"]
     assert listed["Data and recipes:"] == ["data", "recipe"]
-    assert listed["Plugins:"] == ["list", "plugins", "new-plugin"]
+    assert listed["Plugins:"] == ["list", "plugins", "test-plugin", "new-plugin"]
 
 
 @pytest.mark.parametrize(

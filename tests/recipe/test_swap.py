@@ -194,7 +194,8 @@ def test_run_and_resume_say_it_once(command: Command, recipe_file: Callable[[Tab
 def test_python_calls_swap_too(tables: Tables, capfd: pytest.CaptureFixture[str]):
     tables["penalties"] = [{"name": "gradient_penalty", "target": 0.5}]
     trained = ganzoo.run(tables, {"penalties.0.name": "r1", "run.steps": 2})
-    assert trained.recipe.penalties[0].model_dump() == {"name": "r1", "weight": 10.0, "interval": 1}
+    r1 = {"name": "r1", "weight": 10.0, "interval": 1, "own_update": False, "at": "unaugmented"}
+    assert trained.recipe.penalties[0].model_dump() == r1
     assert capfd.readouterr().err.count('warning: penalties.0: "r1" has no target: left out') == 1
 
 
@@ -226,7 +227,10 @@ def test_every_part_takes_the_place_of_every_other(manager: PluginManager):
                 walked.add((place, old, new))
                 for problem in _told(tables, manager, {f"{place}.name": new}):
                     assert not problem.startswith(f"{place}."), f"{path.name}: {place}.name={new}: {problem}"
-                    assert any(each in problem for each in ("cannot make", "needs labels", "attention_size", "Adam"))
+                    assert any(
+                        each in problem
+                        for each in ("cannot make", "needs images of", "needs labels", "attention_size", "Adam")
+                    )
     assert len(walked) > 500
 
 

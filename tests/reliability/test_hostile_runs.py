@@ -240,7 +240,8 @@ def manifest_with_endless_digits(place: Place) -> None:
 
 @attack("the dataset has changed since")
 def manifest_of_images_beyond_memory(place: Place) -> None:
-    place.change_manifest(image=[3, 10**9, 10**9])
+    samples = {"channels": 3, "height": 2**15, "width": 2**15}
+    place.change_manifest(info={"samples": samples, "labels": None, "condition": None})
 
 
 @attack("leads out of")

@@ -208,9 +208,14 @@ def steps_before_the_first(state: State) -> None:
     state["trainer"]["steps"] = -6
 
 
-@attack("trainer.ema_updates is of type str")
+@attack("trainer.ema_updates.generator is of type str")
 def updates_of_text(state: State) -> None:
-    state["trainer"]["ema_updates"] = "6"
+    state["trainer"]["ema_updates"]["generator"] = "6"
+
+
+@attack("latest_metrics.loss/generator is a tensor (3,) of float32")
+def metric_of_three_values(state: State) -> None:
+    state["latest_metrics"]["loss/generator"] = torch.zeros(3)
 
 
 @pytest.fixture(scope="module")

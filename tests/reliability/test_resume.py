@@ -112,8 +112,18 @@ OPTIONS: dict[str, Tables] = {
     "two_in_turn": {"discriminator_steps": 2, "schedule": "alternate_minibatches", "batch_size": 6},
     "running_statistics": {"fake_batch": "fresh", "fake_statistics": "running"},
     "separate_and_fresh": {"discriminator_update": "separate", "fake_batch": "fresh", "discriminator_steps": 2},
-    "rates_fall_from_the_start": {"lr_decay_start": 0.0},
-    "rates_fall_from_the_middle": {"lr_decay_start": 0.5},
+    "rates_fall_from_the_start": {"generator_optimizer": {**ADAM, "lr": {"from": 1e-3, "to": 0.0}}},
+    "rates_fall_from_the_middle": {"generator_optimizer": {**ADAM, "lr": {"from": 1e-3, "to": 0.0, "start": 0.5}}},
+    "scheduled_betas": {
+        "discriminator_optimizer": {**ADAM, "betas": [0.0, {"from": 0.9, "to": 0.99, "shape": "cosine"}]}
+    },
+    "average_by_half_life": {
+        "ema_half_life": {"from": 0, "to": 40, "until": "24 images"},
+        "ema_ramp": 0.5,
+        "ema_buffers": "copy",
+    },
+    "two_generator_steps": {"generator_steps": 2},
+    "two_generator_steps_in_turn": {"generator_steps": 2, "schedule": "alternate_minibatches"},
     "average": {"ema_decay": 0.9},
     "average_that_begins_late": {"ema_decay": 0.9, "ema_start": 4},
     "clipped_gradients": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1},
@@ -130,6 +140,10 @@ OPTIONS: dict[str, Tables] = {
 PENALTIES: dict[str, list[Tables]] = {
     "every_second_step": [{"name": "gradient_penalty", "interval": 2}, {"name": "r1", "interval": 3}],
     "two_of_a_kind": [{"name": "r2"}, {"name": "r2", "weight": 0.1, "interval": 2}],
+    "own_updates": [
+        {"name": "r1", "interval": 2, "own_update": True, "weight": {"from": 2, "to": 1}},
+        {"name": "r2", "interval": 3, "own_update": True},
+    ],
     "with_a_memory": [{"name": "moving"}, {"name": "moving", "interval": 2}],
 }
 
@@ -155,6 +169,13 @@ def test_penalties(tables: Tables, manager: PluginManager, name: str):
         assert {"penalty_moving.safetensors", "penalty_moving-2.safetensors"} < files
 
 
+def test_micro_batches(tables: Tables, manager: PluginManager):
+    tables["trainer"] |= {"micro_batch_size": tables["trainer"]["batch_size"] // 2, "fake_batch": "fresh"}
+    tables["discriminator"]["norm"] = "none"
+    tables["penalties"] = [{"name": "gradient_penalty", "interval": 2, "own_update": True}]
+    assert_resumes_to_the_bit(tables, manager, (1, 4))
+
+
 @pytest.mark.parametrize("name", ["defaults", "separate", "average"])
 def test_bf16(tables: Tables, manager: PluginManager, name: str):
     tables["device"]["precision"] = "bf16"
@@ -170,6 +191,11 @@ def folder_of_images(root: Path) -> Tables:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(generator.integers(0, 256, (18, 20, 3), dtype=np.uint8)).save(path)
     return {"name": "image_folder", "root": str(root / "pictures"), "labels": "folders"}
+
+
+def pairs_of_images(root: Path) -> Tables:
+    folder_of_images(root)
+    return {"name": "image_pairs", "root": str(root / "pictures"), "pairing": "side_by_side"}
 
 
 def mnist(root: Path) -> Tables:
@@ -203,13 +229,14 @@ def celeba(root: Path) -> Tables:
 def lsun(root: Path) -> Tables:
     pytest.importorskip("lmdb")
     write_lsun(root, "bedroom_train", tuple(range(0, 240, 12)))
-    return {"name": "lsun", "root": str(root), "classes": ["bedroom_train"]}
+    return {"name": "lsun", "root": str(root), "scenes": ["bedroom_train"]}
 
 
 DATASETS: dict[str, Callable[[Path], Tables]] = {
     "digits": lambda root: {"name": "digits"},
     "synthetic": lambda root: {"name": "synthetic", "count": 20},
     "image_folder": folder_of_images,
+    "image_pairs": pairs_of_images,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "cifar10": cifar10,
@@ -249,7 +276,7 @@ def test_recipes(path: Path, tables: Tables, manager: PluginManager):
     """Every network, loss, penalty and trainer that has a recipe of small images."""
     (recipe, _), of_path = load_recipe(path, manager), read_toml(path)
     tables["run"]["steps"] = 4
-    tables["dataset"] |= {"image_size": recipe.dataset.image_spec().height, "channels": 1, "count": 64}
+    tables["dataset"] |= {"image_size": recipe.dataset.sample_spec().height, "channels": 1, "count": 64}
     for name in ("generator", "discriminator"):
         narrow = {"width": 4} if "width" in type(getattr(recipe, name)).model_fields else {}
         tables[name] = of_path[name] | narrow

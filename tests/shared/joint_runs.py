@@ -38,6 +38,20 @@ CASES: dict[str, dict[str, Any]] = {
     "alternate_minibatches": {"trainer": {"schedule": "alternate_minibatches", "discriminator_steps": 2}},
     "separate": {"trainer": {"discriminator_update": "separate"}},
     "running_statistics": {"trainer": {"fake_batch": "fresh", "fake_statistics": "running"}},
+    "schedules": {
+        "penalties": [{"name": "r1", "weight": {"from": 1.0, "to": 0.1}}],
+        "trainer": {
+            "generator_optimizer": {"name": "sgd", "lr": {"from": 0.05, "to": 0.0, "until": "2 steps"}},
+            "ema_decay": 0.0,
+            "ema_half_life": {"from": 8, "to": 64},
+            "ema_ramp": 0.5,
+        },
+    },
+    "two_generator_steps": {"trainer": {"generator_steps": 2}},
+    "own_update": {
+        "penalties": [{"name": "r1", "weight": 0.1, "interval": 2, "own_update": True}],
+        "trainer": {"discriminator_optimizer": GENTLE},
+    },
     "clipped": {"trainer": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1}},
 }
 

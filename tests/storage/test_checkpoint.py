@@ -88,7 +88,8 @@ def assert_same_rows(whole: TrainedRun, resumed: TrainedRun, skip: set[int]) -> 
 
 
 def test_linear_fall_of_the_learning_rate_goes_on(tables: dict):
-    tables["trainer"]["lr_decay_start"] = 0.5
+    for network in ("generator", "discriminator"):
+        tables["trainer"][f"{network}_optimizer"] = {"name": "adam", "lr": {"from": 2e-4, "to": 0.0, "start": 0.5}}
     whole = api.run(tables)
     (whole.path / "checkpoints/step_0000006/generator.safetensors").unlink()
     last = state_of(whole.path / "checkpoints/step_0000006")
@@ -250,7 +251,7 @@ def test_complete_run_of_so_many_epochs_says_so(tables: dict):
         ("generator.width=8", CheckpointError, "generator does not fit the recipe"),
         ("trainer.ema_decay=0.9", CheckpointError, "holds no generator_ema; it has: discriminator, generator"),
         ("dataset.channels=1", RunDirectoryError, "the dataset has changed since"),
-        ("dataset.classes=3", RunDirectoryError, "the dataset has changed since"),
+        ("dataset.num_classes=3", RunDirectoryError, "the dataset has changed since"),
         ("trainer.generator_optimizer={name='sgd'}", CheckpointError, "generator_optimizer is another one now"),
         ("trainer.discriminator_optimizer.amsgrad=true", CheckpointError, "discriminator_optimizer is another one now"),
     ],

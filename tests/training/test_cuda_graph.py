@@ -94,6 +94,25 @@ def test_replayed_steps_are_those_that_would_have_been_taken(overrides: list[str
     assert trainer.failure() is None
 
 
+def test_a_replay_takes_the_values_that_schedules_have_by_then(build: Build) -> None:
+    overrides = [
+        "trainer.generator_optimizer={name = 'adam', lr = {from = 1e-3, to = 0.0, until = '8 steps'}}",
+        "trainer.discriminator_optimizer={name = 'sgd', lr = {from = 1e-2, to = 0.0, until = '8 steps'}}",
+    ]
+    penalties = ({"name": "r1", "weight": {"from": 8.0, "to": 0.0, "until": "8 steps"}},)
+    taken, repeated = build(*overrides, penalties=penalties), build(*overrides, penalties=penalties)
+    trainer, _ = replayed(repeated)
+    for step in range(7):
+        expected = taken.trainer.train_step(taken.loader.next())
+        found = trainer.train_step(repeated.loader.next())
+        assert found["lr/generator"].item() == pytest.approx(1e-3 * (8 - step) / 8)
+        assert {name: value.item() for name, value in found.items()} == pytest.approx(
+            {name: value.item() for name, value in expected.items()}, rel=1e-4
+        )
+    for name, value in state(taken.trainer).items():
+        torch.testing.assert_close(state(trainer)[name], value, rtol=1e-4, atol=1e-6)
+
+
 def test_a_run_goes_on_from_a_state_that_was_saved_without_a_graph(build: Build) -> None:
     first, second = build(), build()
     for run in (first, second):
@@ -121,7 +140,11 @@ def test_a_number_that_is_none_is_told_with_the_step_of_the_replay(build: Build)
 @pytest.mark.parametrize(
     ("overrides", "penalties", "reason"),
     [
-        (["trainer.lr_decay_start=0.5"], (), "the learning rates fall (trainer.lr_decay_start)"),
+        (
+            ["trainer.generator_optimizer={name = 'adam', betas = [0.5, {from = 0.9, to = 0.99}]}"],
+            (),
+            "betas of the generator's optimizer has a schedule",
+        ),
         ([], ({"name": "r1", "interval": 4},), 'the penalty "r1" is not taken at every step'),
         ([], ({"name": "adaptive_augment"},), 'the penalty "adaptive_augment" does not say'),
         (["trainer.name=unrolled"], (), "Unrolled may do other work"),

@@ -44,6 +44,16 @@ def test_what_costs_something_is_measured_at_log_points_only(tables: dict, monke
     assert [row["gradient_norm/generator"] for row in run.metrics] == [2.0, 2.0, 2.0]
 
 
+def test_the_last_value_of_a_term_with_an_interval_reaches_the_next_log_point(tables: dict):
+    tables["penalties"] = [{"name": "r1", "interval": 4}, {"name": "r2"}]
+    run = api.run(tables, ["run.steps=12", "run.log_every=3"])
+    assert steps_of(run) == [3, 6, 9, 12]
+    assert ["penalty/r1" in row for row in run.metrics] == [True, True, True, False]  # of steps 1, 5, 9
+    assert all("penalty/r2" in row for row in run.metrics)
+    every = api.run(tables, ["run.steps=12", "run.log_every=1"])
+    assert [row["penalty/r1"] for row in run.metrics[:3]] == [every.metrics[step]["penalty/r1"] for step in (0, 4, 8)]
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (0.5, 4), (0.3, 3), (0.01, 1)])
 def test_length_in_epochs(tables: dict, epochs: float, steps: int):
     """64 images in minibatches of 8; the last epoch begun counts."""

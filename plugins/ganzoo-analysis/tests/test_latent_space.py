@@ -26,7 +26,7 @@ def conditional(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[P
         "generator": {"name": "dcgan_authors_mnist", "width": 4, "dense_width": 16, "latent_dim": 8},
         "discriminator": {"name": "dcgan_authors_mnist", "width": 4, "dense_width": 16},
     }
-    return api.run(tables, ["run.steps=2", "dataset.classes=3"])
+    return api.run(tables, ["run.steps=2", "dataset.num_classes=3"])
 
 
 def test_images_of_the_grid_are_the_latents_of_the_seed(trained: TrainedRun, tmp_path: Path):
@@ -133,7 +133,7 @@ def test_labels(conditional: TrainedRun):
     torch.testing.assert_close(walks.images.flatten(0, 1), conditional.images(walks.latents.flatten(0, 1), labels))
     with pytest.raises(RequestError, match="give a label, a class index from 0 to 2"):
         latent_space.arithmetic(conditional, [1], [2], [3])
-    with pytest.raises(RequestError, match="class indices from 0 to 2"):
+    with pytest.raises(RequestError, match="or indices from 0 to 2"):
         latent_space.direction(conditional, [1], [2], label=3)
     assert latent_space.arithmetic(conditional, [1], [2], [3], label=2).result.shape == (9, 3, 16, 16)
 

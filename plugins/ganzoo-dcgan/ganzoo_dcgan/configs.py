@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from ganzoo.plugin import DatasetInfo, DiscriminatorConfig, GeneratorConfig, Options, square_size
+from ganzoo.plugin import DatasetInfo, DiscriminatorConfig, GeneratorConfig, ImageSpec, Options, square_size
 
 NormName = Literal["batch", "instance", "layer", "none"]
 PriorName = Literal["normal", "uniform"]
@@ -232,6 +232,43 @@ class GANDiscriminatorConfig(DiscriminatorConfig):
     """Units of the hidden layers, first to last."""
     slope: float = Field(default=0.01, ge=0, lt=1)
     """Slope of LeakyReLU below 0; 0: ReLU."""
+
+
+class PatchGANDiscriminatorConfig(DiscriminatorConfig):
+    """pix2pix's discriminator (arXiv 1611.07004): 4×4 convolutions to a map of logits, one for each 70×70 patch."""
+
+    width: PositiveInt = 64
+    """Channels of the first layer; they double with each, to eight times as many at most."""
+    depth: int = Field(default=3, ge=1, le=6)
+    """Layers of stride 2; a logit sees 16 pixels across for 1, 34 for 2, 70 for 3, 142 for 4, 286 for 5."""
+    norm: NormName = "batch"
+    """Normalization of every layer but the first and the last: "batch" as in pix2pix, "instance" as in CycleGAN."""
+    slope: float = Field(default=0.2, ge=0, lt=1)
+    """Slope of LeakyReLU below 0."""
+    conditional: bool = False
+    """Judge an image beside its condition, such as the outlines that it was made from."""
+    init: InitOptions = InitOptions()
+    """How weights start."""
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The condition if `conditional`."""
+        return frozenset({"condition"}) if self.conditional else frozenset()
+
+    def check_info(self, info: DatasetInfo) -> None:
+        """Raise ValueError unless the image is large enough, and the condition is an image of its size."""
+        image, least = info.image, 3 * 2**self.depth
+        if min(image.height, image.width) < least:
+            raise ValueError(
+                f"of depth {self.depth} needs images of {least} pixels or more, and these are "
+                f"{image.height}×{image.width}: lower its depth or set dataset.image_size"
+            )
+        if self.conditional and info.condition is not None:
+            size = (image.height, image.width)
+            if not isinstance(info.condition, ImageSpec) or info.condition.shape[1:] != size:
+                raise ValueError(
+                    f"needs a condition of {image.height}×{image.width} pixels, and it is {info.condition}"
+                )
 
 
 def check_power_of_two(info: DatasetInfo) -> None:

@@ -8,7 +8,7 @@ from ganzoo_dcgan import configs, extractor_config, importers
 
 @hookimpl
 def register_architectures(register: Registrar) -> None:
-    """Each variant under one name, for its generator and its discriminator."""
+    """Each variant under one name, for its generator and its discriminator, and PatchGAN's discriminator."""
     register("dcgan", "ganzoo_dcgan.dcgan:DCGANGenerator", config=configs.DCGANGeneratorConfig)
     register("dcgan", "ganzoo_dcgan.dcgan:DCGANDiscriminator", config=configs.DCGANDiscriminatorConfig)
     register("dcgan_dense", "ganzoo_dcgan.dense:DenseGenerator", config=configs.DenseGeneratorConfig)
@@ -51,6 +51,7 @@ def register_architectures(register: Registrar) -> None:
     )
     register("gan", "ganzoo_dcgan.gan:GANGenerator", config=configs.GANGeneratorConfig)
     register("gan", "ganzoo_dcgan.gan:GANDiscriminator", config=configs.GANDiscriminatorConfig)
+    register("patchgan", "ganzoo_dcgan.patchgan:PatchGANDiscriminator", config=configs.PatchGANDiscriminatorConfig)
 
 
 @hookimpl

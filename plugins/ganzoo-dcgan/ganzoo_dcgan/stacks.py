@@ -58,7 +58,7 @@ class StackedDiscriminator(Discriminator):
         config: the options.
         info: the images to judge.
         blocks: the first takes images (N, C, H, W).
-        head: takes what the last block gives, and gives one number for each image.
+        head: takes what the last block gives, and gives one number for each image or for each of its patches.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class StackedDiscriminator(Discriminator):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N,)."""
-        return cast("Tensor", self.head(self.blocks(images)).flatten())
+        """Return logits (N,), or (N, P) where the head gives P for an image."""
+        return cast("Tensor", self.head(self.blocks(images)).flatten(1).squeeze(1))
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the output of each block."""

@@ -30,9 +30,8 @@ def step_of(generator: Any, discriminator: Any, *, detached: bool) -> PenaltySte
     fake = generator(latents, **generator.inputs(LABELS))
     fake = fake.detach() if detached else fake
     logits = discriminator(fake)
-    return PenaltyStep(
-        generator, discriminator, torch.rand(4, 3, 16, 16), fake, latents, LABELS, None, None, logits, rng
-    )
+    real = torch.rand(4, 3, 16, 16)
+    return PenaltyStep(generator, discriminator, real, fake, real, fake, latents, LABELS, None, None, logits, rng)
 
 
 def has_gradient(module: Any) -> bool:

@@ -17,8 +17,9 @@ class DiffAugment(Penalty):
     config: DiffAugmentConfig
 
     def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Apply every policy to the images."""
-        return augment(images, rng, self.config)
+        """Apply every policy to the images, or each with `probability`."""
+        always = self.config.probability == 1  # as much is drawn at any other, which may change from step to step
+        return augment(images, rng, self.config, None if always else self.option("probability"))
 
 
 class AdaptiveAugment(Penalty):
@@ -53,7 +54,7 @@ class AdaptiveAugment(Penalty):
         """Record the logits of real images and adjust the probability where due; return no term."""
         assert step.real_logits is not None
         logits = step.world.all_gather(step.real_logits)  # so that all processes have the same probability
-        self.sign_sum += logits.sign().sum()
+        self.sign_sum += logits.sign().reshape(len(logits), -1).mean(1).sum()  # an image counts once, not each patch
         self.seen += len(logits)
         self.updates += 1
         due = self.updates % self.config.adjust_every == 0

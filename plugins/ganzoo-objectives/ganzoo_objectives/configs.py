@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
-from ganzoo.plugin import LossConfig, NonSaturatingConfig, PenaltyConfig
+from ganzoo.plugin import DatasetInfo, LossConfig, NonSaturatingConfig, PenaltyConfig, Schedule, Scheduled
 
 PolicyName = Literal["color", "translation", "cutout"]
 
@@ -17,9 +17,19 @@ class RelativisticAverageConfig(LossConfig):
     form: Literal["logistic", "least_squares", "hinge"] = "logistic"
     """What is made of the difference: RaSGAN's cross-entropy, RaLSGAN's square or RaHingeGAN's hinge."""
 
+    @property
+    def mixes_batch(self) -> bool:
+        """True: each logit is compared with the minibatch's mean."""
+        return True
+
 
 class RelativisticPairingConfig(RelativisticAverageConfig):
     """Is this image more real than that one? (RpGAN, arXiv 1807.00734; R3GAN, arXiv 2501.05441, with `r1` and `r2`)."""
+
+    @property
+    def mixes_batch(self) -> bool:
+        """False: the loss is a mean over pairs."""
+        return False
 
 
 class LabelSmoothingConfig(NonSaturatingConfig):
@@ -32,7 +42,7 @@ class LabelSmoothingConfig(NonSaturatingConfig):
 class DRAGANConfig(PenaltyConfig):
     """DRAGAN's penalty on the gradient around real images (arXiv 1705.07215)."""
 
-    weight: float = Field(default=10.0, ge=0)
+    weight: Scheduled[NonNegativeFloat] = 10.0
     """λ of the paper."""
     target: float = Field(default=1.0, ge=0)
     """k of the paper: the gradient norm that is not penalized."""
@@ -44,6 +54,11 @@ class DRAGANConfig(PenaltyConfig):
         """Around real images."""
         return True
 
+    @property
+    def mixes_batch(self) -> bool:
+        """True: the radius is in deviations of the minibatch."""
+        return True
+
 
 class FeatureMatchingConfig(PenaltyConfig):
     """Generated images should have the mean features of real ones (arXiv 1606.03498, §3.1); for the generator."""
@@ -51,14 +66,19 @@ class FeatureMatchingConfig(PenaltyConfig):
     layer: int = -1
     """Which of the discriminator's feature maps: 0 is the first, −1 the last before the logit."""
 
+    @property
+    def mixes_batch(self) -> bool:
+        """True: the features are means over the minibatch."""
+        return True
+
 
 class ActionConfig(PenaltyConfig):
     """A penalty that acts at every step instead of adding a term, so that there is nothing to weigh or leave out."""
 
-    @field_validator("weight", "interval")
+    @field_validator("weight", "interval", "own_update")
     @classmethod
-    def _has_no_term(cls, value: float) -> float:
-        if value != 1:
+    def _has_no_term(cls, value: Any) -> Any:
+        if value is True or value not in (1, False):
             raise ValueError("must be left out: the penalty adds no term to a loss, and acts at every step")
         return value
 
@@ -73,12 +93,8 @@ class WeightClippingConfig(ActionConfig):
 class InstanceNoiseConfig(ActionConfig):
     """Fading Gaussian noise on all images that the discriminator sees (arXiv 1610.04490, §3; arXiv 1701.04862, §3)."""
 
-    sigma: NonNegativeFloat = 0.1
-    """Standard deviation at the start; images are in [−1, 1]."""
-    final_sigma: NonNegativeFloat = 0.0
-    """Standard deviation at the end of `decay_steps`, and from then on."""
-    decay_steps: PositiveInt = 10_000
-    """Training steps over which it falls, in a straight line."""
+    sigma: Scheduled[NonNegativeFloat] = Schedule[NonNegativeFloat](from_=0.1, to=0.0, until="10k steps")
+    """Standard deviation; images are in [−1, 1]."""
 
 
 class AugmentConfig(ActionConfig):
@@ -91,9 +107,16 @@ class AugmentConfig(ActionConfig):
     cutout: float = Field(default=0.5, gt=0, le=1)
     """Side of the blank square as a share of height and width; its center may lie anywhere in the image."""
 
+    def check_info(self, info: DatasetInfo) -> None:
+        """Raise ValueError unless the samples are images."""
+        _ = info.image
+
 
 class DiffAugmentConfig(AugmentConfig):
     """Random changes to all images that the discriminator sees (DiffAugment, arXiv 2006.10738)."""
+
+    probability: Scheduled[Annotated[float, Field(ge=0, le=1)]] = 1.0
+    """Probability of each policy for each image; R3GAN raises it over the run."""
 
 
 class AdaptiveAugmentConfig(AugmentConfig):
@@ -110,3 +133,8 @@ class AdaptiveAugmentConfig(AugmentConfig):
     """Updates of the discriminator between two adjustments, each by the mean sign since the last."""
     max_probability: float = Field(default=0.8, ge=0, le=1)
     """The probability goes no higher: near 1 the generator may learn the augmentation."""
+
+    @property
+    def mixes_batch(self) -> bool:
+        """True: each minibatch counts as one update."""
+        return True

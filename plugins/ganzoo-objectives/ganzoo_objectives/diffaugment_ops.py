@@ -8,14 +8,16 @@ from torch import Tensor
 from ganzoo_objectives.configs import AugmentConfig
 
 
-def augment(images: Tensor, rng: torch.Generator, config: AugmentConfig, probability: Tensor | None = None) -> Tensor:
+def augment(
+    images: Tensor, rng: torch.Generator, config: AugmentConfig, probability: Tensor | float | None = None
+) -> Tensor:
     """Apply the policies of `config` to images (N, C, H, W), each image with its own parameters.
 
     Args:
         images: in [−1, 1].
         rng: on the device of the images; as much is drawn from it at any `probability`.
         config: which policies, and how strong.
-        probability: a scalar; with it each policy is applied to each image; left out: always.
+        probability: a number or scalar; with it each policy is applied to each image; left out: always.
     """
     for policy in config.policies:
         if policy == "color":

@@ -10,7 +10,7 @@ from ganzoo_objectives.configs import DRAGANConfig
 
 
 class DRAGAN(Penalty):
-    """(‖∇D(x̂)‖ − k)² at points x̂ near real images (arXiv 1705.07215, algorithm 1).
+    """(‖∇D(x̂)‖ − k)² at points x̂ near real images, through any augmentation (arXiv 1705.07215, algorithm 1).
 
     x̂ = x + α·radius·σ·u with the batch's deviation σ, u uniform in [0, 1) for each pixel and α for each image: so does
     the authors' code; the paper writes normal noise.
@@ -21,11 +21,13 @@ class DRAGAN(Penalty):
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean over the batch, before `weight`."""
-        real, device = step.real, step.real.device
+        real, device = step.unaugmented_real, step.real.device
         noise = torch.rand(real.shape, generator=step.rng, device=device)
-        share = torch.rand(len(real), 1, 1, 1, generator=step.rng, device=device)
+        share = torch.rand(len(real), *[1] * (real.ndim - 1), generator=step.rng, device=device)
         near = real + share * noise * (self.config.radius * deviation(real, step.world))
-        norm = (squared_gradient_norm(step, near) + 1e-12).sqrt()  # a norm has no gradient at 0
+        near = near.detach().requires_grad_(True)
+        # A norm has no gradient at 0.
+        norm = (squared_gradient_norm(step.logits(step.augment(near)), near) + 1e-12).sqrt()
         return (norm - self.config.target).square().mean()
 
 

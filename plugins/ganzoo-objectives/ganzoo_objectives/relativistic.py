@@ -51,7 +51,7 @@ class RelativisticPairing(Loss):
     needs_real_logits = True
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-        """E f(D(x) − D(G(z))), with f(m) = log(1 + exp(−m)) where logistic; both logits are (N,)."""
+        """E f(D(x) − D(G(z))), with f(m) = log(1 + exp(−m)) where logistic; patches are paired by place."""
         return FORMS[self.config.form](real_logits - fake_logits).mean()
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:

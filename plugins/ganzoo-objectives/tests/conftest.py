@@ -62,6 +62,8 @@ def step_of(real: Tensor | None = None, *, detach: bool = False) -> PenaltyStep:
         discriminator=discriminator,
         real=real,
         fake=fake.detach() if detach else fake,
+        unaugmented_real=real,
+        unaugmented_fake=fake.detach() if detach else fake,
         latents=latents,
         labels=None,
         condition=None,

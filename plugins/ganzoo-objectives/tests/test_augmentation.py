@@ -13,6 +13,7 @@ from ganzoo_objectives.diffaugment_ops import augment, color, cutout, translatio
 from torch import Tensor
 
 from ganzoo.components.penalty import PenaltyStep
+from ganzoo.components.spec import DatasetInfo, VectorSpec
 
 Make = Callable[..., Any]
 Step = Callable[..., PenaltyStep]
@@ -163,3 +164,17 @@ def test_feedback_goes_on_from_its_state(make: Make, step: Step) -> None:
 def test_feedback_has_the_papers_figures(make: Make) -> None:
     config = make("adaptive_augment").config
     assert (config.target, config.ramp_images, config.adjust_every) == (0.6, 500_000, 4)
+
+
+def test_feedback_counts_images_not_patches(make: Make, step: Step) -> None:
+    """Two images of four patches: a mean sign of (½ + 1)/2, and 2 images of 20."""
+    penalty = make("adaptive_augment", ramp_images=20, adjust_every=1)
+    patches = torch.tensor([[[1.0, -1.0], [2.0, 3.0]], [[1.0, 1.0], [2.0, 3.0]]])[:, None]
+    assert penalty.discriminator_term(replace(step(), real_logits=patches)) is None
+    assert penalty.metrics()["mean_sign"].item() == 0.75
+    assert penalty.metrics()["probability"].item() == pytest.approx(0.1)
+
+
+def test_augmentation_is_for_images(make: Make) -> None:
+    with pytest.raises(ValueError, match="needs images, and the samples are vectors of 2 numbers"):
+        make("diff_augment").config.check_info(DatasetInfo(VectorSpec(2)))

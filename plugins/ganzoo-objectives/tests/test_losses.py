@@ -84,3 +84,11 @@ def test_label_smoothing_is_least_where_the_discriminator_is_as_sure_as_its_targ
     make("label_smoothing").discriminator_loss(logits, torch.zeros(1)).backward()
     assert logits.grad is not None
     assert logits.grad.abs().item() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["relativistic_average", "relativistic_pairing", "label_smoothing"])
+def test_losses_of_maps_are_means_over_all_patches(make: Make, name: str) -> None:
+    loss = make(name)
+    real, fake = REAL.reshape(2, 1, 1, 2), FAKE.reshape(2, 1, 1, 2)
+    torch.testing.assert_close(loss.discriminator_loss(real, fake), loss.discriminator_loss(REAL, FAKE))
+    torch.testing.assert_close(loss.generator_loss(real, fake), loss.generator_loss(REAL, FAKE))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
-from ganzoo.plugin import AdamConfig, GANTrainerConfig, OptimizerConfig
+from ganzoo.plugin import AdamConfig, GANTrainerConfig, OptimizerConfig, Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class UnrolledConfig(GANTrainerConfig):
         return self.unrolled_steps > 0
 
     @model_validator(mode="after")
-    def _adam_is_there(self) -> Self:
+    def _options_suit_unrolling(self) -> Self:
         options = self.discriminator_optimizer
         goes_on = self.unrolled_steps and self.unrolled_update != "gradient"
         if goes_on and (not isinstance(options, AdamConfig) or options.amsgrad):
@@ -42,6 +42,8 @@ class UnrolledConfig(GANTrainerConfig):
                 'unrolled_update = "adam" goes on from the discriminator\'s Adam: let discriminator_optimizer be '
                 '"adam" without amsgrad, or set unrolled_update = "gradient"'
             )
+        if self.micro_batch_size is not None:
+            raise ValueError("the unrolled steps are taken on a whole minibatch: leave micro_batch_size out")
         return self
 
 
@@ -50,15 +52,15 @@ class LionConfig(OptimizerConfig):
     to ten times lower than Adam's.
     """
 
-    lr: PositiveFloat = 5e-5
+    lr: Scheduled[PositiveFloat] = 5e-5
     """Learning rate: what each weight moves by."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled from the gradient, on every parameter."""
-    betas: tuple[Beta, Beta] = (0.5, 0.99)
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.99)
     """Shares of the momentum in a step, and of what is kept of it; the paper's are 0.9 and 0.99."""
 
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
         """Build it over `parameters`."""
         from ganzoo_trainers.lion import Lion
 
-        return Lion(parameters, self.lr, self.betas, self.weight_decay)
+        return Lion(parameters, **self.model_dump(exclude={"name"}))

@@ -47,6 +47,7 @@ class AdamSteps:
 
     def __init__(self, options: AdamConfig, lr: float, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
         self.options = options
+        self.betas: tuple[float, float] = optimizer.param_groups[0]["betas"]  # as they are at this step
         self.lr = lr
         states: list[Mapping[str, Tensor]] = [optimizer.state.get(parameter, {}) for parameter in parameters]
         steps = [state["step"].float() for state in states if state]
@@ -58,7 +59,7 @@ class AdamSteps:
 
     def step(self, weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> list[Tensor]:
         """Return the weights after one step of Adam."""
-        (decay, decay_of_squares), self.taken = self.options.betas, self.taken + 1
+        (decay, decay_of_squares), self.taken = self.betas, self.taken + 1
         bias, bias_of_squares = _one_minus_power(decay, self.taken), _one_minus_power(decay_of_squares, self.taken)
         moved = list(weights)
         for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):

@@ -54,12 +54,13 @@ class Unrolled(GANTrainer):
 
     def unrolled_optimizer(self, parameters: list[Tensor]) -> Steps:
         """Return what moves the discriminator in the unrolled steps, from where its optimizer stands."""
-        lr = self.config.unrolled_lr or current_lr(self.discriminator_optimizer)
+        optimizer = self.optimizer_steps["discriminator"].optimizer
+        lr = self.config.unrolled_lr or current_lr(optimizer)
         options = self.config.discriminator_optimizer
         if self.config.unrolled_update == "gradient":
             return GradientSteps(lr)
         assert isinstance(options, AdamConfig)
-        return AdamSteps(options, lr, self.discriminator_optimizer, parameters)
+        return AdamSteps(options, lr, optimizer, parameters)
 
 
 class FunctionalDiscriminator(nn.Module):

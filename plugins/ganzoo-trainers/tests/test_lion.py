@@ -50,8 +50,8 @@ def weights(run: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> dict[str, Any]:
-    lion = {"name": "lion", "lr": 1e-3, "weight_decay": 0.01}
-    trainer = {"generator_optimizer": lion, "discriminator_optimizer": lion, "lr_decay_start": 0.5}
+    lion = {"name": "lion", "lr": {"from": 1e-3, "to": 0.0, "start": 0.5}, "weight_decay": 0.01}
+    trainer = {"generator_optimizer": lion, "discriminator_optimizer": lion}
     return tiny_recipe(tmp_path, loss={"name": "hinge"}, trainer=trainer, run={"log_every": 1})
 
 
