@@ -22,6 +22,7 @@ from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.run_directory import RunDirectory, run_lock
@@ -35,6 +36,7 @@ from ganzoo.training.run import Run, describe_environment
 __all__ = ["TrainedRun", "evaluate", "export_run", "import_run", "load_export", "load_run", "resume", "run"]
 
 
+@kept_random_state()
 def run(
     recipe: Source,
     overrides: Overrides = (),
@@ -65,6 +67,7 @@ def run(
             return _train(built, manager, observers)
 
 
+@kept_random_state()
 def resume(
     path: str | Path,
     overrides: Overrides = (),
@@ -131,6 +134,7 @@ def _resume(
     return _train(built, manager, observers)
 
 
+@kept_random_state()
 def import_run(
     source: str | Path,
     out: str | Path,

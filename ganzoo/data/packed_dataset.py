@@ -27,6 +27,7 @@ from ganzoo.components.dataset import Dataset, StoredImages
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.data.decode import DecodedImages, decode_images, npy_header
 from ganzoo.errors import DataError
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, sync
 from ganzoo.text import parse_json
 
@@ -79,6 +80,7 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganzoo"
 
 
+@kept_random_state()  # a dataset may draw which images it gives
 def pack_dataset(
     dataset: Dataset,
     *,

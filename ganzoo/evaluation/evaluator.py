@@ -73,7 +73,7 @@ class Evaluator:
         self.options = recipe.evaluation
         self.device = device
         self._manager = manager
-        with seeded_generators(self.options.seed, device):
+        with seeded_generators(self.options.seed):
             self.training = self._open({})
             self.real = self._open(self.options.real) if self.options.real else self.training
             self.unseen = self._open(self.options.held_out) if self.options.held_out else None
@@ -101,7 +101,7 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         timings: dict[str, float] = {}
-        with seeded_generators(seed, self.device), without_tf32(self.device):
+        with seeded_generators(seed), without_tf32(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._sample(generator, seed, timings)
             samples = self._samples_card(generator, weights, seed)

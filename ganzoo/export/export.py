@@ -15,6 +15,7 @@ from ganzoo.export.model_card import model_card
 from ganzoo.export.onnx_model import LABELS, LATENTS, onnx_model
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.runtime.environment import describe_software
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_grid
 from ganzoo.sampling.trained_run import TrainedRun, Weights
@@ -28,6 +29,7 @@ GRID = "samples.png"
 SAMPLES = 64
 
 
+@kept_random_state()
 def export_run(
     trained: TrainedRun,
     out: str | Path,

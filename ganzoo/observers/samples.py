@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from ganzoo.components.network import Generator
 from ganzoo.components.observer import RunView
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate
 from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
 from ganzoo.storage.disk import write_atomic
@@ -90,13 +90,8 @@ def fixed_samples(run: RunView) -> Tensor:
     """Generate images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents, without affecting training."""
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
-    device = run.device
-    cuda = [device] if device.type == "cuda" else []
     # A generator may draw noise of its own: from the seed here, without affecting training.
-    with torch.random.fork_rng(cuda):
-        torch.default_generator.manual_seed(run.recipe.run.seed)
-        if cuda:
-            torch.cuda.manual_seed(run.recipe.run.seed)
+    with seeded_generators(run.recipe.run.seed):
         images = generate(
             generator,
             run.fixed_latents(options.count),

@@ -20,6 +20,7 @@ from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
@@ -117,6 +118,7 @@ class TrainedRun:
         *,
         weights: Weights = "auto",
         batch_norm: BatchNormMode | None = None,
+        seed: int = 0,
     ) -> Tensor:
         """Generate images (N, C, H, W) in [−1, 1], fp32 on the CPU, from latents (N, latent_dim).
 
@@ -125,9 +127,11 @@ class TrainedRun:
             labels: class indices (N,) for a conditional generator.
             weights: "ema", "raw", or "auto" for ema where there is one.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+            seed: of noise that the generator draws itself, if it does.
         """
-        mode = batch_norm or self.recipe.samples.batch_norm
-        return generate(self.generator_with(weights), latents, labels, batch_norm=mode)
+        mode, generator = batch_norm or self.recipe.samples.batch_norm, self.generator_with(weights)
+        with seeded_generators(seed):
+            return generate(generator, latents, labels, batch_norm=mode)
 
     def sample(
         self,
@@ -142,7 +146,7 @@ class TrainedRun:
 
         Args:
             count: number of images.
-            seed: of the latents.
+            seed: of the latents, and of noise that the generator draws itself.
             weights: "ema", "raw", or "auto" for ema where there is one.
             labels: class indices for a conditional generator, taken in turn; left out: class after class.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
@@ -151,7 +155,7 @@ class TrainedRun:
             RequestError: the labels do not fit the generator, or there are no such weights.
         """
         latents = self.latents(count, seed)
-        return self.images(latents, self.labels(count, labels), weights=weights, batch_norm=batch_norm)
+        return self.images(latents, self.labels(count, labels), weights=weights, batch_norm=batch_norm, seed=seed)
 
     def about(
         self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object
@@ -208,16 +212,14 @@ class TrainedRun:
 
     def untrained_discriminator(self, seed: int = 0) -> Discriminator:
         """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""
-        device = self.compute.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with seeded_generators(seed):
             _, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
         return discriminator.eval()
 
     def _network(self, name: str) -> Generator | Discriminator:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
-            with memory_errors(self.compute.device, when=lambda: "for the networks"):
+            with kept_random_state(), memory_errors(self.compute.device, when=lambda: "for the networks"):
                 generator, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
             network = discriminator if name == "discriminator" else generator
             load_network(network, self.checkpoint, name)
