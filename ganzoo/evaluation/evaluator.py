@@ -175,7 +175,7 @@ class Evaluator:
     def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
         count, shape = self.options.samples, self.training.info.samples.shape
-        latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
+        latents = generator.latents_of_seed(count, seed)
         labels = torch.arange(count) % generator.info.num_classes if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []

@@ -17,7 +17,7 @@ from ganzoo.components.observer import RunView
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.random_state import seeded_generators
-from ganzoo.sampling.generate import batch_norm_used, generate
+from ganzoo.sampling.generate import batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
@@ -91,14 +91,10 @@ def fixed_samples(run: RunView) -> Tensor:
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
     # A generator may draw noise of its own: from the seed here, without affecting training.
+    made = made_together(generator, options.count, options.batch_norm)
     with seeded_generators(run.recipe.run.seed):
-        images = generate(
-            generator,
-            run.fixed_latents(options.count),
-            run.fixed_labels(options.count),
-            batch_norm=options.batch_norm,
-        )
-    return images.clone()  # not an inference tensor
+        images = generate(generator, run.fixed_latents(made), run.fixed_labels(made), batch_norm=options.batch_norm)
+    return images[: options.count].clone()  # not an inference tensor
 
 
 def write_animation(paths: Sequence[Path], target: Path) -> None:

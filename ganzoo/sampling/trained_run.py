@@ -21,7 +21,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
-from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate
+from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import packing_progress
@@ -92,8 +92,8 @@ class TrainedRun:
         return "ema" if has_ema and weights != "raw" else "raw"
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
-        """Draw latents (count, latent_dim) from the generator's prior, on the CPU."""
-        return self.generator.sample_latents(count, torch.Generator().manual_seed(seed))
+        """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
+        return self.generator.latents_of_seed(count, seed)
 
     def labels(self, count: int, classes: Sequence[int] | None = None) -> Tensor | None:
         """Return labels (count,) for a conditional generator, cycling through `classes` or all; None for any other.
@@ -144,6 +144,8 @@ class TrainedRun:
     ) -> Tensor:
         """Generate images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
 
+        An image does not depend on the number of images, except for noise that the generator draws itself.
+
         Args:
             count: number of images.
             seed: of the latents, and of noise that the generator draws itself.
@@ -154,8 +156,10 @@ class TrainedRun:
         Raises:
             RequestError: the labels do not fit the generator, or there are no such weights.
         """
-        latents = self.latents(count, seed)
-        return self.images(latents, self.labels(count, labels), weights=weights, batch_norm=batch_norm, seed=seed)
+        mode = batch_norm or self.recipe.samples.batch_norm
+        made = made_together(self.generator_with(weights), count, mode)
+        latents, classes = self.latents(made, seed), self.labels(made, labels)
+        return self.images(latents, classes, weights=weights, batch_norm=mode, seed=seed)[:count]
 
     def about(
         self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object

@@ -124,8 +124,7 @@ class Run:
 
     def fixed_latents(self, count: int) -> torch.Tensor:
         """Return `count` latents on the CPU, the same in every run of this seed and generator config."""
-        rng = torch.Generator().manual_seed(self.recipe.run.seed)
-        return self.trainer.parts.generator.sample_latents(count, rng)
+        return self.trainer.parts.generator.latents_of_seed(count, self.recipe.run.seed)
 
     def fixed_labels(self, count: int) -> torch.Tensor | None:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
