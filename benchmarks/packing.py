@@ -33,7 +33,7 @@ from torchvision import transforms
 
 from ganzoo.builtin.datasets import files as turbo
 from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import map_chunks
 from ganzoo.data.loader import Loader
@@ -71,7 +71,7 @@ def plain(data: bytes) -> Any:
     return PLAIN(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-def packed(config: DatasetConfig, data: bytes) -> Any:
+def packed(config: ImageDatasetConfig, data: bytes) -> Any:
     """An image as it is packed."""
     return to_pixels(decode_image(data, config), config)
 
@@ -82,7 +82,7 @@ def by_pil(work: Callable[[], object]) -> None:
         work()
 
 
-def part(config: DatasetConfig, images: list[bytes]) -> list[Any]:
+def part(config: ImageDatasetConfig, images: list[bytes]) -> list[Any]:
     """Several of them, as one task of a process."""
     return [packed(config, data) for data in images]
 
@@ -103,7 +103,7 @@ def decoding(rounds: int) -> list[dict[str, Any]]:
     rows = []
     for (width, height), count in SIZES.items():
         images = [picture(width, height, seed) for seed in range(count)]
-        whole, fast = (partial(part, DatasetConfig(fast_decode=fast), images) for fast in (False, True))
+        whole, fast = (partial(part, ImageDatasetConfig(fast_decode=fast), images) for fast in (False, True))
         taken = best(
             rounds,
             time.process_time,
@@ -117,7 +117,7 @@ def decoding(rounds: int) -> list[dict[str, Any]]:
         row |= {f"{name}_ms": seconds / count * 1e3 for name, seconds in taken.items()}
         row |= {f"{name}_ratio": taken["plain"] / seconds for name, seconds in taken.items()}
         differences = [
-            np.abs(packed(DatasetConfig(), d).astype(int) - packed(DatasetConfig(fast_decode=True), d))
+            np.abs(packed(ImageDatasetConfig(), d).astype(int) - packed(ImageDatasetConfig(fast_decode=True), d))
             for d in images[:8]
         ]
         rows.append(row | {"fast_difference": float(np.mean(differences))})
@@ -127,7 +127,7 @@ def decoding(rounds: int) -> list[dict[str, Any]]:
 def passes(rounds: int) -> dict[str, float]:
     """Images a second over all cores, of CelebA's size, decoded whole."""
     images = [picture(178, 218, seed) for seed in range(128)] * 8
-    config, step = DatasetConfig(), 64
+    config, step = ImageDatasetConfig(), 64
     parts = [images[start : start + step] for start in range(0, len(images), step)]
     with ProcessPoolExecutor(os.cpu_count()) as executor:
         list(executor.map(partial(part, config), parts))  # once, for the imports of the processes

@@ -6,9 +6,16 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
+from ganzoo.builtin.datasets.files import read_image, readable_suffixes
 from ganzoo.components.importer import ImportedWeights
+from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
-from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError
+from ganzoo.data.packed_dataset import as_floats
+from ganzoo.data.transforms import to_stored
+from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError, first_line
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
 from ganzoo.export.bundle import MANIFEST, check_fit, is_export, open_export
@@ -33,7 +40,17 @@ from ganzoo.training.checkpointing import restore
 from ganzoo.training.loop import train
 from ganzoo.training.run import Run, describe_environment
 
-__all__ = ["TrainedRun", "evaluate", "export_run", "import_run", "load_export", "load_run", "resume", "run"]
+__all__ = [
+    "TrainedRun",
+    "evaluate",
+    "export_run",
+    "import_run",
+    "load_export",
+    "load_run",
+    "read_inputs",
+    "resume",
+    "run",
+]
 
 
 @kept_random_state()
@@ -169,6 +186,7 @@ def load_run(
     path: str | Path,
     *,
     step: int | None = None,
+    network: str | None = None,
     accelerator: str | None = None,
     trust_plugins: bool | None = None,
     manager: PluginManager | None = None,
@@ -178,6 +196,7 @@ def load_run(
     Args:
         path: the run directory, or a folder that `ganzoo export` made.
         step: of the checkpoint whose weights are used; left out: of the last whole one.
+        network: name of the generator, where the trainer has several; left out: the first, or the exported one.
         accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
@@ -195,13 +214,48 @@ def load_run(
     checkpoint = exported or (
         latest_checkpoint(directory.checkpoints, warn) if step is None else checkpoint_of(directory.checkpoints, step)
     )
-    made, expected = checkpoint.info.image, recipe.dataset.image_spec()
+    made, expected = checkpoint.info.samples, recipe.dataset.sample_spec()
     if made != expected:
-        raise CheckpointError(f"{checkpoint.path}: makes images of {made}, but its recipe has a dataset of {expected}")
+        raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")
     if exported is not None:
         check_fit(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
-    return TrainedRun(directory, recipe, checkpoint, compute, manager)
+    if network is None and exported is not None:
+        network = next(
+            (each for each in recipe.trainer.roles if {each, f"{each}_ema"} & set(exported.networks())), None
+        )
+    return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
+
+
+def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:
+    """Return the names of image files, without suffixes, and what is in them as a generator takes it, (N, C, H, W).
+
+    Args:
+        trained: whose dataset options bring each to its size.
+        path: an image file, or a folder whose images are all taken, in the order of their names.
+
+    Raises:
+        RequestError: an image cannot be read, there is none, or two have one name; or the generator takes none.
+    """
+    path, spec = Path(path), trained.info.condition
+    if "condition" not in trained.generator.uses or not isinstance(spec, ImageSpec):
+        raise RequestError(f"--input {path}: the {trained.network} of {trained.path} takes no images")
+    if not path.exists():
+        raise RequestError(f"--input {path}: does not exist")
+    listed = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [file for file in listed if file.suffix.lower() in readable_suffixes() and not file.name.startswith(".")]
+    if not files:
+        raise RequestError(f"--input {path}: is no image, and no folder with images in it")
+    inputs: dict[str, Tensor] = {}
+    for file in files:
+        if file.stem in inputs:
+            raise RequestError(f"--input {path}: two images are called {file.stem}: their outputs would be one file")
+        try:
+            pixels = to_stored(read_image(file), trained.recipe.dataset, spec)
+        except Exception as error:  # PIL raises many types for a damaged file
+            raise RequestError(f"--input {file}: cannot be read: {first_line(error)}") from error
+        inputs[file.stem] = as_floats(pixels[None].copy())
+    return list(inputs), torch.cat([*inputs.values()])
 
 
 def load_export(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
-    from ganzoo.components.dataset import Batch, Dataset, ImageSource, StoredImages
+    from ganzoo.components.dataset import Batch, Dataset, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         DiscriminatorConfig,
         ExtractorConfig,
         GeneratorConfig,
+        ImageDatasetConfig,
         ImporterConfig,
         LossConfig,
         MetricConfig,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         PenaltyConfig,
         TrackerConfig,
         TrainerConfig,
+        VectorDatasetConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec, square_size
@@ -88,7 +90,7 @@ __all__ = [
     "GanzooError",
     "Generator",
     "GeneratorConfig",
-    "ImageSource",
+    "ImageDatasetConfig",
     "ImageSpec",
     "ImportedWeights",
     "Importer",
@@ -120,6 +122,7 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
+    "SampleSource",
     "StoredImages",
     "Tracker",
     "TrackerConfig",
@@ -128,6 +131,7 @@ __all__ = [
     "TrainerConfig",
     "TrainingError",
     "TrainingParts",
+    "VectorDatasetConfig",
     "VectorSpec",
     "World",
     "current_lr",
@@ -144,7 +148,7 @@ _MODULES = {
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
-    "ganzoo.components.dataset": ["Batch", "Dataset", "ImageSource", "StoredImages"],
+    "ganzoo.components.dataset": ["Batch", "Dataset", "SampleSource", "StoredImages"],
     "ganzoo.components.extractor": ["Extractor"],
     "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
     "ganzoo.components.loss": ["Loss"],
@@ -157,6 +161,7 @@ _MODULES = {
         "DiscriminatorConfig",
         "ExtractorConfig",
         "GeneratorConfig",
+        "ImageDatasetConfig",
         "ImporterConfig",
         "LossConfig",
         "MetricConfig",
@@ -166,6 +171,7 @@ _MODULES = {
         "PenaltyConfig",
         "TrackerConfig",
         "TrainerConfig",
+        "VectorDatasetConfig",
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "VectorSpec", "square_size"],

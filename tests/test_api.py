@@ -183,7 +183,7 @@ def class_manager() -> PluginManager:
 
 def test_conditional_generator(tables: dict, class_manager: PluginManager):
     tables["generator"] = tables["discriminator"] = {"name": "class_net"}
-    tables["dataset"]["classes"] = 4
+    tables["dataset"]["num_classes"] = 4
     run = ganzoo.run(tables, manager=class_manager)
 
     def classes(**options: Any) -> list[int]:
@@ -193,8 +193,9 @@ def test_conditional_generator(tables: dict, class_manager: PluginManager):
     assert classes(count=6) == [0, 1, 2, 3, 0, 1]
     assert classes(count=5, labels=[2]) == [2, 2, 2, 2, 2]
     assert classes(count=5, labels=[3, 1]) == [3, 1, 3, 1, 3]
+    assert classes(count=3, labels=["hue 3", "1"]) == [3, 1, 3]
     for wrong in ([4], [-1], []):
-        with pytest.raises(RequestError, match="must be class indices from 0 to 3"):
+        with pytest.raises(RequestError, match=r"indices from 0 to 3|name at least one class"):
             run.sample(2, labels=wrong)
 
 

@@ -152,7 +152,7 @@ def test_a_trainer_that_does_not_average_over_the_world_is_told() -> None:
 
 
 def test_a_dataset_that_differs_between_two_opens_is_told() -> None:
-    with pytest.raises(ConformanceError, match="image 0 differs between two calls of open"):
+    with pytest.raises(ConformanceError, match="sample 0 differs between two calls of open"):
         check_component(entry_of(Restless))
 
 

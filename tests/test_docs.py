@@ -28,6 +28,7 @@ from ganzoo.recipe.load import parse_recipe, read_toml
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry import hookspecs
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.testing.training import check_trainer
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -340,7 +341,9 @@ class TestWriteAPlugin:
         install(example_path, project["name"], project["entry-points"]["ganzoo"])
         (package / "more.py").write_text(
             "from ganzoo.plugin import hookimpl\nfrom ganzoo_example.datasets import Gradients\n"
+            "from ganzoo_example.two_discriminators import TwoDiscriminators\n"
             "from ganzoo_example.wgan_gp import Critic, Slope\n\n\n"
+            "@hookimpl\ndef register_trainers(register):\n    register('two_discriminators', TwoDiscriminators)\n\n\n"
             "@hookimpl\ndef register_datasets(register):\n    register('gradients', Gradients)\n\n\n"
             "@hookimpl\ndef register_losses(register):\n    register('critic', Critic)\n    register('slope', Slope)\n"
         )
@@ -394,6 +397,13 @@ class TestWriteAPlugin:
         recipe["dataset"] = {"name": "gradients", "image_size": 32, "channels": 1, "count": 16}
         trained = ganzoo.run(recipe, manager=manager)
         assert trained.sample(1).shape == (1, 1, 32, 32)
+
+    def test_its_two_discriminators_both_learn(self, manager: PluginManager, recipe: dict[str, Any]) -> None:
+        recipe["trainer"] = {"name": "two_discriminators", "batch_size": 8}
+        recipe["networks"] = {"second": {**recipe["discriminator"], "width": 6}}
+        check_trainer(manager.registries.trainers["two_discriminators"])
+        trained = ganzoo.run(recipe, manager=manager)
+        assert trained.checkpoint.networks() == ["discriminator", "generator", "second"]
 
     def test_the_observer_of_the_hooks_page_is_told(
         self, manager: PluginManager, recipe: dict[str, Any], capsys: pytest.CaptureFixture[str]

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.components.dataset import Batch
+from ganzoo.components.network import Generator
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
 from ganzoo.sampling.generate import batch_norm_mode
@@ -54,31 +55,33 @@ class GANTrainer(RecordableTrainer):
 
     def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
-        self.generator_optimizer = config.generator_optimizer.build(parts.generator.parameters())
+        self.generators, self.discriminators = nn.ModuleDict(parts.generators), nn.ModuleDict(parts.discriminators)
+        self.generator_optimizer = config.generator_optimizer.build(self.generators.parameters())
         of_penalties = {
             f"penalty_{name}.{key}": parameter
             for name, penalty in parts.penalties.items()
             for key, parameter in penalty.named_parameters()
         }
         self.discriminator_optimizer = config.discriminator_optimizer.build(
-            [*parts.discriminator.parameters(), *of_penalties.values()]
+            [*self.discriminators.parameters(), *of_penalties.values()]
         )
         self.guard = NonFiniteGuard(parts.rng.device)
         common: dict[str, Any] = {"guard": self.guard, "scaling": parts.loss_scaling, "world": parts.world}
         self.optimizer_steps = {
             "generator": OptimizerStep(
-                "generator", parts.generator, self.generator_optimizer, clip=config.generator_grad_clip, **common
+                "generator", parts.generators, self.generator_optimizer, clip=config.generator_grad_clip, **common
             ),
             "discriminator": OptimizerStep(
                 "discriminator",
-                parts.discriminator,
+                parts.discriminators,
                 self.discriminator_optimizer,
                 others=of_penalties,
                 clip=config.discriminator_grad_clip,
                 **common,
             ),
         }
-        self.ema = EMA(parts.generator, config.ema_decay) if config.ema_decay else None
+        averaged = parts.generators if config.ema_decay else {}
+        self.emas = {name: EMA(generator, config.ema_decay) for name, generator in averaged.items()}
         self.steps = 0
         """Training steps taken."""
         self._rng_state = parts.rng.get_state()
@@ -137,12 +140,13 @@ class GANTrainer(RecordableTrainer):
         metrics["lr/discriminator"] = torch.full_like(total, current_lr(self.discriminator_optimizer))
         self.optimizer_step("discriminator", total)
         for penalty in self.parts.penalties.values():
-            penalty.after_discriminator_step(self.parts.discriminator)
+            for discriminator in self.parts.discriminators.values():
+                penalty.after_discriminator_step(discriminator)
         return metrics
 
     def update_generator(self, batch: Batch, fake: FakeBatch) -> Metrics:
         """Update the generator once, by the discriminator as it stands."""
-        with frozen(self.parts.discriminator):
+        with frozen(self.discriminators):
             total, metrics = self.generator_objective(batch, fake)
             metrics["lr/generator"] = torch.full_like(total, current_lr(self.generator_optimizer))
             self.optimizer_step("generator", total)
@@ -208,9 +212,9 @@ class GANTrainer(RecordableTrainer):
 
     # Toolkit
 
-    def generate(self, batch: Batch) -> FakeBatch:
+    def generate(self, batch: Batch, role: str = "generator") -> FakeBatch:
         """Generate as many samples as `batch` has, with its labels and condition, so that these come as in the data."""
-        generator = self.parts.generator
+        generator = cast("Generator", self.parts.networks[role])
         with self.sharded_rng(batch):
             latents = generator.sample_latents(len(batch), self.parts.rng)
         with self.parts.autocast():
@@ -232,14 +236,15 @@ class GANTrainer(RecordableTrainer):
                 samples = penalty.transform_images(samples, self.parts.rng)
         return samples
 
-    def logits(self, samples: Tensor, beside: Batch | FakeBatch) -> Tensor:
+    def logits(self, samples: Tensor, beside: Batch | FakeBatch, role: str = "discriminator") -> Tensor:
         """Return the discriminator's logits (N, …) in fp32, as losses lose too much in less.
 
         Args:
             samples: (N, …), real or generated.
             beside: gives the labels and the condition.
+            role: name of the discriminator.
         """
-        discriminator = self.parts.discriminator
+        discriminator = self.parts.networks[role]
         with self.parts.autocast():
             logits = discriminator(samples, **discriminator.inputs(beside.labels, beside.condition))
         return cast("Tensor", logits.float())
@@ -278,12 +283,11 @@ class GANTrainer(RecordableTrainer):
         self.optimizer_steps[role].step(objective, number=self.steps + 1, rng=self._rng_state)
 
     def update_ema(self) -> None:
-        """Take the generator's weights into the average, where one is kept; until `ema_start` it is a copy."""
-        if self.ema is None:
-            return
-        if self.steps <= self.config.ema_start:
-            self.ema.updates = 0
-        self.ema.update(self.parts.generator)
+        """Take the generators' weights into the averages, where these are kept; until `ema_start` they are copies."""
+        for name, ema in self.emas.items():
+            if self.steps <= self.config.ema_start:
+                ema.updates = 0
+            ema.update(self.parts.networks[name])
 
     def set_learning_rates(self) -> None:
         """Set the rates of this step, which fall linearly to 0 from `lr_decay_start` on."""
@@ -305,15 +309,14 @@ class GANTrainer(RecordableTrainer):
     # State, and what the loop asks for
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return generator, discriminator, `generator_ema`, and the penalties that have a state."""
-        networks: dict[str, nn.Module] = {
-            "generator": self.parts.generator,
-            "discriminator": self.parts.discriminator,
-        }
-        if self.ema is not None:
-            networks["generator_ema"] = self.ema.module
+        """Return the networks, an average of each generator as `generator_ema`, and the penalties that have a state."""
+        averages = {f"{name}_ema": ema.module for name, ema in self.emas.items()}
         stateful = {name: penalty for name, penalty in self.parts.penalties.items() if penalty.state_dict()}
-        return networks | {f"penalty_{name}": penalty for name, penalty in stateful.items()}
+        return {
+            **self.parts.networks,
+            **averages,
+            **{f"penalty_{name}": penalty for name, penalty in stateful.items()},
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of optimizers, loss scalers and counters."""
@@ -321,7 +324,7 @@ class GANTrainer(RecordableTrainer):
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "scalers": {name: step.scaler.state_dict() for name, step in self.optimizer_steps.items()},
-            "ema_updates": self.ema.updates if self.ema is not None else 0,
+            "ema_updates": {name: ema.updates for name, ema in self.emas.items()},
             "steps": self.steps,
         }
 
@@ -331,8 +334,8 @@ class GANTrainer(RecordableTrainer):
             load_optimizer(getattr(self, name), state[name], name)
         for name, step in self.optimizer_steps.items():
             step.scaler.load_state_dict(state["scalers"][name])
-        if self.ema is not None:
-            self.ema.updates = state["ema_updates"]
+        for name, ema in self.emas.items():
+            ema.updates = state["ema_updates"][name]
         self.steps = state["steps"]
 
     def expensive_metrics(self) -> Metrics:

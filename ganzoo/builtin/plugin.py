@@ -40,6 +40,7 @@ def register_datasets(register: Registrar) -> None:
     register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
     register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
     register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
+    register("image_pairs", f"{DATASETS}.image_pairs:ImagePairs", config=datasets.ImagePairsConfig)
     register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)
 
 

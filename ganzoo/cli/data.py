@@ -28,8 +28,8 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     for line in packed.skipped:
         typer.echo(f"left out: {line}", err=True)
     left_out = f", {len(packed.skipped)} left out" if packed.skipped else ""
-    classes = f", {packed.info.num_classes} classes" if packed.info.class_names else ""
-    typer.echo(f"{len(packed)} images {packed.info.image}{classes}{left_out}, {size_in_words(packed.images.nbytes)}")
+    noun = "images" if packed.images.ndim == 4 else "vectors"
+    typer.echo(f"{len(packed)} {noun} {packed.info}{left_out}, {size_in_words(packed.nbytes)}")
     typer.echo(packed.path)
 
 

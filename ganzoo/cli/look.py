@@ -13,11 +13,11 @@ from ganzoo.cli.options import (
     AsJson,
     Overrides,
     RunFolder,
+    WhichNetwork,
     WhichStatistics,
     WhichStep,
     WhichWeights,
     make_folder,
-    numbers,
 )
 from ganzoo.errors import RequestError
 
@@ -30,27 +30,50 @@ if TYPE_CHECKING:
 def sample(
     run: RunFolder,
     out: Annotated[Path, typer.Option(help="A .png file for one grid, or a folder for single images.")],
-    count: Annotated[int, typer.Option(min=1, help="How many images.")] = 64,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many images, with --input of each; default: 64, with --input 1.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
-    labels: Annotated[str | None, typer.Option(help="Class indices for a conditional generator: 3 or 0,1,2.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Classes for a conditional generator, by name or index: cat,dog or 0,1,2.")
+    ] = None,
+    input_: Annotated[
+        Path | None, typer.Option("--input", help="An image, or a folder of images, for a generator with a condition.")
+    ] = None,
     step: WhichStep = None,
+    network: WhichNetwork = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
 ) -> None:
-    """Make images from a trained run: one grid, or a folder of single ones."""
+    """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these."""
     from ganzoo import api
-    from ganzoo.sampling.image_io import save_grid, save_single_images
+    from ganzoo.sampling.image_io import grid_beside, save_grid, save_picture, save_single_images
 
-    trained = api.load_run(run, step=step)
+    trained = api.load_run(run, step=step, network=network)
+    names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
     if out.suffix and out.suffix.lower() != ".png":
         raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
     make_folder(out.parent if out.suffix else out, out)
+    each = 1 if condition is None or count is None else count
+    if each > 1 and not trained.generator.config.latent_dim:
+        raise RequestError(f"--count {each}: the generator draws no latents, so it makes one image of each input")
+    if names is not None and condition is not None and each > 1:
+        names = [f"{name}_{number:0{len(str(each - 1))}d}" for name in names for number in range(each)]
+        condition = condition.repeat_interleave(each, 0)
+    if condition is not None:
+        count = len(condition)
+    classes = None if labels is None else labels.split(",")
     images = trained.sample(
-        count, seed=seed, weights=weights, labels=numbers("--labels", labels), batch_norm=batch_norm
+        count, seed=seed, weights=weights, labels=classes, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
-    save = save_grid if out.suffix else save_single_images
-    save(images, out, about=about)
+    if not out.suffix:
+        save_single_images(images, out, names, about=about)
+    elif condition is not None and condition.ndim == images.ndim:
+        outputs = images.view(-1, each, *images.shape[1:]).unbind(1)
+        save_picture(grid_beside(condition[::each], *outputs), out, about=about)
+    else:
+        save_grid(images, out, about=about)
     typer.echo(out)
 
 
@@ -62,6 +85,7 @@ def evaluate(
         int, typer.Option(min=1, help="Evaluate with so many seeds, from that one on: mean ± deviation.")
     ] = 1,
     step: WhichStep = None,
+    network: WhichNetwork = None,
     weights: Annotated[Literal["auto", "ema", "raw"] | None, typer.Option(help="auto: ema where there is one.")] = None,
     extractor: Annotated[
         list[str] | None,
@@ -79,7 +103,7 @@ def evaluate(
     """
     from ganzoo import api
 
-    trained = api.load_run(run, step=step)
+    trained = api.load_run(run, step=step, network=network)
     evaluated = api.evaluate(
         trained,
         samples,
@@ -158,6 +182,7 @@ def export(
         typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
     ] = "safetensors",
     step: WhichStep = None,
+    network: WhichNetwork = None,
     weights: WhichWeights = "auto",
     discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
     batch_norm: WhichStatistics = None,
@@ -166,7 +191,7 @@ def export(
     """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
     from ganzoo import api
 
-    trained = api.load_run(run, step=step)
+    trained = api.load_run(run, step=step, network=network)
     typer.echo(
         api.export_run(
             trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_

@@ -23,6 +23,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[
     int | None, typer.Option("--step", min=0, help="Of the checkpoint to take; default: the last one's.")
 ]
+WhichNetwork = Annotated[
+    str | None, typer.Option("--network", help="Generator to take, where the trainer has several; default: the first.")
+]
 WhichWeights = Annotated[Literal["auto", "ema", "raw"], typer.Option(help="auto: ema where there is one.")]
 WhichStatistics = Annotated[
     Literal["auto", "running", "batch", "standing"] | None,

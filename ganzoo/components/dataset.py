@@ -1,4 +1,4 @@
-"""Base class of datasets, whose images are decoded once into a pack."""
+"""Base class of datasets, whose samples are decoded once into a packed dataset."""
 
 from __future__ import annotations
 
@@ -6,45 +6,52 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import numpy.typing as npt
 from PIL.Image import Image
 from torch import Tensor
 
 from ganzoo.components.options import DatasetConfig
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.spec import DatasetInfo, LabelSpec
+
+Sample = Image | npt.NDArray[Any]
+"""A PIL image; an array (H, W) or (H, W, C) of uint8, uint16, or floats in [−1, 1]; or a vector (D,)."""
+Label = int | Sequence[float] | npt.NDArray[Any] | None
+"""A class index, or the attributes or values of one sample; None for data without labels."""
 
 
-class ImageSource(Protocol):
-    """Images in a fixed order, each with its class index; every torchvision dataset is one."""
+class SampleSource(Protocol):
+    """Samples in a fixed order; every torchvision dataset of images is one, and so is a list.
+
+    A source whose labels are known without reading its samples gives them as `targets`, like torchvision's, so that
+    `classes = [...]` reads no others.
+    """
 
     def __len__(self) -> int:
-        """Return the number of images."""
+        """Return the number of samples."""
         ...
 
-    def __getitem__(self, index: int, /) -> tuple[Image, int]:
-        """Return one image, as stored, and its class index (ignored where the dataset has no classes)."""
+    def __getitem__(self, index: int, /) -> tuple[Sample, Label] | tuple[Sample, Label, Sample]:
+        """Return one sample, as stored, and its label; and its condition, where the dataset has conditions."""
         ...
 
 
 class Dataset(ABC):
-    """Labeled or unlabeled images.
+    """Images or vectors, with labels and conditions or without.
 
     The constructor reads nothing: `prepare` may download and reports what is missing, `open` returns the
-    images, and the core crops, resizes and packs them by the options that every dataset has. They are
+    samples, and the core crops, resizes and packs them by the options that every dataset has. They are
     repacked when an option changes, except one declared with
     `Field(json_schema_extra={"affects_pixels": False})`, such as permission to download.
     """
 
     Config: ClassVar[type[DatasetConfig]] = DatasetConfig
 
-    def __init__(self, config: DatasetConfig) -> None:
+    def __init__(self, config: Any) -> None:
         self.config = config
 
-    @abstractmethod
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - data that are computed need no preparation
         """Find the data, or download it where the options allow.
 
         Raises:
@@ -56,51 +63,51 @@ class Dataset(ABC):
         """Return values that change with the content of the source, cheap to compute (names, sizes, times)."""
 
     @abstractmethod
-    def open(self) -> ImageSource:
-        """Return the images, after `prepare`; they are read from several threads."""
+    def open(self) -> SampleSource:
+        """Return the samples, after `prepare`; they are read from several threads."""
 
-    def class_names(self) -> tuple[str, ...]:
-        """Return the names of the classes, by index, after `prepare`; empty for data without labels."""
-        return ()
+    def open_conditions(self) -> SampleSource | None:
+        """Return conditions to be drawn independently of the samples; None where each sample comes with its own."""
+        return None
+
+    def labels(self) -> LabelSpec | None:
+        """Return what the labels are, after `open`; None for data without labels."""
+        return None
 
     def notes(self) -> tuple[str, ...]:
-        """Return remarks for the user on what `prepare` skipped, each one sentence."""
+        """Return remarks for the user on what `prepare` found and skipped, each one sentence."""
         return ()
 
     def describe(self, index: int) -> str:
-        """Return the name of one image for error messages: its path where there is one."""
-        return f"image {index}"
+        """Return the name of one sample for error messages: its path where there is one."""
+        return f"sample {index}"
 
 
 class StoredImages(Protocol):
-    """A packed dataset as training sees it: decoded, cropped and resized images, with their labels.
-
-    `images` is (N, H, W, C) uint8, read-only; `labels` (N,) int64, or None for data without classes; `key` is a hash of
-    everything that the pixels depend on.
-    """
+    """A packed dataset as training sees it: decoded, cropped and resized images or vectors, with their labels."""
 
     @property
-    def images(self) -> npt.NDArray[np.uint8]:
-        """(N, H, W, C), read-only."""
+    def images(self) -> npt.NDArray[Any]:
+        """Images (N, H, W, C) uint8, uint16 or float32, or vectors (N, D) float32; read-only."""
 
     @property
-    def labels(self) -> npt.NDArray[np.int64] | None:
-        """Class indices (N,), or None."""
+    def labels(self) -> npt.NDArray[Any] | None:
+        """Class indices (N,) int64, attributes or values (N, K) float32, or None."""
 
     @property
     def info(self) -> DatasetInfo:
-        """Shape of the images, and names of the classes."""
+        """Shape of the samples, and what the labels are."""
 
     @property
     def key(self) -> str:
-        """Hash of everything that the pixels depend on."""
+        """Hash of everything that the samples depend on."""
 
     @property
     def checksum(self) -> int:
         """CRC-32 of the pixels: the same images, however they are stored."""
 
     def __len__(self) -> int:
-        """Return the number of images."""
+        """Return the number of samples."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ganzoo.components.options import (
+    ComponentConfig,
     DatasetConfig,
     DiscriminatorConfig,
     GeneratorConfig,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from ganzoo.components.dataset import Batch
     from ganzoo.components.loss import Loss
     from ganzoo.components.network import Generator
 
@@ -85,6 +87,9 @@ class RecipeView(Protocol):
     @property
     def discriminator(self) -> DiscriminatorConfig:
         """Options of the discriminator."""
+
+    def network(self, role: str) -> ComponentConfig:
+        """Options of a network of the trainer, by its name."""
 
     @property
     def loss(self) -> LossConfig:
@@ -227,6 +232,9 @@ class RunView(Protocol):
 
     def fixed_labels(self, count: int) -> Tensor | None:
         """Class after class in turn for the fixed latents; None where the generator takes no labels."""
+
+    def fixed_examples(self, count: int) -> Batch | None:
+        """The first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Add figures of this step to the metrics, the console and the trackers: `{"weight_norm/generator": 3.1}`.

@@ -5,13 +5,27 @@ They are separate from the components' base classes, because these need torch an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,8 +78,8 @@ class ComponentConfig(Options):
 class GeneratorConfig(ComponentConfig):
     """Options that every generator has."""
 
-    latent_dim: PositiveInt = 100
-    """How many numbers one latent vector holds."""
+    latent_dim: NonNegativeInt = 100
+    """How many numbers one latent vector holds; 0 for a generator that is given a condition and nothing else."""
 
 
 class DiscriminatorConfig(ComponentConfig):
@@ -108,40 +122,98 @@ class PenaltyConfig(ComponentConfig):
         return self.is_gradient_penalty
 
 
+ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
+"""A size in pixels: of the sides of a square, or [height, width]."""
+
+
 class DatasetConfig(ComponentConfig):
-    """Options that every dataset has: how an image is brought to its final size."""
+    """Options that every dataset has; see `ImageDatasetConfig` and `VectorDatasetConfig`."""
 
     root: str = "data"
     """Folder that holds the dataset, relative to the working directory."""
-    image_size: PositiveInt = 64
-    """Height and width of the images that the networks see, in pixels."""
-    channels: Literal[1, 3] = 3
-    """1 for gray, 3 for RGB; images of the other kind are converted."""
-    resize_first: PositiveInt | None = None
-    """Bring the shorter side to this many pixels before the crop; left out: no resize before the crop."""
-    crop: PositiveInt | Literal["square", "none"] = "square"
-    """Center crop: a side in pixels, "square" for the largest that fits, "none" to squeeze the whole image."""
-    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
-    """Filter of every resize (PIL's, which averages over the whole footprint when it shrinks)."""
-    fast_decode: bool = False
-    """Decode JPEGs at a half, quarter or eighth of their size where they are shrunk further still: up to five times
-    as fast, and pixels that differ slightly, at most by 1.5 of 255 on average; where nothing is shrunk, none do."""
+    classes: tuple[str | NonNegativeInt, ...] | None = Field(default=None, min_length=1)
+    """Take only these classes, by name or index, in this order; left out: all."""
+    limit: PositiveInt | None = None
+    """Take at most so many samples, evenly spaced over the dataset; left out: all."""
     placement: Literal["auto", "device", "host"] = "auto"
-    """Where the pixels wait: whole on the device, or on the host, pinned and read ahead for a GPU; auto: on the
+    """Where the samples wait: whole on the device, or on the host, pinned and read ahead for a GPU; auto: on the
     device where it is a GPU and half of its free memory suffices."""
-    horizontal_flip: bool = False
-    """Mirror half of the images at random while training."""
     max_bad_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of unreadable images to leave out (and list) rather than stop for."""
+    """Share of unreadable samples to leave out (and list) rather than stop for."""
 
     @property
     def has_labels(self) -> bool | None:
         """Whether the dataset has labels; None unless overridden: known only after `prepare`."""
         return None
 
-    def image_spec(self) -> ImageSpec:
+    @property
+    def flips(self) -> bool:
+        """Whether half of the images are mirrored at random while training."""
+        return False
+
+    def sample_spec(self) -> ImageSpec | VectorSpec:
+        """Return the shape of every sample of this dataset."""
+        raise NotImplementedError(f"{type(self).__name__}: derive it from ImageDatasetConfig or VectorDatasetConfig")
+
+    def condition_spec(self) -> ImageSpec | VectorSpec | None:
+        """Return the shape of every condition; None unless overridden: the dataset has none."""
+        return None
+
+
+class VectorDatasetConfig(DatasetConfig):
+    """Options that every dataset of vectors has."""
+
+    size: PositiveInt = 2
+    """How many numbers a vector holds."""
+
+    def sample_spec(self) -> ImageSpec | VectorSpec:
+        """Return the length of every vector of this dataset."""
+        return VectorSpec(self.size)
+
+
+class ImageDatasetConfig(DatasetConfig):
+    """Options that every dataset of images has: how an image is brought to its final size."""
+
+    image_size: ImageSize = 64
+    """Size of the images that the networks see, in pixels: of both sides, or [height, width]."""
+    channels: PositiveInt = 3
+    """1 for gray, 3 for RGB, 2 and 4 for these with alpha, any number for arrays; gray and RGB are converted."""
+    resize_first: PositiveInt | None = None
+    """Bring the shorter side to this many pixels before the crop; left out: no resize before the crop."""
+    crop: ImageSize | Literal["largest", "none"] = "largest"
+    """Center crop: a side in pixels or [height, width], "largest" for the largest of the shape of `image_size`,
+    "none" to squeeze the whole image."""
+    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
+    """Filter of every resize (PIL's, which averages over the whole footprint when it shrinks)."""
+    fast_decode: bool = False
+    """Decode JPEGs at a half, quarter or eighth of their size where they are shrunk further still: up to five times
+    as fast, and pixels that differ slightly, at most by 1.5 of 255 on average; where nothing is shrunk, none do."""
+    horizontal_flip: bool = False
+    """Mirror half of the images at random while training."""
+
+    @field_validator("image_size", "crop", mode="wrap")
+    @classmethod
+    def _check_size(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        """Tell one problem, where pydantic would tell one for each kind of size."""
+        try:
+            return validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
+        except ValidationError:
+            others = ', "largest" or "none"' if field.field_name == "crop" else ""
+            raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None
+
+    @property
+    def flips(self) -> bool:
+        """Whether half of the images are mirrored at random while training."""
+        return self.horizontal_flip
+
+    def sample_spec(self) -> ImageSpec | VectorSpec:
         """Return the shape of every image of this dataset."""
-        return ImageSpec(self.channels, self.image_size, self.image_size)
+        return ImageSpec(self.channels, *sides(self.image_size))
+
+
+def sides(size: ImageSize) -> tuple[int, int]:
+    """Return the height and width that a size names."""
+    return size if isinstance(size, tuple) else (size, size)
 
 
 class ImporterConfig(ComponentConfig):
@@ -189,11 +261,41 @@ class TrackerConfig(ComponentConfig):
         return True
 
 
+NetworkKind = Literal["generator", "discriminator"]
+ROLES: Mapping[str, NetworkKind] = MappingProxyType({"generator": "generator", "discriminator": "discriminator"})
+"""The networks of most GANs by their names; every trainer has these two."""
+
+
 class TrainerConfig(ComponentConfig):
     """Options that every trainer has."""
 
     batch_size: PositiveInt = 128
     """Images in a minibatch, over all processes together."""
+
+    @property
+    def roles(self) -> Mapping[str, NetworkKind]:
+        """The networks that the trainer trains: the kind of each by its name, "generator" and "discriminator" first.
+
+        A trainer of more than these two returns `{**super().roles, "generator_back": "generator"}`. A recipe may give
+        such a network a table `[networks.generator_back]`; without one it is built like the first of its kind.
+        """
+        return ROLES
+
+    def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
+        """Return what the network `role` is built for, where it makes or judges something else than the samples.
+
+        Args:
+            role: name of the network.
+            info: of the dataset; the labels are unknown, and None, in `ganzoo recipe check`.
+
+        Raises:
+            ValueError: the dataset lacks what the trainer needs.
+        """
+        return info
+
+    def batch_for(self, role: str, batch: Any) -> Any:
+        """Return a `Batch` of the dataset as the network `role` sees it; goes with `info_for`."""
+        return batch
 
     @property
     def batches_per_step(self) -> int:

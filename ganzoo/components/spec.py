@@ -2,23 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from ganzoo.errors import RequestError
+from ganzoo.text import did_you_mean
+
+LARGEST_SIDE = 1 << 16
+"""Largest number of channels, rows or columns that a manifest may state."""
+Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
+
+
+class UnfitDataError(RequestError, ValueError):
+    """The data are of another kind than a component or a command works on."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
     """The shape of every image of a dataset, in pixels."""
 
-    channels: int
-    height: int
-    width: int
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    channels: Side
+    height: Side
+    width: Side
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of a tensor of one image."""
         return (self.channels, self.height, self.width)
+
+    @property
+    def stored_shape(self) -> tuple[int, int, int]:
+        """Shape (H, W, C) of one image in a packed dataset."""
+        return (self.height, self.width, self.channels)
+
+    @property
+    def size(self) -> int | tuple[int, int]:
+        """Height and width as the option `image_size` has them: one number for a square."""
+        return self.height if self.height == self.width else (self.height, self.width)
 
     def __str__(self) -> str:
         return f"{self.channels}×{self.height}×{self.width}"
@@ -28,12 +53,19 @@ class ImageSpec:
 class VectorSpec:
     """The length of every vector of a dataset."""
 
-    size: int
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    size: Annotated[int, Field(gt=0, le=LARGEST_SIDE**2)]
 
     @property
     def shape(self) -> tuple[int]:
         """Shape (D,) of a tensor of one vector."""
         return (self.size,)
+
+    @property
+    def stored_shape(self) -> tuple[int]:
+        """Shape (D,) of one vector in a packed dataset."""
+        return self.shape
 
     def __str__(self) -> str:
         return f"{self.size} numbers"
@@ -49,14 +81,37 @@ class LabelSpec:
         names: of the classes, the attributes or the values.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     kind: Literal["classes", "attributes", "continuous"]
     names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        noun = {"classes": "classes", "attributes": "attributes", "continuous": "continuous values"}[self.kind]
+        return f"{len(self.names)} {noun}"
 
     @classmethod
     def classes(cls, names: Iterable[str]) -> LabelSpec | None:
         """Return the labels of a dataset with these classes; None without classes."""
         names = tuple(names)
         return cls("classes", names) if names else None
+
+    def index(self, wanted: str | int) -> int:
+        """Return the index of a name; an index, or a text that is one and no name, stands for itself.
+
+        Raises:
+            ValueError: there is no such name or index.
+        """
+        if wanted in self.names:
+            return self.names.index(str(wanted))
+        index = int(wanted) if str(wanted).isdecimal() else -1
+        if not 0 <= index < len(self.names):
+            known = ", ".join(self.names[:10]) + (", …" if len(self.names) > 10 else "")
+            raise ValueError(
+                f'there is no "{wanted}" among the {self}{did_you_mean(str(wanted), self.names)}: '
+                f"give names ({known}) or indices from 0 to {len(self.names) - 1}"
+            )
+        return index
 
 
 @dataclass(frozen=True)
@@ -69,19 +124,38 @@ class DatasetInfo:
         condition: shape of the input that each sample belongs to, such as the outlines of a photo; None without one.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     samples: ImageSpec | VectorSpec
     labels: LabelSpec | None = None
     condition: ImageSpec | VectorSpec | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DatasetInfo:
+        """Return the info that `to_dict` gave.
+
+        Raises:
+            ValueError: the values are of no such info.
+        """
+        return TypeAdapter(cls).validate_python(values)
+
+    def __str__(self) -> str:
+        condition = f", conditions {self.condition}" if self.condition else ""
+        return f"{self.samples}{f', {self.labels}' if self.labels else ''}{condition}"
 
     @property
     def image(self) -> ImageSpec:
         """Shape of the images.
 
         Raises:
-            ValueError: the samples are vectors.
+            UnfitDataError: the samples are vectors.
         """
         if not isinstance(self.samples, ImageSpec):
-            raise ValueError(f"needs images, and the samples are vectors of {self.samples}")
+            raise UnfitDataError(f"needs images, and the samples are vectors of {self.samples}")
         return self.samples
 
     @property
@@ -91,7 +165,13 @@ class DatasetInfo:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes; 0 without classes."""
+        """Number of classes; 0 without labels.
+
+        Raises:
+            UnfitDataError: the labels are no classes.
+        """
+        if self.labels and self.labels.kind != "classes":
+            raise UnfitDataError(f"needs classes, and the labels are {self.labels}")
         return len(self.class_names)
 
     def lacks(self, uses: Iterable[str]) -> list[str]:

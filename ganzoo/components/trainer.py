@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
-from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.components.world import World
@@ -24,13 +24,13 @@ from ganzoo.components.world import World
 class TrainingParts:
     """The networks, loss and penalties that a trainer trains, on their device, and the run's settings.
 
+    `networks` holds each network under the name that `TrainerConfig.roles` gives it.
     `rng` is the only source of randomness in training. `autocast()` is the context of the run's precision;
     `loss_scaling` is true where losses must be scaled (fp16). `total_steps` is the length of the run.
     `world` are the processes of the run, over which a trainer averages its gradients.
     """
 
-    generator: Generator
-    discriminator: Discriminator
+    networks: Mapping[str, Network]
     loss: Loss
     rng: torch.Generator
     autocast: Callable[[], AbstractContextManager[Any]]
@@ -39,9 +39,29 @@ class TrainingParts:
     total_steps: int = 1
     world: World = field(default_factory=World)
 
+    @property
+    def generator(self) -> Generator:
+        """The generator; the first, where there are several."""
+        return cast("Generator", self.networks["generator"])
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """The discriminator; the first, where there are several."""
+        return cast("Discriminator", self.networks["discriminator"])
+
+    @property
+    def generators(self) -> dict[str, Generator]:
+        """All generators by name."""
+        return {name: network for name, network in self.networks.items() if isinstance(network, Generator)}
+
+    @property
+    def discriminators(self) -> dict[str, Discriminator]:
+        """All discriminators by name."""
+        return {name: network for name, network in self.networks.items() if isinstance(network, Discriminator)}
+
     def modules(self) -> list[nn.Module]:
         """Return the networks and the penalties."""
-        return [self.generator, self.discriminator, *self.penalties.values()]
+        return [*self.networks.values(), *self.penalties.values()]
 
 
 @dataclass(frozen=True)
@@ -88,7 +108,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """Return the modules to checkpoint by name: `generator`, `discriminator`, any `generator_ema`, …"""
+        """Return the modules to checkpoint by name: `parts.networks`, any average as `generator_ema`, …"""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

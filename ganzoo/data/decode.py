@@ -1,4 +1,4 @@
-"""Parallel decoding of a dataset, in order and in bounded memory, into one `.npy` file."""
+"""Parallel decoding of a dataset, in order and in bounded memory, into `.npy` files."""
 
 from __future__ import annotations
 
@@ -7,85 +7,112 @@ import os
 import warnings
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from ganzoo.components.dataset import Dataset, ImageSource
-from ganzoo.data.transforms import to_pixels
+from ganzoo.data.samples import SampleReader
+from ganzoo.errors import DataError
 
 _TASK_IMAGES = 64
 _TASK_BYTES = 4 * 1024 * 1024
 
 T = TypeVar("T")
+Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class DecodedImages:
-    """Result of decoding a dataset.
-
-    Attributes:
-        labels: class index of each image that could be decoded.
-        bad: each image that could not, with the reason.
-        checksum: CRC-32 of all pixels.
-    """
-
-    labels: list[int]
-    bad: list[str]
-    checksum: int
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    pixels: list[npt.NDArray[np.uint8]]
-    labels: list[int]
-    bad: list[str]
-
-
-def decode_images(
-    dataset: Dataset,
-    source: ImageSource,
-    file: BinaryIO,
-    progress: Callable[[int, int], None] | None = None,
-) -> DecodedImages:
-    """Decode all readable images into one array (N, H, W, C) uint8 in numpy's format.
+class NpyWriter:
+    """Write samples one after the other into one array in numpy's format, and compute their checksum.
 
     It writes to a file rather than to a memory map, where a full disk would be a bus error instead of an exception.
 
     Args:
-        dataset: gives the crop and the size, and names images in messages.
-        source: the dataset's images.
-        file: a seekable file, open for writing.
-        progress: called with the images done and their total after each chunk.
+        path: of the file.
+        shape: of one sample.
+        count: largest number of samples.
     """
-    count, config = len(source), dataset.config
-    shape = (config.image_size, config.image_size, config.channels)
-    file.write(header := npy_header((count, *shape)))
-    step = max(1, min(_TASK_IMAGES, _TASK_BYTES // (shape[0] * shape[1] * shape[2])))
-    labels: list[int] = []
+
+    def __init__(self, path: Path, shape: tuple[int, ...], count: int) -> None:
+        self.path = path
+        self.shape = shape
+        self.count = 0
+        self.checksum = 0
+        self.dtype = np.dtype(np.uint8)
+        self._most = count
+        self._file = path.open("wb")
+
+    def write(self, sample: Array) -> None:
+        """Append one sample; all are of the type of the first."""
+        if not self.count:
+            self.dtype = sample.dtype
+            self._file.write(npy_header((self._most, *self.shape), self.dtype))
+        data = sample.tobytes()
+        self.checksum = zlib.crc32(data, self.checksum)
+        self._file.write(data)
+        self.count += 1
+
+    def __enter__(self) -> NpyWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Write the number of samples into the header and flush all to the disk, unless there was an error."""
+        with self._file:
+            if kind is None:
+                header = npy_header((self._most, *self.shape), self.dtype)
+                self._file.seek(0)
+                rewritten = self._file.write(npy_header((self.count, *self.shape), self.dtype))
+                assert rewritten == len(header), "numpy pads the header so that the first axis may change"
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def facts(self) -> dict[str, Any]:
+        """Return shape, type and checksum of the array, for JSON."""
+        return {"shape": [self.count, *self.shape], "dtype": self.dtype.str, "checksum": self.checksum}
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    samples: list[tuple[Array, ...]]
+    labels: list[Any]
+    bad: list[str]
+
+
+def decode_samples(
+    reader: SampleReader,
+    files: Sequence[NpyWriter],
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Any], list[str]]:
+    """Decode all readable samples into one file, and their conditions into a second one where they have any.
+
+    Args:
+        reader: gives the samples.
+        files: for the samples, and for the conditions.
+        progress: called with the samples done and their total after each chunk.
+
+    Returns:
+        The label of each sample that could be decoded, and each one that could not, with the reason.
+    """
+    count = len(reader)
+    step = max(1, min(_TASK_IMAGES, _TASK_BYTES * count // max(1, reader.nbytes)))
+    labels: list[Any] = []
     bad: list[str] = []
-    checksum = 0
-    with closing(map_chunks(count, step, lambda indices: _decode(dataset, source, indices))) as chunks:
+    with closing(map_chunks(count, step, lambda indices: _decode(reader, indices))) as chunks:
         for chunk in chunks:
-            for pixels in chunk.pixels:
-                data = pixels.tobytes()
-                checksum = zlib.crc32(data, checksum)
-                file.write(data)
+            for sample in chunk.samples:
+                for file, array in zip(files, sample, strict=True):
+                    file.write(array)
             labels += chunk.labels
             bad += chunk.bad
             if progress is not None:
                 progress(len(labels) + len(bad), count)
-    file.seek(0)
-    rewritten = file.write(npy_header((len(labels), *shape)))
-    assert rewritten == len(header), "numpy pads the header so that the first axis may change"
-    file.flush()
-    return DecodedImages(labels, bad, checksum)
+    return labels, bad
 
 
 def map_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T, None, None]:
@@ -110,17 +137,18 @@ def map_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T
             executor.shutdown(cancel_futures=True)
 
 
-def _decode(dataset: Dataset, source: ImageSource, indices: range) -> _Chunk:
+def _decode(reader: SampleReader, indices: range) -> _Chunk:
     chunk = _Chunk([], [], [])
     for index in indices:
         try:
-            image, label = source[index]
-            pixels = to_pixels(image, dataset.config)
+            *arrays, label = reader.read(index)
+        except DataError:  # the dataset as a whole is wrong
+            raise
         except Exception as error:  # decoders raise nearly every type on damaged files
-            chunk.bad.append(f"{dataset.describe(index)}: {reason(error)}")
+            chunk.bad.append(f"{reader.describe(index)}: {reason(error)}")
         else:
-            chunk.pixels.append(pixels)
-            chunk.labels.append(int(label))
+            chunk.samples.append(tuple(arrays))
+            chunk.labels.append(label)
     return chunk
 
 
@@ -137,8 +165,9 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def npy_header(shape: tuple[int, ...]) -> bytes:
-    """Return the header of a `.npy` file that holds a uint8 array of this shape."""
+def npy_header(shape: tuple[int, ...], dtype: npt.DTypeLike = np.uint8) -> bytes:
+    """Return the header of a `.npy` file that holds an array of this shape and type."""
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    descr = np.dtype(dtype).str
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
     return file.getvalue()

@@ -7,12 +7,15 @@ import math
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch
+from ganzoo.components.spec import ImageSpec
 from ganzoo.data.mmap_prefetch import prefetcher_for
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
@@ -25,23 +28,125 @@ def steps_for_epochs(epochs: float, images: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class _Epoch:
-    """A permutation of the images, and which of them are mirrored; on the CPU and on the device."""
+    """A permutation of the samples, and which of them are mirrored; on the CPU and on the device."""
 
     order: Tensor
     order_on_device: Tensor
     mirrored: Tensor | None
 
 
-class Loader:
-    """Endless minibatches: one permutation of the images after the other, cut every `batch_size` images.
+_Spans = list[tuple[_Epoch, slice]]
 
-    Every image comes exactly once an epoch and none is dropped; a minibatch may straddle two epochs.
-    The images at a position depend on (seed, position) alone, so the position is the whole state to save,
-    and `seek` restores it exactly, whatever the placement or the number of processes.
+
+class _Permutations:
+    """Endless permutations of `count` samples, which depend on the seed and the purpose alone."""
+
+    def __init__(self, count: int, seed: int, device: torch.device, *, mirror: bool, purpose: str = "") -> None:
+        self._count = count
+        self._seed = seed
+        self._device = device
+        self._mirror = mirror
+        self._purpose = purpose
+        self._epochs: dict[int, _Epoch] = {}
+
+    def spans(self, start: int, length: int) -> _Spans:
+        """Return the spans of permutations that make up a range of positions."""
+        spans, end = [], start + length
+        while start < end:
+            number, first = divmod(start, self._count)
+            count = min(end - start, self._count - first)
+            spans.append((self._epoch(number), slice(first, first + count)))
+            start += count
+        return spans
+
+    def _epoch(self, number: int) -> _Epoch:
+        if number not in self._epochs:
+            # Drawn on the CPU whatever the device, so that all devices and processes see one order.
+            order = torch.randperm(self._count, generator=_generator(self._seed, number, f"{self._purpose}order"))
+            mirrored = None
+            if self._mirror:
+                coins = torch.rand(self._count, generator=_generator(self._seed, number, f"{self._purpose}mirror"))
+                mirrored = (coins < 0.5).to(self._device)
+            epoch = _Epoch(order, order.to(self._device), mirrored)
+            # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
+            self._epochs = {n: e for n, e in self._epochs.items() if n == number - 1} | {number: epoch}
+        return self._epochs[number]
+
+
+class _Stored:
+    """An array of samples in its place: a memory map on the host, read ahead where that helps, or on the device."""
+
+    def __init__(self, array: npt.NDArray[Any], device: torch.device, placement: Literal["host", "device"]) -> None:
+        self._device = device
+        self._on_device = placement == "device"
+        self._samples = _mapped(array)
+        if self._on_device:
+            self._samples = self._samples.to(device, copy=True)
+        # Only a GPU computes while the next minibatch is gathered; on a CPU a thread would take its cores.
+        reads_ahead = device.type == "cuda" and not self._on_device
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-loader") if reads_ahead else None
+        self._ahead: tuple[int, Future[Tensor]] | None = None
+        self._prefetcher = None if self._on_device else prefetcher_for(array)
+
+    def at(self, spans: _Spans) -> Tensor:
+        """Return the samples of these spans, float32 and on the device."""
+        samples = self._samples.index_select(0, _order(spans, on_device=self._on_device))
+        return self._finished(spans, samples.to(self._device))
+
+    def next(self, position: int, spans: _Spans) -> Tensor:
+        """Return the same, taking what `read_ahead` has read for this position."""
+        if self._reader is None:
+            return self.at(spans)
+        ahead, self._ahead = self._ahead, None
+        pinned = ahead[1].result() if ahead and ahead[0] == position else self._gather_pinned(_order(spans))
+        return self._finished(spans, pinned.to(self._device, non_blocking=True))
+
+    def read_ahead(self, position: int, spans: _Spans) -> None:
+        """Start to read the samples that are drawn next."""
+        order = _order(spans)
+        if self._prefetcher is not None:
+            self._prefetcher.prefetch(order)
+        if self._reader is not None:
+            self._ahead = (position, self._reader.submit(self._gather_pinned, order))
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether `read_ahead` does anything."""
+        return self._prefetcher is not None or self._reader is not None
+
+    def _gather_pinned(self, order: Tensor) -> Tensor:
+        # Torch keeps pinned memory in a pool and hands none out again before its copy to the device is done.
+        pinned = _pinned((len(order), *self._samples.shape[1:]), self._samples.dtype)
+        return torch.index_select(self._samples, 0, order, out=pinned)
+
+    def _finished(self, spans: _Spans, stored: Tensor) -> Tensor:
+        if stored.ndim == 2:
+            return stored
+        mirrored = _mirrored(spans)
+        if mirrored is not None:
+            stored = _mirror(stored, mirrored)
+        # The pack is (N, H, W, C), so the permuted view is channels_last as it stands.
+        images = stored.permute(0, 3, 1, 2)
+        if images.dtype == torch.float32:
+            return images
+        if images.dtype == torch.int16:  # uint16, see _mapped
+            images = images.to(torch.int32).bitwise_and_(0xFFFF)
+        half = 127.5 if stored.dtype == torch.uint8 else 32767.5
+        # To multiply is faster than to divide, and the black and white of both types still give -1 and 1 exactly.
+        return images.to(torch.float32).sub_(half).mul_(1 / half)
+
+
+class Loader:
+    """Endless minibatches: one permutation of the samples after the other, cut every `batch_size` samples.
+
+    Every sample comes exactly once an epoch and none is dropped; a minibatch may straddle two epochs.
+    The samples at a position depend on (seed, position) alone, so the position is the whole state to save,
+    and `seek` restores it exactly, whatever the placement or the number of processes. A condition that belongs to a
+    sample comes and is mirrored with it; conditions that belong to none have permutations of their own.
 
     Args:
-        packed: the images.
-        batch_size: images drawn together, over all processes.
+        packed: the samples.
+        batch_size: samples drawn together, over all processes.
         minibatches: number of equal minibatches among them, as a training step may take several.
         seed: of the order and the mirroring.
         device: of the batches.
@@ -72,9 +177,10 @@ class Loader:
     ) -> None:
         minibatch = batch_size // minibatches
         if len(packed) < batch_size:
+            noun = "images" if isinstance(packed.info.samples, ImageSpec) else "vectors"
             each = f", and a step takes {minibatches} minibatches" if minibatches > 1 else ""
             raise DataError(
-                f"the dataset has {len(packed)} images and trainer.batch_size is {minibatch}{each}: "
+                f"the dataset has {len(packed)} {noun} and trainer.batch_size is {minibatch}{each}: "
                 f"set trainer.batch_size to {len(packed) // minibatches} or less"
             )
         if minibatch % world_size:
@@ -87,21 +193,17 @@ class Loader:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.placement = _place(packed, self.device, placement)
-        self._seed = seed
-        self._horizontal_flip = horizontal_flip
         self._share = minibatch // world_size
         self._offsets = [rank * self._share + number * minibatch for number in range(minibatches)]
         self._position = 0
-        self._epochs: dict[int, _Epoch] = {}
-        self._pixels = _mapped(packed)
-        if self.placement == "device":
-            self._pixels = self._pixels.to(self.device, copy=True)
         self._labels = None if packed.labels is None else torch.from_numpy(packed.labels).to(self.device)
-        # Only a GPU computes while the next minibatch is gathered; on a CPU a thread would take its cores.
-        reads_ahead = self.device.type == "cuda" and self.placement == "host"
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-loader") if reads_ahead else None
-        self._ahead: tuple[int, Future[Tensor]] | None = None
-        self._prefetcher = prefetcher_for(packed) if self.placement == "host" else None
+        own = self._permutations = _Permutations(len(packed), seed, self.device, mirror=horizontal_flip)
+        self._parts = [(_Stored(packed.images, self.device, self.placement), own)]
+        if packed.conditions is not None:
+            if not packed.paired:
+                count = len(packed.conditions)
+                own = _Permutations(count, seed, self.device, mirror=horizontal_flip, purpose="condition ")
+            self._parts.append((_Stored(packed.conditions, self.device, self.placement), own))
 
     @property
     def position(self) -> int:
@@ -127,90 +229,39 @@ class Loader:
         """Draw this process's part of the next minibatches.
 
         Returns:
-            images (batch_size / world_size, C, H, W), float32 in [−1, 1] and channels_last; labels int64
-            or None; both on the device.
+            images (batch_size / world_size, C, H, W), float32 in [−1, 1] and channels_last, or vectors; with their
+            labels and conditions, where there are any; all on the device.
         """
-        spans = self._own_spans()
-        batch = self._batch(spans, self._gather(spans))
+        position = self._position
+        tensors = [stored.next(position, self._own_spans(own, position)) for stored, own in self._parts]
+        batch = self._batch(tensors, self._own_spans(self._permutations, position))
         self._position += self.batch_size
-        self._read_ahead()
+        for stored, own in self._parts:
+            if stored.reads_ahead:
+                stored.read_ahead(self._position, self._own_spans(own, self._position))
         return batch
 
     def drawn_at(self, position: int) -> Batch:
-        """Return the images and labels that all processes together draw at a position, on the device."""
-        spans = self._spans(position, self.batch_size)
-        order = self._order(spans, on_device=self.placement == "device")
-        return self._batch(spans, self._pixels.index_select(0, order).to(self.device))
+        """Return the samples, labels and conditions that all processes together draw at a position, on the device."""
+        tensors = [stored.at(own.spans(position, self.batch_size)) for stored, own in self._parts]
+        return self._batch(tensors, self._permutations.spans(position, self.batch_size))
 
-    def _batch(self, spans: list[tuple[_Epoch, slice]], pixels: Tensor) -> Batch:
-        labels = None if self._labels is None else self._labels.index_select(0, self._order(spans, on_device=True))
-        mirrored = self._mirrored(spans)
-        if mirrored is not None:
-            pixels = _mirror(pixels, mirrored)
-        # The pack is (N, H, W, C), so the permuted view is channels_last as it stands. To multiply is faster than to
-        # divide, and 1 / 127.5 is such that 0 and 255 still give -1 and 1 exactly.
-        images = pixels.permute(0, 3, 1, 2).to(torch.float32).sub_(127.5).mul_(1 / 127.5)
-        return Batch(images, labels)
+    def _batch(self, tensors: list[Tensor], spans: _Spans) -> Batch:
+        labels = None if self._labels is None else self._labels.index_select(0, _order(spans, on_device=True))
+        return Batch(tensors[0], labels, tensors[1] if len(tensors) > 1 else None)
 
-    def _gather(self, spans: list[tuple[_Epoch, slice]]) -> Tensor:
-        """Return the pixels (n, H, W, C) uint8 of these images, on the device."""
-        if self.placement == "device":
-            return self._pixels.index_select(0, self._order(spans, on_device=True))
-        if self._reader is None:
-            return self._pixels.index_select(0, self._order(spans)).to(self.device)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == self._position:
-            pinned = ahead[1].result()
-        else:
-            pinned = self._gather_pinned(self._order(spans))
-        return pinned.to(self.device, non_blocking=True)
+    def _own_spans(self, permutations: _Permutations, position: int) -> _Spans:
+        """Return the spans of permutations that make up this process's share of the minibatches at a position."""
+        return [span for offset in self._offsets for span in permutations.spans(position + offset, self._share)]
 
-    def _read_ahead(self) -> None:
-        if self._prefetcher is None and self._reader is None:
-            return
-        order = self._order(self._own_spans())
-        if self._prefetcher is not None:
-            self._prefetcher.prefetch(order)
-        if self._reader is not None:
-            self._ahead = (self._position, self._reader.submit(self._gather_pinned, order))
 
-    def _gather_pinned(self, order: Tensor) -> Tensor:
-        # Torch keeps pinned memory in a pool and hands none out again before its copy to the device is done.
-        return torch.index_select(self._pixels, 0, order, out=_pinned((len(order), *self._pixels.shape[1:])))
+def _order(spans: _Spans, *, on_device: bool = False) -> Tensor:
+    return _joined([(epoch.order_on_device if on_device else epoch.order)[part] for epoch, part in spans])
 
-    def _own_spans(self) -> list[tuple[_Epoch, slice]]:
-        """Return the spans of permutations that make up this process's share of the next minibatches."""
-        return [span for offset in self._offsets for span in self._spans(self._position + offset, self._share)]
 
-    def _spans(self, start: int, length: int) -> list[tuple[_Epoch, slice]]:
-        """Return the spans of permutations that make up a range of positions."""
-        spans, end = [], start + length
-        while start < end:
-            number, first = divmod(start, len(self.packed))
-            count = min(end - start, len(self.packed) - first)
-            spans.append((self._epoch(number), slice(first, first + count)))
-            start += count
-        return spans
-
-    def _order(self, spans: list[tuple[_Epoch, slice]], *, on_device: bool = False) -> Tensor:
-        return _joined([(epoch.order_on_device if on_device else epoch.order)[part] for epoch, part in spans])
-
-    def _mirrored(self, spans: list[tuple[_Epoch, slice]]) -> Tensor | None:
-        parts = [epoch.mirrored[part] for epoch, part in spans if epoch.mirrored is not None]
-        return _joined(parts) if parts else None
-
-    def _epoch(self, number: int) -> _Epoch:
-        if number not in self._epochs:
-            # Drawn on the CPU whatever the device, so that all devices and processes see one order.
-            order = torch.randperm(len(self.packed), generator=_generator(self._seed, number, "order"))
-            mirrored = None
-            if self._horizontal_flip:
-                coins = torch.rand(len(self.packed), generator=_generator(self._seed, number, "mirror"))
-                mirrored = (coins < 0.5).to(self.device)
-            epoch = _Epoch(order, order.to(self.device), mirrored)
-            # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
-            self._epochs = {n: e for n, e in self._epochs.items() if n == number - 1} | {number: epoch}
-        return self._epochs[number]
+def _mirrored(spans: _Spans) -> Tensor | None:
+    parts = [epoch.mirrored[part] for epoch, part in spans if epoch.mirrored is not None]
+    return _joined(parts) if parts else None
 
 
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
@@ -227,8 +278,8 @@ def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
     return torch.cat([pixels, flipped]).index_select(0, taken)
 
 
-def _pinned(shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+def _pinned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, pin_memory=True)
 
 
 def _place(
@@ -237,21 +288,24 @@ def _place(
     if device.type != "cuda":
         return "host" if wanted == "auto" else wanted
     free, _ = torch.cuda.mem_get_info(device)
-    if wanted == "device" and packed.images.nbytes > free:
+    if wanted == "device" and packed.nbytes > free:
         raise RequestError(
-            f'dataset.placement is "device": the pack takes {packed.images.nbytes / 1e9:.2f} GB, '
+            f'dataset.placement is "device": the pack takes {packed.nbytes / 1e9:.2f} GB, '
             f'and {free / 1e9:.2f} GB are free on {device}: set it to "auto" or "host"'
         )
     if wanted != "auto":
         return wanted
-    return "device" if packed.images.nbytes < free / 2 else "host"
+    return "device" if packed.nbytes < free / 2 else "host"
 
 
-def _mapped(packed: PackedDataset) -> Tensor:
+def _mapped(array: npt.NDArray[Any]) -> Tensor:
+    """Return a tensor of the memory map; uint16 as int16 of the same bits, which torch has more kernels for."""
+    if array.dtype == np.uint16:
+        array = array.view(np.int16)
     with warnings.catch_warnings():
         # The map is read-only and torch has no such tensors; nothing here writes to it.
         warnings.filterwarnings("ignore", message=".*not writable.*", category=UserWarning)
-        return torch.from_numpy(packed.images)
+        return torch.from_numpy(array)
 
 
 def _generator(seed: int, epoch: int, purpose: str) -> torch.Generator:

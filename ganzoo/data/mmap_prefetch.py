@@ -8,9 +8,8 @@ import os
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 from torch import Tensor
-
-from ganzoo.data.packed_dataset import PackedDataset
 
 _SHARE_OF_MEMORY = 0.25
 
@@ -23,13 +22,13 @@ class MmapPrefetcher:
     minibatch of 64 images of 64 pixels needs 0.8 MB, and 8 or 330 MB are read.
 
     Args:
-        images: (N, H, W, C) uint8, the memory map itself and not a view of a part of it.
+        images: (N, …), the memory map itself and not a view of a part of it.
     """
 
-    def __init__(self, images: np.memmap[Any, np.dtype[np.uint8]]) -> None:
+    def __init__(self, images: np.memmap[Any, np.dtype[Any]]) -> None:
         self._map = cast("mmap.mmap", images.base)
         self._first: int = images.offset % mmap.ALLOCATIONGRANULARITY
-        self._each = math.prod(images.shape[1:])
+        self._each = math.prod(images.shape[1:]) * images.itemsize
         self._map.madvise(mmap.MADV_RANDOM)
 
     def prefetch(self, order: Tensor) -> None:
@@ -40,9 +39,8 @@ class MmapPrefetcher:
             self._map.madvise(mmap.MADV_WILLNEED, page, start + self._each - page)
 
 
-def prefetcher_for(packed: PackedDataset) -> MmapPrefetcher | None:
-    """Return a prefetcher for a pack larger than a quarter of the memory; None for others, or without madvise."""
-    images = packed.images
+def prefetcher_for(images: npt.NDArray[Any]) -> MmapPrefetcher | None:
+    """Return a prefetcher for an array larger than a quarter of the memory; None for others, or without madvise."""
     if not isinstance(images, np.memmap) or not isinstance(images.base, mmap.mmap):  # one in memory, a part of one
         return None
     if not hasattr(mmap.mmap, "madvise") or images.nbytes <= _SHARE_OF_MEMORY * physical_memory():

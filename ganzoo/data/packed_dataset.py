@@ -1,4 +1,4 @@
-"""Packed datasets: decoded once into a memory map of uint8 pixels and kept in the cache."""
+"""Packed datasets: decoded once into memory maps and kept in the cache."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,55 +23,84 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from ganzoo.components.dataset import Dataset, StoredImages
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.data.decode import DecodedImages, decode_images, npy_header
+from ganzoo.components.dataset import Batch, Dataset, StoredImages
+from ganzoo.components.options import TrainerConfig
+from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
+from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
+from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, sync
 from ganzoo.text import parse_json
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
 
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
 _NAMES_IN_AN_ERROR = 20
 _IMAGES_AT_ONCE = 1024
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _HEADROOM = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, eq=False)
 class PackedDataset:
-    """A dataset's images, decoded, cropped and resized.
+    """A dataset's samples, decoded, cropped and resized.
 
     Attributes:
-        images: (N, H, W, C) uint8, read-only and memory-mapped, so that opening costs nothing and
-            `permute(0, 3, 1, 2)` is channels_last.
-        labels: class indices (N,) int64; None for data without classes.
-        info: shape of the images, and names of the classes.
-        skipped: images that could not be read and were left out, each with the reason.
+        images: images (N, H, W, C) uint8, uint16 or float32, or vectors (N, D) float32, read-only and
+            memory-mapped, so that opening costs nothing and `permute(0, 3, 1, 2)` is channels_last.
+        labels: class indices (N,) int64, attributes or values (N, K) float32; None for data without labels.
+        info: shape of the samples, and what the labels are.
+        skipped: samples that could not be read and were left out, each with the reason.
         path: the pack's folder.
-        key: hash of everything that the pixels depend on.
-        checksum: CRC-32 of all pixels, as they were when the pack was made.
+        key: hash of everything that the samples depend on.
+        checksum: CRC-32 of `images`, as they were when the pack was made.
+        conditions: stored like `images`; None without conditions.
+        paired: whether condition i belongs to sample i; else they are drawn independently, and may be more or fewer.
+        conditions_checksum: CRC-32 of `conditions`.
     """
 
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64] | None
+    images: npt.NDArray[Any]
+    labels: npt.NDArray[Any] | None
     info: DatasetInfo
     skipped: tuple[str, ...]
     path: Path
     key: str
     checksum: int = 0
+    conditions: npt.NDArray[Any] | None = None
+    paired: bool = True
+    conditions_checksum: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of all samples and conditions in bytes."""
+        return int(self.images.nbytes) + (0 if self.conditions is None else int(self.conditions.nbytes))
+
     def is_intact(self) -> bool:
-        """Return whether the pixels still match their checksum; reads them all."""
-        checksum = 0
-        for start in range(0, len(self), _IMAGES_AT_ONCE):
-            checksum = zlib.crc32(self.images[start : start + _IMAGES_AT_ONCE].data, checksum)
-        return checksum == self.checksum
+        """Return whether the samples still match their checksum; reads them all."""
+        return _crc32(self.images) == self.checksum and (
+            self.conditions is None or _crc32(self.conditions) == self.conditions_checksum
+        )
+
+    def example_labels(self, count: int) -> Tensor | None:
+        """Return `count` labels to generate samples for: each class in turn, else those of samples all over the set."""
+        if self.info.labels is None or self.labels is None:
+            return None
+        if self.info.labels.kind == "classes":
+            return torch.arange(count) % self.info.num_classes
+        places = np.arange(count) * _GOLDEN_RATIO % 1 * len(self)  # evenly spread, and the first the same for any count
+        return torch.from_numpy(self.labels[places.astype(int)])
+
+
+def _crc32(array: npt.NDArray[Any]) -> int:
+    checksum = 0
+    for start in range(0, len(array), _IMAGES_AT_ONCE):
+        checksum = zlib.crc32(array[start : start + _IMAGES_AT_ONCE].data, checksum)
+    return checksum
 
 
 def cache_folder() -> Path:
@@ -133,7 +162,12 @@ def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> Abstrac
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
     """Return the pack at `path` if it is usable; one that skips too many images is not, as they may be repaired now."""
     packed = _open(path, key)
-    if packed is None or not _allows(dataset, len(packed.skipped), len(packed) + len(packed.skipped)):
+    if packed is None:
+        return None
+    total = len(packed) + len(packed.skipped)
+    if packed.conditions is not None and not packed.paired:
+        total += len(packed.conditions)
+    if not _allows(dataset, len(packed.skipped), total):
         return None
     return packed if not check or packed.is_intact() else None
 
@@ -147,30 +181,49 @@ def _make(
 ) -> PackedDataset:
     """Decode a dataset into `path`. The caller holds the lock, so partial files may be deleted."""
     _clear_left_overs(path)
-    source = dataset.open()
-    if not len(source):
-        raise DataError(f'the dataset "{made_from["name"]}" has no images (dataset.root is {dataset.config.root})')
-    info = DatasetInfo(dataset.config.image_spec(), LabelSpec.classes(dataset.class_names()))
+    name, samples = made_from["name"], SampleReader(dataset)
+    info = samples.info
+    readers = {("images", "conditions")[: len(samples.specs)]: samples}
+    if info.condition is not None and not samples.paired:
+        readers["conditions",] = SampleReader(dataset, conditions=True)
+    if not all(map(len, readers.values())):
+        raise DataError(f'the dataset "{name}" has no {_noun(info)} (dataset.root is {dataset.config.root})')
     check_room(
         path.parent,
-        len(source) * (math.prod(info.image.shape) + 8) + _HEADROOM,
-        f'the pack of the dataset "{made_from["name"]}" ({len(source)} images of {info.image})',
+        sum(reader.nbytes for reader in readers.values()) + _HEADROOM,
+        f'the pack of the dataset "{name}" ({len(samples)} {_noun(info)} of {info.samples})',
         "make room there, or set GANZOO_CACHE to a folder on a larger disk",
         DataError,
     )
     folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        with (folder / "images.npy").open("wb") as file:
-            decoded = decode_images(dataset, source, file, progress)
-            os.fsync(file.fileno())
-        _check_bad_images(made_from["name"], dataset, decoded.bad, len(source))
-        labels = _labels_file(made_from["name"], decoded, info)
-        if info.class_names:
-            with (folder / "labels.npy").open("wb") as file:
-                file.write(labels)
-                os.fsync(file.fileno())
+        arrays: dict[str, dict[str, Any]] = {}
+        labels: list[Any] = []
+        skipped: list[str] = []
+        for names, reader in readers.items():
+            with ExitStack() as stack:
+                files = [
+                    stack.enter_context(NpyWriter(folder / f"{each}.npy", spec.stored_shape, len(reader)))
+                    for each, spec in zip(names, reader.specs, strict=True)
+                ]
+                found, bad = decode_samples(reader, files, progress)
+            _check_bad_samples(name, dataset, bad, len(reader), info)
+            labels, skipped = labels or found, skipped + bad
+            arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
+        if info.labels is not None:
+            values = np.asarray(labels, dtype=np.int64 if info.labels.kind == "classes" else np.float32)
+            arrays["labels"] = _write_labels(folder / "labels.npy", values)
+        contents = {
+            "format": FORMAT,
+            "key": key,
+            "info": info.to_dict(),
+            "arrays": arrays,
+            "paired": samples.paired,
+            "skipped": skipped,
+            "made_from": made_from,
+        }
         with (folder / "pack.json").open("w", encoding="utf-8") as text:
-            json.dump(_contents(key, made_from, info, decoded, labels), text, indent=1)
+            json.dump(contents, text, indent=1)
             text.flush()
             os.fsync(text.fileno())
         if path.exists():
@@ -203,46 +256,65 @@ def _open(path: Path, key: str) -> PackedDataset | None:
         contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
-        info = DatasetInfo(ImageSpec(**contents["image"]), LabelSpec.classes(contents["class_names"]))
-        shape = (contents["count"], info.image.height, info.image.width, info.image.channels)
-        images = _map(path / "images.npy", shape)
-        labels = _load(path / "labels.npy", contents["labels_checksum"]) if info.class_names else None
-        if images is None or (info.class_names and (labels is None or len(labels) != len(images))):
+        info, arrays = DatasetInfo.from_dict(contents["info"]), contents["arrays"]
+        images = _map(path / "images.npy", arrays["images"], info.samples)
+        conditions = None
+        if info.condition is not None:
+            conditions = _map(path / "conditions.npy", arrays["conditions"], info.condition)
+        labels = _load(path / "labels.npy", arrays["labels"]["checksum"]) if info.labels else None
+        if labels is not None and len(labels) != len(images):
             return None
-        return PackedDataset(images, labels, info, tuple(contents["skipped"]), path, key, contents["checksum"])
+        return PackedDataset(
+            images=images,
+            labels=labels,
+            info=info,
+            skipped=tuple(contents["skipped"]),
+            path=path,
+            key=key,
+            checksum=arrays["images"]["checksum"],
+            conditions=conditions,
+            paired=contents["paired"],
+            conditions_checksum=0 if conditions is None else arrays["conditions"]["checksum"],
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _map(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.uint8] | None:
-    """Map the array in a `.npy` file; return None unless its header and length are those of this shape."""
-    header = npy_header(shape)
+def _map(path: Path, facts: dict[str, Any], spec: ImageSpec | VectorSpec) -> npt.NDArray[Any]:
+    """Map the array in a `.npy` file.
+
+    Raises:
+        ValueError: its header or its length are not those of such an array of samples.
+    """
+    shape, dtype = tuple(facts["shape"]), np.dtype(facts["dtype"])
+    header = npy_header(shape, dtype)
     with path.open("rb") as file:
-        if file.read(len(header)) != header or file.seek(0, os.SEEK_END) != len(header) + math.prod(shape):
-            return None
-        return np.memmap(file, dtype=np.uint8, mode="r", offset=len(header), shape=shape)
+        length = len(header) + math.prod(shape) * dtype.itemsize
+        if shape[1:] != spec.stored_shape or file.read(len(header)) != header or file.seek(0, os.SEEK_END) != length:
+            raise ValueError(f"{path}: does not hold what was written")
+        return np.memmap(file, dtype=dtype, mode="r", offset=len(header), shape=shape)
 
 
-def _load(path: Path, checksum: int) -> npt.NDArray[np.int64] | None:
+def _load(path: Path, checksum: int) -> npt.NDArray[Any]:
+    """Read the labels.
+
+    Raises:
+        ValueError: they are damaged.
+    """
     data = path.read_bytes()
-    return np.load(io.BytesIO(data)) if zlib.crc32(data) == checksum else None
+    if zlib.crc32(data) != checksum:
+        raise ValueError(f"{path}: does not match its checksum")
+    labels: npt.NDArray[Any] = np.load(io.BytesIO(data))
+    return labels
 
 
-def _contents(
-    key: str, made_from: dict[str, Any], info: DatasetInfo, decoded: DecodedImages, labels: bytes
-) -> dict[str, Any]:
-    image = {"channels": info.image.channels, "height": info.image.height, "width": info.image.width}
-    return {
-        "format": FORMAT,
-        "key": key,
-        "image": image,
-        "class_names": list(info.class_names),
-        "count": len(decoded.labels),
-        "checksum": decoded.checksum,
-        "labels_checksum": zlib.crc32(labels),
-        "skipped": decoded.bad,
-        "made_from": made_from,
-    }
+def _write_labels(path: Path, labels: npt.NDArray[Any]) -> dict[str, Any]:
+    content = io.BytesIO()
+    np.save(content, labels)
+    with path.open("wb") as file:
+        file.write(content.getvalue())
+        os.fsync(file.fileno())
+    return {"shape": list(labels.shape), "dtype": labels.dtype.str, "checksum": zlib.crc32(content.getvalue())}
 
 
 def _made_from(dataset: Dataset, name: str) -> dict[str, Any]:
@@ -265,8 +337,8 @@ def _allows(dataset: Dataset, bad: int, total: int) -> bool:
     return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
 
 
-def _check_bad_images(name: str, dataset: Dataset, bad: list[str], total: int) -> None:
-    """Raise DataError if more images are bad than the options allow, or none is left."""
+def _check_bad_samples(name: str, dataset: Dataset, bad: list[str], total: int, info: DatasetInfo) -> None:
+    """Raise DataError if more samples are bad than the options allow, or none is left."""
     if _allows(dataset, len(bad), total):
         return
     allowed = dataset.config.max_bad_fraction
@@ -278,27 +350,13 @@ def _check_bad_images(name: str, dataset: Dataset, bad: list[str], total: int) -
     raise DataError(
         "\n".join(
             [
-                f'{len(bad)} of {total} images of the dataset "{name}" cannot be used, '
+                f'{len(bad)} of {total} {_noun(info)} of the dataset "{name}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
                 "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share.",
             ]
         )
     )
-
-
-def _labels_file(name: str, decoded: DecodedImages, info: DatasetInfo) -> bytes:
-    """Return the contents of `labels.npy`."""
-    labels = np.asarray(decoded.labels, dtype=np.int64)
-    wrong = labels[(labels < 0) | (labels >= info.num_classes)]
-    if info.class_names and len(wrong):
-        raise DataError(
-            f'the dataset "{name}" gives an image the class index {wrong[0]}, and names {info.num_classes} '
-            f"classes: an index must be between 0 and {info.num_classes - 1}"
-        )
-    file = io.BytesIO()
-    np.save(file, labels)
-    return file.getvalue()
 
 
 def _digest(value: object) -> str:
@@ -325,6 +383,37 @@ def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
         ) from error
 
 
+def _noun(info: DatasetInfo) -> str:
+    return "images" if isinstance(info.samples, ImageSpec) else "vectors"
+
+
+def seen_by(role: str, packed: PackedDataset, trainer: TrainerConfig) -> PackedDataset:
+    """Return a dataset as a network of the trainer sees it, with other samples and conditions where it has others."""
+    whole = Batch(packed.images, packed.labels, packed.conditions)  # type: ignore[arg-type]
+    seen = trainer.batch_for(role, whole)
+    if seen is whole:
+        return packed
+    info, key = trainer.info_for(role, packed.info), f"{packed.key}-{role}"
+    return replace(packed, images=seen.real, labels=seen.labels, conditions=seen.condition, info=info, key=key)
+
+
+def example_batch(packed: PackedDataset, indices: Tensor) -> Batch:
+    """Return the samples at these indices (N,) with labels and conditions, on the CPU; it begins again at its end."""
+    own = (indices % len(packed)).numpy()
+    labels = None if packed.labels is None else torch.from_numpy(packed.labels[own])
+    conditions = packed.conditions
+    condition = None if conditions is None else as_floats(conditions[(indices % len(conditions)).numpy()])
+    return Batch(as_floats(packed.images[own]), labels, condition)
+
+
 def real_images(packed: StoredImages, indices: Tensor) -> Tensor:
-    """Return the images (N, C, H, W) in [−1, 1] at these indices (N,) of a pack, on the CPU."""
-    return torch.from_numpy(packed.images[indices.numpy()]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    """Return the samples at these indices (N,) of a pack, on the CPU: images (N, C, H, W) in [−1, 1], or vectors."""
+    return as_floats(packed.images[indices.numpy()])
+
+
+def as_floats(stored: npt.NDArray[Any]) -> Tensor:
+    """Return stored samples as they are trained on: images (N, C, H, W) in [−1, 1], or vectors."""
+    if stored.ndim == 2:
+        return torch.from_numpy(stored)
+    images = torch.from_numpy(stored).permute(0, 3, 1, 2).float()
+    return images if stored.dtype == np.float32 else images / (np.iinfo(stored.dtype).max / 2) - 1

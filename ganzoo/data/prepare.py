@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ganzoo.components.dataset import Dataset, ImageSource
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.dataset import Dataset
+from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.components.spec import ImageSpec, LabelSpec
 from ganzoo.data.decode import map_chunks, reason
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
-from ganzoo.data.transforms import TooSmallError, enlargement, to_pixels
+from ganzoo.data.samples import SampleReader
+from ganzoo.data.transforms import TooSmallError, enlargement
 from ganzoo.errors import DataError
 from ganzoo.recipe.load import Source, load_recipe, trusted
 from ganzoo.recipe.model import Recipe
@@ -47,9 +49,9 @@ class Examination:
         images: number of images.
         usable: number of images that can be trained on.
         sizes: number of images of each stored (width, height).
-        modes: number of images of each PIL mode.
-        formats: number of images of each file format; "none" for images that are not stored as files.
-        classes: number of usable images of each class; empty without classes.
+        modes: number of images of each PIL mode, or type of array.
+        formats: number of images of each file format; "array" for arrays, "none" for other images without a file.
+        classes: number of usable images of each class or with each attribute; empty without either.
         unreadable: each image that cannot be used, with the reason.
         too_small: each image that is smaller than the crop.
         enlarged: each image that is enlarged by the transforms, with its size and the factor.
@@ -93,14 +95,14 @@ class Examination:
 
 
 @dataclass(frozen=True, slots=True)
-class _ImageReport:
-    """What was found of one image; the other fields may be unset where `problem` says why it cannot be used."""
+class _Report:
+    """What was found of one sample; the other fields may be unset where `problem` says why it cannot be used."""
 
     index: int
     size: tuple[int, int] | None = None
     mode: str = ""
     format: str = ""
-    label: int = 0
+    labels: tuple[str, ...] = ()
     problem: str = ""
     too_small: bool = False
     digest: bytes = b""
@@ -136,7 +138,8 @@ def examine(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
         GanzooError: the recipe is wrong, or the data as a whole missing.
     """
     checked, dataset = _dataset(recipe, overrides, manager)
-    dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
+    if isinstance(dataset.config, ImageDatasetConfig):
+        dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
     with packing_progress(what="checking images") as progress:
         found = examine_dataset(dataset, progress)
     needed = checked.trainer.batch_size * checked.trainer.batches_per_step
@@ -170,61 +173,101 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
         dataset.prepare()
     except OSError as error:
         raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
-    source = dataset.open()
-    found = Examination(name, len(source), notes=list(dataset.notes()))
-    counts: Counter[int] = Counter()
-    usable: list[_ImageReport] = []
+    reader = SampleReader(dataset)
+    found = Examination(name, len(reader), notes=list(dataset.notes()))
+    counts: Counter[str] = Counter()
+    usable: list[_Report] = []
     done = 0
 
-    def check(indices: range) -> list[_ImageReport]:
-        return [_check_image(source, dataset.config, index) for index in indices]
+    def check(indices: range) -> list[_Report]:
+        return [_check_sample(reader, index) for index in indices]
 
     with closing(map_chunks(found.images, _STEP, check)) as chunks:
         for chunk in chunks:
             for seen in chunk:
-                _record(found, seen, dataset)
+                _record(found, seen, reader)
                 if not seen.problem:
                     usable.append(seen)
-                    counts[seen.label] += 1
+                    counts.update(seen.labels)
             done += len(chunk)
             if progress is not None:
                 progress(done, found.images)
     found.usable = len(usable)
-    found.classes = {title: counts[index] for index, title in enumerate(dataset.class_names())}
-    found.duplicates = _described(_groups(each.digest for each in usable), usable, dataset)
-    found.near_duplicates = _described(_near_duplicates(usable), usable, dataset)
+    labels = reader.info.labels
+    found.classes = {name: counts[name] for name in (labels.names if labels and labels.kind != "continuous" else ())}
+    found.duplicates = _described(_groups(each.digest for each in usable), usable, reader)
+    if isinstance(reader.info.samples, ImageSpec):
+        found.near_duplicates = _described(_near_duplicates(usable), usable, reader)
     return found
 
 
-def _check_image(source: ImageSource, config: DatasetConfig, index: int) -> _ImageReport:
+def _check_sample(reader: SampleReader, index: int) -> _Report:
     try:
-        image, label = source[index]
-        kind = (image.size, image.mode, image.format or "none", int(label))
+        given, *rest = reader.given(index)
     except Exception as error:  # decoders raise nearly every type on damaged files
-        return _ImageReport(index, problem=reason(error))
+        return _Report(index, problem=reason(error))
+    kind = _kind_of(given)
     try:
-        pixels = to_pixels(image, config)
+        stored, *_, label = reader.transform(given, *rest)
     except Exception as error:
-        return _ImageReport(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
-    transformed = Image.fromarray(pixels.squeeze(2) if config.channels == 1 else pixels)
+        return _Report(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
+    digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
+    labels = _names(label, reader.info.labels)
+    if stored.ndim == 1:
+        return _Report(index, *kind, labels, digest=digest)
+    transformed = _shown(stored)
     grays = np.asarray(transformed.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = np.packbits(grays[:, 1:] > grays[:, :-1])
     thumbnail = transformed.resize((8, 8), Image.Resampling.BOX).tobytes()
-    digest = hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
-    return _ImageReport(index, *kind, digest=digest, hash=int.from_bytes(bits.tobytes(), "big"), thumbnail=thumbnail)
+    hashed = int.from_bytes(bits.tobytes(), "big")
+    return _Report(index, *kind, labels, digest=digest, hash=hashed, thumbnail=thumbnail)
 
 
-def _record(found: Examination, seen: _ImageReport, dataset: Dataset) -> None:
+def _kind_of(given: Any) -> tuple[tuple[int, int] | None, str, str]:
+    """Return size, mode and file format of what a dataset gives."""
+    if isinstance(given, Image.Image):
+        return given.size, given.mode, given.format or "none"
+    array = np.asarray(given)
+    if array.ndim < 2:
+        return None, f"{array.dtype}, {array.size} numbers", "array"
+    channels = array.shape[2] if array.ndim == 3 else 1
+    return (array.shape[1], array.shape[0]), f"{array.dtype}, {channels} channels", "array"
+
+
+def _shown(stored: npt.NDArray[Any]) -> Image.Image:
+    """Return a gray or color image of 8 bits of the first channels."""
+    if stored.dtype != np.uint8:
+        low, high = (0, 65535) if stored.dtype == np.uint16 else (-1, 1)
+        stored = np.rint((stored - low) * (255 / (high - low))).astype(np.uint8)
+    return Image.fromarray(stored[:, :, :3] if stored.shape[2] >= 3 else stored[:, :, 0])
+
+
+def _names(label: Any, labels: LabelSpec | None) -> tuple[str, ...]:
+    """Return the class of a sample, or the attributes that it has."""
+    if labels is None or labels.kind == "continuous":
+        return ()
+    chosen = [label] if labels.kind == "classes" else np.flatnonzero(label)
+    return tuple(labels.names[index] for index in chosen)
+
+
+def _record(found: Examination, seen: _Report, reader: SampleReader) -> None:
     if seen.size is not None:
         found.sizes[seen.size] += 1
+    if seen.mode:
         found.modes[seen.mode] += 1
         found.formats[seen.format] += 1
     if seen.problem:
         listed = found.too_small if seen.too_small else found.unreadable
-        listed.append(f"{dataset.describe(seen.index)}: {seen.problem}")
-    elif seen.size is not None and (factor := enlargement(seen.size, dataset.config)) > 1:
+        listed.append(f"{reader.describe(seen.index)}: {seen.problem}")
+        return
+    config = reader.dataset.config
+    if (
+        seen.size is not None
+        and isinstance(config, ImageDatasetConfig)
+        and (factor := enlargement(seen.size, config)) > 1
+    ):
         width, height = seen.size
-        found.enlarged.append(f"{dataset.describe(seen.index)}: {width}×{height} pixels, enlarged {factor:.3g} times")
+        found.enlarged.append(f"{reader.describe(seen.index)}: {width}×{height} pixels, enlarged {factor:.3g} times")
 
 
 def _groups(keys: Iterable[Hashable]) -> list[list[int]]:
@@ -235,7 +278,7 @@ def _groups(keys: Iterable[Hashable]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _near_duplicates(seen: list[_ImageReport]) -> list[list[int]]:
+def _near_duplicates(seen: list[_Report]) -> list[list[int]]:
     """Return groups of positions of images that look the same but are not all equal."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -267,5 +310,5 @@ def _near_duplicate_pairs(
             yield np.stack([first, second])[:, distances <= _MOST_DIFFERENCE]
 
 
-def _described(groups: list[list[int]], seen: list[_ImageReport], dataset: Dataset) -> list[list[str]]:
-    return [[dataset.describe(seen[position].index) for position in group] for group in groups]
+def _described(groups: list[list[int]], seen: list[_Report], reader: SampleReader) -> list[list[str]]:
+    return [[reader.describe(seen[position].index) for position in group] for group in groups]

@@ -1,14 +1,16 @@
-"""Transforms of one stored image to the pixels that the networks see: mode, crop, size."""
+"""Transforms of one sample as a dataset gives it to the one that is stored: mode, crop, size, type."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import DatasetConfig, ImageDatasetConfig, sides
+from ganzoo.components.spec import ImageSpec, VectorSpec
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -23,7 +25,13 @@ _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 """Number of pixels above which PIL refuses to open an image; no transform makes a larger one either."""
 
 
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_TOPS = {"uint8": 255, "uint16": 65535}
+_GRAY = np.array([0.299, 0.587, 0.114])
+"""ITU-R 601-2 luma, as in PIL's conversion of RGB to gray."""
+
 _Box = tuple[int, int, int, int]
+Array = npt.NDArray[Any]
 
 _REDUCED = "ganzoo:reduced"
 """Key in `Image.info` of an image decoded at a reduced size: (factor, full size)."""
@@ -36,7 +44,7 @@ class TooSmallError(ValueError):
     """An image is smaller than the crop."""
 
 
-def decoding_scale(size: tuple[int, int], config: DatasetConfig) -> int:
+def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
     """Return the factor, 1, 2, 4 or 8, by which a JPEG of this size may be decoded smaller under `fast_decode`.
 
     It is above 1 only where the image is still to be shrunk by a quarter afterwards, so never where pixels are
@@ -53,30 +61,116 @@ def mark_decoded_smaller(image: Image.Image, scale: int, size: tuple[int, int]) 
     image.info[_REDUCED] = scale, size
 
 
-def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8]:
+def to_stored(given: object, config: DatasetConfig, spec: ImageSpec | VectorSpec) -> Array:
+    """Turn what a dataset gives for one sample, or for its condition, into what is stored.
+
+    Args:
+        given: a PIL image, an array or a sequence of numbers.
+        config: the dataset's options.
+        spec: shape of the result.
+
+    Returns:
+        An image (H, W, C), uint8 from a PIL image, else of the array's type: uint8, uint16 or float32 in [−1, 1]; or a
+        vector (D,) float32.
+
+    Raises:
+        TooSmallError: the image is smaller than the crop.
+        ValueError: it is nothing that a dataset may give, or of another shape or range than it must be.
+        OSError: the image's data is damaged.
+    """
+    if isinstance(spec, VectorSpec):
+        return _to_vector(given, spec)
+    assert isinstance(config, ImageDatasetConfig), "conditions that are images need the options of ImageDatasetConfig"
+    if isinstance(given, Image.Image):
+        return to_pixels(given, config, spec)
+    if not isinstance(given, np.ndarray) or (given.dtype.name not in _TOPS and given.dtype.kind != "f"):
+        kind = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
+        raise ValueError(
+            f"is {kind}; a dataset of images must give PIL images, or numpy arrays (H, W) or (H, W, C) of uint8, "
+            f"uint16 or floats in [−1, 1]"
+        )
+    return _to_image(given, config, spec)
+
+
+def _to_vector(given: object, spec: VectorSpec) -> Array:
+    try:
+        vector: Array = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        vector = np.empty(())
+    if isinstance(given, Image.Image) or vector.shape != spec.shape:
+        kind = f"of shape {vector.shape}" if vector.shape else f"a {type(given).__name__}"
+        raise ValueError(f"is {kind}; a dataset of vectors must give arrays ({spec.size},) of floats")
+    if not np.isfinite(vector).all():
+        raise ValueError("holds numbers that are not finite")
+    return vector
+
+
+def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
+    """Convert, crop and resize an array, channel by channel with PIL's filters on 32-bit floats."""
+    array = given[:, :, None] if given.ndim == 2 else given
+    if array.ndim != 3 or (array.shape[2] != spec.channels and {array.shape[2], spec.channels} != {1, 3}):
+        raise ValueError(
+            f"is an array of shape {given.shape}, and must be (H, W, {spec.channels})"
+            + (" or (H, W)" if spec.channels == 1 else "")
+            + ": set dataset.channels to what there is"
+        )
+    if array.dtype == np.uint8 and array.shape[2] in (1, 3):
+        return to_pixels(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array), config, spec)
+    top = _TOPS.get(array.dtype.name)
+    if top is None and not (array.size and array.min() >= -1 and array.max() <= 1):
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        raise ValueError(f"is an array of floats from {low:g} to {high:g}, which must lie in [−1, 1]")
+    if array.shape[2] > spec.channels:
+        array = (array @ _GRAY)[:, :, None]
+    channels = [Image.fromarray(each.astype(np.float32)) for each in np.moveaxis(array, 2, 0)]
+    image = np.stack([np.asarray(_transformed(each, config, spec)) for each in channels], axis=2)
+    if image.shape[2] < spec.channels:
+        image = np.repeat(image, spec.channels, axis=2)
+    return image.clip(-1, 1) if top is None else np.rint(image).clip(0, top).astype(given.dtype)
+
+
+def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | None = None) -> npt.NDArray[np.uint8]:
     """Turn an image upright, convert, crop and resize it.
 
-    In this order: EXIF orientation; conversion to gray or RGB, with transparent parts over white and
-    16-bit grays at their whole range; `resize_first`; `crop`; resize to `image_size`. Offsets and sizes
+    In this order: EXIF orientation; conversion to gray or RGB, with transparent parts over white (unless `channels`
+    is 2 or 4) and 16-bit grays at their whole range; `resize_first`; `crop`; resize to `image_size`. Offsets and sizes
     are rounded as in torchvision's `Resize` and `CenterCrop`, so `resize_first=64, crop=64` gives their
     exact pixels.
 
     Args:
         image: of any mode; only its first frame is used; it may be marked by `mark_decoded_smaller`.
         config: the dataset's options.
+        spec: shape of the result; left out: that of the dataset's samples.
 
     Returns:
-        (image_size, image_size, channels), 0 to 255.
+        (height, width, channels), 0 to 255.
 
     Raises:
         TooSmallError: the image is smaller than the crop.
-        ValueError: its mode has no defined range, or it is too long a strip for `resize_first`.
+        ValueError: its mode has no defined range, it is too long a strip for `resize_first`, or cannot have so many
+            channels.
         OSError: the image's data is damaged.
     """
+    spec = spec or ImageSpec(config.channels, *sides(config.image_size))
     scale, size = image.info.get(_REDUCED, (1, image.size))
-    image = _convert(_upright(image), "L" if config.channels == 1 else "RGB")
+    if spec.channels not in _MODES:
+        raise ValueError(f"is a PIL image, which has 1 to 4 channels, and dataset.channels is {spec.channels}")
+    image = _convert(_upright(image), _MODES[spec.channels])
     if image.width != math.ceil(size[0] / scale):
         size = size[::-1]  # turned by its EXIF orientation
+    pixels = np.asarray(_transformed(image, config, spec, size, scale), dtype=np.uint8)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _transformed(
+    image: Image.Image,
+    config: ImageDatasetConfig,
+    spec: ImageSpec,
+    size: tuple[int, int] | None = None,
+    scale: int = 1,
+) -> Image.Image:
+    """Crop and resize an image that is `scale` times smaller than its full `size`, by default at full size."""
+    size = size or image.size
     resampling = _FILTERS[config.resize]
     box = (0, 0, *size)
     if config.resize_first is not None:
@@ -85,18 +179,27 @@ def to_pixels(image: Image.Image, config: DatasetConfig) -> npt.NDArray[np.uint8
             raise ValueError(f"{box[2]}×{box[3]} pixels are too long a strip for resize_first")
         image, scale, box = _resize(image, size, resampling, box, scale), 1, (0, 0, *size)
     if config.crop != "none":
-        box = _center_box(size, min(size) if config.crop == "square" else config.crop, config)
-    image = _resize(image, (config.image_size, config.image_size), resampling, box, scale)
-    pixels = np.asarray(image, dtype=np.uint8)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+        box = _center_box(size, _crop_size(size, config, (spec.width, spec.height)), config)
+    return _resize(image, (spec.width, spec.height), resampling, box, scale)
 
 
-def enlargement(size: tuple[int, int], config: DatasetConfig) -> float:
+def enlargement(size: tuple[int, int], config: ImageDatasetConfig) -> float:
     """Return the factor by which the transforms enlarge an image of this size; below 1 where they shrink it."""
-    shorter = min(size)
-    before = 1.0 if config.resize_first is None else config.resize_first / shorter
-    cropped = config.crop if isinstance(config.crop, int) else before * shorter
-    return before * config.image_size / cropped
+    before = 1.0 if config.resize_first is None else config.resize_first / min(size)
+    resized = before * size[0], before * size[1]
+    height, width = sides(config.image_size)
+    cropped = resized if config.crop == "none" else _crop_size(resized, config, (width, height))
+    return max(before * width / cropped[0], before * height / cropped[1])
+
+
+def _crop_size(size: tuple[float, float], config: ImageDatasetConfig, target: tuple[int, int]) -> tuple[float, float]:
+    """Return the width and height of the crop from an image of this size."""
+    if isinstance(config.crop, str):  # the largest that has the target's shape
+        if size[0] * target[1] <= size[1] * target[0]:
+            return size[0], size[0] * target[1] / target[0]
+        return size[1] * target[0] / target[1], size[1]
+    height, width = sides(config.crop)
+    return width, height
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -112,7 +215,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _convert(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = _to_eight_bits(image)
-    if image.mode in _ALPHA_MODES or "transparency" in image.info:
+    if not mode.endswith("A") and (image.mode in _ALPHA_MODES or "transparency" in image.info):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
     return image if image.mode == mode else image.convert(mode)
@@ -137,13 +240,14 @@ def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, int(side * width / height)), side
 
 
-def _center_box(size: tuple[int, int], side: int, config: DatasetConfig) -> _Box:
-    width, height = size
-    if side > min(width, height):
+def _center_box(size: tuple[int, int], crop: tuple[float, float], config: ImageDatasetConfig) -> _Box:
+    width, height = round(crop[0]), round(crop[1])
+    if width > size[0] or height > size[1]:
         when = "" if config.resize_first is None else f" after resize_first = {config.resize_first}"
-        raise TooSmallError(f"{width}×{height} pixels{when} is smaller than the crop of {side}")
-    left, top = round((width - side) / 2), round((height - side) / 2)
-    return left, top, left + side, top + side
+        wanted = f"{width}" if width == height else f"{width}×{height}"
+        raise TooSmallError(f"{size[0]}×{size[1]} pixels{when} is smaller than the crop of {wanted}")
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+    return left, top, left + width, top + height
 
 
 def _resize(

@@ -19,7 +19,7 @@ from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
 from ganzoo.components.options import ExtractorConfig, MetricConfig
 from ganzoo.components.spec import VectorSpec
-from ganzoo.data.packed_dataset import PackedDataset, real_images
+from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
 from ganzoo.errors import PluginError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
@@ -40,6 +40,7 @@ METRICS = (
     *("class_coverage", "memorization", "diversity"),
 )
 """What is computed where a recipe names no metrics."""
+CONDITIONS_AT_ONCE = 1024
 SAMPLES_KEPT = 1000
 """Number of samples, and of real ones, that are kept to be compared themselves."""
 
@@ -62,21 +63,27 @@ class Evaluator:
         recipe: of the run.
         manager: the plugins that its components come from.
         device: to compute on.
+        network: name of the generator to evaluate, where the trainer has several.
 
     Raises:
         DataError: images or weights are missing; the text says which to put where.
         RequestError: two extractors would give their scores the same names.
     """
 
-    def __init__(self, recipe: Recipe, manager: PluginManager, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, manager: PluginManager, device: torch.device, network: str = "generator"
+    ) -> None:
         self.recipe = recipe
         self.options = recipe.evaluation
         self.device = device
         self._manager = manager
+        self._network = network
         with seeded_generators(self.options.seed):
-            self.training = self._open({})
-            self.real = self._open(self.options.real) if self.options.real else self.training
-            self.unseen = self._open(self.options.held_out) if self.options.held_out else None
+            size = self.options.image_size
+            self.training = self._open({}, size)
+            self.real = self._open(self.options.real, size) if self.options.real else self.training
+            self.examples = self._open(self.options.real, None) if size else self.real
+            self.unseen = self._open(self.options.held_out, size) if self.options.held_out else None
             self.metrics = self._metrics()
             vectors = isinstance(self.training.info.samples, VectorSpec)
             self.own: Source = "points" if vectors else "pixels"
@@ -123,7 +130,7 @@ class Evaluator:
         return any(metric.needs & sources for metric in self.metrics)
 
     def _input(self, source: Source, real: Tensor, fake: Tensor) -> MetricInputs:
-        mirrored = self.recipe.dataset.horizontal_flip
+        mirrored = self.recipe.dataset.flips
         return MetricInputs(source, real, fake, self.training, self.unseen, mirrored)
 
     @torch.no_grad()
@@ -176,11 +183,15 @@ class Evaluator:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
         count, shape = self.options.samples, self.training.info.samples.shape
         latents = generator.latents_of_seed(count, seed)
-        labels = torch.arange(count) % generator.info.num_classes if "labels" in generator.uses else None
+        labels = self.training.example_labels(count) if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
-        batches = generate_batches(generator, latents, labels, batch_norm=self.recipe.samples.batch_norm)
+        mode = self.recipe.samples.batch_norm
+        if "condition" in generator.uses:
+            batches = self._from_examples(generator, latents, seed)
+        else:
+            batches = generate_batches(generator, latents, labels, batch_norm=mode)
         while True:
             with self._timed("samples", timings):
                 images = next(batches, None)
@@ -195,6 +206,15 @@ class Evaluator:
                 pixels.append(images.cpu())
                 kept += len(images)
         return [torch.cat(parts) for parts in features], torch.cat(pixels)[:SAMPLES_KEPT]
+
+    def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
+        """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""
+        count, mode = len(self.examples), self.recipe.samples.batch_norm
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).repeat(len(latents) // count + 1)
+        for start in range(0, len(latents), CONDITIONS_AT_ONCE):
+            part = latents[start : start + CONDITIONS_AT_ONCE]
+            drawn = example_batch(self.examples, order[start : start + len(part)])
+            yield from generate_batches(generator, part, drawn.labels, drawn.condition, batch_norm=mode)
 
     def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
         """Return the real features from memory or the cache, computing them on the first call."""
@@ -234,10 +254,11 @@ class Evaluator:
             extractors[extractor.label] = extractor.to(self.device).eval()
         return list(extractors.values())
 
-    def _open(self, changes: dict[str, Any]) -> PackedDataset:
-        dataset = other_images(self.recipe.dataset, changes, self.options.image_size)
+    def _open(self, changes: dict[str, Any], image_size: int | None) -> PackedDataset:
+        dataset = other_images(self.recipe.dataset, changes, image_size)
         with packing_progress() as progress:
-            return open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
+            packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
+        return seen_by(self._network, packed, self.recipe.trainer)
 
     def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:
         return SamplesCard(
@@ -246,7 +267,7 @@ class Evaluator:
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",
             seed=seed,
-            labels="each class in turn" if "labels" in generator.uses else "",
+            labels=_given(generator),
             made_at=str(generator.info.samples),
             resize="bilinear",
             antialias=True,
@@ -305,6 +326,13 @@ class Evaluator:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def _given(generator: Generator) -> str:
+    """Say what a conditional generator is given."""
+    if "condition" in generator.uses:
+        return "conditions of real images"
+    return "each class in turn" if "labels" in generator.uses else ""
 
 
 def _extractor_card(extractor: Extractor | None, own: str, features: int) -> ExtractorCard:
@@ -373,7 +401,7 @@ def evaluate(
     recipe = parse_recipe(run.recipe.to_dict(), run.manager, overrides, source=str(run.path))
     options = recipe.evaluation
     generator = run.generator_with(options.weights)
-    evaluator = Evaluator(recipe, run.manager, run.compute.device)
+    evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)
     found = [
         evaluator.evaluate(
             generator,

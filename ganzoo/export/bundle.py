@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 from torch import Tensor
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
@@ -26,18 +26,13 @@ from ganzoo.training.build import build_networks
 FORMAT = 1
 MANIFEST = "export.json"
 RECIPE = "recipe.toml"
-LARGEST_SIDE = 1 << 16
-"""Largest number of channels, rows or columns that a manifest may state."""
-NETWORKS = ("generator", "generator_ema", "discriminator")
-Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 
 
 class Manifest(BaseModel, frozen=True):
     """Entries of a manifest that are used to open its folder."""
 
     step: NonNegativeInt
-    image: tuple[Side, Side, Side]
-    class_names: tuple[str, ...]
+    info: DatasetInfo
     files: dict[str, str]
     networks: dict[str, str]
 
@@ -84,8 +79,7 @@ def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str]
     manifest: dict[str, Any] = {
         "export": FORMAT,
         "step": step,
-        "image": list(info.image.shape),
-        "class_names": list(info.class_names),
+        "info": info.to_dict(),
         "networks": dict(networks),
         **about,
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in sealed},
@@ -110,7 +104,7 @@ def open_export(folder: Path) -> ExportedWeights:
     files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
-    wrong = [name for name in networks if name not in NETWORKS]
+    wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
         raise CheckpointError(f"{folder / MANIFEST}: names weights that cannot be: {', '.join(map(repr, wrong))}")
@@ -127,8 +121,7 @@ def open_export(folder: Path) -> ExportedWeights:
             )
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
-    info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
-    return ExportedWeights(folder, manifest.step, info, frozenset(files), networks)
+    return ExportedWeights(folder, manifest.step, manifest.info, frozenset(files), networks)
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -187,6 +180,9 @@ def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) 
     except Exception as error:  # the network's own code may raise anything for invalid options
         raise CheckpointError(f"{weights.path}: the networks of its recipe cannot be made: {error}") from error
     for name, file in weights.file_of.items():
+        if name not in expected:
+            manifest = weights.path / MANIFEST
+            raise CheckpointError(f"{manifest}: names weights that cannot be: the recipe has no network {name!r}")
         found = {key: tuple(value.shape) for key, value in weights.network(name).items()}
         wrong = [key for key in {**expected[name], **found} if found.get(key) != expected[name].get(key)]
         if wrong:
@@ -203,9 +199,10 @@ def _shapes(
     """Return the shape of each tensor of each network."""
     with torch.device(device):
         compute = Compute(torch.device(device), "fp32", "to see what fits")
-        generator, discriminator = build_networks(recipe, manager, weights.info, compute)
-    ours, theirs = (
-        {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        for network in (generator, discriminator)
-    )
-    return {"generator": ours, "generator_ema": ours, "discriminator": theirs}
+        networks = build_networks(recipe, manager, weights.info, compute)
+    shapes = {
+        name: {key: tuple(value.shape) for key, value in network.state_dict().items()}
+        for name, network in networks.items()
+    }
+    averages = {f"{name}_ema": shapes[name] for name, kind in recipe.trainer.roles.items() if kind == "generator"}
+    return {**shapes, **averages}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ganzoo.components.options import Options
-from ganzoo.errors import RequestError
+from ganzoo.errors import DataError, RequestError
 from ganzoo.export.bundle import RECIPE, seal
 from ganzoo.export.model_card import model_card
-from ganzoo.export.onnx_model import LABELS, LATENTS, onnx_model
+from ganzoo.export.onnx_model import LATENTS, onnx_model
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.random_state import kept_random_state
@@ -69,7 +70,7 @@ def export_run(
             f"--batch-norm fixes statistics in an ONNX file; of a {form} export the user chooses, and takes those of "
             f"the recipe's [samples] unless told otherwise"
         )
-    name = {"ema": "generator_ema", "raw": "generator"}[trained.weights_name(weights)]
+    name = trained.tensors_name(weights)
     mode = batch_norm or trained.recipe.samples.batch_norm
     generator, recipe = trained.generator_with(weights), _public_recipe(trained.recipe)
     about: dict[str, Any] = {
@@ -95,12 +96,14 @@ def export_run(
         if form == "hub":
             config = _hub_config(trained, recipe, about)
             write_text(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
-        save_grid(
-            trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm),
-            folder / GRID,
-            about=trained.about(weights=weights, batch_norm=batch_norm, seed=0),
-        )
-        write_text(folder / "README.md", model_card(trained, recipe, form, about))
+        with suppress(DataError):  # a generator with a condition takes inputs from the dataset, which may be gone
+            save_grid(
+                trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm),
+                folder / GRID,
+                about=trained.about(weights=weights, batch_norm=batch_norm, seed=0),
+            )
+        card = model_card(trained, recipe, form, about, samples=(folder / GRID).is_file())
+        write_text(folder / "README.md", card)
         seal(folder, trained.checkpoint.info, trained.checkpoint.step, networks, about)
     return out
 
@@ -137,7 +140,7 @@ def _plugins(trained: TrainedRun) -> dict[str, str]:
     """Return the distributions that both networks come from, with their versions."""
     registries, versions = trained.manager.registries, trained.manager.distributions()
     entries = (
-        registries.generators[trained.recipe.generator.name],
+        registries.generators[trained.recipe.network(trained.network).name],
         registries.discriminators[trained.recipe.discriminator.name],
     )
     owners = {str(entry.plugin) for entry in entries}
@@ -146,16 +149,15 @@ def _plugins(trained: TrainedRun) -> dict[str, str]:
 
 def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of `config.json`: the keys that tools of the Hub look for, and the whole recipe."""
-    info = trained.checkpoint.info
+    info, conditional = trained.info, sorted(trained.generator.uses)
     return {
         "library_name": "ganzoo",
         "model_type": "gan",
         "architectures": [type(trained.generator).__name__],
-        "generator": trained.recipe.generator.model_dump(mode="json"),
-        "image": dict(zip(("channels", "height", "width"), info.image.shape, strict=True)),
-        "class_names": list(info.class_names),
-        "conditional": "labels" in trained.generator.uses,
-        "inputs": [LATENTS, LABELS] if "labels" in trained.generator.uses else [LATENTS],
+        "generator": trained.recipe.network(trained.network).model_dump(mode="json"),
+        "info": info.to_dict(),
+        "conditional": bool(conditional),
+        "inputs": [LATENTS, *reversed(conditional)],
         "step": trained.checkpoint.step,
         "weights": about["weights"],
         "batch_norm": about["batch_norm"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
@@ -94,12 +94,11 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
     Raises:
         RequestError: something does not fit; the text lists all of it.
     """
-    spec = recipe.dataset.image_spec()
-    if spec != weights.info.image:
-        raise RequestError(f"{source}: makes images of {weights.info.image}, but its recipe has a dataset of {spec}")
+    spec = recipe.dataset.sample_spec()
+    if spec != weights.info.samples:
+        raise RequestError(f"{source}: makes images of {weights.info.samples}, but its recipe has a dataset of {spec}")
     compute = Compute(torch.device("cpu"), "fp32", "for the import")
-    generator, discriminator = build_networks(recipe, manager, weights.info, compute)
-    built: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    built = build_networks(recipe, manager, weights.info, compute)
     if "generator" not in weights.networks:
         raise RequestError(f"{source}: holds no generator")
     origins = {row.target: f"{row.source} → {row.target}" for row in weights.assignments}

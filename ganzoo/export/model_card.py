@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from ganzoo.components.network import Generator
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.recipe.model import Recipe
 from ganzoo.sampling.trained_run import TrainedRun
@@ -19,7 +20,9 @@ TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
 
 
-def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[str, Any]) -> str:
+def model_card(
+    trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[str, Any], *, samples: bool = True
+) -> str:
     """Render the template `model_card.md.j2`.
 
     Args:
@@ -27,6 +30,7 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         recipe: of the run, without what is private.
         form: "safetensors", "onnx" or "hub".
         about: the manifest's entries about the weights.
+        samples: whether there is a picture of samples.
     """
     environment = jinja2.Environment(  # noqa: S701 (Markdown is no HTML)
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
@@ -40,14 +44,37 @@ def model_card(trained: TrainedRun, recipe: Recipe, form: str, about: Mapping[st
         front_matter=_front_matter(trained, form, about, evaluations),
         recipe=trained.recipe,
         public_recipe=recipe,
-        info=trained.checkpoint.info,
+        info=trained.info,
         step=trained.checkpoint.step,
-        conditional="labels" in trained.generator.uses,
+        generator=trained.recipe.network(trained.network),
+        given=_given(trained.generator),
+        feed=_feed(trained.generator),
         form=form,
+        samples=samples,
         about=about,
         evaluations=evaluations,
         in_training=_in_training(trained),
     )
+
+
+def _given(generator: Generator) -> str:
+    """Say what the generator makes its images from, beside latents."""
+    told = {
+        "labels": f"of {generator.info.num_classes} classes",
+        "condition": f"for inputs of {generator.info.condition}",
+    }
+    return " ".join(told[each] for each in sorted(generator.uses, reverse=True)) or "without labels"
+
+
+def _feed(generator: Generator) -> dict[str, str]:
+    """Return Python code for 64 of each input of the ONNX model, by its name."""
+    info = generator.info
+    code = {
+        "labels": f"numpy.arange(64) % {info.num_classes}",
+        "condition": f'numpy.zeros((64, {str(info.condition.shape)[1:] if info.condition else ")"}, "float32")',
+    }
+    latents = f'numpy.random.randn(64, {generator.config.latent_dim}).astype("float32")'
+    return {"latents": latents} | {name: code[name] for name in sorted(generator.uses, reverse=True)}
 
 
 def _front_matter(
@@ -55,12 +82,19 @@ def _front_matter(
 ) -> dict[str, Any]:
     """Return the metadata that the Hub indexes, later written as JSON, which is YAML and needs no library."""
     recipe = trained.recipe
-    tags = ["gan", "image-generation", "ganzoo", recipe.generator.name, recipe.loss.name, recipe.dataset.name]
+    tags = [
+        "gan",
+        "image-generation",
+        "ganzoo",
+        recipe.network(trained.network).name,
+        recipe.loss.name,
+        recipe.dataset.name,
+    ]
     entries: dict[str, Any] = {
         "library_name": "onnx" if form == "onnx" else "ganzoo",
         "tags": list(dict.fromkeys(filter(None, tags))),
     }
-    if "labels" not in trained.generator.uses:
+    if not trained.generator.uses:
         entries["pipeline_tag"] = TASK
     if about["license"]:
         entries["license"] = about["license"]

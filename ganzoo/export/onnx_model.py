@@ -18,7 +18,7 @@ from ganzoo.components.network import Generator
 from ganzoo.errors import RequestError, first_line
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_mode, batch_norm_used
 
-LATENTS, LABELS, IMAGES = "latents", "labels", "images"
+LATENTS, IMAGES = "latents", "images"
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference from torch that is allowed, for images in [−1, 1]."""
@@ -46,9 +46,10 @@ def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[
             f"{source}: samples with the statistics of each batch, so that an image depends on those beside it. An "
             f"ONNX file with fixed statistics would make other images.{keeps} To go on, {cure}"
         )
-    if used == "standing" and "labels" in generator.uses:
+    if used == "standing" and generator.uses:
+        what = " and ".join(sorted(generator.uses))
         raise RequestError(
-            f"{source}: standing statistics of a conditional generator depend on the labels that are asked for, which "
+            f"{source}: standing statistics of a conditional generator depend on the {what} asked for, which "
             f"an ONNX file cannot know. To go on, give --batch-norm running, if that is good enough"
         )
     copied = copy.deepcopy(generator).cpu().eval()
@@ -83,9 +84,11 @@ def check_installed() -> None:
 
 
 def _inputs(generator: Generator, count: int) -> dict[str, Tensor]:
-    """Return latents and labels by the names of `forward`'s arguments, latents first."""
-    latents = generator.sample_latents(count, torch.Generator().manual_seed(count))
-    return {LATENTS: latents, **generator.inputs(torch.arange(count) % max(generator.info.num_classes, 1))}
+    """Return latents, labels and condition by the names of `forward`'s arguments, latents first."""
+    rng, info = torch.Generator().manual_seed(count), generator.info
+    latents, labels = generator.sample_latents(count, rng), torch.arange(count) % max(info.num_classes, 1)
+    condition = torch.rand(count, *info.condition.shape, generator=rng) * 2 - 1 if info.condition else None
+    return {LATENTS: latents, **generator.inputs(labels, condition)}
 
 
 def _convert(model: nn.Module, inputs: dict[str, Tensor], source: str) -> bytes:

@@ -46,10 +46,12 @@ class ConsoleObserver:
     @hookimpl
     def run_started(self, run: RunView) -> None:
         """Print the device, dataset and network sizes, and open the bar."""
-        generator, discriminator = (parameters(run.networks[name]) for name in ("generator", "discriminator"))
+        sizes = ", ".join(
+            f"{_SHORT.get(role, role)} {count(parameters(run.networks[role]))}" for role in run.recipe.trainer.roles
+        )
         self._say(
-            f"{run.directory}: {run.compute_description}; {len(run.dataset)} images {run.info.image}; "
-            f"G {count(generator)}, D {count(discriminator)} parameters"
+            f"{run.directory}: {run.compute_description}; {len(run.dataset)} samples of {run.info.samples}; "
+            f"{sizes} parameters"
         )
         if run.resumed_from is not None:
             self._say(f"goes on from step {run.resumed_from} of {run.total_steps}")

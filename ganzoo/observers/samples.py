@@ -18,7 +18,7 @@ from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate, made_together
-from ganzoo.sampling.image_io import GIF, grid_step, grids, save_grid, write_gif
+from ganzoo.sampling.image_io import GIF, grid, grid_beside, grid_step, grids, save_picture, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
@@ -53,6 +53,7 @@ class SampleWriter:
         if step % every and step != run.total_steps:
             return
         images, options = fixed_samples(run), run.recipe.samples
+        shown = fixed_grid(run, images)
         about = {
             "run": run.recipe.run.name,
             "step": run.step,
@@ -61,8 +62,8 @@ class SampleWriter:
             "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
         }
         with self._surviving():
-            save_grid(images, run.directory.samples / f"step_{step:07d}.png", about=about)
-        run.fire("samples_ready", step=step, images=images)
+            save_picture(shown, run.directory.samples / f"step_{step:07d}.png", about=about)
+        run.fire("samples_ready", step=step, images=images, grid=shown)
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
@@ -92,9 +93,25 @@ def fixed_samples(run: RunView) -> Tensor:
     generator = run.sampling_generator(options.weights)
     # A generator may draw noise of its own: from the seed here, without affecting training.
     made = made_together(generator, options.count, options.batch_norm)
+    examples = run.fixed_examples(made)
     with seeded_generators(run.recipe.run.seed):
-        images = generate(generator, run.fixed_latents(made), run.fixed_labels(made), batch_norm=options.batch_norm)
+        images = generate(
+            generator,
+            run.fixed_latents(made),
+            run.fixed_labels(made) if examples is None else examples.labels,
+            None if examples is None else examples.condition,
+            batch_norm=options.batch_norm,
+        )
     return images[: options.count].clone()  # not an inference tensor
+
+
+def fixed_grid(run: RunView, images: Tensor) -> Tensor:
+    """Return the grid (C, H', W') in [0, 1] of `fixed_samples`: where these have a condition, input, output, target."""
+    examples = run.fixed_examples(len(images))
+    if examples is None or examples.condition is None or examples.condition.ndim != images.ndim:
+        return grid(images)
+    paired = run.dataset.paired
+    return grid_beside(examples.condition, images, *([examples.real] if paired else []))
 
 
 def write_animation(paths: Sequence[Path], target: Path) -> None:

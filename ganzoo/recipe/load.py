@@ -6,12 +6,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError, create_model
 
-from ganzoo.components.options import Options
+from ganzoo.components.options import ROLES, Options
 from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain, toml_location
@@ -139,7 +140,7 @@ def _checked(
         if names != _named(changed):
             # A model of the named components only: one of all installed takes longer than the rest of a command.
             names = _named(changed)
-            model = recipe_model(manager.registries, names)
+            model = recipe_model(manager.registries, names, roles_of(changed, manager.registries))
         try:
             recipe = model.model_validate_json(json.dumps(changed), strict=True)
             checked = None if swaps.mend_images(recipe) else recipe
@@ -169,12 +170,15 @@ def trusted() -> bool:
     return os.environ.get(TRUST_VARIABLE, "").lower() in ("1", "true", "yes")
 
 
-def recipe_model(registries: Registries, names: Collection[str] | None = None) -> type[Recipe]:
+def recipe_model(
+    registries: Registries, names: Collection[str] | None = None, roles: Mapping[str, str] | None = None
+) -> type[Recipe]:
     """Build the pydantic model of a recipe from the registered components.
 
     Args:
         registries: those of the components.
         names: names of the components to include; left out: all.
+        roles: kinds of the trainer's networks by name; left out: [networks] is not checked.
     """
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
@@ -185,10 +189,25 @@ def recipe_model(registries: Registries, names: Collection[str] | None = None) -
             of: Any = registry.options_type(names)
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
+    if roles is not None:
+        further = {role: (types[kind], None) for role, kind in roles.items() if role not in ROLES}
+        types["networks"] = create_model("NetworkTables", __base__=Options, **further)  # type: ignore[call-overload]
     for table, inner in inside.items():
         types[table] = _with_types(Recipe.model_fields[table].annotation, inner)
     model: type[Recipe] = _with_types(Recipe, types)
     return model
+
+
+def roles_of(tables: Mapping[str, Any], registries: Registries) -> Mapping[str, str] | None:
+    """Return the roles of a recipe's trainer; None where it gives no [networks] to check, or its trainer is wrong."""
+    trainer = tables.get("trainer")
+    name = trainer.get("name") if isinstance(trainer, Mapping) else None
+    if "networks" not in tables or not isinstance(name, str) or name not in registries.trainers:
+        return None
+    with suppress(ValidationError):
+        config = registries.trainers[name].config
+        return config.model_validate_json(json.dumps(trainer), strict=True).roles  # type: ignore[no-any-return]
+    return None
 
 
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
@@ -248,9 +267,9 @@ def _escape_hint(error: ValueError, content: bytes) -> str:
 
 def _named(tables: Mapping[str, Any]) -> set[str]:
     """Collect the component names in a recipe's tables, registered or not."""
-    evaluation = tables.get("evaluation")
+    evaluation, networks = tables.get("evaluation"), tables.get("networks")
     nested = [evaluation.get(kind) for kind in ("extractors", "metrics")] if isinstance(evaluation, Mapping) else []
-    listed = [*tables.values(), *nested]
+    listed = [*tables.values(), *nested, *(networks.values() if isinstance(networks, Mapping) else ())]
     parts = [part for table in listed for part in (table if isinstance(table, list) else [table])]
     names = [part.get("name") if isinstance(part, Mapping) else part for part in parts]
     return {name for name in names if isinstance(name, str)}
@@ -258,7 +277,7 @@ def _named(tables: Mapping[str, Any]) -> set[str]:
 
 def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
     """Explain every error, checked against all installed components; then check what is right with each other."""
-    model = recipe_model(manager.registries)
+    model = recipe_model(manager.registries, roles=roles_of(tables, manager.registries))
     try:
         model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
+from ganzoo.components.options import ROLES
 from ganzoo.errors import Problem
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
@@ -31,6 +32,8 @@ def explain(
         key = str(location[-1]) if location else ""
         unknown_name = False
         match detail["type"]:
+            case "extra_forbidden" if location[:-1] == ["networks"]:
+                message = _unknown_network(key, _known_keys(location[:-1], tables, schema), tables["trainer"]["name"])
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
                 whose = _whose(location, tables, schema)
@@ -75,6 +78,14 @@ def explain(
             Problem(dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
         )
     return problems
+
+
+def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
+    """Return the message for a table [networks.ROLE] of a network that the trainer does not have."""
+    if role in ROLES:
+        return f"is in the wrong place: this network has the table [{role}]"
+    roles = [*ROLES, *known]
+    return f'the trainer "{trainer}" has no such network{did_you_mean(role, roles)}; it trains: {", ".join(roles)}'
 
 
 def toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:

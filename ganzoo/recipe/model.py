@@ -8,6 +8,7 @@ import tomli_w
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ganzoo.components.options import (
+    ComponentConfig,
     DatasetConfig,
     DiscriminatorConfig,
     ExtractorConfig,
@@ -164,6 +165,13 @@ class NamedTables(Options):
         def __getattr__(self, name: str) -> Any: ...
 
 
+class NetworkTables(Options, extra="allow"):
+    """Networks that the trainer trains beside [generator] and [discriminator], by their names.
+
+    `recipe.load.recipe_model` derives the class that has the names of a trainer.
+    """
+
+
 class Recipe(Options):
     """All options of a run; `recipe.load.recipe_model` derives the model that has the registered components."""
 
@@ -179,6 +187,8 @@ class Recipe(Options):
     """The network that makes images."""
     discriminator: DiscriminatorConfig
     """The network that judges them."""
+    networks: NetworkTables = NetworkTables()
+    """Further networks of a trainer that has more than two, by name; left out: like the first of its kind."""
     loss: LossConfig
     """What both networks minimize."""
     penalties: tuple[PenaltyConfig, ...] = ()
@@ -198,9 +208,15 @@ class Recipe(Options):
     tracking: NamedTables = NamedTables()
     """Where metrics go beside the run directory, a table `[tracking.NAME]` each."""
 
+    def network(self, role: str) -> ComponentConfig:
+        """Return the options of a network of the trainer, by its name: its own, or those of the first of its kind."""
+        own: ComponentConfig | None = getattr(self.networks, role, None)
+        return own or getattr(self, self.trainer.roles[role])
+
     def to_dict(self) -> dict[str, Any]:
         """Return every option as a TOML value; unset options are left out, since TOML has no null."""
-        return self.model_dump(mode="json", exclude_none=True)
+        tables = self.model_dump(mode="json", exclude_none=True)
+        return tables if tables["networks"] else {name: each for name, each in tables.items() if name != "networks"}
 
     def to_toml(self) -> str:
         """Return the resolved recipe as TOML; running it again repeats the run."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.components.options import ComponentConfig, DatasetConfig
+from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig, GeneratorConfig, TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
@@ -76,25 +76,41 @@ def unmet_conditions(recipe: Recipe) -> list[Problem]:
 
 
 def _unfit_parts(recipe: Recipe) -> list[Problem]:
-    """List the parts that cannot work on images of the dataset's size, or without labels."""
+    """List the parts that cannot work on samples of the dataset's shape, or without labels or a condition."""
     dataset: DatasetConfig | None = getattr(recipe, "dataset", None)
     if dataset is None:
         return []
-    info = DatasetInfo(dataset.image_spec())
+    info = DatasetInfo(dataset.sample_spec(), condition=dataset.condition_spec())
     problems = unfit_evaluation(recipe.evaluation, dataset)
     for path, config in _parts(recipe):
+        if path not in ROLES and not path.startswith("networks."):
+            problems += _unfit(path, config, info, dataset)
+    trainer: TrainerConfig | None = getattr(recipe, "trainer", None)
+    for role, kind in (trainer.roles if trainer else ROLES).items():
+        network = getattr(recipe.networks, role, None) or getattr(recipe, kind, None)
         try:
-            config.check_info(info)
+            of_role = trainer.info_for(role, info) if trainer else info
         except ValueError as error:
-            problems.append(Problem(path, f'"{config.name}" {error}'))
-        if "labels" in config.uses and dataset.has_labels is False:
-            problems.append(
-                Problem(
-                    path,
-                    f'"{config.name}" needs labels, and the dataset "{dataset.name}" has none as it is set up',
-                )
-            )
+            return [*problems, Problem("trainer", f'"{recipe.trainer.name}" {error}')]
+        if network is not None:
+            problems += _unfit(role if role in ROLES else f"networks.{role}", network, of_role, dataset)
     return problems
+
+
+def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, dataset: DatasetConfig) -> Iterator[Problem]:
+    try:
+        config.check_info(info)
+    except ValueError as error:
+        yield Problem(path, f'"{config.name}" {error}')
+    has = {"labels": dataset.has_labels is not False, "condition": info.condition is not None}
+    for needed in sorted(each for each in config.uses if not has[each]):
+        needs = needed.replace("condition", "a condition")
+        lacking = f'the dataset "{dataset.name}" has none as it is set up'
+        yield Problem(path, f'"{config.name}" needs {needs}, and {lacking}')
+    if isinstance(config, GeneratorConfig) and not config.latent_dim and "condition" not in config.uses:
+        yield Problem(
+            f"{path}.latent_dim", f'is 0, and "{config.name}" takes no condition: all samples would be the same'
+        )
 
 
 def _unmet_wishes(recipe: Recipe) -> list[Problem]:

@@ -91,8 +91,8 @@ def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> Non
 
 
 @hookspec
-def samples_ready(run: RunView, step: int, images: Tensor) -> None:
-    """Images (N, 3 or 1, H, W) in [−1, 1] on the CPU were made from the run's fixed latents."""
+def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor) -> None:
+    """Images (N, C, H, W) in [−1, 1] of the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them."""
 
 
 @hookspec

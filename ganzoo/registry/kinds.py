@@ -52,7 +52,12 @@ class Kind:
         found = attrgetter(self.table)(recipe)
         if self.keyed:
             return {f"{self.table}.{name}": each for name, each in found.chosen().items()}
-        return {f"{self.table}.{index}": each for index, each in enumerate(found)} if self.many else {self.table: found}
+        if self.many:
+            return {f"{self.table}.{index}": each for index, each in enumerate(found)}
+        further = {
+            f"networks.{role}": each for role, each in dict(recipe.networks).items() if isinstance(each, self.config)
+        }
+        return {self.table: found, **further}
 
 
 # fmt: off

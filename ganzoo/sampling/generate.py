@@ -92,7 +92,7 @@ def made_together(generator: Generator, count: int, mode: BatchNormMode) -> int:
     used = batch_norm_used(generator, mode)
     if used == "batch":
         return -(-count // BATCH_SIZE) * BATCH_SIZE
-    return max(count, generator.info.num_classes) if used == "standing" and "labels" in generator.uses else count
+    return max(count, len(generator.info.class_names)) if used == "standing" else count
 
 
 def _drawn(inputs: Inputs, count: int, rng: torch.Generator) -> Inputs:

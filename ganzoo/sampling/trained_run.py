@@ -10,9 +10,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
-from ganzoo.data.packed_dataset import PackedDataset
+from ganzoo.components.spec import DatasetInfo
+from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.errors import RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -25,6 +26,7 @@ from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, m
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import packing_progress
+from ganzoo.text import did_you_mean
 from ganzoo.training.build import build_networks, open_dataset
 
 Weights = Literal["auto", "ema", "raw"]
@@ -40,6 +42,10 @@ class TrainedRun:
         checkpoint: gives the weights.
         compute: device and precision.
         manager: the plugins that the recipe's components come from.
+        network: name of the generator to sample from, where the trainer has several.
+
+    Raises:
+        RequestError: the trainer has no generator of this name.
     """
 
     directory: RunDirectory
@@ -47,7 +53,16 @@ class TrainedRun:
     checkpoint: Checkpoint
     compute: Compute
     manager: PluginManager
-    _networks: dict[str, Generator | Discriminator] = field(default_factory=dict, init=False)
+    network: str = "generator"
+    _networks: dict[str, Network] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        generators = [name for name, kind in self.recipe.trainer.roles.items() if kind == "generator"]
+        if self.network not in generators:
+            raise RequestError(
+                f"{self.path}: has no generator {self.network!r}{did_you_mean(self.network, generators)}; "
+                f"it has: {', '.join(generators)}"
+            )
 
     @property
     def path(self) -> Path:
@@ -58,6 +73,11 @@ class TrainedRun:
     def metrics(self) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl`."""
         return self.directory.read_metrics()
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the generator makes and takes."""
+        return self.recipe.trainer.info_for(self.network, self.checkpoint.info)
 
     @property
     def generator(self) -> Generator:
@@ -75,8 +95,11 @@ class TrainedRun:
         Raises:
             RequestError: "ema" was asked for and not kept.
         """
-        name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
-        return cast("Generator", self._network(name))
+        return cast("Generator", self._network(self.tensors_name(weights)))
+
+    def tensors_name(self, weights: Weights) -> str:
+        """Return the name that the generator's weights have in the checkpoint, such as "generator_ema"."""
+        return self.network + ("_ema" if self.weights_name(weights) == "ema" else "")
 
     def weights_name(self, weights: Weights) -> str:
         """Resolve "auto" to "ema" where the trainer kept EMA weights, else to "raw".
@@ -84,7 +107,7 @@ class TrainedRun:
         Raises:
             RequestError: "ema" was asked for and not kept.
         """
-        has_ema = "generator_ema" in self.checkpoint.networks()
+        has_ema = f"{self.network}_ema" in self.checkpoint.networks()
         if weights == "ema" and not has_ema:
             raise RequestError(
                 f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
@@ -95,8 +118,11 @@ class TrainedRun:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
         return self.generator.latents_of_seed(count, seed)
 
-    def labels(self, count: int, classes: Sequence[int] | None = None) -> Tensor | None:
-        """Return labels (count,) for a conditional generator, cycling through `classes` or all; None for any other.
+    def labels(self, count: int, classes: Sequence[int | str] | None = None) -> Tensor | None:
+        """Return labels for a conditional generator, None for any other.
+
+        For classes they are (count,), cycling through `classes`, which may be names or indices, or through all. For
+        attributes and values they are (count, K), those of samples all over the training set.
 
         Raises:
             RequestError: the generator takes no labels, or there is no such class.
@@ -105,16 +131,36 @@ class TrainedRun:
             if classes is not None:
                 raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
             return None
-        known = self.checkpoint.info.num_classes
-        chosen = list(classes) if classes is not None else list(range(known))
-        if not chosen or any(label < 0 or label >= known for label in chosen):
-            raise RequestError(f"labels {chosen}: must be class indices from 0 to {known - 1}")
+        labels = self.info.labels
+        assert labels is not None, "a network that uses labels was built for some"
+        if labels.kind != "classes":
+            if classes is not None:
+                raise RequestError(f"{self.path}: the labels are {labels}: classes cannot be chosen")
+            return self.training_set().example_labels(count)
+        try:
+            chosen = [labels.index(each) for each in (range(len(labels.names)) if classes is None else classes)]
+        except ValueError as error:
+            raise RequestError(f"labels: {error}") from None
+        if not chosen:
+            raise RequestError("labels: name at least one class")
         return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
+
+    def conditions(self, count: int) -> Tensor | None:
+        """Return the first `count` conditions of the training set, for a generator that takes one; None for any other.
+
+        Raises:
+            DataError: the training set is not there, or cannot be read.
+        """
+        if "condition" not in self.generator.uses:
+            return None
+        seen = seen_by(self.network, self.training_set(), self.recipe.trainer)
+        return example_batch(seen, torch.arange(count)).condition
 
     def images(
         self,
         latents: Tensor,
         labels: Tensor | None = None,
+        condition: Tensor | None = None,
         *,
         weights: Weights = "auto",
         batch_norm: BatchNormMode | None = None,
@@ -125,21 +171,24 @@ class TrainedRun:
         Args:
             latents: any, not only from the prior.
             labels: class indices (N,) for a conditional generator.
+            condition: (N, …) for a generator that takes one; left out: the first ones of the training set.
             weights: "ema", "raw", or "auto" for ema where there is one.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
             seed: of noise that the generator draws itself, if it does.
         """
         mode, generator = batch_norm or self.recipe.samples.batch_norm, self.generator_with(weights)
+        condition = self.conditions(len(latents)) if condition is None else condition
         with seeded_generators(seed):
-            return generate(generator, latents, labels, batch_norm=mode)
+            return generate(generator, latents, labels, condition, batch_norm=mode)
 
     def sample(
         self,
-        count: int = 64,
+        count: int | None = None,
         *,
         seed: int = 0,
         weights: Weights = "auto",
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int | str] | None = None,
+        condition: Tensor | None = None,
         batch_norm: BatchNormMode | None = None,
     ) -> Tensor:
         """Generate images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
@@ -147,19 +196,33 @@ class TrainedRun:
         An image does not depend on the number of images, except for noise that the generator draws itself.
 
         Args:
-            count: number of images.
+            count: number of images; left out: one for each condition that is given, else 64.
             seed: of the latents, and of noise that the generator draws itself.
             weights: "ema", "raw", or "auto" for ema where there is one.
-            labels: class indices for a conditional generator, taken in turn; left out: class after class.
+            labels: classes, by name or index, for a conditional generator, taken in turn; left out: class after class.
+            condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors; left
+                out: the first ones of the training set.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
 
         Raises:
-            RequestError: the labels do not fit the generator, or there are no such weights.
+            RequestError: the labels or the condition do not fit the generator, or there are no such weights.
         """
-        mode = batch_norm or self.recipe.samples.batch_norm
+        if condition is not None:
+            count, condition = len(condition) if count is None else count, self._checked(condition)
+        count, mode = 64 if count is None else count, batch_norm or self.recipe.samples.batch_norm
         made = made_together(self.generator_with(weights), count, mode)
+        if condition is not None:
+            condition = condition[torch.arange(made) % len(condition)]
         latents, classes = self.latents(made, seed), self.labels(made, labels)
-        return self.images(latents, classes, weights=weights, batch_norm=mode, seed=seed)[:count]
+        return self.images(latents, classes, condition, weights=weights, batch_norm=mode, seed=seed)[:count]
+
+    def _checked(self, condition: Tensor) -> Tensor:
+        spec = self.info.condition
+        if spec is None or "condition" not in self.generator.uses:
+            raise RequestError(f"{self.path}: the {self.network} takes no condition")
+        if not len(condition) or condition.shape[1:] != spec.shape:
+            raise RequestError(f"condition of shape {tuple(condition.shape)}: must be (N, {str(spec.shape)[1:]}")
+        return condition
 
     def about(
         self, *, weights: Weights = "auto", batch_norm: BatchNormMode | None = None, **more: object
@@ -182,10 +245,10 @@ class TrainedRun:
             RequestError: they are not of the shape that they were.
         """
         packed, _ = self.open_dataset()
-        if packed.info.image != self.checkpoint.info.image:
+        if packed.info.samples != self.checkpoint.info.samples:
             raise RequestError(
-                f"{self.path}: the dataset has changed since: its images were {self.checkpoint.info.image}, "
-                f"and are {packed.info.image}"
+                f"{self.path}: the dataset has changed since: its samples were {self.checkpoint.info.samples}, "
+                f"and are {packed.info.samples}"
             )
         return packed
 
@@ -209,7 +272,7 @@ class TrainedRun:
             tables = self.recipe.to_dict()
             if name is not None:
                 image = self.checkpoint.info.image
-                tables["dataset"] = {"name": name, "image_size": image.height, "channels": image.channels}
+                tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
             recipe = parse_recipe(tables, self.manager, changes, source="dataset")
         with packing_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset
@@ -217,15 +280,15 @@ class TrainedRun:
     def untrained_discriminator(self, seed: int = 0) -> Discriminator:
         """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""
         with seeded_generators(seed):
-            _, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
-        return discriminator.eval()
+            networks = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
+        return cast("Discriminator", networks["discriminator"].eval())
 
-    def _network(self, name: str) -> Generator | Discriminator:
+    def _network(self, name: str) -> Network:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
             with kept_random_state(), memory_errors(self.compute.device, when=lambda: "for the networks"):
-                generator, discriminator = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
-            network = discriminator if name == "discriminator" else generator
+                built = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
+            network = built[name if name in built else name.removesuffix("_ema")]
             load_network(network, self.checkpoint, name)
             self._networks[name] = network.eval()
         return self._networks[name]

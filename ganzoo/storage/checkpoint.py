@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
@@ -31,9 +31,7 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
 
     format: int
     step: NonNegativeInt
-    image: tuple[PositiveInt, PositiveInt, PositiveInt]
-    """Channels, height and width."""
-    class_names: tuple[str, ...]
+    info: DatasetInfo
     plugins: dict[str, str]
     """Versions, by distribution."""
     files: dict[str, str]
@@ -120,8 +118,7 @@ def write_checkpoint(
             manifest = {
                 "format": FORMAT,
                 "step": step,
-                "image": list(info.image.shape),
-                "class_names": list(info.class_names),
+                "info": info.to_dict(),
                 "plugins": dict(plugin_versions),
                 "files": {file.name: file_sha256(file) for file in files},
             }
@@ -221,8 +218,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path / name}: is missing")
         if file_sha256(path / name) != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
-    info = DatasetInfo(ImageSpec(*manifest.image), LabelSpec.classes(manifest.class_names))
-    return Checkpoint(path, manifest.step, info, frozenset(manifest.files))
+    return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
 
 
 def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -19,8 +18,10 @@ from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.extractor import Extractor
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.packed_dataset import pack_dataset
-from ganzoo.errors import PluginError
+from ganzoo.data.samples import SampleReader
+from ganzoo.errors import DataError, PluginError
 from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
@@ -101,30 +102,29 @@ def train_briefly(
 
 @naming
 def check_dataset(entry: Entry[Any], **options: Any) -> None:
-    """Check images, labels, fingerprint and packing.
+    """Check samples, labels, fingerprint and packing.
 
     Raises:
         DataError: its data are missing; nothing is downloaded.
         ConformanceError: with what to change.
     """
-    config = small_options(entry, {"image_size": 16, **options})
+    small = {"image_size": 16} if issubclass(entry.config, ImageDatasetConfig) else {}
+    config = small_options(entry, {**small, **options})
     cls = entry.load()
     dataset: Dataset = cls(config)
     dataset.prepare()
-    names, source, second = dataset.class_names(), dataset.open(), dataset.open()
-    require(len(source) > 0, "open gives no images")
-    require(len(source) == len(second), "open gives another number of images the second time")
-    for index in range(min(LOOKED_AT, len(source))):
-        image, label = source[index]
-        require(isinstance(image, Image.Image), f"image {index} is {type(image).__name__}: give a PIL image")
-        require(
-            not names or 0 <= int(label) < len(names),
-            f"image {index} is of class {label}, and class_names gives {len(names)}",
-        )
+    reader, second = SampleReader(dataset), SampleReader(dataset)
+    require(len(reader) > 0, "open gives no samples")
+    require(len(reader) == len(second), "open gives another number of samples the second time")
+    for index in range(min(LOOKED_AT, len(reader))):
+        try:
+            *arrays, label = reader.read(index)
+        except (ValueError, DataError) as error:
+            raise ConformanceError(f"sample {index} {error}") from error
+        *others, other_label = second.read(index)
+        same = all(map(np.array_equal, [*arrays, label], [*others, other_label]))
+        require(same, f"sample {index} differs between two calls of open: fix its order, and the seed of what is drawn")
         require(isinstance(dataset.describe(index), str), "describe must give text")
-        other_image, other_label = second[index]
-        same = np.array_equal(np.asarray(image), np.asarray(other_image)) and label == other_label
-        require(same, f"image {index} differs between two calls of open: fix its order, and the seed of what is drawn")
     other: Dataset = cls(config)
     other.prepare()
     require(
@@ -133,9 +133,7 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         packed = pack_dataset(dataset, cache=Path(folder))
-        require(len(packed) > 0 and packed.images.dtype == np.uint8, "its pack has no images")
-        require(packed.info.image == config.image_spec(), "its pack is of another shape than its config says")
-        require(packed.info.class_names == tuple(names), "its pack has other classes than class_names gives")
+        require(len(packed) > 0 and packed.info == reader.info, "its pack has other samples than open gives")
         again = pack_dataset(other, cache=Path(folder))
         require(again.key == packed.key, "is packed anew when nothing has changed: look at fingerprint")
         del packed, again  # they are memory-mapped, and the folder is removed
@@ -155,7 +153,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     extractor: Extractor = cls(config, info=info)
     dataset = Synthetic(
         SyntheticConfig(
-            name="synthetic", image_size=info.image.height, channels=info.image.channels, count=64, classes=10
+            name="synthetic", image_size=info.image.size, channels=info.image.channels, count=64, num_classes=10
         )
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -164,17 +164,32 @@ def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
         return build()
 
 
+class TinyGeneratorConfig(GeneratorConfig):
+    """Options of the tiny generator."""
+
+    latent_dim: int = 8
+    conditional: bool = False
+    """Whether it takes a condition."""
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The condition, if it takes one."""
+        return frozenset({"condition"} if self.conditional else ())
+
+
 class TinyGenerator(Generator):
-    """One dense layer, to test penalties, losses and trainers with."""
+    """One dense layer, and a convolution of any condition, to test penalties, losses and trainers with."""
 
     def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
         self.dense = nn.Linear(config.latent_dim, info.image.channels * info.image.height * info.image.width)
+        if "condition" in self.uses and isinstance(info.condition, ImageSpec):
+            self.convolution = nn.Conv2d(info.condition.channels, info.image.channels, 3, padding=1)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, *, condition: Tensor | None = None) -> Tensor:
         """Return images (N, C, H, W)."""
-        images: Tensor = self.dense(latents).tanh()
-        return images.reshape(-1, *self.info.image.shape)
+        images: Tensor = self.dense(latents).tanh().reshape(-1, *self.info.image.shape)
+        return images if condition is None else (images + self.convolution(condition)).tanh()
 
 
 class TinyDiscriminator(Discriminator):
@@ -201,7 +216,14 @@ class TinyDiscriminator(Discriminator):
 def tiny_networks(size: int = 16) -> tuple[Generator, Discriminator]:
     """Return a generator and a discriminator of a few thousand parameters."""
     info = DatasetInfo(ImageSpec(3, size, size), LabelSpec.classes(CLASSES))
-    return seeded(lambda: TinyGenerator(GeneratorConfig(latent_dim=8), info=info)), tiny_discriminator(info)
+    return tiny_generator(info), tiny_discriminator(info)
+
+
+def tiny_generator(info: DatasetInfo) -> Generator:
+    """Return a generator of a few thousand parameters, which takes a condition if the dataset has one."""
+    config = TinyGeneratorConfig(conditional=info.condition is not None)
+    network: Generator = seeded(lambda: TinyGenerator(config, info=info))
+    return network
 
 
 def tiny_discriminator(info: DatasetInfo) -> Discriminator:

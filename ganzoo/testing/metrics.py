@@ -29,7 +29,7 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
     sources, ways = get_args(Source), get_args(Direction)
     require(metric.needs and set(metric.needs) <= {*sources}, f"needs must name some of {', '.join(sources)}")
     require({*metric.directions.values()} <= {*ways}, f"directions must each be one of {', '.join(ways)}")
-    dataset = Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=COUNT, classes=4))
+    dataset = Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=COUNT, num_classes=4))
     with tempfile.TemporaryDirectory() as folder:
         training = pack_dataset(dataset, cache=Path(folder))
         for source in sorted(metric.needs):

@@ -16,13 +16,16 @@ from ganzoo.builtin.losses import NonSaturating
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator, Generator
+from ganzoo.components.options import ROLES
 from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.components.world import World
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.registry.registry import Entry
 from ganzoo.testing.fixtures import (
     BATCH,
+    CLASSES,
     ConformanceError,
     contract,
     generator_of_seed,
@@ -34,6 +37,7 @@ from ganzoo.testing.fixtures import (
     small_info,
     small_options,
     tiny_discriminator,
+    tiny_generator,
     tiny_networks,
 )
 
@@ -191,12 +195,14 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, {"batch_size": BATCH, **options})
+    require(
+        ROLES.items() <= config.roles.items(),
+        'roles must name a "generator" and a "discriminator", the first of their kinds: add to `super().roles`',
+    )
     trainer = _trainer(entry, config)
     start = _weights(trainer)
-    require(
-        {"generator", "discriminator"} <= trainer.networks().keys(),
-        'networks must give "generator" and "discriminator": only what it gives is saved',
-    )
+    missing = config.roles.keys() - trainer.networks().keys()
+    require(not missing, f"networks must give {', '.join(map(repr, sorted(missing)))}: only what it gives is saved")
     for number in range(2):
         batch = _batch(trainer, number)
         with contract("train_step(batch) and expensive_metrics() → scalars by name", batch.real, batch.labels):
@@ -209,7 +215,7 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
             require(value.isfinite(), f'the metric "{name}" is {value.item()}')
     require(metrics, "train_step gives no metrics: the losses at least")
     now = _weights(trainer)
-    for network in ("generator", "discriminator"):
+    for network in config.roles:
         changed = any(not torch.equal(now[key], start[key]) for key in now if key.startswith(f"{network}."))
         require(changed, f"two steps do not change the {network}: descend its loss")
     alone = _trainer(entry, config, world=SilentWorld())
@@ -250,18 +256,19 @@ class SilentWorld(World):
 
 
 def _parameters(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters of both networks, by their names in `_weights`."""
-    for name in ("generator", "discriminator"):
+    """Yield the parameters of all networks, by their names in `_weights`."""
+    for name in trainer.config.roles:
         for key, parameter in trainer.networks()[name].named_parameters():
             yield f"{name}.{key}", parameter
 
 
 def _trainer(entry: Entry[Any], config: Any, world: World | None = None) -> Trainer:
-    generator, discriminator = tiny_networks()
+    image = ImageSpec(3, 16, 16)
+    info = DatasetInfo(image, LabelSpec.classes(CLASSES), image if "condition" in config.uses else None)
+    tiny = {"generator": tiny_generator, "discriminator": tiny_discriminator}
     parts = TrainingParts(
-        generator=generator,
-        discriminator=discriminator,
-        loss=NonSaturating(NonSaturatingConfig(), info=generator.info),
+        networks={role: tiny[kind](config.info_for(role, info)) for role, kind in config.roles.items()},
+        loss=NonSaturating(NonSaturatingConfig(), info=info),
         rng=generator_of_seed(0),
         autocast=nullcontext,
         total_steps=10,
@@ -274,7 +281,8 @@ def _trainer(entry: Entry[Any], config: Any, world: World | None = None) -> Trai
 def _batch(trainer: Trainer, number: int) -> Batch:
     info = trainer.parts.generator.info
     count = BATCH * trainer.config.batches_per_step
-    return Batch(images_for(info, count, seed=10 + number), labels_for(info, count))
+    condition = None if info.condition is None else images_for(info, count, seed=20 + number)
+    return Batch(images_for(info, count, seed=10 + number), labels_for(info, count), condition)
 
 
 def _weights(trainer: Trainer) -> dict[str, Tensor]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
 from ganzoo.components.dataset import Dataset
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.options import ComponentConfig, PenaltyConfig
+from ganzoo.components.network import Discriminator, Generator, Network
+from ganzoo.components.options import ROLES, ComponentConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer, TrainingParts
@@ -67,28 +67,27 @@ def build_run(
         packed = open_dataset(recipe, manager, progress)
 
     seed_everything(recipe.run.seed)
-    generator, discriminator = build_networks(recipe, manager, packed.info, compute)
+    networks = build_networks(recipe, manager, packed.info, compute)
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties = {
-        name: build_penalty(manager, index, config, packed.info, generator, discriminator).to(compute.device)
+        name: build_penalty(manager, index, config, packed.info, networks).to(compute.device)
         for index, (name, config) in enumerate(_numbered(recipe.penalties))
     }
     if recipe.device.sync_batch_norm:
-        world.convert_sync_batchnorm([generator, discriminator, *penalties.values()])
+        world.convert_sync_batchnorm([*networks.values(), *penalties.values()])
     loader = Loader(
         packed,
         batch_size=recipe.trainer.batch_size * recipe.trainer.batches_per_step,
         minibatches=recipe.trainer.batches_per_step,
         seed=recipe.run.seed,
         device=compute.device,
-        horizontal_flip=recipe.dataset.horizontal_flip,
+        horizontal_flip=recipe.dataset.flips,
         placement=recipe.dataset.placement,
         rank=world.rank,
         world_size=world.world_size,
     )
     parts = TrainingParts(
-        generator=generator,
-        discriminator=discriminator,
+        networks=networks,
         loss=loss,
         penalties=penalties,
         rng=torch.Generator(compute.device).manual_seed(recipe.run.seed),
@@ -134,27 +133,39 @@ def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | No
     return pack_dataset(dataset, progress=progress)
 
 
-def build_networks(
-    recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute
-) -> tuple[Generator, Discriminator]:
-    """Build both networks on their device, in the channels-last format, which is fastest for convolutions.
+def build_networks(recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute) -> dict[str, Network]:
+    """Build the trainer's networks by name, in the channels-last format, which is fastest for convolutions.
 
     Raises:
         RecipeError: one of them does not fit the dataset.
     """
-    registries = manager.registries
-    generator: Generator = build_part(registries.generators, recipe.generator, "generator", info)
-    discriminator: Discriminator = build_part(registries.discriminators, recipe.discriminator, "discriminator", info)
-    for name, network in (("generator", generator), ("discriminator", discriminator)):
-        missing = info.lacks(network.uses)
-        if missing:
-            needs = " and ".join(missing)
-            lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
-            raise RecipeError("recipe", [Problem(name, f'"{network.config.name}" needs {needs}, and {lacking}')])
+    networks = {}
+    for role in recipe.trainer.roles:
+        networks[role] = network = build_network(recipe, manager, role, info)
         network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.device.compile:
             network.compile()
-    return generator, discriminator
+    return networks
+
+
+def build_network(recipe: Recipe, manager: PluginManager, role: str, info: DatasetInfo) -> Network:
+    """Build the network of a role for a dataset.
+
+    Raises:
+        RecipeError: it does not fit the dataset.
+    """
+    registry: Registry[Any] = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
+    config, path = recipe.network(role), role if role in ROLES else f"networks.{role}"
+    try:
+        of_role = recipe.trainer.info_for(role, info)
+    except ValueError as error:
+        raise RecipeError("recipe", [Problem("trainer", f'"{recipe.trainer.name}" {error}')]) from error
+    network: Network = build_part(registry, config, path, of_role)
+    if missing := of_role.lacks(network.uses):
+        needs = " and ".join(missing)
+        lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
+        raise RecipeError("recipe", [Problem(path, f'"{network.config.name}" needs {needs}, and {lacking}')])
+    return network
 
 
 def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo) -> Any:
@@ -176,10 +187,9 @@ def build_penalty(
     index: int,
     config: PenaltyConfig,
     info: DatasetInfo,
-    generator: Generator,
-    discriminator: Discriminator,
+    networks: Mapping[str, Network],
 ) -> Penalty:
-    """Build a penalty and set it up with both networks.
+    """Build a penalty and set it up with the networks.
 
     Raises:
         RecipeError: it does not fit the images or networks; the text names the table, [[penalties]] `index`.
@@ -187,7 +197,7 @@ def build_penalty(
     path = f"penalties.{index}"
     penalty: Penalty = build_part(manager.registries.penalties, config, path, info)
     try:
-        penalty.setup(generator, discriminator)
+        penalty.setup(cast("Generator", networks["generator"]), cast("Discriminator", networks["discriminator"]))
     except ValueError as error:
         raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
     return penalty

@@ -67,7 +67,7 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
     weights, state = size_of(networks), size_of(trainer.state_dict())
     checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
     every = recipe.samples.every or math.ceil(steps / GRIDS)
-    pixels = info.image.channels * info.image.height * info.image.width * recipe.samples.count
+    pixels = math.prod(info.samples.shape) * recipe.samples.count
     samples = math.ceil(steps / every) * pixels * PNG * (2 if recipe.samples.gif else 1)
     check_room(
         Path(recipe.run.root) / recipe.run.name,

@@ -20,12 +20,12 @@ class OptimizerStep:
     """Takes the steps of one optimizer.
 
     Args:
-        name: of the network.
-        network: whose gradient is clipped.
-        optimizer: over the network's parameters and `others`.
+        name: of the network, or of those that it moves together.
+        networks: by name, whose gradient is clipped.
+        optimizer: over the networks' parameters and `others`.
         guard: shared by the optimizers of a run.
         others: further parameters that this optimizer updates, by name.
-        clip: largest norm of the network's gradient; None: no clipping.
+        clip: largest norm of the gradient of all networks; None: no clipping.
         scaling: whether to scale the loss, as fp16 needs it.
         world: the processes that take the same step, each with the gradient of its part of the minibatch.
     """
@@ -33,7 +33,7 @@ class OptimizerStep:
     def __init__(
         self,
         name: str,
-        network: nn.Module,
+        networks: Mapping[str, nn.Module],
         optimizer: Optimizer,
         *,
         guard: NonFiniteGuard,
@@ -43,14 +43,13 @@ class OptimizerStep:
         world: World | None = None,
     ) -> None:
         self.name = name
-        self.network = network
+        self.networks = nn.ModuleDict(networks)
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(guard.found_inf.device.type, enabled=scaling)
         self._guard = guard
         self._clip = clip
         self._world = world or World()
-        named = {f"{name}.{key}": parameter for key, parameter in network.named_parameters()}
-        self._parameters: dict[str, Tensor] = named | dict(others or {})
+        self._parameters: dict[str, Tensor] = {**dict(self.networks.named_parameters()), **(others or {})}
         self._others = len(others or {})
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
@@ -76,11 +75,11 @@ class OptimizerStep:
         parameters = list(self._parameters)
         self._guard.check(Update(self.name, number, rng, parameters, self._loss_and_norms(loss, self._norms)))
         if self._clip is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._clip)
+            nn.utils.clip_grad_norm_(self.networks.parameters(), self._clip)
         self._move()
 
     def gradient_norm(self) -> Tensor:
-        """Return the norm of the network's gradient in the last update, before clipping, still on the device.
+        """Return the norm of the networks' gradient in the last update, before clipping, still on the device.
 
         0 where the gradient overflowed in fp16, and the scaler took no step.
         """

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
 from ganzoo.components.network import Generator
 from ganzoo.components.observer import RunView
@@ -23,7 +24,7 @@ from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
-from ganzoo.data.packed_dataset import PackedDataset
+from ganzoo.data.packed_dataset import PackedDataset, example_batch
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
@@ -130,7 +131,13 @@ class Run:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
         if "labels" not in self.trainer.parts.generator.uses:
             return None
-        return torch.arange(count) % self.info.num_classes
+        return self.dataset.example_labels(count)
+
+    def fixed_examples(self, count: int) -> Batch | None:
+        """Return the first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""
+        if "condition" not in self.trainer.parts.generator.uses:
+            return None
+        return example_batch(self.dataset, torch.arange(count))
 
     def weights_name(self, weights: str) -> str:
         """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""

@@ -52,8 +52,7 @@ def make(tables: dict, parse: Callable[..., Recipe], manager: PluginManager) -> 
         seed_everything(0)
         networks = build_networks(recipe, manager, FACTS, Compute(torch.device("cpu"), "fp32", ""))
         parts = TrainingParts(
-            generator=networks[0],
-            discriminator=networks[1],
+            networks=networks,
             loss=NonSaturating(NonSaturating.Config(), info=FACTS),
             rng=torch.Generator().manual_seed(5),
             autocast=autocast,

@@ -78,4 +78,4 @@ def test_no_more_is_read_than_the_images_and_their_pages(packed: PackedDataset, 
 def test_what_is_no_map_of_a_whole_file_is_left_alone(packed: PackedDataset, images, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(mmap_prefetch, "physical_memory", lambda: 1)
     part = packed.images[4:] if images is None else images
-    assert mmap_prefetch.prefetcher_for(PackedDataset(part, None, packed.info, (), packed.path, "")) is None
+    assert mmap_prefetch.prefetcher_for(part) is None

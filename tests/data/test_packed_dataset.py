@@ -19,7 +19,8 @@ from pydantic import Field
 from ganzoo.builtin.datasets.configs import SyntheticConfig
 from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.components.dataset import Dataset
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.components.spec import LabelSpec
 from ganzoo.data import packed_dataset as pack_module
 from ganzoo.data.decode import npy_header
 from ganzoo.data.loader import Loader
@@ -27,10 +28,10 @@ from ganzoo.data.packed_dataset import cache_folder, pack_dataset
 from ganzoo.errors import DataError
 
 
-class GraysConfig(DatasetConfig):
+class GraysConfig(ImageDatasetConfig):
     image_size: int = 4
     count: int = 10
-    classes: int = 0
+    num_classes: int = 0
     shift: int = 0
     speed: str = Field(default="slow", json_schema_extra={"affects_pixels": False})
 
@@ -57,8 +58,8 @@ class Grays(Dataset):
         self.opened.append(1)
         return self
 
-    def class_names(self):
-        return tuple(f"class {index}" for index in range(self.config.classes))
+    def labels(self):
+        return LabelSpec.classes(f"class {index}" for index in range(self.config.num_classes))
 
     def describe(self, index):
         return f"grays/{index}.png"
@@ -69,7 +70,7 @@ class Grays(Dataset):
     def __getitem__(self, index):
         if index in self.bad:
             raise self.bad[index]
-        label = (index + self.config.shift) % max(1, self.config.classes)
+        label = (index + self.config.shift) % max(1, self.config.num_classes)
         return Image.new("RGB", (6, 5), (index % 256,) * 3), label
 
 
@@ -82,7 +83,7 @@ def leftovers(cache: Path) -> list[Path]:
 
 
 def test_a_pack_holds_the_images_in_order(tmp_path):
-    packed = pack_dataset(grays(count=300, classes=3), cache=tmp_path)
+    packed = pack_dataset(grays(count=300, num_classes=3), cache=tmp_path)
     assert len(packed) == 300
     assert packed.images.shape == (300, 4, 4, 3)
     assert packed.images.dtype == np.uint8
@@ -109,8 +110,8 @@ def test_without_classes_there_are_no_labels(tmp_path):
 
 def test_a_ready_pack_is_opened_without_decoding(tmp_path):
     opened = []
-    first = pack_dataset(grays(opened=opened, classes=2), cache=tmp_path)
-    second = pack_dataset(grays(opened=opened, classes=2), cache=tmp_path)
+    first = pack_dataset(grays(opened=opened, num_classes=2), cache=tmp_path)
+    second = pack_dataset(grays(opened=opened, num_classes=2), cache=tmp_path)
     assert opened == [1]
     assert second.path == first.path
     assert np.array_equal(second.images, first.images)
@@ -197,7 +198,7 @@ def test_a_long_list_of_bad_images_is_cut(tmp_path):
 
 def test_allowed_bad_images_are_skipped_and_recorded(tmp_path):
     bad = {2: OSError("broken"), 9: OSError("broken")}
-    allowing = grays(bad=bad, classes=5, max_bad_fraction=0.2)
+    allowing = grays(bad=bad, num_classes=5, max_bad_fraction=0.2)
     for packed in (pack_dataset(allowing, cache=tmp_path), pack_dataset(allowing, cache=tmp_path)):
         assert len(packed) == 8
         assert packed.images[:, 0, 0, 0].tolist() == [0, 1, 3, 4, 5, 6, 7, 8]
@@ -230,8 +231,8 @@ def test_an_empty_dataset_is_an_error(tmp_path):
 
 
 def test_a_class_index_without_a_name_is_an_error(tmp_path):
-    dataset = grays(classes=2)
-    dataset.class_names = lambda: ("only one",)
+    dataset = grays(num_classes=2)
+    dataset.labels = lambda: LabelSpec.classes(["only one"])
     with pytest.raises(DataError, match="class index 1, and names 1 classes"):
         pack_dataset(dataset, cache=tmp_path)
     assert leftovers(tmp_path) == []
@@ -241,7 +242,7 @@ def test_a_class_index_without_a_name_is_an_error(tmp_path):
     "damage", ["missing json", "broken json", "truncated", "wrong shape", "wrong key", "no labels"]
 )
 def test_a_damaged_pack_is_made_anew(tmp_path, damage):
-    packed = pack_dataset(grays(classes=2), cache=tmp_path)
+    packed = pack_dataset(grays(num_classes=2), cache=tmp_path)
     expected = packed.images.copy()
     if damage == "missing json":
         (packed.path / "pack.json").unlink()
@@ -257,7 +258,7 @@ def test_a_damaged_pack_is_made_anew(tmp_path, damage):
     else:
         (packed.path / "labels.npy").unlink()
     opened = []
-    again = pack_dataset(grays(classes=2, opened=opened), cache=tmp_path)
+    again = pack_dataset(grays(num_classes=2, opened=opened), cache=tmp_path)
     assert opened == [1]
     assert again.path == packed.path
     assert np.array_equal(again.images, expected)
@@ -337,7 +338,7 @@ def test_a_disk_that_fills_up_is_a_clear_error(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pack_module, "decode_images", full)
+    monkeypatch.setattr(pack_module, "decode_samples", full)
     with pytest.raises(DataError, match=r"cannot be written to .*packs: No space left on device.*GANZOO_CACHE"):
         pack_dataset(grays(), cache=tmp_path)
     assert leftovers(tmp_path) == []
@@ -376,7 +377,8 @@ def resident() -> int:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
 def test_a_pack_takes_the_memory_of_the_pages_that_are_read_and_no_more(tmp_path):
     first = pack_dataset(grays(image_size=64), cache=tmp_path)
-    contents = json.loads((first.path / "pack.json").read_text()) | {"count": 200_000}
+    contents = json.loads((first.path / "pack.json").read_text())
+    contents["arrays"]["images"]["shape"][0] = 200_000
     (first.path / "pack.json").write_text(json.dumps(contents))
     header = npy_header((200_000, 64, 64, 3))
     with (first.path / "images.npy").open("wb") as file:
@@ -394,7 +396,8 @@ def test_a_pack_takes_the_memory_of_the_pages_that_are_read_and_no_more(tmp_path
 
 def test_opening_a_large_pack_is_fast(tmp_path):
     first = pack_dataset(grays(), cache=tmp_path)
-    contents = json.loads((first.path / "pack.json").read_text()) | {"count": 200_000}
+    contents = json.loads((first.path / "pack.json").read_text())
+    contents["arrays"]["images"]["shape"][0] = 200_000
     (first.path / "pack.json").write_text(json.dumps(contents))
     large = np.lib.format.open_memmap(first.path / "images.npy", mode="w+", dtype=np.uint8, shape=(200_000, 4, 4, 3))
     large.flush()

@@ -10,12 +10,12 @@ from PIL import Image
 from torchvision import transforms
 
 from ganzoo.builtin.datasets.files import decode_image
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import enlargement, to_pixels
 
 
-def config(**options) -> DatasetConfig:
-    return DatasetConfig(**{"image_size": 8, **options})
+def config(**options) -> ImageDatasetConfig:
+    return ImageDatasetConfig(**{"image_size": 8, **options})
 
 
 def face(width: int = 178, height: int = 218) -> Image.Image:
@@ -68,7 +68,7 @@ def test_an_image_of_the_final_size_keeps_its_pixels():
 def test_square_takes_the_middle_and_none_takes_all():
     image = Image.new("RGB", (30, 10), "red")
     image.paste((0, 0, 255), (10, 0, 20, 10))
-    middle = to_pixels(image, config(crop="square"))
+    middle = to_pixels(image, config(crop="largest"))
     assert np.array_equal(middle, np.asarray(flat("RGB", (0, 0, 255))))
     whole = to_pixels(image, config(crop="none"))
     assert whole[0, 0].tolist() == [255, 0, 0]

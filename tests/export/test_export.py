@@ -107,7 +107,7 @@ def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
     assert "run" not in card
     assert 'name = "non_saturating"' in text
     config = json.loads((out / "config.json").read_text())
-    assert config["image"] == {"channels": 3, "height": 16, "width": 16}
+    assert config["info"]["samples"] == {"channels": 3, "height": 16, "width": 16}
     assert config["generator"]["latent_dim"] == 8
     assert config["plugins"].keys() == {"ganzoo-dcgan"}
     assert load_file(out / "model.safetensors").keys() == trained.generator.state_dict().keys()

@@ -211,9 +211,7 @@ JSON = st.recursive(
 @pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    key=st.sampled_from(
-        ["export", "step", "image", "class_names", "networks", "files", "format", "weights", "plugins"]
-    ),
+    key=st.sampled_from(["export", "step", "info", "networks", "files", "format", "weights", "plugins"]),
     value=JSON,
 )
 def test_manifests_with_anything_in_them(given_away: Path, tmp_path: Path, key: str, value: Any):

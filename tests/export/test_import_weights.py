@@ -31,7 +31,7 @@ Import = Callable[..., ganzoo.TrainedRun]
 def networks(tables: dict, manager: PluginManager) -> Networks:
     """The state of freshly built networks of the tiny recipe."""
     recipe = parse_recipe(tables, manager)
-    info = DatasetInfo(recipe.dataset.image_spec())
+    info = DatasetInfo(recipe.dataset.sample_spec())
     registries = manager.registries
     torch.manual_seed(3)
     return {
@@ -61,7 +61,7 @@ def own_manager(tables: dict, networks: Networks) -> PluginManager:
             return None if source.suffix == ".weights" else "does not end in .weights"
 
         def read(self, source: Path) -> ImportedWeights:
-            info = DatasetInfo(parse_recipe(tables, manager).dataset.image_spec())
+            info = DatasetInfo(parse_recipe(tables, manager).dataset.sample_spec())
             rows = [
                 Assignment(f"w{number}", tuple(tensor.shape), f"{name}.{key}")
                 for name, tensors in networks.items()

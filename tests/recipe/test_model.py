@@ -49,7 +49,7 @@ def test_smallest_recipe_takes_every_default(parse: Parse):
     assert recipe.trainer.batch_size == 128
     assert recipe.generator.latent_dim == 100
     assert recipe.run.epochs == 5.0
-    assert recipe.dataset.image_spec().shape == (1, 32, 32)
+    assert recipe.dataset.sample_spec().shape == (1, 32, 32)
 
 
 def test_resolved_recipe_resolves_to_itself(tables: Tables, parse: Parse, manager: PluginManager):

@@ -55,7 +55,7 @@ def test_trains_for_two_steps(path: Path, tmp_path: Path, manager: PluginManager
 
 def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str, Any]:
     """The recipe's tables with made-up images of the same size, narrow networks and two steps of few images."""
-    image = recipe.dataset.image_spec()
+    image = recipe.dataset.sample_spec()
     batch = 4
     tables["run"] |= {"root": str(root / "runs")}
     tables["run"].pop("epochs", None)

@@ -32,7 +32,7 @@ def test_hooks_are_those_of_the_documentation():
         "run_started": ["run"],
         "step_ended": ["run", "step", "metrics"],
         "figures_logged": ["run", "step", "figures"],
-        "samples_ready": ["run", "step", "images"],
+        "samples_ready": ["run", "step", "images", "grid"],
         "metrics_evaluated": ["run", "step", "scores"],
         "alert_raised": ["run", "step", "alert"],
         "checkpoint_saved": ["run", "step", "path"],

@@ -203,7 +203,7 @@ def celeba(root: Path) -> Tables:
 def lsun(root: Path) -> Tables:
     pytest.importorskip("lmdb")
     write_lsun(root, "bedroom_train", tuple(range(0, 240, 12)))
-    return {"name": "lsun", "root": str(root), "classes": ["bedroom_train"]}
+    return {"name": "lsun", "root": str(root), "scenes": ["bedroom_train"]}
 
 
 DATASETS: dict[str, Callable[[Path], Tables]] = {
@@ -249,7 +249,7 @@ def test_recipes(path: Path, tables: Tables, manager: PluginManager):
     """Every network, loss, penalty and trainer that has a recipe of small images."""
     (recipe, _), of_path = load_recipe(path, manager), read_toml(path)
     tables["run"]["steps"] = 4
-    tables["dataset"] |= {"image_size": recipe.dataset.image_spec().height, "channels": 1, "count": 64}
+    tables["dataset"] |= {"image_size": recipe.dataset.sample_spec().height, "channels": 1, "count": 64}
     for name in ("generator", "discriminator"):
         narrow = {"width": 4} if "width" in type(getattr(recipe, name)).model_fields else {}
         tables[name] = of_path[name] | narrow

@@ -250,7 +250,7 @@ def test_complete_run_of_so_many_epochs_says_so(tables: dict):
         ("generator.width=8", CheckpointError, "generator does not fit the recipe"),
         ("trainer.ema_decay=0.9", CheckpointError, "holds no generator_ema; it has: discriminator, generator"),
         ("dataset.channels=1", RunDirectoryError, "the dataset has changed since"),
-        ("dataset.classes=3", RunDirectoryError, "the dataset has changed since"),
+        ("dataset.num_classes=3", RunDirectoryError, "the dataset has changed since"),
         ("trainer.generator_optimizer={name='sgd'}", CheckpointError, "generator_optimizer is another one now"),
         ("trainer.discriminator_optimizer.amsgrad=true", CheckpointError, "discriminator_optimizer is another one now"),
     ],

@@ -72,7 +72,7 @@ def test_recipe_says_where_the_pixels_wait(build: Callable[..., Run], placement:
 
 
 def test_facts_reach_the_networks(build: Callable[..., Run]):
-    run = build("dataset.channels=1", "dataset.image_size=32", "dataset.classes=3")
+    run = build("dataset.channels=1", "dataset.image_size=32", "dataset.num_classes=3")
     assert run.info.image.shape == (1, 32, 32)
     assert run.info.class_names == ("hue 0", "hue 1", "hue 2")
     batch = run.loader.next()

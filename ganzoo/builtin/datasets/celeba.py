@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import zipfile
@@ -11,10 +12,12 @@ from functools import cached_property
 from itertools import product
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import Any
 
 from ganzoo.builtin.datasets.configs import CelebAConfig
 from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image, file_info
-from ganzoo.components.dataset import ImageSource
+from ganzoo.components.dataset import SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
 IMAGES = "img_align_celeba"
@@ -46,6 +49,7 @@ class CelebA(FileDataset):
     _images: _Folder | _Archive
     _lists: dict[str, Path]
     _names: list[str]
+    _attributes: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         """Find the images and the lists that the options need, and download where nothing is there.
@@ -56,8 +60,9 @@ class CelebA(FileDataset):
         images, lists = self._find_images(), {}
         if self.config.split != "all":
             lists[PARTITION] = find_list(PARTITION, self.root, images.place, f'dataset.split = "{self.config.split}"')
-        if self.config.attribute is not None:
-            purpose = f'dataset.attribute = "{self.config.attribute}"'
+        if self.config.has_labels:
+            option = "attribute" if self.config.attribute else "attributes"
+            purpose = f"dataset.{option} = {json.dumps(getattr(self.config, option))}"
             lists[ATTRIBUTES] = find_list(ATTRIBUTES, self.root, images.place, purpose)
         self._images, self._lists = images, lists
 
@@ -65,7 +70,7 @@ class CelebA(FileDataset):
         """Return names, sizes and times of all images, or of their archive, and of the lists in use."""
         return [*file_info(self._lists.values()), *self._images.info]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images of the split, in the order of their names.
 
         Raises:
@@ -78,15 +83,17 @@ class CelebA(FileDataset):
         names = images.names
         if self.config.split != "all":
             names = self._take_split(images, self._lists[PARTITION], _SPLITS[self.config.split])
-        self._names, labels = names, [0] * len(names)
-        if self.config.attribute is not None:
-            labels = self._read_attribute(images, self._lists[ATTRIBUTES], self.config.attribute)
+        self._names, labels = names, [None] * len(names)
+        if self.config.has_labels:
+            labels = self._read_attributes(images, self._lists[ATTRIBUTES])
         return LabeledImages(labels, lambda index: decode_image(images.read(names[index]), self.config))
 
-    def class_names(self) -> tuple[str, ...]:
-        """Return the classes without and with the attribute, if the options name one."""
+    def labels(self) -> LabelSpec | None:
+        """Return the classes without and with the attribute, if the options name one; or the attributes."""
+        if self.config.attributes:
+            return LabelSpec("attributes", self._attributes)
         attribute = self.config.attribute
-        return () if attribute is None else (f"not {attribute}", attribute)
+        return None if attribute is None else LabelSpec.classes((f"not {attribute}", attribute))
 
     def describe(self, index: int) -> str:
         """Return the image's path, or its archive and its name there."""
@@ -137,17 +144,27 @@ class CelebA(FileDataset):
         _check_rows(path, rows, images, set(_SPLITS.values()))
         return [name for name in images.names if rows[name[:6]] == [split]]
 
-    def _read_attribute(self, images: _Folder | _Archive, path: Path, attribute: str) -> list[int]:
-        attributes, rows = read_list(path)
-        if attribute not in attributes:
-            by_lower = {known.lower(): known for known in attributes}
-            asked = attribute.lower().replace(" ", "_")
-            near = [by_lower[key] for key in difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)]
-            hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(attributes)}"
-            raise DataError(f'dataset.attribute: CelebA has no attribute "{attribute}"; {hint}')
+    def _read_attributes(self, images: _Folder | _Archive, path: Path) -> list[Any]:
+        """Return the class of each image, or its attributes."""
+        known, rows = read_list(path)
         _check_rows(path, rows, images, {"-1", "1"})
-        column = attributes.index(attribute)
-        return [int(rows[name[:6]][column] == "1") for name in self._names]
+        if self.config.attribute is not None:
+            column = _column(known, self.config.attribute, "attribute")
+            return [int(rows[name[:6]][column] == "1") for name in self._names]
+        wanted = known if self.config.attributes == "all" else self.config.attributes
+        columns = [_column(known, each, "attributes") for each in wanted]
+        self._attributes = tuple(wanted)
+        return [[float(rows[name[:6]][column] == "1") for column in columns] for name in self._names]
+
+
+def _column(known: list[str], attribute: str, option: str) -> int:
+    if attribute not in known:
+        by_lower = {name.lower(): name for name in known}
+        asked = attribute.lower().replace(" ", "_")
+        near = [by_lower[key] for key in difflib.get_close_matches(asked, by_lower, n=1, cutoff=0.6)]
+        hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(known)}"
+        raise DataError(f'dataset.{option}: CelebA has no attribute "{attribute}"; {hint}')
+    return known.index(attribute)
 
 
 def find_images(root: Path) -> tuple[list[_Folder | _Archive], list[str]]:

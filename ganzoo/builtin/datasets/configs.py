@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig, ImageSize, sides
+from ganzoo.components.spec import ImageSpec, VectorSpec
 
 NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
 """Marks an option that does not affect the decoded images."""
 
 
-class _LabeledConfig(DatasetConfig):
+class _LabeledConfig(ImageDatasetConfig):
     """Options of a dataset whose images all have a class."""
 
     @property
@@ -24,8 +25,8 @@ class _LabeledConfig(DatasetConfig):
 class DigitsConfig(_LabeledConfig):
     """scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels, bundled, no download."""
 
-    image_size: PositiveInt = 32
-    channels: Literal[1, 3] = 1
+    image_size: ImageSize = 32
+    channels: PositiveInt = 1
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
 
 
@@ -34,7 +35,7 @@ class SyntheticConfig(_LabeledConfig):
 
     count: PositiveInt = 1024
     """How many images."""
-    classes: PositiveInt = 10
+    num_classes: PositiveInt = 10
     """How many classes; the class decides the disc's hue."""
     seed: int = 0
     """The same seed gives the same images."""
@@ -52,8 +53,8 @@ class TorchvisionConfig(_LabeledConfig):
 class MNISTConfig(TorchvisionConfig):
     """MNIST: 60,000 + 10,000 handwritten digits, gray, 28×28; under `root` as torchvision lays them out."""
 
-    image_size: PositiveInt = 28
-    channels: Literal[1, 3] = 1
+    image_size: ImageSize = 28
+    channels: PositiveInt = 1
     split: Literal["train", "test"] = "train"
 
 
@@ -64,25 +65,25 @@ class FashionMNISTConfig(MNISTConfig):
 class CIFAR10Config(TorchvisionConfig):
     """CIFAR-10: 50,000 + 10,000 photos of ten classes, RGB, 32×32; as torchvision lays them out."""
 
-    image_size: PositiveInt = 32
+    image_size: ImageSize = 32
     split: Literal["train", "test"] = "train"
 
 
 class SVHNConfig(TorchvisionConfig):
     """Street View House Numbers: 73,257 + 26,032 + 531,131 digits, RGB, 32×32; `*_32x32.mat` in `root`."""
 
-    image_size: PositiveInt = 32
+    image_size: ImageSize = 32
     split: Literal["train", "test", "extra"] = "train"
 
 
-class CelebAConfig(DatasetConfig):
+class CelebAConfig(ImageDatasetConfig):
     """CelebA, aligned: 202,599 faces of 178×218 pixels.
 
     Under `root`: `img_align_celeba.zip` as downloaded, or the folder `img_align_celeba/`; either may
     also lie in `celeba/`, and `root` may be the folder or the archive itself.
     """
 
-    crop: PositiveInt | Literal["square", "none"] = 178
+    crop: ImageSize | Literal["largest", "none"] = 178
     """Center crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
     """Download through torchvision, from Google Drive, if nothing is there."""
@@ -90,36 +91,84 @@ class CelebAConfig(DatasetConfig):
     """Split of the dataset; all but "all" need `list_eval_partition.txt`."""
     attribute: str | None = None
     """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
+    attributes: Literal["all"] | tuple[str, ...] = ()
+    """Attributes that are the labels, all 40 or some; needs `list_attr_celeba.txt`."""
     allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
     """Take what is there, even if it is not all 202,599 images."""
 
     @property
     def has_labels(self) -> bool | None:
-        """Whether an attribute gives the classes."""
-        return self.attribute is not None
+        """Whether an attribute gives the classes, or several are the labels."""
+        return self.attribute is not None or bool(self.attributes)
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.attribute is not None and self.attributes:
+            raise ValueError("attribute gives two classes, and attributes are labels of another kind: set one of them")
+        return self
 
 
-class LSUNConfig(DatasetConfig):
+class LSUNConfig(ImageDatasetConfig):
     """LSUN scenes: LMDB folders such as `bedroom_train_lmdb/` in `root`; needs the package `lmdb`."""
 
-    classes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
+    scenes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
     """Which LMDB folders, without their `_lmdb`; several of them are the classes of the labels."""
-    limit: PositiveInt | None = None
-    """Take so many images of each folder, the first ones; left out: all."""
 
     @property
     def has_labels(self) -> bool | None:
         """Whether there are several scenes, which are the classes."""
-        return len(self.classes) > 1
+        return len(self.scenes) > 1
 
 
-class ImageFolderConfig(DatasetConfig):
+class ImageFolderConfig(ImageDatasetConfig):
     """A folder of images of any size and format, flat or nested."""
 
-    labels: Literal["none", "folders"] = "none"
-    """"folders": the folders right under `root` are the classes."""
+    labels: str = "none"
+    """"folders": the folders right under `root` are the classes; else a file in `root` with the labels: `dataset.json`
+    as StyleGAN has it, or a CSV table with the file's name in the first column."""
+    label_kind: Literal["classes", "attributes", "continuous"] | None = None
+    """What the labels of a file are; left out: classes for one column of integers or text, attributes for several of 0
+    and 1, else continuous values."""
+    depth: Literal[8, 16] = 8
+    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
+    bands: tuple[NonNegativeInt, ...] | None = None
+    """Channels that are taken of arrays, counted from 0, in this order; left out: all."""
+    value_range: tuple[float, float] | None = None
+    """Values of arrays that become −1 and 1, those beyond them cut off; left out: the range of uint8 or uint16, and
+    −1 and 1 for floats."""
 
     @property
     def has_labels(self) -> bool | None:
-        """Whether the folders are the classes."""
-        return self.labels == "folders"
+        """Whether folders or a file give the labels."""
+        return self.labels != "none"
+
+    @model_validator(mode="after")
+    def _check_arrays(self) -> Self:
+        if self.bands is not None and len(self.bands) != self.channels:
+            raise ValueError(f"bands names {len(self.bands)} channels: set dataset.channels = {len(self.bands)}")
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            raise ValueError("value_range: the first value must be below the second")
+        return self
+
+
+class ImagePairsConfig(ImageDatasetConfig):
+    """Pairs of images for translation, such as outlines and photos; the one is made, the other is its condition."""
+
+    pairing: Literal["aligned", "side_by_side", "unpaired"] = "aligned"
+    """"aligned": two folders, whose images belong together by name; "side_by_side": A is the left half of each picture
+    in `root` and B the right one; "unpaired": two folders, whose images are drawn independently."""
+    folders: tuple[str, str] = ("A", "B")
+    """The folders of A and B in `root`."""
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    """"AtoB" makes images of B from those of A, "BtoA" the reverse."""
+    condition_channels: PositiveInt | None = None
+    """Channels of the conditions; left out: as `channels`."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """False: there are none."""
+        return False
+
+    def condition_spec(self) -> ImageSpec | VectorSpec | None:
+        """Return the shape of every condition."""
+        return ImageSpec(self.condition_channels or self.channels, *sides(self.image_size))

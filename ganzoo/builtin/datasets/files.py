@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 import stat
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from ganzoo.components.dataset import Dataset
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.dataset import Dataset, Label, Sample
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 
 try:
@@ -24,6 +28,8 @@ except ImportError:
 # PIL runs Ghostscript for EPS, needs a handler of its own for the data formats, and only recognizes MPEG.
 _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _LARGEST_FILE = 1024**3
+ARRAYS = frozenset((".npy", ".npz"))
+"""Suffixes of files with arrays."""
 _START = b"\xff\xd8\xff"
 _APP1 = b"\xff\xe1"
 _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
@@ -31,16 +37,16 @@ _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Images that are read one by one, by their index and from several threads, and their class indices."""
+    """Images that are read one by one, by their index and from several threads, and their labels."""
 
-    labels: Sequence[int]
-    read: Callable[[int], Image.Image]
+    targets: Sequence[Any]
+    read: Callable[[int], Sample]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        label = self.labels[index]
+    def __getitem__(self, index: int) -> tuple[Sample, Label]:
+        label = self.targets[index]
         return self.read(index), label
 
 
@@ -58,7 +64,7 @@ def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(path.name, fact.st_size, fact.st_mtime_ns) for path in paths for fact in [path.stat()]]
 
 
-def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Image:
+def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image:
     """Decode the image, or the first of its frames, in the bytes of a file.
 
     Args:
@@ -81,7 +87,7 @@ def decode_image(data: bytes, config: DatasetConfig | None = None) -> Image.Imag
     return image
 
 
-def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> Image.Image | None:
+def decode_with_simplejpeg(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image | None:
     """Decode the bytes of a JPEG, smaller where the dataset's `fast_decode` allows.
 
     Both libraries call libjpeg-turbo, so the pixels are the same; only PIL's own parsing of the file is skipped.
@@ -112,26 +118,81 @@ def decode_with_simplejpeg(data: bytes, config: DatasetConfig | None = None) -> 
     return image
 
 
-def _decode_smaller(image: JpegImageFile, config: DatasetConfig) -> None:
+def _decode_smaller(image: JpegImageFile, config: ImageDatasetConfig) -> None:
     width, height = image.size
     scale = decoding_scale(image.size, config)
     if scale > 1 and image.draft(None, (width // scale, height // scale)):
         mark_decoded_smaller(image, scale, (width, height))
 
 
-def read_image(path: Path, config: DatasetConfig | None = None) -> Image.Image:
+def read_image(path: Path, config: ImageDatasetConfig | None = None) -> Image.Image:
     """Read an image file, decode it as `decode_image` does, and close it.
 
     Raises:
         PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
         ValueError: it is no regular file (but a pipe, say), empty, or larger than a gigabyte.
     """
+    return decode_image(_read(path), config)
+
+
+def _read(path: Path) -> bytes:
     fact = path.stat()
     if not stat.S_ISREG(fact.st_mode):
         raise ValueError("not a file")  # reading a pipe or a device may never end
     if fact.st_size > _LARGEST_FILE:
         raise ValueError("the file is larger than a gigabyte")
-    return decode_image(path.read_bytes(), config)
+    return path.read_bytes()
+
+
+def read_deep(path: Path) -> npt.NDArray[np.uint16]:
+    """Read an image file as an array (H, W) or (H, W, C) of 16 bits, to which 8 bits are spread.
+
+    Raises:
+        PIL.UnidentifiedImageError, OSError, ValueError: as `read_image` does.
+    """
+    image = read_image(path)
+    if not image.mode.startswith("I") and image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    pixels = np.asarray(image)
+    scale = 257 if pixels.dtype == np.uint8 else 1
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ValueError(f"its values run from {pixels.min()} to {pixels.max()}, beyond 16 bits")
+    deep: npt.NDArray[np.uint16] = pixels.astype(np.uint16) * np.uint16(scale)
+    return deep
+
+
+def read_array(path: Path, bands: Sequence[int] | None = None) -> npt.NDArray[Any]:
+    """Read the array in a `.npy` file, or the only one in a `.npz` file, and take these of its channels.
+
+    Raises:
+        OSError, ValueError: the file is damaged, holds objects or several arrays, or has no such channel.
+    """
+    data = _read(path)
+    if path.suffix.lower() == ".npz":
+        try:
+            archive = zipfile.ZipFile(io.BytesIO(data))
+            names = archive.namelist()
+            if len(names) != 1:
+                raise ValueError(f"holds {len(names)} arrays ({', '.join(names[:5])}): leave one in it")
+            if archive.getinfo(names[0]).file_size > _LARGEST_FILE:
+                raise ValueError("the array is larger than a gigabyte")
+            data = archive.read(names[0])
+        except zipfile.BadZipFile as error:
+            raise ValueError("is not a file that numpy.savez makes") from error
+    array: npt.NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    if bands is None:
+        return array
+    if array.ndim != 3 or max(bands) >= array.shape[2]:
+        raise ValueError(f"is an array of shape {array.shape}, which has no channels {list(bands)} in its last axis")
+    return array[:, :, list(bands)]
+
+
+def in_range(array: npt.NDArray[Any], value_range: tuple[float, float] | None) -> npt.NDArray[Any]:
+    """Scale values so that those of the range run from −1 to 1; None leaves them as they are."""
+    if value_range is None:
+        return array
+    low, high = value_range
+    return ((array.astype(np.float32) - low) * (2 / (high - low)) - 1).clip(-1, 1)
 
 
 @cache

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch.utils.data import ConcatDataset
-from torch.utils.data import Dataset as TorchDataset
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
-from ganzoo.builtin.datasets.files import FileDataset, decode_image
-from ganzoo.components.dataset import ImageSource
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image
+from ganzoo.components.dataset import SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
 
 
@@ -39,7 +37,7 @@ class LSUN(FileDataset):
             raise DataError(
                 f"LSUN is not complete in {self.config.root}: there is no {wanted}. Download "
                 f"{', '.join(path.name + '.zip' for path in missing)} from http://dl.yf.io/lsun/scenes/ "
-                f"and unpack it there, or set dataset.root and dataset.classes to what you have"
+                f"and unpack it there, or set dataset.root and dataset.scenes to what you have"
             )
         _lmdb()
 
@@ -48,44 +46,43 @@ class LSUN(FileDataset):
         info = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
         return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return the images, database after database, in the order of their keys.
 
         Raises:
             DataError: a database is damaged.
         """
-        return ConcatDataset(_Database(path, label, self.config) for label, path in enumerate(self._databases()))
+        scenes = [_Database(path, self.config) for path in self._databases()]
+        places = [(scene, index) for scene in scenes for index in range(len(scene.keys))]
+        labels = [label for label, scene in enumerate(scenes) for _ in scene.keys]
+        return LabeledImages(labels, lambda index: places[index][0].read(places[index][1]))
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the names of the databases, if there are several."""
-        return self.config.classes if len(self.config.classes) > 1 else ()
+        return LabelSpec.classes(self.config.scenes) if len(self.config.scenes) > 1 else None
 
     def _databases(self) -> list[Path]:
-        return [self.root / f"{name}_lmdb" for name in self.config.classes]
+        return [self.root / f"{name}_lmdb" for name in self.config.scenes]
 
 
-class _Database(TorchDataset[tuple[Image.Image, int]]):
-    """The images of one database, all of class `label`."""
+class _Database:
+    """The images of one database."""
 
-    def __init__(self, path: Path, label: int, config: LSUNConfig) -> None:
-        self._label, self._config = label, config
+    def __init__(self, path: Path, config: LSUNConfig) -> None:
+        self._config = config
         lmdb = _lmdb()
         try:
             self._environment = lmdb.open(
                 str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1024
             )
             with self._environment.begin() as transaction:
-                keys = transaction.cursor().iternext(keys=True, values=False)
-                self._keys: list[bytes] = list(islice(keys, config.limit))
+                self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
         except lmdb.Error as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
-    def __len__(self) -> int:
-        return len(self._keys)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+    def read(self, index: int) -> Image.Image:
         with self._environment.begin() as transaction:
-            return decode_image(bytes(transaction.get(self._keys[index])), self._config), self._label
+            return decode_image(bytes(transaction.get(self.keys[index])), self._config)
 
 
 def _lmdb() -> Any:

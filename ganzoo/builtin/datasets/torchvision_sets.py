@@ -17,7 +17,8 @@ from ganzoo.builtin.datasets.configs import (
     TorchvisionConfig,
 )
 from ganzoo.builtin.datasets.files import FileDataset, file_info
-from ganzoo.components.dataset import ImageSource
+from ganzoo.components.dataset import SampleSource
+from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
 
 
@@ -71,18 +72,18 @@ class TorchvisionDataset(FileDataset):
         """Return names, sizes and times of the files."""
         return file_info(self.files())
 
-    def class_names(self) -> tuple[str, ...]:
+    def labels(self) -> LabelSpec | None:
         """Return the ten classes."""
-        return self.classes
+        return LabelSpec.classes(self.classes)
 
-    def open(self) -> ImageSource:
+    def open(self) -> SampleSource:
         """Return all images of the split.
 
         Raises:
             DataError: the files are damaged.
         """
         try:
-            source: ImageSource = self.load(download=False)
+            source: SampleSource = self.load(download=False)
         except Exception as error:  # a failed checksum or any error of parsing, depending on the dataset
             places = ", ".join(str(path) for path in self.files())
             raise DataError(
@@ -167,7 +168,9 @@ class SVHN(TorchvisionDataset):
 
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""
-        return datasets.SVHN(str(self.root), split=self.config.split, download=download)
+        images = datasets.SVHN(str(self.root), split=self.config.split, download=download)
+        images.targets = images.labels  # as torchvision's other datasets have them
+        return images
 
 
 def _reason(error: Exception) -> str:

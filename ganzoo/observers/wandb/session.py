@@ -171,15 +171,13 @@ def _forget_attempt(leftovers: set[Path]) -> None:
 
 def describe(run: RunView) -> dict[str, Any]:
     """Make the config that W&B shows: the resolved recipe, and under "facts" what it was run with."""
-    image = run.info.image
     info = {
         "device": str(run.device),
         "precision": run.precision,
-        "image": list(image.shape),
-        "classes": run.info.num_classes,
+        "image": list(run.info.samples.shape),
+        "classes": len(run.info.class_names),
         "images": len(run.dataset),
-        "generator_parameters": parameters(run.networks["generator"]),
-        "discriminator_parameters": parameters(run.networks["discriminator"]),
+        **{f"{role}_parameters": parameters(run.networks[role]) for role in run.recipe.trainer.roles},
         "plugins": dict(run.plugin_versions),
     }
     return {**run.recipe.to_dict(), "facts": info}
@@ -189,8 +187,7 @@ def tags(run: RunView) -> list[str]:
     """List the components, the seed and the recipe's tags, each cut to the 64 characters that W&B takes."""
     recipe = run.recipe
     components = (
-        recipe.generator,
-        recipe.discriminator,
+        *(recipe.network(role) for role in recipe.trainer.roles),
         recipe.loss,
         *recipe.penalties,
         recipe.dataset,

@@ -17,7 +17,7 @@ from ganzoo.components.observer import Alert, RunView, Tracker
 from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.sampling.image_io import GIF, grid
+from ganzoo.sampling.image_io import GIF
 from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
 from ganzoo.storage.summary import SCORE, best_and_last, drop_non_finite, status_of
 from ganzoo.terminal import warn
@@ -87,11 +87,11 @@ class WandbTracker(Tracker):
         self._log(step, drop_non_finite(figures))
 
     @hookimpl
-    def samples_ready(self, step: int, images: Tensor) -> None:
+    def samples_ready(self, step: int, grid: Tensor) -> None:
         """Send a grid of samples."""
         if self._tracked is None and not self._is_starting():
             return
-        picture = to_pil_image(grid(images))
+        picture = to_pil_image(grid)
 
         def send(tracked: wandb.Run) -> None:
             import wandb

@@ -26,7 +26,7 @@ def conditional(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[P
         "generator": {"name": "dcgan_authors_mnist", "width": 4, "dense_width": 16, "latent_dim": 8},
         "discriminator": {"name": "dcgan_authors_mnist", "width": 4, "dense_width": 16},
     }
-    return api.run(tables, ["run.steps=2", "dataset.classes=3"])
+    return api.run(tables, ["run.steps=2", "dataset.num_classes=3"])
 
 
 def test_images_of_the_grid_are_the_latents_of_the_seed(trained: TrainedRun, tmp_path: Path):

@@ -120,7 +120,7 @@ def test_pooling_as_in_the_paper(trained: TrainedRun):
 def test_of_a_run(trained: TrainedRun):
     state = torch.get_rng_state()
     before = {name: value.clone() for name, value in trained.discriminator.state_dict().items()}
-    result = network_analysis.probe(trained, overrides=["dataset.classes=2", "dataset.count=60"], train=20, draws=2)
+    result = network_analysis.probe(trained, overrides=["dataset.num_classes=2", "dataset.count=60"], train=20, draws=2)
     assert result["protocol"]["dataset"]["classes"] == 2
     assert result["protocol"]["step"] == 2
     assert (trained.path / "probe.json").is_file()

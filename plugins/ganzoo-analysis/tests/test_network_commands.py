@@ -57,7 +57,7 @@ def test_neighbors(command: Command, trained: Path, tmp_path: Path):
 
 
 def test_probe(command: Command, trained: Path):
-    options = ["--set", "dataset.classes=2", "--train", "20", "--draws", "2"]
+    options = ["--set", "dataset.num_classes=2", "--train", "20", "--draws", "2"]
     ended = command("probe", trained, *options, "--json")
     result = json.loads(ended.out)
     assert result["scores"].keys() == {"discriminator", "random_weights", "raw_pixels"}

@@ -36,8 +36,7 @@ def trainer_of(
     generator, discriminator = build(recipe.generator.name, info, *options)
     loss = manager.registries.losses[recipe.loss.name].load()(recipe.loss, info=info)
     given = TrainingParts(
-        generator=generator,
-        discriminator=discriminator,
+        networks={"generator": generator, "discriminator": discriminator},
         loss=loss,
         rng=torch.Generator().manual_seed(0),
         autocast=Compute(torch.device("cpu"), "fp32", "").autocast,

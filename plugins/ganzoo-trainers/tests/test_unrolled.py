@@ -65,8 +65,7 @@ def build(name: str, discriminator: nn.Module, generator: nn.Module, **options: 
     config = registries.trainers[name].config(name=name, **options)
     loss = registries.losses["non_saturating"]
     parts = TrainingParts(
-        generator=copy.deepcopy(generator),
-        discriminator=copy.deepcopy(discriminator),
+        networks={"generator": copy.deepcopy(generator), "discriminator": copy.deepcopy(discriminator)},
         loss=loss.load()(loss.config(name="non_saturating"), info=FACTS),
         rng=torch.Generator().manual_seed(3),
         autocast=nullcontext,

@@ -15,6 +15,7 @@ from dataset_files import celeba_names, gray_jpeg
 from ganzoo.builtin.datasets import celeba
 from ganzoo.builtin.datasets.celeba import CelebA
 from ganzoo.builtin.datasets.configs import CelebAConfig
+from ganzoo.components.spec import LabelSpec
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
@@ -223,6 +224,21 @@ def test_attributes_are_classes(tmp_path):
     assert packed.info.class_names == ("not Smiling", "Smiling")
     assert packed.labels.tolist() == [0, 1, 0, 1, 0, 1]
     assert set(prepare(tmp_path / "data", attribute="Blond_Hair").labels.tolist()) == {0}
+
+
+def test_attributes_are_labels_of_their_own(tmp_path):
+    write_folder(tmp_path / "data/img_align_celeba")
+    write_lists(tmp_path / "data")
+    packed = prepare(tmp_path / "data", attributes=("Smiling", "Blond_Hair"))
+    assert packed.info.labels == LabelSpec("attributes", ("Smiling", "Blond_Hair"))
+    assert packed.labels.tolist() == [[0, 0], [1, 0], [0, 0], [1, 0], [0, 0], [1, 0]]
+    assert {"Smiling", "Blond_Hair"} <= {*prepare(tmp_path / "data", attributes="all").info.labels.names}
+    with pytest.raises(
+        DataError, match=r'dataset\.attributes: CelebA has no attribute "smiling"; did you mean "Smiling"'
+    ):
+        prepare(tmp_path / "data", attributes=("smiling",))
+    with pytest.raises(ValueError, match="set one of them"):
+        prepare(tmp_path / "data", attributes="all", attribute="Smiling")
 
 
 def test_attribute_and_split_together_with_kaggles_lists(tmp_path):

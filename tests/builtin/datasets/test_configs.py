@@ -32,7 +32,7 @@ def test_defaults(place, default):
     config = dataset.Config()
     assert dataset.Config is getattr(configs, f"{name}Config")
     assert (config.channels, config.image_size) == default
-    assert config.image_spec().shape == (default[0], default[1], default[1])
+    assert config.sample_spec().shape == (default[0], default[1], default[1])
 
 
 def test_every_option_is_documented():

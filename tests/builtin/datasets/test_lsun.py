@@ -78,36 +78,39 @@ def test_several_databases_are_classes(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
     write_database(tmp_path, "tower_val", "10 20")
     write_database(tmp_path, "bridge_val", "30")
-    packed = prepare(tmp_path, classes=("tower_val", "bridge_val"))
+    packed = prepare(tmp_path, scenes=("tower_val", "bridge_val"))
     assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
     assert packed.labels.tolist() == [0, 0, 1]
     assert packed.info.class_names == ("tower_val", "bridge_val")
 
 
-def test_the_first_of_each_database(tmp_path, monkeypatch):
+def test_some_of_the_databases(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "lmdb", FakeLMDB)
     write_database(tmp_path, "tower_val", "10 20 25")
     write_database(tmp_path, "bridge_val", "30")
-    classes = ("tower_val", "bridge_val")
-    packed = prepare(tmp_path, classes=classes, limit=2)
-    assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
-    assert packed.labels.tolist() == [0, 0, 1]
-    assert len(prepare(tmp_path, classes=classes)) == 4
+    scenes = ("tower_val", "bridge_val")
+    packed = prepare(tmp_path, scenes=scenes, limit=2)
+    assert packed.images[:, 0, 0, 0].tolist() == [10, 25]
+    assert packed.labels.tolist() == [0, 0]
+    packed = prepare(tmp_path, scenes=scenes, classes=("bridge_val",))
+    assert packed.images[:, 0, 0, 0].tolist() == [30]
+    assert packed.labels.tolist() == [0]
+    assert len(prepare(tmp_path, scenes=scenes)) == 4
 
 
 def test_a_real_database(tmp_path):
     pytest.importorskip("lmdb")
     path = write_lsun(tmp_path, "bedroom_val", (10, 20, 30))
-    packed = prepare(tmp_path, classes=("bedroom_val",))
+    packed = prepare(tmp_path, scenes=("bedroom_val",))
     assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30]
     (path / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(DataError, match="is damaged or only partly unpacked"):
-        prepare(tmp_path, classes=("bedroom_val",))
+        prepare(tmp_path, scenes=("bedroom_val",))
 
 
 def test_a_missing_database_says_what_to_fetch(tmp_path):
     with pytest.raises(DataError) as error:
-        prepare(tmp_path, classes=("bedroom_train", "tower_train"))
+        prepare(tmp_path, scenes=("bedroom_train", "tower_train"))
     text = str(error.value)
     assert str(tmp_path / "bedroom_train_lmdb" / "data.mdb") in text
     assert "tower_train_lmdb.zip" in text

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganzoo.builtin.datasets import files as turbo
 from ganzoo.builtin.datasets.files import decode_image, decode_with_simplejpeg
-from ganzoo.components.options import DatasetConfig
+from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import to_pixels
 
 
@@ -30,7 +30,7 @@ def jpeg(image: Image.Image, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def by_pil(data: bytes, config: DatasetConfig, monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.uint8]:
+def by_pil(data: bytes, config: ImageDatasetConfig, monkeypatch: pytest.MonkeyPatch) -> npt.NDArray[np.uint8]:
     with monkeypatch.context() as without:
         without.setattr(turbo, "simplejpeg", None)
         return to_pixels(decode_image(data, config), config)
@@ -42,7 +42,7 @@ def by_pil(data: bytes, config: DatasetConfig, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(("size", "image_size"), [((178, 218), 64), ((177, 219), 32), ((400, 301), 24), ((65, 33), 16)])
 @pytest.mark.parametrize("fast_decode", [False, True])
 def test_pixels_are_those_of_pil(size, image_size, subsampling, progressive, mode, fast_decode, monkeypatch):
-    config = DatasetConfig(image_size=image_size, fast_decode=fast_decode)
+    config = ImageDatasetConfig(image_size=image_size, fast_decode=fast_decode)
     data = jpeg(photo(*size, mode), subsampling=subsampling, progressive=progressive, quality=85)
     decoded = decode_with_simplejpeg(data, config)
     assert decoded is not None

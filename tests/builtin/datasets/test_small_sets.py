@@ -46,7 +46,7 @@ def test_a_larger_count_begins_with_the_same_images():
 
 
 def test_the_class_decides_the_hue():
-    images = source(classes=4)
+    images = source(num_classes=4)
     for index in range(8):
         image, label = images[index]
         assert label == index % 4
@@ -63,7 +63,7 @@ def test_discs_end_where_they_should():
 
 
 def test_discs_as_a_pack(tmp_path):
-    packed = pack_dataset(Synthetic(SyntheticConfig(image_size=16, count=20, classes=3)), cache=tmp_path)
+    packed = pack_dataset(Synthetic(SyntheticConfig(image_size=16, count=20, num_classes=3)), cache=tmp_path)
     assert packed.images.shape == (20, 16, 16, 3)
     assert packed.info.class_names == ("hue 0", "hue 1", "hue 2")
     assert packed.labels.tolist() == [index % 3 for index in range(20)]

@@ -46,10 +46,10 @@ def test_the_mnists_are_read_as_they_are(tmp_path, no_network, dataset, config, 
 
 
 def test_class_names():
-    assert MNIST(MNISTConfig()).class_names() == tuple("0123456789")
-    assert FashionMNIST(FashionMNISTConfig()).class_names()[9] == "Ankle boot"
-    assert CIFAR10(CIFAR10Config()).class_names()[3] == "cat"
-    assert SVHN(SVHNConfig()).class_names() == tuple("0123456789")
+    assert MNIST(MNISTConfig()).labels().names == tuple("0123456789")
+    assert FashionMNIST(FashionMNISTConfig()).labels().names[9] == "Ankle boot"
+    assert CIFAR10(CIFAR10Config()).labels().names[3] == "cat"
+    assert SVHN(SVHNConfig()).labels().names == tuple("0123456789")
 
 
 def test_a_truncated_file_says_what_to_remove(tmp_path):

@@ -1,0 +1,145 @@
+"""Samples of a dataset one by one: those that its options select, transformed, with checked labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.components.spec import DatasetInfo, LabelSpec
+from ganzoo.data.transforms import to_stored
+from ganzoo.errors import DataError
+
+Array = npt.NDArray[Any]
+
+
+class SampleReader:
+    """Read the samples of a dataset that the options `classes` and `limit` select.
+
+    Args:
+        dataset: prepared.
+        conditions: read the conditions that `open_conditions` gives instead, which are drawn independently.
+
+    Attributes:
+        info: of the selected samples, whose classes are renumbered in the order of the option.
+        paired: whether each sample comes with its condition.
+        specs: shape of a sample, and of its condition where it comes with one.
+        types: of what is stored of each sample; all are like the first that can be read.
+
+    Raises:
+        DataError: the dataset cannot be opened, or has no such classes.
+    """
+
+    def __init__(self, dataset: Dataset, *, conditions: bool = False) -> None:
+        config = dataset.config
+        self.dataset = dataset
+        self._are_conditions = conditions
+        self._renumbered: dict[int, int] | None = None
+        spec = config.condition_spec()
+        if conditions:
+            source, labels = dataset.open_conditions(), None
+            assert source is not None, "paired"
+            assert spec is not None, "the dataset has no conditions"
+            self.info = DatasetInfo(spec)
+        else:
+            source, labels = dataset.open(), dataset.labels()
+            self.info = DatasetInfo(config.sample_spec(), labels, spec)
+        self._source: SampleSource = source
+        self._chosen: Sequence[int] = range(len(source))
+        if config.classes is not None and not conditions:
+            self.info = replace(self.info, labels=self._select(labels, config.classes))
+        if config.limit is not None and config.limit < len(self._chosen):
+            spaced = np.linspace(0, len(self._chosen), config.limit, endpoint=False).astype(int).tolist()
+            self._chosen = [self._chosen[place] for place in spaced]
+        self.paired = self.info.condition is not None and dataset.open_conditions() is None
+        self.specs = [self.info.samples, *([self.info.condition] if self.paired and self.info.condition else [])]
+        self.types: tuple[np.dtype[Any], ...] | None = None
+        for index in range(len(self)):
+            with suppress(Exception):
+                *arrays, _ = self.read(index)
+                self.types = tuple(array.dtype for array in arrays)
+                break
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of what is stored of all samples in bytes."""
+        types = self.types or [np.dtype(np.uint8)] * len(self.specs)
+        each = sum(math.prod(spec.shape) * dtype.itemsize for spec, dtype in zip(self.specs, types, strict=True))
+        return len(self) * (each + 8 * (self.info.labels is not None))
+
+    def describe(self, index: int) -> str:
+        """Return the dataset's name for a selected sample."""
+        place = self._chosen[index]
+        return f"condition {place}" if self._are_conditions else self.dataset.describe(place)
+
+    def given(self, index: int) -> tuple[Any, ...]:
+        """Return a selected sample as the dataset gives it, its label, and its condition where it has one."""
+        given: tuple[Any, ...] = self._source[self._chosen[index]]
+        return given
+
+    def read(self, index: int) -> tuple[Any, ...]:
+        """Return a selected sample as it is stored, its condition where it comes with one, and its label.
+
+        Raises:
+            Exception: of any type, as the dataset's decoder has it, where the sample cannot be used.
+        """
+        given, label, *conditions = self.given(index)
+        return self.transform(given, label, *conditions)
+
+    def transform(self, given: object, label: object, *conditions: object) -> tuple[Any, ...]:
+        """Transform what `given` returned, as `read` does."""
+        config = self.dataset.config
+        if len(conditions) != self.paired:
+            takes = "(sample, label, condition)" if self.paired else "(sample, label)"
+            raise ValueError(f"comes with {len(conditions)} conditions; the dataset must give {takes}")
+        arrays = [to_stored(each, config, spec) for each, spec in zip((given, *conditions), self.specs, strict=True)]
+        types = tuple(array.dtype for array in arrays)
+        if self.types is not None and types != self.types:
+            first, this = (" and ".join(map(str, each)) for each in (self.types, types))
+            raise ValueError(f"is stored as {this}, and samples before it as {first}: give all in one type")
+        return *arrays, self._label(label)
+
+    def _label(self, label: Any) -> Any:
+        labels = self.info.labels
+        if labels is None:
+            return None
+        if labels.kind == "classes":
+            index = int(label) if self._renumbered is None else self._renumbered[int(label)]
+            if not 0 <= index < len(labels.names):
+                raise DataError(
+                    f'the dataset "{self.dataset.config.name or type(self.dataset).__name__.lower()}" gives a sample '
+                    f"the class index {index}, and names {len(labels.names)} classes: an index must be between 0 and "
+                    f"{len(labels.names) - 1}"
+                )
+            return index
+        values = np.asarray(label, dtype=np.float32)
+        if values.shape != (len(labels.names),) or not np.isfinite(values).all():
+            raise ValueError(f"has the label {label!r:.60}, which must be {labels}")
+        if labels.kind == "attributes" and not np.isin(values, (0, 1)).all():
+            raise ValueError(f"has the label {label!r:.60}, whose attributes must be 0 or 1")
+        return values
+
+    def _select(self, labels: LabelSpec | None, wanted: Sequence[str | int]) -> LabelSpec:
+        """Choose the samples of these classes, and renumber these in the order given."""
+        if labels is None or labels.kind != "classes":
+            has = "has no labels as it is set up" if labels is None else f"has {labels}"
+            raise DataError(f"dataset.classes picks classes, and the dataset {has}: leave it out")
+        try:
+            indices = [labels.index(each) for each in wanted]
+        except ValueError as error:
+            raise DataError(f"dataset.classes: {error}") from None
+        self._renumbered = {index: place for place, index in enumerate(indices)}
+        targets = getattr(self._source, "targets", None)
+        if targets is None:
+            targets = [self._source[index][1] for index in range(len(self._source))]
+        self._chosen = [place for place, target in enumerate(targets) if int(target) in self._renumbered]
+        return replace(labels, names=tuple(labels.names[index] for index in self._renumbered))

@@ -1,0 +1,121 @@
+"""A plugin's datasets, as an author writes them: vectors; trained, resumed and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ganzoo
+from ganzoo.errors import GanzooError
+from ganzoo.sampling.image_io import save_grid
+
+RING = """import math
+from collections.abc import Sequence
+
+import numpy as np
+from ganzoo.plugin import Dataset, LabelSpec, Registrar, SampleSource, VectorDatasetConfig, hookimpl
+
+
+class RingConfig(VectorDatasetConfig):
+    '''Eight Gaussians on a circle of radius 2.'''
+
+    count: int = 10_000
+    '''How many points.'''
+
+
+class Ring(Dataset):
+    '''Points of two dimensions; the Gaussian tells the class.'''
+
+    Config = RingConfig
+    config: RingConfig
+
+    def fingerprint(self) -> Sequence[object]:
+        return ()
+
+    def labels(self) -> LabelSpec | None:
+        return LabelSpec.classes("01234567")
+
+    def open(self) -> SampleSource:
+        noise = np.random.default_rng(0).normal(scale=0.02, size=(self.config.count, 2))
+        angles = [2 * math.pi * (index % 8) / 8 for index in range(self.config.count)]
+        points = 2 * np.stack([np.cos(angles), np.sin(angles)], axis=1) + noise
+        return [(point, index % 8) for index, point in enumerate(points)]
+
+
+@hookimpl
+def register_datasets(register: Registrar) -> None:
+    register("ring", Ring)
+"""
+
+NETWORKS = """
+from torch import nn
+from ganzoo.plugin import Discriminator, Generator, hookimpl
+
+
+class G(Generator):
+    def __init__(self, config, *, info):
+        super().__init__(config, info=info)
+        self.net = nn.Sequential(nn.Linear(config.latent_dim, 16), nn.ReLU(), nn.Linear(16, info.samples.size))
+
+    def forward(self, latents):
+        return self.net(latents)
+
+
+class D(Discriminator):
+    def __init__(self, config, *, info):
+        super().__init__(config, info=info)
+        self.first, self.last = nn.Linear(info.samples.size, 16), nn.Linear(16, 1)
+
+    def forward(self, samples):
+        return self.last(self.features(samples)[0]).flatten()
+
+    def features(self, samples):
+        return [self.first(samples).relu()]
+
+
+@hookimpl
+def register_architectures(register):
+    register("points", G)
+    register("points", D)
+"""
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, Any]:
+    for name, text in (("ring.py", RING), ("points.py", NETWORKS)):
+        (tmp_path / name).write_text(text)
+    return {
+        "run": {"name": "ring", "steps": 4, "log_every": 1, "root": str(tmp_path / "runs")},
+        "plugins": {"files": [str(tmp_path / "ring.py"), str(tmp_path / "points.py")]},
+        "dataset": {"name": "ring", "count": 64},
+        "generator": {"name": "points", "latent_dim": 2},
+        "discriminator": {"name": "points"},
+        "loss": {"name": "non_saturating"},
+        "trainer": {"name": "adversarial", "batch_size": 16},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "checkpoint": {"every": 2, "keep": 9},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+
+
+def test_a_ring_of_gaussians_trains_and_resumes_to_the_bit(tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    whole = ganzoo.run(tables)
+    assert whole.sample(3).shape == (3, 2)
+    assert whole.checkpoint.info.class_names == tuple("01234567")
+    assert not list(whole.directory.samples.glob("*"))
+    part = ganzoo.run(tables | {"run": tables["run"] | {"steps": 2}})
+    monkeypatch.setenv("GANZOO_TRUST_PLUGINS", "1")
+    resumed = ganzoo.resume(part.path, {"run.steps": 4})
+    assert (resumed.sample(8) == whole.sample(8)).all()
+    with pytest.raises(GanzooError, match="needs images, and the samples are vectors of 2 numbers"):
+        _ = whole.checkpoint.info.image
+    with pytest.raises(GanzooError, match="a picture needs images of 1 to 4 channels, and each sample is 2 numbers"):
+        save_grid(whole.sample(4), whole.path / "grid.png")
+
+
+def test_networks_for_images_refuse_vectors(tables: dict[str, Any]):
+    tables["generator"] = {"name": "dcgan"}
+    with pytest.raises(GanzooError, match='generator: "dcgan" needs images, and the samples are vectors of 2 numbers'):
+        ganzoo.run(tables)
