@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from torch import Tensor
 
@@ -17,14 +18,13 @@ from ganzoo.text import size_in_words
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then rename it to `path`.
+    """Let `write` fill a temporary file of its own, then rename it to `path`; of several writers the last one counts.
 
     Raises:
         OutputError: it could not be written; what was at `path` is still there.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     with output_errors(path):
-        partial.unlink(missing_ok=True)  # a link there would be written through
         try:
             write(partial)
             sync(partial)
