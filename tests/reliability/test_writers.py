@@ -97,9 +97,7 @@ def test_damaged_scores_stop_neither_a_run_nor_its_resume(
     assert run.checkpoint.step == 6
     assert {each.step for each in read_evaluations(run.directory)} == {4, 6}
     assert (run.path / "evaluation.damaged.json").read_text() == content
-    assert "evaluation.json: cannot be read" in capsys.readouterr().err.replace(
-        "is not of this version", "cannot be read"
-    )
+    assert "evaluation.json: is damaged; it is kept as evaluation.damaged.json" in capsys.readouterr().err
     (run.path / "evaluation.json").write_text(content)
     resumed = ganzoo.resume(run.path, {"run.steps": 8})
     assert resumed.checkpoint.step == 8
