@@ -34,7 +34,7 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
-from ganzoo.terminal import packing_progress, warn
+from ganzoo.terminal import packing_progress, surviving_output, warn
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import restore
 from ganzoo.training.loop import train
@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 
+@surviving_output()
 @kept_random_state()
 def run(
     recipe: Source,
@@ -84,6 +85,7 @@ def run(
             return _train(built, manager, observers)
 
 
+@surviving_output()
 @kept_random_state()
 def resume(
     path: str | Path,
