@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -104,10 +105,15 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         environment |= {"OMP_NUM_THREADS": "1"}
         child = subprocess.Popen(
             [sys.executable, "-m", "ganzoo", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
-            **{"env": environment, **options},
+            **{
+                "env": environment,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                # The tests may run as a shell's background job, which ignores it.
+                "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                **options,
+            },
         )
         started.append(child)
         return child

@@ -23,6 +23,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import save_checkpoint
@@ -37,6 +38,7 @@ UNTIMED_STEPS = 10
 """Steps that the bare trainer takes outside the timed rounds: warm-up, counting, profiling."""
 
 
+@kept_random_state()
 def measure(
     recipe: str | Path,
     overrides: Overrides = (),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson
+from ganzoo.cli.options import AsJson, Overwrite, check_file
 
 
 def compare(
@@ -19,6 +19,7 @@ def compare(
         Path | None,
         typer.Option(help="Write one page with curves, samples and protocol cards.", metavar="PAGE.html"),
     ] = None,
+    overwrite: Overwrite = False,
     title: Annotated[str, typer.Option(help="Of the page and the report.")] = "",
     ignore: Annotated[
         list[str] | None,
@@ -34,6 +35,8 @@ def compare(
     from ganzoo.comparison.table import PIPED_WIDTH, print_tables
     from ganzoo.terminal import say
 
+    if out is not None:
+        check_file(out, overwrite=overwrite)
     comparison = compare_runs(runs, ignoring=ignore or ())
     if as_json:
         typer.echo(json.dumps(comparison.to_dict(), indent=2))

@@ -12,12 +12,14 @@ import typer
 from ganzoo.cli.options import (
     AsJson,
     Overrides,
+    Overwrite,
     RunFolder,
     WhichNetwork,
     WhichStatistics,
     WhichStep,
     WhichWeights,
-    make_folder,
+    check_file,
+    check_folder,
 )
 from ganzoo.errors import RequestError
 
@@ -44,6 +46,7 @@ def sample(
     network: WhichNetwork = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these."""
     from ganzoo import api
@@ -53,7 +56,10 @@ def sample(
     names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
     if out.suffix and out.suffix.lower() != ".png":
         raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
-    make_folder(out.parent if out.suffix else out, out)
+    if out.suffix:
+        check_file(out, overwrite=overwrite)
+    else:
+        check_folder(out, overwrite=overwrite)
     each = 1 if condition is None or count is None else count
     if each > 1 and not trained.generator.config.latent_dim:
         raise RequestError(f"--count {each}: the generator draws no latents, so it makes one image of each input")

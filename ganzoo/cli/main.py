@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import signal
 import sys
 import threading
 import traceback
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, TextIO
 
 import typer
 
@@ -20,6 +22,8 @@ EXIT_SECONDS = 2.0
 """How long a program that is interrupted may take to end."""
 HOOK_SECONDS = 10.0
 """How long the exit hooks of libraries may take at the end of any other: W&B's may wait for a server that has gone."""
+
+LOST_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 OTHERS_WAIT = 2.0
 """How long the other processes of a run leave it to the first to tell of an error."""
@@ -87,6 +91,17 @@ def options(
 
 def main() -> None:
     """Run the command and leave with its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal interrupted."""
+    from ganzoo.terminal import surviving_output
+
+    with surviving_output("stderr"):
+        try:
+            _main()
+        finally:
+            if getattr(sys.stderr, "error", None) is not None:
+                _let_go(sys.stderr)
+
+
+def _main() -> None:
     arguments = _global_options_first(sys.argv[1:])
     try:
         app(arguments)
@@ -105,9 +120,19 @@ def main() -> None:
             raise
         typer.echo("interrupted", err=True)
         _leave_soon(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in LOST_OUTPUT:
+            raise
+        if error.errno != errno.EPIPE:
+            typer.echo(f"error: the output cannot be written: {error.strerror}", err=True)
+        _let_go(sys.stdout)
         sys.exit(1)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Send what a stream still holds to nowhere, or Python would fail to write it at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_to_say(error: GanzooError) -> bool:

@@ -19,6 +19,7 @@ Overrides = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names that are there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[
     int | None, typer.Option("--step", min=0, help="Of the checkpoint to take; default: the last one's.")
@@ -47,23 +48,42 @@ def numbers(option: str, text: str | None) -> list[int] | None:
         raise RequestError(f'{option} "{text}": give whole numbers with commas between, such as 3,17,22') from None
 
 
-def check_file(out: Path, *suffixes: str) -> None:
+def check_file(out: Path, *suffixes: str, overwrite: bool) -> None:
     """Check before any work that the file `out` can be written, and make its folder.
 
+    Without `suffixes` it may be called as one likes.
+
     Raises:
-        RequestError: it is a file of a kind that is not made, or its folder cannot be there.
+        RequestError: it is a file of a kind that is not made, it is there already, or its folder cannot be there.
     """
-    if out.suffix.lower() not in suffixes:
+    if suffixes and out.suffix.lower() not in suffixes:
         raise RequestError(f"--out {out}: give a file that ends in {' or '.join(suffixes)}")
-    make_folder(out.parent, out)
+    _make_folder(out.parent, out, overwrite)
 
 
-def make_folder(folder: Path, out: Path) -> None:
-    """Make the folder that the output `out` goes to.
+def check_folder(out: Path, *, overwrite: bool) -> None:
+    """Check before any work that files can be written into the folder `out`, and make it.
 
     Raises:
-        RequestError: it cannot be made.
+        RequestError: there are files in it, or it cannot be made.
     """
+    _make_folder(out, out, overwrite)
+
+
+def check_unused(out: Path, overwrite: bool, option: str = "--out ") -> None:
+    """Check before any work that nothing is there, unless it may be overwritten.
+
+    Raises:
+        RequestError: a file, a link or a folder with files is there; the text names `option`.
+    """
+    from ganzoo.storage import disk
+
+    if not overwrite:
+        disk.check_unused(out, "name another place, or give --overwrite" if option else "give --overwrite", option)
+
+
+def _make_folder(folder: Path, out: Path, overwrite: bool) -> None:
+    check_unused(out, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo
 
+LATENTS_AT_ONCE = 64
+"""Latents of a seed that are drawn together; another number gives other latents."""
+
 
 class Network(nn.Module, ABC):
     """What generators and discriminators have in common.
@@ -62,6 +65,16 @@ class Generator(Network):
     def sample_latents(self, count: int, rng: torch.Generator) -> Tensor:
         """Draw latents (count, latent_dim), standard normal unless overridden, on the device of `rng`."""
         return torch.randn(count, self.config.latent_dim, generator=rng, device=rng.device)
+
+    def latents_of_seed(self, count: int, seed: int) -> Tensor:
+        """Return latents (count, latent_dim) on the CPU, of which each follows from the seed and its place alone.
+
+        They are drawn in blocks of one size: torch fills the end of a tensor otherwise than its beginning, and what
+        `sample_latents` draws in parts begins each part elsewhere for another count.
+        """
+        rng = torch.Generator().manual_seed(seed)
+        blocks = [self.sample_latents(LATENTS_AT_ONCE, rng) for _ in range(-(-count // LATENTS_AT_ONCE) or 1)]
+        return torch.cat(blocks)[:count]
 
 
 class Discriminator(Network):

@@ -29,6 +29,7 @@ from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, sync
 from ganzoo.text import parse_json
 
@@ -38,6 +39,7 @@ FORMAT = 3
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
 _NAMES_IN_AN_ERROR = 20
 _IMAGES_AT_ONCE = 1024
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _HEADROOM = 16 * 1024 * 1024
 
 
@@ -85,12 +87,13 @@ class PackedDataset:
         )
 
     def example_labels(self, count: int) -> Tensor | None:
-        """Return `count` labels to generate samples for: each class in turn, else those of evenly spaced samples."""
+        """Return `count` labels to generate samples for: each class in turn, else those of samples all over the set."""
         if self.info.labels is None or self.labels is None:
             return None
         if self.info.labels.kind == "classes":
             return torch.arange(count) % self.info.num_classes
-        return torch.from_numpy(self.labels[np.linspace(0, len(self), count, endpoint=False).astype(int)])
+        places = np.arange(count) * _GOLDEN_RATIO % 1 * len(self)  # evenly spread, and the first the same for any count
+        return torch.from_numpy(self.labels[places.astype(int)])
 
 
 def _crc32(array: npt.NDArray[Any]) -> int:
@@ -106,6 +109,7 @@ def cache_folder() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganzoo"
 
 
+@kept_random_state()  # a dataset may draw which images it gives
 def pack_dataset(
     dataset: Dataset,
     *,

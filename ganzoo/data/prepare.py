@@ -26,6 +26,7 @@ from ganzoo.recipe.load import Source, load_recipe, trusted
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.terminal import packing_progress
 
 _STEP = 16
@@ -156,6 +157,7 @@ def _dataset(recipe: Source, overrides: Overrides, manager: PluginManager | None
     return checked, dataset
 
 
+@kept_random_state()
 def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Examination:
     """Check every image of a dataset through the transforms of a run, without stopping at bad ones or packing.
 

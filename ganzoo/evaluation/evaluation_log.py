@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.components.metric import Direction
 from ganzoo.errors import RunDirectoryError, first_line
 from ganzoo.evaluation.protocol import Card
+from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
+from ganzoo.terminal import warn
 from ganzoo.text import parse_json
+
+DAMAGED = "evaluation.damaged.json"
+LOCK = ".evaluation.lock"
 
 
 class Evaluation(BaseModel):
@@ -85,29 +92,44 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
 
 
 def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
-    """Add evaluations to the log; one of the same step and card replaces the earlier one.
+    """Add evaluations to the log; one of the same step and card replaces the earlier one, a damaged log is set aside.
 
     Raises:
         OutputError: they cannot be written.
-        RunDirectoryError: the log is damaged.
     """
-    kept = {_key(each): each for each in read_evaluations(directory)}
-    for each in new:
-        kept[_key(each)] = each
-    write_evaluations(directory, kept.values())
+    with _log_to_change(directory) as evaluations:
+        kept = {_key(each): each for each in (*evaluations, *new)}
+        write_evaluations(directory, kept.values())
 
 
 def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
     """Drop evaluations of later steps, which a resumed run repeats."""
-    evaluations = read_evaluations(directory)
-    if any(each.step > step for each in evaluations):
-        write_evaluations(directory, (each for each in evaluations if each.step <= step))
+    if not (directory.path / EVALUATIONS).exists():
+        return
+    with _log_to_change(directory) as evaluations:
+        if any(each.step > step for each in evaluations):
+            write_evaluations(directory, (each for each in evaluations if each.step <= step))
 
 
 def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
     """Replace the log by these evaluations, oldest step first."""
     ordered = sorted(evaluations, key=lambda each: each.step)
     directory.write_json(EVALUATIONS, [each.model_dump(mode="json") for each in ordered])
+
+
+@contextmanager
+def _log_to_change(directory: RunDirectory) -> Iterator[list[Evaluation]]:
+    """Yield all evaluations while no other process changes them; none, with a warning, where the log is damaged."""
+    path = directory.path / EVALUATIONS
+    with output_errors(path), FileLock(directory.path / LOCK):
+        try:
+            evaluations = read_evaluations(directory)
+        except RunDirectoryError:
+            aside = path.with_name(DAMAGED)
+            path.replace(aside)
+            warn(f"{path}: is damaged; it is kept as {aside.name}, and the scores begin anew")
+            evaluations = []
+        yield evaluations
 
 
 def _key(evaluation: Evaluation) -> str:

@@ -78,7 +78,7 @@ class Evaluator:
         self.device = device
         self._manager = manager
         self._network = network
-        with seeded_generators(self.options.seed, device):
+        with seeded_generators(self.options.seed):
             size = self.options.image_size
             self.training = self._open({}, size)
             self.real = self._open(self.options.real, size) if self.options.real else self.training
@@ -108,7 +108,7 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         timings: dict[str, float] = {}
-        with seeded_generators(seed, self.device), without_tf32(self.device):
+        with seeded_generators(seed), without_tf32(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._sample(generator, seed, timings)
             samples = self._samples_card(generator, weights, seed)
@@ -182,7 +182,7 @@ class Evaluator:
     def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
         """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
         count, shape = self.options.samples, self.training.info.samples.shape
-        latents = generator.sample_latents(count, torch.Generator().manual_seed(seed))
+        latents = generator.latents_of_seed(count, seed)
         labels = self.training.example_labels(count) if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []

@@ -16,11 +16,12 @@ from ganzoo.export.model_card import model_card
 from ganzoo.export.onnx_model import LATENTS, onnx_model
 from ganzoo.recipe.model import InitialWeightsOptions, NamedTables, Recipe
 from ganzoo.runtime.environment import describe_software
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_grid
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.storage.checkpoint import write_tensors
-from ganzoo.storage.disk import check_out_folder, new_folder, write_bytes, write_text
+from ganzoo.storage.disk import check_unused, new_folder, write_bytes, write_text
 from ganzoo.storage.run_directory import PLUGINS
 
 Format = Literal["safetensors", "onnx", "hub"]
@@ -29,6 +30,7 @@ GRID = "samples.png"
 SAMPLES = 64
 
 
+@kept_random_state()
 def export_run(
     trained: TrainedRun,
     out: str | Path,
@@ -56,7 +58,7 @@ def export_run(
         OutputError: it could not be written; nothing of it is left.
     """
     out, form = Path(out), format
-    check_out_folder(out)
+    check_unused(out)
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise RequestError(f'--license "{license}": give the name that SPDX has for it, such as mit or cc-by-4.0')
     if form not in get_args(Format):

@@ -20,7 +20,7 @@ from ganzoo.registry.registry import Entry
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.storage.checkpoint import write_checkpoint
-from ganzoo.storage.disk import check_out_folder, new_folder
+from ganzoo.storage.disk import check_unused, new_folder
 from ganzoo.storage.manifest import file_sha256
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.text import did_you_mean
@@ -46,7 +46,7 @@ def import_weights(
     """
     if not source.exists():
         raise RequestError(f"{source}: there is no such file or folder to import")
-    check_out_folder(out)
+    check_unused(out)
     entry = choose_importer(source, manager, importer)
     reader: Importer = entry.load()(entry.config(name=entry.name))
     weights = reader.read(source)

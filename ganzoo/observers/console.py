@@ -12,7 +12,7 @@ from ganzoo.components.network import parameters
 from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.storage.summary import best_and_last, status_of
-from ganzoo.terminal import console, has_bar, progress_bar, say
+from ganzoo.terminal import console, has_bar, output_error, progress_bar, say
 from ganzoo.text import count, duration, number
 
 LINE_SECONDS = 1.0
@@ -35,6 +35,7 @@ class ConsoleObserver:
         self._where = where or console()
         self._clock = clock
         self._bar: Progress | None = None
+        self._lost = False
         self._started = clock()
         self._first_step = 0
         self._last_line = float("-inf")
@@ -73,6 +74,7 @@ class ConsoleObserver:
             self._unseen = f"step {step}/{run.total_steps}  {self._figures}"
             if step >= run.total_steps or self._clock() - self._last_line >= LINE_SECONDS:
                 self._print_unseen()
+        self._tell_lost_output(run, step)
 
     @hookimpl
     def figures_logged(self, figures: Mapping[str, float]) -> None:
@@ -105,6 +107,15 @@ class ConsoleObserver:
             self._say(f"interrupted at step {run.step} of {run.total_steps}: ganzoo resume {run.directory}")
         else:
             self._say(f"failed at step {run.step} of {run.total_steps}, after {took}")
+        self._tell_lost_output(run, run.step)
+
+    def _tell_lost_output(self, run: RunView, step: int) -> None:
+        """Note in the metrics, once, that nothing more can be shown."""
+        error = output_error()
+        if error is not None and not self._lost:
+            self._lost = True
+            text = f"the output cannot be written and is switched off: {error.strerror or error}"
+            run.fire("alert_raised", step=step, alert=Alert("output_lost", text, "metrics.jsonl, which goes on"))
 
     def _say(self, message: str) -> None:
         say(message, where=self._where)

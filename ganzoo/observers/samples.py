@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -17,7 +16,8 @@ from ganzoo.components.network import Generator
 from ganzoo.components.observer import RunView
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.sampling.generate import batch_norm_used, generate
+from ganzoo.runtime.random_state import seeded_generators
+from ganzoo.sampling.generate import batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import GIF, grid, grid_beside, grid_step, grids, save_picture, write_gif
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
@@ -91,22 +91,18 @@ def fixed_samples(run: RunView) -> Tensor:
     """Generate images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents, without affecting training."""
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
-    device = run.device
-    cuda = [device] if device.type == "cuda" else []
     # A generator may draw noise of its own: from the seed here, without affecting training.
-    with torch.random.fork_rng(cuda):
-        torch.default_generator.manual_seed(run.recipe.run.seed)
-        if cuda:
-            torch.cuda.manual_seed(run.recipe.run.seed)
-        examples = run.fixed_examples(options.count)
+    made = made_together(generator, options.count, options.batch_norm)
+    examples = run.fixed_examples(made)
+    with seeded_generators(run.recipe.run.seed):
         images = generate(
             generator,
-            run.fixed_latents(options.count),
-            run.fixed_labels(options.count) if examples is None else examples.labels,
+            run.fixed_latents(made),
+            run.fixed_labels(made) if examples is None else examples.labels,
             None if examples is None else examples.condition,
             batch_norm=options.batch_norm,
         )
-    return images.clone()  # not an inference tensor
+    return images[: options.count].clone()  # not an inference tensor
 
 
 def fixed_grid(run: RunView, images: Tensor) -> Tensor:

@@ -76,15 +76,31 @@ _MERSENNE_WORDS = 624
 
 
 @contextmanager
-def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators; restore them on exit."""
-    unused = torch.Generator(device)
-    before = random_state(device, unused)
-    seed_everything(seed)
+def kept_random_state() -> Iterator[None]:
+    """Restore every global random number generator on exit: Python's, numpy's, torch's and those of its devices."""
+    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         yield
     finally:
-        set_random_state(before, device, unused)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda is None:
+            torch.cuda.manual_seed_all(torch.initial_seed())  # what the caller's first use of CUDA would have found
+        else:
+            torch.cuda.set_rng_state_all(cuda)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+
+
+@contextmanager
+def seeded_generators(seed: int) -> Iterator[None]:
+    """Seed the global generators; restore them on exit."""
+    with kept_random_state():
+        seed_everything(seed)
+        yield
 
 
 class ShardedRNG(TorchFunctionMode):

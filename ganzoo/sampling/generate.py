@@ -84,6 +84,17 @@ def _pad(generator: Generator, latents: Tensor, inputs: Inputs, missing: int) ->
     return latents, {name: torch.cat([rows, drawn[name]]) for name, rows in inputs.items()}
 
 
+def made_together(generator: Generator, count: int, mode: BatchNormMode) -> int:
+    """Return how many images to generate so that the first `count` are the same for any count.
+
+    The statistics of a batch depend on every image of it, and standing ones on which labels there are.
+    """
+    used = batch_norm_used(generator, mode)
+    if used == "batch":
+        return -(-count // BATCH_SIZE) * BATCH_SIZE
+    return max(count, len(generator.info.class_names)) if used == "standing" else count
+
+
 def _drawn(inputs: Inputs, count: int, rng: torch.Generator) -> Inputs:
     """Return `count` of the given labels and conditions, drawn with replacement."""
     if not inputs:
@@ -152,6 +163,8 @@ def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], i
     """Set the running statistics to the mean over 64 batches from latents of a fixed seed."""
     device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(0)
+    if list(inputs) == ["labels"]:  # each as often, whatever the number of images
+        inputs = {"labels": inputs["labels"].unique(dim=0)}  # type: ignore[no-untyped-call]
     for norm in norms:
         norm._buffers.update({name: buffer.clone() for name, buffer in norm.named_buffers()})
         norm.reset_running_stats()

@@ -21,7 +21,8 @@ from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
-from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate
+from ganzoo.runtime.random_state import kept_random_state, seeded_generators
+from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import packing_progress
@@ -114,14 +115,14 @@ class TrainedRun:
         return "ema" if has_ema and weights != "raw" else "raw"
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
-        """Draw latents (count, latent_dim) from the generator's prior, on the CPU."""
-        return self.generator.sample_latents(count, torch.Generator().manual_seed(seed))
+        """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
+        return self.generator.latents_of_seed(count, seed)
 
     def labels(self, count: int, classes: Sequence[int | str] | None = None) -> Tensor | None:
         """Return labels for a conditional generator, None for any other.
 
         For classes they are (count,), cycling through `classes`, which may be names or indices, or through all. For
-        attributes and values they are (count, K), those of evenly spaced samples of the training set.
+        attributes and values they are (count, K), those of samples all over the training set.
 
         Raises:
             RequestError: the generator takes no labels, or there is no such class.
@@ -163,6 +164,7 @@ class TrainedRun:
         *,
         weights: Weights = "auto",
         batch_norm: BatchNormMode | None = None,
+        seed: int = 0,
     ) -> Tensor:
         """Generate images (N, C, H, W) in [−1, 1], fp32 on the CPU, from latents (N, latent_dim).
 
@@ -172,10 +174,12 @@ class TrainedRun:
             condition: (N, …) for a generator that takes one; left out: the first ones of the training set.
             weights: "ema", "raw", or "auto" for ema where there is one.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+            seed: of noise that the generator draws itself, if it does.
         """
-        mode = batch_norm or self.recipe.samples.batch_norm
+        mode, generator = batch_norm or self.recipe.samples.batch_norm, self.generator_with(weights)
         condition = self.conditions(len(latents)) if condition is None else condition
-        return generate(self.generator_with(weights), latents, labels, condition, batch_norm=mode)
+        with seeded_generators(seed):
+            return generate(generator, latents, labels, condition, batch_norm=mode)
 
     def sample(
         self,
@@ -189,9 +193,11 @@ class TrainedRun:
     ) -> Tensor:
         """Generate images (count, C, H, W) in [−1, 1], fp32 on the CPU; the same for the same arguments.
 
+        An image does not depend on the number of images, except for noise that the generator draws itself.
+
         Args:
             count: number of images; left out: one for each condition that is given, else 64.
-            seed: of the latents.
+            seed: of the latents, and of noise that the generator draws itself.
             weights: "ema", "raw", or "auto" for ema where there is one.
             labels: classes, by name or index, for a conditional generator, taken in turn; left out: class after class.
             condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors; left
@@ -202,11 +208,13 @@ class TrainedRun:
             RequestError: the labels or the condition do not fit the generator, or there are no such weights.
         """
         if condition is not None:
-            count = len(condition) if count is None else count
-            condition = self._checked(condition)[torch.arange(count) % len(condition)]
-        count = 64 if count is None else count
-        latents = self.latents(count, seed)
-        return self.images(latents, self.labels(count, labels), condition, weights=weights, batch_norm=batch_norm)
+            count, condition = len(condition) if count is None else count, self._checked(condition)
+        count, mode = 64 if count is None else count, batch_norm or self.recipe.samples.batch_norm
+        made = made_together(self.generator_with(weights), count, mode)
+        if condition is not None:
+            condition = condition[torch.arange(made) % len(condition)]
+        latents, classes = self.latents(made, seed), self.labels(made, labels)
+        return self.images(latents, classes, condition, weights=weights, batch_norm=mode, seed=seed)[:count]
 
     def _checked(self, condition: Tensor) -> Tensor:
         spec = self.info.condition
@@ -271,16 +279,14 @@ class TrainedRun:
 
     def untrained_discriminator(self, seed: int = 0) -> Discriminator:
         """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""
-        device = self.compute.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with seeded_generators(seed):
             networks = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
         return cast("Discriminator", networks["discriminator"].eval())
 
     def _network(self, name: str) -> Network:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
-            with memory_errors(self.compute.device, when=lambda: "for the networks"):
+            with kept_random_state(), memory_errors(self.compute.device, when=lambda: "for the networks"):
                 built = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
             network = built[name if name in built else name.removesuffix("_ema")]
             load_network(network, self.checkpoint, name)

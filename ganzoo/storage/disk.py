@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from torch import Tensor
 
@@ -17,14 +18,13 @@ from ganzoo.text import size_in_words
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file, then rename it to `path`.
+    """Let `write` fill a temporary file of its own, then rename it to `path`; of several writers the last one counts.
 
     Raises:
         OutputError: it could not be written; what was at `path` is still there.
     """
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     with output_errors(path):
-        partial.unlink(missing_ok=True)  # a link there would be written through
         try:
             write(partial)
             sync(partial)
@@ -54,17 +54,17 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def check_out_folder(out: Path) -> None:
-    """Check that a folder can be made at `out` without overwriting anything.
+def check_unused(out: Path, cure: str = "name one that is not there yet", option: str = "--out ") -> None:
+    """Check that nothing is overwritten at `out`, a file or folder to be made.
 
     Raises:
-        RequestError: a file, a link or a folder with files is there.
+        RequestError: a file, a link or a folder with files is there; the text ends with `cure`.
     """
     if out.is_dir() and not out.is_symlink():
         if any(out.iterdir()):
-            raise RequestError(f"--out {out}: is a folder with files in it; name one that is not there yet")
-    elif out.exists() or out.is_symlink():
-        raise RequestError(f"--out {out}: is there already; name a folder that is not there yet")
+            raise RequestError(f"{option}{out}: is a folder with files in it; {cure}")
+    elif os.path.lexists(out):
+        raise RequestError(f"{option}{out}: is there already; {cure}")
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         RequestError: something is there, or no folder can be made there.
         OutputError: it could not be written.
     """
-    check_out_folder(out)
+    check_unused(out)
     out = out.absolute()
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:

@@ -20,10 +20,10 @@ from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.plan import make_plan
-from ganzoo.terminal import say, warn
+from ganzoo.terminal import say, surviving_output, warn
+from ganzoo.training.run import heeded_signals
 
 POLL_SECONDS = 0.1
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Sweep:
         return [member for member in self.runs if member.status not in ("complete", "failed")]
 
 
+@surviving_output()
 def sweep(
     recipe: Source,
     vary: Mapping[str, Sequence[Any]],
@@ -210,7 +211,9 @@ def _signals() -> Iterator[list[int]]:
     received: list[int] = []
     previous = {}
     with suppress(ValueError):  # signals belong to the main thread; elsewhere the caller is in charge
-        previous = {number: signal.signal(number, lambda number, _: received.append(number)) for number in SIGNALS}
+        previous = {
+            number: signal.signal(number, lambda number, _: received.append(number)) for number in heeded_signals()
+        }
     try:
         yield received
     finally:

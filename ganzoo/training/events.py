@@ -71,7 +71,7 @@ class Events:
                 function(*map(argument, names))
             except GanzooError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._muted.add(observer)
                 self._warn(
                     f"the observer {observer} failed in {event} and is left out from here on: "

@@ -33,6 +33,13 @@ from ganzoo.storage.summary import POSITION, SCORE
 from ganzoo.training.events import Events
 
 
+def heeded_signals() -> dict[int, Any]:
+    """Return the signals that ask for a stop, each with its handler, without those that are ignored, as by nohup."""
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {int(getattr(signal, name)): signal.getsignal(getattr(signal, name)) for name in names}
+    return {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+
+
 @dataclass
 class Run:
     """The state of one run: its recipe, its parts, and the steps taken so far."""
@@ -127,8 +134,7 @@ class Run:
 
     def fixed_latents(self, count: int) -> torch.Tensor:
         """Return `count` latents on the CPU, the same in every run of this seed and generator config."""
-        rng = torch.Generator().manual_seed(self.recipe.run.seed)
-        return self.trainer.parts.generator.sample_latents(count, rng)
+        return self.trainer.parts.generator.latents_of_seed(count, self.recipe.run.seed)
 
     def fixed_labels(self, count: int) -> torch.Tensor | None:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
@@ -175,7 +181,7 @@ class Run:
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """Let the step finish and the state be saved on SIGINT or SIGTERM; a second one ends the process at once.
+        """Let the step finish and the state be saved on SIGINT, SIGTERM or SIGHUP; a second one ends it at once.
 
         With several processes a second one is ignored: torchrun and a scheduler may each send one, and torchrun kills
         what does not end. It also signals the processes that are left when one ends, which must still report that.
@@ -191,7 +197,7 @@ class Run:
                 signal.signal(number, handler)
 
         try:
-            previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            previous = heeded_signals()
             for number in previous:
                 signal.signal(number, request_stop)
         except ValueError:  # only the main thread can handle signals; elsewhere the caller does

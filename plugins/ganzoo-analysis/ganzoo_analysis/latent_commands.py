@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.options import RunFolder, WhichStatistics, WhichWeights, check_file, numbers
+from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, numbers
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
@@ -22,13 +22,14 @@ def latent_grid(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a grid of 100 numbered images, to pick the cells that the other commands take."""
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
     trained = api.load_run(run)
-    check_file(out, ".png")
+    check_file(out, ".png", overwrite=overwrite)
     latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
     typer.echo(out)
 
@@ -50,6 +51,7 @@ def interpolate(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back."""
     walk_start, walk_end, walk_seeds = numbers("--from", start), numbers("--to", end), numbers("--seeds", seeds)
@@ -57,7 +59,7 @@ def interpolate(
     from ganzoo_analysis import latent_space
 
     trained = api.load_run(run)
-    check_file(out, ".png", ".gif")
+    check_file(out, ".png", ".gif", overwrite=overwrite)
     latent_space.interpolate(
         trained,
         steps=steps,
@@ -85,6 +87,7 @@ def arithmetic(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it."""
     cells_a, cells_b, cells_c = (cell_numbers(name, text) for name, text in (("--a", a), ("--b", b), ("--c", c)))
@@ -92,7 +95,7 @@ def arithmetic(
     from ganzoo_analysis import latent_space
 
     trained = api.load_run(run)
-    check_file(out, ".png")
+    check_file(out, ".png", overwrite=overwrite)
     latent_space.arithmetic(
         trained,
         cells_a,
@@ -119,6 +122,7 @@ def direction(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN."""
     cells_left, cells_right = cell_numbers("--left", left), cell_numbers("--right", right)
@@ -126,7 +130,7 @@ def direction(
     from ganzoo_analysis import latent_space
 
     trained = api.load_run(run)
-    check_file(out, ".png", ".gif")
+    check_file(out, ".png", ".gif", overwrite=overwrite)
     latent_space.direction(
         trained,
         cells_left,

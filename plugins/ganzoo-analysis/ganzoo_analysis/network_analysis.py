@@ -18,6 +18,7 @@ from ganzoo_analysis.figures import Panel, save_figure
 from ganzoo_analysis.filters import Layer, Responses
 from ganzoo_analysis.latent_space import SamplingOptions, describe, images_of
 
+PROBE = "probe.json"
 COMPARED = 256
 """Number of samples, and of training images, over which median distances are taken."""
 
@@ -236,5 +237,5 @@ def probe(
     )
     told = {"run": str(run.path), "step": run.checkpoint.step, "dataset": options.model_dump(mode="json")}
     result["protocol"] = {**told, **result["protocol"]}
-    run.directory.write_json("probe.json", result)
+    run.directory.write_json(PROBE, result)
     return result

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import RunFolder, WhichStatistics, WhichWeights, check_file, make_folder, numbers
+from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, check_folder, numbers
 from ganzoo.plugin import RequestError
 from ganzoo_analysis.latent_commands import Label, Picture
 
@@ -29,6 +29,7 @@ def filters(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw the filters next to the images, what discriminator features respond to, and images without some maps."""
     if out.suffix:
@@ -38,7 +39,7 @@ def filters(
     from ganzoo_analysis import network_analysis
 
     trained = api.load_run(run)
-    make_folder(out, out)
+    check_folder(out, overwrite=overwrite)
     first = network_analysis.first_filters(trained)
     for number, one in enumerate(first.generator_layers):
         typer.echo(f"generator layer {number}: {one.channels} maps", err=True)
@@ -68,13 +69,14 @@ def neighbors(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw samples beside the training images nearest to them by pixels, and print the distances."""
     from ganzoo import api
     from ganzoo_analysis import network_analysis
 
     trained = api.load_run(run)
-    check_file(out, ".png")
+    check_file(out, ".png", overwrite=overwrite)
     found = network_analysis.neighbors(
         trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
     )

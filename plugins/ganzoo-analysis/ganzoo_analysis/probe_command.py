@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, RunFolder
+from ganzoo.cli.options import AsJson, Overwrite, RunFolder, check_unused
 
 
 def probe(
@@ -22,15 +22,16 @@ def probe(
         list[str] | None,
         typer.Option("--set", help="Change the dataset's options, dataset.…; may be given again.", metavar="KEY=VALUE"),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit a linear SVM to the discriminator's features, beside raw pixels and random weights; writes probe.json."""
     from ganzoo import api
     from ganzoo_analysis import network_analysis
 
-    result = network_analysis.probe(
-        api.load_run(run), dataset=dataset, overrides=set_ or (), train=train, draws=draws, seed=seed
-    )
+    trained = api.load_run(run)
+    check_unused(trained.path / network_analysis.PROBE, overwrite, option="")
+    result = network_analysis.probe(trained, dataset=dataset, overrides=set_ or (), train=train, draws=draws, seed=seed)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

@@ -57,12 +57,13 @@ def test_neighbors(command: Command, trained: Path, tmp_path: Path):
 
 
 def test_probe(command: Command, trained: Path):
+    (trained / "probe.json").unlink(missing_ok=True)
     options = ["--set", "dataset.num_classes=2", "--train", "20", "--draws", "2"]
     ended = command("probe", trained, *options, "--json")
     result = json.loads(ended.out)
     assert result["scores"].keys() == {"discriminator", "random_weights", "raw_pixels"}
     assert json.loads((trained / "probe.json").read_text()) == result
-    lines = command("probe", trained, *options).out.splitlines()
+    lines = command("probe", trained, *options, "--overwrite").out.splitlines()
     accuracy = 100 * result["scores"]["random_weights"]["accuracy"]
     assert lines[1].startswith(f"random weights: {accuracy:.2f} ± ")
     assert lines[3] == "protocol:"
@@ -95,6 +96,7 @@ def test_wrong_requests(
     command: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ):
     monkeypatch.chdir(tmp_path)
+    (trained / "probe.json").unlink(missing_ok=True)
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "one.png")
     ended = command(arguments[0], trained, *arguments[1:])
