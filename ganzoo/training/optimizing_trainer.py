@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from ganzoo.components.options import OptimizerConfig, TrainerConfig
 from ganzoo.components.schedule import Progress, scheduled
 from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
+from ganzoo.runtime.restored import check_like
 from ganzoo.training.ema import EMA
 from ganzoo.training.non_finite import NonFiniteGuard
 from ganzoo.training.optimizer_step import OptimizerStep, skips_non_finite
@@ -91,6 +92,8 @@ class OptimizingTrainer(RecordableTrainer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
+        counters = {"ema_updates": dict.fromkeys(self.emas, 0), "steps": 0}
+        check_like({key: state[key] for key in counters}, counters, "trainer")
         for name, step in self.optimizer_steps.items():
             step.load_state_dict(state["optimizers"][name])
         for name, ema in self.emas.items():
