@@ -49,36 +49,33 @@ class LeastSquaresConfig(LossConfig):
     """c: what the generator wants the discriminator to say."""
 
 
-class GradientPenaltyConfig(PenaltyConfig):
+class _AtSamplesConfig(PenaltyConfig):
+    """Options of a penalty on gradients at samples."""
+
+    at: Literal["unaugmented", "augmented"] = "unaugmented"
+    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
+    discriminator sees."""
+
+    @property
+    def is_gradient_penalty(self) -> bool:
+        """True: of gradients at samples, or between them."""
+        return True
+
+
+class GradientPenaltyConfig(_AtSamplesConfig):
     """WGAN-GP's penalty (arXiv 1704.00028), between real and generated images."""
 
     weight: Scheduled[NonNegativeFloat] = 10.0
     """λ of the paper."""
     target: float = Field(default=1.0, ge=0)
     """The gradient norm that is not penalized: 1 in the paper, 0 for the zero-centered form."""
-    at: Literal["unaugmented", "augmented"] = "unaugmented"
-    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
-    discriminator sees."""
-
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """True: of gradients between real and generated images."""
-        return True
 
 
-class R1Config(PenaltyConfig):
+class R1Config(_AtSamplesConfig):
     """γ/2 · E‖∇D(x)‖² at real images (arXiv 1801.04406, eq. 9)."""
 
     weight: Scheduled[NonNegativeFloat] = 10.0
     """γ of the paper."""
-    at: Literal["unaugmented", "augmented"] = "unaugmented"
-    """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
-    discriminator sees."""
-
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """True: of gradients at the images."""
-        return True
 
 
 class R2Config(R1Config):

@@ -37,7 +37,16 @@ class TorchOptimizerConfig(OptimizerConfig):
         return optimizer
 
 
-class AdamConfig(TorchOptimizerConfig):
+class _MomentsConfig(TorchOptimizerConfig):
+    """Options of an optimizer by running means of the gradient and of its square."""
+
+    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+    eps: PositiveFloat = 1e-8
+    """Added to the denominator."""
+
+
+class AdamConfig(_MomentsConfig):
     """Adam (arXiv 1412.6980), with DCGAN's rate and momentum as defaults."""
 
     class_name = "Adam"
@@ -45,37 +54,24 @@ class AdamConfig(TorchOptimizerConfig):
 
     name: str = "adam"
     """The name under which the component is registered."""
-    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
-    """Decay of the running means of the gradient and of its square."""
-    eps: PositiveFloat = 1e-8
-    """Added to the denominator."""
     amsgrad: bool = False
     """Use the largest second moment so far."""
 
 
-class AdamWConfig(TorchOptimizerConfig):
+class AdamWConfig(_MomentsConfig):
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
 
     class_name = "AdamW"
     fused_on = frozenset({"cuda", "cpu"})
 
-    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
-    """Decay of the running means of the gradient and of its square."""
-    eps: PositiveFloat = 1e-8
-    """Added to the denominator."""
     amsgrad: bool = False
     """Use the largest second moment so far."""
 
 
-class NAdamConfig(TorchOptimizerConfig):
+class NAdamConfig(_MomentsConfig):
     """Adam with Nesterov momentum."""
 
     class_name = "NAdam"
-
-    betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.999)
-    """Decay of the running means."""
-    eps: PositiveFloat = 1e-8
-    """Added to the denominator."""
 
 
 class RAdamConfig(NAdamConfig):

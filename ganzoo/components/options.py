@@ -163,7 +163,7 @@ class DatasetConfig(ComponentConfig):
     @property
     def flips(self) -> bool:
         """Whether half of the images are mirrored at random while training."""
-        return False
+        return getattr(self, "horizontal_flip", False)
 
     def sample_spec(self) -> ImageSpec | VectorSpec:
         """Return the shape of every sample of this dataset."""
@@ -214,11 +214,6 @@ class ImageDatasetConfig(DatasetConfig):
         except ValidationError:
             others = ', "largest" or "none"' if field.field_name == "crop" else ""
             raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None
-
-    @property
-    def flips(self) -> bool:
-        """Whether half of the images are mirrored at random while training."""
-        return self.horizontal_flip
 
     def sample_spec(self) -> ImageSpec | VectorSpec:
         """Return the shape of every image of this dataset."""

@@ -196,7 +196,8 @@ class Loader:
         self.placement = _place(packed, self.device, placement)
         self._share = minibatch // world_size
         self._offsets = [rank * self._share + number * minibatch for number in range(minibatches)]
-        self._position = 0
+        self.position = 0
+        """Number of images drawn so far, over all processes."""
         self._labels = None if packed.labels is None else torch.from_numpy(packed.labels).to(self.device)
         own = self._permutations = _Permutations(len(packed), seed, self.device, mirror=horizontal_flip)
         self._parts = [(_Stored(packed.images, self.device, self.placement), own)]
@@ -207,14 +208,9 @@ class Loader:
             self._parts.append((_Stored(packed.conditions, self.device, self.placement), own))
 
     @property
-    def position(self) -> int:
-        """Number of images drawn so far, over all processes."""
-        return self._position
-
-    @property
     def epoch(self) -> float:
         """Number of epochs drawn so far, as a fraction."""
-        return self._position / len(self.packed)
+        return self.position / len(self.packed)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -228,7 +224,7 @@ class Loader:
             ValueError: it is no count.
         """
         check_like(position, 0, "position")
-        self._position = position
+        self.position = position
 
     def next(self) -> Batch:
         """Draw this process's part of the next minibatches.
@@ -237,13 +233,13 @@ class Loader:
             images (batch_size / world_size, C, H, W), float32 in [−1, 1] and channels_last, or vectors; with their
             labels and conditions, where there are any; all on the device.
         """
-        position = self._position
+        position = self.position
         tensors = [stored.next(position, self._own_spans(own, position)) for stored, own in self._parts]
         batch = self._batch(tensors, self._own_spans(self._permutations, position))
-        self._position += self.batch_size
+        self.position += self.batch_size
         for stored, own in self._parts:
             if stored.reads_ahead:
-                stored.read_ahead(self._position, self._own_spans(own, self._position))
+                stored.read_ahead(self.position, self._own_spans(own, self.position))
         return batch
 
     def drawn_at(self, position: int) -> Batch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -25,7 +24,7 @@ from torch import Tensor
 
 from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
-from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
@@ -212,7 +211,10 @@ def _make(
             arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
         if info.labels is not None:
             values = np.asarray(labels, dtype=np.int64 if info.labels.kind == "classes" else np.float32)
-            arrays["labels"] = _write_labels(folder / "labels.npy", values)
+            with NpyWriter(folder / "labels.npy", values.shape[1:], len(values)) as file:
+                for value in values:
+                    file.write(value)
+            arrays["labels"] = file.facts()
         contents = {
             "format": FORMAT,
             "key": key,
@@ -257,13 +259,16 @@ def _open(path: Path, key: str) -> PackedDataset | None:
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
         info, arrays = DatasetInfo.from_dict(contents["info"]), contents["arrays"]
-        images = _map(path / "images.npy", arrays["images"], info.samples)
+        images = _map(path / "images.npy", arrays["images"], info.samples.stored_shape)
         conditions = None
         if info.condition is not None:
-            conditions = _map(path / "conditions.npy", arrays["conditions"], info.condition)
-        labels = _load(path / "labels.npy", arrays["labels"]["checksum"]) if info.labels else None
-        if labels is not None and len(labels) != len(images):
-            return None
+            conditions = _map(path / "conditions.npy", arrays["conditions"], info.condition.stored_shape)
+        labels = None
+        if info.labels is not None:
+            shape = () if info.labels.kind == "classes" else (len(info.labels.names),)
+            labels = np.array(_map(path / "labels.npy", arrays["labels"], shape))
+            if len(labels) != len(images) or _crc32(labels) != arrays["labels"]["checksum"]:
+                return None
         return PackedDataset(
             images=images,
             labels=labels,
@@ -280,11 +285,11 @@ def _open(path: Path, key: str) -> PackedDataset | None:
         return None
 
 
-def _map(path: Path, facts: dict[str, Any], spec: ImageSpec | VectorSpec) -> npt.NDArray[Any]:
+def _map(path: Path, facts: dict[str, Any], shape_of_each: tuple[int, ...]) -> npt.NDArray[Any]:
     """Map the array in a `.npy` file.
 
     Raises:
-        ValueError: its header or its length are not those of such an array of samples.
+        ValueError: its header or its length are not those of such an array.
     """
     shape, dtype = tuple(facts["shape"]), np.dtype(facts["dtype"])
     if dtype.hasobject:  # NumPy would take what is in the file for addresses
@@ -292,31 +297,9 @@ def _map(path: Path, facts: dict[str, Any], spec: ImageSpec | VectorSpec) -> npt
     header = npy_header(shape, dtype)
     with path.open("rb") as file:
         length = len(header) + math.prod(shape) * dtype.itemsize
-        if shape[1:] != spec.stored_shape or file.read(len(header)) != header or file.seek(0, os.SEEK_END) != length:
+        if shape[1:] != shape_of_each or file.read(len(header)) != header or file.seek(0, os.SEEK_END) != length:
             raise ValueError(f"{path}: does not hold what was written")
         return np.memmap(file, dtype=dtype, mode="r", offset=len(header), shape=shape)
-
-
-def _load(path: Path, checksum: int) -> npt.NDArray[Any]:
-    """Read the labels.
-
-    Raises:
-        ValueError: they are damaged.
-    """
-    data = path.read_bytes()
-    if zlib.crc32(data) != checksum:
-        raise ValueError(f"{path}: does not match its checksum")
-    labels: npt.NDArray[Any] = np.load(io.BytesIO(data))
-    return labels
-
-
-def _write_labels(path: Path, labels: npt.NDArray[Any]) -> dict[str, Any]:
-    content = io.BytesIO()
-    np.save(content, labels)
-    with path.open("wb") as file:
-        file.write(content.getvalue())
-        os.fsync(file.fileno())
-    return {"shape": list(labels.shape), "dtype": labels.dtype.str, "checksum": zlib.crc32(content.getvalue())}
 
 
 def _made_from(dataset: Dataset, name: str) -> dict[str, Any]:

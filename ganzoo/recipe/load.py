@@ -17,7 +17,7 @@ from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in
 from ganzoo.recipe.swap import Swaps
 from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
 from ganzoo.registry.plugin_manager import PluginManager
@@ -52,7 +52,7 @@ def load_recipe(
         RequestError: the recipe, or a plugin file that it names, cannot be used.
     """
     tables, pairs, name = read_tables(source, overrides)
-    files = named_files(apply_overrides(tables, pairs))
+    files = plugins_in(apply_overrides(tables, pairs), "files")
     if files and trust:
         manager = manager.with_files([Path(file) for file in files])
     return parse_recipe(tables, manager, pairs, source=name, note=note), manager
@@ -73,7 +73,7 @@ def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, An
     else:
         tables = source.to_dict() if isinstance(source, Recipe) else plain(source)
     pairs = override_pairs(overrides)
-    files = named_files(apply_overrides(tables, pairs))
+    files = plugins_in(apply_overrides(tables, pairs), "files")
     if files:
         pairs.append(("plugins.files", [str((folder / file).resolve()) for file in files]))
     return tables, pairs, name
@@ -156,13 +156,6 @@ def _warn(text: str) -> None:
     from ganzoo.terminal import warn
 
     warn(text)
-
-
-def named_files(tables: Mapping[str, Any]) -> list[str]:
-    """List the plugin files that a recipe names; none where the list is not valid, which `parse_recipe` reports."""
-    plugins = tables.get("plugins")
-    files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
-    return list(files) if isinstance(files, list | tuple) and all(isinstance(file, str) for file in files) else []
 
 
 def trusted() -> bool:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ganzoo.components.options import ROLES
 from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG
 from ganzoo.errors import Problem
+from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
 
@@ -46,7 +47,8 @@ def explain(
                 what = "value" if isinstance(location[-1], int) else "table" if len(location) == 1 else "key"
                 message = f"is missing: this {what} is required"
             case "union_tag_not_found":
-                message = f"names no {_kind(location)}: give it a name, one of {_available(location, tables, schema)}"
+                parts = _parts_at(location, tables, schema)
+                message = f"names no {_kind(location)}: give it a name, one of {', '.join(parts)}"
             case "union_tag_invalid":
                 unknown_name = True
                 message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
@@ -74,7 +76,7 @@ def explain(
             case "value_error":
                 message = str(context["error"])
             case _:
-                message = f"is {_shown(detail['input'])}: {_lower_first(detail['msg'])}"
+                message = f"is {_shown(detail['input'])}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
         problems.append(
             Problem(dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
         )
@@ -185,10 +187,6 @@ def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place
         yield from _places(option, inner.get("default") if given is None else given, inner, schema, f"{place}{key}.")
 
 
-def _available(location: Location, tables: Any, schema: Mapping[str, Any]) -> str:
-    return ", ".join(_parts_at(location, tables, schema))
-
-
 def _kind(location: Location) -> str:
     """Return the kind of the component at a path, as messages call it."""
     of_lists = {kind.table.rpartition(".")[2]: kind.name for kind in KINDS if kind.many}
@@ -203,12 +201,11 @@ def _unknown_name(
     names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
     installed = ", ".join(sorted(names)) or "none"
     message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
-    plugins = tables.get("plugins")
-    required = plugins.get("requires", []) if isinstance(plugins, Mapping) else []
+    required = plugins_in(tables, "requires")
     if files := _not_imported(tables, manager):
         message += f"; it may come from {', '.join(files)}, which is imported only with --trust"
     if required:
-        message += f"; the recipe expects it from {', '.join(map(str, required))}"
+        message += f"; the recipe expects it from {', '.join(required)}"
     for plugin in manager.broken:
         message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
     return message
@@ -216,10 +213,8 @@ def _unknown_name(
 
 def _not_imported(tables: Mapping[str, Any], manager: PluginManager) -> list[str]:
     """List the plugin files that the recipe names and `manager` has not imported."""
-    plugins = tables.get("plugins")
-    files = plugins.get("files", []) if isinstance(plugins, Mapping) else []
     imported = {file.name for file in manager.files}
-    return [str(file) for file in files if PurePath(str(file)).name not in imported] if isinstance(files, list) else []
+    return [file for file in plugins_in(tables, "files") if PurePath(file).name not in imported]
 
 
 def _shown(value: Any) -> str:
@@ -238,7 +233,3 @@ def _shown(value: Any) -> str:
 def dotted(location: Location) -> str:
     """Write a path as overrides do."""
     return ".".join(str(step) for step in location)
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]

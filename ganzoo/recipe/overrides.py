@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import date, time
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -126,3 +126,10 @@ def _set(tables: dict[str, Any], dotted: str, value: Any) -> None:
             table[index] = value
         else:
             table = table[index] if isinstance(table, list) else table.setdefault(index, {})
+
+
+def plugins_in(tables: Mapping[str, Any], key: Literal["files", "requires"]) -> list[str]:
+    """Return a list of the table [plugins]; empty where it is not valid, which checking the recipe reports."""
+    plugins = tables.get("plugins")
+    listed = plugins.get(key, []) if isinstance(plugins, Mapping) else []
+    return list(listed) if isinstance(listed, list | tuple) and all(isinstance(each, str) for each in listed) else []

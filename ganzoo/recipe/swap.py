@@ -44,7 +44,7 @@ class Swaps:
             location = tuple(toml_location(detail["loc"], self._tables))
             match detail["type"]:
                 case "string_type" if location in self._texts:
-                    self._put(location, self._texts.pop(location))
+                    value_at(location[:-1], self._tables)[location[-1]] = self._texts.pop(location)
                     changed = True
                 case "missing" | "union_tag_not_found":
                     changed |= self._name_default(location, model) or self._drop(location, model, unknown=False)
@@ -112,9 +112,6 @@ class Swaps:
 
     def _name(self, tables: Mapping[str, Any], place: Location) -> Any:
         return value_at((*place, "name"), tables)
-
-    def _put(self, location: Location, value: Any) -> None:
-        value_at(location[:-1], self._tables)[location[-1]] = value
 
 
 def _options_at(place: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:

@@ -13,28 +13,19 @@ from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig, Gen
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
+from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
 
 
 def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
     """List the distributions that the recipe requires and that have no working plugin."""
-    plugins = tables.get("plugins")
-    requires = plugins.get("requires", []) if isinstance(plugins, dict) else []
-    if not isinstance(requires, list):
-        return []
     problems = []
-    for distribution in requires:
-        if not isinstance(distribution, str):
-            continue
+    for distribution in plugins_in(tables, "requires"):
         found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
         if not found:
-            problems.append(
-                Problem(
-                    "plugins.requires",
-                    f'"{distribution}" is not installed; pip installs it from its folder',
-                )
-            )
+            missing = f'"{distribution}" is not installed; pip installs it from its folder'
+            problems.append(Problem("plugins.requires", missing))
         for plugin in found:
             if plugin.status == "disabled":
                 problems.append(Problem("plugins.requires", f"the plugin {plugin} is disabled"))

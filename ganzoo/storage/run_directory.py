@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from ganzoo.components.metric import Direction
 from ganzoo.errors import RequestError, RunDirectoryError
-from ganzoo.recipe.load import Note, named_files, parse_recipe, trusted
+from ganzoo.recipe.load import Note, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
 from ganzoo.registry.local_file import LocalFile
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
@@ -131,7 +131,7 @@ class RunDirectory:
             RequestError: it has plugin files and is not trusted, or they are not where a run keeps them.
         """
         tables, pairs = self.read_recipe(), override_pairs(overrides)
-        files = named_files(apply_overrides(tables, pairs))
+        files = plugins_in(apply_overrides(tables, pairs), "files")
         for file in files:
             if (self.path / file).resolve().parent != (self.path / PLUGINS).resolve():
                 raise RequestError(f"{self.path}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RunDirectoryError
-from ganzoo.recipe.load import named_files
+from ganzoo.recipe.overrides import plugins_in
 from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
@@ -47,7 +47,7 @@ def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping
     run = sweep.find_run(member)
     if run is not None:
         # With the recipe's plugin files named here, those of the run directory need not be trusted.
-        words = [*(f"--plugin={file}" for file in named_files(sweep.tables)), "resume", str(run.path)]
+        words = [*(f"--plugin={file}" for file in plugins_in(sweep.tables, "files")), "resume", str(run.path)]
         changes: dict[str, Any] = {}
     else:
         words = ["run", str(sweep.path / BASE)]

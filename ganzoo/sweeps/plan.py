@@ -13,9 +13,9 @@ from typing import Any
 
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
-from ganzoo.recipe.load import Source, change_tables, named_files, parse_recipe, read_tables
+from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, toml_text, toml_value
+from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in, toml_text, toml_value
 from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginManager
 
@@ -90,7 +90,7 @@ def make_plan(
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
     original, changes, source = read_tables(recipe, changes)
-    files = [Path(file) for file in named_files(apply_overrides(original, changes))]
+    files = [Path(file) for file in plugins_in(apply_overrides(original, changes), "files")]
     if files:
         manager = manager.with_files(files)
     tables = change_tables(original, manager, changes, note=lambda _: None)  # each variant notes it again

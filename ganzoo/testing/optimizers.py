@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ganzoo.components.options import OptimizerConfig
 from ganzoo.registry.registry import Entry
-from ganzoo.testing.fixtures import generator_of_seed, require, small_options
+from ganzoo.testing.fixtures import generator_of_seed, require, seeded, small_options
 from ganzoo.training.optimizer_step import load_optimizer, optimizer_state, skips_non_finite
 
 
@@ -46,9 +46,7 @@ def check_optimizer(entry: Entry[Any], **options: Any) -> None:
 
 
 def _built(config: OptimizerConfig) -> tuple[nn.Module, Optimizer]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 1))
+    network = seeded(lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 1)))
     network.to(memory_format=torch.channels_last)
     return network, config.build(network.parameters())
 

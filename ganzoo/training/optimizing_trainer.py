@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,14 +38,7 @@ class OptimizingTrainer(RecordableTrainer):
         self._rng_state = parts.rng.get_state()
 
     def add_optimizer(
-        self,
-        name: str,
-        networks: Mapping[str, nn.Module],
-        options: OptimizerConfig,
-        *,
-        others: Mapping[str, Tensor] | None = None,
-        clip: float | None = None,
-        lazy: Iterable[int] = (),
+        self, name: str, networks: Mapping[str, nn.Module], options: OptimizerConfig, **more: Any
     ) -> None:
         """Build the optimizer of some networks; the arguments are those of `OptimizerStep`."""
         self.optimizer_steps[name] = OptimizerStep(
@@ -54,11 +47,9 @@ class OptimizingTrainer(RecordableTrainer):
             options,
             at=self.progress,
             guard=self.guard,
-            others=others,
-            clip=clip,
             scaling=self.parts.loss_scaling,
             world=self.parts.world,
-            lazy=lazy,
+            **more,
         )
 
     @property
