@@ -17,7 +17,7 @@ from torchvision.transforms.functional import resize
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
-from ganzoo.components.options import ExtractorConfig, MetricConfig
+from ganzoo.components.options import ExtractorConfig, ImageSize, MetricConfig
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
 from ganzoo.errors import PluginError, RequestError
@@ -254,7 +254,7 @@ class Evaluator:
             extractors[extractor.label] = extractor.to(self.device).eval()
         return list(extractors.values())
 
-    def _open(self, changes: dict[str, Any], image_size: int | None) -> PackedDataset:
+    def _open(self, changes: dict[str, Any], image_size: ImageSize | None) -> PackedDataset:
         dataset = other_images(self.recipe.dataset, changes, image_size)
         with packing_progress() as progress:
             packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
@@ -373,7 +373,7 @@ def evaluate(
     seed: int | None = None,
     seeds: int = 1,
     weights: Weights | None = None,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     extractors: Sequence[str] = (),
     overrides: Overrides = (),
 ) -> Evaluated:
