@@ -32,7 +32,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights
-from ganzoo.terminal import packing_progress
+from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
 METRICS = (
@@ -242,6 +242,9 @@ class Evaluator:
         configs: Sequence[ExtractorConfig] = self.options.extractors
         if not configs:
             name = "classifier" if self.training.info.class_names else "inception"
+            if name == "inception" and self.training.info.image.channels not in (1, 3):
+                warn("only the pixels are compared: inception knows gray and RGB images, and no extractor is named")
+                return []
             configs = [registry[name].config(name=name)]
         extractors: dict[str, Extractor] = {}
         for index, config in enumerate(configs):
