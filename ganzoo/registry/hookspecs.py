@@ -92,10 +92,7 @@ def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> Non
 
 @hookspec
 def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor | None) -> None:
-    """Images (N, C, H, W) in [−1, 1], or vectors (N, D), of the fixed latents or inputs.
-
-    `grid` (C, H, W) in [0, 1] shows them; it is None for vectors of more or less than two numbers.
-    """
+    """Samples of the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them, None where no picture can."""
 
 
 @hookspec
