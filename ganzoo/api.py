@@ -15,10 +15,10 @@ from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
 from ganzoo.data.packed_dataset import as_floats
 from ganzoo.data.transforms import to_stored
-from ganzoo.errors import CheckpointError, RequestError, RunDirectoryError, first_line
+from ganzoo.errors import CheckpointError, Problem, RecipeError, RequestError, RunDirectoryError, first_line
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
-from ganzoo.export.bundle import MANIFEST, check_fit, is_export, open_export
+from ganzoo.export.bundle import MANIFEST, ExportedWeights, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
 from ganzoo.observers.standard import recipe_observers, standard_observers
@@ -30,7 +30,7 @@ from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_ma
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_of, latest_checkpoint
+from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
@@ -77,7 +77,7 @@ def run(
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
-        built = _build(checked, manager, world)
+        built = _build(checked, manager, world, initial=_initial_weights(checked, world))
         with run_lock(built.directory) if world.is_main else nullcontext():
             return _train(built, manager, observers)
 
@@ -125,9 +125,11 @@ def _resume(
     if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimizers' state, which nothing can go on from; "
-            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew"
+            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew, and with "
+            f"--set init.from={directory} from these weights"
         )
-    built = _build(recipe, manager, world, directory)
+    initial = _initial_weights(recipe, world) if checkpoint is None else None
+    built = _build(recipe, manager, world, directory, initial)
     if checkpoint is not None:
         if built.info != checkpoint.info:
             raise RunDirectoryError(
@@ -201,18 +203,12 @@ def load_run(
     Raises:
         GanzooError: it is no run directory, or holds no whole checkpoint, or none of that step.
     """
-    path = Path(path)
-    exported = open_export(path) if is_export(path) else None
-    if exported is not None and step is not None:
-        raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
-    directory = RunDirectory.open(path) if exported is None else RunDirectory(path)
+    directory, checkpoint = _open_weights(Path(path), step)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
-    checkpoint = exported or (
-        latest_checkpoint(directory.checkpoints, warn) if step is None else checkpoint_of(directory.checkpoints, step)
-    )
     made, expected = checkpoint.info.samples, recipe.dataset.sample_spec()
     if made != expected:
         raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")
+    exported = checkpoint if isinstance(checkpoint, ExportedWeights) else None
     if exported is not None:
         check_fit(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
@@ -287,7 +283,48 @@ def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
     return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
 
 
-def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunDirectory | None = None) -> Run:
+def _open_weights(path: Path, step: int | None) -> tuple[RunDirectory, Checkpoint]:
+    """Open the weights of a run directory, of the last whole checkpoint or that of a step, or those of an export.
+
+    Raises:
+        RequestError: they are missing or damaged.
+    """
+    if is_export(path):
+        if step is not None:
+            raise RequestError(f"{path}: is an export, which holds the weights of one step: leave step out")
+        return RunDirectory(path), open_export(path)
+    if path.is_file():
+        raise RequestError(f"{path}: is a file; `ganzoo import` makes a run directory of weights trained elsewhere")
+    directory = RunDirectory.open(path)
+    if step is None:
+        return directory, latest_checkpoint(directory.checkpoints, warn)
+    return directory, checkpoint_of(directory.checkpoints, step)
+
+
+def _initial_weights(recipe: Recipe, world: World) -> Checkpoint | None:
+    """Open the weights that a run starts from; nothing else of where they lie is read, and no code of it runs.
+
+    Raises:
+        RecipeError: they are missing or damaged.
+    """
+    checkpoint = None
+    if recipe.init.source is None:
+        return None
+    if world.is_main:
+        try:
+            _, checkpoint = _open_weights(Path(recipe.init.source), recipe.init.step)
+        except RequestError as error:
+            raise RecipeError("recipe", [Problem("init.from", str(error))]) from error
+    return world.broadcast_object(checkpoint)
+
+
+def _build(
+    recipe: Recipe,
+    manager: PluginManager,
+    world: World,
+    directory: RunDirectory | None = None,
+    initial: Checkpoint | None = None,
+) -> Run:
     with packing_progress() as progress:
         return build_run(
             recipe,
@@ -296,6 +333,7 @@ def _build(recipe: Recipe, manager: PluginManager, world: World, directory: RunD
             warn=warn,
             progress=progress if world.is_main else None,
             world=world,
+            initial=initial,
         )
 
 

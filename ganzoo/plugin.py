@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.gan_trainer import FakeBatch, GANTrainer
+    from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
-    from ganzoo.components.dataset import Batch, Dataset, SampleSource, StoredImages
+    from ganzoo.components.dataset import Batch, Dataset, FakeBatch, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
+    from ganzoo.training.optimizing_trainer import OptimizingTrainer
 
 __all__ = [
     "EMA",
@@ -108,6 +109,7 @@ __all__ = [
     "Observer",
     "ObserverConfig",
     "OptimizerConfig",
+    "OptimizingTrainer",
     "Options",
     "OutputError",
     "Overrides",
@@ -148,11 +150,11 @@ __all__ = [
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
-    "ganzoo.builtin.gan_trainer": ["FakeBatch", "GANTrainer"],
+    "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
     "ganzoo.builtin.penalties": ["squared_gradient_norm"],
-    "ganzoo.components.dataset": ["Batch", "Dataset", "SampleSource", "StoredImages"],
+    "ganzoo.components.dataset": ["Batch", "Dataset", "FakeBatch", "SampleSource", "StoredImages"],
     "ganzoo.components.extractor": ["Extractor"],
     "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
     "ganzoo.components.loss": ["Loss"],
@@ -201,6 +203,7 @@ _MODULES = {
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
+    "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

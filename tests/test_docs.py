@@ -24,6 +24,7 @@ import typer
 
 import ganzoo
 from ganzoo.cli.main import app
+from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import parse_recipe, read_toml
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry import hookspecs
@@ -39,6 +40,7 @@ COMPONENTS = PAGES_FOLDER / "components"
 DOCUMENTS = [README, CHANGELOG, *PAGES, *sorted((ROOT / "plugins").glob("*/README.md"))]
 PLUGIN_PAGE = ROOT / "docs" / "pages" / "write-a-plugin.md"
 HOOKS_PAGE = ROOT / "docs" / "pages" / "hooks.md"
+WEIGHTS_PAGE = ROOT / "docs" / "pages" / "start-from-weights.md"
 RECIPES_PAGE = ROOT / "docs" / "pages" / "recipes.md"
 
 
@@ -199,6 +201,33 @@ class TestRecipes:
         assert ended.code == 2
         pattern = re.escape(titled(RECIPES_PAGE, "wrong.txt")).replace("…", ".*")
         assert re.fullmatch(pattern, ended.err), ended.err
+
+
+class TestStartFromWeights:
+    def test_its_recipe_goes_on_from_the_digits(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        small = {
+            "run.steps": 1,
+            "device.accelerator": "cpu",
+            "tracking.wandb.mode": "disabled",
+            "trainer.batch_size": 8,
+        }
+        small |= {"generator.width": 4, "discriminator.width": 4, "run.root": "runs"}
+        digits = ganzoo.run(ROOT / "recipes" / "dcgan_digits.toml", small)
+        assert digits.path == Path("runs/dcgan-digits/0001")
+        Path("fine_tune.toml").write_text(titled(WEIGHTS_PAGE, "fine_tune.toml"), encoding="utf-8")
+        tuned = ganzoo.run("fine_tune.toml", small)
+        before, after = (run.checkpoint.network("discriminator") for run in (digits, tuned))
+        same = {name.rpartition(".")[0] for name in before if (before[name] == after[name]).all()}
+        assert same == {"blocks.0.0", "blocks.1.0", "blocks.1.1"}
+        assert len(tuned.training_set()) == 174
+
+    def test_the_error_is_the_one_that_is_shown(self, tables: dict[str, Any]) -> None:
+        (shown,) = [block.text for block in blocks(WEIGHTS_PAGE) if block.text.startswith("init.freeze")]
+        tables["dataset"]["image_size"] = 32
+        with pytest.raises(RecipeError) as error:
+            ganzoo.run(tables, {"init.freeze": ["discriminator.blocks.7"]})
+        assert [str(problem) for problem in error.value.problems] == [" ".join(shown.split())]
 
 
 class TestOptions:

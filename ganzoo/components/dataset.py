@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Any, ClassVar, Protocol
 
@@ -137,3 +137,17 @@ class Batch:
         assert len(self) % count == 0, f"{len(self)} samples do not split into {count} equal batches"
         size = len(self) // count
         return [self.map(itemgetter(slice(start, start + size))) for start in range(0, len(self), size)]
+
+
+@dataclass(frozen=True)
+class FakeBatch:
+    """Generated samples (N, …), the latents (N, latent_dim) that made them, and labels and condition of their batch."""
+
+    samples: Tensor
+    latents: Tensor
+    labels: Tensor | None = None
+    condition: Tensor | None = None
+
+    def detach(self) -> FakeBatch:
+        """Return the same samples without the generator's graph."""
+        return replace(self, samples=self.samples.detach())

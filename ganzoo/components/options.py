@@ -48,7 +48,7 @@ class Options(BaseModel):
         schema = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
         for name, text in descriptions(cls).items():
-            properties[name].setdefault("description", text)
+            properties[cls.model_fields[name].alias or name].setdefault("description", text)
         return schema
 
 

@@ -16,6 +16,7 @@ from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.world import World
 
 Kind = Literal["real", "fake"]
+Role = Literal["generator", "discriminator"]
 Place = Literal["unaugmented", "augmented"]
 
 
@@ -125,7 +126,7 @@ class Penalty(nn.Module):
         """Return a scalar to add to the generator's loss, before `weight`; None for no term."""
         return None
 
-    def has_term(self, role: Literal["generator", "discriminator"]) -> bool:
+    def has_term(self, role: Role) -> bool:
         """Return whether the penalty has a term for a network."""
         method = f"{role}_term"
         return getattr(type(self), method) is not getattr(Penalty, method)

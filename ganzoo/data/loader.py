@@ -19,6 +19,7 @@ from ganzoo.components.spec import ImageSpec
 from ganzoo.data.mmap_prefetch import prefetcher_for
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
+from ganzoo.runtime.restored import check_like
 
 
 def steps_for_epochs(epochs: float, images: int, batch_size: int) -> int:
@@ -221,8 +222,12 @@ class Loader:
         return steps_for_epochs(1, len(self.packed), self.batch_size)
 
     def seek(self, position: int) -> None:
-        """Set the position to `position` drawn images, from where the next minibatch is taken."""
-        assert position >= 0, f"position {position}"
+        """Set the position to `position` drawn images, from where the next minibatch is taken.
+
+        Raises:
+            ValueError: it is no count.
+        """
+        check_like(position, 0, "position")
         self._position = position
 
     def next(self) -> Batch:

@@ -283,6 +283,8 @@ def _map(path: Path, facts: dict[str, Any], spec: ImageSpec | VectorSpec) -> npt
         ValueError: its header or its length are not those of such an array of samples.
     """
     shape, dtype = tuple(facts["shape"]), np.dtype(facts["dtype"])
+    if dtype.hasobject:  # NumPy would take what is in the file for addresses
+        raise ValueError(f"{path}: does not hold numbers")
     header = npy_header(shape, dtype)
     with path.open("rb") as file:
         length = len(header) + math.prod(shape) * dtype.itemsize

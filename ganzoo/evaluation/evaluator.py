@@ -241,10 +241,11 @@ class Evaluator:
         registry = self._manager.registries.extractors
         configs: Sequence[ExtractorConfig] = self.options.extractors
         if not configs:
-            name = "classifier" if self.training.info.class_names else "inception"
-            if name == "inception" and self.training.info.image.channels not in (1, 3):
+            named = self.training.info.class_names
+            if not named and self.training.info.image.channels not in (1, 3):
                 warn("only the pixels are compared: inception knows gray and RGB images, and no extractor is named")
                 return []
+            name = "classifier" if named else "inception"
             configs = [registry[name].config(name=name)]
         extractors: dict[str, Extractor] = {}
         for index, config in enumerate(configs):

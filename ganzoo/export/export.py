@@ -14,7 +14,7 @@ from ganzoo.errors import DataError, RequestError
 from ganzoo.export.bundle import RECIPE, seal
 from ganzoo.export.model_card import model_card
 from ganzoo.export.onnx_model import LATENTS, onnx_model
-from ganzoo.recipe.model import NamedTables, Recipe
+from ganzoo.recipe.model import InitialWeightsOptions, NamedTables, Recipe
 from ganzoo.runtime.environment import describe_software
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_picture
@@ -116,6 +116,7 @@ def _public_recipe(recipe: Recipe) -> Recipe:
         update={
             "run": reset(recipe.run, "root"),
             "dataset": reset(recipe.dataset, "root"),
+            "init": InitialWeightsOptions(),
             "plugins": recipe.plugins.model_copy(update={"files": kept}),
             "observers": NamedTables(),
             "tracking": NamedTables(),

@@ -71,6 +71,29 @@ class DeviceOptions(Options):
     """With several processes: batch norm takes its statistics from the images of all, or each process from its own."""
 
 
+class InitialWeightsOptions(Options):
+    """Weights to start from, and what of the networks does not train."""
+
+    source: str | None = Field(default=None, alias="from")
+    """Run directory, imported run or export whose weights the networks start from, relative to the working directory;
+    left out: they begin anew."""
+    step: NonNegativeInt | None = None
+    """Step of the run's checkpoint; left out: its last whole one."""
+    networks: tuple[str, ...] = ()
+    """Networks that take weights, such as "generator"; left out: all that the source has."""
+    weights: Literal["auto", "ema", "raw"] = "auto"
+    """auto: the average of a network where the source keeps one."""
+    freeze: tuple[str, ...] = ()
+    """Modules that do not train, such as "discriminator.blocks.0": their parameters and batch-norm statistics stay."""
+
+    @model_validator(mode="after")
+    def _has_source(self) -> Self:
+        given = [name for name in ("step", "networks") if getattr(self, name) not in (None, ())]
+        if self.source is None and given:
+            raise ValueError(f"{' and '.join(given)} say what to take, and from is missing")
+        return self
+
+
 class SampleOptions(Options):
     """The grids that are made from fixed latents as the run goes on."""
 
@@ -206,6 +229,8 @@ class Recipe(Options):
     """Extra terms for either network, any number of them: one `[[penalties]]` table each."""
     trainer: TrainerConfig
     """The update schedule, and the optimizers."""
+    init: InitialWeightsOptions = InitialWeightsOptions()
+    """Weights to start from."""
     samples: SampleOptions = SampleOptions()
     """Grids from fixed latents."""
     checkpoint: CheckpointOptions = CheckpointOptions()
@@ -226,7 +251,7 @@ class Recipe(Options):
 
     def to_dict(self) -> dict[str, Any]:
         """Return every option as a TOML value; unset options are left out, since TOML has no null."""
-        tables = self.model_dump(mode="json", exclude_none=True)
+        tables = self.model_dump(mode="json", exclude_none=True, by_alias=True)
         return tables if tables["networks"] else {name: each for name, each in tables.items() if name != "networks"}
 
     def to_toml(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
-import subprocess
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,14 +27,34 @@ def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of the working directory, with "+" if files differ from it; None outside a repository."""
-    try:
-        return subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+    """Return the commit that is checked out in the working directory; None outside a repository.
+
+    Git itself would run what a repository's own configuration names, as soon as it compares files with the commit.
+    """
+    here = Path.cwd()
+    for git in (folder / ".git" for folder in (here, *here.parents)):
+        if os.path.lexists(git):
+            break
+    else:
         return None
+    if link := _content(git).removeprefix("gitdir: "):  # of a worktree or a submodule
+        git = git.parent / link
+    head = _content(git / "HEAD")
+    if name := head.removeprefix("ref: ") if head.startswith("ref: refs/") and ".." not in head else "":
+        shared = git / _content(git / "commondir")
+        packed = [line.split(" ") for line in _content(shared / "packed-refs").splitlines()]
+        head = _content(shared / name) or next((line[0] for line in packed if line[1:] == [name]), "")
+    return head if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", head) else None
+
+
+def _content(path: Path) -> str:
+    """Return the text of a file of git; empty where there is none that can be read."""
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+_LARGEST = 64 * 2**20

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ganzoo.runtime.restored import check_like
+
 SIZED: tuple[Callable[..., Any], ...] = (torch.rand, torch.randn, torch.randint)
 
 
@@ -35,7 +37,12 @@ def random_state(device: torch.device, rng: torch.Generator) -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device, rng: torch.Generator) -> None:
-    """Restore the state that `random_state` returned."""
+    """Restore the state that `random_state` returned.
+
+    Raises:
+        ValueError: it is not a state that such generators can be in; none is changed.
+    """
+    _check_state(state, random_state(device, rng))
     rng.set_state(state["trainer"])
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and device.type == "cuda":
@@ -45,6 +52,27 @@ def set_random_state(state: Mapping[str, Any], device: torch.device, rng: torch.
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+
+
+def _check_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Check a state against the generators' own: torch and NumPy draw from beyond their memory after some others."""
+    for name in own.keys() - {"python"}:
+        if state[name] is not None and own[name] is not None:  # one of them on another kind of device
+            check_like(state[name], own[name], f"random.{name}")
+    *drawn, gauss = state["python"]
+    check_like((*drawn, None), (*own["python"][:-1], None), "random.python")
+    if gauss is not None:
+        check_like(gauss, 0.0, "random.python.2")
+    if state["numpy"][2] > _MERSENNE_WORDS:
+        raise ValueError(f"random.numpy.2 is {state['numpy'][2]}, and must be {_MERSENNE_WORDS} at most")
+    for name in ("trainer", "torch"):
+        if state[name].numel() == own["torch"].numel():  # of the CPU, as ATen's CPUGeneratorImpl.cpp lays it out
+            left, used = state[name][8:12].clone().view(torch.int32), state[name][16:24].clone().view(torch.int64)
+            if not 0 <= int(used) <= _MERSENNE_WORDS + 1 - int(left):
+                raise ValueError(f"random.{name} has {int(left)} numbers left after {int(used)}")
+
+
+_MERSENNE_WORDS = 624
 
 
 @contextmanager

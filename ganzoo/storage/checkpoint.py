@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.recipe.model import CheckpointOptions
+from ganzoo.runtime.restored import in_words
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
 from ganzoo.storage.manifest import MANIFEST, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
@@ -227,8 +228,13 @@ def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:
     Raises:
         CheckpointError: they do not fit; the text says which.
     """
+    tensors = checkpoint.network(name)
+    for key, own in network.state_dict().items():
+        if key in tensors and tensors[key].dtype != own.dtype:
+            reason = f"{key} is {in_words(tensors[key])}, and must be {in_words(own)}"
+            raise CheckpointError(f"{checkpoint.path}: {name} does not fit the recipe: {reason}")
     try:
-        network.load_state_dict(checkpoint.network(name))
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         _, first, *others = [*map(str.strip, str(error).splitlines()), ""]
         reason = first.rstrip(".") + (f", and {len(others) - 1} more" if len(others) > 1 else "")

@@ -23,7 +23,9 @@ def load_tensors(path: Path) -> Any:
         packed = _packed(path)
         if not packed:
             with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
-                return torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True)
+                _check_tensors(content, set())
+                return content
     except pickle.UnpicklingError as error:  # torch's own text suggests loading the file unsafely
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({found[1]})" if found else ""
@@ -32,6 +34,26 @@ def load_tensors(path: Path) -> Any:
         reason = re.split(r"\n|\. ", str(error))[0]
         raise ValueError(f"is damaged, or not of torch.save: {reason or type(error).__name__}") from error
     raise ValueError(packed)
+
+
+def _check_tensors(content: Any, seen: set[int]) -> None:
+    """Check that all tensors lie in memory value by value, as code that takes their addresses presumes.
+
+    Raises:
+        ValueError: one is sparse, quantized or without values, or repeats a value in place of having many.
+    """
+    import torch
+
+    if id(content) in seen:
+        return
+    seen.add(id(content))
+    if isinstance(content, torch.Tensor):
+        plain = content.layout is torch.strided and content.device.type == "cpu" and not content.is_quantized
+        if not plain or content.numel() * content.element_size() > content.untyped_storage().nbytes():
+            raise ValueError("has a tensor that is not stored value by value")
+    elif isinstance(content, dict | list | tuple | set):
+        for each in [*content.keys(), *content.values()] if isinstance(content, dict) else content:
+            _check_tensors(each, seen)
 
 
 class CodeError(ValueError):

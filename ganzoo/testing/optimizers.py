@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ganzoo.components.options import OptimizerConfig
 from ganzoo.registry.registry import Entry
 from ganzoo.testing.fixtures import generator_of_seed, require, small_options
-from ganzoo.training.optimizer_step import load_optimizer, skips_non_finite
+from ganzoo.training.optimizer_step import load_optimizer, optimizer_state, skips_non_finite
 
 
 def check_optimizer(entry: Entry[Any], **options: Any) -> None:
@@ -32,7 +32,8 @@ def check_optimizer(entry: Entry[Any], **options: Any) -> None:
     require(_loss(network).item() < before, "ten steps do not lower the loss of a regression")
     again, resumed = _built(config)
     again.load_state_dict(network.state_dict())
-    load_optimizer(resumed, copy.deepcopy(optimizer.state_dict()), "optimizer")
+    saved = optimizer_state(optimizer, dict(network.named_parameters()))
+    load_optimizer(resumed, copy.deepcopy(saved), dict(again.named_parameters()), "optimizer")
     for each in ((network, optimizer), (again, resumed)):
         _step(*each)
     require(_same(network, again), "goes on differently from a saved state: keep all of it in `self.state`")

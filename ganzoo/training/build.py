@@ -24,7 +24,9 @@ from ganzoo.registry.registry import Registry
 from ganzoo.runtime.device import Compute, choose_compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
+from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.training import initial_weights
 from ganzoo.training.checkpointing import check_place, check_room_for_run
 from ganzoo.training.cuda_graph import record_steps
 from ganzoo.training.events import Events
@@ -43,6 +45,7 @@ def build_run(
     warn: Callable[[str], None],
     progress: Progress | None = None,
     world: World | None = None,
+    initial: Checkpoint | None = None,
 ) -> Run:
     """Build a run from a checked recipe.
 
@@ -54,6 +57,7 @@ def build_run(
         warn: called with a message for each problem that does not end the run.
         progress: called with (done, total) while the dataset is decoded.
         world: the connected processes of the run; left out: this process alone.
+        initial: the weights that the networks start from; left out: they begin anew.
 
     Raises:
         GanzooError: a part cannot be built; the text says which, and the cure.
@@ -68,6 +72,7 @@ def build_run(
 
     seed_everything(recipe.run.seed)
     networks = build_networks(recipe, manager, packed.info, compute)
+    transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties = {
         name: build_penalty(manager, index, config, packed.info, networks).to(compute.device)
@@ -75,6 +80,7 @@ def build_run(
     }
     if recipe.device.sync_batch_norm:
         world.convert_sync_batchnorm([*networks.values(), *penalties.values()])
+    initial_weights.freeze(networks, recipe.init.freeze)
     loader = Loader(
         packed,
         batch_size=recipe.trainer.batch_size * recipe.trainer.batches_per_step,
@@ -109,6 +115,8 @@ def build_run(
             f"run.root: process {world.rank} does not see {directory}, which the first process made: "
             "set run.root to a folder that all machines share"
         )
+    if initial and world.is_main:
+        initial_weights.report(transfers, initial, recipe.init, directory)
     return Run(
         recipe=recipe,
         directory=directory,

@@ -8,11 +8,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import CheckpointError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.random_state import random_state, set_random_state
+from ganzoo.runtime.restored import check_like
 from ganzoo.storage.checkpoint import (
     STATE,
     Checkpoint,
@@ -122,6 +125,8 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
     try:
         run.trainer.load_state_dict(state["trainer"])
         run.loader.seek(state["position"])
+        for name, value in state["latest_metrics"].items():
+            check_like(value, torch.zeros((), dtype=getattr(value, "dtype", None)), f"latest_metrics.{name}")
         run.latest_metrics = {name: value.to(run.device) for name, value in state["latest_metrics"].items()}
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
     except Exception as error:  # of any kind: the content was not checked before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -15,6 +16,7 @@ from ganzoo.components.options import OptimizerConfig
 from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.world import World
 from ganzoo.runtime.cpu_kernels import ChannelsLastUpdates
+from ganzoo.runtime.restored import check_like, in_words
 from ganzoo.training.non_finite import NonFiniteGuard, Update
 
 
@@ -108,17 +110,22 @@ class OptimizerStep:
                     group[name] = torch.tensor(value, device=group["params"][0].device) if on_device else value
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the optimizer and of the loss scaler."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """Return the state of the optimizer, by the names of its parameters, and of the loss scaler."""
+        return {
+            "optimizer": optimizer_state(self.optimizer, self._parameters),
+            "scaler": self.scaler.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; the options of the optimizer stay those it was built with.
 
         Raises:
-            ValueError: the state is of another optimizer.
+            ValueError: it is of another optimizer or of other parameters.
         """
-        load_optimizer(self.optimizer, state["optimizer"], f"{self.name}_optimizer")
-        self.scaler.load_state_dict(state["scaler"])
+        load_optimizer(self.optimizer, state["optimizer"], self._parameters, f"{self.name}_optimizer")
+        if self.scaler.is_enabled():
+            check_like(state["scaler"], self.scaler.state_dict(), f"{self.name}: scaler")
+            self.scaler.load_state_dict(state["scaler"])
 
     def learning_rate(self) -> Tensor:
         """Return the learning rate of the optimizer's first group, a scalar on the device."""
@@ -199,23 +206,93 @@ def current_lr(optimizer: Optimizer) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def load_optimizer(optimizer: Optimizer, state: dict[str, Any], name: str) -> None:
-    """Restore the state of an optimizer; its options stay those it was built with.
+def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the state of an optimizer by the names of its parameters, where torch's own goes by their order."""
+    state, names = optimizer.state_dict(), _names(optimizer, parameters)
+    groups = [{**group, "params": [names[number] for number in group["params"]]} for group in state["param_groups"]]
+    named = {names[key] if isinstance(key, int) else key: values for key, values in state["state"].items()}
+    return {**state, "state": named, "param_groups": groups}
+
+
+def load_optimizer(optimizer: Optimizer, state: dict[str, Any], parameters: Mapping[str, Tensor], what: str) -> None:
+    """Restore the state that `optimizer_state` returned; the options stay those that the optimizer was built with.
+
+    Fused kernels look at no shape and no stride, so each tensor is copied into one as the optimizer itself makes it.
 
     Raises:
-        ValueError: the state is of another optimizer.
+        ValueError: the state is of another optimizer or of other parameters.
     """
+    names = _names(optimizer, parameters)
+    own = optimizer.state_dict()["param_groups"]
     options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    for now, before in zip(options, state["param_groups"], strict=True):
+    for now, before, group in zip(options, state["param_groups"], own, strict=True):
         kept = {key for key in _OPTIONS_THAT_SHAPE_STATE if bool(now.get(key)) != bool(before.get(key))}
         if now.keys() != before.keys() - {"params"} or kept:
-            raise ValueError(f"{name} is another one now, with nothing to go on from: leave it as it was")
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, options, strict=True):
-        group.update(own)
+            raise ValueError(f"{what} is another one now, with nothing to go on from: leave it as it was")
+        if other := set(before["params"]) ^ {names[number] for number in group["params"]}:
+            raise ValueError(f"{what} is of other parameters than now, {min(map(str, other))} among them")
+    expected = _state_after_a_step(optimizer)
+    loaded: dict[Any, Any] = {}
+    for name, values in state["state"].items():
+        if name not in names:
+            raise ValueError(f"{what} has a state for {str(name)[:99]}, which it does not train")
+        number = names.index(name)
+        like = None if expected is None else expected[number]
+        loaded[number] = _placed(values, like, parameters.get(name), f"{what}: {name}")
+    optimizer.load_state_dict({**state, "state": loaded, "param_groups": own})
+    for group, kept_options in zip(optimizer.param_groups, options, strict=True):
+        group.update(kept_options)
 
 
 _OPTIONS_THAT_SHAPE_STATE = ("amsgrad", "centered", "momentum")
+
+
+def _names(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> list[str]:
+    """Return the name of each parameter in the order of `optimizer.state_dict()`; its number where it has none."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return [names.get(id(parameter), f"#{number}") for number, parameter in enumerate(trained)]
+
+
+def _state_after_a_step(optimizer: Optimizer) -> list[dict[str, Any]] | None:
+    """Return the state of each parameter after the first step of a copy; None for one that takes no such step."""
+    twin = copy.deepcopy(optimizer)
+    twin.state.clear()
+    trained = [parameter for group in twin.param_groups for parameter in group["params"]]
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    try:
+        twin.step()
+    except Exception:  # of any kind: a plugin's optimizer may want more than gradients
+        return None
+    return [twin.state[parameter] for parameter in trained]
+
+
+def _placed(values: dict[str, Any], like: dict[str, Any] | None, parameter: Tensor | None, what: str) -> dict[str, Any]:
+    """Return the state of a parameter in tensors that are as the optimizer's own.
+
+    Raises:
+        ValueError: it is not a state of this parameter.
+    """
+    if like is not None:
+        if values:  # none without a step
+            check_like(values, like, what)
+        own = like
+    else:
+        own = {key: _like_parameter(value, parameter, f"{what}.{key}") for key, value in values.items()}
+    return {
+        key: torch.empty_like(own[key]).copy_(value) if isinstance(value, Tensor) else value
+        for key, value in values.items()
+    }
+
+
+def _like_parameter(value: Any, parameter: Tensor | None, what: str) -> Any:
+    """Return the form that a state must have whose optimizer cannot be asked: a number, or one for each weight."""
+    if isinstance(value, Tensor) and parameter is not None and value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype)
+    if (isinstance(value, Tensor) and value.numel() == 1) or isinstance(value, int | float | str | None):
+        return value
+    raise ValueError(f"{what} is {in_words(value)}, and goes with no parameter of this shape")
 
 
 @contextmanager

@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "alternate_minibatches": {"trainer": {"schedule": "alternate_minibatches", "discriminator_steps": 2}},
     "separate": {"trainer": {"discriminator_update": "separate"}},
     "running_statistics": {"trainer": {"fake_batch": "fresh", "fake_statistics": "running"}},
+    "frozen": {"init": {"freeze": ["discriminator.blocks.1", "generator.blocks.0"]}},
     "schedules": {
         "penalties": [{"name": "r1", "weight": {"from": 1.0, "to": 0.1}}],
         "trainer": {

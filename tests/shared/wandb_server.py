@@ -19,6 +19,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.runs: list[dict[str, Any]] = []
         self.rows: list[dict[str, Any]] = []
+        self.headers: list[str] = []
 
     @property
     def url(self) -> str:
@@ -33,6 +34,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
+        self.server.headers.append(str(self.headers))
         if self.server.gone:
             self.close_connection = True
             return

@@ -273,7 +273,7 @@ def test_resume_with_other_options_takes_them(trained: TrainedRun):
     assert rates[6] == pytest.approx((2e-4, 2e-4))
     assert rates[8] == pytest.approx((1e-5, 2e-4))
     state = state_of(resumed.checkpoint.path)["trainer"]
-    assert state["discriminator_optimizer"]["param_groups"][0]["betas"] == (0.0, 0.9)
+    assert state["optimizers"]["discriminator"]["optimizer"]["param_groups"][0]["betas"] == (0.0, 0.9)
     assert resumed.recipe.to_dict()["trainer"]["generator_optimizer"]["lr"] == 1e-5
 
 

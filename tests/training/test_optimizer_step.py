@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.data.loader import Loader
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training import non_finite
 from ganzoo.training.build import build_run
+from ganzoo.training.optimizer_step import load_optimizer, optimizer_state
 from ganzoo.training.run import Run
 
 
@@ -99,3 +100,60 @@ def test_scaled_loss_that_is_no_number(tables: dict, parse: Any):
     assert failure is not None
     assert (failure.step, failure.what) == (3, "the loss of the generator (nan) is")
     assert torch.equal(first_weight(trainer), before)
+
+
+class Shy(torch.optim.SGD):
+    """Takes no step down a gradient of zeros, so that it cannot be asked what its state looks like."""
+
+    def step(self, closure: Any = None) -> Any:
+        if not any(parameter.grad.any() for parameter in self.param_groups[0]["params"]):
+            raise RuntimeError
+        return super().step(closure)
+
+
+OPTIMIZERS = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, fused=True),
+    "adafactor": torch.optim.Adafactor,
+    "two_groups": lambda parameters: torch.optim.RMSprop(
+        [{"params": [p], "lr": 0.1} for p in parameters], momentum=0.5
+    ),
+    "shy": lambda parameters: Shy(parameters, lr=0.1, momentum=0.5),
+}
+
+
+def stepped(name: str) -> tuple[nn.Module, torch.optim.Optimizer, dict[str, Any]]:
+    """A layer, an optimizer that has taken two steps with it, and its state."""
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last)
+    optimizer = OPTIMIZERS[name](network.parameters())
+    for _ in range(2):
+        optimizer.zero_grad()
+        network(torch.rand(2, 3, 4, 4)).square().sum().backward()
+        optimizer.step()
+    return network, optimizer, optimizer_state(optimizer, dict(network.named_parameters()))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_state_of_any_optimizer_is_restored_in_its_own_memory(name: str):
+    """Fused kernels read moments in the order of the weights' memory, which is not that of a file."""
+    network, optimizer, state = stepped(name)
+    before = {parameter: values.copy() for parameter, values in optimizer.state.items()}
+    for values in state["state"].values():
+        values |= {key: value.contiguous() for key, value in values.items() if isinstance(value, Tensor)}
+    again = OPTIMIZERS[name](network.parameters())
+    load_optimizer(again, state, dict(network.named_parameters()), "it")
+    for parameter in network.parameters():
+        for key, value in before[parameter].items():
+            assert torch.equal(again.state[parameter][key], value) if isinstance(value, Tensor) else True
+            if isinstance(value, Tensor):
+                assert again.state[parameter][key].stride() == value.stride()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("wrong", [torch.zeros(2), torch.zeros(4, 3, 2, 3), [1.0]], ids=["short", "long", "list"])
+def test_state_of_another_shape_is_refused_by_any_optimizer(name: str, wrong: Any):
+    network, _, state = stepped(name)
+    values = state["state"]["weight"]
+    values[next(key for key, value in values.items() if isinstance(value, Tensor) and value.ndim)] = wrong
+    with pytest.raises(ValueError, match=r"^it: weight\."):
+        load_optimizer(OPTIMIZERS[name](network.parameters()), state, dict(network.named_parameters()), "it")

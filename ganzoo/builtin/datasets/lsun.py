@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,17 +73,42 @@ class _Database:
         self._config = config
         lmdb = _lmdb()
         try:
+            _check_length(path / "data.mdb")
             self._environment = lmdb.open(
                 str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1024
             )
             with self._environment.begin() as transaction:
                 self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
-        except lmdb.Error as error:
+        except (lmdb.Error, OSError) as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
 
     def read(self, index: int) -> Image.Image:
         with self._environment.begin() as transaction:
             return decode_image(bytes(transaction.get(self.keys[index])), self._config)
+
+
+def _check_length(path: Path) -> None:
+    """Check that a database is as long as its two headers say: LMDB maps all of that, and to read beyond it is SIGBUS.
+
+    Raises:
+        OSError: it is shorter.
+    """
+    needed, size, page_size = 0, path.stat().st_size, 0
+    with path.open("rb") as file:
+        for number in range(2):
+            file.seek(number * page_size)
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size or _HEADER.unpack(header)[0] != _MAGIC:
+                break  # none of LMDB's, as it says itself
+            _, page_size, last_page = _HEADER.unpack(header)
+            needed = max(needed, (last_page + 1) * page_size, 2 * page_size)
+    if size < needed:
+        raise OSError(f"{size} bytes of {needed} are there")
+
+
+_HEADER = struct.Struct("=16xI20xI92xQ")
+"""Of a database: the magic number, bytes in a page and the number of the last page; `MDB_meta` of lmdb's mdb.c."""
+_MAGIC = 0xBEEFC0DE
 
 
 def _lmdb() -> Any:

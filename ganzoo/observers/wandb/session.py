@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import netrc
 import os
 import secrets
@@ -39,13 +40,15 @@ def start(run: RunView) -> wandb.Run | None:
     """Start the W&B run, online or else offline; None: disabled.
 
     Raises:
-        Exception: of any kind: W&B cannot even write into the run directory.
+        Exception: of any kind: the working directory would say where the key goes, or W&B cannot even write into the
+            run directory.
     """
     mode: str | None = run.recipe.tracking.wandb.mode
     if mode == "auto":
         mode = MODES.get(os.environ.get("WANDB_MODE", ""))
     if mode == "disabled":
         return None
+    check_settings()
     folder = run.directory.path / "wandb"
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
@@ -202,8 +205,9 @@ def require_key() -> None:
 
     Raises:
         RequestError: no key is known.
-        GanzooError: W&B does not start.
+        GanzooError: W&B does not start, or the working directory says where the key would go.
     """
+    check_settings()
     try:
         known = key_is_known()
     except Exception as error:  # of any kind: W&B starts a process of its own
@@ -223,7 +227,7 @@ def key_is_known() -> bool:
         return True
     hosts = {urlsplit(settings.base_url).netloc}
     if settings.base_url == wandb.Settings().base_url:
-        hosts.add("api.wandb.ai")  # the name under which `wandb login` has kept the key of the public server
+        hosts.add(_OLDER_PUBLIC)
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for candidate in candidates:
         try:
@@ -233,6 +237,70 @@ def key_is_known() -> bool:
         if any(entries[host][2] for host in hosts & entries.keys()):
             return True
     return False
+
+
+def check_settings() -> None:
+    """Check that no file in the working directory says where the key goes, and what else is the user's to say.
+
+    W&B takes up a file `wandb/settings` wherever it is started, and every run directory has a folder of that name.
+
+    Raises:
+        GanzooError: such a file sets what neither the environment nor the user's own file sets alike.
+    """
+    import wandb
+
+    config = os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb")
+    own = {"base_url": wandb.Settings().base_url} | _settings(Path(config).expanduser() / "settings")
+    for path in (Path("wandb", "settings"), Path(".wandb", "settings")):
+        for key, value in _settings(path).items():
+            if key in _HARMLESS or os.environ.get(f"WANDB_{key.upper()}") or value == own.get(key):
+                continue
+            if key == "base_url" and _server(value) == _server(own[key]):
+                continue
+            named = f"{key} = {ascii(value)[:80]}" if key == "base_url" else ascii(key)[:80]
+            raise GanzooError(
+                f"{path} in the working directory sets {named}, which your own configuration does not: W&B is not "
+                f"started there; remove it, or set it in {config}/settings, if it is yours"
+            )
+
+
+_HARMLESS = ("entity", "project", "mode")
+"""Settings that say nothing of the server; the recipe's are stronger."""
+
+
+def _settings(path: Path) -> dict[str, str]:
+    """Read a file of W&B's settings, as W&B does; empty where there is none.
+
+    Raises:
+        GanzooError: it cannot be read.
+    """
+    parser = configparser.ConfigParser()
+    try:
+        if not os.path.lexists(path):
+            return {}
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            raise ValueError("it is no file of settings")
+        parser.read(path, encoding="utf-8")
+        return dict(parser.items("default"))
+    except configparser.NoSectionError:
+        return {}
+    except (OSError, ValueError, configparser.Error) as error:
+        raise GanzooError(f"{path}: W&B's settings cannot be read: {first_line(error)}; remove the file") from error
+
+
+_LARGEST = 2**20
+
+
+def _server(address: str) -> str:
+    """Return the address of a server, the public one's newer for either of its two."""
+    import wandb
+
+    address = address.rstrip("/")
+    return wandb.Settings().base_url if address == f"https://{_OLDER_PUBLIC}" else address
+
+
+_OLDER_PUBLIC = "api.wandb.ai"
+"""Public server under its older name, by which `wandb login` has kept its key."""
 
 
 def in_short(error: BaseException) -> str:

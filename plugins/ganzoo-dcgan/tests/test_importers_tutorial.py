@@ -131,6 +131,32 @@ def test_tutorials_recipe(
     assert run.about()["batch_norm"] == "running"
 
 
+def test_an_import_can_be_trained_on(
+    generator: nn.Module, discriminator: nn.Module, save: Callable[..., Path], bring: Callable[..., TrainedRun]
+):
+    imported = bring(save({"G": generator.state_dict(), "D": discriminator.state_dict()}))
+    changes = {
+        "run.root": str(imported.path.parent / "runs"),
+        "run.steps": 1,
+        "dataset.name": "synthetic",
+        "dataset.count": 8,
+        "dataset.crop": "largest",
+        "trainer.batch_size": 4,
+        "trainer.generator_optimizer.lr": 1e-9,
+        "device.accelerator": "cpu",
+        "init.from": str(imported.path),
+        "init.freeze": ["discriminator.blocks.0"],
+    }
+    trained = api.run(imported.path / "recipe.toml", changes)
+    for name in ("generator", "discriminator"):
+        before, after = imported.checkpoint.network(name), trained.checkpoint.network(name)
+        assert before.keys() == after.keys()
+        if name == "generator":
+            weights = [key for key in before if key.endswith("weight")]
+            assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in weights)
+        assert torch.equal(before["blocks.0.0.weight"], after["blocks.0.0.weight"]) is (name == "discriminator")
+
+
 def test_full_width_is_that_of_the_tutorial(save: Callable[..., Path], bring: Callable[..., TrainedRun]):
     original = trained(TutorialGenerator(nz=100, ngf=64))
     run = bring(save(original.state_dict()))

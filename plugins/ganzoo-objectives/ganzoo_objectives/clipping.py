@@ -9,7 +9,7 @@ from ganzoo_objectives.configs import WeightClippingConfig
 
 
 class WeightClipping(Penalty):
-    """Clamps every parameter of the critic after each of its updates (WGAN, arXiv 1701.07875, algorithm 1).
+    """Clamps every trained parameter of the critic after each of its updates (WGAN, arXiv 1701.07875, algorithm 1).
 
     Gains and biases of norms are clipped too, as in the authors' code.
     """
@@ -19,6 +19,7 @@ class WeightClipping(Penalty):
 
     @torch.no_grad()
     def after_discriminator_step(self, discriminator: Discriminator) -> None:
-        """Clamp all parameters to [−limit, limit]."""
+        """Clamp all trained parameters to [−limit, limit]."""
         for parameter in discriminator.parameters():
-            parameter.clamp_(-self.config.limit, self.config.limit)
+            if parameter.requires_grad:
+                parameter.clamp_(-self.config.limit, self.config.limit)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, current_lr
+from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, TrainingParts, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Steps
 
@@ -29,12 +29,18 @@ class Unrolled(GANTrainer):
     Config = UnrolledConfig
     config: UnrolledConfig
 
+    def __init__(self, config: UnrolledConfig, *, parts: TrainingParts) -> None:
+        super().__init__(config, parts=parts)
+        # Asked now, since no parameter trains while the generator is updated.
+        self.trained = {id(parameter) for parameter in parts.discriminator.parameters() if parameter.requires_grad}
+
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the objective of `adversarial`, by the discriminator after `unrolled_steps` more of its steps."""
         if not self.config.unrolled_steps:
             return super().generator_objective(batch, fake)
         discriminator = FunctionalDiscriminator(self.parts.discriminator)
-        parameters = dict(discriminator.named_parameters())
+        named = discriminator.named_parameters()
+        parameters = {name: parameter for name, parameter in named if id(parameter) in self.trained}
         # The real discriminator's weights and statistics must not change by steps that are only thought ahead.
         weights = {name: parameter.detach().requires_grad_(True) for name, parameter in parameters.items()}
         buffers = {name: buffer.clone() for name, buffer in discriminator.named_buffers()}

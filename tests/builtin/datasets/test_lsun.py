@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from dataset_files import gray_png, write_lsun
+from killed import in_child
 
 from ganzoo.builtin.datasets.configs import LSUNConfig
 from ganzoo.builtin.datasets.lsun import LSUN
@@ -106,6 +107,25 @@ def test_a_real_database(tmp_path):
     (path / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(DataError, match="is damaged or only partly unpacked"):
         prepare(tmp_path, scenes=("bedroom_val",))
+
+
+def test_a_truncated_database_is_told_and_kills_nobody(tmp_path):
+    """LMDB maps as many pages as its header promises; to read one that is not there is SIGBUS."""
+    pytest.importorskip("lmdb")
+    file = write_lsun(tmp_path, "bedroom_val", tuple(range(200))) / "data.mdb"
+    whole = file.read_bytes()
+    assert len(prepare(tmp_path, scenes=("bedroom_val",))) == 200
+    page = len(whole) // 9
+
+    def cut(length: int) -> None:
+        file.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"bedroom_val_lmdb is damaged or only partly unpacked \("):
+            prepare(tmp_path, scenes=("bedroom_val",))
+
+    for length in (len(whole) - 1, *range(page * 8, 0, -page), page + 100, 100):
+        assert in_child(lambda length=length: cut(length)) == 0, length
+    file.write_bytes(whole + bytes(page))
+    assert len(prepare(tmp_path, scenes=("bedroom_val",))) == 200
 
 
 def test_a_missing_database_says_what_to_fetch(tmp_path):
