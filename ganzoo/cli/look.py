@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def sample(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(help="A .png file for one grid, or a folder for single images.")],
+    out: Annotated[Path, typer.Option(help="A .png file for one grid, a .npy file of numbers, or a folder of images.")],
     count: Annotated[
         int | None, typer.Option(min=1, help="How many images, with --input of each; default: 64, with --input 1.")
     ] = None,
@@ -48,14 +48,17 @@ def sample(
     batch_norm: WhichStatistics = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these."""
+    """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these.
+
+    Vectors, and images with channels that a picture does not show, are written as .npy too.
+    """
     from ganzoo import api
-    from ganzoo.sampling.image_io import grid_beside, save_grid, save_picture, save_single_images
+    from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images, shown_bands
 
     trained = api.load_run(run, step=step, network=network)
     names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
-    if out.suffix and out.suffix.lower() != ".png":
-        raise RequestError(f"--out {out}: give a file that ends in .png, or a folder")
+    if out.suffix and out.suffix.lower() not in {".png", ".npy"}:
+        raise RequestError(f"--out {out}: give a file that ends in .png or .npy, or a folder")
     if out.suffix:
         check_file(out, overwrite=overwrite)
     else:
@@ -73,13 +76,25 @@ def sample(
         count, seed=seed, weights=weights, labels=classes, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
-    if not out.suffix:
-        save_single_images(images, out, names, about=about)
-    elif condition is not None and condition.ndim == images.ndim:
+    bands = trained.recipe.samples.bands
+    if out.suffix.lower() == ".npy":
+        save_array(images, out)
+        typer.echo(out)
+        return
+    if images.ndim != 4 or shown_bands(images, bands).shape != images.shape:
+        save_array(images, out.with_suffix(".npy") if out.suffix else out / "samples.npy")
+    if not out.suffix and images.ndim == 4:
+        save_single_images(images, out, names, bands=bands, about=about)
+    elif condition is not None and condition.ndim == images.ndim == 4:
         outputs = images.view(-1, each, *images.shape[1:]).unbind(1)
-        save_picture(grid_beside(condition[::each], *outputs), out, about=about)
+        save_picture(grid_beside(condition[::each], *outputs, bands=bands), out, about=about)
     else:
-        save_grid(images, out, about=about)
+        picture = trained.picture(images)
+        if picture is not None:
+            save_picture(picture, out if out.suffix else out / "samples.png", about=about)
+        elif out.suffix:
+            out = out.with_suffix(".npy")
+            typer.echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
     typer.echo(out)
 
 

@@ -17,7 +17,7 @@ from torchvision.transforms.functional import resize
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
-from ganzoo.components.options import ExtractorConfig, MetricConfig
+from ganzoo.components.options import ExtractorConfig, ImageSize, MetricConfig
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
 from ganzoo.errors import PluginError, RequestError
@@ -32,7 +32,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights
-from ganzoo.terminal import packing_progress
+from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
 METRICS = (
@@ -241,7 +241,11 @@ class Evaluator:
         registry = self._manager.registries.extractors
         configs: Sequence[ExtractorConfig] = self.options.extractors
         if not configs:
-            name = "classifier" if self.training.info.class_names else "inception"
+            named = self.training.info.class_names
+            if not named and self.training.info.image.channels not in (1, 3):
+                warn("only the pixels are compared: inception knows gray and RGB images, and no extractor is named")
+                return []
+            name = "classifier" if named else "inception"
             configs = [registry[name].config(name=name)]
         extractors: dict[str, Extractor] = {}
         for index, config in enumerate(configs):
@@ -254,7 +258,7 @@ class Evaluator:
             extractors[extractor.label] = extractor.to(self.device).eval()
         return list(extractors.values())
 
-    def _open(self, changes: dict[str, Any], image_size: int | None) -> PackedDataset:
+    def _open(self, changes: dict[str, Any], image_size: ImageSize | None) -> PackedDataset:
         dataset = other_images(self.recipe.dataset, changes, image_size)
         with packing_progress() as progress:
             packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
@@ -373,7 +377,7 @@ def evaluate(
     seed: int | None = None,
     seeds: int = 1,
     weights: Weights | None = None,
-    image_size: int | None = None,
+    image_size: ImageSize | None = None,
     extractors: Sequence[str] = (),
     overrides: Overrides = (),
 ) -> Evaluated:

@@ -18,7 +18,7 @@ from ganzoo.recipe.model import InitialWeightsOptions, NamedTables, Recipe
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
-from ganzoo.sampling.image_io import save_grid
+from ganzoo.sampling.image_io import save_picture
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.storage.checkpoint import write_tensors
 from ganzoo.storage.disk import check_unused, new_folder, write_bytes, write_text
@@ -97,11 +97,10 @@ def export_run(
             config = _hub_config(trained, recipe, about)
             write_text(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
         with suppress(DataError):  # a generator with a condition takes inputs from the dataset, which may be gone
-            save_grid(
-                trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm),
-                folder / GRID,
-                about=trained.about(weights=weights, batch_norm=batch_norm, seed=0),
-            )
+            picture = trained.picture(trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm))
+            if picture is not None:
+                about_samples = trained.about(weights=weights, batch_norm=batch_norm, seed=0)
+                save_picture(picture, folder / GRID, about=about_samples)
         card = model_card(trained, recipe, form, about, samples=(folder / GRID).is_file())
         write_text(folder / "README.md", card)
         seal(folder, trained.checkpoint.info, trained.checkpoint.step, networks, about)

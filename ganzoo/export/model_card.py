@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from ganzoo.components.network import Generator
+from ganzoo.components.spec import ImageSpec, VectorSpec
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.recipe.model import Recipe
 from ganzoo.sampling.trained_run import TrainedRun
@@ -44,7 +45,7 @@ def model_card(
         front_matter=_front_matter(trained, form, about, evaluations),
         recipe=trained.recipe,
         public_recipe=recipe,
-        info=trained.info,
+        samples_of=_samples_of(trained.info.samples),
         step=trained.checkpoint.step,
         generator=trained.recipe.network(trained.network),
         given=_given(trained.generator),
@@ -57,10 +58,14 @@ def model_card(
     )
 
 
+def _samples_of(spec: ImageSpec | VectorSpec) -> str:
+    return f"images of {spec} (channels × height × width)" if isinstance(spec, ImageSpec) else f"vectors of {spec}"
+
+
 def _given(generator: Generator) -> str:
     """Say what the generator makes its images from, beside latents."""
     told = {
-        "labels": f"of {generator.info.num_classes} classes",
+        "labels": f"of {generator.info.labels}",
         "condition": f"for inputs of {generator.info.condition}",
     }
     return " ".join(told[each] for each in sorted(generator.uses, reverse=True)) or "without labels"
@@ -69,8 +74,10 @@ def _given(generator: Generator) -> str:
 def _feed(generator: Generator) -> dict[str, str]:
     """Return Python code for 64 of each input of the ONNX model, by its name."""
     info = generator.info
+    names = len(info.labels.names) if info.labels else 1
+    classes = info.labels is None or info.labels.kind == "classes"
     code = {
-        "labels": f"numpy.arange(64) % {info.num_classes}",
+        "labels": f"numpy.arange(64) % {names}" if classes else f'numpy.zeros((64, {names}), "float32")',
         "condition": f'numpy.zeros((64, {str(info.condition.shape)[1:] if info.condition else ")"}, "float32")',
     }
     latents = f'numpy.random.randn(64, {generator.config.latent_dim}).astype("float32")'
@@ -82,9 +89,10 @@ def _front_matter(
 ) -> dict[str, Any]:
     """Return the metadata that the Hub indexes, later written as JSON, which is YAML and needs no library."""
     recipe = trained.recipe
+    images = isinstance(trained.info.samples, ImageSpec)
     tags = [
         "gan",
-        "image-generation",
+        *(["image-generation"] if images else []),
         "ganzoo",
         recipe.network(trained.network).name,
         recipe.loss.name,
@@ -94,7 +102,7 @@ def _front_matter(
         "library_name": "onnx" if form == "onnx" else "ganzoo",
         "tags": list(dict.fromkeys(filter(None, tags))),
     }
-    if not trained.generator.uses:
+    if images and not trained.generator.uses:
         entries["pipeline_tag"] = TASK
     if about["license"]:
         entries["license"] = about["license"]

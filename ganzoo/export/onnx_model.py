@@ -86,7 +86,11 @@ def check_installed() -> None:
 def _inputs(generator: Generator, count: int) -> dict[str, Tensor]:
     """Return latents, labels and condition by the names of `forward`'s arguments, latents first."""
     rng, info = torch.Generator().manual_seed(count), generator.info
-    latents, labels = generator.sample_latents(count, rng), torch.arange(count) % max(info.num_classes, 1)
+    latents, labels = generator.sample_latents(count, rng), None
+    if info.labels is not None:
+        names = len(info.labels.names)
+        classes = info.labels.kind == "classes"
+        labels = torch.arange(count) % names if classes else torch.rand(count, names, generator=rng).round()
     condition = torch.rand(count, *info.condition.shape, generator=rng) * 2 - 1 if info.condition else None
     return {LATENTS: latents, **generator.inputs(labels, condition)}
 

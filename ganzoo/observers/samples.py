@@ -14,11 +14,23 @@ from torch import Tensor
 
 from ganzoo.components.network import Generator
 from ganzoo.components.observer import RunView
+from ganzoo.data.packed_dataset import seen_by
 from ganzoo.errors import OutputError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate, made_together
-from ganzoo.sampling.image_io import GIF, grid, grid_beside, grid_step, grids, save_picture, write_gif
+from ganzoo.sampling.image_io import (
+    GIF,
+    density_plot,
+    grid,
+    grid_beside,
+    grid_step,
+    grids,
+    has_picture,
+    real_points,
+    save_picture,
+    write_gif,
+)
 from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
@@ -61,8 +73,12 @@ class SampleWriter:
             "weights": run.weights_name(options.weights),
             "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
         }
+        if shown is None and not self._warned:
+            warn(f"no pictures of samples: these are vectors of {run.info.samples}; ganzoo sample writes them as .npy")
+            self._warned = True
         with self._surviving():
-            save_picture(shown, run.directory.samples / f"step_{step:07d}.png", about=about)
+            if shown is not None:
+                save_picture(shown, run.directory.samples / f"step_{step:07d}.png", about=about)
         run.fire("samples_ready", step=step, images=images, grid=shown)
 
     @hookimpl
@@ -88,7 +104,7 @@ class SampleWriter:
 
 
 def fixed_samples(run: RunView) -> Tensor:
-    """Generate images (N, C, H, W) in [−1, 1], on the CPU, from the run's fixed latents, without affecting training."""
+    """Generate samples, on the CPU, from the run's fixed latents, without affecting training."""
     options = run.recipe.samples
     generator = run.sampling_generator(options.weights)
     # A generator may draw noise of its own: from the seed here, without affecting training.
@@ -105,13 +121,21 @@ def fixed_samples(run: RunView) -> Tensor:
     return images[: options.count].clone()  # not an inference tensor
 
 
-def fixed_grid(run: RunView, images: Tensor) -> Tensor:
-    """Return the grid (C, H', W') in [0, 1] of `fixed_samples`: where these have a condition, input, output, target."""
+def fixed_grid(run: RunView, images: Tensor) -> Tensor | None:
+    """Return the picture (C, H', W') in [0, 1] of `fixed_samples`; None for vectors of more or less than two numbers.
+
+    Where images have a condition, it shows input, output and target; points of two dimensions lie over the real ones.
+    """
+    if not has_picture(images):
+        return None
+    if images.ndim == 2:
+        return density_plot(images, real_points(seen_by("generator", run.dataset, run.recipe.trainer)))
+    bands = run.recipe.samples.bands
     examples = run.fixed_examples(len(images))
     if examples is None or examples.condition is None or examples.condition.ndim != images.ndim:
-        return grid(images)
+        return grid(images, bands=bands)
     paired = run.dataset.paired
-    return grid_beside(examples.condition, images, *([examples.real] if paired else []))
+    return grid_beside(examples.condition, images, *([examples.real] if paired else []), bands=bands)
 
 
 def write_animation(paths: Sequence[Path], target: Path) -> None:

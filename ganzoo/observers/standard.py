@@ -7,7 +7,6 @@ from dataclasses import asdict
 from functools import partial
 
 from ganzoo.components.observer import Alert, RunView
-from ganzoo.components.spec import ImageSpec
 from ganzoo.evaluation.evaluation_log import add_evaluations, all_scores
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.observers.checkpoints import CheckpointWriter
@@ -31,14 +30,12 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     so that no resumed run lacks scores; trackers finish before the console prints its last line.
     """
     recipe = run.recipe
-    shown = isinstance(run.info.samples, ImageSpec) and run.info.samples.channels in (1, 3)
-    drawing = [SampleWriter()] if shown else []
     scoring = [PeriodicEvaluation(partial(Evaluator, recipe, manager, run.device))] if recipe.evaluation.every else []
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
     trackers = {name: config for name, config in recipe.tracking.chosen().items() if config.enabled}
     tracking = [manager.registries.trackers[name].load()(config) for name, config in trackers.items()]
     watching = [Watchdog()] if recipe.watchdog.enabled else []
-    return [MetricsLog(), *drawing, *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
+    return [MetricsLog(), SampleWriter(), *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
 
 
 def recipe_observers(recipe: Recipe, manager: PluginManager) -> dict[str, object]:

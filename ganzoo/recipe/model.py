@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from ganzoo.components.options import (
     ComponentConfig,
@@ -13,6 +13,7 @@ from ganzoo.components.options import (
     DiscriminatorConfig,
     ExtractorConfig,
     GeneratorConfig,
+    ImageSize,
     LossConfig,
     MetricConfig,
     Options,
@@ -105,8 +106,18 @@ class SampleOptions(Options):
     batch_norm: Literal["auto", "running", "batch", "standing"] = "auto"
     """Statistics that batch norm takes: gathered in training, of the images made together, or gathered anew with
     the weights as they are; auto: running where the generator keeps them, else batch."""
+    bands: tuple[NonNegativeInt, ...] | None = None
+    """Channels of the images to show, from 0: one as gray or three as RGB; left out: gray, RGB and RGBA as they are, of
+    more channels the first three, of two the first."""
     gif: bool = True
     """Write `samples/evolution.gif` at the end."""
+
+    @field_validator("bands")
+    @classmethod
+    def _check_bands(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(value) not in (1, 3):
+            raise ValueError(f"has {len(value)} bands; must be one, or three: red, green, blue")
+        return value
 
 
 class CheckpointOptions(Options):
@@ -144,9 +155,9 @@ class EvaluationOptions(Options):
     held_out: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for images that are not trained on, which tell copies from samples that are merely
     good; left out: each training image against all others."""
-    image_size: PositiveInt | None = None
-    """Bring samples and real images to this size first, so that runs of different sizes compare; left out: the run's
-    own."""
+    image_size: ImageSize | None = None
+    """Bring samples and real images to this size first, so that runs of different sizes compare: one number for
+    squares, or [height, width] in the proportions of the images; left out: the run's own."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
     seed: NonNegativeInt = 0

@@ -9,8 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig, GeneratorConfig, TrainerConfig
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.options import (
+    ROLES,
+    ComponentConfig,
+    DatasetConfig,
+    GeneratorConfig,
+    ImageSize,
+    TrainerConfig,
+    sides,
+)
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
 from ganzoo.recipe.overrides import plugins_in
@@ -112,6 +120,13 @@ def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, dataset: Datas
 def _unmet_wishes(recipe: Recipe) -> list[Problem]:
     """List the options that another makes impossible or without effect."""
     problems = []
+    if recipe.samples.bands is not None and getattr(recipe, "dataset", None) is not None:
+        spec = recipe.dataset.sample_spec()
+        if not isinstance(spec, ImageSpec):
+            problems.append(Problem("samples.bands", "are of images, and the samples are vectors: leave out"))
+        elif max(recipe.samples.bands) >= spec.channels:
+            known = f"numbered from 0 to {spec.channels - 1}"
+            problems.append(Problem("samples.bands", f"has {max(recipe.samples.bands)}; the channels are {known}"))
     wandb = recipe.tracking.chosen().get("wandb")
     if wandb is not None and wandb.checkpoints == "best" and recipe.checkpoint.best is None:
         needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
@@ -132,7 +147,9 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, ComponentConfig]]:
 FIXED_BY_NETWORKS = ("name", "image_size", "channels")
 
 
-def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size: int | None = None) -> DatasetConfig:
+def other_images(
+    dataset: DatasetConfig, changes: Mapping[str, Any], image_size: ImageSize | None = None
+) -> DatasetConfig:
     """Return the options of a dataset with some of them changed.
 
     Raises:
@@ -154,6 +171,15 @@ def other_images(dataset: DatasetConfig, changes: Mapping[str, Any], image_size:
 def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
     """List the problems with the images and metrics that [evaluation] names."""
     problems = []
+    spec = dataset.sample_spec()
+    if options.image_size is not None:
+        if not isinstance(spec, ImageSpec):
+            return [Problem("evaluation.image_size", "is for images, and the samples are vectors: leave out")]
+        height, width = sides(options.image_size)
+        if height * spec.width != width * spec.height:
+            wanted = f"[{height}, {max(1, round(height * spec.width / spec.height))}]"
+            told = f"must have the proportions of the images, which are {spec}: such as {wanted}"
+            return [Problem("evaluation.image_size", told)]
     for table in ("real", "held_out"):
         try:
             other_images(dataset, getattr(options, table), options.image_size)

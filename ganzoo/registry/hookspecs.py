@@ -91,8 +91,8 @@ def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> Non
 
 
 @hookspec
-def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor) -> None:
-    """Images (N, C, H, W) in [−1, 1] of the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them."""
+def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor | None) -> None:
+    """Samples of the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them, None where no picture can."""
 
 
 @hookspec

@@ -7,34 +7,46 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.spec import UnfitDataError
+from ganzoo.data.packed_dataset import real_images
+from ganzoo.errors import RequestError
 from ganzoo.storage.disk import write_atomic
 
 GIF = "evolution.gif"
+Bands = Sequence[int] | None
+"""Channels to show: one as gray, three as RGB; None: gray, RGB and RGBA as they are, else the first three or one."""
+REAL_POINTS = 10_000
+BINS, PIXELS_PER_BIN = 128, 4
+GRAY, BLUE = (0.45, 0.45, 0.45), (0.05, 0.25, 0.85)
 
 
-def grid(images: Tensor, columns: int | None = None) -> Tensor:
+def grid(images: Tensor, columns: int | None = None, bands: Bands = None) -> Tensor:
     """Arrange `images` (N, C, H, W) in [−1, 1] into one (C, H', W') in [0, 1], nearly square without `columns`."""
     from torchvision.utils import make_grid
 
-    _check_shown(images)
+    images = shown_bands(images, bands)
     columns = columns or math.ceil(math.sqrt(len(images)))
     picture: Tensor = make_grid(images, nrow=columns, normalize=True, value_range=(-1, 1), padding=2)
     return picture
 
 
-def grid_beside(*groups: Tensor) -> Tensor:
+def grid_beside(*groups: Tensor, bands: Bands = None) -> Tensor:
     """Arrange the first image of each group (N, C, H, W) side by side, then the second ones, …, as `grid` does.
 
-    All are brought to the size of the second group, the outputs, and to three channels where groups have others.
+    All are brought to the size of the second group, the outputs, and to three channels where groups have others;
+    `bands` are those of the outputs, and of the groups that have as many channels.
     """
     from torchvision.transforms.functional import InterpolationMode, resize
 
+    made = groups[1].shape[1]
+    groups = tuple(shown_bands(group, bands if group.shape[1] == made else None) for group in groups)
     channels, size = {group.shape[1] for group in groups}, list(groups[1].shape[2:])
     if len(channels) > 1:
         groups = tuple(group[:, :3] if group.shape[1] >= 3 else group[:, :1].expand(-1, 3, -1, -1) for group in groups)
@@ -42,15 +54,78 @@ def grid_beside(*groups: Tensor) -> Tensor:
     return grid(images, max(1, round(math.sqrt(len(images)) / len(groups))) * len(groups))
 
 
-def _check_shown(images: Tensor) -> None:
-    """Raise UnfitDataError unless these are images that a picture can show."""
-    if images.ndim != 4 or images.shape[1] > 4:
+def shown_bands(images: Tensor, bands: Bands = None) -> Tensor:
+    """Return the channels of `images` (N, C, H, W) that a picture shows: 1, 3 or, where there are 4, all of them.
+
+    Raises:
+        UnfitDataError: these are no images.
+        RequestError: there is no such band.
+    """
+    if images.ndim != 4:
         each = " × ".join(map(str, images.shape[1:]))
-        raise UnfitDataError(f"a picture needs images of 1 to 4 channels, and each sample is {each} numbers")
+        raise UnfitDataError(f"a grid needs images, and each sample is {each} numbers")
+    channels = images.shape[1]
+    if bands is None:
+        return images if channels in (1, 3, 4) else images[:, : 3 if channels > 3 else 1]
+    if max(bands) >= channels:
+        raise RequestError(f"samples.bands: there is no band {max(bands)}: they are numbered from 0 to {channels - 1}")
+    return images[:, list(bands)]
+
+
+def real_points(packed: StoredImages) -> Tensor:
+    """Return up to 10,000 evenly spaced vectors (M, D) of a dataset, to show samples over."""
+    return real_images(packed, torch.linspace(0, len(packed) - 1, min(len(packed), REAL_POINTS)).long())
+
+
+def density_plot(points: Tensor, real: Tensor | None = None) -> Tensor:
+    """Draw points (N, 2) in blue over the real ones (M, 2) in gray as a picture (3, H, W) in [0, 1].
+
+    Colors are the stronger the more points there are. Both axes have one scale and show all but the outermost of the
+    real points, with a margin, so that pictures of a run compare; points beyond lie on the edge.
+    """
+    seen = points[points.isfinite().all(1)] if real is None else real
+    if not len(seen):
+        seen = torch.zeros(1, 2)
+    low, high = seen.float().quantile(torch.tensor([0.005, 0.995]), 0)
+    center, side = (low + high) / 2, max(1.3 * float((high - low).max()), 1e-6)
+    picture = torch.ones(3, BINS, BINS)
+    for drawn, color in ((real, GRAY), (points, BLUE)):
+        if drawn is None:
+            continue
+        drawn = drawn[drawn.isfinite().all(1)].float()
+        columns, rows = ((drawn - center) / side + 0.5).mul(BINS).floor().clamp(0, BINS - 1).long().T
+        counts = torch.bincount((BINS - 1 - rows) * BINS + columns, minlength=BINS**2).view(BINS, BINS)
+        strength = torch.where(counts > 0, 0.25 + 0.75 * (counts / counts.max().clamp(1)).sqrt(), 0.0)
+        picture = picture.lerp(torch.tensor(color)[:, None, None].expand_as(picture), strength)
+    return picture.repeat_interleave(PIXELS_PER_BIN, 1).repeat_interleave(PIXELS_PER_BIN, 2)
+
+
+def has_picture(samples: Tensor) -> bool:
+    """Return whether these are images (N, C, H, W), or points (N, 2), and not vectors of another size."""
+    return samples.ndim == 4 or samples.shape[1] == 2
+
+
+def save_array(samples: Tensor, path: Path) -> None:
+    """Write samples as they are, all channels, as a .npy file of float32, atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:  # numpy would add .npy to a name
+            np.save(file, samples.float().numpy())
+
+    write_atomic(path, write)
 
 
 def save_grid(
-    images: Tensor, path: Path, columns: int | None = None, *, about: Mapping[str, object] | None = None
+    images: Tensor,
+    path: Path,
+    columns: int | None = None,
+    *,
+    bands: Bands = None,
+    about: Mapping[str, object] | None = None,
 ) -> None:
     """Write the grid of `images` (N, C, H, W) in [−1, 1] as a PNG, atomically.
 
@@ -58,23 +133,29 @@ def save_grid(
         images: row by row.
         path: ends in .png.
         columns: left out: as many as make it nearly square.
+        bands: channels to show.
         about: how the images were made, written as text chunks.
 
     Raises:
         OutputError: it cannot be written.
     """
-    save_picture(grid(images, columns), path, about=about)
+    save_picture(grid(images, columns, bands), path, about=about)
 
 
 def save_single_images(
-    images: Tensor, folder: Path, names: Sequence[str] | None = None, *, about: Mapping[str, object] | None = None
+    images: Tensor,
+    folder: Path,
+    names: Sequence[str] | None = None,
+    *,
+    bands: Bands = None,
+    about: Mapping[str, object] | None = None,
 ) -> None:
     """Write each of `images` (N, C, H, W) in [−1, 1] as `folder/NAME.png`; without names `0000.png`, `0001.png`, ….
 
     Raises:
         OutputError: one cannot be written.
     """
-    _check_shown(images)
+    images = shown_bands(images, bands)
     digits = max(4, len(str(len(images) - 1)))
     names = names or [f"{index:0{digits}d}" for index in range(len(images))]
     for name, image in zip(names, (images / 2 + 0.5).clamp(0, 1), strict=True):

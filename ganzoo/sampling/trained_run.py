@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,7 +15,7 @@ from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
-from ganzoo.errors import RequestError
+from ganzoo.errors import DataError, RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
@@ -23,6 +24,7 @@ from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
+from ganzoo.sampling.image_io import density_plot, grid, has_picture, real_points
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import packing_progress
@@ -236,6 +238,20 @@ class TrainedRun:
             "batch_norm": batch_norm_used(self.generator_with(weights), mode),
             **more,
         }
+
+    def picture(self, samples: Tensor) -> Tensor | None:
+        """Return a picture (C, H', W') in [0, 1] of samples: images in a grid, points of two dimensions by density.
+
+        Points lie over those of the training set where it is there. None for vectors of more or less than two numbers.
+        """
+        if not has_picture(samples):
+            return None
+        if samples.ndim == 4:
+            return grid(samples, bands=self.recipe.samples.bands)
+        real = None
+        with suppress(DataError, RequestError):  # points alone do where the dataset is gone
+            real = real_points(seen_by(self.network, self.training_set(), self.recipe.trainer))
+        return density_plot(samples, real)
 
     def training_set(self) -> PackedDataset:
         """Return the images that the run was trained on, packed now if they are not yet.

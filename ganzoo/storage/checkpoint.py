@@ -23,7 +23,7 @@ from ganzoo.storage.disk import check_room, not_written, output_errors, size_of,
 from ganzoo.storage.manifest import MANIFEST, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 
-FORMAT = 1
+FORMAT = 2
 STATE = "state.pt"
 
 

@@ -70,7 +70,7 @@ def test_of_an_earlier_step(command: Command, trained: TrainedRun, tmp_path: Pat
     ("options", "told"),
     [
         (["--out", "{tmp}/a.png", "--step", "3"], "there is no checkpoint of step 3; there are those of 1, 2"),
-        (["--out", "{tmp}/a.jpg"], "give a file that ends in .png, or a folder"),
+        (["--out", "{tmp}/a.jpg"], "give a file that ends in .png or .npy, or a folder"),
         (["--out", "{tmp}/file/a.png"], "cannot be made"),
         (["--out", "{tmp}/file"], "is there already"),
         (["--out", "{tmp}/file", "--overwrite"], "cannot be made"),

@@ -163,7 +163,7 @@ def test_a_folder_in_use_is_left_alone(trained: TrainedRun, tmp_path: Path):
         export_run(trained, out)
 
 
-@pytest.mark.parametrize("at", ["write_tensors", "save_grid", "model_card", "seal"])
+@pytest.mark.parametrize("at", ["write_tensors", "save_picture", "model_card", "seal"])
 def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str):
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ganzoo.errors import OutputError
-from ganzoo.sampling.image_io import grid, save_grid, save_single_images
+from ganzoo.sampling.image_io import density_plot, grid, grid_beside, save_grid, save_single_images
 
 
 def images(count: int, channels: int = 3) -> torch.Tensor:
@@ -50,3 +50,29 @@ def test_single_images_are_numbered_in_order(tmp_path: Path, channels: int):
 def test_picture_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(OutputError, match="cannot be written"):
         save_grid(images(4), tmp_path / "gone" / "grid.png")
+
+
+def test_points_are_drawn_where_they_lie_and_over_the_real_ones():
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]).repeat(50, 1)
+    alone, both = density_plot(corners[:2], corners), density_plot(corners, corners)
+    lower, upper = (alone[:, half] for half in (slice(256, 512), slice(0, 256)))
+    assert (lower[2] - lower[0]).max() > 0.5  # blue
+    assert (upper[2] == upper[0]).all()  # gray
+    assert (upper < 1).any()
+    assert (both[2] - both[0]).flatten().count_nonzero() == 4 * 4 * 4
+
+
+def test_density_shows_and_what_is_not_finite_or_far_off_does_no_harm():
+    points = torch.tensor([[0.0, 0.0]] * 30 + [[1.0, 1.0], [torch.nan, 0.0], [torch.inf, 1.0], [1e30, 0.0]])
+    picture = density_plot(points, torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    assert picture.shape == (3, 512, 512)
+    assert picture.isfinite().all()
+    assert len(picture.flatten(1).T.unique(dim=0)) == 4  # background, many points, one over a real one, one at the edge
+    assert (density_plot(torch.full((3, 2), torch.nan)) == 1).all()
+
+
+def test_bands_of_outputs_beside_conditions():
+    outputs = torch.rand(2, 6, 4, 4) * 2 - 1
+    shown = grid_beside(torch.ones(2, 1, 4, 4), outputs, bands=[5, 4, 3])
+    assert shown.shape[0] == 3
+    assert torch.allclose(shown[:, 2:6, 8:12], (outputs[0, [5, 4, 3]] + 1) / 2)

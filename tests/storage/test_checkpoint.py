@@ -174,7 +174,7 @@ def test_checkpoint_of_a_later_format_is_told(trained: TrainedRun):
     manifest = json.loads(path.read_text()) | {"format": 99}
     del manifest["manifest_sha256"]
     write_checksummed(path, manifest)
-    with pytest.raises(CheckpointError, match="has format 99; this ganzoo reads format 1"):
+    with pytest.raises(CheckpointError, match="has format 99; this ganzoo reads format 2"):
         open_checkpoint(trained.checkpoint.path)
 
 

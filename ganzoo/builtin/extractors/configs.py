@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from ganzoo.components.options import ExtractorConfig
+from ganzoo.components.spec import DatasetInfo
 
 
 class ClassifierConfig(ExtractorConfig):
@@ -18,6 +19,10 @@ class InceptionConfig(ExtractorConfig):
 
     weights: str | None = None
     """File with its weights; left out: torch's cache, where they are downloaded on first use (91 MB)."""
+
+    def check_info(self, info: DatasetInfo) -> None:
+        """Check that the images are gray or RGB."""
+        _check_colors(info)
 
     small_options: ClassVar[dict[str, Any]] = {"weights": "no-such-file"}
 
@@ -36,4 +41,13 @@ class TorchvisionBackboneConfig(ExtractorConfig):
     antialias: bool = True
     """Average over the pixels between where that shrinks them."""
 
+    def check_info(self, info: DatasetInfo) -> None:
+        """Check that the images are gray or RGB."""
+        _check_colors(info)
+
     small_options: ClassVar[dict[str, Any]] = {"model": "resnet18", "weights": "random", "input_size": 32}
+
+
+def _check_colors(info: DatasetInfo) -> None:
+    if info.image.channels not in (1, 3):
+        raise ValueError(f"was trained on gray or RGB images, and these are {info.image}: name another extractor")

@@ -87,9 +87,9 @@ class WandbTracker(Tracker):
         self._log(step, drop_non_finite(figures))
 
     @hookimpl
-    def samples_ready(self, step: int, grid: Tensor) -> None:
+    def samples_ready(self, step: int, grid: Tensor | None) -> None:
         """Send a grid of samples."""
-        if self._tracked is None and not self._is_starting():
+        if grid is None or (self._tracked is None and not self._is_starting()):
             return
         picture = to_pil_image(grid)
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.sampling.image_io import save_gif, save_png
+from ganzoo.sampling.image_io import save_gif, save_png, shown_bands
 
 GAP = 2
 PANEL_GAP = 12
@@ -26,7 +26,7 @@ class Panel:
     """A group of images in rows.
 
     Attributes:
-        images: (N, C, H, W) in [−1, 1], C 1 or 3, row by row.
+        images: (N, C, H, W) in [−1, 1], row by row.
         columns: images in a row.
         title: printed above; Latin-1, which the built-in font has.
         captions: printed below each image; as many as there are images, or none.
@@ -79,7 +79,7 @@ def _draw_panel(panel: Panel) -> Image.Image:
     rows = math.ceil(count / panel.columns)
     picture = Image.new("RGB", (min(count, panel.columns) * cell[0] + GAP, rows * cell[1] + GAP), BACKGROUND)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default()
-    for index, image in enumerate((panel.images.float() / 2 + 0.5).clamp(0, 1)):
+    for index, image in enumerate((shown_bands(panel.images).float() / 2 + 0.5).clamp(0, 1)):
         row, column = divmod(index, panel.columns)
         place = column * cell[0] + GAP, row * cell[1] + GAP
         tile = to_pil_image(image.mul(255).round().byte())

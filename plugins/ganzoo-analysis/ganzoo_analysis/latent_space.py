@@ -266,7 +266,12 @@ def _walks(run: TrainedRun, latents: Tensor, options: SamplingOptions, **more: o
 
 
 def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: int = 1) -> Tensor:
-    """Sample images of the requested label, or of class after class, `each` of one before the next."""
+    """Sample images of the requested label, or of class after class, `each` of one before the next.
+
+    Raises:
+        UnfitDataError: the generator makes vectors.
+    """
+    _ = run.info.image
     label = options.get("label")
     labels = run.labels(len(latents) // each, None if label is None else [label])
     return run.images(
