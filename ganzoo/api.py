@@ -29,12 +29,13 @@ from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
+from ganzoo.runtime.output import surviving_output
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
-from ganzoo.terminal import packing_progress, surviving_output, warn
+from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
 from ganzoo.training.checkpointing import restore
 from ganzoo.training.loop import train

@@ -91,7 +91,7 @@ def options(
 
 def main() -> None:
     """Run the command and leave with its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal interrupted."""
-    from ganzoo.terminal import surviving_output
+    from ganzoo.runtime.output import surviving_output
 
     with surviving_output("stderr"):
         try:

@@ -11,8 +11,9 @@ from rich.progress import Progress
 from ganzoo.components.network import parameters
 from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.runtime.output import output_error
 from ganzoo.storage.summary import best_and_last, status_of
-from ganzoo.terminal import console, has_bar, output_error, progress_bar, say
+from ganzoo.terminal import console, has_bar, progress_bar, say
 from ganzoo.text import count, duration, number
 
 LINE_SECONDS = 1.0

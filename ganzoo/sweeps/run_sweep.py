@@ -15,12 +15,13 @@ from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Source
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.runtime.output import surviving_output
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.plan import make_plan
-from ganzoo.terminal import say, surviving_output, warn
+from ganzoo.terminal import say, warn
 from ganzoo.training.run import heeded_signals
 
 POLL_SECONDS = 0.1
