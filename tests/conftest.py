@@ -28,6 +28,12 @@ Tables = dict[str, Any]
 torch.set_num_threads(1)  # networks this small lose more by waiting for each other's threads than they gain
 
 
+def pytest_configure() -> None:
+    """Take SIGINT as a terminal gives it: a shell's background job has it ignored, and so would every child process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep packs out of the user's cache; one folder for all tests, so that each pack is made once."""
