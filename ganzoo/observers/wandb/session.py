@@ -247,11 +247,14 @@ def check_settings() -> None:
     Raises:
         GanzooError: such a file sets what neither the environment nor the user's own file sets alike.
     """
-    import wandb
+    found = [path for path in (Path("wandb", "settings"), Path(".wandb", "settings")) if os.path.lexists(path)]
+    if not found:
+        return
+    import wandb  # after it: the import takes as long as many first steps
 
     config = os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb")
     own = {"base_url": wandb.Settings().base_url} | _settings(Path(config).expanduser() / "settings")
-    for path in (Path("wandb", "settings"), Path(".wandb", "settings")):
+    for path in found:
         for key, value in _settings(path).items():
             if key in _HARMLESS or os.environ.get(f"WANDB_{key.upper()}") or value == own.get(key):
                 continue
