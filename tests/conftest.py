@@ -116,8 +116,6 @@ def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 "env": environment,
                 "stdout": subprocess.PIPE,
                 "stderr": subprocess.PIPE,
-                # The tests may run as a shell's background job, which ignores it.
-                "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 **options,
             },
         )

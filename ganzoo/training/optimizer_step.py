@@ -61,6 +61,7 @@ class OptimizerStep:
         self._others = len(others or {})
         self._share = 1 / (1 + sum(1 / interval for interval in lazy))
         self.optimizer = options_at(options, at, self._share).build(self._parameters.values())
+        self._scheduled = tuple(scheduled(options))
         self._loss: Tensor | None = None
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None
@@ -99,9 +100,10 @@ class OptimizerStep:
 
     def set_scheduled(self, at: Progress, *, on_device: bool = False) -> None:
         """Set the scheduled options of the optimizer for a step, in tensors where a CUDA graph reads them."""
-        names = scheduled(self.options)
-        now = options_at(self.options, at, self._share) if names else self.options
-        for name in names:
+        if not self._scheduled:
+            return
+        now = options_at(self.options, at, self._share)
+        for name in self._scheduled:
             value = getattr(now, name)
             for group in self.optimizer.param_groups:
                 if isinstance(group[name], Tensor):

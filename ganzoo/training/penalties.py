@@ -27,6 +27,8 @@ class Penalties:
 
     def begin_step(self, now: Progress) -> None:
         """Set the scheduled options and the counts for a step."""
+        if not self._by_name:
+            return
         for penalty in self._by_name.values():
             penalty.begin_step(now)
         self._step = now.step

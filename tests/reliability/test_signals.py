@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,6 @@ EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 def seconds_allowed() -> float:
     """Five seconds, and more where the machine has more to do than it has processors for."""
     return 5.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """SIGINT as Python handles it by itself, where the tests may run as a shell's background job, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -159,7 +151,6 @@ def test_a_signal_before_tracking_begins(
     assert api.resume(run, [f"run.steps={steps + 2}", "tracking.wandb.mode=disabled"]).checkpoint.step == steps + 2
 
 
-@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_a_library_swallows(tables: Tables, recipe_file: Callable[[Tables], Path]):
     """As it does where the signal strikes in a destructor, or in an import: the run still does not begin."""
 

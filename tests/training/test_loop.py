@@ -126,13 +126,8 @@ def test_signal_lets_the_step_finish_and_saves(tables: dict, number: int, code: 
 
 
 def test_second_signal_ends_at_once(tables: dict):
-    # A shell that starts the tests in the background has SIGINT ignored, and the run goes by what it finds.
-    found = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            stopped(tables, 2, signal.SIGINT, signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, found)
+    with pytest.raises(KeyboardInterrupt):
+        stopped(tables, 2, signal.SIGINT, signal.SIGINT)
     assert list((run_path(tables) / "checkpoints").iterdir()) == []
     assert json.loads((run_path(tables) / "summary.json").read_text())["status"] == "interrupted"
 
