@@ -21,12 +21,10 @@ from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import (
     GIF,
-    density_plot,
-    grid,
     grid_beside,
     grid_step,
     grids,
-    has_picture,
+    picture_of,
     real_points,
     save_picture,
     write_gif,
@@ -126,14 +124,10 @@ def fixed_grid(run: RunView, images: Tensor) -> Tensor | None:
 
     Where images have a condition, it shows input, output and target; points of two dimensions lie over the real ones.
     """
-    if not has_picture(images):
-        return None
-    if images.ndim == 2:
-        return density_plot(images, real_points(seen_by("generator", run.dataset, run.recipe.trainer)))
     bands = run.recipe.samples.bands
-    examples = run.fixed_examples(len(images))
+    examples = run.fixed_examples(len(images)) if images.ndim == 4 else None
     if examples is None or examples.condition is None or examples.condition.ndim != images.ndim:
-        return grid(images, bands=bands)
+        return picture_of(images, lambda: real_points(seen_by("generator", run.dataset, run.recipe.trainer)), bands)
     paired = run.dataset.paired
     return grid_beside(examples.condition, images, *([examples.real] if paired else []), bands=bands)
 

@@ -51,15 +51,16 @@ def load_recipe(
     Raises:
         RequestError: the recipe, or a plugin file that it names, cannot be used.
     """
-    tables, pairs, name = read_tables(source, overrides)
-    files = plugins_in(apply_overrides(tables, pairs), "files")
-    if files and trust:
-        manager = manager.with_files([Path(file) for file in files])
+    tables, pairs, files, name = read_tables(source, overrides)
+    if trust:
+        manager = manager.with_files(files)
     return parse_recipe(tables, manager, pairs, source=name, note=note), manager
 
 
-def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, Any], list[tuple[str, Any]], str]:
-    """Return the tables of a recipe, the overrides that are still to be applied, and the recipe's name in messages.
+def read_tables(
+    source: Source, overrides: Overrides = ()
+) -> tuple[dict[str, Any], list[tuple[str, Any]], list[Path], str]:
+    """Return the tables of a recipe, the overrides still to be applied, its plugin files, and its name in messages.
 
     The overrides name plugin files by their absolute paths.
 
@@ -73,10 +74,10 @@ def read_tables(source: Source, overrides: Overrides = ()) -> tuple[dict[str, An
     else:
         tables = source.to_dict() if isinstance(source, Recipe) else plain(source)
     pairs = override_pairs(overrides)
-    files = plugins_in(apply_overrides(tables, pairs), "files")
+    files = [(folder / file).resolve() for file in plugins_in(apply_overrides(tables, pairs), "files")]
     if files:
-        pairs.append(("plugins.files", [str((folder / file).resolve()) for file in files]))
-    return tables, pairs, name
+        pairs.append(("plugins.files", [str(file) for file in files]))
+    return tables, pairs, files, name
 
 
 def parse_recipe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,9 +100,17 @@ def density_plot(points: Tensor, real: Tensor | None = None) -> Tensor:
     return picture.repeat_interleave(PIXELS_PER_BIN, 1).repeat_interleave(PIXELS_PER_BIN, 2)
 
 
-def has_picture(samples: Tensor) -> bool:
-    """Return whether these are images (N, C, H, W), or points (N, 2), and not vectors of another size."""
-    return samples.ndim == 4 or samples.shape[1] == 2
+def picture_of(samples: Tensor, real: Callable[[], Tensor | None], bands: Bands = None) -> Tensor | None:
+    """Return a picture (C, H', W') in [0, 1] of samples: images in a grid, points of two dimensions by density.
+
+    Args:
+        samples: images (N, C, H, W) in [−1, 1], or vectors (N, D), of which only those of two numbers have a picture.
+        real: gives the points to draw them over, where they are points; None: none.
+        bands: channels to show.
+    """
+    if samples.ndim == 4:
+        return grid(samples, bands=bands)
+    return density_plot(samples, real()) if samples.shape[1] == 2 else None
 
 
 def save_array(samples: Tensor, path: Path) -> None:

@@ -24,7 +24,7 @@ from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
-from ganzoo.sampling.image_io import density_plot, grid, has_picture, real_points
+from ganzoo.sampling.image_io import picture_of, real_points
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import packing_progress
@@ -244,14 +244,13 @@ class TrainedRun:
 
         Points lie over those of the training set where it is there. None for vectors of more or less than two numbers.
         """
-        if not has_picture(samples):
+
+        def real() -> Tensor | None:
+            with suppress(DataError, RequestError):  # points alone do where the dataset is gone
+                return real_points(seen_by(self.network, self.training_set(), self.recipe.trainer))
             return None
-        if samples.ndim == 4:
-            return grid(samples, bands=self.recipe.samples.bands)
-        real = None
-        with suppress(DataError, RequestError):  # points alone do where the dataset is gone
-            real = real_points(seen_by(self.network, self.training_set(), self.recipe.trainer))
-        return density_plot(samples, real)
+
+        return picture_of(samples, real, self.recipe.samples.bands)
 
     def training_set(self) -> PackedDataset:
         """Return the images that the run was trained on, packed now if they are not yet.

@@ -15,7 +15,7 @@ from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in, toml_text, toml_value
+from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text, toml_value
 from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginManager
 
@@ -89,10 +89,8 @@ def make_plan(
     both = sorted(set(vary) & {key for key, _ in changes})
     if both:
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
-    original, changes, source = read_tables(recipe, changes)
-    files = [Path(file) for file in plugins_in(apply_overrides(original, changes), "files")]
-    if files:
-        manager = manager.with_files(files)
+    original, changes, files, source = read_tables(recipe, changes)
+    manager = manager.with_files(files)
     tables = change_tables(original, manager, changes, note=lambda _: None)  # each variant notes it again
     run = tables.get("run")  # not checked yet
     named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
