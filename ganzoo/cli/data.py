@@ -28,8 +28,7 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     for line in packed.skipped:
         typer.echo(f"left out: {line}", err=True)
     left_out = f", {len(packed.skipped)} left out" if packed.skipped else ""
-    noun = "images" if packed.images.ndim == 4 else "vectors"
-    typer.echo(f"{len(packed)} {noun} {packed.info}{left_out}, {size_in_words(packed.nbytes)}")
+    typer.echo(f"{len(packed)} {packed.info.noun} {packed.info}{left_out}, {size_in_words(packed.nbytes)}")
     typer.echo(packed.path)
 
 

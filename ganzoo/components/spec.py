@@ -130,6 +130,11 @@ class DatasetInfo:
     labels: LabelSpec | None = None
     condition: ImageSpec | VectorSpec | None = None
 
+    @property
+    def noun(self) -> str:
+        """What the samples are called: "images" or "vectors"."""
+        return "images" if isinstance(self.samples, ImageSpec) else "vectors"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return asdict(self)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch
-from ganzoo.components.spec import ImageSpec
 from ganzoo.data.mmap_prefetch import prefetcher_for
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
@@ -178,10 +177,9 @@ class Loader:
     ) -> None:
         minibatch = batch_size // minibatches
         if len(packed) < batch_size:
-            noun = "images" if isinstance(packed.info.samples, ImageSpec) else "vectors"
             each = f", and a step takes {minibatches} minibatches" if minibatches > 1 else ""
             raise DataError(
-                f"the dataset has {len(packed)} {noun} and trainer.batch_size is {minibatch}{each}: "
+                f"the dataset has {len(packed)} {packed.info.noun} and trainer.batch_size is {minibatch}{each}: "
                 f"set trainer.batch_size to {len(packed) // minibatches} or less"
             )
         if minibatch % world_size:
@@ -199,7 +197,7 @@ class Loader:
         self.position = 0
         """Number of images drawn so far, over all processes."""
         self._labels = None if packed.labels is None else torch.from_numpy(packed.labels).to(self.device)
-        own = self._permutations = _Permutations(len(packed), seed, self.device, mirror=horizontal_flip)
+        own = _Permutations(len(packed), seed, self.device, mirror=horizontal_flip)
         self._parts = [(_Stored(packed.images, self.device, self.placement), own)]
         if packed.conditions is not None:
             if not packed.paired:
@@ -234,8 +232,9 @@ class Loader:
             labels and conditions, where there are any; all on the device.
         """
         position = self.position
-        tensors = [stored.next(position, self._own_spans(own, position)) for stored, own in self._parts]
-        batch = self._batch(tensors, self._own_spans(self._permutations, position))
+        spans = [self._own_spans(own, position) for _, own in self._parts]
+        tensors = [stored.next(position, drawn) for (stored, _), drawn in zip(self._parts, spans, strict=True)]
+        batch = self._batch(tensors, spans[0])
         self.position += self.batch_size
         for stored, own in self._parts:
             if stored.reads_ahead:
@@ -244,8 +243,9 @@ class Loader:
 
     def drawn_at(self, position: int) -> Batch:
         """Return the samples, labels and conditions that all processes together draw at a position, on the device."""
-        tensors = [stored.at(own.spans(position, self.batch_size)) for stored, own in self._parts]
-        return self._batch(tensors, self._permutations.spans(position, self.batch_size))
+        spans = [own.spans(position, self.batch_size) for _, own in self._parts]
+        tensors = [stored.at(drawn) for (stored, _), drawn in zip(self._parts, spans, strict=True)]
+        return self._batch(tensors, spans[0])
 
     def _batch(self, tensors: list[Tensor], spans: _Spans) -> Batch:
         labels = None if self._labels is None else self._labels.index_select(0, _order(spans, on_device=True))

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
@@ -186,11 +186,11 @@ def _make(
     if info.condition is not None and not samples.paired:
         readers["conditions",] = SampleReader(dataset, conditions=True)
     if not all(map(len, readers.values())):
-        raise DataError(f'the dataset "{name}" has no {_noun(info)} (dataset.root is {dataset.config.root})')
+        raise DataError(f'the dataset "{name}" has no {info.noun} (dataset.root is {dataset.config.root})')
     check_room(
         path.parent,
         sum(reader.nbytes for reader in readers.values()) + _HEADROOM,
-        f'the pack of the dataset "{name}" ({len(samples)} {_noun(info)} of {info.samples})',
+        f'the pack of the dataset "{name}" ({len(samples)} {info.noun} of {info.samples})',
         "make room there, or set GANZOO_CACHE to a folder on a larger disk",
         DataError,
     )
@@ -335,7 +335,7 @@ def _check_bad_samples(name: str, dataset: Dataset, bad: list[str], total: int, 
     raise DataError(
         "\n".join(
             [
-                f'{len(bad)} of {total} {_noun(info)} of the dataset "{name}" cannot be used, '
+                f'{len(bad)} of {total} {info.noun} of the dataset "{name}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
                 "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share.",
@@ -366,10 +366,6 @@ def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
             f'the pack of the dataset "{name}" cannot be written to {packed_datasets}: {text}. '
             f"Set GANZOO_CACHE to keep packs elsewhere"
         ) from error
-
-
-def _noun(info: DatasetInfo) -> str:
-    return "images" if isinstance(info.samples, ImageSpec) else "vectors"
 
 
 def seen_by(role: str, packed: PackedDataset, trainer: TrainerConfig) -> PackedDataset:

@@ -66,9 +66,9 @@ class ImageFolder(FileDataset):
             )
         self._labels, self._targets = None, [None] * len(self._files)
         if self.config.labels == "folders":
-            classes = self._find_classes()
-            self._labels = LabelSpec.classes(classes)
-            self._targets = [classes.index(file.folder) for file in self._files]
+            indices = {name: index for index, name in enumerate(self._find_classes())}
+            self._labels = LabelSpec.classes(indices)
+            self._targets = [indices[file.folder] for file in self._files]
         elif self.config.labels != "none":
             path = self.root / self.config.labels
             self._others[path.suffix.lower()] -= path.is_file()

@@ -50,8 +50,8 @@ def read_labels(path: Path, names: Sequence[str], kind: Kind | None = None) -> t
         values = {str(value) for value in used[0]}
         if all(map(_INTEGER.fullmatch, values)) and path.suffix.lower() == ".json":  # indices: none is left out
             values |= set(map(str, range(max(map(int, values)) + 1)))
-        classes = sorted(values, key=natural_key)
-        return LabelSpec("classes", tuple(classes)), [classes.index(str(value)) for value in used[0]]
+        indices = {name: index for index, name in enumerate(sorted(values, key=natural_key))}
+        return LabelSpec("classes", tuple(indices)), [indices[str(value)] for value in used[0]]
     try:
         numbers = [[float(value) for value in row] for row in rows]
     except ValueError as error:
