@@ -54,6 +54,10 @@ class Generator(Network):
 
     Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
 
+    bounded: ClassVar[bool] = True
+    """Whether images are in [−1, 1] by construction; those of a generator without tanh are clipped where they are
+    written or scored, and are not in training."""
+
     @abstractmethod
     def forward(self, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return samples for latents (N, latent_dim): images (N, C, H, W) in [−1, 1], or vectors (N, D).

@@ -53,6 +53,23 @@ CASES: dict[str, dict[str, Any]] = {
         "penalties": [{"name": "r1", "weight": 0.1, "interval": 2, "own_update": True}],
         "trainer": {"discriminator_optimizer": GENTLE},
     },
+    "r3gan": {
+        "generator": {"name": "r3gan", "width": 8, "latent_dim": 8, "conditional": True},
+        "discriminator": {"name": "r3gan", "width": 8, "conditional": True},
+        "loss": {"name": "relativistic_pairing"},
+        "penalties": [
+            {"name": "r1", "weight": {"from": 0.5, "to": 0.1, "shape": "cosine"}},
+            {"name": "r2", "weight": {"from": 0.5, "to": 0.1, "shape": "cosine"}},
+            {"name": "diff_augment", "probability": {"from": 0.0, "to": 0.5}},
+        ],
+        "trainer": {
+            "schedule": "alternate_minibatches",
+            "ema_decay": 0.0,
+            "ema_half_life": {"from": 0, "to": 64},
+            "ema_buffers": "copy",
+            "discriminator_optimizer": GENTLE,
+        },
+    },
     "clipped": {"trainer": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1}},
 }
 
