@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -134,7 +135,7 @@ def test_presets_have_the_papers_parameters(make: Any, size: int, widths: list[i
     with torch.device("meta"):
         networks = [make(kind, "r3gan", size=size) for kind in ("generators", "discriminators")]
     generator, discriminator = (sum(each.numel() for each in network.parameters()) for network in networks)
-    changes = sum(a * b for a, b in zip(widths, widths[1:], strict=False) if a != b)
+    changes = sum(a * b for a, b in pairwise(widths) if a != b)
     body = 2 * sum(map(block, widths)) + changes + 3 * widths[-1]
     assert generator == body + 768 * 4 * 4 + 64 * 768
     assert discriminator == body + 768 * 4 * 4 + 768
