@@ -70,6 +70,10 @@ CASES: dict[str, dict[str, Any]] = {
             "discriminator_optimizer": GENTLE,
         },
     },
+    "pacgan": {
+        "penalties": [{"name": "r1", "weight": 0.1}, {"name": "diff_augment"}],
+        "trainer": {"name": "pacgan", "packing": 2, "discriminator_optimizer": GENTLE},
+    },
     "clipped": {"trainer": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1}},
 }
 

@@ -151,6 +151,9 @@ def guided(
                 discriminator, packed, layer=layer, features=which, count=count, seed=seed
             )
 
+    if run.discriminator.info.samples != packed.info.samples:
+        judged = run.discriminator.info.samples
+        raise RequestError(f"{run.path}: its discriminator judges {judged}, and the images are {packed.info.samples}")
     trained = strongest(run.discriminator, features)
     return Guided(trained, strongest(run.untrained_discriminator(seed), trained.features))
 

@@ -40,7 +40,7 @@ class DiscriminatorFeatures(Extractor):
                 self.network: Discriminator = run.discriminator
         except RunDirectoryError as error:
             raise DataError(f'extractor "{self.config.name}": run: {error}') from error
-        judged = run.checkpoint.info.image
+        judged = self.network.info.image
         if judged != self.info.image:
             raise DataError(
                 f'extractor "{self.config.name}": run {self.config.run}: its discriminator judges {judged}, and the '

@@ -24,7 +24,7 @@ class FeatureMatching(Penalty):
         training = discriminator.training
         device = next(discriminator.parameters()).device
         with torch.no_grad():
-            count = len(discriminator.eval().features(torch.zeros(1, *self.info.samples.shape, device=device)))
+            count = len(discriminator.eval().features(torch.zeros(1, *discriminator.info.samples.shape, device=device)))
         discriminator.train(training)
         if not -count <= self.config.layer < count:
             raise ValueError(f"has layer = {self.config.layer}; this discriminator has the layers 0 to {count - 1}")

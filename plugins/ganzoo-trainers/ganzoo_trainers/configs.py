@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.plugin import AdamConfig, GANTrainerConfig, OptimizerConfig, Scheduled
+from ganzoo.plugin import (
+    AdamConfig,
+    ComponentConfig,
+    DatasetInfo,
+    DiscriminatorConfig,
+    GANTrainerConfig,
+    ImageSpec,
+    OptimizerConfig,
+    PenaltyConfig,
+    Scheduled,
+    VectorSpec,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +56,50 @@ class UnrolledConfig(GANTrainerConfig):
         if self.micro_batch_size is not None:
             raise ValueError("the unrolled steps are taken on a whole minibatch: leave micro_batch_size out")
         return self
+
+
+class PacGANConfig(GANTrainerConfig):
+    """PacGAN (arXiv 1712.04086): the discriminator judges several samples together, all real or all generated, and so
+    sees where generated ones lack variety."""
+
+    packing: PositiveInt = 2
+    """Samples in a pack, m of the paper: the channels of images, or the numbers of vectors, lie side by side. 1:
+    `adversarial`."""
+
+    def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
+        """Return packs of samples, and of their conditions, for discriminators; packs have no label."""
+        if self.roles[role] == "generator" or self.packing == 1:
+            return info
+        condition = None if info.condition is None else packed_spec(info.condition, self.packing)
+        return DatasetInfo(packed_spec(info.samples, self.packing), condition=condition)
+
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Raise ValueError where a discriminator or a penalty wants the label of a pack, or as `adversarial` does."""
+        super().check_parts(parts)
+        wrong = [
+            f'"{part.name}" ({path})'
+            for path, part in parts.items()
+            if isinstance(part, DiscriminatorConfig | PenaltyConfig) and "labels" in part.uses
+        ]
+        if wrong and self.packing > 1:
+            raise ValueError(
+                f"packs samples of different labels, and {' and '.join(wrong)} wants one label for each: take parts "
+                "that are told none, or packing = 1"
+            )
+
+    @model_validator(mode="after")
+    def _minibatches_are_whole_packs(self) -> Self:
+        for name in ("batch_size", "micro_batch_size"):
+            if (getattr(self, name) or 0) % self.packing:
+                raise ValueError(f"{name} must be a multiple of packing, which is {self.packing}")
+        return self
+
+
+def packed_spec(spec: ImageSpec | VectorSpec, count: int) -> ImageSpec | VectorSpec:
+    """Return the shape of `count` samples side by side: more channels, or longer vectors."""
+    if isinstance(spec, ImageSpec):
+        return ImageSpec(spec.channels * count, spec.height, spec.width)
+    return VectorSpec(spec.size * count)
 
 
 class LionConfig(OptimizerConfig):

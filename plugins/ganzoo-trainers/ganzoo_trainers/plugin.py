@@ -8,8 +8,9 @@ from ganzoo_trainers import configs
 
 @hookimpl
 def register_trainers(register: Registrar) -> None:
-    """The unrolled GAN."""
+    """The unrolled GAN, and PacGAN."""
     register("unrolled", "ganzoo_trainers.unrolled:Unrolled", config=configs.UnrolledConfig)
+    register("pacgan", "ganzoo_trainers.pacgan:PacGAN", config=configs.PacGANConfig)
 
 
 @hookimpl
