@@ -16,6 +16,7 @@ NormFactory = Callable[[int], nn.Module]
 ActivationFactory = Callable[[], nn.Module]
 Wrap = Callable[[nn.Module], nn.Module]
 Padding = int | Literal["same"] | None
+Upsampling = Literal["transposed", "nearest"]
 Weighted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 NORMS: dict[str, NormFactory | None] = {
@@ -60,6 +61,10 @@ def relu() -> nn.Module:
 class UpBlock(nn.Sequential):
     """Transposed convolution, norm, activation: (N, in, H, W) → (N, out, 2H, 2W) as it stands.
 
+    Neighboring output pixels of a transposed convolution of stride 2 come from different weights, which shows as a
+    checkerboard. With `upsampling = "nearest"` each pixel is repeated and then convolved, so that all come from the same
+    (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts", doi 10.23915/distill.00003).
+
     Args:
         in_channels: of the input.
         out_channels: of the output.
@@ -72,6 +77,8 @@ class UpBlock(nn.Sequential):
         norm: makes the normalization for a number of channels; None for no normalization.
         activation: makes the activation; None for none.
         wrap: applied to the convolution, as `torch.nn.utils.parametrizations.spectral_norm` is.
+        upsampling: "nearest" repeats each pixel `stride` times in both directions, and convolves with a kernel of odd
+            size, one less than an even `kernel_size`; `padding` and `output_padding` are not used then.
     """
 
     def __init__(
@@ -87,9 +94,15 @@ class UpBlock(nn.Sequential):
         norm: NormFactory | None = nn.BatchNorm2d,
         activation: ActivationFactory | None = relu,
         wrap: Wrap | None = None,
+        upsampling: Upsampling = "transposed",
     ) -> None:
         convolution: nn.Module
-        if padding == "same":
+        repeat: list[nn.Module] = []
+        if upsampling == "nearest":
+            kernel_size -= 1 - kernel_size % 2
+            repeat = [nn.UpsamplingNearest2d(scale_factor=stride)]
+            convolution = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+        elif padding == "same":
             convolution = SameConvTranspose2d(in_channels, out_channels, kernel_size, stride, bias=bias)
         else:
             padding = (kernel_size - 1) // 2 if padding is None else padding
@@ -97,7 +110,7 @@ class UpBlock(nn.Sequential):
             convolution = nn.ConvTranspose2d(
                 in_channels, out_channels, kernel_size, stride, padding, output_padding, bias=bias
             )
-        super().__init__(*layers(convolution, out_channels, norm, activation, wrap))
+        super().__init__(*repeat, *layers(convolution, out_channels, norm, activation, wrap))
 
 
 class DownBlock(nn.Sequential):

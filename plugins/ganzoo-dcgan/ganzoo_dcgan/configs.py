@@ -10,6 +10,7 @@ from ganzoo.plugin import DatasetInfo, DiscriminatorConfig, GeneratorConfig, Ima
 
 NormName = Literal["batch", "instance", "layer", "none"]
 PriorName = Literal["normal", "uniform"]
+UpsamplingName = Literal["transposed", "nearest"]
 POWERS = (16, 32, 64, 128, 256)
 
 
@@ -37,6 +38,9 @@ class DCGANGeneratorConfig(GeneratorConfig):
     """Normalization of every layer but the last."""
     edge_bias: bool = True
     """Whether the last layer, which no norm follows, has a bias; PyTorch's tutorial has none."""
+    upsampling: UpsamplingName = "transposed"
+    """How the size doubles: by the paper's transposed convolutions, or "nearest": each pixel is repeated and then
+    convolved with 3×3 in place of 4×4, which leaves no checkerboard and costs 2.25 times as much."""
     init: InitOptions = InitOptions()
     """How weights start."""
 
@@ -73,6 +77,9 @@ class DenseGeneratorConfig(GeneratorConfig):
     """Channels before the last layer; the projection has eight times as many."""
     norm: NormName = "batch"
     """Normalization of the projection and of every layer but the last."""
+    upsampling: UpsamplingName = "transposed"
+    """How the size doubles: by the paper's transposed convolutions, or "nearest": each pixel is repeated and then
+    convolved with 5×5, which leaves no checkerboard and costs four times as much."""
     init: InitOptions = InitOptions()
     """How weights start."""
 

@@ -22,8 +22,15 @@ class DCGANGenerator(StackedGenerator):
         widths = [min(config.width * 2**power, config.max_channels) for power in range(doublings(info), 0, -1)]
         blocks = [
             UpBlock(config.latent_dim, widths[0], stride=1, padding=0, norm=norm),
-            *(UpBlock(before, after, norm=norm) for before, after in pairwise(widths)),
-            UpBlock(widths[-1], info.image.channels, bias=config.edge_bias, norm=None, activation=nn.Tanh),
+            *(UpBlock(before, after, norm=norm, upsampling=config.upsampling) for before, after in pairwise(widths)),
+            UpBlock(
+                widths[-1],
+                info.image.channels,
+                bias=config.edge_bias,
+                norm=None,
+                activation=nn.Tanh,
+                upsampling=config.upsampling,
+            ),
         ]
         super().__init__(config, info=info, blocks=blocks, from_pixel=True)
         init_weights(self, **config.init.model_dump())

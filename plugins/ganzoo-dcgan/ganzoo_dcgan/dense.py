@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 from torch import nn
@@ -22,10 +23,11 @@ class DenseGenerator(StackedGenerator):
     def __init__(self, config: DenseGeneratorConfig, *, info: DatasetInfo) -> None:
         norm = NORMS[config.norm]
         widths = [config.width * 2**power for power in range(LAYERS - 1, -1, -1)]
+        up = partial(UpBlock, kernel_size=5, bias=True, upsampling=config.upsampling)
         blocks = [
             Projection(config.latent_dim, widths[0], info.image.height // 2**LAYERS, norm=norm),
-            *(UpBlock(before, after, kernel_size=5, bias=True, norm=norm) for before, after in pairwise(widths)),
-            UpBlock(widths[-1], info.image.channels, kernel_size=5, bias=True, norm=None, activation=nn.Tanh),
+            *(up(before, after, norm=norm) for before, after in pairwise(widths)),
+            up(widths[-1], info.image.channels, norm=None, activation=nn.Tanh),
         ]
         super().__init__(config, info=info, blocks=blocks)
         init_weights(self, **config.init.model_dump())

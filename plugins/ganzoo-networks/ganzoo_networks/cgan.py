@@ -25,6 +25,7 @@ class CGANGenerator(StackedGenerator):
             max_channels=config.max_channels,
             norm=NORMS[config.norm],
             bias=config.edge_bias,
+            upsampling=config.upsampling,
         )
         super().__init__(config, info=info, blocks=blocks, from_pixel=True)
         init_weights(self, **config.init.model_dump())

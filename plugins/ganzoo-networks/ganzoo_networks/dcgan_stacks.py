@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
-from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlock, Wrap
+from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlock, Upsampling, Wrap
 from ganzoo_dcgan.dcgan import doublings
 from torch import nn
 
@@ -20,6 +21,7 @@ def up_row(
     norm: NormFactory | None = nn.BatchNorm2d,
     bias: bool = True,
     wrap: Wrap | None = None,
+    upsampling: Upsampling = "transposed",
 ) -> list[UpBlock]:
     """Build the blocks from (N, inputs, 1, 1) over 4×4, 8×8, … to an image in [−1, 1].
 
@@ -31,12 +33,14 @@ def up_row(
         norm: of every layer but the last.
         bias: of the last layer.
         wrap: applied to every convolution.
+        upsampling: of every layer but the first.
     """
     widths = [min(width * 2**power, max_channels) for power in range(doublings(info), 0, -1)]
+    up = partial(UpBlock, wrap=wrap, upsampling=upsampling)
     return [
         UpBlock(inputs, widths[0], stride=1, padding=0, norm=norm, wrap=wrap),
-        *(UpBlock(before, after, norm=norm, wrap=wrap) for before, after in pairwise(widths)),
-        UpBlock(widths[-1], info.image.channels, bias=bias, norm=None, activation=nn.Tanh, wrap=wrap),
+        *(up(before, after, norm=norm) for before, after in pairwise(widths)),
+        up(widths[-1], info.image.channels, bias=bias, norm=None, activation=nn.Tanh),
     ]
 
 
