@@ -16,7 +16,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 SPECTRAL = {"discriminator": {"name": "sngan", "width": 4}}
 DUE: dict[str, tuple[str, dict[str, Any], str]] = {
     "gradient penalty and batch norm": (
@@ -32,6 +32,11 @@ DUE: dict[str, tuple[str, dict[str, Any], str]] = {
         "bounds nothing that is not bounded already",
     ),
     "a critic without bounds": ("loss", {"loss": {"name": "wasserstein"}}, "nothing keeps the critic's logits"),
+    "R3GAN without R2": (
+        "penalties",
+        {"discriminator": {"name": "r3gan", "width": 8}, "penalties": [{"name": "r1"}]},
+        "has no r2: ",
+    ),
     "an average longer than the run": (
         "trainer.ema_decay",
         {"trainer": {"name": "adversarial", "ema_decay": 0.999}},

@@ -84,6 +84,16 @@ def looks(run: Run, manager: PluginManager) -> dict[int, Counter[str]]:
     return seen.at_step
 
 
+R3GAN = {
+    "generator": {"name": "r3gan", "width": 8, "conditional": True},
+    "discriminator": {"name": "r3gan", "width": 8, "conditional": True},
+    "loss": {"name": "relativistic_pairing"},
+    "penalties": [
+        {"name": "r1", "weight": {"from": 1.0, "to": 0.1, "shape": "cosine"}},
+        {"name": "r2", "weight": {"from": 1.0, "to": 0.1, "shape": "cosine"}},
+        {"name": "diff_augment", "probability": {"from": 0.0, "to": 0.5}},
+    ],
+}
 PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name": "diff_augment"}]
 
 
@@ -97,8 +107,19 @@ PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name
         ({"penalties": PENALTIES}, ["discriminator.norm=none"]),
         ({"loss": {"name": "hinge"}}, ["trainer.generator_optimizer.name=rmsprop"]),
         ({}, ["trainer.name=unrolled", "trainer.unrolled_steps=2"]),
+        ({}, ["trainer.name=pacgan"]),
+        (R3GAN, ["trainer.schedule=alternate_minibatches", "trainer.ema_half_life={from=0,to=100}"]),
     ],
-    ids=["plain", "bf16, average and clipping", "alternate", "penalties", "an optimizer that is not fused", "unrolled"],
+    ids=[
+        "plain",
+        "bf16, average and clipping",
+        "alternate",
+        "penalties",
+        "an optimizer that is not fused",
+        "unrolled",
+        "pacgan",
+        "r3gan",
+    ],
 )
 def test_no_value_is_looked_at_between_log_points(
     changes: dict[str, Any], overrides: list[str], tables: dict[str, Any], parse: Any, manager: PluginManager

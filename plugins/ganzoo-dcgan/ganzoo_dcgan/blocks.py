@@ -62,7 +62,7 @@ class UpBlock(nn.Sequential):
     """Transposed convolution, norm, activation: (N, in, H, W) → (N, out, 2H, 2W) as it stands.
 
     Neighboring output pixels of a transposed convolution of stride 2 come from different weights, which shows as a
-    checkerboard. With `upsampling = "nearest"` each pixel is repeated and then convolved, so that all come from the same
+    checkerboard. With `upsampling = "nearest"` each pixel is repeated and then convolved, all with the same weights
     (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts", doi 10.23915/distill.00003).
 
     Args:

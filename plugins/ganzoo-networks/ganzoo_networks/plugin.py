@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ganzoo.plugin import Registrar, hookimpl
+from ganzoo.plugin import Problem, RecipeView, Registrar, hookimpl
 from ganzoo_networks import configs
 
 
@@ -30,3 +30,21 @@ def register_losses(register: Registrar) -> None:
     heads = "ganzoo_networks.heads"
     register("auxiliary_classifier", f"{heads}:AuxiliaryClassifier", config=configs.AuxiliaryClassifierConfig)
     register("mutual_information", f"{heads}:MutualInformation", config=configs.MutualInformationConfig)
+
+
+@hookimpl
+def lint_recipe(recipe: RecipeView) -> list[Problem]:
+    """R3GAN's discriminator without one of the two penalties that it needs."""
+    if not isinstance(recipe.discriminator, configs.R3GANDiscriminatorConfig):
+        return []
+    missing = {"r1", "r2"} - {penalty.name for penalty in recipe.penalties}
+    if not missing:
+        return []
+    return [
+        Problem(
+            "penalties",
+            f'has no {" and no ".join(sorted(missing))}: "{recipe.discriminator.name}" has no '
+            "normalization, and its authors found that training fails without the gradient penalties at real and at "
+            "generated images (arXiv 2501.05441, §2): add both",
+        )
+    ]
