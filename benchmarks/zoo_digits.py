@@ -92,8 +92,16 @@ NO_NORM = "discriminator.norm=none"
 LAYER_NORM = "discriminator.norm=layer"
 RMSPROP = tuple(f"trainer.{network}_optimizer={{name='rmsprop',lr=5e-4}}" for network in ("generator", "discriminator"))
 
+R3GAN = (
+    "loss.name=relativistic_pairing",
+    penalty("name='r1',weight=1.0", "name='r2',weight=1.0"),
+    "trainer.generator_optimizer.betas=[0.0,0.99]",
+    "trainer.discriminator_optimizer.betas=[0.0,0.99]",
+)
+
 ROWS = {
     "dcgan": Row("DCGAN, 4×4"),
+    "upsampling": Row("DCGAN, pixels repeated and convolved", ("generator.upsampling=nearest",)),
     "dcgan_dense": Row("DCGAN, dense 5×5", both("dcgan_dense")),
     "dcgan_authors": Row("DCGAN as its authors ran it", both("dcgan_authors")),
     "dcgan_authors_imagenet32": Row("their network for ImageNet", both("dcgan_authors_imagenet32")),
@@ -153,14 +161,15 @@ ROWS = {
     "dragan": Row("DRAGAN", (penalty("name='dragan'"), LAYER_NORM)),
     "ragan": Row("RaGAN", ("loss.name=relativistic_average",)),
     "rpgan": Row("RpGAN alone", ("loss.name=relativistic_pairing",)),
-    "r3gan": Row(
-        "RpGAN with R1 and R2 (R3GAN's objective)",
-        (
-            "loss.name=relativistic_pairing",
-            penalty("name='r1',weight=1.0", "name='r2',weight=1.0"),
-            NO_NORM,
-            "trainer.generator_optimizer.betas=[0.0,0.99]",
-            "trainer.discriminator_optimizer.betas=[0.0,0.99]",
+    "r3gan": Row("RpGAN with R1 and R2 (R3GAN's objective)", (NO_NORM, *R3GAN)),
+    "r3gan_networks": Row(
+        "R3GAN, its networks of width 32",
+        both(
+            "r3gan",
+            "generator.width=32",
+            "discriminator.width=32",
+            "trainer.schedule=alternate_minibatches",
+            *R3GAN,
         ),
     ),
     "r1": Row("R1", (penalty("name='r1',weight=1.0"), NO_NORM)),
@@ -171,6 +180,7 @@ ROWS = {
     "diff_augment": Row("DiffAugment", (penalty("name='diff_augment'"),)),
     "adaptive_augment": Row("adaptive augmentation", (penalty("name='adaptive_augment',ramp_images=20_000"),)),
     "unrolled": Row("unrolled GAN, 5 steps", ("trainer.name=unrolled",)),
+    "pacgan": Row("PacGAN, packs of 2", ("trainer.name=pacgan",)),
 }
 
 
@@ -196,9 +206,7 @@ def measure(name: str, seed: int, runs: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"row": name, "seed": seed}
     try:
         trained = ganzoo.run(BASE, changes, manager=manager)
-        averaged, last = (
-            ganzoo.evaluate(trained, SAMPLES, weights=w, image_size=SCORED_SIZE)["scores"] for w in WEIGHTS
-        )
+        averaged, last = (ganzoo.evaluate(trained, SAMPLES, weights=w, image_size=SCORED_SIZE).scores for w in WEIGHTS)
     except Interrupted:
         raise
     except GanzooError as error:

@@ -139,7 +139,7 @@ class GANTrainerConfig(TrainerConfig):
     """k of the GAN algorithm: discriminator updates for each generator update, each on a minibatch of its own."""
     schedule: Literal["discriminator_first", "alternate_minibatches"] = "discriminator_first"
     """k discriminator updates, then the generator's beside the last; or one minibatch for the generator, then
-    k for the discriminator, as the DCGAN authors train."""
+    k for the discriminator, as the authors of DCGAN and of R3GAN train."""
     generator_steps: PositiveInt = 1
     """Generator updates in a step, each on new images but for the first of `fake_batch = "reuse"`."""
     micro_batch_size: PositiveInt | None = None

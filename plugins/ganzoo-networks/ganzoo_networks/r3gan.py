@@ -27,8 +27,10 @@ FILTER = (1.0, 3.0, 3.0, 1.0)
 class R3GANGenerator(Generator):
     """Latents weigh a learned basis of 4×4 pixels; residual blocks, doubled in size between; 1×1 to the image, no tanh.
 
-    The authors' code has the same layers, with biases beside the activations and custom CUDA kernels. Theirs always
-    starts at 4×4 pixels; this one at 4 to 7, so that 28 and 48 pixels can be made too.
+    The authors' code gives the same images for the same weights. It differs in form: it has CUDA kernels of its own for
+    what here are torch's convolutions, biases in the activations rather than in the convolutions before them, and a
+    one-hot class times a matrix where this looks up a row. It computes the last stages in fp16, this all in the run's
+    precision. It starts at 4×4 pixels, and so does this, unless the size wants 5 to 7, as 28 and 48 pixels do.
     """
 
     Config = R3GANGeneratorConfig
@@ -60,7 +62,8 @@ class R3GANGenerator(Generator):
 class R3GANDiscriminator(Discriminator):
     """1×1 from the image; residual blocks, halved in size between; a depthwise 4×4 and a linear map to the logit.
 
-    Conditional, the map gives a vector, whose product with one for each class is the logit.
+    Conditional, the map gives a vector, whose product with one for each class is the logit. What differs from the
+    authors' code is as in the generator.
     """
 
     Config = R3GANDiscriminatorConfig
