@@ -172,9 +172,9 @@ class R3GANOptions(ComponentConfig):
     """Channels at each size in place of `width`, from the smallest to the image's."""
     group_width: PositiveInt = 16
     """Channels in a group of the 3×3 convolutions: 16 in all presets, as 96 groups of 1536 channels."""
-    expansion: PositiveInt = 2
+    expansion: int = Field(default=2, ge=1, le=8)
     """How many times more channels the 3×3 convolutions have."""
-    blocks: PositiveInt = 2
+    blocks: int = Field(default=2, ge=1, le=16)
     """Residual blocks at each size."""
     conditional: bool = False
     """Whether the network is told the class."""
