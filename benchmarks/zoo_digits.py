@@ -163,11 +163,12 @@ ROWS = {
     "rpgan": Row("RpGAN alone", ("loss.name=relativistic_pairing",)),
     "r3gan": Row("RpGAN with R1 and R2 (R3GAN's objective)", (NO_NORM, *R3GAN)),
     "r3gan_networks": Row(
-        "R3GAN, its networks of width 32",
+        "R3GAN, its networks with a block a size, fp32",
         both(
             "r3gan",
-            "generator.width=32",
-            "discriminator.width=32",
+            "generator.blocks=1",
+            "discriminator.blocks=1",
+            "device.precision=fp32",
             "trainer.schedule=alternate_minibatches",
             *R3GAN,
         ),
