@@ -15,7 +15,15 @@ from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
 from ganzoo.data.packed_dataset import as_floats
 from ganzoo.data.transforms import to_stored
-from ganzoo.errors import CheckpointError, Problem, RecipeError, RequestError, RunDirectoryError, first_line
+from ganzoo.errors import (
+    CheckpointError,
+    Interrupted,
+    Problem,
+    RecipeError,
+    RequestError,
+    RunDirectoryError,
+    first_line,
+)
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
 from ganzoo.export.bundle import MANIFEST, ExportedWeights, check_fit, is_export, open_export
@@ -284,10 +292,18 @@ def load_export(
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
     """Check whether a run was stopped before its first checkpoint, and is repeated from its start with the same seed.
 
-    A run without checkpoints, but with metrics of a step after the first was due, has lost them.
+    A run without checkpoints has lost them if it has metrics of a step after the first was due, ended with one, or has
+    no folder for them.
+
+    Raises:
+        UnreadableCheckpointError: its checkpoints cannot be listed.
     """
+    if checkpoint_folders(directory.checkpoints):
+        return False
     reached = max((row["step"] for row in directory.read_metrics()), default=0)
-    return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
+    ended = directory.read_json(SUMMARY)
+    saved = ended.get("status") == "complete" or str(ended.get("error")).startswith(Interrupted.__name__)
+    return not saved and (reached <= recipe.checkpoint.every if directory.checkpoints.is_dir() else not reached)
 
 
 def _open_weights(path: Path, step: int | None) -> tuple[RunDirectory, Checkpoint]:
