@@ -58,6 +58,10 @@ def steps_in(run: TrainedRun) -> list[int]:
     return [checkpoint_step(path) for path in checkpoint_folders(run.directory.checkpoints)]
 
 
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+
+
 def warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
 
@@ -106,7 +110,7 @@ def test_what_cannot_be_flushed(
     tables: Tables, refuse: Refuse, capsys: pytest.CaptureFixture[str], number: int, files: bool
 ):
     """As on some file systems of FUSE; a folder's entries are in order then, only a power cut may cost them."""
-    refuse("fsync", number, lambda file: files or os.path.isdir(f"/proc/self/fd/{file}"))
+    refuse("fsync", number, lambda file: files or Path(f"/proc/self/fd/{file}").is_dir())
     run = api.run(tables)
     assert run.checkpoint.step == 6
     told = [line for line in warnings(capsys) if "cannot be flushed to the disk" in line]
@@ -114,7 +118,7 @@ def test_what_cannot_be_flushed(
 
 
 def test_a_file_that_cannot_be_flushed_ends_the_run(tables: Tables, refuse: Refuse):
-    refuse("fsync", errno.EIO, lambda file: not os.path.isdir(f"/proc/self/fd/{file}"))
+    refuse("fsync", errno.EIO, lambda file: not Path(f"/proc/self/fd/{file}").is_dir())
     with pytest.raises(OutputError, match="cannot be written: Input/output error"):
         api.run(tables)
 
@@ -139,7 +143,7 @@ def test_checkpoints_that_cannot_be_read_are_not_none(
 
         return call
 
-    before = {each: each.read_bytes() for each in trained.path.rglob("*") if each.is_file() and each.name[0] != "."}
+    before = files_of(trained.path)
     with monkeypatch.context() as patch:
         for name in ("iterdir", "open", "read_text"):
             patch.setattr(Path, name, failing(name))
@@ -161,9 +165,7 @@ def test_a_run_without_its_checkpoints_does_not_begin_anew(tables: Tables, every
         shutil.rmtree(run / "checkpoints")
         if left == "an empty folder":
             (run / "checkpoints").mkdir()
-        with pytest.raises(
-            RequestError, match=f"there is no checkpoint: .*put them back.*ganzoo run {run}/recipe.toml"
-        ):
+        with pytest.raises(RequestError, match=f"no checkpoint: .*put them back.*ganzoo run {run}/recipe.toml"):
             api.resume(run, {"run.steps": 8})
     assert (run / "metrics.jsonl").read_bytes() == metrics
 
