@@ -79,6 +79,15 @@ class PackedDataset:
         """Size of all samples and conditions in bytes."""
         return int(self.images.nbytes) + (0 if self.conditions is None else int(self.conditions.nbytes))
 
+    def checksums(self) -> dict[str, int | str]:
+        """Return what tells these samples from others: their number, and the CRC-32 of all that is stored of them."""
+        found: dict[str, int | str] = {"samples": len(self), "checksum": f"crc32:{self.checksum:08x}"}
+        if self.conditions is not None:
+            found["conditions"] = f"crc32:{self.conditions_checksum:08x}"
+        if self.labels is not None:
+            found["labels"] = f"crc32:{_crc32(self.labels):08x}"
+        return found
+
     def is_intact(self) -> bool:
         """Return whether the samples still match their checksum; reads them all."""
         return _crc32(self.images) == self.checksum and (
