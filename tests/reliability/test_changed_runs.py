@@ -115,6 +115,7 @@ def test_other_images(
 
 
 def test_other_labels_of_the_same_images(tables: Tables, folder: Path):
+    tables["dataset"]["labels"] = "dataset.json"
     (folder / "dataset.json").write_text(
         json.dumps({"labels": [[f"class{number % 2}/{number}.png", number % 2] for number in range(8)]})
     )
