@@ -26,6 +26,12 @@ def warn(message: str) -> None:
     say(message, "warning: ")
 
 
+@cache
+def warn_once(message: str) -> None:
+    """Print a warning the first time that the process gives it."""
+    warn(message)
+
+
 def say(message: str, label: str = "", where: Console | None = None) -> None:
     """Print one unwrapped line above any progress bar, after `label` in yellow."""
     (where or console()).print(Text.assemble((label, "yellow"), message), soft_wrap=True)

@@ -21,7 +21,7 @@ from ganzoo.cli.options import (
     check_file,
     check_folder,
 )
-from ganzoo.errors import RequestError
+from ganzoo.errors import RequestError, RunDirectoryError
 
 if TYPE_CHECKING:
     from ganzoo.components.importer import ImportedWeights
@@ -115,6 +115,10 @@ def evaluate(
     image_size: Annotated[
         int | None, typer.Option(min=8, help="Compare at this size, where runs of different sizes are to be compared.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .json file for the result, in place of the run's evaluation.json.")
+    ] = None,
+    overwrite: Overwrite = False,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,6 +129,8 @@ def evaluate(
     from ganzoo import api
 
     trained = api.load_run(run, step=step, network=network)
+    if out is not None:
+        check_file(out, ".json", overwrite=overwrite)
     evaluated = api.evaluate(
         trained,
         samples,
@@ -134,6 +140,7 @@ def evaluate(
         image_size=image_size,
         extractors=extractor or (),
         overrides=set_ or (),
+        out=out,
     )
     if as_json:
         evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
@@ -172,11 +179,11 @@ def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, dict[
     from ganzoo.evaluation.protocol import differences
     from ganzoo.storage.summary import SCORE, best_and_last
 
-    alike = [
-        other
-        for other in read_evaluations(trained.directory)
-        if any(not differences([now.card, other.card]) for now in evaluations)
-    ]
+    try:
+        known = read_evaluations(trained.directory)
+    except RunDirectoryError:  # told when the new ones were to be added
+        return {}
+    alike = [other for other in known if any(not differences([now.card, other.card]) for now in evaluations)]
     rows = [{"step": each.step, **{SCORE + name: value for name, value in each.scores.items()}} for each in alike]
     found = best_and_last(rows, trained.directory.score_directions())["best"]
     return {name: best for name, best in found.items() if len({each.step for each in alike if name in each.scores}) > 1}

@@ -14,6 +14,11 @@ from ganzoo.errors import GanzooError
 if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
 
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", help="Go on also where the data or the code of plugins has changed since."),
+]
+
 
 def run(
     recipe: RecipeFile,
@@ -29,11 +34,11 @@ def run(
     _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
 
 
-def resume(run: RunFolder, set_: Overrides = None) -> None:
+def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges = False) -> None:
     """Go on with a run from its last whole checkpoint."""
     from ganzoo import api
 
-    _print_path(api.resume(run, set_ or ()))
+    _print_path(api.resume(run, set_ or (), accept_changes=accept_changes))
 
 
 def _print_path(trained: TrainedRun) -> None:
@@ -58,6 +63,7 @@ def sweep(
         str | None, typer.Option(help="Of the sweep's directory; left out: the recipe's name with -sweep.")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
+    accept_changes: AcceptChanges = False,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Run nothing; register the grid as a W&B sweep, for agents to run.")
     ] = False,
@@ -77,6 +83,7 @@ def sweep(
         typer.echo(registered)
         return
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
+                      accept_changes=accept_changes,
                       gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip
     typer.echo(swept.path)
     if swept.failed or swept.unfinished:

@@ -8,13 +8,13 @@ import math
 import os
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
 from ganzoo.runtime.random_state import kept_random_state
-from ganzoo.storage.disk import check_room, sync
+from ganzoo.storage.disk import check_room, expand_user, sync
 from ganzoo.text import parse_json
 
 FORMAT = 3
@@ -79,6 +79,15 @@ class PackedDataset:
         """Size of all samples and conditions in bytes."""
         return int(self.images.nbytes) + (0 if self.conditions is None else int(self.conditions.nbytes))
 
+    def checksums(self) -> dict[str, int | str]:
+        """Return what tells these samples from others: their number, and the CRC-32 of all that is stored of them."""
+        found: dict[str, int | str] = {"samples": len(self), "checksum": f"crc32:{self.checksum:08x}"}
+        if self.conditions is not None:
+            found["conditions"] = f"crc32:{self.conditions_checksum:08x}"
+        if self.labels is not None:
+            found["labels"] = f"crc32:{_crc32(self.labels):08x}"
+        return found
+
     def is_intact(self) -> bool:
         """Return whether the samples still match their checksum; reads them all."""
         return _crc32(self.images) == self.checksum and (
@@ -103,9 +112,15 @@ def _crc32(array: npt.NDArray[Any]) -> int:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: `$GANZOO_CACHE`, else `~/.cache/ganzoo`."""
-    chosen = os.environ.get("GANZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganzoo"
+    """Return the cache folder: `$GANZOO_CACHE`, else `~/.cache/ganzoo`.
+
+    Raises:
+        DataError: the user has no home folder, as an unknown one in a container, and names no other.
+    """
+    folder = expand_user(os.environ.get("GANZOO_CACHE") or "~/.cache/ganzoo")
+    if folder.parts[0].startswith("~"):
+        raise DataError(f"{folder}: there is no such home folder: set GANZOO_CACHE to a folder for packed datasets")
+    return folder
 
 
 @kept_random_state()  # a dataset may draw which images it gives
@@ -152,10 +167,11 @@ def pack_dataset(
 
 def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
     """Return a lock on finding or downloading a dataset; none in a read-only cache, whose packs must be ready."""
-    if not os.access(packed_datasets, os.W_OK):
+    root = expand_user(dataset.config.root).absolute()
+    lock = packed_datasets / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock"
+    if not os.access(lock if lock.exists() else packed_datasets, os.W_OK):  # the folder's, or another user's lock
         return nullcontext()
-    root = Path(dataset.config.root).expanduser().absolute()
-    return FileLock(packed_datasets / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock")
+    return FileLock(lock)
 
 
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
@@ -194,7 +210,8 @@ def _make(
         "make room there, or set GANZOO_CACHE to a folder on a larger disk",
         DataError,
     )
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    folder = path.with_name(f".{path.name}.{uuid4().hex}")
+    folder.mkdir()  # with the permissions that the umask leaves, for others who share the cache
     try:
         arrays: dict[str, dict[str, Any]] = {}
         labels: list[Any] = []

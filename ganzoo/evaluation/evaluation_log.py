@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ganzoo.components.metric import Direction
 from ganzoo.errors import RunDirectoryError, first_line
 from ganzoo.evaluation.protocol import Card
-from ganzoo.storage.disk import output_errors
+from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
 from ganzoo.terminal import warn
 from ganzoo.text import parse_json
@@ -113,8 +114,13 @@ def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
 
 def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
     """Replace the log by these evaluations, oldest step first."""
+    write_text(directory.path / EVALUATIONS, json_of(evaluations))
+
+
+def json_of(evaluations: Iterable[Evaluation]) -> str:
+    """Return the text of a log, oldest step first."""
     ordered = sorted(evaluations, key=lambda each: each.step)
-    directory.write_json(EVALUATIONS, [each.model_dump(mode="json") for each in ordered])
+    return json.dumps([each.model_dump(mode="json") for each in ordered], indent=2) + "\n"
 
 
 @contextmanager

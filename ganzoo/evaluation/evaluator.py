@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +21,8 @@ from ganzoo.components.network import Generator
 from ganzoo.components.options import ExtractorConfig, ImageSize, MetricConfig
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
-from ganzoo.errors import PluginError, RequestError
-from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
+from ganzoo.errors import OutputError, PluginError, RequestError
+from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations, json_of
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real, reference_indices
 from ganzoo.recipe.load import parse_recipe
@@ -33,6 +34,7 @@ from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights
+from ganzoo.storage.disk import write_text
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
@@ -365,8 +367,11 @@ def evaluate(
     image_size: ImageSize | None = None,
     extractors: Sequence[str] = (),
     overrides: Overrides = (),
+    out: Path | None = None,
 ) -> Evaluated:
     """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
+
+    Where that cannot be written, as in a run directory that may only be read, a warning says so.
 
     Args:
         run: the trained run, whose dataset must be available.
@@ -377,10 +382,12 @@ def evaluate(
         image_size: resize samples and real images to this size first, to compare runs of different sizes.
         extractors: names of the extractors to use, with their default options.
         overrides: changes to the recipe, such as `{"dataset.root": "/data"}` where the images have moved.
+        out: a JSON file that gets the result in place of the run's `evaluation.json`.
 
     Raises:
         DataError: the dataset or an extractor's weights are missing; the text says which to put where.
         RecipeError: one of these options is invalid.
+        OutputError: `out` cannot be written.
     """
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
     changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
@@ -401,5 +408,12 @@ def evaluate(
         )
         for each in range(options.seed, options.seed + seeds)
     ]
-    add_evaluations(run.directory, [each for evaluations in found for each in evaluations])
+    new = [each for evaluations in found for each in evaluations]
+    if out is not None:
+        write_text(out, json_of(new))
+        return Evaluated(found)
+    try:
+        add_evaluations(run.directory, new)
+    except OutputError as error:
+        warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
     return Evaluated(found)

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -68,10 +68,8 @@ class RunDirectory:
                 f"set run.root to a folder that can be written to"
             ) from error
         directory = cls.lay_out(parent / f"{number:04d}", recipe)
-        if files:  # copied as they were imported
-            (directory.path / PLUGINS).mkdir()
-            for file in files:
-                write_bytes(directory.path / PLUGINS / file.name, file.source)
+        if files:
+            directory.write_plugins(files)
             plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
             directory.write_recipe(recipe.model_copy(update={"plugins": plugins}))
         return directory
@@ -152,6 +150,18 @@ class RunDirectory:
         kept = tuple(f"{PLUGINS}/{Path(file).name}" for file in recipe.plugins.files)
         recipe = recipe.model_copy(update={"plugins": recipe.plugins.model_copy(update={"files": kept})})
         write_text(self.path / "recipe.toml", f"# {header}\n\n{recipe.to_toml()}")
+
+    def write_plugins(self, files: Iterable[LocalFile]) -> None:
+        """Keep plugin files as they were imported."""
+        with output_errors(self.path / PLUGINS):
+            (self.path / PLUGINS).mkdir(exist_ok=True)
+        for file in files:
+            write_bytes(self.path / PLUGINS / file.name, file.source)
+
+    def has_plugin(self, file: LocalFile) -> bool:
+        """Return whether a plugin file is kept as it was imported."""
+        path = self.path / PLUGINS / file.name
+        return path.is_file() and path.read_bytes() == file.source
 
     def write_json(self, name: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a JSON file into the folder, atomically."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def load_tensors(path: Path) -> Any:
-    """Load tensors and plain values from a file of `torch.save`, on the CPU.
+def load_tensors(path: Path, *, mapped: bool = False) -> Any:
+    """Load tensors and plain values from a file of `torch.save`, on the CPU; `mapped`: without reading the tensors.
 
     Raises:
         CodeError: it holds other objects.
@@ -23,7 +23,7 @@ def load_tensors(path: Path) -> Any:
         packed = _packed(path)
         if not packed:
             with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
                 _check_tensors(content, set())
                 return content
     except pickle.UnpicklingError as error:  # torch's own text suggests loading the file unsafely

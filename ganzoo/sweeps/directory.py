@@ -61,6 +61,8 @@ class SweepDirectory:
     tables: dict[str, Any] = field(default_factory=dict)
     vary: dict[str, list[Any]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    code: dict[str, str] = field(default_factory=dict)
+    """Hash of the files of each plugin that its runs call."""
 
     @classmethod
     def open(cls, path: Path) -> SweepDirectory:
@@ -78,7 +80,8 @@ class SweepDirectory:
                 if member.status not in get_args(Status) or inside.is_absolute() or ".." in inside.parts:
                     raise ValueError(f"of the run {member}")
             vary = {str(key): list(values) for key, values in state["vary"].items()}
-            return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members)
+            code = dict(state["plugin_code"])
+            return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members, code)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {error!r}") from error
 
@@ -128,6 +131,7 @@ class SweepDirectory:
             "vary": self.vary,
             "runs": [asdict(member) for member in self.members],
             "recipe": self.tables,
+            "plugin_code": self.code,
         }
         write_text(self.path / STATE, json.dumps(state, indent=2) + "\n")
 

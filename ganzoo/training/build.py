@@ -22,6 +22,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
 from ganzoo.runtime.device import Compute, choose_compute
+from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.checkpoint import Checkpoint
@@ -126,6 +127,7 @@ def build_run(
         events=Events(manager.pluggy.list_name_plugin() if world.is_main else (), warn),
         total_steps=parts.total_steps,
         plugin_versions=MappingProxyType(manager.distributions()),
+        plugin_code=MappingProxyType(plugin_code(called_plugins(recipe, manager), manager.code)),
         world=world,
     )
 

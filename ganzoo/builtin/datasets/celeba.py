@@ -133,6 +133,8 @@ class CelebA(FileDataset):
             from torchvision import datasets
 
             datasets.CelebA(str(self.root), split="all", download=True)
+            for file in (self.root / "celeba").iterdir():  # gdown lets only the owner read them
+                file.chmod(file.stat().st_mode | file.parent.stat().st_mode & 0o666)
         except Exception as error:  # of many types: no network, the quota of Google Drive, a full disk
             raise DataError(
                 f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({first_line(error)}): "

@@ -19,6 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from ganzoo.components.dataset import Dataset, Label, Sample
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
+from ganzoo.storage.disk import expand_user
 
 try:
     import simplejpeg
@@ -56,7 +57,7 @@ class FileDataset(Dataset):
     @property
     def root(self) -> Path:
         """The folder or file that `dataset.root` names."""
-        return Path(self.config.root).expanduser()
+        return expand_user(self.config.root)
 
 
 def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:

@@ -27,6 +27,7 @@ from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import DataError, first_line
 from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
 from ganzoo.storage import safe_load
+from ganzoo.storage.disk import expand_user
 from ganzoo.text import did_you_mean
 
 SECONDS = 15.0
@@ -98,7 +99,7 @@ class Inception(Extractor):
         if self.config.weights is None:
             self._file = downloaded(URL_INCEPTION_V3, INCEPTION_WEIGHTS, OPTION, INCEPTION_HASH_PREFIX)
         else:
-            self._file = Path(self.config.weights).expanduser()
+            self._file = expand_user(self.config.weights)
             check_hash(self._file, INCEPTION_WEIGHTS, INCEPTION_HASH_PREFIX)
         # The network would unpickle any object in the file, so it gets a copy of the tensors alone.
         tensors = io.BytesIO()
@@ -197,7 +198,7 @@ class TorchvisionBackbone(Extractor):
             url = known[weights].url
             prefix = url.rpartition("-")[2].partition(".")[0]
             return load_tensors(downloaded(url, what, OPTION, prefix), what)
-        path = Path(weights).expanduser()
+        path = expand_user(weights)
         if not path.is_file():
             raise DataError(
                 f'extractor "{self.config.name}": weights = "{weights}" is neither a file nor a name of '
@@ -239,6 +240,8 @@ def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
         DataError: it cannot be fetched; the text says what to fetch and where to put it.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.parts[0].startswith("~"):
+        raise DataError(f"{path}: there is no such home folder: set TORCH_HOME to a folder for {what}, or {option}")
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from ganzoo.components.network import parameters
 from ganzoo.errors import GanzooError, RequestError, first_line
+from ganzoo.storage.disk import expand_user
 from ganzoo.terminal import say, warn
 from ganzoo.text import parse_json
 
@@ -231,7 +232,7 @@ def key_is_known() -> bool:
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for candidate in candidates:
         try:
-            entries = netrc.netrc(Path(candidate).expanduser()).hosts
+            entries = netrc.netrc(expand_user(candidate)).hosts
         except (OSError, netrc.NetrcParseError):
             continue
         if any(entries[host][2] for host in hosts & entries.keys()):
@@ -253,7 +254,7 @@ def check_settings() -> None:
     import wandb  # after it: the import takes as long as many first steps
 
     config = os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb")
-    own = {"base_url": wandb.Settings().base_url} | _settings(Path(config).expanduser() / "settings")
+    own = {"base_url": wandb.Settings().base_url} | _settings(expand_user(config) / "settings")
     for path in found:
         for key, value in _settings(path).items():
             if key in _HARMLESS or os.environ.get(f"WANDB_{key.upper()}") or value == own.get(key):
