@@ -16,12 +16,13 @@ from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
-from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.memory import memory_errors, physical_memory
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.disk import sync
 from ganzoo.storage.manifest import file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.run_directory import PLUGINS
 from ganzoo.training.build import build_networks
+from ganzoo.untrusted import check_contents
 
 FORMAT = 1
 MANIFEST = "export.json"
@@ -98,12 +99,14 @@ def open_export(folder: Path) -> ExportedWeights:
     """Verify an export against its manifest and return its weights.
 
     Raises:
+        RunDirectoryError: a link in it leads out of it, or it holds something else than files.
         CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
     manifest = _read_manifest(folder / MANIFEST)
     files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
+    check_contents(folder, allowed=_is_blob)  # what the manifest does not name is read, or written, too
     wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
@@ -112,9 +115,11 @@ def open_export(folder: Path) -> ExportedWeights:
         raise CheckpointError(f"{folder / MANIFEST}: does not list {RECIPE}")
     for name, expected in files.items():
         try:
-            found = file_sha256(folder / name)
+            found = file_sha256(folder / name, physical_memory())
         except OSError as error:
-            raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}; fetch it again") from error
+            raise CheckpointError(
+                f"{folder / name}: cannot be read: {error.strerror or error}; fetch it again"
+            ) from error
         if found != expected:
             raise CheckpointError(
                 f"{folder / name}: is damaged or was changed, its content does not match its checksum: fetch it again"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.recipe.model import CheckpointOptions
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import in_words
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
 from ganzoo.storage.manifest import MANIFEST, file_sha256, read_checksummed, write_checksummed
@@ -215,9 +216,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
             raise CheckpointError(
                 f"{path / MANIFEST}: is no manifest: files: {name!r} is no name of a file in its folder"
             )
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path / name}: is missing")
-        if file_sha256(path / name) != expected:
+        try:
+            found = file_sha256(path / name, physical_memory())
+        except FileNotFoundError:
+            raise CheckpointError(f"{path / name}: is missing") from None
+        except OSError as error:
+            raise CheckpointError(f"{path / name}: cannot be read: {error.strerror or error}") from error
+        if found != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
 

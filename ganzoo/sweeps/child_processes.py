@@ -18,6 +18,7 @@ from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
+from ganzoo.untrusted import open_file
 
 INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 1)))
 ERROR = "error: "
@@ -118,8 +119,8 @@ def _at_its_end(run: RunDirectory) -> bool:
 def tail(file: Path) -> str:
     """Return the last few kilobytes of a text file; empty where it cannot be read."""
     try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - TAIL))
+        with open_file(file) as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - TAIL))
             return opened.read().decode(errors="replace")
     except OSError:
         return ""
