@@ -18,8 +18,8 @@ from ganzoo.text import size_in_words
 
 TEXT = 64 * 2**20
 """Largest file in bytes that is read as one text; ganzoo's own are far smaller."""
-LINE = 2**20
-"""Longest line in bytes of a file that is read line by line."""
+LOG, LINE = 2**32, 2**20
+"""Largest file in bytes that is read line by line, and its longest line."""
 PICTURE = 2**28
 """Largest file in bytes that is opened as a picture of samples."""
 
@@ -72,12 +72,12 @@ def read_text(path: Path, largest: int = TEXT, *, encoding: str = "utf-8", error
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file, of which any number may be there, cut where they are too long to be any of ganzoo's.
+    """Yield the lines of a file, cut where they are too long to be any of ganzoo's.
 
     Raises:
         OSError: as `open_file` does.
     """
-    with open_file(path) as file:
+    with open_file(path, LOG) as file:
         while line := file.readline(LINE):
             yield line.decode("utf-8", "replace")
 

@@ -106,7 +106,7 @@ def open_export(folder: Path) -> ExportedWeights:
     files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
-    check_contents(folder, allowed=_is_blob)  # what the manifest does not name is read, or written, too
+    check_contents(folder, allowed=is_hub_blob)  # what the manifest does not name is read, or written, too
     wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
@@ -154,13 +154,13 @@ def _check_name(folder: Path, name: str) -> None:
     if not plain or plain != Path(plain).name or "\\" in name or "\0" in name or plain in (".", ".."):
         raise CheckpointError(f"{folder / MANIFEST}: names a file that may not be: {name!r}")
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()) and not _is_blob(path):
+    if not path.resolve().is_relative_to(folder.resolve()) and not is_hub_blob(path):
         raise CheckpointError(f"{path}: is a link to somewhere else")
     if not path.is_file():
         raise CheckpointError(f"{path}: is missing; fetch it again")
 
 
-def _is_blob(path: Path) -> bool:
+def is_hub_blob(path: Path) -> bool:
     """Return whether a link is the Hub cache's own, of `snapshots/<commit>/file` to `blobs/<checksum>`."""
     snapshots = next((parent for parent in path.parents if parent.name == "snapshots"), None)
     return snapshots is not None and path.resolve().parent == (snapshots.parent / "blobs").resolve()

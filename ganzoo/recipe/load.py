@@ -88,6 +88,7 @@ def parse_recipe(
     *,
     source: str = "recipe",
     note: Note | None = None,
+    foreign: bool = False,
 ) -> Recipe:
     """Check tables against the installed components and return the recipe.
 
@@ -97,6 +98,7 @@ def parse_recipe(
         overrides: changes to the tables; options that a part lacks which they put in another's place are dropped.
         source: name of the recipe in error messages.
         note: called with what was dropped; left out: it is printed as a warning.
+        foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name.
 
     Raises:
         RecipeError: lists every problem with its TOML path.
@@ -109,6 +111,8 @@ def parse_recipe(
     problems += [problem for problem in unusable_values(tables) if problem.path not in told]
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
+    if foreign and not {"dataset.root", "dataset.download"} & {key for key, _ in override_pairs(overrides)}:
+        checked.mark_foreign()
     return checked
 
 

@@ -143,7 +143,8 @@ class RunDirectory:
                     f"To open the run executes them. Where you trust them, give --trust (in Python trust_plugins=True)"
                 )
             manager = manager.with_files([self.path / file for file in files])
-        return parse_recipe(tables, manager, pairs, source=str(self.path / "recipe.toml"), note=note), manager
+        source = str(self.path / "recipe.toml")
+        return parse_recipe(tables, manager, pairs, source=source, note=note, foreign=True), manager
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
         """Write the resolved recipe under the comment `header`.
