@@ -134,7 +134,7 @@ def test_each_file_of_a_run(command: Command, trained: Path, tmp_path: Path, nam
         errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]
         assert len(errors) == (ended.code != 0), ended.err
         if ended.code:
-            assert str(run) in errors[0]
+            assert str(runs) in errors[0]
         if kind is link and name != "recipe.toml" and arguments[0] != "recipe":
             assert "leads out" in ended.err + ended.out
 
