@@ -44,6 +44,7 @@ from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
+from ganzoo.text import shell_word
 from ganzoo.training.build import build_run
 from ganzoo.training.changed_environment import check_changes, write_environment
 from ganzoo.training.checkpointing import restore
@@ -147,8 +148,8 @@ def _resume(
     if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimizers' state, which nothing can go on from; "
-            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew, and with "
-            f"--set init.from={directory} from these weights"
+            f"`ganzoo run {shell_word(directory.path / 'recipe.toml')}` trains such networks anew, and with "
+            f"--set init.from={shell_word(directory.path)} from these weights"
         )
     initial = _initial_weights(recipe, world) if checkpoint is None else None
     built = _build(recipe, manager, world, directory, initial)

@@ -20,6 +20,9 @@ from ganzoo.cli.options import (
     WhichWeights,
     check_file,
     check_folder,
+    echo,
+    echo_document,
+    echo_path,
 )
 from ganzoo.errors import RequestError, RunDirectoryError
 
@@ -79,7 +82,7 @@ def sample(
     bands = trained.recipe.samples.bands
     if out.suffix.lower() == ".npy":
         save_array(images, out)
-        typer.echo(out)
+        echo_path(out)
         return
     if images.ndim != 4 or shown_bands(images, bands).shape != images.shape:
         save_array(images, out.with_suffix(".npy") if out.suffix else out / "samples.npy")
@@ -94,8 +97,8 @@ def sample(
             save_picture(picture, out if out.suffix else out / "samples.png", about=about)
         elif out.suffix:
             out = out.with_suffix(".npy")
-            typer.echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
-    typer.echo(out)
+            echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
+    echo_path(out)
 
 
 def evaluate(
@@ -145,7 +148,7 @@ def evaluate(
     if as_json:
         evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
         found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
-        typer.echo(json.dumps(found, indent=2))
+        echo_document(json.dumps(found, indent=2))
     else:
         _print(trained, evaluated)
 
@@ -155,21 +158,21 @@ def _print(trained: TrainedRun, evaluated: Evaluated) -> None:
     seeds = len(evaluated.evaluations)
     first = evaluated.evaluations[0]
     over = f", mean ± deviation over {seeds} seeds" if seeds > 1 else ""
-    typer.echo(f"scores at step {trained.checkpoint.step}{over}:")
+    echo(f"scores at step {trained.checkpoint.step}{over}:")
     best = _best(trained, first)
     for name, value in evaluated.scores.items():
         deviation = evaluated.deviations.get(name)
         line = f"  {name}: {_number(value)}" + (f" ± {_number(deviation)}" if deviation is not None else "")
         if name in best:
             line += f" (best of the run: {_number(best[name]['value'])} at step {best[name]['step']})"
-        typer.echo(line)
+        echo(line)
     for part in ("details", "card", "timings"):
         printed: set[tuple[str, str]] = set()  # cards of two extractors agree in most
         for evaluation in first:
-            typer.echo(f"{part}, {evaluation.card.extractor.name}:")
+            echo(f"{part}, {evaluation.card.extractor.name}:")
             for row in _flat(evaluation.model_dump(mode="json")[part]):
                 if row not in printed:
-                    typer.echo(f"  {row[0]}: {row[1]}")
+                    echo(f"  {row[0]}: {row[1]}")
                 printed.add(row)
 
 
@@ -220,7 +223,7 @@ def export(
     from ganzoo import api
 
     trained = api.load_run(run, step=step, network=network)
-    typer.echo(
+    echo_path(
         api.export_run(
             trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
         )
@@ -241,7 +244,7 @@ def import_(
     """
     from ganzoo import api
 
-    typer.echo(api.import_run(source, out, set_ or (), importer=importer, report=show).path)
+    echo_path(api.import_run(source, out, set_ or (), importer=importer, report=show).path)
 
 
 def show(weights: ImportedWeights) -> None:
@@ -252,6 +255,6 @@ def show(weights: ImportedWeights) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, shape, target, change in rows:
         line = f"{name:<{widths[0]}}  {shape:<{widths[1]}}  →  {target:<{widths[2]}}  {change}"
-        typer.echo(line.rstrip())
+        echo(line.rstrip())
     for note in weights.notes:
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)

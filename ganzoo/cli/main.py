@@ -17,6 +17,7 @@ import typer
 from ganzoo.cli.command_group import CommandGroup
 from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.errors import GanzooError, LostProcessError
+from ganzoo.text import printable_lines
 
 EXIT_SECONDS = 2.0
 """How long a program that is interrupted may take to end."""
@@ -109,7 +110,7 @@ def _main() -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         elif _is_to_say(error):
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(printable_lines(f"error: {error}"), err=True)
         if error.exit_code > 128:
             _leave_soon(error.exit_code)
         _leave_within(HOOK_SECONDS, error.exit_code)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganzoo.comparison.runs import RunRecord, Variant, clean, number
+from ganzoo.comparison.runs import RunRecord, Variant, number
 from ganzoo.comparison.statistics import Spread, best_of
 from ganzoo.components.metric import Direction
 from ganzoo.evaluation.protocol import Card, differences
 from ganzoo.storage.summary import SCORE
+from ganzoo.text import printable
 
 Series = Mapping[int, float]
 """Score of one run by step; the mean where a step was scored several times."""
@@ -131,7 +132,7 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
         (each.card, [variant.name for variant in variants if any(used.get(run) is each for run in variant.runs)])
         for each in dict.fromkeys(used.values())
     ]
-    refused = [] if common else [clean(found) for found in differences([card for card, _ in cards], ignoring)]
+    refused = [] if common else [printable(found) for found in differences([card for card, _ in cards], ignoring)]
     series = {
         run: {step: statistics.fmean(values) for step, values in sorted(protocol.values[run].items())}
         for run, protocol in used.items()
@@ -179,7 +180,7 @@ def _score(
     evaluations = [each for variant in variants for run in variant.runs for each in run.evaluations]
     directions = [each.directions[name] for each in evaluations if name in each.directions]
     direction = directions[-1] if directions else "none"
-    score = Score(clean(name), direction, [], cards, refused)
+    score = Score(printable(name), direction, [], cards, refused)
     steps: set[int] = set()
     for variant in variants:
         own = {run: series[run] for run in variant.runs if series.get(run)}

@@ -31,6 +31,7 @@ from ganzoo.errors import DataError
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, expand_user, sync
 from ganzoo.text import parse_json
+from ganzoo.untrusted import open_file, read_text
 
 FORMAT = 3
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
@@ -272,7 +273,7 @@ def _clear_left_overs(path: Path) -> None:
 def _open(path: Path, key: str) -> PackedDataset | None:
     """Return the pack at `path`, or None if it is missing, damaged or has another key."""
     try:
-        contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
+        contents = parse_json(read_text(path / "pack.json"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
         info, arrays = DatasetInfo.from_dict(contents["info"]), contents["arrays"]
@@ -312,7 +313,7 @@ def _map(path: Path, facts: dict[str, Any], shape_of_each: tuple[int, ...]) -> n
     if dtype.hasobject:  # NumPy would take what is in the file for addresses
         raise ValueError(f"{path}: does not hold numbers")
     header = npy_header(shape, dtype)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         length = len(header) + math.prod(shape) * dtype.itemsize
         if shape[1:] != shape_of_each or file.read(len(header)) != header or file.seek(0, os.SEEK_END) != length:
             raise ValueError(f"{path}: does not hold what was written")

@@ -19,6 +19,7 @@ from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
 from ganzoo.terminal import warn
 from ganzoo.text import parse_json
+from ganzoo.untrusted import read_text
 
 DAMAGED = "evaluation.damaged.json"
 LOCK = ".evaluation.lock"
@@ -80,7 +81,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
     """
     path = directory.path / EVALUATIONS
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
         if not isinstance(content, list):
             raise RunDirectoryError(f"{path}: is not of this version of ganzoo: remove it and evaluate the run again")
         return [Evaluation.model_validate(each) for each in content]

@@ -394,7 +394,8 @@ def evaluate(
     if extractors:
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
     overrides = [*override_pairs(overrides), *changes.items()]
-    recipe = parse_recipe(run.recipe.to_dict(), run.manager, overrides, source=str(run.path))
+    tables, foreign = run.recipe.to_dict(), run.recipe.foreign
+    recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
     options = recipe.evaluation
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)

@@ -16,6 +16,7 @@ from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.recipe.model import Recipe
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.summary import best_and_last
+from ganzoo.text import markdown, printable
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
@@ -36,7 +37,7 @@ def model_card(
     environment = jinja2.Environment(  # noqa: S701 (Markdown is no HTML)
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
+    environment.filters |= {"json": _json, "markdown": markdown, "printable": partial(printable, keep="\n")}
     scored = trained.checkpoint.step, about["weights"]
     evaluations = [
         each for each in read_evaluations(trained.directory) if (each.step, each.card.samples.weights) == scored
@@ -56,6 +57,11 @@ def model_card(
         evaluations=evaluations,
         in_training=_in_training(trained),
     )
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    """Return JSON, which is YAML too, without control characters, and with lines of ganzoo's own only."""
+    return printable(json.dumps(value, ensure_ascii=False, indent=indent), keep="\n")
 
 
 def _samples_of(spec: ImageSpec | VectorSpec) -> str:

@@ -24,6 +24,7 @@ from ganzoo.sampling.image_io import (
     grid_beside,
     grid_step,
     grids,
+    open_picture,
     picture_of,
     real_points,
     save_picture,
@@ -152,7 +153,7 @@ def _frames(paths: Sequence[Path]) -> list[Image.Image]:
     frames = []
     for path in paths:
         try:
-            with Image.open(path, formats=["PNG"]) as file:  # for some other formats PIL runs programs
+            with open_picture(path, "PNG") as file:
                 picture = file.convert("RGB")
         except Exception:  # PIL raises errors of many kinds at a damaged file
             warn(f"{path}: cannot be read and is left out of {GIF}")

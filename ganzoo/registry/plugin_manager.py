@@ -25,6 +25,7 @@ from ganzoo.registry.commands import CommandRegistrar, CommandRegistry
 from ganzoo.registry.local_file import LocalFile, _import_source
 from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
+from ganzoo.untrusted import read_bytes
 
 API_VERSION = 1
 """The version of the contracts and hooks; raised when a plugin that follows them would no longer work.
@@ -156,7 +157,7 @@ class PluginManager:
         if any(file.name == path.name for file in self.files):
             raise PluginError(f"{path}: there is another plugin file of the name {path.name}: rename one of the two")
         try:
-            source = path.read_bytes()
+            source = read_bytes(path)
         except OSError as error:
             raise PluginError(f"{path}: the plugin file cannot be read: {error.strerror}") from error
         info = PluginInfo(path.name, LOCAL, _version_of(source), str(path), "loaded")

@@ -17,6 +17,8 @@ from ganzoo.components.options import ComponentConfig
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 
+from ganzoo.untrusted import read_text
+
 
 def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
     """Return the versions of the software that a run or an import uses."""
@@ -93,11 +95,6 @@ def _git_commit() -> str | None:
 def _content(path: Path) -> str:
     """Return the text of a file of git; empty where there is none that can be read."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            return ""
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return read_text(path, errors="replace").strip()
     except (OSError, ValueError):
         return ""
-
-
-_LARGEST = 64 * 2**20

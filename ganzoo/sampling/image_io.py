@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from ganzoo.components.spec import UnfitDataError
 from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import RequestError
 from ganzoo.storage.disk import write_atomic
+from ganzoo.untrusted import PICTURE, open_file
 
 GIF = "evolution.gif"
 Bands = Sequence[int] | None
@@ -215,6 +218,17 @@ def save_picture(image: Tensor, path: Path, *, about: Mapping[str, object] | Non
     from torchvision.transforms.functional import to_pil_image
 
     save_png(to_pil_image(image.mul(255).round().byte()), path, about=about)
+
+
+@contextmanager
+def open_picture(path: Path, form: Literal["PNG", "GIF"]) -> Iterator[Image.Image]:
+    """Open a picture of a run, as this format alone: for some others PIL runs programs.
+
+    Raises:
+        Exception: of many kinds, as PIL raises them: it is no such picture, or a damaged or too large one.
+    """
+    with open_file(path, PICTURE) as file, Image.open(file, formats=[form]) as picture:
+        yield picture
 
 
 def grids(folder: Path) -> list[Path]:

@@ -288,7 +288,8 @@ class TrainedRun:
             if name is not None:
                 image = self.checkpoint.info.image
                 tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
-            recipe = parse_recipe(tables, self.manager, changes, source="dataset")
+            foreign = self.recipe.foreign and name is None
+            recipe = parse_recipe(tables, self.manager, changes, source="dataset", foreign=foreign)
         with packing_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset
 

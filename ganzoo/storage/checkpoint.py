@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointError
 from ganzoo.recipe.model import CheckpointOptions
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import in_words
 from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync, umask_mode
 from ganzoo.storage.manifest import DAMAGE, MANIFEST, file_sha256, read_checksummed, unreadable, write_checksummed
@@ -267,14 +268,14 @@ def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
                 f"{path / MANIFEST}: is no manifest: files: {name!r} is no name of a file in its folder"
             )
         try:
-            if not (path / name).is_file():
-                raise CheckpointError(f"{path / name}: is missing")
-            digest = file_sha256(path / name)
+            found = file_sha256(path / name, physical_memory())
+        except FileNotFoundError:
+            raise CheckpointError(f"{path / name}: is missing") from None
         except DAMAGE as error:
-            raise CheckpointError(f"{path / name}: cannot be read: {error.strerror}") from error
+            raise CheckpointError(f"{path / name}: cannot be read: {error.strerror or error}") from error
         except OSError as error:
             raise unreadable(path / name, error) from error
-        if digest != expected:
+        if found != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointError
 from ganzoo.text import parse_json
+from ganzoo.untrusted import open_file, read_text
 
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest_sha256"
@@ -19,9 +20,9 @@ DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 """Errors of the system that tell of something else than a file; any other may pass, as that of a lost connection."""
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 checksum of a file."""
-    with path.open("rb") as file:
+def file_sha256(path: Path, largest: int | None = None) -> str:
+    """Return the SHA-256 checksum of a file; raises as `open_file` does."""
+    with open_file(path, largest) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -45,9 +46,7 @@ def read_checksummed(path: Path) -> dict[str, Any]:
         UnreadableCheckpointError: the system does not give its content.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise CheckpointError(f"{path}: is larger than any manifest: it is damaged or was made to be")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST)
         values = parse_json(text)
         exact = text == json.dumps(values, indent=2)  # else a changed blank would pass
         recorded = values.pop(CHECKSUM)

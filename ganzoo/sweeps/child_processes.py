@@ -19,6 +19,7 @@ from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
+from ganzoo.untrusted import open_file
 
 INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 1)))
 ERROR = "error: "
@@ -137,8 +138,8 @@ def _at_its_end(run: RunDirectory) -> bool:
 def tail(file: Path, begins: int = 0) -> str:
     """Return the last few kilobytes of a text file from the byte `begins` on; empty where it cannot be read."""
     try:
-        with file.open("rb") as opened:
-            opened.seek(max(begins, file.stat().st_size - TAIL))
+        with open_file(file) as opened:
+            opened.seek(max(begins, opened.seek(0, os.SEEK_END) - TAIL))
             return opened.read().decode(errors="replace")
     except OSError:
         return ""

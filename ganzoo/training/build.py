@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from ganzoo.components.dataset import Dataset
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import ROLES, ComponentConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
@@ -17,7 +16,7 @@ from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader, steps_for_epochs
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
-from ganzoo.errors import Problem, RecipeError, RequestError
+from ganzoo.errors import DataError, Problem, RecipeError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
@@ -135,11 +134,22 @@ def build_run(
 def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> PackedDataset:
     """Return the packed dataset of a recipe, decoding its images if there is no pack yet.
 
+    Nothing is downloaded to a folder that only a run directory's recipe names.
+
     Raises:
         DataError: the images are missing or cannot be read.
     """
-    dataset: Dataset = manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset)
-    return pack_dataset(dataset, progress=progress)
+    config, make = recipe.dataset, manager.registries.datasets[recipe.dataset.name].load()
+    default = type(config).model_fields["root"].get_default()
+    if not recipe.foreign or config.root == default or not getattr(config, "download", False):
+        return pack_dataset(make(config), progress=progress)
+    try:
+        return pack_dataset(make(config.model_copy(update={"download": False})), progress=progress)
+    except DataError as error:
+        raise DataError(
+            f"{error} (nothing is downloaded to {config.root}, which a run directory names: if that is your folder, "
+            f"`ganzoo data prepare` on its recipe.toml does it)"
+        ) from error
 
 
 def build_networks(recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute) -> dict[str, Network]:

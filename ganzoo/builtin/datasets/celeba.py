@@ -19,6 +19,7 @@ from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_ima
 from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
+from ganzoo.untrusted import open_file, read_bytes, read_text
 
 IMAGES = "img_align_celeba"
 ARCHIVE = f"{IMAGES}.zip"
@@ -224,7 +225,7 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """
     header: list[str] = []
     rows: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         first, *values = re.split(r"[,\s]+", line.strip())
         if _IMAGE_NAME.fullmatch(first):
             rows[first[:6]] = values
@@ -282,7 +283,7 @@ class _Folder:
         self.names = [name for name, *_ in self.info]
 
     def read(self, name: str) -> bytes:
-        return (self.place / name).read_bytes()
+        return read_bytes(self.place / name)
 
 
 class _Archive:
@@ -334,5 +335,5 @@ class _Archive:
 
 
 def _is_web_page(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from ganzoo.components.dataset import Dataset, Label, Sample
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
 from ganzoo.storage.disk import expand_user
+from ganzoo.untrusted import read_bytes
 
 try:
     import simplejpeg
@@ -130,19 +130,15 @@ def read_image(path: Path, config: ImageDatasetConfig | None = None) -> Image.Im
     """Read an image file, decode it as `decode_image` does, and close it.
 
     Raises:
-        PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
-        ValueError: it is no regular file (but a pipe, say), empty, or larger than a gigabyte.
+        PIL.UnidentifiedImageError, OSError: the file cannot be opened, is no regular file (but a pipe, say), is larger
+            than a gigabyte, or is no image, or a damaged one.
+        ValueError: it is empty.
     """
     return decode_image(_read(path), config)
 
 
 def _read(path: Path) -> bytes:
-    fact = path.stat()
-    if not stat.S_ISREG(fact.st_mode):
-        raise ValueError("not a file")  # reading a pipe or a device may never end
-    if fact.st_size > _LARGEST_FILE:
-        raise ValueError("the file is larger than a gigabyte")
-    return path.read_bytes()
+    return read_bytes(path, _LARGEST_FILE)
 
 
 def read_deep(path: Path) -> npt.NDArray[np.uint16]:
@@ -210,9 +206,3 @@ def readable_suffixes() -> frozenset[str]:
     """Return the suffixes of these formats, in lower case and with their dot."""
     formats = set(readable_formats())
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
-
-
-def printable(path: Path | str) -> str:
-    """Return a path as one printable line, even where its name is not valid UTF-8 or holds line ends or escapes."""
-    text = str(path).encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -15,7 +15,6 @@ from ganzoo.builtin.datasets.files import (
     FileDataset,
     LabeledImages,
     in_range,
-    printable,
     read_array,
     read_deep,
     read_image,
@@ -25,6 +24,7 @@ from ganzoo.builtin.datasets.label_files import natural_key, read_labels
 from ganzoo.components.dataset import Sample, SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
+from ganzoo.text import printable
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
 

@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from ganzoo.builtin.datasets.configs import ImagePairsConfig
-from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, printable, read_image
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, read_image
 from ganzoo.builtin.datasets.image_folder import image_files
 from ganzoo.components.dataset import Label, Sample, SampleSource
 from ganzoo.errors import DataError
+from ganzoo.text import printable
 
 
 class ImagePairs(FileDataset):

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
 from ganzoo.text import parse_json
+from ganzoo.untrusted import read_text
 
 Kind = Literal["classes", "attributes", "continuous"]
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -36,7 +37,7 @@ def read_labels(path: Path, names: Sequence[str], kind: Kind | None = None) -> t
         DataError: the file is missing or damaged, has no label for an image, or labels of another kind.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text in UTF-8"
         raise DataError(f"{path}: {reason}: set dataset.labels to the file with the labels") from error

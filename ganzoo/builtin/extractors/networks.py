@@ -5,7 +5,6 @@ Their weights are downloaded, checked, and loaded without running code from them
 
 from __future__ import annotations
 
-import hashlib
 import io
 import socket
 from collections.abc import Iterator, Mapping
@@ -26,9 +25,12 @@ from ganzoo.components.extractor import Extractor
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import DataError, first_line
 from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage import safe_load
 from ganzoo.storage.disk import expand_user
+from ganzoo.storage.manifest import file_sha256
 from ganzoo.text import did_you_mean
+from ganzoo.untrusted import open_file
 
 SECONDS = 15.0
 """Timeout of a download's connection in seconds."""
@@ -263,8 +265,7 @@ def check_hash(path: Path, what: str, hash_prefix: str) -> None:
         DataError: it is another file, or damaged.
     """
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: {what} cannot be read there: {error.strerror}") from error
     if not found.startswith(hash_prefix):
@@ -282,6 +283,7 @@ def load_tensors(path: Path, what: str) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
+            open_file(path, physical_memory()).close()
             return load_file(path)
         state = safe_load.load_tensors(path)
     except (OSError, SafetensorError, ValueError) as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, numbers
+from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, echo_path, numbers
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
@@ -31,7 +31,7 @@ def latent_grid(
     trained = api.load_run(run)
     check_file(out, ".png", overwrite=overwrite)
     latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
-    typer.echo(out)
+    echo_path(out)
 
 
 def interpolate(
@@ -73,7 +73,7 @@ def interpolate(
         weights=weights,
         batch_norm=batch_norm,
     ).save(out)
-    typer.echo(out)
+    echo_path(out)
 
 
 def arithmetic(
@@ -107,7 +107,7 @@ def arithmetic(
         weights=weights,
         batch_norm=batch_norm,
     ).save(out)
-    typer.echo(out)
+    echo_path(out)
 
 
 def direction(
@@ -143,7 +143,7 @@ def direction(
         weights=weights,
         batch_norm=batch_norm,
     ).save(out)
-    typer.echo(out)
+    echo_path(out)
 
 
 def cell_numbers(option: str, text: str) -> list[int]:
