@@ -240,4 +240,5 @@ def describe_environment(run: Run) -> dict[str, Any]:
         "images": len(run.loader.packed),
         "pack": run.loader.packed.key,
         "skipped_images": list(run.loader.packed.skipped),
+        "findings": list(run.loader.packed.findings),
     }
