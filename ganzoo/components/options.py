@@ -209,6 +209,8 @@ class ImageDatasetConfig(DatasetConfig):
     """Values that become −1 and 1, [low, high], those beyond them cut off; "auto" for the lowest and the highest of up
     to 1,000 images all over the dataset; left out: all that 8 or 16 bits can be, 0 and 1 for image files of floats, and
     −1 and 1 for arrays of floats."""
+    depth: Literal[8, 16] = 8
+    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
     background: str = "white"
     """Color behind transparent parts: "white", "black", "gray" or "#rrggbb"; without effect on 2 and 4 channels."""
     max_pixels: PositiveInt | None = None

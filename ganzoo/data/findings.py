@@ -14,7 +14,7 @@ from PIL import Image
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.samples import SampleReader
-from ganzoo.data.transforms import ContractError, discarded, frame_count, has_transparency
+from ganzoo.data.transforms import ContractError, discarded, frame_count
 
 _LEVELS = 256
 _LOOKED_AT = 64
@@ -31,7 +31,6 @@ class Survey:
     Attributes:
         images: number of images.
         constant: number of those that are of one color when transformed.
-        transparent: number of those with transparent parts as they are given.
         files: number of those that are the only one taken of a file with several.
         dropped: number of the others in these files.
         discarded: sum of the shares of their pixels that the crop leaves out.
@@ -42,7 +41,6 @@ class Survey:
 
     images: int = 0
     constant: int = 0
-    transparent: int = 0
     files: int = 0
     dropped: int = 0
     discarded: float = 0.0
@@ -60,7 +58,6 @@ class Survey:
             more = frame_count(given) - 1
             self.files += more > 0
             self.dropped += more
-            self.transparent += has_transparency(given)
             size = given.size
         else:
             height, width = np.asarray(given).shape[:2]
@@ -68,8 +65,7 @@ class Survey:
         self.discarded += discarded(size, config)
         self.floats += stored.dtype == np.float32
         step = max(1, max(stored.shape[:2]) // _LOOKED_AT)
-        channels = stored.shape[2] - (stored.shape[2] in (2, 4) and isinstance(given, Image.Image))  # without alpha
-        self.levels += np.bincount(_levels(stored[::step, ::step, :channels]).ravel(), minlength=_LEVELS)
+        self.levels += np.bincount(_levels(stored[::step, ::step]).ravel(), minlength=_LEVELS)
 
     def fail(self, error: Exception) -> None:
         """Count one sample that cannot be used."""
@@ -94,12 +90,11 @@ class Survey:
                 f"is taken{cure}"
             )
         if self.constant > self.images / 2:
-            cure = "look at them with an image viewer"
-            if self.transparent:
-                cure = f'they have transparent parts, which become "{config.background}": set dataset.background'
-            elif config.value_range is not None:
-                cure = f"dataset.value_range is {_in_words(config)}: set it to the values that there are"
-            found.append(f"{self.constant} of {self.images} {what} are of a single color: {cure}")
+            also = "" if config.value_range is None else f", and dataset.value_range, which is {_in_words(config)}"
+            found.append(
+                f"{self.constant} of {self.images} {what} come out in a single color: look at the files, and at "
+                f'dataset.background for transparent parts, which become "{config.background}"{also}'
+            )
         else:
             found += self._range_findings(config, what)
         if self.discarded > _LARGE_CROP * self.images:

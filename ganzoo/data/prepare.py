@@ -181,7 +181,7 @@ def _examined(dataset: Dataset, name: str, progress: Callable[[int, int], None] 
     except OSError as error:
         raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
     reader = SampleReader(dataset)
-    found = Examination(name, len(reader), notes=[*dataset.notes(), *reader.notes])
+    found = Examination(name, len(reader), notes=list(dataset.notes()))
     surveys = [Survey() for _ in reader.specs]
     counts: Counter[str] = Counter()
     usable: list[_Report] = []

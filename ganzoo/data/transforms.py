@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,7 +66,8 @@ def allowed_pixels(config: DatasetConfig) -> Iterator[None]:
     if most is not None:
         Image.MAX_IMAGE_PIXELS = most / 2  # PIL refuses more than twice as many
     try:
-        yield
+        with warnings.catch_warnings(category=Image.DecompressionBombWarning, action="ignore"):
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -96,7 +98,7 @@ def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
     It is above 1 only where the image is still to be shrunk by a quarter afterwards, so never where pixels are
     taken as they are, as by `crop = 64` from images of 64 pixels.
     """
-    if not config.fast_decode:
+    if not config.fast_decode or config.depth == 16:
         return 1
     shrunk = min(size) / config.resize_first if config.resize_first else 1 / enlargement(size, config)
     return next((scale for scale in (8, 4, 2) if shrunk >= scale * _MARGIN), 1)
@@ -116,8 +118,8 @@ def to_stored(given: object, config: DatasetConfig, spec: ImageSpec | VectorSpec
         spec: shape of the result.
 
     Returns:
-        An image (H, W, C), uint8 from a PIL image, else of the array's type: uint8, uint16 or float32 in [−1, 1], with
-        `value_range` float32; or a vector (D,) float32.
+        An image (H, W, C), uint8 from a PIL image unless `depth` is 16, else of the array's type: uint8, uint16 or
+        float32 in [−1, 1], with `value_range` float32; or a vector (D,) float32.
 
     Raises:
         TooSmallError: the image is smaller than the crop.
@@ -129,7 +131,9 @@ def to_stored(given: object, config: DatasetConfig, spec: ImageSpec | VectorSpec
         return _to_vector(given, spec)
     assert isinstance(config, ImageDatasetConfig), "conditions that are images need the options of ImageDatasetConfig"
     if isinstance(given, Image.Image):
-        return to_pixels(given, config, spec)
+        if config.depth == 8 or spec.channels not in _MODES:
+            return to_pixels(given, config, spec)
+        given = _to_sixteen_bits(_upright(given), config, spec)
     check_array(given, config, spec)
     assert isinstance(given, np.ndarray), "checked"
     return _to_image(in_range(given, _range(config)), config, spec)
@@ -364,6 +368,20 @@ def _to_eight_bits(image: Image.Image, value_range: tuple[float, float] | None) 
             + (_SET_RANGE if np.isfinite(values).all() else ", and are finite")
         )
     return Image.fromarray(np.rint((values.clip(low, high) - low) * (255.0 / (high - low))).astype(np.uint8))
+
+
+def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
+    """Return an array (H, W) or (H, W, C) of 16 bits, to which 8 bits and floats between 0 and 1 are spread.
+
+    With `value_range` the values are those of the file.
+    """
+    pixels = np.asarray(image if _is_deep(image) else flattened(image, _MODES[spec.channels], config))
+    if config.value_range is not None:
+        return pixels
+    top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
+    if not (pixels.min() >= 0 and pixels.max() <= top):
+        raise ValueError(f"its values run from {pixels.min():g} to {pixels.max():g}, beyond {top}{_SET_RANGE}")
+    return np.rint(pixels * float(scale)).astype(np.uint16)
 
 
 def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -129,8 +129,6 @@ class ImageFolderConfig(ImageDatasetConfig):
     label_kind: Literal["classes", "attributes", "continuous"] | None = None
     """What the labels of a file are; left out: classes for one column of integers or text, attributes for several of 0
     and 1, else continuous values."""
-    depth: Literal[8, 16] = 8
-    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
     bands: tuple[NonNegativeInt, ...] | None = None
     """Channels that are taken of arrays, counted from 0, in this order; left out: all."""
     frames: Literal["first", "all"] = "first"

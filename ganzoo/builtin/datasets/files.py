@@ -19,7 +19,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.dataset import Dataset, Label, Sample
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.data.transforms import decoding_scale, flattened, frame_count, mark_decoded_smaller, mark_frames
+from ganzoo.data.transforms import decoding_scale, frame_count, mark_decoded_smaller, mark_frames
 from ganzoo.errors import DataError
 
 try:
@@ -167,29 +167,6 @@ def read_file(path: Path, config: ImageDatasetConfig | None = None) -> bytes:
     if fact.st_size > max(_LARGEST_FILE, 8 * ((config and config.max_pixels) or 0)):
         raise ValueError("the file is larger than a gigabyte: set dataset.max_pixels where it is what it should be")
     return path.read_bytes()
-
-
-def decode_deep(data: bytes, config: ImageDatasetConfig, frame: int | None = None) -> npt.NDArray[Any]:
-    """Decode the image in the bytes of a file as an array (H, W) or (H, W, C), of 16 bits without `value_range`.
-
-    Without it, 8 bits are spread over 16, and floats between 0 and 1 too; with it, the values are those of the file.
-
-    Raises:
-        PIL.UnidentifiedImageError, OSError, EOFError, ValueError: as `decode_image` does.
-    """
-    image = decode_image(data, frame=frame)
-    if image.mode != "F" and not image.mode.startswith("I"):
-        image = flattened(image, {1: "L", 2: "LA", 4: "RGBA"}.get(config.channels, "RGB"), config)
-    pixels = np.asarray(image)
-    if config.value_range is not None:
-        return pixels
-    top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
-    if not (pixels.min() >= 0 and pixels.max() <= top):
-        raise ValueError(
-            f"its values run from {pixels.min():g} to {pixels.max():g}, beyond {top}: "
-            f'set dataset.value_range = [low, high] or "auto"'
-        )
-    return np.rint(pixels * float(scale)).astype(np.uint16)
 
 
 def decode_array(data: bytes, suffix: str, bands: Sequence[int] | None = None) -> npt.NDArray[Any]:

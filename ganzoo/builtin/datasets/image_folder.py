@@ -19,7 +19,6 @@ from ganzoo.builtin.datasets.files import (
     LabeledImages,
     count_frames,
     decode_array,
-    decode_deep,
     decode_image,
     printable,
     read_file,
@@ -115,7 +114,7 @@ class ImageFolder(FileDataset):
     def _read(self, file: _File, frame: int | None) -> Sample:
         config, data = self.config, self._place.read(file.name, self.config)
         if file.suffix not in ARRAYS:
-            return decode_deep(data, config, frame) if config.depth == 16 else decode_image(data, config, frame)
+            return decode_image(data, config, frame)
         array, spec = decode_array(data, file.suffix, config.bands), config.sample_spec()
         assert isinstance(spec, ImageSpec), "the options are those of images"
         try:
@@ -256,7 +255,7 @@ def other_notes(others: Counter[str]) -> list[str]:
     notes = [f"{others.total()} other files are left alone: {_listed(others)}"]
     for suffixes, cure in (
         (_VIDEOS, "make images of the videos, such as with ffmpeg -i NAME %06d.png"),
-        (_UNREAD, "convert them to PNG or .npy for them to be used"),
+        (_UNREAD, "convert those that hold images to PNG or .npy"),
         (_ARCHIVES, "unpack the archives for what is in them to be used"),
     ):
         if any(others[suffix] for suffix in suffixes):
@@ -265,7 +264,7 @@ def other_notes(others: Counter[str]) -> list[str]:
 
 
 def _listed(others: Counter[str]) -> str:
-    kinds = (+others).most_common(5)
+    kinds = sorted((+others).items(), key=lambda kind: (-kind[1], kind[0]))[:5]
     return ", ".join(f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds)
 
 
