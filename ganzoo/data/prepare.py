@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import median_low
 from typing import Any
 
@@ -187,29 +188,42 @@ def _examined(dataset: Dataset, name: str, progress: Callable[[int, int], None] 
     usable: list[_Report] = []
     done = 0
 
-    def check(indices: range) -> tuple[list[_Report], list[Survey]]:
-        seen = [Survey() for _ in reader.specs]
-        return [_check_sample(reader, index, seen) for index in indices], seen
-
-    with closing(map_chunks(found.images, _STEP, check)) as chunks:
-        for chunk, part in chunks:
-            merged(surveys, part)
-            for seen in chunk:
-                _record(found, seen, reader)
-                if not seen.problem:
-                    usable.append(seen)
-                    counts.update(seen.labels)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, found.images)
+    for chunk in _reports(reader, surveys):
+        for seen in chunk:
+            _record(found, seen, reader)
+            if not seen.problem:
+                usable.append(seen)
+                counts.update(seen.labels)
+        done += len(chunk)
+        if progress is not None:
+            progress(done, found.images)
     found.usable = len(usable)
     found.notes += findings(surveys, dataset, reader)
+    if reader.info.condition is not None and not reader.paired:
+        conditions, surveys = SampleReader(dataset, conditions=True), [Survey()]
+        for seen in chain.from_iterable(_reports(conditions, surveys)):
+            if seen.problem:
+                _record(found, seen, conditions)
+        found.notes += findings(surveys, dataset, conditions)
     labels = reader.info.labels
     found.classes = {name: counts[name] for name in (labels.names if labels and labels.kind != "continuous" else ())}
     found.duplicates = _described(_groups(each.digest for each in usable), usable, reader)
     if isinstance(reader.info.samples, ImageSpec):
         found.near_duplicates = _described(_near_duplicates(usable), usable, reader)
     return found
+
+
+def _reports(reader: SampleReader, surveys: list[Survey]) -> Iterator[list[_Report]]:
+    """Yield what is found of the samples in order, some at a time, and count them."""
+
+    def check(indices: range) -> tuple[list[_Report], list[Survey]]:
+        seen = [Survey() for _ in reader.specs]
+        return [_check_sample(reader, index, seen) for index in indices], seen
+
+    with closing(map_chunks(len(reader), _STEP, check)) as chunks:
+        for chunk, part in chunks:
+            merged(surveys, part)
+            yield chunk
 
 
 def _check_sample(reader: SampleReader, index: int, surveys: list[Survey]) -> _Report:

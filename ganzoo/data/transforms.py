@@ -191,8 +191,8 @@ def extremes(given: object, config: ImageDatasetConfig, spec: ImageSpec) -> tupl
 def _range(config: ImageDatasetConfig) -> tuple[float, float] | None:
     if config.value_range == "auto":
         raise ValueError(
-            'dataset.value_range is "auto", which takes a dataset: set it to [low, high]; environment.json of a run '
-            "says which these were"
+            'dataset.value_range is "auto", which takes a whole dataset: set it to [low, high] in the recipe.toml of '
+            "the run, whose environment.json says which these were"
         )
     return config.value_range
 

@@ -23,6 +23,7 @@ from ganzoo.components.options import DatasetConfig, ImageDatasetConfig, VectorD
 from ganzoo.components.spec import LabelSpec
 from ganzoo.data.packed_dataset import PackedDataset, _made_from, pack_dataset
 from ganzoo.data.prepare import examine_dataset
+from ganzoo.data.transforms import to_stored
 from ganzoo.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -151,6 +152,31 @@ def test_floats_of_zero_to_one_in_sixteen_bits(root: Path):
     Image.fromarray(ramp(0, 1, np.float32)).save(root / "a.tif")
     deep = pack(root, depth=16).images
     assert np.array_equal(deep[0, :, :, 0], np.rint(ramp(0, 1, np.float32) * 65535.0))
+
+
+def test_auto_takes_a_dataset():
+    config = ImageFolderConfig(value_range="auto", image_size=8)
+    with pytest.raises(ValueError, match=r"takes a whole dataset: set it to \[low, high\]"):
+        to_stored(picture(), config, config.sample_spec())
+
+
+@pytest.mark.parametrize("pairing", ["aligned", "unpaired"])
+def test_auto_takes_the_range_of_the_conditions_apart(root: Path, pairing: str):
+    for name, high in (("A", 4095), ("B", 255)):
+        (root / name).mkdir()
+        for index in range(2):
+            Image.fromarray(ramp(0, high, np.uint16)).save(root / name / f"{index}.png")
+    options = {"pairing": pairing, "image_size": 8, "channels": 1, "resize": "nearest", "value_range": "auto"}
+    packed = pack_dataset(ImagePairs(ImagePairsConfig(root=str(root), **options)), cache=root.parent)
+    assert (packed.images.max(), packed.conditions.max()) == (255, 255)
+    assert packed.findings == (
+        'dataset.value_range = "auto" is [0, 255]',
+        'dataset.value_range = "auto" is [0, 4095] of the conditions',
+    )
+    Path(root / "A/1.png").write_bytes(b"x")
+    found = examine_dataset(ImagePairs(ImagePairsConfig(root=str(root), **options)))
+    assert len(found.unreadable) == 1
+    assert f"{root}/A/1.png" in found.unreadable[0]
 
 
 def test_not_a_number_has_no_place_in_a_range(root: Path):
@@ -315,6 +341,9 @@ def test_pairs_tell_the_same(root: Path):
     for pairing in ("aligned", "unpaired"):
         dataset = ImagePairs(ImagePairsConfig(root=str(root), pairing=pairing, image_size=8))
         packed = pack_dataset(dataset, cache=root.parent / pairing)
+        found = examine_dataset(dataset)
+        assert tuple(found.notes) == packed.findings
+        assert (found.images, found.usable, found.unreadable) == (2, 2, [])
         assert packed.findings == (
             f"{root}/A: 1 other files are left alone: 1 .heic; convert those that hold images to PNG or .npy",
             "2 of 2 conditions come out in a single color: look at the files, and at dataset.background for "

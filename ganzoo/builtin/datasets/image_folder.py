@@ -250,7 +250,8 @@ def folder_notes(files: Sequence[_File], root: Path, *, as_classes: bool) -> lis
 
 def other_notes(others: Counter[str]) -> list[str]:
     """Return a remark on the files among the images that are left alone, and how to use those that hold images."""
-    if not others.total():
+    others = +others  # a file of labels is taken off, also where it was not counted
+    if not others:
         return []
     notes = [f"{others.total()} other files are left alone: {_listed(others)}"]
     for suffixes, cure in (
