@@ -27,6 +27,8 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     packed = datasets.prepare(recipe, set_ or ())
     for line in packed.skipped:
         echo(f"left out: {line}", err=True)
+    for line in packed.findings:
+        echo(f"note: {line}", err=True)
     left_out = f", {len(packed.skipped)} left out" if packed.skipped else ""
     echo(f"{len(packed)} {packed.info.noun} {packed.info}{left_out}, {size_in_words(packed.nbytes)}")
     echo_path(packed.path)

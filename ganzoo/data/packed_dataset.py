@@ -26,14 +26,16 @@ from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
+from ganzoo.data.findings import Survey, blame, findings
 from ganzoo.data.samples import SampleReader
+from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, expand_user, sync
 from ganzoo.text import parse_json
 from ganzoo.untrusted import open_file, read_text
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
 
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
@@ -59,6 +61,7 @@ class PackedDataset:
         conditions: stored like `images`; None without conditions.
         paired: whether condition i belongs to sample i; else they are drawn independently, and may be more or fewer.
         conditions_checksum: CRC-32 of `conditions`.
+        findings: what should be told of the dataset, a sentence each.
     """
 
     images: npt.NDArray[Any]
@@ -71,6 +74,7 @@ class PackedDataset:
     conditions: npt.NDArray[Any] | None = None
     paired: bool = True
     conditions_checksum: int = 0
+    findings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -151,7 +155,7 @@ def pack_dataset(
     """
     name = dataset.config.name or type(dataset).__name__.lower()
     packed_datasets = (cache or cache_folder()) / "packs"
-    with reporting_disk_errors(name, packed_datasets):
+    with reporting_disk_errors(name, packed_datasets), allowed_pixels(dataset.config):
         packed_datasets.mkdir(parents=True, exist_ok=True)
         # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
         with _prepare_lock(packed_datasets, name, dataset):
@@ -163,7 +167,7 @@ def pack_dataset(
         if packed is None:
             with FileLock(packed_datasets / f"{path.name}.lock"):
                 packed = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
-    return packed
+    return replace(packed, findings=(*dataset.notes(), *packed.findings))
 
 
 def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
@@ -217,14 +221,16 @@ def _make(
         arrays: dict[str, dict[str, Any]] = {}
         labels: list[Any] = []
         skipped: list[str] = []
+        told: list[str] = []
         for names, reader in readers.items():
             with ExitStack() as stack:
                 files = [
                     stack.enter_context(NpyWriter(folder / f"{each}.npy", spec.stored_shape, len(reader)))
                     for each, spec in zip(names, reader.specs, strict=True)
                 ]
-                found, bad = decode_samples(reader, files, progress)
-            _check_bad_samples(name, dataset, bad, len(reader), info)
+                found, bad, surveys = decode_samples(reader, files, progress)
+            _check_bad_samples(name, dataset, bad, len(reader), info, surveys[0])
+            told += findings(surveys, dataset, reader)
             labels, skipped = labels or found, skipped + bad
             arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
         if info.labels is not None:
@@ -240,6 +246,7 @@ def _make(
             "arrays": arrays,
             "paired": samples.paired,
             "skipped": skipped,
+            "findings": told,
             "made_from": made_from,
         }
         with (folder / "pack.json").open("w", encoding="utf-8") as text:
@@ -298,6 +305,7 @@ def _open(path: Path, key: str) -> PackedDataset | None:
             conditions=conditions,
             paired=contents["paired"],
             conditions_checksum=0 if conditions is None else arrays["conditions"]["checksum"],
+            findings=tuple(contents["findings"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -340,7 +348,9 @@ def _allows(dataset: Dataset, bad: int, total: int) -> bool:
     return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
 
 
-def _check_bad_samples(name: str, dataset: Dataset, bad: list[str], total: int, info: DatasetInfo) -> None:
+def _check_bad_samples(
+    name: str, dataset: Dataset, bad: list[str], total: int, info: DatasetInfo, survey: Survey
+) -> None:
     """Raise DataError if more samples are bad than the options allow, or none is left."""
     if _allows(dataset, len(bad), total):
         return
@@ -350,13 +360,16 @@ def _check_bad_samples(name: str, dataset: Dataset, bad: list[str], total: int, 
         listed.append(f"  … and {len(bad) - _NAMES_IN_AN_ERROR} more; `ganzoo data doctor` lists all")
     share = len(bad) / total
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
+    cure = "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share."
+    if survey.contract == len(bad):
+        cure = f"No dataset may give these: {blame(dataset)}."
     raise DataError(
         "\n".join(
             [
                 f'{len(bad)} of {total} {info.noun} of the dataset "{name}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
-                "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share.",
+                cure,
             ]
         )
     )

@@ -16,7 +16,6 @@ from pydantic import BaseModel
 from ganzoo.components.options import ComponentConfig
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
-
 from ganzoo.untrusted import read_text
 
 

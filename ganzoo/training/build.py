@@ -68,6 +68,8 @@ def build_run(
         check_place(recipe)
     with world.local_main_first():  # one process of each machine packs the dataset if it is not packed yet
         packed = open_dataset(recipe, manager, progress)
+    if world.is_main:
+        tell_findings(packed, warn)
 
     seed_everything(recipe.run.seed)
     networks = build_networks(recipe, manager, packed.info, compute)
@@ -150,6 +152,15 @@ def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | No
             f"{error} (nothing is downloaded to {config.root}, which a run directory names: if that is your folder, "
             f"`ganzoo data prepare` on its recipe.toml does it)"
         ) from error
+
+
+def tell_findings(packed: PackedDataset, warn: Callable[[str], None]) -> None:
+    """Tell what was found of a dataset that is seldom meant, and how many of its samples were left out."""
+    for finding in packed.findings:
+        warn(f"dataset: {finding}")
+    if packed.skipped:
+        noun = packed.info.noun
+        warn(f"dataset: {len(packed.skipped)} {noun} cannot be used and are left out: environment.json lists them")
 
 
 def build_networks(recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute) -> dict[str, Network]:

@@ -245,4 +245,5 @@ def describe_environment(run: Run) -> dict[str, Any]:
         "pack": run.loader.packed.key,
         "plugin_code": dict(run.plugin_code),
         "skipped_images": list(run.loader.packed.skipped),
+        "findings": list(run.loader.packed.findings),
     }

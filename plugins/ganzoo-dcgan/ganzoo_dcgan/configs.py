@@ -276,7 +276,8 @@ def check_power_of_two(info: DatasetInfo) -> None:
     size = square_size(info.image)
     if size not in POWERS:
         sizes = ", ".join(map(str, POWERS))
-        raise ValueError(f"cannot make {size} pixels: set dataset.image_size to one of {sizes}, or take dcgan_dense")
+        other = "" if size % 16 else ", or take dcgan_dense"
+        raise ValueError(f"cannot make {size} pixels: set dataset.image_size to one of {sizes}{other}")
 
 
 def check_multiple(info: DatasetInfo, factor: int) -> None:
