@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from ganzoo.builtin.commands import register_commands
-from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
+from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
 from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry, Section
 from ganzoo.text import did_you_mean, printable_lines
 

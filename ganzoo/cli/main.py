@@ -15,8 +15,8 @@ from typing import Annotated, TextIO
 import typer
 
 from ganzoo.cli.command_group import CommandGroup
-from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.errors import GanzooError, LostProcessError
+from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.text import printable_lines
 
 EXIT_SECONDS = 2.0

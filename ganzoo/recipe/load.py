@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from ganzoo.components.options import ROLES, Options
-from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in
 from ganzoo.recipe.swap import Swaps
 from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
+from ganzoo.registry import TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import parse_toml

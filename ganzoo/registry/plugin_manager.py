@@ -18,9 +18,8 @@ from typing import Any, Literal
 
 import pluggy
 
-from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
 from ganzoo.errors import PluginError
-from ganzoo.registry import hookspecs
+from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE, hookspecs
 from ganzoo.registry.commands import CommandRegistrar, CommandRegistry
 from ganzoo.registry.local_file import LocalFile, _import_source
 from ganzoo.registry.registry import Registrar, Registries

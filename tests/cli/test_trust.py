@@ -16,7 +16,7 @@ import typer
 from command_line import Ended
 
 import ganzoo
-from ganzoo.env import TRUST_VARIABLE
+from ganzoo.registry import TRUST_VARIABLE
 
 Command = Callable[..., Ended]
 Tables = dict[str, Any]
