@@ -54,6 +54,7 @@ def sample(
     """
     from ganzoo import api
     from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images, shown_bands
+    from ganzoo.terminal import say
 
     trained = api.load_run(run, step=step, network=network)
     names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
@@ -76,6 +77,10 @@ def sample(
         count, seed=seed, weights=weights, labels=classes, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
+    indices = trained.class_indices(len(images), classes)
+    if indices is not None:
+        about = {**about, "classes": trained.told_classes(classes)}
+        say(f"classes, in turn: {about['classes']}")
     bands = trained.recipe.samples.bands
     if out.suffix.lower() == ".npy":
         save_array(images, out)
@@ -84,7 +89,8 @@ def sample(
     if images.ndim != 4 or shown_bands(images, bands).shape != images.shape:
         save_array(images, out.with_suffix(".npy") if out.suffix else out / "samples.npy")
     if not out.suffix and images.ndim == 4:
-        save_single_images(images, out, names, bands=bands, about=about)
+        shown = None if indices is None else [trained.info.class_names[index] for index in indices]
+        save_single_images(images, out, names, classes=shown, bands=bands, about=about)
     elif condition is not None and condition.ndim == images.ndim == 4:
         outputs = images.view(-1, each, *images.shape[1:]).unbind(1)
         save_picture(grid_beside(condition[::each], *outputs, bands=bands), out, about=about)

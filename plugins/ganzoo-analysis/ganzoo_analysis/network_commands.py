@@ -9,7 +9,7 @@ import typer
 
 from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, check_folder, numbers
 from ganzoo.plugin import RequestError
-from ganzoo_analysis.latent_commands import Label, Picture
+from ganzoo_analysis.latent_commands import Label, Picture, save
 
 
 def filters(
@@ -84,8 +84,7 @@ def neighbors(
         typer.echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
     typer.echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")
     typer.echo(f"to the nearest other training image, median: training images {found.training_median:.2f}")
-    found.save(out)
-    typer.echo(out)
+    save(found, out)
 
 
 def _maps(drop: list[str]) -> dict[int, list[int]]:
