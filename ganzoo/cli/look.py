@@ -105,7 +105,7 @@ def sample(
 
 
 def evaluate(
-    run: RunFolder,
+    run: Annotated[Path, typer.Argument(help="A run directory; with --images a recipe file will do.")],
     samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of their latents.")] = None,
     seeds: Annotated[
@@ -121,6 +121,10 @@ def evaluate(
     image_size: Annotated[
         int | None, typer.Option(min=8, help="Compare at this size, where runs of different sizes are to be compared.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Score the images of this folder against the dataset instead; nothing is stored."),
+    ] = None,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -129,7 +133,21 @@ def evaluate(
     What is left out is as the recipe has it; --set evaluation.… changes anything of it.
     """
     from ganzoo import api
+    from ganzoo.recipe.overrides import override_pairs
 
+    if images is not None:
+        made = {"samples": samples, "seed": seed, "step": step, "network": network, "weights": weights}
+        given = [f"--{name}" for name, value in made.items() if value is not None] + ["--seeds"] * (seeds > 1)
+        if given:
+            raise RequestError(f"{given[0]}: is of samples of a run, and --images {images} are scored as they are")
+        changes = override_pairs(set_ or ())
+        if extractor:
+            changes.append(("evaluation.extractors", [{"name": name} for name in extractor]))
+        if image_size is not None:
+            changes.append(("evaluation.image_size", image_size))
+        of_folder = api.evaluate_images(images, run, changes)
+        _print_json(of_folder) if as_json else _print(of_folder)
+        return
     trained = api.load_run(run, step=step, network=network)
     evaluated = api.evaluate(
         trained,
@@ -141,27 +159,33 @@ def evaluate(
         extractors=extractor or (),
         overrides=set_ or (),
     )
-    if as_json:
-        evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
-        found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        _print(trained, evaluated)
+    _print_json(evaluated) if as_json else _print(evaluated, trained)
 
 
-def _print(trained: TrainedRun, evaluated: Evaluated) -> None:
-    """The scores beside the best of the run that were taken in the same way, then the cards and the time."""
+def _print_json(evaluated: Evaluated) -> None:
+    evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
+    found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
+    typer.echo(json.dumps(found, indent=2))
+
+
+def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:
+    """The scores, beside the best of the run that were taken in the same way, then warnings, the cards and the time."""
     seeds = len(evaluated.evaluations)
     first = evaluated.evaluations[0]
     over = f", mean ± deviation over {seeds} seeds" if seeds > 1 else ""
-    typer.echo(f"scores at step {trained.checkpoint.step}{over}:")
-    best = _best(trained, first)
+    if trained is None:
+        typer.echo(f"scores of {first[0].card.samples.images} images in {first[0].card.run}:")
+    else:
+        typer.echo(f"scores at step {trained.checkpoint.step}{over}:")
+    best = {} if trained is None else _best(trained, first)
     for name, value in evaluated.scores.items():
         deviation = evaluated.deviations.get(name)
         line = f"  {name}: {_number(value)}" + (f" ± {_number(deviation)}" if deviation is not None else "")
         if name in best:
             line += f" (best of the run: {_number(best[name]['value'])} at step {best[name]['step']})"
         typer.echo(line)
+    for text in evaluated.warnings:
+        typer.echo(f"  warning: {text}")
     for part in ("details", "card", "timings"):
         printed: set[tuple[str, str]] = set()  # cards of two extractors agree in most
         for evaluation in first:
