@@ -239,7 +239,8 @@ def evaluate_images(
 ) -> Evaluated:
     """Score a folder of images, another program's say, against the dataset of a recipe or a run; nothing is stored.
 
-    They are cropped and resized as the dataset's are. Plugin files that a recipe names are imported, which executes them.
+    They are cropped and resized as the dataset's are. Plugin files that a recipe names are imported, which executes
+    them.
 
     Args:
         folder: with image files, also in folders within.

@@ -457,7 +457,7 @@ def evaluate(
 
 
 def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:
-    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is added to a run.
+    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is stored.
 
     They are cropped and resized as the dataset's are.
 

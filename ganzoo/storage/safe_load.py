@@ -61,11 +61,16 @@ class CodeError(ValueError):
 
 
 def _packed(path: Path) -> str:
-    """Return what is wrong with a compressed archive, which `torch.save` never writes: it could fill the memory."""
+    """Return what is wrong with an archive: it is a program, or compressed, which could fill the memory."""
     if not zipfile.is_zipfile(path):
         return ""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        return (
+            "is a program of TorchScript, which is not run; where you trust it, "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE) writes its weights"
+        )
     total, size = sum(member.file_size for member in members), path.stat().st_size
     if total <= size and all(member.compress_type == zipfile.ZIP_STORED for member in members):
         return ""
