@@ -31,6 +31,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights
@@ -135,7 +136,7 @@ class Evaluator:
 
     def _scored(self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int) -> list[Evaluation]:
         timings: dict[str, float] = {}
-        with seeded_generators(samples.seed), without_tf32(self.device):
+        with seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._collected(batches, timings)
             found = []
@@ -387,23 +388,6 @@ def _extractor_card(extractor: Extractor | None, own: str, features: int) -> Ext
         antialias=extractor.antialias,
         weights=extractor.source,
     )
-
-
-@contextmanager
-def without_tf32(device: torch.device) -> Iterator[None]:
-    """While open, compute products and convolutions in true fp32, without TF32 on NVIDIA GPUs."""
-    if device.type != "cuda":
-        yield
-        return
-    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
 
 
 def evaluate(

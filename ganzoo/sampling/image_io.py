@@ -185,7 +185,8 @@ def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | 
     """
     text = PngInfo()
     for name, value in (about or {}).items():
-        text.add_text(f"ganzoo:{name}", str(value))
+        # A path may hold what is no text.
+        text.add_text(f"ganzoo:{name}", str(value).encode(errors="backslashreplace").decode())
     write_atomic(path, lambda partial: picture.save(partial, format="PNG", pnginfo=text))
 
 
@@ -197,7 +198,9 @@ def save_gif(
     Raises:
         OutputError: it cannot be written.
     """
-    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items()).encode()
+    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items()).encode(
+        errors="backslashreplace"
+    )
     write_atomic(path, lambda partial: write_gif(frames, partial, [frame_ms] * len(frames), comment))
 
 

@@ -1,9 +1,9 @@
 """Run the attacks of `attacks.csv`: what is done, what must be true, the test that does it, whether it once failed.
 
-    python -m tests.reliability.attacks            # all of them, and a table by kind
-    python -m tests.reliability.attacks --fast     # without those marked slow
-    python -m tests.reliability.attacks secrets    # rows of one kind, or with this word
-    python -m tests.reliability.attacks --list     # the rows, without running them
+    python tests/reliability/attacks.py            # all of them, and a table by kind
+    python tests/reliability/attacks.py --fast     # without those marked slow
+    python tests/reliability/attacks.py secrets    # rows of one kind, or with this word
+    python tests/reliability/attacks.py --list     # the rows, without running them
 
 Run it in the root of the repository. Each test is an ordinary one below `tests`, and runs with all others too.
 """

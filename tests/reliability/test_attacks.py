@@ -11,7 +11,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 
 
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     tree = ast.parse(file.read_text()) if file.is_file() else ast.Module([], [])
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
@@ -20,7 +20,7 @@ def test_each_row_is_whole_and_names_a_test_that_is_there():
     with (TESTS / "reliability" / "attacks.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     places = [row["test"].partition("::") for row in rows]
-    assert [f"{file}::{name}" for file, _, name in places if name not in tests_in(TESTS / file)] == []
+    assert [f"{file}::{name}" for file, _, name in places if name not in names_in(TESTS / file)] == []
     assert len({row["test"] for row in rows}) == len(rows) > 60
     assert [row for row in rows if not all([row["kind"], row["done"], row["holds"]])] == []
     assert {row["mended"] for row in rows} == {"yes", ""}
@@ -28,7 +28,7 @@ def test_each_row_is_whole_and_names_a_test_that_is_there():
 
 def test_the_command_runs_and_counts():
     ended = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.attacks", "400", "digits"],
+        [sys.executable, "tests/reliability/attacks.py", "400", "digits"],
         cwd=TESTS.parent,
         capture_output=True,
         text=True,
