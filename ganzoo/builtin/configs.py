@@ -18,7 +18,7 @@ from ganzoo.components.options import (
 )
 from ganzoo.components.schedule import Scheduled
 
-Target = Annotated[float, Field(ge=-1e6, le=1e6)]
+Target = Annotated[float, Field(ge=-1000, le=1000)]
 
 
 class NonSaturatingConfig(LossConfig):

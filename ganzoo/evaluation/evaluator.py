@@ -131,7 +131,8 @@ class Evaluator:
             seed=self.options.seed,
             resize=resize,
         )
-        batches = (real_images(images, part).to(self.device) for part in torch.arange(len(images)).split(BATCH_SIZE))
+        parts = torch.split(torch.arange(len(images)), BATCH_SIZE)
+        batches = (real_images(images, part).to(self.device) for part in parts)
         return self._scored(batches, samples, source, 0)
 
     def _scored(self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int) -> list[Evaluation]:
