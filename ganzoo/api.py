@@ -24,8 +24,9 @@ from ganzoo.errors import (
     RunDirectoryError,
     first_line,
 )
-from ganzoo.evaluation.evaluation_log import cut_evaluations_after
+from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
+from ganzoo.evaluation.evaluator import evaluate_images as score_images
 from ganzoo.export.bundle import MANIFEST, ExportedWeights, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
@@ -54,6 +55,7 @@ from ganzoo.training.run import Run, describe_environment
 __all__ = [
     "TrainedRun",
     "evaluate",
+    "evaluate_images",
     "export_run",
     "import_run",
     "load_export",
@@ -246,6 +248,41 @@ def load_run(
             (each for each in recipe.trainer.roles if {each, f"{each}_ema"} & set(exported.networks())), None
         )
     return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
+
+
+@kept_random_state()
+def evaluate_images(
+    folder: str | Path,
+    against: Source,
+    overrides: Overrides = (),
+    *,
+    trust_plugins: bool | None = None,
+    manager: PluginManager | None = None,
+) -> Evaluated:
+    """Score a folder of images, another program's say, against the dataset of a recipe or a run; nothing is stored.
+
+    They are cropped and resized as the dataset's are. Plugin files that a recipe names are imported, which executes
+    them.
+
+    Args:
+        folder: with image files, also in folders within.
+        against: a recipe, its tables or file; or a run directory or an export.
+        overrides: changes to its recipe, such as `{"evaluation.metrics": ["frechet"]}`.
+        trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
+            `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        manager: the plugins to use; left out: those installed.
+
+    Raises:
+        GanzooError: an image cannot be read, or the dataset or an extractor's weights are missing.
+    """
+    manager = manager or plugin_manager()
+    if isinstance(against, str | Path) and Path(against).is_dir():
+        directory = RunDirectory(Path(against)) if is_export(Path(against)) else RunDirectory.open(against)
+        recipe, manager = directory.load_recipe(manager, overrides, trust=trust_plugins)
+    else:
+        recipe, manager = load_recipe(against, manager, overrides)
+    compute = choose_compute(recipe.device.model_copy(update={"precision": "fp32"}))
+    return score_images(Path(folder), recipe, manager, compute.device)
 
 
 def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:

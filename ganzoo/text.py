@@ -110,5 +110,5 @@ def count(value: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))
+    """Format seconds as h:mm:ss, up to a million days."""
+    return str(timedelta(seconds=round(min(max(seconds, 0.0), 86_400e6))))

@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Annotated, TextIO
 
 import typer
@@ -94,6 +95,10 @@ def main() -> None:
     """Run the command and leave with its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal interrupted."""
     from ganzoo.runtime.output import surviving_output
 
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal of ASCII, or a name that is no text, cannot show is escaped and not an error.
+        if isinstance(stream, TextIOWrapper) and (stream.errors == "strict" or stream.encoding.lower() != "utf-8"):
+            stream.reconfigure(errors="backslashreplace")
     with surviving_output("stderr"):
         try:
             _main()

@@ -46,6 +46,8 @@ ANIMATION_SIDES = (512, 384, 256, 160)
 FRAMES = 24
 LARGEST_PIXELS = 64_000_000
 """Largest number of pixels of a file that is opened; no picture of samples has more."""
+CLASSES = 500
+"""Largest number of characters of the classes under a picture."""
 NAMED = 3
 """Largest number of names in a title."""
 TURNED = 5
@@ -54,12 +56,16 @@ TURNED = 5
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a run as a data URI, the step of its samples (None for an animation), and its size in pixels."""
+    """A picture of a run as a data URI, the step of its samples (None for an animation), and its size in pixels.
+
+    `classes` says which classes it shows in turn, where it does.
+    """
 
     address: Markup
     step: int | None
     width: int
     height: int
+    classes: str = ""
 
 
 @dataclass
@@ -210,13 +216,14 @@ def last_grid(run: RunRecord) -> Picture | None:
     for path in reversed(grids(run.path / "samples") if run.path else []):
         with suppress(Exception), open_picture(path, "PNG") as opened:  # a damaged file raises any error
             _check(opened)
+            classes = printable(opened.info.get("ganzoo:classes", ""))[:CLASSES]
             if path.stat().st_size <= PICTURE_BYTES:
-                return _embedded(read_bytes(path, PICTURE_BYTES), "png", grid_step(path), opened.size)
+                return _embedded(read_bytes(path, PICTURE_BYTES), "png", grid_step(path), opened.size, classes)
             picture = opened.convert("RGB")
             picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=88)
-            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size)
+            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size, classes)
     return None
 
 
@@ -256,6 +263,6 @@ def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
     return buffer.getvalue(), frames[0].size
 
 
-def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
+def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int], classes: str = "") -> Picture:
     address = Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704
-    return Picture(address, step, *size)
+    return Picture(address, step, *size, classes)

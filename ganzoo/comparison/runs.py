@@ -25,6 +25,7 @@ APART = (
     *("observers.", "tracking.", "evaluation.", "samples.", "checkpoint."),
 )
 """Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
+LARGEST = 1e150
 FEW = 3
 """Largest number of options in a name."""
 
@@ -137,9 +138,9 @@ def collect(places: Iterable[str | Path]) -> list[RunRecord]:
 
 
 def number(value: object) -> float | None:
-    """Return a finite number from a file; None for anything else."""
+    """Return a finite number from a file, between those whose squares are finite; None for anything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-        return float(value)
+        return max(-LARGEST, min(LARGEST, float(value))) if abs(value) >= 1 / LARGEST else 0.0
     return None
 
 

@@ -36,6 +36,10 @@ class Evaluation(BaseModel):
     """Scores by name; each name includes its extractor, such as "fd_classifier"."""
     directions: dict[str, Direction] = Field(default_factory=dict)
     """Which values of each score are better, as its metric says."""
+    ideals: dict[str, float] = Field(default_factory=dict)
+    """Value of scores that are best neither low nor high, for samples like the real images."""
+    warnings: dict[str, str] = Field(default_factory=dict)
+    """Why a score says little, such as too few samples."""
     card: Card
     """Protocol card of the scores."""
     details: dict[str, Any] = Field(default_factory=dict)
@@ -61,6 +65,15 @@ class Evaluated:
         if len(self.evaluations) < 2:
             return {}
         return {name: statistics.stdev(values) for name, values in self._values().items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """Why scores say little, each reason after the names of its scores."""
+        reasons: dict[str, dict[str, None]] = {}
+        for evaluation in self.evaluations[0]:
+            for name, reason in evaluation.warnings.items():
+                reasons.setdefault(reason, {})[name] = None
+        return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
     def _values(self) -> dict[str, list[float]]:
         """Return the values of each score that every seed has."""

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
-from ganzoo.components.options import ExtractorConfig, ImageSize, MetricConfig
+from ganzoo.components.options import ExtractorConfig, ImageDatasetConfig, ImageSize, MetricConfig
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
-from ganzoo.errors import OutputError, PluginError, RequestError
+from ganzoo.errors import DataError, OutputError, PluginError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations, json_of
-from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
+from ganzoo.evaluation.protocol import ANY, Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real, reference_indices
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -32,7 +33,7 @@ from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
-from ganzoo.sampling.generate import batch_norm_used, generate_batches
+from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo.storage.disk import write_text
 from ganzoo.terminal import packing_progress, warn
@@ -54,6 +55,8 @@ class Results:
 
     scores: dict[str, float] = field(default_factory=dict)
     directions: dict[str, Direction] = field(default_factory=dict)
+    ideals: dict[str, float] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, int | float | str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
@@ -111,11 +114,34 @@ class Evaluator:
             seed: of the latents; left out: the recipe's.
         """
         seed = self.options.seed if seed is None else seed
+        samples = self._samples_card(generator, weights, seed)
+        return self._scored(self._made(generator, seed), samples, run, step)
+
+    def evaluate_images(self, images: StoredImages, source: str, resize: str) -> list[Evaluation]:
+        """Score images that are there already, such as another program's, as `evaluate` does those of a generator.
+
+        Args:
+            images: of the shape of the real ones.
+            source: what the card calls them.
+            resize: how they were brought to that shape.
+        """
+        samples = SamplesCard(
+            images=len(images),
+            weights="files",
+            batch_norm=ANY,
+            precision="fp32",
+            seed=self.options.seed,
+            resize=resize,
+        )
+        parts = torch.split(torch.arange(len(images)), BATCH_SIZE)
+        batches = (real_images(images, part).to(self.device) for part in parts)
+        return self._scored(batches, samples, source, 0)
+
+    def _scored(self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int) -> list[Evaluation]:
         timings: dict[str, float] = {}
-        with seeded_generators(seed), fp32_products(self.device):
+        with seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
-            features, pixels = self._sample(generator, seed, timings)
-            samples = self._samples_card(generator, weights, seed)
+            features, pixels = self._collected(batches, timings)
             found = []
             for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
                 results = self._compute(self._inputs(extractor, real_features, fake_features), extractor)
@@ -168,6 +194,7 @@ class Evaluator:
                 start = time.perf_counter()
                 values = metric.compute(given)
                 results.timings[own] = results.timings.get(own, 0.0) + time.perf_counter() - start
+                caveat = metric.caveat(given)
                 for value, score in values.items():
                     if value not in metric.directions:
                         raise PluginError(
@@ -178,24 +205,31 @@ class Evaluator:
                         name = f"{value}_{extractor.label}"
                         name = extractor.score_names.get(name, name)
                     results.scores[name], results.directions[name] = float(score), metric.directions[value]
+                    if value in metric.ideals:
+                        results.ideals[name] = metric.ideals[value]
+                    if caveat:
+                        results.warnings[name] = caveat
                 results.settings |= {f"{own}_{key}": value for key, value in metric.settings(given).items()}
                 results.details |= given.details
         return results
 
-    @torch.no_grad()
-    def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
-        """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
-        count, shape = self.options.samples, self.training.info.samples.shape
+    def _made(self, generator: Generator, seed: int) -> Iterator[Tensor]:
+        """Yield the samples of a generator batch by batch."""
+        count = self.options.samples
         latents = generator.latents_of_seed(count, seed)
         labels = self.training.example_labels(count) if "labels" in generator.uses else None
+        if "condition" in generator.uses:
+            yield from self._from_examples(generator, latents, seed)
+        else:
+            yield from generate_batches(generator, latents, labels, batch_norm=self.recipe.samples.batch_norm)
+
+    @torch.no_grad()
+    def _collected(self, batches: Iterator[Tensor], timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
+        """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
+        shape = self.training.info.samples.shape
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
-        mode = self.recipe.samples.batch_norm
-        if "condition" in generator.uses:
-            batches = self._from_examples(generator, latents, seed)
-        else:
-            batches = generate_batches(generator, latents, labels, batch_norm=mode)
         while True:
             with self._timed("samples", timings):
                 images = next(batches, None)
@@ -321,6 +355,8 @@ class Evaluator:
             step=card.step,
             scores=results.scores,
             directions=results.directions,
+            ideals=results.ideals,
+            warnings=results.warnings,
             card=card,
             details=results.details,
             timings=took,
@@ -418,3 +454,28 @@ def evaluate(
     except OutputError as error:
         warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
     return Evaluated(found)
+
+
+def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:
+    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is stored.
+
+    They are cropped and resized as the dataset's are.
+
+    Raises:
+        DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
+        RequestError: the dataset is of vectors.
+    """
+    dataset = recipe.dataset
+    if not isinstance(dataset, ImageDatasetConfig):
+        raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
+    config = manager.registries.datasets["image_folder"].config
+    shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
+    size = recipe.evaluation.image_size or dataset.image_size
+    options = config.model_validate({"name": "image_folder", "root": str(folder), "image_size": size, **shape})
+    with packing_progress() as progress:
+        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
+    if len(images) < 2:
+        raise DataError(f"--images {folder}: has one image, and scores need two or more")
+    network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
+    evaluator = Evaluator(recipe, manager, device, network)
+    return Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -49,7 +50,7 @@ def model_card(
         samples_of=_samples_of(trained.info.samples),
         step=trained.checkpoint.step,
         generator=trained.recipe.network(trained.network),
-        given=_given(trained.generator),
+        given=_given(trained),
         feed=_feed(trained.generator),
         form=form,
         samples=samples,
@@ -68,10 +69,12 @@ def _samples_of(spec: ImageSpec | VectorSpec) -> str:
     return f"images of {spec} (channels × height × width)" if isinstance(spec, ImageSpec) else f"vectors of {spec}"
 
 
-def _given(generator: Generator) -> str:
+def _given(trained: TrainedRun) -> str:
     """Say what the generator makes its images from, beside latents."""
+    generator = trained.generator
+    names = escape(trained.told_classes(), quote=False)  # Markdown takes HTML as it is
     told = {
-        "labels": f"of {generator.info.labels}",
+        "labels": f"of {generator.info.labels}" + (f" ({names})" if names else ""),
         "condition": f"for inputs of {generator.info.condition}",
     }
     return " ".join(told[each] for each in sorted(generator.uses, reverse=True)) or "without labels"

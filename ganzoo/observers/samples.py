@@ -72,6 +72,9 @@ class SampleWriter:
             "weights": run.weights_name(options.weights),
             "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
         }
+        classes = fixed_classes(run)
+        if classes:
+            about["classes"] = classes
         if shown is None and not self._warned:
             warn(f"no pictures of samples: these are vectors of {run.info.samples}; ganzoo sample writes them as .npy")
             self._warned = True
@@ -118,6 +121,15 @@ def fixed_samples(run: RunView) -> Tensor:
             batch_norm=options.batch_norm,
         )
     return images[: options.count].clone()  # not an inference tensor
+
+
+def fixed_classes(run: RunView) -> str:
+    """Say which classes `fixed_samples` are of in turn; empty where they are not of classes in turn."""
+    generator = run.networks["generator"]
+    assert isinstance(generator, Generator)
+    if generator.uses != {"labels"} or not run.info.class_names or run.info.labels is None:
+        return ""
+    return run.info.labels.told(range(len(run.info.class_names)))
 
 
 def fixed_grid(run: RunView, images: Tensor) -> Tensor | None:

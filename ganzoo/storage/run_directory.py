@@ -56,7 +56,7 @@ class RunDirectory:
         parent = Path(recipe.run.root) / recipe.run.name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
+            taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]
             for number in itertools.count(max(taken, default=0) + 1):
                 with suppress(FileExistsError):  # another process took the number in between
                     (parent / f"{number:04d}").mkdir()
@@ -92,7 +92,8 @@ class RunDirectory:
         """
         path = Path(path)
         if not path.is_dir():
-            raise RunDirectoryError(f"{path}: there is no such run directory")
+            what = "is a file, not a run directory" if path.is_file() else "there is no such run directory"
+            raise RunDirectoryError(f"{path}: {what}")
         if not (path / "recipe.toml").is_file():
             inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
             hint = f"; runs in it: {', '.join(inside)}" if inside else ""

@@ -68,12 +68,17 @@ class CodeError(ValueError):
 
 
 def _packed(file: BinaryIO) -> str:
-    """Return what is wrong with a compressed archive, which `torch.save` never writes: it could fill the memory."""
+    """Return what is wrong with an archive: it is a program, or compressed, which could fill the memory."""
     is_archive, size = zipfile.is_zipfile(file), file.seek(0, os.SEEK_END)
     members = zipfile.ZipFile(file).infolist() if is_archive else []
     file.seek(0)
     if not is_archive:
         return ""
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        return (
+            "is a program of TorchScript, which is not run; where you trust it, "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE) writes its weights"
+        )
     total = sum(member.file_size for member in members)
     if total <= size and all(member.compress_type == zipfile.ZIP_STORED for member in members):
         return ""

@@ -157,7 +157,7 @@ class SweepDirectory:
         folder = self.path / member.variant
         if not folder.is_dir():
             return None
-        numbered = [path for path in folder.iterdir() if path.name.isdigit()]
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
         for path in sorted(numbered, key=lambda path: int(path.name), reverse=True):
             try:
                 run = RunDirectory.open(path)

@@ -37,7 +37,7 @@ class SyntheticConfig(_LabeledConfig):
     """How many images."""
     num_classes: PositiveInt = 10
     """How many classes; the class decides the disc's hue."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     """The same seed gives the same images."""
 
 

@@ -19,7 +19,7 @@ from ganzoo.cli.options import (
     numbers,
 )
 from ganzoo.plugin import RequestError
-from ganzoo_analysis.latent_commands import Label, Picture
+from ganzoo_analysis.latent_commands import Label, Picture, save
 
 
 def filters(
@@ -94,8 +94,7 @@ def neighbors(
         echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
     echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")
     echo(f"to the nearest other training image, median: training images {found.training_median:.2f}")
-    found.save(out)
-    echo_path(out)
+    save(found, out)
 
 
 def _maps(drop: list[str]) -> dict[int, list[int]]:

@@ -18,7 +18,7 @@ class InitOptions(Options):
 
     weight_std: PositiveFloat = 0.02
     """Deviation of convolutions and dense layers around 0."""
-    norm_mean: float = 1.0
+    norm_mean: float = Field(default=1.0, ge=-1000, le=1000)
     """Mean of the gains of batch norm: 1 in the authors' code, 0 where the paper is taken at its word."""
     norm_std: NonNegativeFloat = 0.02
     """Deviation of these gains; their biases start at 0."""
