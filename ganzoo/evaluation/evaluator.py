@@ -110,7 +110,7 @@ class Evaluator:
         timings: dict[str, float] = {}
         with seeded_generators(seed), without_tf32(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
-            features, pixels = self._sample(generator, seed, timings)
+            features, pixels, targets = self._sample(generator, seed, timings)
             samples = self._samples_card(generator, weights, seed)
             found = []
             for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
@@ -119,7 +119,7 @@ class Evaluator:
                 found.append(self._evaluation(card, results, timings))
             if self._wanted({self.own}):
                 reference = real_images(self.training, reference_indices(self.training, SAMPLES_KEPT))
-                results = self._compute([self._input(self.own, reference, pixels)])
+                results = self._compute([self._input(self.own, reference, pixels, targets)])
                 shape = len(self.training), math.prod(self.training.info.samples.shape)
                 card = self._card(samples, run, step, None, shape, results)
                 found.append(self._evaluation(card, results, timings))
@@ -129,9 +129,9 @@ class Evaluator:
         """Check whether a metric is computed on one of these."""
         return any(metric.needs & sources for metric in self.metrics)
 
-    def _input(self, source: Source, real: Tensor, fake: Tensor) -> MetricInputs:
+    def _input(self, source: Source, real: Tensor, fake: Tensor, targets: Tensor | None = None) -> MetricInputs:
         mirrored = self.recipe.dataset.flips
-        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored)
+        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored, targets)
 
     @torch.no_grad()
     def _inputs(self, extractor: Extractor, real: Tensor, fake: Tensor) -> list[MetricInputs]:
@@ -179,17 +179,23 @@ class Evaluator:
         return results
 
     @torch.no_grad()
-    def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
-        """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
+    def _sample(
+        self, generator: Generator, seed: int, timings: dict[str, float]
+    ) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """Return the features (N, D) of all samples by each extractor, and the first samples with their targets."""
         count, shape = self.options.samples, self.training.info.samples.shape
         latents = generator.latents_of_seed(count, seed)
         labels = self.training.example_labels(count) if "labels" in generator.uses else None
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
-        mode = self.recipe.samples.batch_norm
+        mode, targets = self.recipe.samples.batch_norm, None
         if "condition" in generator.uses:
-            batches = self._from_examples(generator, latents, seed)
+            order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
+            order = order.repeat(count // len(order) + 1)[:count]
+            batches = self._from_examples(generator, latents, order)
+            if self.examples.paired:
+                targets = self._resized(real_images(self.examples, order[:SAMPLES_KEPT]), shape)
         else:
             batches = generate_batches(generator, latents, labels, batch_norm=mode)
         while True:
@@ -197,20 +203,22 @@ class Evaluator:
                 images = next(batches, None)
                 if images is None:
                     break
-                if images.shape[2:] != shape[1:]:
-                    images = resize(images, list(shape[1:]), antialias=True)
+                images = self._resized(images, shape)
             for extractor, parts in zip(self.extractors, features, strict=True):
                 with self._timed(f"features/{extractor.label}", timings):
                     parts.append(extractor.features(images).float().cpu())
             if kept < SAMPLES_KEPT:
                 pixels.append(images.cpu())
                 kept += len(images)
-        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:SAMPLES_KEPT]
+        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:SAMPLES_KEPT], targets
 
-    def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
-        """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""
-        count, mode = len(self.examples), self.recipe.samples.batch_norm
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).repeat(len(latents) // count + 1)
+    @staticmethod
+    def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:
+        return images if images.shape[2:] == shape[1:] else resize(images, list(shape[1:]), antialias=True)
+
+    def _from_examples(self, generator: Generator, latents: Tensor, order: Tensor) -> Iterator[Tensor]:
+        """Yield samples for the conditions and labels of the real images in this order; not all are held at once."""
+        mode = self.recipe.samples.batch_norm
         for start in range(0, len(latents), CONDITIONS_AT_ONCE):
             part = latents[start : start + CONDITIONS_AT_ONCE]
             drawn = example_batch(self.examples, order[start : start + len(part)])
