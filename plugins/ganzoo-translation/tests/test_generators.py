@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_translation.noise import LatentDropout
 from torch import Tensor, nn
 from transcriptions import generators
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.registry.plugin_manager import plugin_manager
-from ganzoo_translation.noise import LatentDropout
 
 NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
 
