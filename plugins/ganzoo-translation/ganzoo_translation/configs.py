@@ -130,6 +130,8 @@ class CycleGANConfig(GANTrainerConfig):
     """Both generators on a minibatch, then both discriminators on the same one."""
     discriminator_update: Literal["joint"] = "joint"
     """One update on real and generated images together."""
+    fake_statistics: Literal["batch"] = "batch"
+    """Batch statistics in the generators, if they have batch norm, at every update."""
     generator_optimizer: OptimizerConfig = FALLING
     """Optimizer of both generators; by default the rate falls to 0 over the second half of the run."""
     discriminator_optimizer: OptimizerConfig = FALLING

@@ -37,7 +37,13 @@ class Way(NamedTuple):
 
 
 class CycleGAN(GANTrainer):
-    """Both generators together, then both discriminators, on generated images of the same step or of the pools."""
+    """Both generators together, then both discriminators, on generated images of the same step or of the pools.
+
+    With the loss `least_squares` all four networks minimize what the authors' do; theirs scale the identity term by
+    λ / 2, here it has its own weight. Differs from their code: the rate falls with every step rather than every epoch,
+    images are mirrored but not enlarged to 286 pixels and cropped at random, and no image is taken out of the pool in
+    the minibatch that put it there, which only minibatches of several images could tell.
+    """
 
     Config = CycleGANConfig
     config: CycleGANConfig

@@ -9,7 +9,12 @@ from ganzoo_translation.configs import Pix2PixConfig
 
 
 class Pix2Pix(GANTrainer):
-    """The discriminator, then the generator, which also minimizes the mean absolute difference from the target."""
+    """The discriminator, then the generator, which also minimizes the mean absolute difference from the target.
+
+    With the loss `non_saturating` both networks minimize what the authors' do, the discriminator's mean of both terms
+    included. Differs from their code: the rate falls with every step rather than every epoch, and images are mirrored
+    (`horizontal_flip`) but not enlarged to 286 pixels and cropped at random.
+    """
 
     Config = Pix2PixConfig
     config: Pix2PixConfig

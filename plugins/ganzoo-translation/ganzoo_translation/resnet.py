@@ -16,7 +16,10 @@ LARGE = 256
 
 
 class ResNetTranslator(Generator):
-    """A 7×7 convolution, two of stride 2, residual blocks, two transposed ones, and a 7×7 convolution."""
+    """A 7×7 convolution, two of stride 2, residual blocks, two transposed ones, and a 7×7 convolution.
+
+    Computes what the authors' code does; that has no dropout here by default either.
+    """
 
     Config = ResNetTranslatorConfig
     config: ResNetTranslatorConfig

@@ -18,7 +18,13 @@ DROPPED = 3
 
 
 class UNet(Generator):
-    """4×4 convolutions of stride 2 down and up again; each upsampling gets what the downsampling at its size gave."""
+    """4×4 convolutions of stride 2 down and up again; each upsampling gets what the downsampling at its size gave.
+
+    Differs from the authors' code: which units dropout drops follows from the latents, so that an output is the same
+    for the same seed and whichever others it is made with, and `--count` makes several of one input; up to three
+    layers have it at any depth, where theirs have one less for each level below eight. The authors also sample with
+    batch statistics of a single image: here that is `norm = "instance"`.
+    """
 
     Config = UNetConfig
     config: UNetConfig
