@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from ganzoo_dcgan.configs import InitOptions
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from ganzoo.plugin import (
     AdamConfig,
-    Batch,
     ComponentConfig,
     DatasetConfig,
     DatasetInfo,
@@ -25,6 +24,9 @@ from ganzoo.plugin import (
     Schedule,
     VectorSpec,
 )
+
+if TYPE_CHECKING:
+    from ganzoo.plugin import Batch
 
 DEEPEST = 8
 """Levels of the U-Net at 256 pixels."""
@@ -160,6 +162,8 @@ class CycleGANConfig(GANTrainerConfig):
 
     def batch_for(self, role: str, batch: Batch) -> Batch:
         """Return the conditions as samples, and the samples as conditions, for the way back."""
+        from ganzoo.plugin import Batch
+
         # Labels are those of the samples.
         return Batch(batch.condition, condition=batch.real) if role.endswith("_back") else batch  # type: ignore[arg-type]
 
