@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
 from ganzoo.errors import RecipeError, RequestError
@@ -128,6 +129,38 @@ def test_a_pool_of_another_size_takes_what_it_holds(tmp_path: Path) -> None:
     part = ganzoo.run(tables_of("cyclegan", tmp_path, run={"steps": 2}))
     whole = ganzoo.resume(part.path, {"run.steps": 4, "trainer.pool_size": 3})
     assert whole.checkpoint.state()["trainer"]["pools"]["pool"].shape == (3, 1, 16, 16)
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that wait for a device, since their result, or its shape, has to be known on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        masked = func._schema.name.startswith("aten::index") and any(
+            each is not None and each.dtype == torch.bool for each in (args[1] if isinstance(args[1], list) else [])
+        )
+        if masked or func._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"):
+            self.found.append(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_a_step_does_not_wait_for_the_device(tmp_path: Path, kind: str) -> None:
+    # Momentum, since Adam counts its steps in numbers on the CPU.
+    sgd = {name: {"name": "sgd"} for name in ("generator_optimizer", "discriminator_optimizer")}
+    trainer, batch = trainer_of(
+        tables_of(kind, tmp_path, trainer=sgd | ({} if kind == "pix2pix" else {"pool_size": 6}))
+    )
+    trainer.train_step(batch)
+    with Waits() as waits:
+        for _ in range(3):
+            trainer.train_step(batch)
+        assert waits.found == []
+        torch.arange(3)[torch.arange(3) > 1].sum().item()
+    assert waits.found
 
 
 # Recipes
