@@ -131,6 +131,11 @@ class PenaltyConfig(ComponentConfig):
         return False
 
     @property
+    def augments(self) -> bool:
+        """Whether the penalty augments the images that the discriminator sees; one that does overrides this."""
+        return False
+
+    @property
     def differentiates_twice(self) -> bool:
         """True of a gradient penalty."""
         return self.is_gradient_penalty
