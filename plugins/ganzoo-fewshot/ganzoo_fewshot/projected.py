@@ -42,7 +42,8 @@ class ProjectedDiscriminator(Discriminator):
         for projection in (self.across_channels, self.across_scales):
             projection.requires_grad_(False)
         self.heads = nn.ModuleList(
-            _head(channels, 2 * side // stride, config.width / 64) for channels, stride in zip(mixed, STRIDES, strict=True)
+            _head(channels, 2 * side // stride, config.width / 64)
+            for channels, stride in zip(mixed, STRIDES, strict=True)
         )
 
     def prepare(self) -> None:
