@@ -34,6 +34,8 @@ class FastGANGeneratorConfig(GeneratorConfig):
     """Channels at 128 pixels; twice as many at 64 and 32, then 4, 8 and 16 times; half at 256, and so on."""
     normalize_latents: bool = True
     """Scale each latent vector to a mean square of 1."""
+    noise: bool = True
+    """Add noise to every other block's maps in training, with a strength that is learnt."""
     small_output: bool = False
     """Make a small image too, of 128 pixels at most, for the trainer `fastgan`."""
 

@@ -46,7 +46,7 @@ class FastGANGenerator(Generator):
         )
         self.blocks = nn.ModuleDict(
             {
-                str(side): up_block(widths[side // 2], widths[side], twice=index % 2 == 0)
+                str(side): up_block(widths[side // 2], widths[side], twice=index % 2 == 0, noise=config.noise)
                 for index, side in enumerate(self.sides)
             }
         )

@@ -54,7 +54,7 @@ class Excitation(nn.Module):
         return large * cast("Tensor", self.gains(small))
 
 
-def up_block(before: int, after: int, *, twice: bool = False, noise: bool = True) -> nn.Sequential:
+def up_block(before: int, after: int, *, twice: bool = False, noise: bool = False) -> nn.Sequential:
     """Double the size: nearest, 3×3, norm, GLU; `twice` adds a second 3×3, and noise after both where `noise`."""
     layers: list[nn.Module] = [nn.Upsample(scale_factor=2, mode="nearest")]
     for channels in (before, after) if twice else (before,):
