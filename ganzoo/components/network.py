@@ -60,7 +60,12 @@ class Network(nn.Module, ABC):
 
 
 class Generator(Network):
-    """Turns latent vectors into samples."""
+    """Turns latent vectors into samples.
+
+    One with an intermediate latent space, StyleGAN's w, may have two more methods, which together are `forward`:
+    `to_style(latents, **inputs)` gives styles (N, …), and `from_style(styles, **inputs)` samples. Inversion and walks
+    then go through styles.
+    """
 
     Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
 
