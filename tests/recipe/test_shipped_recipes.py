@@ -67,9 +67,12 @@ def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str
         "channels": image.channels,
         "count": 64,
     }
+    tables.get("init", {}).pop("from", None)
     for name in ("generator", "discriminator"):
         if "width" in type(getattr(recipe, name)).model_fields:
             tables[name]["width"] = 4
+        if "weights" in type(getattr(recipe, name)).model_fields:
+            tables[name]["weights"] = "random"  # instead of a download
     tables["trainer"]["batch_size"] = batch
     tables["samples"] = {**tables.get("samples", {}), "count": 4}
     tables["tracking"] = {"wandb": {"mode": "disabled"}}

@@ -29,6 +29,11 @@ class FastGANGenerator(Generator):
 
     Every other block, from 8×8 on, has two convolutions and noise. Where `small_output`, a 1×1 convolution makes the
     small image from the map of its size.
+
+    Differences from the authors' code: tanh ends both outputs at every size, and not at 1024 alone, since images are in
+    [−1, 1]; there are 64 and 128 pixels, with small images of half the size; the noise is left out in evaluation, so
+    that a latent is one image; weights start as torch has them, which is what the code comes to, as its N(0, 0.02) is
+    written where spectral norm does not look.
     """
 
     Config = FastGANGeneratorConfig
@@ -77,6 +82,10 @@ class FastGANDiscriminator(Discriminator):
 
     On the track of the image, maps of 32, 16 and 8 are excited by those 8 times larger. At 512 and 1024 pixels the
     first convolutions bring the image to 256 first; below 256 the track begins later.
+
+    Differences from the authors' code: the decoders are the penalty `reconstruction`; at 64 and 128 pixels the small
+    images have half the size. Without the trainer `fastgan`, the small track sees generated images shrunk like real
+    ones, and not the generator's own small output.
     """
 
     Config = FastGANDiscriminatorConfig

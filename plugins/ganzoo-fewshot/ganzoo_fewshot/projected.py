@@ -21,7 +21,12 @@ class ProjectedDiscriminator(Discriminator):
 
     The first, across channels, is a 1×1 convolution of each map; the second, across scales, adds each map to the next
     larger one from the smallest on, doubles it and has another 1×1 convolution. Only the small discriminators learn.
-    The classifier is not in a checkpoint, but its checksum.
+    The classifier is not in a checkpoint, but its checksum: a run resumes with the same weights alone, and is sampled
+    without them.
+
+    Differences from the authors' code: the classifier is torchvision's, whose EfficientNet-B0 stands for timm's
+    EfficientNet-Lite0, and images are normalized as it was trained; a map of each stride is found by its size, in any
+    convolutional network; DiffAugment is a penalty of its own.
     """
 
     Config = ProjectedDiscriminatorConfig

@@ -39,7 +39,12 @@ class Perceptual(nn.Module):
 class Reconstruction(Penalty):
     """Decoders rebuild a real image as the discriminator saw it from its 8×8 maps, and a quarter of it from a quarter.
 
-    The discriminator learns with the decoders, by its own optimizer. A quarter is drawn for each image.
+    The discriminator learns with the decoders, by its own optimizer.
+
+    Differences from the authors' code: a quarter is drawn for each image and not for the minibatch; the term is the
+    mean over the images and not their sum, which `weight = 8` gives for 8 of them; the distance is a norm of the
+    difference, the paper's formula, and not LPIPS, since that is a download: `distance = "perceptual"` comes near to it,
+    without its learnt weights. The discriminator runs once more for the term.
     """
 
     Config = ReconstructionConfig

@@ -11,7 +11,8 @@ from ganzoo_fewshot.configs import UniformHingeConfig
 class UniformHinge(Loss):
     """E max(0, t − D(x)) + E max(0, t + D(G(z))) with t uniform in [low, high]; −E D(G(z)) for the generator.
 
-    The mean over t is taken exactly rather than by a draw for each logit: the same in expectation, and no noise.
+    The authors draw t for each logit. Here the mean over t is taken exactly: the same loss and gradient in expectation,
+    without their noise, and the same in every process.
     """
 
     Config = UniformHingeConfig
