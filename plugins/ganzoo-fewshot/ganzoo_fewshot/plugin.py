@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
 
 from ganzoo.plugin import GANTrainerConfig, Problem, RecipeView, Registrar, hookimpl
 from ganzoo_fewshot import configs
@@ -44,23 +42,13 @@ def lint_recipe(recipe: RecipeView) -> list[Problem]:
 def _few_images(recipe: RecipeView) -> Iterator[Problem]:
     if any(penalty.augments for penalty in recipe.penalties):
         return
-    count = _count(recipe)
-    if count is not None and count < FEW:
+    count = recipe.dataset.count_at_most(FEW)
+    if count is not None:
         yield Problem(
             "penalties",
             f"the discriminator soon knows {count} images by heart, since nothing augments them: add "
             f'[[penalties]] name = "diff_augment" (arXiv 2006.10738)',
         )
-
-
-def _count(recipe: RecipeView) -> int | None:
-    """Return how many images there are at most, where that shows without opening the dataset."""
-    count = recipe.dataset.limit
-    if recipe.dataset.name == "image_folder":
-        files = (path for path in Path(recipe.dataset.root).rglob("*") if path.is_file())
-        there = sum(1 for _ in islice(files, FEW))
-        count = min(filter(None, (count, there)), default=None)
-    return count
 
 
 def _averages(recipe: RecipeView) -> Iterator[Problem]:
