@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from ganzoo.plugin import (
-    ComponentConfig,
     DatasetInfo,
     DiscriminatorConfig,
     GANTrainerConfig,
@@ -140,15 +138,6 @@ class FastGANTrainerConfig(GANTrainerConfig):
     """Keep an exponential moving average of the generator's weights with this decay; 0: none."""
     ema_buffers: Literal["average", "copy"] = "copy"
     """Average the buffers too, or copy them, as weights with spectral norm want it."""
-
-    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
-        """Raise ValueError unless both networks have two scales."""
-        super().check_parts(parts)
-        generator, discriminator = parts.get("generator"), parts.get("discriminator")
-        if not getattr(generator, "small_output", False):
-            raise ValueError("needs a generator that makes small images too: fastgan with small_output = true")
-        if not isinstance(discriminator, FastGANDiscriminatorConfig):
-            raise ValueError('needs the discriminator "fastgan", which takes small images too')
 
 
 def check_size(info: DatasetInfo) -> None:

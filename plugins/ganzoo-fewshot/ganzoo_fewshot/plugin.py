@@ -64,8 +64,16 @@ def _averages(recipe: RecipeView) -> Iterator[Problem]:
 
 def _unseen(recipe: RecipeView) -> Iterator[Problem]:
     makes_small = isinstance(recipe.generator, configs.FastGANGeneratorConfig) and recipe.generator.small_output
-    if makes_small and not isinstance(recipe.trainer, configs.FastGANTrainerConfig):
+    shows_small = isinstance(recipe.trainer, configs.FastGANTrainerConfig)
+    sees_small = isinstance(recipe.discriminator, configs.FastGANDiscriminatorConfig)
+    if makes_small and not (shows_small and sees_small):
         yield Problem(
             "generator.small_output",
-            f'makes images that the trainer "{recipe.trainer.name}" shows to nobody: take the trainer "fastgan"',
+            'makes images that nobody sees: take the trainer and the discriminator "fastgan", or leave it out',
+        )
+    elif shows_small and not makes_small:
+        yield Problem(
+            "trainer",
+            f'"{recipe.trainer.name}" does no more than "adversarial" with these networks: take the generator "fastgan" '
+            f"with small_output = true",
         )
