@@ -130,7 +130,7 @@ class ReconstructionConfig(PenaltyConfig):
 
 
 class FastGANTrainerConfig(GANTrainerConfig):
-    """`adversarial`, with the generator's own small images for the second scale of FastGAN's discriminator."""
+    """`adversarial`, with the generator's small images for FastGAN's second scale (arXiv 2101.04775)."""
 
     batch_size: PositiveInt = 8
     """Images in a minibatch, over all processes together."""

@@ -74,6 +74,6 @@ def _unseen(recipe: RecipeView) -> Iterator[Problem]:
     elif shows_small and not makes_small:
         yield Problem(
             "trainer",
-            f'"{recipe.trainer.name}" does no more than "adversarial" with these networks: take the generator "fastgan" '
-            f"with small_output = true",
+            f'"{recipe.trainer.name}" does no more than "adversarial" with these networks: take the generator '
+            f'"fastgan" with small_output = true',
         )
