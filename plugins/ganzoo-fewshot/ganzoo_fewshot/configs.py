@@ -115,6 +115,8 @@ class ReconstructionConfig(PenaltyConfig):
     Decodes each of its 8×8 maps, and a random quarter of the last of 16×16.
     """
 
+    width: PositiveInt = 32
+    """Channels of a decoder's maps of 128 pixels; twice as many at 64 and 32, four times at 16."""
     distance: Literal["pixels", "perceptual"] = "pixels"
     """Of rebuilt and real images: the mean absolute difference of pixels, or of the features of a VGG-16."""
     vgg_weights: str = "DEFAULT"

@@ -14,8 +14,8 @@ from ganzoo_fewshot.backbone import Backbone
 from ganzoo_fewshot.configs import MAP_SIDES, SMALL_SIZE, ReconstructionConfig
 from ganzoo_fewshot.layers import convolution, up_block
 
-DECODER_WIDTHS = (128, 64, 64, 32)
-"""Channels of a decoder's maps of 16, 32, 64 and 128 pixels."""
+DECODER_MULTIPLES = (4, 2, 2, 1)
+"""Channels of a decoder's maps of 16, 32, 64 and 128 pixels, as multiples of its width."""
 VGG_LAYERS = ("features.3", "features.8", "features.15", "features.22", "features.29")
 """The last ReLU of each size in VGG-16, whose features LPIPS compares (arXiv 1801.03924)."""
 
@@ -89,7 +89,7 @@ class Reconstruction(Penalty):
     def _decoder(self, channels: int, size: int) -> nn.Sequential:
         """Return a decoder of 8×8 maps to images of `size`, or 128 pixels if that is less."""
         doublings = (min(size, SMALL_SIZE) // 8).bit_length() - 1
-        widths = (channels, *DECODER_WIDTHS[:doublings])
+        widths = (channels, *(self.config.width * multiple for multiple in DECODER_MULTIPLES[:doublings]))
         last = convolution(widths[-1], self.info.image.channels, 3, padding=1)
         return nn.Sequential(nn.AdaptiveAvgPool2d(8), *(up_block(*both) for both in pairwise(widths)), last, nn.Tanh())
 
