@@ -60,12 +60,19 @@ class Metric(ABC):
     """The name of each value that it gives, and which values are better. The name of the score ends in the
     extractor's where it is computed on features or logits."""
 
+    ideals: ClassVar[Mapping[str, float]] = {}
+    """The value of samples that are like the real images, for values that are better neither lower nor higher."""
+
     def __init__(self, config: MetricConfig) -> None:
         self.config = config
 
     @abstractmethod
     def compute(self, inputs: MetricInputs) -> Mapping[str, float]:
         """Return the values by name; randomness comes from torch's global generator, which is seeded before."""
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Return why the values say little here, such as too few samples; empty where they are sound."""
+        return ""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:
         """Return the numbers that the values depend on, for the protocol card: by default the options."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_folder
+from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_folder, echo, echo_path
 from ganzoo.plugin import RequestError
 from ganzoo_analysis.latent_commands import Label
 
@@ -61,6 +61,6 @@ def invert(
             batch_norm=batch_norm,
         )
     for name, distance in zip(found.names, found.distances.tolist(), strict=True):
-        typer.echo(f"{name}: {distance:.2f}")
+        echo(f"{name}: {distance:.2f}")
     found.save(out)
-    typer.echo(out)
+    echo_path(out)

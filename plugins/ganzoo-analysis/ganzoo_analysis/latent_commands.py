@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, numbers
+from ganzoo.cli.options import (
+    Overwrite,
+    RunFolder,
+    WhichStatistics,
+    WhichWeights,
+    check_file,
+    echo,
+    echo_path,
+    numbers,
+)
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
 GridSeed = Annotated[int, typer.Option(min=0, help="Of the numbered grid: the same seed, the same cells.")]
-Label = Annotated[int | None, typer.Option(help="Class index for a conditional generator.")]
+Label = Annotated[str | None, typer.Option(help="Class for a conditional generator, by name or index.")]
+
+
+class _Picture(Protocol):
+    @property
+    def about(self) -> Mapping[str, object]: ...
+
+    def save(self, path: Path) -> None: ...
+
+
+def save(found: _Picture, out: Path) -> None:
+    """Write the picture or animation; say where, and on stderr which classes it shows."""
+    found.save(out)
+    if "classes" in found.about:
+        echo(f"classes, in turn: {found.about['classes']}", err=True)
+    echo_path(out)
 
 
 def latent_grid(
@@ -30,8 +55,7 @@ def latent_grid(
 
     trained = api.load_run(run)
     check_file(out, ".png", overwrite=overwrite)
-    latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
-    typer.echo(out)
+    save(latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm), out)
 
 
 def interpolate(
@@ -63,7 +87,7 @@ def interpolate(
 
     trained = api.load_run(run)
     check_file(out, ".png", ".gif", overwrite=overwrite)
-    latent_space.interpolate(
+    found = latent_space.interpolate(
         trained,
         steps=steps,
         rows=rows,
@@ -75,8 +99,8 @@ def interpolate(
         label=label,
         weights=weights,
         batch_norm=batch_norm,
-    ).save(out)
-    typer.echo(out)
+    )
+    save(found, out)
 
 
 def arithmetic(
@@ -102,7 +126,7 @@ def arithmetic(
 
     trained = api.load_run(run)
     check_file(out, ".png", overwrite=overwrite)
-    latent_space.arithmetic(
+    found = latent_space.arithmetic(
         trained,
         cells_a,
         cells_b,
@@ -112,8 +136,8 @@ def arithmetic(
         label=label,
         weights=weights,
         batch_norm=batch_norm,
-    ).save(out)
-    typer.echo(out)
+    )
+    save(found, out)
 
 
 def direction(
@@ -137,7 +161,7 @@ def direction(
 
     trained = api.load_run(run)
     check_file(out, ".png", ".gif", overwrite=overwrite)
-    latent_space.direction(
+    found = latent_space.direction(
         trained,
         cells_left,
         cells_right,
@@ -148,8 +172,8 @@ def direction(
         label=label,
         weights=weights,
         batch_norm=batch_norm,
-    ).save(out)
-    typer.echo(out)
+    )
+    save(found, out)
 
 
 def points(option: str, text: str) -> list[int | Path]:

@@ -27,7 +27,7 @@ def has_styles(generator: Generator) -> bool:
 
 
 def points_of(
-    run: TrainedRun, groups: Sequence[Sequence[Point]], seed: int = 0, label: int | None = None
+    run: TrainedRun, groups: Sequence[Sequence[Point]], seed: int = 0, label: int | str | None = None
 ) -> tuple[list[Tensor], Space]:
     """Return the points (N, D) of each group, in the space that all of them are in: styles if one file holds these.
 
@@ -47,7 +47,7 @@ def points_of(
     return [torch.cat([points(each) for each in group]) if group else torch.empty(0) for group in groups], space
 
 
-def in_space(run: TrainedRun, latents: Tensor, space: Space, label: int | None = None) -> Tensor:
+def in_space(run: TrainedRun, latents: Tensor, space: Space, label: int | str | None = None) -> Tensor:
     """Return latents as they are, or as styles.
 
     Raises:
@@ -65,7 +65,7 @@ def in_space(run: TrainedRun, latents: Tensor, space: Space, label: int | None =
     return styles.float().cpu()
 
 
-def inputs_of(run: TrainedRun, count: int, label: int | None) -> Mapping[str, Tensor]:
+def inputs_of(run: TrainedRun, count: int, label: int | str | None) -> Mapping[str, Tensor]:
     """Return the keywords of the generator for so many samples of one class."""
     return run.generator.inputs(run.labels(count, None if label is None else [label]))
 
@@ -106,7 +106,9 @@ def _read(path: Path) -> tuple[Space, Tensor]:
     raise RequestError(f"{path}: holds no latents and no styles: take a file that `ganzoo invert` wrote")
 
 
-def _in_space(run: TrainedRun, found: Space, points: Tensor, space: Space, label: int | None, path: Path) -> Tensor:
+def _in_space(
+    run: TrainedRun, found: Space, points: Tensor, space: Space, label: int | str | None, path: Path
+) -> Tensor:
     own = in_space(run, run.latents(1), found, label)
     if points.shape[1:] != own.shape[1:] or not points.isfinite().all():
         raise RequestError(
