@@ -33,6 +33,7 @@ class MetricInputs:
         training: the images that are trained on.
         held_out: images of the same kind that are not, where the recipe names some.
         mirrored: whether images are also mirrored in training.
+        targets: of samples themselves, the real ones that their conditions belong to; None where these belong to none.
         details: a metric may add findings here that are not scores; they are written beside them.
     """
 
@@ -42,6 +43,7 @@ class MetricInputs:
     training: StoredImages
     held_out: StoredImages | None = None
     mirrored: bool = False
+    targets: Tensor | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 

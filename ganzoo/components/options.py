@@ -59,6 +59,10 @@ class ComponentConfig(Options):
     name: str = ""
     """The name under which the component is registered."""
 
+    load_component: ClassVar[Any]
+    """In options of a recipe: called, it returns the class that they are for. A component whose options hold another's
+    builds that by it: `self.config.source.load_component()(self.config.source)`."""
+
     @property
     def uses(self) -> frozenset[str]:
         """Which of "labels" and "condition" the component needs from the dataset; none unless overridden."""

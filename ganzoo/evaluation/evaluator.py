@@ -115,7 +115,7 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         samples = self._samples_card(generator, weights, seed)
-        return self._scored(self._made(generator, seed), samples, run, step)
+        return self._scored(self._made(generator, seed), samples, run, step, self._targets(generator, seed))
 
     def evaluate_images(self, images: StoredImages, source: str, resize: str) -> list[Evaluation]:
         """Score images that are there already, such as another program's, as `evaluate` does those of a generator.
@@ -137,7 +137,9 @@ class Evaluator:
         batches = (real_images(images, part).to(self.device) for part in parts)
         return self._scored(batches, samples, source, 0)
 
-    def _scored(self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int) -> list[Evaluation]:
+    def _scored(
+        self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int, targets: Tensor | None = None
+    ) -> list[Evaluation]:
         timings: dict[str, float] = {}
         with seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
@@ -149,7 +151,7 @@ class Evaluator:
                 found.append(self._evaluation(card, results, timings))
             if self._wanted({self.own}):
                 reference = real_images(self.training, reference_indices(self.training, self.kept))
-                results = self._compute([self._input(self.own, reference, pixels)])
+                results = self._compute([self._input(self.own, reference, pixels, targets)])
                 shape = len(self.training), math.prod(self.training.info.samples.shape)
                 card = self._card(samples, run, step, None, shape, results)
                 found.append(self._evaluation(card, results, timings))
@@ -159,9 +161,9 @@ class Evaluator:
         """Check whether a metric is computed on one of these."""
         return any(metric.needs & sources for metric in self.metrics)
 
-    def _input(self, source: Source, real: Tensor, fake: Tensor) -> MetricInputs:
+    def _input(self, source: Source, real: Tensor, fake: Tensor, targets: Tensor | None = None) -> MetricInputs:
         mirrored = self.recipe.dataset.flips
-        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored)
+        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored, targets)
 
     @torch.no_grad()
     def _inputs(self, extractor: Extractor, real: Tensor, fake: Tensor) -> list[MetricInputs]:
@@ -235,8 +237,7 @@ class Evaluator:
                 images = next(batches, None)
                 if images is None:
                     break
-                if images.shape[2:] != shape[1:]:
-                    images = resize(images, list(shape[1:]), antialias=True)
+                images = _resized(images, shape)
             for extractor, parts in zip(self.extractors, features, strict=True):
                 with self._timed(f"features/{extractor.label}", timings):
                     parts.append(extractor.features(images).float().cpu())
@@ -247,12 +248,23 @@ class Evaluator:
 
     def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
         """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""
-        count, mode = len(self.examples), self.recipe.samples.batch_norm
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).repeat(len(latents) // count + 1)
+        order, mode = self._order(len(latents), seed), self.recipe.samples.batch_norm
         for start in range(0, len(latents), CONDITIONS_AT_ONCE):
             part = latents[start : start + CONDITIONS_AT_ONCE]
             drawn = example_batch(self.examples, order[start : start + len(part)])
             yield from generate_batches(generator, part, drawn.labels, drawn.condition, batch_norm=mode)
+
+    def _order(self, count: int, seed: int) -> Tensor:
+        """Return which real images the conditions of samples come from, by index."""
+        order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
+        return order.repeat(count // len(order) + 1)[:count]
+
+    def _targets(self, generator: Generator, seed: int) -> Tensor | None:
+        """Return the real images that the conditions of the first samples belong to; None where they belong to none."""
+        if "condition" not in generator.uses or not self.examples.paired:
+            return None
+        order = self._order(self.options.samples, seed)[: self.kept]
+        return _resized(real_images(self.examples, order), self.training.info.samples.shape)
 
     def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
         """Return the real features from memory or the cache, computing them on the first call."""
@@ -370,6 +382,11 @@ class Evaluator:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return images (N, C, H, W) at the size of a shape (C, H, W); vectors as they are."""
+    return images if images.shape[2:] == shape[1:] else resize(images, list(shape[1:]), antialias=True)
 
 
 def _given(generator: Generator) -> str:
