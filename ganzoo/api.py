@@ -60,6 +60,7 @@ __all__ = [
     "import_run",
     "load_export",
     "load_run",
+    "read_images",
     "read_inputs",
     "resume",
     "run",
@@ -295,23 +296,42 @@ def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tenso
     Raises:
         RequestError: an image cannot be read, there is none, or two have one name; or the generator takes none.
     """
-    path, spec = Path(path), trained.info.condition
+    spec = trained.info.condition
     if "condition" not in trained.generator.uses or not isinstance(spec, ImageSpec):
         raise RequestError(f"--input {path}: the {trained.network} of {trained.path} takes no images")
+    return _read_images(trained, Path(path), spec, "--input")
+
+
+def read_images(trained: TrainedRun, path: str | Path, option: str = "--images") -> tuple[list[str], Tensor]:
+    """Return the names of image files, without suffixes, and what is in them as the run's samples are, (N, C, H, W).
+
+    Args:
+        trained: whose dataset options bring each to its size.
+        path: an image file, or a folder whose images are all taken, in the order of their names.
+        option: of the command, in messages.
+
+    Raises:
+        RequestError: an image cannot be read, there is none, or two have one name.
+        UnfitDataError: the run's samples are vectors.
+    """
+    return _read_images(trained, Path(path), trained.info.image, option)
+
+
+def _read_images(trained: TrainedRun, path: Path, spec: ImageSpec, option: str) -> tuple[list[str], Tensor]:
     if not path.exists():
-        raise RequestError(f"--input {path}: does not exist")
+        raise RequestError(f"{option} {path}: does not exist")
     listed = sorted(path.iterdir()) if path.is_dir() else [path]
     files = [file for file in listed if file.suffix.lower() in readable_suffixes() and not file.name.startswith(".")]
     if not files:
-        raise RequestError(f"--input {path}: is no image, and no folder with images in it")
+        raise RequestError(f"{option} {path}: is no image, and no folder with images in it")
     inputs: dict[str, Tensor] = {}
     for file in files:
         if file.stem in inputs:
-            raise RequestError(f"--input {path}: two images are called {file.stem}: their outputs would be one file")
+            raise RequestError(f"{option} {path}: two images are called {file.stem}: their outputs would be one file")
         try:
             pixels = to_stored(read_image(file), trained.recipe.dataset, spec)
         except Exception as error:  # PIL raises many types for a damaged file
-            raise RequestError(f"--input {file}: cannot be read: {first_line(error)}") from error
+            raise RequestError(f"{option} {file}: cannot be read: {first_line(error)}") from error
         inputs[file.stem] = as_floats(pixels[None].copy())
     return list(inputs), torch.cat([*inputs.values()])
 

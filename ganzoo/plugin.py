@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
+    from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
@@ -143,13 +144,16 @@ __all__ = [
     "current_lr",
     "hookimpl",
     "load_tensors",
+    "load_torchvision_weights",
     "real_images",
     "square_size",
     "squared_gradient_norm",
+    "torchvision_classifier",
 ]
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
+    "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],

@@ -31,6 +31,16 @@ class Network(nn.Module, ABC):
         self.config = config
         self.info = info
 
+    def prepare(self) -> None:
+        """Read what it needs beside its checkpoint, such as frozen weights of another network; nothing by default.
+
+        Called once it is on its device, before it trains or its weights are loaded; not where it is built beside
+        another network that is to be used alone. The constructor reads nothing.
+
+        Raises:
+            DataError: a file is missing; the text says which to put where.
+        """
+
     @property
     def uses(self) -> frozenset[str]:
         """Which of "labels" and "condition" `forward` takes, as keywords; its config says so."""
@@ -50,7 +60,12 @@ class Network(nn.Module, ABC):
 
 
 class Generator(Network):
-    """Turns latent vectors into samples."""
+    """Turns latent vectors into samples.
+
+    One with an intermediate latent space, StyleGAN's w, may have two more methods, which together are `forward`:
+    `to_style(latents, **inputs)` gives styles (N, …), and `from_style(styles, **inputs)` samples. Inversion and walks
+    then go through styles.
+    """
 
     Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
 

@@ -136,6 +136,11 @@ class PenaltyConfig(ComponentConfig):
         return False
 
     @property
+    def augments(self) -> bool:
+        """Whether the penalty augments the images that the discriminator sees; one that does overrides this."""
+        return False
+
+    @property
     def differentiates_twice(self) -> bool:
         """True of a gradient penalty."""
         return self.is_gradient_penalty
@@ -164,6 +169,13 @@ class DatasetConfig(ComponentConfig):
     def has_labels(self) -> bool | None:
         """Whether the dataset has labels; None unless overridden: known only after `prepare`."""
         return None
+
+    def count_at_most(self, enough: int) -> int | None:
+        """Return how many samples there are at most, where that shows at once; None: it does not, or they are `enough`.
+
+        A dataset of files may count them, up to `enough`.
+        """
+        return self.limit if self.limit is not None and self.limit < enough else None
 
     @property
     def flips(self) -> bool:

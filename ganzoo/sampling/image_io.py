@@ -132,6 +132,19 @@ def save_array(samples: Tensor, path: Path) -> None:
     write_atomic(path, write)
 
 
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write tensors as a .safetensors file, atomically, with `about` as its metadata.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    metadata = {key: str(value) for key, value in (about or {}).items()}
+    write_atomic(path, lambda partial: save_file(plain, partial, metadata=metadata))
+
+
 def save_grid(
     images: Tensor,
     path: Path,

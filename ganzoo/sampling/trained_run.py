@@ -318,6 +318,7 @@ class TrainedRun:
         """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""
         with seeded_generators(seed):
             networks = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
+        networks["discriminator"].prepare()
         return cast("Discriminator", networks["discriminator"].eval())
 
     def _network(self, name: str) -> Network:
@@ -326,6 +327,7 @@ class TrainedRun:
             with kept_random_state(), memory_errors(self.compute.device, when=lambda: "for the networks"):
                 built = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
             network = built[name if name in built else name.removesuffix("_ema")]
+            network.prepare()
             load_network(network, self.checkpoint, name)
             self._networks[name] = network.eval()
         return self._networks[name]

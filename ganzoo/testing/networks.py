@@ -137,12 +137,12 @@ def _named(first: str, inputs: dict[str, Tensor]) -> str:
 
 
 def _shaken(network: nn.Module, count: int = 4) -> Iterator[nn.Module]:
-    """Yield copies of a network with random numbers added to its weights, some of which start at zero."""
+    """Yield copies of a network with random numbers added to the weights that learn, some of which start at zero."""
     for seed in range(count):
         copied = copy.deepcopy(network)
         rng = generator_of_seed(seed)
         with torch.no_grad():
-            for parameter in copied.parameters():
+            for parameter in filter(lambda each: each.requires_grad, copied.parameters()):
                 parameter.add_(torch.randn(parameter.shape, generator=rng))
         yield copied
 

@@ -73,6 +73,9 @@ def build_run(
 
     seed_everything(recipe.run.seed)
     networks = build_networks(recipe, manager, packed.info, compute)
+    with world.local_main_first():  # one process of each machine downloads
+        for network in networks.values():
+            network.prepare()
     transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties = {

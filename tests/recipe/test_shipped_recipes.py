@@ -71,9 +71,12 @@ def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str
         made_up = {"name": "synthetic", "count": tables["dataset"].pop("count")}
         pairing = "unpaired" if recipe.dataset.pairing == "unpaired" else "aligned"
         tables["dataset"] |= {"name": "derived_pairs", "source": made_up, "pairing": pairing}
+    tables.get("init", {}).pop("from", None)
     for name in ("generator", "discriminator"):
         if "width" in type(getattr(recipe, name)).model_fields:
             tables[name]["width"] = 4
+        if "weights" in type(getattr(recipe, name)).model_fields:
+            tables[name]["weights"] = "random"  # instead of a download
     tables["trainer"]["batch_size"] = batch
     tables["samples"] = {**tables.get("samples", {}), "count": 4}
     tables["tracking"] = {"wandb": {"mode": "disabled"}}

@@ -155,24 +155,9 @@ class TorchvisionBackbone(Extractor):
         Raises:
             DataError: there is no such model, its last layer is not dense, or its weights are missing.
         """
-        names = models.list_models(module=models)
-        if self.config.model not in names:
-            raise DataError(
-                f'extractor "{self.config.name}": torchvision has no classifier '
-                f'"{self.config.model}"{did_you_mean(self.config.model, names)}'
-            )
-        tensors = self._tensors()
-        silent: dict[str, Any] = {"init_weights": True} if self.config.model in ("googlenet", "inception_v3") else {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            network = models.get_model(self.config.model, weights=None, **silent)
-        if tensors is not None:
-            try:
-                network.load_state_dict(tensors)
-            except RuntimeError as error:
-                raise DataError(
-                    f"{self.config.weights}: are not weights of {self.config.model}: {_second_line(error)}"
-                ) from error
+        where = f'extractor "{self.config.name}"'
+        network = torchvision_classifier(self.config.model, self.config.seed, where)
+        load_torchvision_weights(network, self.config.model, self.config.weights, where, OPTION)
         self.head = _cut_off_head(network, self.config.model)
         self.network = network
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
@@ -191,22 +176,60 @@ class TorchvisionBackbone(Extractor):
         """Return logits (N, 1000) of ImageNet's classes; None where the weights are random."""
         return None if self.config.weights == RANDOM else cast("Tensor", self.head(features))
 
-    def _tensors(self) -> dict[str, Tensor] | None:
-        weights, what = self.config.weights, f"the weights of {self.config.model}"
-        if weights == RANDOM:
-            return None
-        known = models.get_model_weights(self.config.model)
-        if weights in known.__members__:
-            url = known[weights].url
-            prefix = url.rpartition("-")[2].partition(".")[0]
-            return load_tensors(downloaded(url, what, OPTION, prefix), what)
+
+def torchvision_classifier(model: str, seed: int, where: str) -> nn.Module:
+    """Build a classifier of torchvision's with random weights of a seed.
+
+    Args:
+        model: as torchvision names it.
+        seed: of the weights; the process's random numbers are left alone.
+        where: the component that asks for it, in messages.
+
+    Raises:
+        DataError: there is no such model.
+    """
+    names = models.list_models(module=models)
+    if model not in names:
+        raise DataError(f'{where}: torchvision has no classifier "{model}"{did_you_mean(model, names)}')
+    silent: dict[str, Any] = {"init_weights": True} if model in ("googlenet", "inception_v3") else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = models.get_model(model, weights=None, **silent)
+    return network
+
+
+def load_torchvision_weights(network: nn.Module, model: str, weights: str, where: str, option: str) -> None:
+    """Load weights into what `torchvision_classifier` built, downloading them on first use.
+
+    Args:
+        network: of this model.
+        model: as torchvision names it.
+        weights: name of torchvision's weights; or a file, `.pth` or `.safetensors`; or "random", which loads none.
+        where: the component that asks for it, in messages.
+        option: the key of a recipe that names a file to use instead.
+
+    Raises:
+        DataError: they are missing, or are another network's.
+    """
+    if weights == RANDOM:
+        return
+    what, known = f"the weights of {model}", models.get_model_weights(model)
+    if weights in known.__members__:
+        url = known[weights].url
+        prefix = url.rpartition("-")[2].partition(".")[0]
+        tensors = load_tensors(downloaded(url, what, option, prefix), what)
+    else:
         path = expand_user(weights)
         if not path.is_file():
             raise DataError(
-                f'extractor "{self.config.name}": weights = "{weights}" is neither a file nor a name of '
+                f'{where}: weights = "{weights}" is neither a file nor a name of '
                 f"{what}: {', '.join(known.__members__)}, {RANDOM}"
             )
-        return load_tensors(path, what)
+        tensors = load_tensors(path, what)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{weights}: are not weights of {model}: {_second_line(error)}") from error
 
 
 def _cut_off_head(network: nn.Module, model: str) -> nn.Linear:

@@ -63,9 +63,10 @@ def interpolate(
     out: PictureOrAnimation,
     seed: Annotated[int, typer.Option(min=0, help="Of the random latents, or of the numbered grid.")] = 0,
     start: Annotated[
-        str | None, typer.Option("--from", help="Cells of the numbered grid to walk from: 3 or 3,17.")
+        str | None,
+        typer.Option("--from", help="Cells of the numbered grid to walk from, or files of `ganzoo invert`: 3,17."),
     ] = None,
-    end: Annotated[str | None, typer.Option("--to", help="Cells to walk to, one for each of --from.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Cells or files to walk to, one for each of --from.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Walk through the first latent of each of these seeds.")] = None,
     steps: Annotated[int, typer.Option(min=2, help="Images of each walk.")] = 10,
     rows: Annotated[int, typer.Option(min=1, help="Walks, where they lead through random latents.")] = 8,
@@ -78,7 +79,9 @@ def interpolate(
     overwrite: Overwrite = False,
 ) -> None:
     """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back."""
-    walk_start, walk_end, walk_seeds = numbers("--from", start), numbers("--to", end), numbers("--seeds", seeds)
+    walk_start = None if start is None else points("--from", start)
+    walk_end = None if end is None else points("--to", end)
+    walk_seeds = numbers("--seeds", seeds)
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
@@ -103,9 +106,12 @@ def interpolate(
 def arithmetic(
     run: RunFolder,
     out: Picture,
-    a: Annotated[str, typer.Option(help="Cells of `ganzoo latent-grid`, three in the paper: 3,17,22.")],
-    b: Annotated[str, typer.Option(help="As many cells of what is taken away.")],
-    c: Annotated[str, typer.Option(help="As many cells of what is added.")],
+    a: Annotated[
+        str,
+        typer.Option(help="Cells of `ganzoo latent-grid`, three in the paper, or files of `ganzoo invert`: 3,17,22."),
+    ],
+    b: Annotated[str, typer.Option(help="As many of what is taken away.")],
+    c: Annotated[str, typer.Option(help="As many of what is added.")],
     seed: GridSeed = 0,
     spread: Annotated[float, typer.Option(min=0, help="Uniform noise around the result.")] = 0.25,
     label: Label = None,
@@ -114,7 +120,7 @@ def arithmetic(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it."""
-    cells_a, cells_b, cells_c = (cell_numbers(name, text) for name, text in (("--a", a), ("--b", b), ("--c", c)))
+    cells_a, cells_b, cells_c = (points(name, text) for name, text in (("--a", a), ("--b", b), ("--c", c)))
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
@@ -137,8 +143,8 @@ def arithmetic(
 def direction(
     run: RunFolder,
     out: PictureOrAnimation,
-    left: Annotated[str, typer.Option(help="Cells of the numbered grid that show one pose: 3,17,22,40.")],
-    right: Annotated[str, typer.Option(help="Cells that show the other.")],
+    left: Annotated[str, typer.Option(help="Cells of the numbered grid, or files, that show one pose: 3,17,22,40.")],
+    right: Annotated[str, typer.Option(help="Cells or files that show the other.")],
     steps: Annotated[int, typer.Option(min=2, help="Images of each row; an odd count has the latent itself.")] = 9,
     rows: Annotated[int, typer.Option(min=1, help="Random latents, of the seed after --seed.")] = 8,
     strength: Annotated[float, typer.Option(help="Rows go from minus to plus this times the vector.")] = 1.0,
@@ -149,7 +155,7 @@ def direction(
     overwrite: Overwrite = False,
 ) -> None:
     """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN."""
-    cells_left, cells_right = cell_numbers("--left", left), cell_numbers("--right", right)
+    cells_left, cells_right = points("--left", left), points("--right", right)
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
@@ -170,6 +176,13 @@ def direction(
     save(found, out)
 
 
-def cell_numbers(option: str, text: str) -> list[int]:
-    """Parse the cells of a required option."""
-    return numbers(option, text) or []
+def points(option: str, text: str) -> list[int | Path]:
+    """Parse cells of the numbered grid and files of points, with commas between.
+
+    Raises:
+        RequestError: there is something else; the text names `option`.
+    """
+    found: list[int | Path] = []
+    for each in text.split(","):
+        found += [Path(each)] if each.endswith(".safetensors") else numbers(option, each) or []
+    return found

@@ -15,9 +15,7 @@ from ganzoo.sampling.generate import BatchNormMode
 from ganzoo.sampling.trained_run import TrainedRun, Weights
 from ganzoo_analysis import latent_math
 from ganzoo_analysis.figures import Panel, save_animation, save_figure
-
-CELLS = 100
-"""Images in the numbered grid; with the same seed, a cell always has the same latent."""
+from ganzoo_analysis.points import CELLS, Point, Space, in_space, name_of, points_of, samples_of_styles
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -78,7 +76,7 @@ class Arithmetic:
         means: (1, C, H, W) of the mean latent of each.
         result: (9, C, H, W): in the middle that of a − b + c, around it those nearby.
         latent: a − b + c (D,).
-        picked: the cells of each concept.
+        picked: the cells or files of each concept.
         spread: of the noise.
         about: how they were made.
     """
@@ -87,17 +85,22 @@ class Arithmetic:
     means: Mapping[str, Tensor]
     result: Tensor
     latent: Tensor
-    picked: Mapping[str, Sequence[int]]
+    picked: Mapping[str, Sequence[Point]]
     spread: float
     about: Mapping[str, object]
 
     def save(self, path: Path) -> None:
         """Write a PNG: a column for each concept, its exemplars above their mean, then the result."""
         columns = [
-            Panel(torch.cat([self.exemplars[name], self.means[name]]), 1, title, [*map(str, self.picked[name]), "mean"])
+            Panel(torch.cat([self.exemplars[name], self.means[name]]), 1, title, self._captions(name))
             for name, title in (("a", "a"), ("b", "- b"), ("c", "+ c"))
         ]
         save_figure([*columns, Panel(self.result, 3, f"= result, ±{self.spread:g}")], path, about=self.about)
+
+    def _captions(self, concept: str) -> list[str]:
+        """Name each exemplar, some of which may be several in one file, and the mean."""
+        picked, count = self.picked[concept], len(self.exemplars[concept])
+        return [*(map(name_of, picked) if len(picked) == count else [""] * count), "mean"]
 
 
 def latent_grid(run: TrainedRun, *, seed: int = 0, **options: Unpack[SamplingOptions]) -> LatentGrid:
@@ -109,16 +112,13 @@ def latent_grid(run: TrainedRun, *, seed: int = 0, **options: Unpack[SamplingOpt
     return LatentGrid(images_of(run, run.latents(CELLS, seed), options), describe(run, options, seed=seed))
 
 
-def latents_of(run: TrainedRun, chosen: Sequence[int], seed: int = 0) -> Tensor:
-    """Return the latents (N, D) of these cells of the numbered grid of `seed`.
+def latents_of(run: TrainedRun, chosen: Sequence[Point], seed: int = 0) -> Tensor:
+    """Return the latents (N, D) of these cells of the numbered grid of `seed`; see `points.points_of` for files.
 
     Raises:
         RequestError: there is no such cell.
     """
-    off = [cell for cell in chosen if not 0 <= cell < CELLS]
-    if off:
-        raise RequestError(f"cell {off[0]} is not on the grid: cells are numbered from 0 to {CELLS - 1}")
-    return run.latents(CELLS, seed)[list(chosen)]
+    return points_of(run, [chosen], seed)[0][0]
 
 
 def interpolate(
@@ -128,8 +128,8 @@ def interpolate(
     rows: int = 8,
     method: latent_math.Method = "spherical",
     seed: int = 0,
-    start: Sequence[int] | None = None,
-    end: Sequence[int] | None = None,
+    start: Sequence[Point] | None = None,
+    end: Sequence[Point] | None = None,
     seeds: Sequence[int] | None = None,
     **options: Unpack[SamplingOptions],
 ) -> Walks:
@@ -139,10 +139,12 @@ def interpolate(
         run: a trained run.
         steps: images of each walk, both ends included.
         rows: how many walks, through `rows` + 1 random latents.
-        method: "spherical", or "linear", natural for a generator with a uniform prior; see `latent_math.walk`.
+        method: "spherical", or "linear", natural for a generator with a uniform prior; see `latent_math.walk`. Walks
+            through styles are straight.
         seed: of the random latents, or of the grid that `start` and `end` number.
-        start: cells of the numbered grid where walks begin; with `end`, instead of random ones.
-        end: cells where they end, one for each of `start`.
+        start: cells of the numbered grid, or files of `ganzoo invert`, where walks begin; with `end`, instead of
+            random ones.
+        end: cells or files where they end, one for each of `start`.
         seeds: walk through the first latent of each of these seeds, instead.
         options: label, weights, batch_norm; without a label a conditional generator takes class after class by row.
 
@@ -151,6 +153,7 @@ def interpolate(
     """
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} walks of {steps} steps: take at least 1 walk of 2 steps")
+    space: Space = "latents"
     if seeds is not None and (start is not None or end is not None):
         raise RequestError("give either seeds or the cells to walk from and to, not both")
     if seeds is not None:
@@ -159,23 +162,24 @@ def interpolate(
         ends = latent_math.pairs(torch.cat([run.latents(1, one) for one in seeds]))
         chosen: dict[str, object] = {"seeds": list(seeds)}
     elif start is not None or end is not None:
-        if not start or not end or len(start) != len(end):
-            raise RequestError(
-                f"walks from cells {list(start or ())} to cells {list(end or ())}: give as many ends as starts"
-            )
-        ends = latents_of(run, start, seed), latents_of(run, end, seed)
-        chosen = {"seed": seed, "from": list(start), "to": list(end)}
+        (*both,), space = points_of(run, [start or (), end or ()], seed, options.get("label"))
+        if not len(both[0]) or len(both[0]) != len(both[1]):
+            raise RequestError(f"walks from cells {_named(start)} to cells {_named(end)}: give as many ends as starts")
+        ends = both[0], both[1]
+        chosen = {"seed": seed, "from": _named(start), "to": _named(end)}
     else:
         ends = latent_math.pairs(run.latents(rows + 1, seed))
         chosen = {"seed": seed}
-    return _walks(run, latent_math.walk(*ends, steps, method), options, method=method, **chosen)
+    if space == "styles":
+        method = "linear"
+    return _walks(run, latent_math.walk(*ends, steps, method), options, space, method=method, **chosen)
 
 
 def arithmetic(
     run: TrainedRun,
-    a: Sequence[int],
-    b: Sequence[int],
-    c: Sequence[int],
+    a: Sequence[Point],
+    b: Sequence[Point],
+    c: Sequence[Point],
     *,
     seed: int = 0,
     spread: float = 0.25,
@@ -185,7 +189,7 @@ def arithmetic(
 
     Args:
         run: a trained run.
-        a: cells of the numbered grid that show the first concept; the paper takes three.
+        a: cells of the numbered grid, or files of `ganzoo invert`, that show the first concept; the paper takes three.
         b: as many cells of the concept to take away.
         c: as many of the one to add.
         seed: of the grid, and of the noise.
@@ -196,16 +200,17 @@ def arithmetic(
         RequestError: a cell is not on the grid, the counts differ, or the label does not fit the generator.
     """
     picked = {"a": a, "b": b, "c": c}
-    counts = {len(one) for one in picked.values()}
+    groups, space = points_of(run, [*picked.values()], seed, options.get("label"))
+    latents = dict(zip(picked, groups, strict=True))
+    counts = {len(one) for one in groups}
     if len(counts) > 1 or 0 in counts:
-        told = ", ".join(f"{name} has {len(one)}" for name, one in picked.items())
+        told = ", ".join(f"{name} has {len(one)}" for name, one in latents.items())
         raise RequestError(f"each concept needs as many exemplars, three in the paper: {told}")
-    _require_label(run, options)
-    latents = {name: latents_of(run, one, seed) for name, one in picked.items()}
+    require_label(run, options)
     result = latent_math.combine(**latents)
     nearby = latent_math.around(result, spread=spread, rng=torch.Generator().manual_seed(seed))
     parts = [*latents.values(), *(one.mean(0, keepdim=True) for one in latents.values()), nearby]
-    images = torch.split(images_of(run, torch.cat(parts), options), [len(part) for part in parts])
+    images = torch.split(images_of(run, torch.cat(parts), options, space=space), [len(part) for part in parts])
     return Arithmetic(
         exemplars=dict(zip(picked, images[:3], strict=True)),
         means=dict(zip(picked, images[3:6], strict=True)),
@@ -213,14 +218,14 @@ def arithmetic(
         latent=result,
         picked=picked,
         spread=spread,
-        about=describe(run, options, seed=seed, spread=spread, **{name: list(one) for name, one in picked.items()}),
+        about=describe(run, options, seed=seed, spread=spread, **{name: _named(one) for name, one in picked.items()}),
     )
 
 
 def direction(
     run: TrainedRun,
-    left: Sequence[int],
-    right: Sequence[int],
+    left: Sequence[Point],
+    right: Sequence[Point],
     *,
     steps: int = 9,
     rows: int = 8,
@@ -232,7 +237,7 @@ def direction(
 
     Args:
         run: a trained run.
-        left: cells of the numbered grid that show one pose; the paper averages four.
+        left: cells of the numbered grid, or files of `ganzoo invert`, that show one pose; the paper averages four.
         right: cells that show the other.
         steps: images of each row.
         rows: how many random latents, of the seed after `seed`, so that none is on the grid.
@@ -247,10 +252,11 @@ def direction(
         raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
     if not left or not right:
         raise RequestError("each pose needs at least one cell, four in the paper")
-    _require_label(run, options)
-    moved_by = latent_math.direction(latents_of(run, left, seed), latents_of(run, right, seed))
-    moved = latent_math.along(run.latents(rows, seed + 1), moved_by, steps, strength)
-    return _walks(run, moved, options, seed=seed, left=list(left), right=list(right), strength=strength)
+    require_label(run, options)
+    poses, space = points_of(run, [left, right], seed, options.get("label"))
+    begin = in_space(run, run.latents(rows, seed + 1), space, options.get("label"))
+    moved = latent_math.along(begin, latent_math.direction(*poses), steps, strength)
+    return _walks(run, moved, options, space, seed=seed, left=_named(left), right=_named(right), strength=strength)
 
 
 def check_suffix(path: Path, allowed: Sequence[str]) -> None:
@@ -259,14 +265,29 @@ def check_suffix(path: Path, allowed: Sequence[str]) -> None:
         raise RequestError(f"{path}: give a file that ends in {' or '.join(allowed)}")
 
 
-def _walks(run: TrainedRun, latents: Tensor, options: SamplingOptions, **more: object) -> Walks:
+def _named(points: Sequence[Point] | None) -> list[int | str]:
+    return [str(point) if isinstance(point, Path) else point for point in points or ()]
+
+
+def _walks(
+    run: TrainedRun, latents: Tensor, options: SamplingOptions, space: Space = "latents", **more: object
+) -> Walks:
     rows, steps = latents.shape[:2]
-    images = images_of(run, latents.flatten(0, 1), options, each=steps)
+    images = images_of(run, latents.flatten(0, 1), options, each=steps, space=space)
     return Walks(images.view(rows, steps, *images.shape[1:]), latents, describe(run, options, **more))
 
 
-def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: int = 1) -> Tensor:
+def images_of(
+    run: TrainedRun, latents: Tensor, options: SamplingOptions, each: int = 1, space: Space = "latents"
+) -> Tensor:
     """Sample images of the requested label, or of class after class, `each` of one before the next.
+
+    Args:
+        run: a trained run.
+        latents: (N, latent_dim), or styles (N, …) where `space` says so.
+        options: label, weights, batch_norm.
+        each: how many of one class come before the next.
+        space: of `latents`.
 
     Raises:
         UnfitDataError: the generator makes vectors.
@@ -274,15 +295,15 @@ def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: 
     _ = run.info.image
     label = options.get("label")
     labels = run.labels(len(latents) // each, None if label is None else [label])
-    return run.images(
-        latents,
-        None if labels is None else labels.repeat_interleave(each),
-        weights=options.get("weights", "auto"),
-        batch_norm=options.get("batch_norm"),
-    )
+    labels = None if labels is None else labels.repeat_interleave(each)
+    weights, batch_norm = options.get("weights", "auto"), options.get("batch_norm")
+    if space == "styles":
+        mode = batch_norm or run.recipe.samples.batch_norm
+        return samples_of_styles(run.generator_with(weights), latents, labels, mode)
+    return run.images(latents, labels, weights=weights, batch_norm=batch_norm)
 
 
-def _require_label(run: TrainedRun, options: SamplingOptions) -> None:
+def require_label(run: TrainedRun, options: SamplingOptions) -> None:
     """Raise RequestError without a label for a conditional generator, whose latents compare only within a class."""
     if "labels" in run.generator.uses and options.get("label") is None:
         last = run.info.num_classes - 1

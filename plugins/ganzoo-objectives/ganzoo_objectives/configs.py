@@ -107,6 +107,11 @@ class AugmentConfig(ActionConfig):
     cutout: float = Field(default=0.5, gt=0, le=1)
     """Side of the blank square as a share of height and width; its center may lie anywhere in the image."""
 
+    @property
+    def augments(self) -> bool:
+        """True: real and generated images alike."""
+        return True
+
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the samples are images."""
         _ = info.image

@@ -1,0 +1,1 @@
+"""GANs for few images, as a plugin of ganzoo."""

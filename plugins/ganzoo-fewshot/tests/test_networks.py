@@ -1,0 +1,237 @@
+"""The networks at every size, what is frozen, which networks a penalty and a trainer take, and what is warned of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_recipe import tiny_recipe
+
+import ganzoo
+from ganzoo.components.penalty import PenaltyStep
+from ganzoo.errors import DataError
+from ganzoo.recipe.lint import lint
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
+
+RANDOM = {"model": "shufflenet_v2_x0_5", "weights": "random", "input_size": 64, "width": 8}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_sizes(make: Any, size: int, channels: int) -> None:
+    generator = make("generators", "fastgan", size=size, channels=channels, width=8, small_output=True)
+    images, small = generator(torch.randn(2, 256), small=True)
+    assert images.shape == (2, channels, size, size)
+    assert small.shape == (2, channels, min(128, size // 2), min(128, size // 2))
+    discriminator = make("discriminators", "fastgan", size=size, channels=channels, width=8)
+    assert discriminator(images).shape == discriminator(images, small=small).shape == (2, 50)
+    sides = [each.shape[-1] for each in discriminator.features(images)]
+    assert [side for side in sides if side in (8, 16)] == [16, 8, 16, 8]
+
+
+@pytest.mark.parametrize("kind", ["generators", "discriminators"])
+def test_other_sizes_are_refused(make: Any, kind: str) -> None:
+    with pytest.raises(ValueError, match=r"no layers for 32 pixels: set dataset.image_size to 64, 128, 256, 512, 1024"):
+        make(kind, "fastgan", size=32)
+
+
+def test_latents_are_normalized_unless_they_are_not_to_be(make: Any) -> None:
+    latents = torch.randn(2, 256)
+    for normalize in (True, False):
+        generator = make("generators", "fastgan", width=4, normalize_latents=normalize).eval()
+        assert generator(latents).allclose(generator(3 * latents), atol=1e-5) == normalize
+
+
+def test_noise_is_of_training_alone(make: Any) -> None:
+    generator = make("generators", "fastgan", width=4)
+    for module in generator.modules():
+        if type(module).__name__ == "Noise":
+            torch.nn.init.ones_(module.weight)
+    latents = torch.randn(2, 256)
+    assert not generator(latents).allclose(generator(latents), atol=1e-3)
+    generator.eval()
+    assert generator(latents).equal(generator(latents))
+
+
+def test_of_the_projected_discriminator_only_the_heads_learn(make: Any) -> None:
+    discriminator = make("discriminators", "projected", **RANDOM)
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    discriminator(images).sum().backward()
+    assert images.grad is not None
+    assert images.grad.any()
+    learns = {name for name, parameter in discriminator.named_parameters() if parameter.grad is not None}
+    assert learns
+    assert all(name.startswith("heads.") for name in learns)
+    assert learns == {name for name, parameter in discriminator.named_parameters() if parameter.requires_grad}
+    assert not any(module.training for module in discriminator.train().backbone.modules())
+
+
+def test_a_state_dict_names_the_classifier_by_its_checksum(make: Any) -> None:
+    discriminator = make("discriminators", "projected", **RANDOM)
+    state = discriminator.state_dict()
+    assert [name for name in state if name.startswith("backbone")] == ["backbone.weights_sha256"]
+    images = torch.rand(2, 3, 64, 64)
+    same = make("discriminators", "projected", **RANDOM)
+    same.load_state_dict(state)
+    assert same.eval()(images).equal(discriminator.eval()(images))
+    other = make("discriminators", "projected", **RANDOM, seed=1)
+    with pytest.raises(
+        RuntimeError, match=r"was trained on other weights of shufflenet_v2_x0_5 than \[discriminator\]"
+    ):
+        other.load_state_dict(state)
+    del state["backbone.weights_sha256"]
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"backbone.weights_sha256\""):
+        same.load_state_dict(state)
+
+
+def test_weights_from_a_file(make: Any, tmp_path: Path) -> None:
+    from torchvision.models import shufflenet_v2_x0_5
+
+    torch.manual_seed(5)
+    file = tmp_path / "mine.pth"
+    torch.save(shufflenet_v2_x0_5(weights=None).state_dict(), file)
+    discriminator = make("discriminators", "projected", **RANDOM | {"weights": str(file)})
+    before = discriminator.backbone.digest()
+    discriminator.prepare()
+    assert not discriminator.backbone.digest().equal(before)
+    stem = dict(discriminator.backbone.network.named_parameters())["conv1.0.weight"]
+    assert stem.equal(torch.load(file, weights_only=True)["conv1.0.weight"])
+    assert not stem.requires_grad
+
+
+def test_weights_that_cannot_be_fetched(make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object) -> None:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    discriminator = make("discriminators", "projected", **RANDOM | {"weights": "DEFAULT"})
+    with pytest.raises(DataError) as raised:
+        discriminator.prepare()
+    line = str(raised.value)
+    assert "the weights of shufflenet_v2_x0_5 cannot be downloaded (Network is unreachable): fetch https://" in line
+    assert "or name its place with weights of [discriminator]" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "resnet1"}, 'torchvision has no classifier "resnet1", did you mean resnet18?'),
+        ({"model": "vit_b_32"}, '"VisionTransformer" has no feature map of stride 4: take a convolutional'),
+        ({"weights": "NONE"}, 'weights = "NONE" is neither a file nor a name of the weights of shufflenet_v2_x0_5'),
+    ],
+)
+def test_classifiers_that_will_not_do(make: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((DataError, ValueError)) as raised:
+        make("discriminators", "projected", **RANDOM | {"input_size": 224} | options).prepare()
+    assert message in str(raised.value)
+
+
+def reconstruction_step(discriminator: Any, images: torch.Tensor, seed: int = 0) -> PenaltyStep:
+    rng = torch.Generator().manual_seed(seed)
+    logits, latents = torch.zeros(2), torch.zeros(2, 8)
+    return PenaltyStep(None, discriminator, images, images, images, images, latents, None, None, logits, logits, rng)  # type: ignore[arg-type]
+
+
+def test_reconstruction_is_the_sum_of_the_distances(make: Any) -> None:
+    discriminator = make("discriminators", "fastgan", width=8).eval()
+    penalty = make("penalties", "reconstruction")
+    penalty.setup(None, discriminator)
+    penalty.eval()
+    images = torch.rand(2, 3, 64, 64) * 2 - 1
+    term = penalty.discriminator_term(reconstruction_step(discriminator, images))
+    maps = discriminator.features(images)
+    part = torch.randint(4, (2,), generator=torch.Generator().manual_seed(0))
+    expected = sum((decode(maps[int(i)]) - images).abs().mean() for i, decode in penalty.whole.items())
+    ((i, decode),) = penalty.quarter.items()
+    corner = [
+        (slice(None), slice(32 * (p // 2), 32 * (p // 2) + 32), slice(32 * (p % 2), 32 * (p % 2) + 32)) for p in part
+    ]
+    inner = [(slice(None), slice(8 * (p // 2), 8 * (p // 2) + 8), slice(8 * (p % 2), 8 * (p % 2) + 8)) for p in part]
+    quarter = torch.stack([image[at] for image, at in zip(images, corner, strict=True)])
+    features = torch.stack([each[at] for each, at in zip(maps[int(i)], inner, strict=True)])
+    expected = expected + (decode(features) - quarter).abs().mean()
+    torch.testing.assert_close(term, expected)
+    term.backward()
+    assert all(parameter.grad is not None for parameter in penalty.parameters())
+    assert any(parameter.grad is not None for parameter in discriminator.parameters())
+
+
+def test_perceptual_distance_as_lpips_without_its_weights(make: Any) -> None:
+    penalty = make("penalties", "reconstruction", distance="perceptual", vgg_weights="random")
+    first, second = torch.rand(2, 2, 3, 64, 64) * 2 - 1
+    network = penalty.perceptual.backbone.network
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
+    expected = torch.zeros(())
+    for one, other in zip(*(network(((x + 1) / 2 - mean) / deviation).values() for x in (first, second)), strict=True):
+        unit = [f / f.norm(dim=1, keepdim=True).clamp_min(1e-10) for f in (one, other)]
+        expected = expected + (unit[0] - unit[1]).square().sum(1).mean((1, 2)).mean()
+    torch.testing.assert_close(penalty.distance(first, second), expected, atol=1e-4, rtol=1e-3)
+    assert penalty.distance(first, first) == 0
+    assert list(penalty.state_dict()) == ["perceptual.backbone.weights_sha256"]
+
+
+def test_reconstruction_needs_maps_to_decode(make: Any) -> None:
+    penalty = make("penalties", "reconstruction")
+    with pytest.raises(ValueError, match="from 8×8 features, and the discriminator has 112×112, 56×56, 28×28"):
+        penalty.setup(None, make("discriminators", "projected", **RANDOM | {"input_size": 224}))
+
+
+def recipe(root: Path, **changes: Any) -> dict[str, Any]:
+    tables = tiny_recipe(
+        root,
+        run={"steps": 4},
+        dataset={"image_size": 64, "count": 32},
+        generator={"name": "fastgan", "width": 4, "latent_dim": 8, "small_output": True},
+        discriminator={"name": "fastgan", "width": 4},
+        loss={"name": "uniform_hinge"},
+        trainer={"name": "fastgan", "batch_size": 4},
+        checkpoint={"every": 2},
+        penalties=[{"name": "diff_augment", "policies": ["color", "translation"]}, {"name": "reconstruction"}],
+    )
+    return tables | changes
+
+
+def warnings_of(tables: dict[str, Any]) -> list[str]:
+    return [str(problem) for problem in lint(parse_recipe(tables, plugin_manager()), plugin_manager())]
+
+
+def test_few_images_without_augmentation_are_warned_of(tmp_path: Path) -> None:
+    few = recipe(tmp_path, trainer={"name": "fastgan", "batch_size": 4, "ema_decay": 0.0})
+    assert not any("by heart" in text for text in warnings_of(few))
+    few["penalties"] = [{"name": "reconstruction"}]
+    assert not any("by heart" in text for text in warnings_of(few))  # nobody knows how many there are
+    few["dataset"] = {**few["dataset"], "limit": 100}
+    assert any("knows 100 images by heart" in text and "diff_augment" in text for text in warnings_of(few))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").touch()
+    few["dataset"] = {"name": "image_folder", "root": str(folder), "image_size": 64}
+    assert any("knows 3 images by heart" in text for text in warnings_of(few))
+    few["penalties"] = [{"name": "adaptive_augment"}]
+    assert not any("by heart" in text for text in warnings_of(few))
+
+
+def test_what_else_is_warned_of(tmp_path: Path) -> None:
+    averaged = recipe(tmp_path, trainer={"name": "adversarial", "batch_size": 4, "ema_decay": 0.5})
+    texts = warnings_of(averaged)
+    assert any("averages the singular vectors of spectral norm" in text for text in texts)
+    assert any("makes images that nobody sees" in text for text in texts)
+    alike = recipe(tmp_path, discriminator={"name": "dcgan", "width": 4})
+    assert any("makes images that nobody sees" in text for text in warnings_of(alike))
+    alike["generator"] = {"name": "fastgan", "width": 4}
+    assert any('does no more than "adversarial" with these networks' in text for text in warnings_of(alike))
+    alone = ("singular", "nobody", "does no more")
+    assert not any(word in text for text in warnings_of(recipe(tmp_path)) for word in alone)
+
+
+def test_the_small_image_reaches_the_discriminator(tmp_path: Path) -> None:
+    start = ganzoo.run(recipe(tmp_path), ["run.steps=1", "trainer.ema_decay=0.0"])
+    after = ganzoo.run(recipe(tmp_path), ["run.steps=2", "trainer.ema_decay=0.0"])
+    name = "small_image.parametrizations.weight.original"
+    first, second = (run.checkpoint.network("generator")[name] for run in (start, after))
+    assert not first.equal(second)
