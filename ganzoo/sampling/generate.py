@@ -73,7 +73,8 @@ def generate_batches(
             samples: Tensor = generator(
                 latents[part].to(device), **{name: rows[part].to(device) for name, rows in inputs.items()}
             )
-            yield samples.float()[: count - start]
+            samples = samples.float()[: count - start]
+            yield samples if generator.bounded or samples.ndim == 2 else samples.clamp(-1, 1)
 
 
 def _pad(generator: Generator, latents: Tensor, inputs: Inputs, missing: int) -> tuple[Tensor, Inputs]:

@@ -72,6 +72,8 @@ def build_run(
 
     seed_everything(recipe.run.seed)
     networks = build_networks(recipe, manager, packed.info, compute)
+    for network in networks.values():
+        network.world = world
     transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties = {
