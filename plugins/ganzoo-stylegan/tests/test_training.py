@@ -216,7 +216,7 @@ def test_two_processes_train_the_same_networks_as_one_at_first(tmp_path: Path) -
     two, one = api.load_run(tmp_path / "two" / "first" / "0001"), api.run(first_step(tmp_path / "one"))
     ours, theirs = two.generator_with("raw").state_dict(), one.generator_with("raw").state_dict()
     assert float(ours["mean_style"].abs().max()) > 1e-4
-    for key in ours:
+    for key in (key for key in ours if "noise" not in key):  # whose gradient is the noise
         assert torch.allclose(ours[key], theirs[key], atol=1e-6), key
     assert two.metrics[-1]["penalty/ada_probability"] == one.metrics[-1]["penalty/ada_probability"]
 
