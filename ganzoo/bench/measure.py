@@ -8,6 +8,7 @@ import runpy
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
@@ -65,9 +67,10 @@ def measure(
     changes = override_pairs(overrides)
     tracked = any(key.startswith("tracking.") for key, _ in changes)
     asked, manager = load_recipe(recipe, plugin_manager(), changes)
-    with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder, ExitStack() as stack:
         total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is not timed
         bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (UNTIMED_STEPS, 0))
+        stack.enter_context(bare.compute.fp32_products())
         batch = bare.loader.next()
 
         def step() -> int:
@@ -80,7 +83,7 @@ def measure(
         memory = peak_memory(bare.compute)
         flop = flop_of_step(bare)
         if baseline is not None:
-            loops["baseline"] = load_baseline(baseline)(bare)
+            loops["baseline"] = _with_torch_defaults(load_baseline(baseline)(bare), bare.device)
             loops["baseline"]()
         seconds: dict[str, list[float]] = {"run": [], **{name: [] for name in loops}}
         precisions = dict.fromkeys(["fp32", *(["bf16"] if bare.device.type != "mps" else []), bare.precision])
@@ -118,6 +121,16 @@ def measure(
             },
         }
         return report(seconds, measured)
+
+
+def _with_torch_defaults(step: Step, device: torch.device) -> Step:
+    """Return a step that rounds convolutions to TF32 on NVIDIA GPUs, as torch does unless told otherwise."""
+
+    def taken() -> int:
+        with fp32_products(device, tf32="convolutions"):
+            return step()
+
+    return taken
 
 
 class RoundTimer:

@@ -29,9 +29,10 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import batch_norm_used, generate_batches
-from ganzoo.sampling.trained_run import TrainedRun, Weights
+from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
@@ -108,7 +109,7 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         timings: dict[str, float] = {}
-        with seeded_generators(seed), without_tf32(self.device):
+        with seeded_generators(seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._sample(generator, seed, timings)
             samples = self._samples_card(generator, weights, seed)
@@ -270,6 +271,7 @@ class Evaluator:
             weights=weights,
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",
+            options=generator.config.sampling_options,
             seed=seed,
             labels=_given(generator),
             made_at=str(generator.info.samples),
@@ -353,23 +355,6 @@ def _extractor_card(extractor: Extractor | None, own: str, features: int) -> Ext
     )
 
 
-@contextmanager
-def without_tf32(device: torch.device) -> Iterator[None]:
-    """While open, compute products and convolutions in true fp32, without TF32 on NVIDIA GPUs."""
-    if device.type != "cuda":
-        yield
-        return
-    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
-
-
 def evaluate(
     run: TrainedRun,
     samples: int | None = None,
@@ -404,6 +389,7 @@ def evaluate(
     overrides = [*override_pairs(overrides), *changes.items()]
     recipe = parse_recipe(run.recipe.to_dict(), run.manager, overrides, source=str(run.path))
     options = recipe.evaluation
+    run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)
     found = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
@@ -39,11 +40,9 @@ class Compute:
         """Whether losses are scaled, so that small gradients do not underflow in fp16."""
         return self.precision == "fp16"
 
-    def configure(self) -> None:
-        """Set torch's process-wide TF32 flags: off on a GPU, for convolutions too, unless `tf32`."""
-        if self.device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = self.tf32
-            torch.backends.cudnn.allow_tf32 = self.tf32
+    def fp32_products(self) -> AbstractContextManager[None]:
+        """Compute fp32 products as `tf32` says while open."""
+        return fp32_products(self.device, tf32=self.tf32)
 
     @contextmanager
     def autocast(self) -> Iterator[None]:
@@ -64,6 +63,26 @@ class Compute:
 
     def __str__(self) -> str:
         return f"{self.device} in {self.precision} ({self.reason})"
+
+
+@contextmanager
+def fp32_products(device: torch.device, *, tf32: bool | Literal["convolutions"] = False) -> Iterator[None]:
+    """While open, compute fp32 products of NVIDIA GPUs in true fp32, in TF32, or in TF32 in convolutions alone.
+
+    The last is torch's own default. Its flags are the process's, and are restored.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    for backend, rounds in zip(backends, (tf32 is True, bool(tf32)), strict=True):
+        backend.fp32_precision = "tf32" if rounds else "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def available_accelerators() -> list[str]:

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ganzoo.components.dataset import StoredImages
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.data.packed_dataset import real_images
+from ganzoo.runtime.device import fp32_products
 
 BatchNormMode = Literal["auto", "running", "batch", "standing"]
 Inputs = Mapping[str, Tensor]
@@ -70,9 +71,10 @@ def generate_batches(
     with batch_norm_mode(generator, batch_norm, inputs):
         for start in range(0, count, batch_size):
             part = slice(start, start + batch_size)
-            samples: Tensor = generator(
-                latents[part].to(device), **{name: rows[part].to(device) for name, rows in inputs.items()}
-            )
+            with fp32_products(device):
+                samples: Tensor = generator(
+                    latents[part].to(device), **{name: rows[part].to(device) for name, rows in inputs.items()}
+                )
             samples = samples.float()[: count - start]
             yield samples if generator.bounded or samples.ndim == 2 else samples.clamp(-1, 1)
 

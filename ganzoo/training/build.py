@@ -64,7 +64,6 @@ def build_run(
     """
     registries, world = manager.registries, world or World()
     compute = choose_compute(recipe.device, world)
-    compute.configure()
     if directory is None and world.is_main:
         check_place(recipe)
     with world.local_main_first():  # one process of each machine packs the dataset if it is not packed yet

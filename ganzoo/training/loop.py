@@ -37,6 +37,7 @@ def train(run: Run) -> None:
             run.fire("run_started")
         with (
             run.stopping_on_signals(),
+            run.compute.fp32_products(),
             memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
             lost_processes(run),
         ):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from ganzoo.errors import DeviceError
 from ganzoo.recipe.model import DeviceOptions
-from ganzoo.runtime.device import Compute, available_accelerators, choose_compute
+from ganzoo.runtime.device import Compute, available_accelerators, choose_compute, fp32_products
 
 
 @pytest.fixture
@@ -74,30 +76,45 @@ def test_only_fp16_scales_losses():
     assert str(Compute(cpu, "fp32", "as asked")) == "cpu in fp32 (as asked)"
 
 
-@pytest.fixture
-def kept_tf32():
-    """The places where torch holds it, set back afterwards."""
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [backend.allow_tf32 for backend in backends]
-    yield backends
-    for backend, value in zip(backends, before, strict=True):
-        backend.allow_tf32 = value
+BACKENDS: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
 
 
-@pytest.mark.parametrize("tf32", [False, True])
-def test_fp32_is_fp32_on_a_gpu_unless_tf32_is_asked_for(kept_tf32, accelerators, tf32: bool):
-    """Torch itself lets cuDNN's convolutions round to TF32."""
+def precisions() -> list[str]:
+    return [backend.fp32_precision for backend in BACKENDS]
+
+
+@pytest.mark.parametrize(
+    ("tf32", "expected"),
+    [(False, ["ieee", "ieee"]), (True, ["tf32", "tf32"]), ("convolutions", ["ieee", "tf32"])],
+)
+def test_fp32_is_fp32_on_a_gpu_unless_tf32_is_asked_for(tf32, expected):
+    """Torch itself lets cuDNN's convolutions round to TF32; what it is set to is the caller's."""
+    before = precisions()
+    with fp32_products(torch.device("cuda"), tf32=tf32):
+        assert precisions() == expected
+    assert precisions() == before
+
+
+def test_a_recipe_asks_for_tf32(accelerators):
     accelerators("cuda")
-    for backend in kept_tf32:
-        backend.allow_tf32 = not tf32
-    choose_compute(DeviceOptions(tf32=tf32)).configure()
-    assert torch.backends.cuda.matmul.allow_tf32 is tf32
-    assert torch.backends.cudnn.allow_tf32 is tf32
+    with choose_compute(DeviceOptions(tf32=True)).fp32_products():
+        assert precisions() == ["tf32", "tf32"]
 
 
-def test_other_devices_leave_tf32_alone(kept_tf32, accelerators):
+def test_other_devices_leave_tf32_alone(accelerators):
     accelerators("mps")
-    torch.backends.cudnn.allow_tf32 = True
-    choose_compute(DeviceOptions()).configure()
-    choose_compute(DeviceOptions(accelerator="cpu")).configure()
-    assert torch.backends.cudnn.allow_tf32
+    before = precisions()
+    for options in (DeviceOptions(tf32=True), DeviceOptions(accelerator="cpu", tf32=True)):
+        with choose_compute(options).fp32_products():
+            assert precisions() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("tf32", [False, True])
+def test_a_convolution_rounds_as_asked(tf32: bool):
+    weights, images = torch.randn(64, 64, 3, 3, dtype=torch.float64), torch.randn(8, 64, 16, 16, dtype=torch.float64)
+    exact = torch.nn.functional.conv2d(images, weights)
+    with fp32_products(torch.device("cuda"), tf32=tf32):
+        found = torch.nn.functional.conv2d(images.float().cuda(), weights.float().cuda()).cpu()
+    error = float((found - exact).abs().max() / exact.std())
+    assert (error > 2e-4) is tf32

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, numbers
+from ganzoo.cli.options import Overwrite, RunFolder, Sampling, WhichStatistics, WhichWeights, check_file, numbers
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
@@ -22,13 +22,14 @@ def latent_grid(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a grid of 100 numbered images, to pick the cells that the other commands take."""
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", overwrite=overwrite)
     latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
     typer.echo(out)
@@ -51,6 +52,7 @@ def interpolate(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back."""
@@ -58,7 +60,7 @@ def interpolate(
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", ".gif", overwrite=overwrite)
     latent_space.interpolate(
         trained,
@@ -87,6 +89,7 @@ def arithmetic(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it."""
@@ -94,7 +97,7 @@ def arithmetic(
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", overwrite=overwrite)
     latent_space.arithmetic(
         trained,
@@ -122,6 +125,7 @@ def direction(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN."""
@@ -129,7 +133,7 @@ def direction(
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", ".gif", overwrite=overwrite)
     latent_space.direction(
         trained,
