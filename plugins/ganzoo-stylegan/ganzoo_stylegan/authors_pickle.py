@@ -62,7 +62,7 @@ def _weights(content: Any, source: Path) -> ImportedWeights:
     of_generator = "G_ema" if isinstance(found.get("G_ema"), Module) else "G"
     if not isinstance(found.get(of_generator), Module):
         raise ValueError(f"holds no generator: neither G_ema nor G is among {', '.join(map(str, found))[:200]}")
-    theirs = _tensors(found[of_generator], source)
+    theirs = state_of(found[of_generator], source.stat().st_size)
     generator, info = generator_config(theirs)
     matched = Matched()
     _match("generator", of_generator, theirs, generator_key, matched)
@@ -72,7 +72,7 @@ def _weights(content: Any, source: Path) -> ImportedWeights:
         f"the generator is {of_generator}{', the average of their weights' if of_generator == 'G_ema' else ''}",
     ]
     if isinstance(found.get("D"), Module):
-        theirs = _tensors(found["D"], source)
+        theirs = state_of(found["D"], source.stat().st_size)
         discriminator = discriminator_config(theirs, info, found["D"])
         size = info.image.height
         _match("discriminator", "D", theirs, lambda key: discriminator_key(key, size), matched)
@@ -88,19 +88,19 @@ def _weights(content: Any, source: Path) -> ImportedWeights:
     )
 
 
-def _tensors(module: Module, source: Path) -> State:
-    found = dict(tensors_of(module))
-    if sum(tensor.numel() * tensor.element_size() for tensor in found.values()) > source.stat().st_size:
+def state_of(module: Module, most: int) -> State:
+    """Return the parameters and buffers of a network by their dotted names.
+
+    Raises:
+        ValueError: they take more than `most` bytes; or a layer is in it twice, or too deep.
+    """
+    found = dict(_tensors_of(module))
+    if sum(tensor.numel() * tensor.element_size() for tensor in found.values()) > most:
         raise ValueError("has tensors that share their memory: they would take more than the file")
     return found
 
 
-def tensors_of(module: Module, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters and buffers of a network by their dotted names.
-
-    Raises:
-        ValueError: a layer is in it twice, or too deep.
-    """
+def _tensors_of(module: Module, path: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
     seen = set() if seen is None else seen
     if id(module) in seen or path.count(".") > DEPTH:
         raise ValueError(f"has a layer, {path[:99]}, that is within itself, twice there, or too deep")
@@ -111,7 +111,7 @@ def tensors_of(module: Module, path: str = "", seen: set[int] | None = None) -> 
                 yield f"{path}{name}", value
     for name, child in dict(module.state.get("_modules") or {}).items():
         if isinstance(child, Module):
-            yield from tensors_of(child, f"{path}{name}.", seen)
+            yield from _tensors_of(child, f"{path}{name}.", seen)
 
 
 def generator_key(key: str) -> str | None:
@@ -255,6 +255,8 @@ def _tables(
     size = info.image.height
     optimizer = {"name": "adam", "lr": 2e-3 if size >= 1024 else 2.5e-3, "betas": [0.0, 0.99], "eps": 1e-8}
     dataset: dict[str, Any] = {"name": "image_folder", "image_size": size, "channels": info.image.channels}
+    if generator.conditional:
+        dataset["labels"] = "dataset.json"  # as their dataset_tool.py writes it
     return {
         "run": {"name": "stylegan2-authors", "steps": 781_250},
         "plugins": {"requires": ["ganzoo-stylegan"]},

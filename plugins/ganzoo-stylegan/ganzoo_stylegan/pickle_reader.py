@@ -111,8 +111,9 @@ class _Machine:
             if number >= MOST_OPCODES:
                 raise ValueError(f"has more than {MOST_OPCODES} opcodes, where a network takes a tenth of them")
             if opcode.name == "STOP":
-                (result,) = self._stack
-                return result
+                if len(self._stack) != 1:
+                    raise ValueError("is damaged: it ends with nothing, or with more than one thing")
+                return self._stack[0]
             self._take(opcode.name, argument)
         raise ValueError("is damaged: it ends early")
 
@@ -175,7 +176,7 @@ class _Machine:
 
     def _call(self, called: Any, arguments: Any) -> Any:
         if not isinstance(called, Named) or not isinstance(arguments, tuple):
-            raise CodeError(f"calls {str(called)[:200]}, which is no class or function")
+            raise CodeError(f"calls {type(called).__name__}, which is no class or function that makes a tensor")
         return self._calls[called.name](*arguments)
 
 
