@@ -7,15 +7,7 @@ from typing import ClassVar, Self
 from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig, check_power_of_two
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from ganzoo.plugin import (
-    ComponentConfig,
-    DatasetInfo,
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ImageSpec,
-    PenaltyConfig,
-    square_size,
-)
+from ganzoo.plugin import DatasetInfo, DiscriminatorConfig, GeneratorConfig, PenaltyConfig, square_size
 
 RESNET_SIZES = (32, 64)
 
@@ -160,72 +152,6 @@ class InfoGANGeneratorConfig(DCGANGeneratorConfig):
         if not 0 < self.code_dim <= self.latent_dim:
             raise ValueError(f"codes take {self.code_dim} numbers; latent_dim = {self.latent_dim} wants 1 to so many")
         return self
-
-
-class R3GANOptions(ComponentConfig):
-    """Options of both networks of R3GAN, which mirror each other."""
-
-    width: PositiveInt = 768
-    """Channels at sizes up to 32 pixels; half as many at each doubling beyond. With 768 the networks are the authors'
-    presets: at 32 pixels CIFAR-10's, at 64 FFHQ-64's, at 256 FFHQ-256's, with 23 M parameters each."""
-    widths: tuple[PositiveInt, ...] | None = Field(default=None, min_length=1)
-    """Channels at each size in place of `width`, from the smallest to the image's."""
-    group_width: PositiveInt = 16
-    """Channels in a group of the 3×3 convolutions: 16 in all presets, as 96 groups of 1536 channels."""
-    expansion: PositiveInt = 2
-    """How many times more channels the 3×3 convolutions have."""
-    blocks: PositiveInt = 2
-    """Residual blocks at each size."""
-    conditional: bool = False
-    """Whether the network is told the class."""
-
-    @property
-    def uses(self) -> frozenset[str]:
-        """The labels if `conditional`."""
-        return frozenset({"labels"} if self.conditional else ())
-
-    def channels(self, image: ImageSpec) -> tuple[int, ...]:
-        """Return the channels at each size, from the smallest, of 4 to 7 pixels, to the image's."""
-        if self.widths is not None:
-            return self.widths
-        side = min(image.height, image.width)
-        doublings = max((side // 4).bit_length() - 1, 0)
-        sides = [side >> power for power in range(doublings, -1, -1)]
-        return tuple(max(1, self.width >> max(0, (each // 32).bit_length() - 1)) for each in sides)
-
-    def groups(self, channels: int) -> int:
-        """Return the groups of the 3×3 convolution in a block of so many channels."""
-        return max(1, channels * self.expansion // self.group_width)
-
-    def check_info(self, info: DatasetInfo) -> None:
-        """Raise ValueError unless a small size, doubled a whole number of times, gives the image, in whole groups."""
-        image = info.image
-        channels = self.channels(image)
-        factor = 2 ** (len(channels) - 1)
-        if image.height % factor or image.width % factor:
-            raise ValueError(
-                f"doubles a small image {len(channels) - 1} times, which cannot give {image.height}×{image.width} "
-                f"pixels: set dataset.image_size to multiples of {factor}, or other widths"
-            )
-        for each in channels:
-            if each * self.expansion % self.groups(each):
-                raise ValueError(
-                    f"has {each * self.expansion} channels in its 3×3 convolutions, which is no multiple of "
-                    f"group_width = {self.group_width}: set another width, or a group_width that divides them"
-                )
-
-
-class R3GANGeneratorConfig(R3GANOptions, GeneratorConfig):
-    """Residual blocks with grouped convolutions and no norm, from a learned 4×4 basis to the image (R3GAN,
-    arXiv 2501.05441); goes with `relativistic_pairing`, `r1` and `r2`."""
-
-    latent_dim: PositiveInt = 64
-    """How many numbers one latent vector holds."""
-
-
-class R3GANDiscriminatorConfig(R3GANOptions, DiscriminatorConfig):
-    """The mirror image of R3GAN's generator (arXiv 2501.05441), with one logit; goes with `relativistic_pairing`, `r1`
-    and `r2`."""
 
 
 class AuxiliaryClassifierConfig(PenaltyConfig):

@@ -19,8 +19,6 @@ def register_architectures(register: Registrar) -> None:
     register("cgan", f"{place}.cgan:CGANDiscriminator", config=configs.CGANDiscriminatorConfig)
     register("projection", f"{place}.projection:ProjectionGenerator", config=configs.ProjectionGeneratorConfig)
     register("projection", f"{place}.projection:ProjectionDiscriminator", config=configs.ProjectionDiscriminatorConfig)
-    register("r3gan", f"{place}.r3gan:R3GANGenerator", config=configs.R3GANGeneratorConfig)
-    register("r3gan", f"{place}.r3gan:R3GANDiscriminator", config=configs.R3GANDiscriminatorConfig)
     register("infogan", f"{place}.infogan:InfoGANGenerator", config=configs.InfoGANGeneratorConfig)
 
 

@@ -15,6 +15,11 @@ class ADA(AdaptiveProbability):
     """The pipeline "bgc", each transformation with the current probability, differentiable twice.
 
     The order is the paper's. As many random numbers are drawn at any probability.
+
+    Differences from the authors' code: pixels are blitted by their indices rather than through the filters, which are
+    not quite symmetric; margins are mirrored at any distance rather than padded by a size that the device has to be
+    asked for; the signs are those of the discriminator's updates, without those of R1's own; and an image that nothing
+    is done to stays as it is to the bit.
     """
 
     Config = ADAConfig

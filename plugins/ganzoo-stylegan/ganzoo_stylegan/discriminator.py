@@ -39,7 +39,11 @@ class DownBlock(nn.Module):
 
 
 class StyleGAN2Discriminator(Discriminator):
-    """Its logit is an inner product with the label's embedding where it is conditional."""
+    """Its logit is an inner product with the label's embedding where it is conditional.
+
+    Differences from the authors' code: plain PyTorch takes the place of its CUDA kernels, and where the group of the
+    minibatch's deviation does not divide the minibatch, the largest smaller one that does is taken.
+    """
 
     Config = StyleGAN2DiscriminatorConfig
     config: StyleGAN2DiscriminatorConfig
