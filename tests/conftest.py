@@ -28,8 +28,13 @@ Tables = dict[str, Any]
 torch.set_num_threads(1)  # networks this small lose more by waiting for each other's threads than they gain
 
 
-def pytest_configure() -> None:
-    """Take SIGINT as a terminal gives it: a shell's background job has it ignored, and so would every child process."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Take SIGINT as a terminal gives it, and hide GPUs unless their tests are asked for (`-m cuda`).
+
+    A shell's background job has SIGINT ignored, and so would every child process. Figures are those of a CPU.
+    """
+    if "cuda" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

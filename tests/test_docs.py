@@ -281,22 +281,22 @@ def module_at(path: Path) -> ModuleType:
 
 class TestResults:
     @pytest.fixture
-    def benchmark(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    def zoo(self, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
         return importlib.import_module("zoo_digits")
 
-    def test_the_table_is_of_what_was_measured(self, benchmark: ModuleType) -> None:
-        page = benchmark.PAGE.read_text(encoding="utf-8")
-        measured = benchmark.results()
+    def test_the_table_is_of_what_was_measured(self, zoo: ModuleType) -> None:
+        page = zoo.PAGE.read_text(encoding="utf-8")
+        measured = zoo.results()
         assert {(each["row"], each["seed"]) for each in measured} == {
-            (row, seed) for row in benchmark.ROWS for seed in benchmark.SEEDS
+            (row, seed) for row in zoo.ROWS for seed in zoo.SEEDS
         }
-        assert page == benchmark.with_table(page, measured), "run: python benchmarks/zoo_digits.py table"
+        assert page == zoo.with_table(page, measured), "run: python benchmarks/zoo_digits.py table"
 
-    def test_every_component_that_ships_is_in_the_table(self, benchmark: ModuleType, manager: PluginManager) -> None:
+    def test_every_component_that_ships_is_in_the_table(self, zoo: ModuleType, manager: PluginManager) -> None:
         shown: set[str] = set()
-        for row in benchmark.ROWS.values():
-            recipe = parse_recipe(apply_overrides(benchmark.BASE, row.changes), manager)
+        for row in zoo.ROWS.values():
+            recipe = parse_recipe(apply_overrides(zoo.BASE, row.changes), manager)
             parts = [recipe.generator, recipe.discriminator, recipe.loss, *recipe.penalties, recipe.trainer]
             shown |= {part.name for part in parts}
         trained = ("generator", "discriminator", "loss", "penalty", "trainer")

@@ -259,6 +259,7 @@ def _names(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> list[str]:
 def _state_after_a_step(optimizer: Optimizer) -> list[dict[str, Any]] | None:
     """Return the state of each parameter after the first step of a copy; None for one that takes no such step."""
     twin = copy.deepcopy(optimizer)
+    vars(twin).update(vars(optimizer) | vars(twin))  # a copy lacks what torch's own constructor sets beside its state
     twin.state.clear()
     trained = [parameter for group in twin.param_groups for parameter in group["params"]]
     for parameter in trained:

@@ -213,6 +213,7 @@ def test_reading_ahead_gives_the_same_batches_also_after_a_seek(monkeypatch):
     ahead._reader.shutdown()
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("placement", ["host", "device"])
 def test_batches_on_a_gpu_are_those_on_the_cpu(placement):

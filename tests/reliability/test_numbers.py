@@ -252,6 +252,7 @@ def test_nothing_is_fetched_between_two_log_points(tables: dict, parse: Any, opt
         assert len(fetched) == 1
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 def test_gpu_is_never_waited_for_between_two_log_points(tables: dict, parse: Any, optimizer: str):

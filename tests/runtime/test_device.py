@@ -109,6 +109,7 @@ def test_other_devices_leave_tf32_alone(accelerators):
             assert precisions() == before
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("tf32", [False, True])
 def test_a_convolution_rounds_as_asked(tf32: bool):

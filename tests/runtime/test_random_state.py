@@ -119,6 +119,7 @@ def test_how_often_samples_are_made_does_not_change_the_training(noisy: tuple[di
     assert runs[0].metrics[-1]["loss/generator"] == runs[1].metrics[-1]["loss/generator"]
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_the_generators_of_every_gpu_too(path: Path, tables: dict):
     trained = ganzoo.load_run(path, accelerator="cuda")

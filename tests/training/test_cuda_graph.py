@@ -189,6 +189,7 @@ def test_a_run_on_the_cpu_is_refused_before_anything_is_written(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_on_a_gpu_a_graph_trains_as_the_steps_do(build: Build) -> None:
     losses = []
