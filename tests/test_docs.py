@@ -302,6 +302,7 @@ class TestResults:
         trained = ("generator", "discriminator", "loss", "penalty", "trainer")
         pages = [page.stem for kind in trained for page in COMPONENTS.glob(f"{kind}-*.md")]
         not_measured = {"patchgan"}  # made for pairs of images
+        not_measured |= {"stylegan2", "path_length", "ada"}  # at their best after far more updates
         assert {stem.partition("-")[2] for stem in pages} == shown | not_measured
 
 

@@ -86,6 +86,16 @@ def looks(run: Run, manager: PluginManager) -> dict[int, Counter[str]]:
 
 PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name": "diff_augment"}]
 
+STYLEGAN2 = {
+    "generator": {"name": "stylegan2", "latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8},
+    "discriminator": {"name": "stylegan2", "channel_base": 64, "max_channels": 8},
+    "penalties": [
+        {"name": "r1", "interval": 4, "own_update": True},
+        {"name": "path_length", "interval": 2},
+        {"name": "ada", "target": -1.0},
+    ],
+}
+
 
 @pytest.mark.parametrize(
     ("changes", "overrides"),
@@ -97,8 +107,19 @@ PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name
         ({"penalties": PENALTIES}, ["discriminator.norm=none"]),
         ({"loss": {"name": "hinge"}}, ["trainer.generator_optimizer.name=rmsprop"]),
         ({}, ["trainer.name=unrolled", "trainer.unrolled_steps=2"]),
+        (STYLEGAN2, ["trainer.fake_batch=fresh", "trainer.ema_half_life=500", "trainer.ema_ramp=0.05"]),
     ],
-    ids=["plain", "bf16, average and clipping", "alternate", "penalties", "an optimizer that is not fused", "unrolled"],
+    ids=[
+        *(
+            "plain",
+            "bf16, average and clipping",
+            "alternate",
+            "penalties",
+            "an optimizer that is not fused",
+            "unrolled",
+        ),
+        "stylegan2",
+    ],
 )
 def test_no_value_is_looked_at_between_log_points(
     changes: dict[str, Any], overrides: list[str], tables: dict[str, Any], parse: Any, manager: PluginManager
