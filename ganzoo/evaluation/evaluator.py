@@ -43,7 +43,7 @@ METRICS = (
 """What is computed where a recipe names no metrics."""
 CONDITIONS_AT_ONCE = 1024
 SAMPLES_KEPT = 1000
-"""Number of samples, and of real ones, that are kept to be compared themselves."""
+"""Number of images, and of real ones, that are kept to be compared themselves; vectors are all kept."""
 
 
 @dataclass
@@ -88,6 +88,7 @@ class Evaluator:
             self.metrics = self._metrics()
             vectors = isinstance(self.training.info.samples, VectorSpec)
             self.own: Source = "points" if vectors else "pixels"
+            self.kept = self.options.samples if vectors else SAMPLES_KEPT
             # A metric that the samples themselves suffice for brings no extractor by itself.
             unneeded = vectors or all(self.own in metric.needs for metric in self.metrics)
             self.extractors = [] if unneeded else self._prepared()
@@ -119,7 +120,7 @@ class Evaluator:
                 card = self._card(samples, run, step, extractor, real_features.shape, results)
                 found.append(self._evaluation(card, results, timings))
             if self._wanted({self.own}):
-                reference = real_images(self.training, reference_indices(self.training, SAMPLES_KEPT))
+                reference = real_images(self.training, reference_indices(self.training, self.kept))
                 results = self._compute([self._input(self.own, reference, pixels)])
                 shape = len(self.training), math.prod(self.training.info.samples.shape)
                 card = self._card(samples, run, step, None, shape, results)
@@ -203,10 +204,10 @@ class Evaluator:
             for extractor, parts in zip(self.extractors, features, strict=True):
                 with self._timed(f"features/{extractor.label}", timings):
                     parts.append(extractor.features(images).float().cpu())
-            if kept < SAMPLES_KEPT:
+            if kept < self.kept:
                 pixels.append(images.cpu())
                 kept += len(images)
-        return [torch.cat(parts) for parts in features], torch.cat(pixels)[:SAMPLES_KEPT]
+        return [torch.cat(parts) for parts in features], torch.cat(pixels)[: self.kept]
 
     def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
         """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""

@@ -1,0 +1,1 @@
+"""Published benchmarks of mode collapse for ganzoo."""

@@ -1,0 +1,115 @@
+"""Gaussians in two dimensions, and stacked MNIST."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torchvision.datasets import MNIST
+
+from ganzoo.plugin import DataError, Dataset, LabelSpec, SampleSource
+from ganzoo_benchmarks.configs import GaussiansConfig, GridConfig, RingConfig, StackedMNISTConfig
+
+SPLITS = {"all": (True, False), "train": (True,), "test": (False,)}
+
+
+class Gaussians(Dataset):
+    """Points of Gaussians in two dimensions, labeled by the Gaussian that they come from."""
+
+    Config = GaussiansConfig
+    config: GaussiansConfig
+
+    def fingerprint(self) -> Sequence[object]:
+        """Return nothing: the options say it all."""
+        return []
+
+    def labels(self) -> LabelSpec | None:
+        """Return a class for each Gaussian, named by its mean."""
+        return LabelSpec.classes(f"({x:.3g}, {y:.3g})" for x, y in self.config.centers())
+
+    def open(self) -> SampleSource:
+        """Draw the points."""
+        centers = np.array(self.config.centers())
+        labels = np.arange(self.config.count) % len(centers)
+        rng = np.random.default_rng(self.config.data_seed)
+        points = centers[labels] + rng.normal(scale=self.config.sigma, size=(len(labels), 2))
+        return list(zip(points, labels.tolist(), strict=True))
+
+
+class Ring(Gaussians):
+    """Gaussians on a circle."""
+
+    Config = RingConfig
+
+
+class Grid(Gaussians):
+    """Gaussians on the points of a square grid."""
+
+    Config = GridConfig
+
+
+class StackedMNIST(Dataset):
+    """Triples of MNIST digits; the class is the number that they read as, the first channel its first digit."""
+
+    Config = StackedMNISTConfig
+    config: StackedMNISTConfig
+
+    @property
+    def root(self) -> Path:
+        """Folder of MNIST, as torchvision lays it out."""
+        return Path(self.config.root).expanduser()
+
+    def _splits(self, *, download: bool) -> list[MNIST]:
+        return [MNIST(str(self.root), train=train, download=download) for train in SPLITS[self.config.split]]
+
+    def prepare(self) -> None:
+        """Download MNIST if it is missing.
+
+        Raises:
+            DataError: it cannot be downloaded, or must not be.
+        """
+        try:
+            self._splits(download=self.config.download)
+        except Exception as error:  # of many types: network, disk, archives
+            files = self.root / "MNIST" / "raw"
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(
+                f"MNIST is not in {self.root} ({reason}): set dataset.root to where you have it, dataset.download to "
+                f"true, or put MNIST's four IDX files, unpacked, into {files}"
+            ) from error
+
+    def fingerprint(self) -> Sequence[object]:
+        """Return names, sizes and times of MNIST's files."""
+        files = sorted((self.root / "MNIST" / "raw").glob("*ubyte"))
+        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+    def labels(self) -> LabelSpec | None:
+        """Return the classes "000" to "999"."""
+        return LabelSpec.classes("".join(digits) for digits in product("0123456789", repeat=3))
+
+    def open(self) -> SampleSource:
+        """Draw the triples, with replacement."""
+        splits = self._splits(download=False)
+        images = np.concatenate([split.data.numpy() for split in splits])
+        digits = np.concatenate([split.targets.numpy() for split in splits])
+        chosen = np.random.default_rng(self.config.data_seed).integers(len(images), size=(self.config.count, 3))
+        return Triples(images, digits, chosen)
+
+
+class Triples:
+    """Stacked images and their classes, each made when it is read."""
+
+    def __init__(self, images: npt.NDArray[Any], digits: npt.NDArray[Any], chosen: npt.NDArray[Any]) -> None:
+        self._images = images
+        self._chosen = chosen
+        self.targets: list[int] = (digits[chosen] @ np.array([100, 10, 1])).tolist()
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __getitem__(self, index: int, /) -> tuple[npt.NDArray[Any], int]:
+        return np.stack(list(self._images[self._chosen[index]]), axis=-1), self.targets[index]

@@ -1,0 +1,61 @@
+"""Modes that a generator finds."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganzoo.plugin import Metric, MetricInputs, RequestError
+from ganzoo_benchmarks.configs import ModesConfig
+
+
+class Modes(Metric):
+    """Modes found, the share of samples close to one, and the divergence of their shares from equal ones, in nats.
+
+    Of points, the nearest mode counts if it is near enough; the modes are the classes of the dataset, with their mean
+    and standard deviation (VEEGAN, arXiv 1705.07761). Of images, the classifier's class counts.
+    """
+
+    Config = ModesConfig
+    config: ModesConfig
+    needs = frozenset({"points", "class_logits"})
+    directions: ClassVar = {"modes": "higher", "high_quality": "higher", "kl_to_uniform": "lower"}
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        """Return modes, high_quality (of points) and kl_to_uniform.
+
+        Raises:
+            RequestError: the dataset has no classes.
+        """
+        names = inputs.training.info.class_names
+        if not names:
+            raise RequestError('the metric "modes" counts the classes of the dataset, and this one has none')
+        scores: dict[str, float] = {}
+        if inputs.source == "points":
+            found = self._of_points(inputs)
+            scores["high_quality"] = len(found) / len(inputs.fake)
+        else:
+            found = inputs.fake.argmax(1).cpu()
+        counts = torch.bincount(found, minlength=len(names)).double()
+        shares = counts[counts > 0] / max(len(found), 1)
+        scores["modes"] = float((counts >= max(self.config.hits, 1)).sum())
+        # Without any sample near a mode there are no shares: as far from uniform as samples of one mode.
+        divergence = (shares * (shares * len(names)).log()).sum()
+        scores["kl_to_uniform"] = float(divergence) if len(found) else math.log(len(names))
+        inputs.details["kl_to_uniform_of_perfect_samples"] = (len(names) - 1) / (2 * len(inputs.fake))
+        return scores
+
+    def _of_points(self, inputs: MetricInputs) -> Tensor:
+        """Return the mode (M,) of each point that lies near one."""
+        points, labels = np.asarray(inputs.training.images, dtype=np.float64), inputs.training.labels
+        assert labels is not None
+        classes = [points[labels == index] for index in range(len(inputs.training.info.class_names))]
+        centers = torch.from_numpy(np.stack([each.mean(0) for each in classes]))
+        sigmas = torch.from_numpy(np.array([each.std(0).mean() for each in classes]))
+        distances = torch.cdist(inputs.fake.double().cpu(), centers)
+        nearest = distances.argmin(1)
+        return nearest[distances.gather(1, nearest[:, None])[:, 0] <= self.config.within * sigmas[nearest]]

@@ -1,0 +1,197 @@
+"""Data, networks and scores of the benchmarks, against their protocols."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ganzoo_benchmarks.configs import GridConfig, ModesConfig, RingConfig, StackedDigitsConfig, StackedMNISTConfig
+from ganzoo_benchmarks.datasets import Grid, Ring, StackedMNIST
+from ganzoo_benchmarks.modes import Modes
+from ganzoo_benchmarks.stacked_digits import StackedDigits
+from sklearn.datasets import load_digits
+
+import ganzoo
+from ganzoo.plugin import DataError, DatasetInfo, ImageSpec, LabelSpec, MetricInputs, RequestError, VectorSpec
+from ganzoo.registry.plugin_manager import plugin_manager
+
+POINTS = DatasetInfo(VectorSpec(2), LabelSpec.classes("01234567"))
+
+
+def make(kind: str, name: str, info: DatasetInfo = POINTS, **options: Any) -> Any:
+    entry = getattr(plugin_manager().registries, kind)[name]
+    config = entry.config(name=name, **options)
+    config.check_info(info)
+    return entry.load()(config, info=info)
+
+
+def stored(points: np.ndarray, labels: np.ndarray, names: LabelSpec | None) -> Any:
+    return SimpleNamespace(images=points, labels=labels, info=DatasetInfo(VectorSpec(2), names))
+
+
+def test_ring_is_the_protocols():
+    source = Ring(RingConfig(name="ring", count=80_000)).open()
+    points = np.array([point for point, _ in source])
+    labels = np.array([label for _, label in source])
+    assert np.bincount(labels).tolist() == [10_000] * 8
+    for index in range(8):
+        mine = points[labels == index]
+        angle = index * math.pi / 4
+        np.testing.assert_allclose(mine.mean(0), [math.cos(angle), math.sin(angle)], atol=5e-4)
+        np.testing.assert_allclose(mine.std(0), 0.01, rtol=0.03)
+
+
+def test_grid_is_the_protocols():
+    config = GridConfig(name="grid", count=25_000)
+    assert sorted(config.centers()) == [(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)]
+    source = Grid(config).open()
+    distances = np.array([point - config.centers()[label] for point, label in source])
+    np.testing.assert_allclose(distances.std(0), 0.05, rtol=0.03)
+
+
+def test_perfect_samples_find_every_mode_and_a_collapsed_one_finds_one():
+    ring = Ring(RingConfig(name="ring", count=8_000))
+    source = ring.open()
+    training = stored(np.array([p for p, _ in source]), np.array([label for _, label in source]), ring.labels())
+    other = Ring(RingConfig(name="ring", count=2_400, data_seed=1)).open()
+    fake = torch.tensor(np.array([point for point, _ in other]), dtype=torch.float32)
+
+    def scores(fake: torch.Tensor) -> dict[str, float]:
+        return Modes(ModesConfig(name="modes")).compute(MetricInputs("points", fake, fake, training))
+
+    perfect = scores(fake)
+    assert perfect["modes"] == 8
+    # Of two dimensions, exp(−9/2) of a Gaussian's points lie beyond three standard deviations.
+    assert perfect["high_quality"] == pytest.approx(1 - math.exp(-4.5), abs=0.006)
+    assert perfect["kl_to_uniform"] == pytest.approx(0, abs=1e-3)
+    collapsed = scores(torch.tensor([[1.0, 0.0]]).expand(100, 2))
+    assert collapsed == {"modes": 1, "high_quality": 1.0, "kl_to_uniform": pytest.approx(math.log(8))}
+    assert scores(torch.zeros(10, 2)) == {"modes": 0, "high_quality": 0.0, "kl_to_uniform": pytest.approx(math.log(8))}
+
+
+def test_floor_of_the_divergence_is_that_of_perfect_samples():
+    training = SimpleNamespace(info=DatasetInfo(ImageSpec(3, 28, 28), LabelSpec.classes(map(str, range(1000)))))
+    classes = torch.randint(1000, (26_000,), generator=torch.Generator().manual_seed(0))
+    inputs = MetricInputs("class_logits", torch.empty(0), torch.eye(1000)[classes], training)  # type: ignore[arg-type]
+    found = Modes(ModesConfig(name="modes")).compute(inputs)
+    assert found["modes"] == 1000
+    assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(0.0192, abs=1e-4)
+    assert found["kl_to_uniform"] == pytest.approx(0.0192, abs=2e-3)
+    assert "high_quality" not in found
+
+
+def test_modes_need_classes():
+    with pytest.raises(RequestError, match="counts the classes of the dataset"):
+        Modes(ModesConfig(name="modes")).compute(
+            MetricInputs("points", torch.zeros(1, 2), torch.zeros(1, 2), stored(np.zeros((1, 2)), np.zeros(1), None))
+        )
+
+
+def test_networks_of_pacgans_experiments():
+    """Four layers of 400 with batch norm, no biases, from two latents; three maxout layers of 200 with five pieces."""
+    generator = make("generators", "mlp", latent_dim=2, hidden=[400] * 4, norm="batch", bias=False)
+    weights = [2 * 400, 400 * 400, 400 * 400, 400 * 400, 400 * 2]
+    assert sum(p.numel() for p in generator.parameters()) == sum(weights) + 4 * 2 * 400
+    discriminator = make("discriminators", "mlp", hidden=[200] * 3, activation="maxout", pieces=5)
+    sizes = [(2, 1000), (200, 1000), (200, 1000), (200, 1)]
+    assert sum(p.numel() for p in discriminator.parameters()) == sum(a * b + b for a, b in sizes)
+    points = torch.randn(6, 2)
+    values = points
+    for block in discriminator.blocks:
+        pieces = torch.nn.functional.linear(values, block[0].weight, block[0].bias).view(6, 200, 5)
+        values = pieces.max(2).values
+    expected = torch.nn.functional.linear(values, discriminator.head.weight, discriminator.head.bias)[:, 0]
+    torch.testing.assert_close(discriminator(points), expected)
+
+
+def test_networks_of_unrolled_gans_experiments_are_orthogonal():
+    generator = make(
+        "generators", "mlp", latent_dim=256, activation="tanh", init="orthogonal", init_scale=1.4, hidden=[128, 128]
+    )
+    weight = generator.layers[0].weight
+    torch.testing.assert_close(weight @ weight.T, 1.4**2 * torch.eye(128), atol=1e-4, rtol=0)
+
+
+def test_dcgan_of_28_pixels_passes_through_14_7_4_and_2():
+    info = DatasetInfo(ImageSpec(3, 28, 28))
+    generator = make("generators", "dcgan_28", info, latent_dim=100, width=8)
+    latents = generator.sample_latents(500, torch.Generator().manual_seed(0))
+    assert latents.abs().max() <= 1
+    assert latents.std() == pytest.approx(1 / math.sqrt(3), abs=0.01)
+    images = generator(latents[:4])
+    assert images.shape == (4, 3, 28, 28)
+    assert generator.first_shape == (64, 2, 2)
+    discriminator = make("discriminators", "dcgan_28", info, width=8)
+    shapes = [tuple(each.shape[1:]) for each in discriminator.features(images)]
+    assert shapes == [(8, 14, 14), (16, 7, 7), (32, 4, 4), (64, 2, 2)]
+    assert discriminator(images).shape == (4,)
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MNIST's files, of scikit-learn's digits: 8×8, scaled up to 24×24 within 28×28."""
+    root = tmp_path_factory.mktemp("mnist")
+    digits = load_digits()
+    images = np.pad(np.kron(digits.images / 16 * 255, np.ones((3, 3))).astype(np.uint8), ((0, 0), (2, 2), (2, 2)))
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, chosen in (("train", slice(0, 1500)), ("t10k", slice(1500, None))):
+        mine, labels = images[chosen], digits.target[chosen].astype(np.uint8)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">iiii", 2051, *mine.shape) + mine.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, len(labels)) + labels.tobytes())
+    return root
+
+
+def test_a_triple_reads_as_its_class(mnist: Path):
+    dataset = StackedMNIST(StackedMNISTConfig(name="stacked_mnist", root=str(mnist), count=2000, download=False))
+    dataset.prepare()
+    source = dataset.open()
+    assert len(source) == 2000
+    digits = load_digits()
+    image, label = source[7]
+    for channel, digit in enumerate(f"{label:03}"):
+        small = image[2:-2:3, 2:-2:3, channel]
+        originals = (digits.images[digits.target == int(digit)] / 16 * 255).astype(np.uint8)
+        assert (originals == small).all((1, 2)).any()
+    assert dataset.labels().names[label] == f"{label:03}"  # type: ignore[union-attr]
+    assert len(set(source.targets)) > 800  # type: ignore[attr-defined]
+
+
+def test_mnist_that_is_missing_is_told(tmp_path: Path):
+    dataset = StackedMNIST(StackedMNISTConfig(name="stacked_mnist", root=str(tmp_path), download=False))
+    with pytest.raises(DataError, match=r"MNIST is not in .*dataset\.root.*four IDX files"):
+        dataset.prepare()
+
+
+def test_stacked_mnist_is_run_and_scored(mnist: Path, tmp_path: Path):
+    """The whole way: triples, the 28-pixel DCGAN, the classifier of triples and the modes that it finds."""
+    recipe = {
+        "run": {"name": "stacked", "steps": 2, "root": str(tmp_path)},
+        "dataset": {"name": "stacked_mnist", "root": str(mnist), "count": 600, "download": False},
+        "generator": {"name": "dcgan_28", "latent_dim": 8, "width": 4},
+        "discriminator": {"name": "dcgan_28", "width": 4},
+        "loss": {"name": "non_saturating"},
+        "trainer": {"name": "adversarial", "batch_size": 16, "generator_steps": 2},
+        "evaluation": {
+            "metrics": ["modes"],
+            "samples": 64,
+            "extractors": [{"name": "stacked_digits", "steps": 120}],
+        },
+    }
+    [found] = ganzoo.evaluate(ganzoo.run(recipe)).evaluations
+    [evaluation] = [each for each in found if "modes" in each.scores]
+    assert 1 <= evaluation.scores["modes"] <= 64
+    assert 0 <= evaluation.scores["kl_to_uniform"] <= math.log(1000)
+    assert evaluation.details["extractor_accuracy"] > 0.5  # of triples; single digits: its cube root
+
+
+def test_classifier_of_triples_refuses_other_images():
+    other = SimpleNamespace(info=DatasetInfo(ImageSpec(1, 28, 28), LabelSpec.classes("01")), labels=np.zeros(2))
+    with pytest.raises(RequestError, match="1,000 classes"):
+        StackedDigits(StackedDigitsConfig(name="stacked_digits"), info=other.info).prepare(other)  # type: ignore[arg-type]
