@@ -57,8 +57,8 @@ class StyleGAN2GeneratorConfig(GeneratorConfig):
     cifar: 0."""
     mean_decay: float = Field(default=0.995, ge=0, lt=1)
     """Share of the mean style w̄ that each minibatch keeps."""
-    activation_limit: PositiveFloat | None = 256.0
-    """Activations are kept in ± this, times the gain of their layer; left out of the recipe: 256."""
+    activation_limit: PositiveFloat = 256.0
+    """Activations are kept in ± this, times the gain of their layer."""
     modulation: Literal["auto", "grouped", "scaled"] = "auto"
     """Compute modulated convolutions with weights for each image, in groups, or by scaling what goes in and comes out:
     the same but for rounding; auto: what is faster on the device."""
@@ -109,8 +109,8 @@ class StyleGAN2DiscriminatorConfig(DiscriminatorConfig):
     paper256: 8."""
     label_layers: PositiveInt = 8
     """Layers of the mapping from labels to embeddings."""
-    activation_limit: PositiveFloat | None = 256.0
-    """Activations are kept in ± this, times the gain of their layer; left out of the recipe: 256."""
+    activation_limit: PositiveFloat = 256.0
+    """Activations are kept in ± this, times the gain of their layer."""
 
     small_options: ClassVar[dict[str, Any]] = {"channel_base": 128, "max_channels": 8}
 

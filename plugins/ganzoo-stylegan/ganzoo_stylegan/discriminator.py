@@ -25,7 +25,7 @@ class DownBlock(nn.Module):
         limit: of the activations.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, skip: bool, limit: float | None) -> None:
+    def __init__(self, inputs: int, outputs: int, *, skip: bool, limit: float) -> None:
         super().__init__()
         gain = math.sqrt(0.5) if skip else 1.0
         self.conv0 = EqualizedConv(inputs, inputs, 3, limit=limit)

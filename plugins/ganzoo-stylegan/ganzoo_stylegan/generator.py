@@ -33,7 +33,7 @@ class StyledConv(nn.Module):
     noise: Tensor
 
     def __init__(
-        self, inputs: int, outputs: int, style_dim: int, size: int, *, up: bool, limit: float | None, form: Form
+        self, inputs: int, outputs: int, style_dim: int, size: int, *, up: bool, limit: float, form: Form
     ) -> None:
         super().__init__()
         self.affine = EqualizedLinear(style_dim, inputs, bias=1.0)
@@ -69,7 +69,7 @@ class ToImage(nn.Module):
         form: of the modulated convolution.
     """
 
-    def __init__(self, inputs: int, channels: int, style_dim: int, *, limit: float | None, form: Form) -> None:
+    def __init__(self, inputs: int, channels: int, style_dim: int, *, limit: float, form: Form) -> None:
         super().__init__()
         self.affine = EqualizedLinear(style_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(channels, inputs, 1, 1))
@@ -82,7 +82,7 @@ class ToImage(nn.Module):
         scaled = self.affine(styles) * self.scale
         images = modulated_conv2d(images, self.weight, scaled, demodulate=False, form=self.form)
         images = images + self.bias.to(images.dtype)[:, None, None]
-        return images if self.limit is None else images.clamp(-self.limit, self.limit)
+        return images.clamp(-self.limit, self.limit)
 
 
 class StyleGAN2Generator(Generator):
