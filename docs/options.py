@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.components.descriptions import descriptions
-from ganzoo.components.options import OptimizerConfig, Options
+from ganzoo.components.options import DatasetConfig, OptimizerConfig, Options
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
@@ -140,6 +140,8 @@ def options(
             continue
         if inner.get("title") == OptimizerConfig.__name__:
             yield key, f"table, see [Optimizers]({optimizers})", "`adam`", about
+        elif inner.get("title") == DatasetConfig.__name__:
+            yield key, "table of a [dataset](index.md#datasets)", f"`{option['default']['name']}`", about
         elif "properties" in inner:
             for name, kind, default, text in options({**inner, **definitions}):
                 yield f"{key}.{name}", kind, default, text

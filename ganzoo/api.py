@@ -15,9 +15,18 @@ from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
 from ganzoo.data.packed_dataset import as_floats
 from ganzoo.data.transforms import to_stored
-from ganzoo.errors import CheckpointError, Problem, RecipeError, RequestError, RunDirectoryError, first_line
-from ganzoo.evaluation.evaluation_log import cut_evaluations_after
+from ganzoo.errors import (
+    CheckpointError,
+    Interrupted,
+    Problem,
+    RecipeError,
+    RequestError,
+    RunDirectoryError,
+    first_line,
+)
+from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
 from ganzoo.evaluation.evaluator import evaluate
+from ganzoo.evaluation.evaluator import evaluate_images as score_images
 from ganzoo.export.bundle import MANIFEST, ExportedWeights, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights
@@ -36,7 +45,9 @@ from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
+from ganzoo.text import shell_word
 from ganzoo.training.build import build_run
+from ganzoo.training.changed_environment import check_changes, write_environment
 from ganzoo.training.checkpointing import restore
 from ganzoo.training.loop import train
 from ganzoo.training.run import Run, describe_environment
@@ -44,6 +55,7 @@ from ganzoo.training.run import Run, describe_environment
 __all__ = [
     "TrainedRun",
     "evaluate",
+    "evaluate_images",
     "export_run",
     "import_run",
     "load_export",
@@ -93,6 +105,7 @@ def resume(
     overrides: Overrides = (),
     *,
     trust_plugins: bool | None = None,
+    accept_changes: bool = False,
     observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
@@ -103,12 +116,13 @@ def resume(
         overrides: changes to its recipe, such as `{"run.steps": 50000}`.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
             left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        accept_changes: go on also with other data, or other code of its plugins, than it was trained with.
         observers: objects with methods that implement event hooks, called for this part of the run only.
         manager: the plugins to use; left out: those installed.
 
     Raises:
-        GanzooError: another process trains in it, each of its checkpoints is damaged, the run is complete or
-            was imported, or it failed.
+        GanzooError: another process trains in it, each of its checkpoints is damaged, its data or plugins have
+            changed, the run is complete or was imported, or it failed.
     """
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
@@ -118,11 +132,16 @@ def resume(
             manager or plugin_manager(), overrides, trust=trust_plugins, note=_note(world)
         )
         with world.connected(choose_compute(recipe.device, world).device):
-            return _resume(directory, recipe, manager, world, observers)
+            return _resume(directory, recipe, manager, world, observers, accept_changes)
 
 
 def _resume(
-    directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World, observers: Iterable[object]
+    directory: RunDirectory,
+    recipe: Recipe,
+    manager: PluginManager,
+    world: World,
+    observers: Iterable[object],
+    accept_changes: bool,
 ) -> TrainedRun:
     checkpoint = None
     if world.is_main and not _before_first_checkpoint(directory, recipe):
@@ -131,8 +150,8 @@ def _resume(
     if checkpoint is not None and not checkpoint.resumable:
         raise RequestError(
             f"{directory}: was imported: weights without the optimizers' state, which nothing can go on from; "
-            f"`ganzoo run {directory.path / 'recipe.toml'}` trains such networks anew, and with "
-            f"--set init.from={directory} from these weights"
+            f"`ganzoo run {shell_word(directory.path / 'recipe.toml')}` trains such networks anew, and with "
+            f"--set init.from={shell_word(directory.path)} from these weights"
         )
     initial = _initial_weights(recipe, world) if checkpoint is None else None
     built = _build(recipe, manager, world, directory, initial)
@@ -141,6 +160,8 @@ def _resume(
             raise RunDirectoryError(
                 f"{directory}: the dataset has changed since: it was {checkpoint.info}, and is {built.info}"
             )
+        if world.is_main:
+            check_changes(directory, describe_environment(built), accept=accept_changes)
         restore(built, checkpoint)
     if built.step >= built.total_steps:
         length = "run.steps" if recipe.run.steps is not None else "run.epochs"
@@ -150,6 +171,9 @@ def _resume(
     built.resumed_from = built.step
     if world.is_main:
         directory.write_recipe(recipe)
+        kept = {Path(file).name for file in recipe.plugins.files}
+        if changed := [file for file in manager.files if file.name in kept and not directory.has_plugin(file)]:
+            directory.write_plugins(changed)
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
         (directory.path / SUMMARY).unlink(missing_ok=True)  # the run did not end there
@@ -226,6 +250,41 @@ def load_run(
     return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
 
 
+@kept_random_state()
+def evaluate_images(
+    folder: str | Path,
+    against: Source,
+    overrides: Overrides = (),
+    *,
+    trust_plugins: bool | None = None,
+    manager: PluginManager | None = None,
+) -> Evaluated:
+    """Score a folder of images, another program's say, against the dataset of a recipe or a run; nothing is stored.
+
+    They are cropped and resized as the dataset's are. Plugin files that a recipe names are imported, which executes
+    them.
+
+    Args:
+        folder: with image files, also in folders within.
+        against: a recipe, its tables or file; or a run directory or an export.
+        overrides: changes to its recipe, such as `{"evaluation.metrics": ["frechet"]}`.
+        trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
+            `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        manager: the plugins to use; left out: those installed.
+
+    Raises:
+        GanzooError: an image cannot be read, or the dataset or an extractor's weights are missing.
+    """
+    manager = manager or plugin_manager()
+    if isinstance(against, str | Path) and Path(against).is_dir():
+        directory = RunDirectory(Path(against)) if is_export(Path(against)) else RunDirectory.open(against)
+        recipe, manager = directory.load_recipe(manager, overrides, trust=trust_plugins)
+    else:
+        recipe, manager = load_recipe(against, manager, overrides)
+    compute = choose_compute(recipe.device.model_copy(update={"precision": "fp32"}))
+    return score_images(Path(folder), recipe, manager, compute.device)
+
+
 def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:
     """Return the names of image files, without suffixes, and what is in them as a generator takes it, (N, C, H, W).
 
@@ -284,10 +343,18 @@ def load_export(
 def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
     """Check whether a run was stopped before its first checkpoint, and is repeated from its start with the same seed.
 
-    A run without checkpoints, but with metrics of a step after the first was due, has lost them.
+    A run without checkpoints has lost them if it has metrics of a step after the first was due, ended with one, or has
+    no folder for them.
+
+    Raises:
+        UnreadableCheckpointError: its checkpoints cannot be listed.
     """
+    if checkpoint_folders(directory.checkpoints):
+        return False
     reached = max((row["step"] for row in directory.read_metrics()), default=0)
-    return not checkpoint_folders(directory.checkpoints) and reached <= recipe.checkpoint.every
+    ended = directory.read_json(SUMMARY)
+    saved = ended.get("status") == "complete" or str(ended.get("error")).startswith(Interrupted.__name__)
+    return not saved and (reached <= recipe.checkpoint.every if directory.checkpoints.is_dir() else not reached)
 
 
 def _open_weights(path: Path, step: int | None) -> tuple[RunDirectory, Checkpoint]:
@@ -359,7 +426,7 @@ def _checked(observers: Iterable[object]) -> tuple[object, ...]:
 
 def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> TrainedRun:
     if built.world.is_main:
-        built.directory.write_json("environment.json", describe_environment(built))
+        write_environment(built.directory, describe_environment(built), built.step)
         built.events.register_standard(standard_observers(built, manager))
         for name, observer in recipe_observers(built.recipe, manager).items():
             built.events.register(observer, f"observers.{name}")

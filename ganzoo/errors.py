@@ -34,6 +34,10 @@ class CheckpointError(RequestError):
     """A checkpoint is missing or damaged."""
 
 
+class UnreadableCheckpointError(CheckpointError):
+    """A checkpoint is there and cannot be read now, though it may be whole: nothing takes its place."""
+
+
 class DeviceError(RequestError):
     """The device or precision that was asked for is not there."""
 

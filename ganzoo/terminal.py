@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from functools import cache
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, Task, TextColumn
 from rich.text import Text
+
+from ganzoo.text import printable, printable_lines
 
 PACKING_LINE_SECONDS = 5.0
 """Least time between two plain lines while a dataset is packed."""
@@ -18,7 +20,7 @@ PACKING_LINE_SECONDS = 5.0
 @cache
 def console() -> Console:
     """Return the console of the process, on stderr."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def warn(message: str) -> None:
@@ -26,9 +28,15 @@ def warn(message: str) -> None:
     say(message, "warning: ")
 
 
+@cache
+def warn_once(message: str) -> None:
+    """Print a warning the first time that the process gives it."""
+    warn(message)
+
+
 def say(message: str, label: str = "", where: Console | None = None) -> None:
-    """Print one unwrapped line above any progress bar, after `label` in yellow."""
-    (where or console()).print(Text.assemble((label, "yellow"), message), soft_wrap=True)
+    """Print one unwrapped line above any progress bar, after `label` in yellow; text in it may be of any origin."""
+    (where or console()).print(Text.assemble((label, "yellow"), printable_lines(message)), soft_wrap=True)
 
 
 def has_bar(where: Console) -> bool:
@@ -39,14 +47,22 @@ def has_bar(where: Console) -> bool:
 def progress_bar(where: Console, label: str = "{task.description}") -> Progress:
     """Return a bar between a label and the field `figures` of its task; it leaves nothing behind."""
     return Progress(
-        TextColumn(label, markup=False),
+        _PrintableColumn(label),
         BarColumn(bar_width=20),
-        TextColumn("{task.fields[figures]}", markup=False),
+        _PrintableColumn("{task.fields[figures]}"),
         console=where,
         redirect_stdout=False,
         transient=True,
         refresh_per_second=4,
     )
+
+
+class _PrintableColumn(TextColumn):
+    """Shows text of any origin in a bar."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text, without markup."""
+        return Text(printable(self.text_format.format(task=task)))
 
 
 @contextmanager

@@ -1,12 +1,16 @@
-"""Format suggestions, sizes and durations, and parse TOML and JSON of any origin."""
+"""Format suggestions, sizes and durations, parse TOML and JSON, and show text, of any origin."""
 
 from __future__ import annotations
 
 import difflib
+import html
 import json
+import shlex
 import tomllib
+import unicodedata
 from collections.abc import Callable, Collection
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 DEEPEST = 100
@@ -47,6 +51,40 @@ def parse_toml(text: str) -> dict[str, Any]:
     return tables
 
 
+def printable(text: object, keep: str = "") -> str:
+    """Return text of any origin with what moves the cursor, hides or turns other text as `\\uXXXX`, but for `keep`."""
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(each if each in keep else _visible(each) for each in shown)
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def printable_lines(text: object) -> str:
+    """Return a message with text of any origin in it as `printable` does, its lines after the first indented.
+
+    So nothing from a file looks like a line of ganzoo's own.
+    """
+    first, *more = map(printable, str(text).split("\n"))
+    return "\n".join([first, *(line if line.startswith("  ") or not line else f"  {line}" for line in more)])
+
+
+def markdown(text: object) -> str:
+    """Return text of any origin as Markdown shows it, without markup or HTML of its own."""
+    escaped = html.escape(printable(text), quote=False)
+    return "".join(f"\\{character}" if character in "\\`*_[]|#!~" else character for character in escaped)
+
+
+def shell_word(path: Path | str) -> str:
+    """Return a path as a shell takes it in a command."""
+    word = str(path)
+    return shlex.quote(f"./{word}" if word.startswith("-") else word)
+
+
 def size_in_words(count: int) -> str:
     """Format a number of bytes with its unit."""
     for unit in _UNITS:
@@ -72,5 +110,5 @@ def count(value: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as h:mm:ss."""
-    return str(timedelta(seconds=round(seconds)))
+    """Format seconds as h:mm:ss, up to a million days."""
+    return str(timedelta(seconds=round(min(max(seconds, 0.0), 86_400e6))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -17,6 +17,8 @@ from ganzoo.components.options import (
     TrainerConfig,
 )
 from ganzoo.components.schedule import Scheduled
+
+Target = Annotated[float, Field(ge=-1000, le=1000)]
 
 
 class NonSaturatingConfig(LossConfig):
@@ -41,11 +43,11 @@ class WassersteinConfig(LossConfig):
 class LeastSquaresConfig(LossConfig):
     """LSGAN (arXiv 1611.04076): targets for real, fake, and what the generator wants."""
 
-    real_target: float = 1.0
+    real_target: Target = 1.0
     """b: what the discriminator should say of real images."""
-    fake_target: float = 0.0
+    fake_target: Target = 0.0
     """a: what the discriminator should say of generated images."""
-    generator_target: float = 1.0
+    generator_target: Target = 1.0
     """c: what the generator wants the discriminator to say."""
 
 

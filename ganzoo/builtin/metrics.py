@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganzoo.builtin import configs
 from ganzoo.components.metric import Metric, MetricInputs
-from ganzoo.evaluation.memorization import COMPARED, memorization
+from ganzoo.evaluation.memorization import COMPARED, NEAR, memorization
 from ganzoo.evaluation.real_features import SPREAD_IMAGES, spread
 
 CONFIDENT = 0.5
@@ -22,6 +22,17 @@ BLOCK = 2048
 
 NO_SYNC: dict[str, Any] = {"sync_on_compute": False}
 """Options without which torchmetrics waits for the other processes, of which only one evaluates."""
+
+
+FEWEST = 100
+"""Number of images below which means and shares over them are mostly chance."""
+
+
+def too_few(inputs: MetricInputs, fewest: int = FEWEST, why: str = "its value is mostly chance") -> str:
+    """Say that there are fewer samples or real images than `fewest`, and what that means; empty otherwise."""
+    counts = {"samples": len(inputs.fake), "real images": len(inputs.real)}
+    few = [f"{count:,} {what}" for what, count in counts.items() if count < fewest]
+    return f"{' and '.join(few)}, fewer than {fewest:,}: {why}" if few else ""
 
 
 class _Precomputed(nn.Module):
@@ -58,6 +69,11 @@ class Frechet(Metric):
         """Return the distance."""
         return {"fd": frechet_distance(inputs.real, inputs.fake)}
 
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Fewer images than features: their covariance has no full rank."""
+        why = "as many features there are, so it comes out too large, and goes only with as many samples"
+        return too_few(inputs, inputs.real.shape[1], why)
+
 
 def kernel_distance(real: Tensor, fake: Tensor, subsets: int = 100, subset_size: int = 1000) -> tuple[float, float]:
     """Return the squared MMD with a cubic kernel (KID, arXiv 1801.01401): mean and standard deviation over subsets.
@@ -92,6 +108,10 @@ class Kernel(Metric):
         inputs.details["kernel_deviation"] = deviation
         return {"kd": mean}
 
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Few images."""
+        return too_few(inputs)
+
 
 def inception_score(logits: Tensor, splits: int = 10) -> float:
     """Return exp of the mean KL divergence of class probabilities from their mean (arXiv 1606.03498), over splits.
@@ -121,6 +141,12 @@ class InceptionScore(Metric):
         """Return the score."""
         return {"is": inception_score(inputs.fake, self.config.splits)}
 
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Fewer samples than classes, which the score cannot exceed; the real images have no part in it."""
+        count, fewest = len(inputs.fake), max(FEWEST, inputs.fake.shape[1])
+        few = f"{count:,} samples, fewer than {fewest:,}: it comes out too small, and is mostly chance"
+        return few if count < fewest else ""
+
 
 def precision_recall(real: Tensor, fake: Tensor, neighbors: int = 3, images: int = 10_000) -> tuple[float, float]:
     """Return the shares of samples in the real manifold and of real images in the samples' (arXiv 1904.06991)."""
@@ -149,6 +175,10 @@ class PrecisionRecall(Metric):
         """Return both."""
         found = precision_recall(inputs.real, inputs.fake, self.config.neighbors, self.config.images)
         return dict(zip(self.directions, found, strict=True))
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Few images."""
+        return too_few(inputs)
 
 
 def density_coverage(real: Tensor, fake: Tensor, neighbors: int = 5, images: int = 10_000) -> tuple[float, float]:
@@ -181,6 +211,10 @@ class DensityCoverage(Metric):
         found = density_coverage(inputs.real, inputs.fake, self.config.neighbors, self.config.images)
         return dict(zip(self.directions, found, strict=True))
 
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Few images."""
+        return too_few(inputs)
+
 
 def diversity(real: Tensor, fake: Tensor) -> float:
     """Return the mean distance of two samples over that of two real images, (N, …) each: near 0 for mode collapse."""
@@ -193,10 +227,15 @@ class Diversity(Metric):
     Config = configs.DiversityConfig
     needs = frozenset({"features", "pixels", "points"})
     directions: ClassVar = {"diversity": "none"}
+    ideals: ClassVar = {"diversity": 1.0}
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
         """Return the share."""
         return {"diversity": diversity(inputs.real.cpu(), inputs.fake.cpu())}
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Few images."""
+        return too_few(inputs)
 
     def settings(self, inputs: MetricInputs) -> dict[str, int]:
         """Return the number of images."""
@@ -251,6 +290,12 @@ class ClassCoverage(Metric):
         )
         return {"classes_covered": seen.covered, "balance": seen.balance, "confidence": seen.confidence}
 
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Fewer samples than ten of each class, which an even split would give."""
+        count, classes = len(inputs.fake), inputs.fake.shape[1]
+        few = f"{count:,} samples for {classes:,} classes, fewer than ten of each: a class may be missing by chance"
+        return few if count < 10 * classes else ""
+
 
 class Memorization(Metric):
     """How near samples are to the training images; noise has the fewest copies, so it ranks nothing."""
@@ -258,6 +303,7 @@ class Memorization(Metric):
     Config = configs.MemorizationConfig
     needs = frozenset({"pixels"})
     directions: ClassVar = {"memorization": "none", "copies": "none"}
+    ideals: ClassVar = {"memorization": 0.5, "copies": NEAR}
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
         """Return both shares, and the distances and the verdict as a detail."""
@@ -265,6 +311,13 @@ class Memorization(Metric):
         scores = {"memorization": found.pop("nearer"), "copies": found.pop("copies")}
         inputs.details["memorization"] = found
         return scores
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Fewer images than those of which 1% is one."""
+        unseen = inputs.training if inputs.held_out is None else inputs.held_out
+        counts = {"samples": len(inputs.fake), "unseen images": len(unseen)}
+        few = [f"{count:,} {what}" for what, count in counts.items() if count < FEWEST]
+        return f"{' and '.join(few)}, fewer than {FEWEST:,}: 1% of them is less than one" if few else ""
 
     def settings(self, inputs: MetricInputs) -> dict[str, int | str]:
         """Return the number of images, and what unseen images are."""

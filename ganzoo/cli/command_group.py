@@ -11,9 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from ganzoo.builtin.commands import register_commands
-from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
+from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
 from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry, Section
-from ganzoo.text import did_you_mean
+from ganzoo.text import did_you_mean, printable_lines
 
 if TYPE_CHECKING:
     from ganzoo.registry.plugin_manager import PluginManager
@@ -131,7 +131,7 @@ def _has_commands(module: str) -> bool:
 def report_broken(manager: PluginManager) -> None:
     """Warn of the plugins that could not be loaded."""
     for plugin in manager.broken:
-        typer.echo(f"warning: the plugin {plugin} could not be loaded: {plugin.error}", err=True)
+        typer.echo(printable_lines(f"warning: the plugin {plugin} could not be loaded: {plugin.error}"), err=True)
 
 
 def _plugin_manager() -> PluginManager:

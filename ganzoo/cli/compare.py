@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overwrite, check_file
+from ganzoo.cli.options import AsJson, Overwrite, check_file, echo_document
 
 
 def compare(
@@ -39,7 +39,7 @@ def compare(
         check_file(out, overwrite=overwrite)
     comparison = compare_runs(runs, ignoring=ignore or ())
     if as_json:
-        typer.echo(json.dumps(comparison.to_dict(), indent=2))
+        echo_document(json.dumps(comparison.to_dict(), indent=2))
     else:
         console = Console(highlight=False)
         if not console.is_terminal:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overrides, RecipeFile
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile, echo, echo_document, echo_path
 from ganzoo.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
 
     packed = datasets.prepare(recipe, set_ or ())
     for line in packed.skipped:
-        typer.echo(f"left out: {line}", err=True)
+        echo(f"left out: {line}", err=True)
+    for line in packed.findings:
+        echo(f"note: {line}", err=True)
     left_out = f", {len(packed.skipped)} left out" if packed.skipped else ""
-    typer.echo(f"{len(packed)} {packed.info.noun} {packed.info}{left_out}, {size_in_words(packed.nbytes)}")
-    typer.echo(packed.path)
+    echo(f"{len(packed)} {packed.info.noun} {packed.info}{left_out}, {size_in_words(packed.nbytes)}")
+    echo_path(packed.path)
 
 
 @data_commands.command()
@@ -39,38 +41,38 @@ def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) 
 
     found = datasets.examine(recipe, set_ or ())
     if as_json:
-        typer.echo(json.dumps(found.to_dict(), indent=2))
+        echo_document(json.dumps(found.to_dict(), indent=2))
     else:
         _report(found)
 
 
 def _report(found: Examination) -> None:
-    typer.echo(f"{found.dataset}: {found.images} images, {found.usable} of them fit to train on")
+    echo(f"{found.dataset}: {found.images} images, {found.usable} of them fit to train on")
     if sizes := found.size_summary():
         for side in ("width", "height"):
             smallest, median, largest = sizes[side].values()
-            typer.echo(f"{side}: {smallest} to {largest}, median {median}")
+            echo(f"{side}: {smallest} to {largest}, median {median}")
         common = (f"{row['width']}×{row['height']} ({row['images']})" for row in sizes["most_common"])
-        typer.echo(f"sizes: {sizes['different']}, most often {', '.join(common)}")
+        echo(f"sizes: {sizes['different']}, most often {', '.join(common)}")
     for title, counts in (("modes", found.modes), ("formats", found.formats), ("classes", found.classes)):
         if counts:
-            typer.echo(f"{title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+            echo(f"{title}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
     _list("cannot be used", found.unreadable, shown=len(found.unreadable))
     _list("smaller than the crop", found.too_small, shown=len(found.too_small))
     _list("enlarged", found.enlarged)
     _list("groups of equal images", [" = ".join(group) for group in found.duplicates])
     _list("groups that look the same", [" ~ ".join(group) for group in found.near_duplicates])
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def _list(title: str, lines: list[str], shown: int = _SHOWN) -> None:
     if lines:
-        typer.echo(f"{title}: {len(lines)}")
+        echo(f"{title}: {len(lines)}")
     for line in lines[:shown]:
-        typer.echo(f"  {line}")
+        echo(f"  {line}")
     if len(lines) > shown:
-        typer.echo(f"  … and {len(lines) - shown} more; --json has all")
+        echo(f"  … and {len(lines) - shown} more; --json has all")
 
 
 recipe_commands = typer.Typer(help="Check, show and describe recipes.", no_args_is_help=True, rich_markup_mode=None)
@@ -89,12 +91,12 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
         if not all(problem.unchecked for problem in error.problems):
             raise
         for problem in error.problems:
-            typer.echo(f"not checked: {problem}", err=True)
-        typer.echo(f"{recipe}: nothing wrong in what could be checked without its plugin files")
+            echo(f"not checked: {problem}", err=True)
+        echo(f"{recipe}: nothing wrong in what could be checked without its plugin files")
         return
     for problem in lint(checked, manager):
-        typer.echo(f"warning: {problem}", err=True)
-    typer.echo(f"{recipe}: nothing wrong")
+        echo(f"warning: {problem}", err=True)
+    echo(f"{recipe}: nothing wrong")
 
 
 @recipe_commands.command()
@@ -104,7 +106,7 @@ def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) ->
     from ganzoo.registry.plugin_manager import plugin_manager
 
     resolved, _ = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
-    typer.echo(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
+    echo_document(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
 
 
 @recipe_commands.command()
@@ -113,4 +115,4 @@ def schema() -> None:
     from ganzoo.recipe.load import recipe_schema
     from ganzoo.registry.plugin_manager import plugin_manager
 
-    typer.echo(json.dumps(recipe_schema(plugin_manager().registries), indent=2))
+    echo_document(json.dumps(recipe_schema(plugin_manager().registries), indent=2))

@@ -21,8 +21,11 @@ from ganzoo.cli.options import (
     WhichWeights,
     check_file,
     check_folder,
+    echo,
+    echo_document,
+    echo_path,
 )
-from ganzoo.errors import RequestError
+from ganzoo.errors import RequestError, RunDirectoryError
 
 if TYPE_CHECKING:
     from ganzoo.components.importer import ImportedWeights
@@ -56,6 +59,7 @@ def sample(
     """
     from ganzoo import api
     from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images, shown_bands
+    from ganzoo.terminal import say
 
     trained = api.load_run(run, step=step, network=network).sampled_with(set_ or ())
     names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
@@ -78,15 +82,20 @@ def sample(
         count, seed=seed, weights=weights, labels=classes, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
+    indices = trained.class_indices(len(images), classes)
+    if indices is not None:
+        about = {**about, "classes": trained.told_classes(classes)}
+        say(f"classes, in turn: {about['classes']}")
     bands = trained.recipe.samples.bands
     if out.suffix.lower() == ".npy":
         save_array(images, out)
-        typer.echo(out)
+        echo_path(out)
         return
     if images.ndim != 4 or shown_bands(images, bands).shape != images.shape:
         save_array(images, out.with_suffix(".npy") if out.suffix else out / "samples.npy")
     if not out.suffix and images.ndim == 4:
-        save_single_images(images, out, names, bands=bands, about=about)
+        shown = None if indices is None else [trained.info.class_names[index] for index in indices]
+        save_single_images(images, out, names, classes=shown, bands=bands, about=about)
     elif condition is not None and condition.ndim == images.ndim == 4:
         outputs = images.view(-1, each, *images.shape[1:]).unbind(1)
         save_picture(grid_beside(condition[::each], *outputs, bands=bands), out, about=about)
@@ -96,12 +105,12 @@ def sample(
             save_picture(picture, out if out.suffix else out / "samples.png", about=about)
         elif out.suffix:
             out = out.with_suffix(".npy")
-            typer.echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
-    typer.echo(out)
+            echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
+    echo_path(out)
 
 
 def evaluate(
-    run: RunFolder,
+    run: Annotated[Path, typer.Argument(help="A run directory; with --images a recipe file will do.")],
     samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of their latents.")] = None,
     seeds: Annotated[
@@ -117,6 +126,14 @@ def evaluate(
     image_size: Annotated[
         int | None, typer.Option(min=8, help="Compare at this size, where runs of different sizes are to be compared.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Score the images of this folder against the dataset instead; nothing is stored."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A .json file for the result, in place of the run's evaluation.json.")
+    ] = None,
+    overwrite: Overwrite = False,
     set_: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
@@ -125,8 +142,24 @@ def evaluate(
     What is left out is as the recipe has it; --set evaluation.… changes anything of it.
     """
     from ganzoo import api
+    from ganzoo.recipe.overrides import override_pairs
 
+    if images is not None:
+        made = {"samples": samples, "seed": seed, "step": step, "network": network, "weights": weights}
+        given = [f"--{name}" for name, value in made.items() if value is not None] + ["--seeds"] * (seeds > 1)
+        if given:
+            raise RequestError(f"{given[0]}: is of samples of a run, and --images {images} are scored as they are")
+        changes = override_pairs(set_ or ())
+        if extractor:
+            changes.append(("evaluation.extractors", [{"name": name} for name in extractor]))
+        if image_size is not None:
+            changes.append(("evaluation.image_size", image_size))
+        of_folder = api.evaluate_images(images, run, changes)
+        _print_json(of_folder) if as_json else _print(of_folder)
+        return
     trained = api.load_run(run, step=step, network=network)
+    if out is not None:
+        check_file(out, ".json", overwrite=overwrite)
     evaluated = api.evaluate(
         trained,
         samples,
@@ -136,35 +169,42 @@ def evaluate(
         image_size=image_size,
         extractors=extractor or (),
         overrides=set_ or (),
+        out=out,
     )
-    if as_json:
-        evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
-        found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
-        typer.echo(json.dumps(found, indent=2))
-    else:
-        _print(trained, evaluated)
+    _print_json(evaluated) if as_json else _print(evaluated, trained)
 
 
-def _print(trained: TrainedRun, evaluated: Evaluated) -> None:
-    """The scores beside the best of the run that were taken in the same way, then the cards and the time."""
+def _print_json(evaluated: Evaluated) -> None:
+    evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
+    found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
+    echo_document(json.dumps(found, indent=2))
+
+
+def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:
+    """The scores, beside the best of the run that were taken in the same way, then warnings, the cards and the time."""
     seeds = len(evaluated.evaluations)
     first = evaluated.evaluations[0]
     over = f", mean ± deviation over {seeds} seeds" if seeds > 1 else ""
-    typer.echo(f"scores at step {trained.checkpoint.step}{over}:")
-    best = _best(trained, first)
+    if trained is None:
+        echo(f"scores of {first[0].card.samples.images} images in {first[0].card.run}:")
+    else:
+        echo(f"scores at step {trained.checkpoint.step}{over}:")
+    best = {} if trained is None else _best(trained, first)
     for name, value in evaluated.scores.items():
         deviation = evaluated.deviations.get(name)
         line = f"  {name}: {_number(value)}" + (f" ± {_number(deviation)}" if deviation is not None else "")
         if name in best:
             line += f" (best of the run: {_number(best[name]['value'])} at step {best[name]['step']})"
-        typer.echo(line)
+        echo(line)
+    for text in evaluated.warnings:
+        echo(f"  warning: {text}")
     for part in ("details", "card", "timings"):
         printed: set[tuple[str, str]] = set()  # cards of two extractors agree in most
         for evaluation in first:
-            typer.echo(f"{part}, {evaluation.card.extractor.name}:")
+            echo(f"{part}, {evaluation.card.extractor.name}:")
             for row in _flat(evaluation.model_dump(mode="json")[part]):
                 if row not in printed:
-                    typer.echo(f"  {row[0]}: {row[1]}")
+                    echo(f"  {row[0]}: {row[1]}")
                 printed.add(row)
 
 
@@ -174,11 +214,11 @@ def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, dict[
     from ganzoo.evaluation.protocol import differences
     from ganzoo.storage.summary import SCORE, best_and_last
 
-    alike = [
-        other
-        for other in read_evaluations(trained.directory)
-        if any(not differences([now.card, other.card]) for now in evaluations)
-    ]
+    try:
+        known = read_evaluations(trained.directory)
+    except RunDirectoryError:  # told when the new ones were to be added
+        return {}
+    alike = [other for other in known if any(not differences([now.card, other.card]) for now in evaluations)]
     rows = [{"step": each.step, **{SCORE + name: value for name, value in each.scores.items()}} for each in alike]
     found = best_and_last(rows, trained.directory.score_directions())["best"]
     return {name: best for name, best in found.items() if len({each.step for each in alike if name in each.scores}) > 1}
@@ -215,7 +255,7 @@ def export(
     from ganzoo import api
 
     trained = api.load_run(run, step=step, network=network)
-    typer.echo(
+    echo_path(
         api.export_run(
             trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
         )
@@ -236,7 +276,7 @@ def import_(
     """
     from ganzoo import api
 
-    typer.echo(api.import_run(source, out, set_ or (), importer=importer, report=show).path)
+    echo_path(api.import_run(source, out, set_ or (), importer=importer, report=show).path)
 
 
 def show(weights: ImportedWeights) -> None:
@@ -247,6 +287,6 @@ def show(weights: ImportedWeights) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, shape, target, change in rows:
         line = f"{name:<{widths[0]}}  {shape:<{widths[1]}}  →  {target:<{widths[2]}}  {change}"
-        typer.echo(line.rstrip())
+        echo(line.rstrip())
     for note in weights.notes:
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)

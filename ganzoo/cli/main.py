@@ -10,13 +10,15 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Annotated, TextIO
 
 import typer
 
 from ganzoo.cli.command_group import CommandGroup
-from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.errors import GanzooError, LostProcessError
+from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
+from ganzoo.text import printable_lines
 
 EXIT_SECONDS = 2.0
 """How long a program that is interrupted may take to end."""
@@ -93,6 +95,10 @@ def main() -> None:
     """Run the command and leave with its exit code: 0 done, 1 failed, 2 wrong request, 128 + signal interrupted."""
     from ganzoo.runtime.output import surviving_output
 
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal of ASCII, or a name that is no text, cannot show is escaped and not an error.
+        if isinstance(stream, TextIOWrapper) and (stream.errors == "strict" or stream.encoding.lower() != "utf-8"):
+            stream.reconfigure(errors="backslashreplace")
     with surviving_output("stderr"):
         try:
             _main()
@@ -109,7 +115,7 @@ def _main() -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         elif _is_to_say(error):
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(printable_lines(f"error: {error}"), err=True)
         if error.exit_code > 128:
             _leave_soon(error.exit_code)
         _leave_within(HOOK_SECONDS, error.exit_code)

@@ -1,13 +1,16 @@
-"""Options and checks that several commands share; those of plugins may import them too."""
+"""Options, checks and output that several commands share; those of plugins may import them too."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ganzoo.errors import RequestError
+from ganzoo.text import printable, printable_lines
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run directory.")]
@@ -40,6 +43,22 @@ WhichStatistics = Annotated[
     Literal["auto", "running", "batch", "standing"] | None,
     typer.Option(help="Statistics of batch norm; default: as the recipe says."),
 ]
+
+
+def echo(message: object, *, err: bool = False) -> None:
+    """Print a message with text of any origin in it, on stdout or stderr."""
+    typer.echo(printable_lines(message), err=err)
+
+
+def echo_document(text: str) -> None:
+    """Print JSON, TOML or rows of columns on stdout."""
+    typer.echo(printable(text, keep="\n\t"))
+
+
+def echo_path(path: Path) -> None:
+    """Print the path that a command made on stdout, as it is where a program reads it."""
+    shown = str(path)
+    typer.echo(printable(shown) if sys.stdout.isatty() or shown.isprintable() else os.fsencode(shown))
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganzoo.cli.command_group import report_broken
-from ganzoo.cli.options import AsJson
+from ganzoo.cli.options import AsJson, echo, echo_document, echo_path
 from ganzoo.registry import scaffold
 from ganzoo.registry.kinds import LISTS
+from ganzoo.text import printable, shell_word
 
 if TYPE_CHECKING:
     from ganzoo.registry.registry import Entry
@@ -36,7 +37,7 @@ def list_components(
         for entry in registry
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        echo_document(json.dumps(rows, indent=2))
     else:
         _table(rows, f"no {kind} are installed")
     report_broken(manager)
@@ -48,7 +49,7 @@ def plugins(as_json: AsJson = False) -> None:
 
     columns = ("name", "status", "distribution", "version", "module", "error")
     rows = [{column: getattr(plugin, column) for column in columns} for plugin in plugin_manager().plugins]
-    typer.echo(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
+    echo_document(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
 
 
 def summary(entry: Entry[Any]) -> str:
@@ -62,18 +63,18 @@ def summary(entry: Entry[Any]) -> str:
 def _table(rows: list[dict[str, str]], nothing: str) -> None:
     """Print rows as columns; rich draws them on a terminal, plain tab-separated text goes elsewhere."""
     if not rows:
-        typer.echo(nothing)
+        echo(nothing)
     elif sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
 
         table = Table(*[key for key in rows[0] if any(row[key] for row in rows)])
         for row in rows:
-            table.add_row(*[row[column.header] for column in table.columns])  # type: ignore[index]
-        Console().print(table)
+            table.add_row(*[printable(row[column.header]) for column in table.columns])  # type: ignore[index]
+        Console(markup=False, emoji=False).print(table)
     else:
         for row in rows:
-            typer.echo("\t".join(row.values()).rstrip())
+            echo_document("\t".join(map(printable, row.values())).rstrip())
 
 
 def new_plugin(
@@ -87,9 +88,10 @@ def new_plugin(
     folder = out or Path(name)
     made = scaffold.new_plugin(name, kind, folder, plugin_manager())
     for path in made.files:
-        typer.echo(f"wrote {path}", err=True)
-    typer.echo(f"next: cd {folder} && pip install -e '.[test]' && pytest && ganzoo run {made.recipe}", err=True)
-    typer.echo(folder)
+        echo(f"wrote {path}", err=True)
+    steps = (f"cd {shell_word(folder)}", "pip install -e '.[test]'", "pytest", f"ganzoo run {shell_word(made.recipe)}")
+    echo(f"next: {' && '.join(steps)}", err=True)
+    echo_path(folder)
 
 
 def test_plugin(
@@ -110,11 +112,11 @@ def test_plugin(
             check_component(entry)
         except ConformanceError as error:
             failed += 1
-            typer.echo(f"fails    {error}")
+            echo(f"fails    {error}")
         except DataError as error:
-            typer.echo(f"skipped  {describe(entry)}: {error}")
+            echo(f"skipped  {describe(entry)}: {error}")
         else:
-            typer.echo(f"conforms {describe(entry)}")
-    typer.echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
+            echo(f"conforms {describe(entry)}")
+    echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
     if failed:
         raise typer.Exit(1)

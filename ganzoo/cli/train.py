@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overrides, RecipeFile, RunFolder
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile, RunFolder, echo, echo_document, echo_path
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
+
+AcceptChanges = Annotated[
+    bool,
+    typer.Option("--accept-changes", help="Go on also where the data or the code of plugins has changed since."),
+]
 
 
 def run(
@@ -29,11 +34,11 @@ def run(
     _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
 
 
-def resume(run: RunFolder, set_: Overrides = None) -> None:
+def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges = False) -> None:
     """Go on with a run from its last whole checkpoint."""
     from ganzoo import api
 
-    _print_path(api.resume(run, set_ or ()))
+    _print_path(api.resume(run, set_ or (), accept_changes=accept_changes))
 
 
 def _print_path(trained: TrainedRun) -> None:
@@ -41,7 +46,7 @@ def _print_path(trained: TrainedRun) -> None:
     from ganzoo.runtime.distributed import world_from_env
 
     if world_from_env().is_main:
-        typer.echo(trained.path)
+        echo_path(trained.path)
 
 
 def sweep(
@@ -58,6 +63,7 @@ def sweep(
         str | None, typer.Option(help="Of the sweep's directory; left out: the recipe's name with -sweep.")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
+    accept_changes: AcceptChanges = False,
     wandb: Annotated[
         bool, typer.Option("--wandb", help="Run nothing; register the grid as a W&B sweep, for agents to run.")
     ] = False,
@@ -67,6 +73,7 @@ def sweep(
     from ganzoo.sweeps.plan import make_plan, parse_vary
     from ganzoo.sweeps.run_sweep import sweep as run_sweep
     from ganzoo.terminal import say
+    from ganzoo.text import shell_word
 
     grid = parse_vary(vary or ())
     if wandb:
@@ -74,11 +81,12 @@ def sweep(
 
         registered = register(make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name), set_ or ())
         say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
-        typer.echo(registered)
+        echo(registered)
         return
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
+                      accept_changes=accept_changes,
                       gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip
-    typer.echo(swept.path)
+    echo_path(swept.path)
     if swept.failed or swept.unfinished:
         lines = [f"{swept.path}: {len(swept.runs) - len(swept.failed) - len(swept.unfinished)} of {len(swept.runs)} "
                  f"runs are complete"]  # fmt: skip
@@ -86,7 +94,7 @@ def sweep(
         if swept.failed:
             lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
         raise GanzooError("\n".join(lines))
-    say(f"compare them:  ganzoo compare {swept.path}")
+    say(f"compare them:  ganzoo compare {shell_word(swept.path)}")
 
 
 def bench(
@@ -108,4 +116,4 @@ def bench(
     from ganzoo.bench.report import to_text
 
     found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
-    typer.echo(json.dumps(found, indent=2) if as_json else to_text(found))
+    echo_document(json.dumps(found, indent=2) if as_json else to_text(found))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.comparison.runs import Option, RunRecord, Variant, clean, collect, group, options_that_differ
+from ganzoo.comparison.runs import Option, RunRecord, Variant, collect, group, options_that_differ
 from ganzoo.comparison.scores import Score, score_all
+from ganzoo.text import printable
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
@@ -96,7 +97,7 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
             notes.append(f"{run.name}: {run.status}{where}, and not in any mean{why}")
     failed = [run for run in runs if not run.path and run.status == "failed"]
     notes += [f"{run.name}: failed before it had a run directory: {run.error}" for run in failed]
-    waiting = sum(not run.path for run in runs) - len(failed)
+    waiting = sum(not run.path and not run.notes for run in runs) - len(failed)
     if waiting:
         notes.append(f"{waiting} of {len(runs)} runs have not begun")
     seeds = {variant.name: len(variant.complete) for variant in variants}
@@ -106,7 +107,9 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
     if max(seeds.values()) == 1:
         notes.append("one seed each: differences may be chance")
     for fact in (*MACHINE, *DATA):
-        values = dict.fromkeys(clean(run.environment[fact]) for run in runs if run.environment.get(fact) is not None)
+        values = dict.fromkeys(
+            printable(run.environment[fact]) for run in runs if run.environment.get(fact) is not None
+        )
         if len(values) > 1:
             what = "the images are not the same" if fact in DATA else "speed compares different machines or settings"
             notes.append(f"{what}: {fact} is {' / '.join(values)}")

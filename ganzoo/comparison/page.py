@@ -20,13 +20,15 @@ from PIL import Image, ImageSequence
 from ganzoo.comparison import svg
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
-from ganzoo.comparison.runs import RunRecord, Variant, clean, options_in_common, shown
+from ganzoo.comparison.runs import RunRecord, Variant, options_in_common, shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
 from ganzoo.evaluation.protocol import Card, noted
-from ganzoo.sampling.image_io import GIF, grid_step, grids
+from ganzoo.sampling.image_io import GIF, grid_step, grids, open_picture
 from ganzoo.storage.disk import write_text
 from ganzoo.sweeps.directory import flatten
+from ganzoo.text import printable
+from ganzoo.untrusted import read_bytes
 
 HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
 """Prefixes of the scores that the first table shows."""
@@ -44,6 +46,8 @@ ANIMATION_SIDES = (512, 384, 256, 160)
 FRAMES = 24
 LARGEST_PIXELS = 64_000_000
 """Largest number of pixels of a file that is opened; no picture of samples has more."""
+CLASSES = 500
+"""Largest number of characters of the classes under a picture."""
 NAMED = 3
 """Largest number of names in a title."""
 TURNED = 5
@@ -52,12 +56,16 @@ TURNED = 5
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a run as a data URI, the step of its samples (None for an animation), and its size in pixels."""
+    """A picture of a run as a data URI, the step of its samples (None for an animation), and its size in pixels.
+
+    `classes` says which classes it shows in turn, where it does.
+    """
 
     address: Markup
     step: int | None
     width: int
     height: int
+    classes: str = ""
 
 
 @dataclass
@@ -100,14 +108,14 @@ def page(comparison: Comparison, title: str = "") -> str:
     charts = [(figure.name, svg.chart(figure, names)) for figure in figures(comparison)]
     environment = jinja2.Environment(
         autoescape=True,
-        finalize=lambda value: clean(value) if type(value) is str else value,  # Markup is another type
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is another type
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         keep_trailing_newline=True,
     )
     template = environment.from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(
-        title=clean(title) or default_title(comparison),
+        title=printable(title) or default_title(comparison),
         version=version("ganzoo-core"),
         comparison=comparison,
         variants=variants,
@@ -200,21 +208,22 @@ def _protocols(scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
 def _facts(card: Card) -> dict[str, str]:
     beside = noted(card)
     everything = flatten(card.model_dump(mode="json"))
-    return {clean(place): shown(value) for place, value in everything if place not in beside and value != {}}
+    return {printable(place): shown(value) for place, value in everything if place not in beside and value != {}}
 
 
 def last_grid(run: RunRecord) -> Picture | None:
     """Return the newest readable grid of samples of a run."""
     for path in reversed(grids(run.path / "samples") if run.path else []):
-        with suppress(Exception), Image.open(path, formats=["PNG"]) as opened:  # a damaged file raises any error
+        with suppress(Exception), open_picture(path, "PNG") as opened:  # a damaged file raises any error
             _check(opened)
+            classes = printable(opened.info.get("ganzoo:classes", ""))[:CLASSES]
             if path.stat().st_size <= PICTURE_BYTES:
-                return _embedded(path.read_bytes(), "png", grid_step(path), opened.size)
+                return _embedded(read_bytes(path, PICTURE_BYTES), "png", grid_step(path), opened.size, classes)
             picture = opened.convert("RGB")
             picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=88)
-            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size)
+            return _embedded(buffer.getvalue(), "jpeg", grid_step(path), picture.size, classes)
     return None
 
 
@@ -223,10 +232,10 @@ def animation(run: RunRecord) -> Picture | None:
     if run.path is None:
         return None
     path = run.path / "samples" / GIF
-    with suppress(Exception), Image.open(path, formats=["GIF"]) as opened:
+    with suppress(Exception), open_picture(path, "GIF") as opened:
         _check(opened)
         if path.stat().st_size <= ANIMATION_BYTES:
-            return _embedded(path.read_bytes(), "gif", None, opened.size)
+            return _embedded(read_bytes(path, ANIMATION_BYTES), "gif", None, opened.size)
         for side in ANIMATION_SIDES:
             content, size = _smaller(opened, side)
             if len(content) <= ANIMATION_BYTES:
@@ -254,6 +263,6 @@ def _smaller(opened: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
     return buffer.getvalue(), frames[0].size
 
 
-def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int]) -> Picture:
+def _embedded(content: bytes, kind: str, step: int | None, size: tuple[int, int], classes: str = "") -> Picture:
     address = Markup(f"data:image/{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704
-    return Picture(address, step, *size)
+    return Picture(address, step, *size, classes)

@@ -16,6 +16,7 @@ from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
 from ganzoo.sweeps.plan import names
+from ganzoo.text import printable
 
 COMPLETE = ("complete", "imported")
 """Statuses of the runs whose figures count."""
@@ -24,6 +25,7 @@ APART = (
     *("observers.", "tracking.", "evaluation.", "samples.", "checkpoint."),
 )
 """Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
+LARGEST = 1e150
 FEW = 3
 """Largest number of options in a name."""
 
@@ -135,15 +137,10 @@ def collect(places: Iterable[str | Path]) -> list[RunRecord]:
     return list(records.values())
 
 
-def clean(text: object) -> str:
-    """Return text from a file without characters that could move the cursor, hide others or turn their direction."""
-    return "".join(character if character.isprintable() else " " for character in str(text))
-
-
 def number(value: object) -> float | None:
-    """Return a finite number from a file; None for anything else."""
+    """Return a finite number from a file, between those whose squares are finite; None for anything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-        return float(value)
+        return max(-LARGEST, min(LARGEST, float(value))) if abs(value) >= 1 / LARGEST else 0.0
     return None
 
 
@@ -157,26 +154,32 @@ def _at(place: Path) -> Iterator[RunRecord]:
     inside = sorted(path for path in place.iterdir() if (path / "recipe.toml").is_file())
     if not inside:
         raise RequestError(f"{place}: is no run, no sweep and no folder of runs, such as runs/dcgan-digits")
-    yield from map(read_run, inside)
+    for path in inside:
+        try:
+            if path.is_symlink() and not path.resolve().is_relative_to(place.resolve()):
+                raise RunDirectoryError(f"{path}: is a link that leads out of {place}: name the run itself")
+            yield read_run(RunDirectory.open(path).path)
+        except RunDirectoryError as error:
+            yield RunRecord(None, printable(path.name), notes=[_on_one_line(error)])
 
 
 def _of_sweep(sweep: SweepDirectory) -> Iterator[RunRecord]:
     for member in sweep.members:
         run = sweep.find_run(member)
         if run is None:
-            yield RunRecord(None, str(member), member.variant, member.seed, member.status, clean(member.error))
+            yield RunRecord(None, str(member), member.variant, member.seed, member.status, _on_one_line(member.error))
             continue
         record = read_run(run.path)
         record.variant = member.variant
         if record.status == "unfinished" and member.status == "failed":  # killed: its own files do not say so
-            record.status, record.error = "failed", clean(member.error)
+            record.status, record.error = "failed", _on_one_line(member.error)
         yield record
 
 
 def read_run(path: Path) -> RunRecord:
     """Read all that is compared of one run, and note what cannot be read."""
     directory = RunDirectory(path)
-    record = RunRecord(path, clean(f"{path.resolve().parent.name}/{path.resolve().name}"))
+    record = RunRecord(path, printable(f"{path.resolve().parent.name}/{path.resolve().name}"))
     readers: dict[str, Callable[[], object]] = {
         "recipe": lambda: dict(flatten(directory.read_recipe())),
         "rows": directory.read_metrics,
@@ -186,13 +189,13 @@ def read_run(path: Path) -> RunRecord:
         try:
             setattr(record, name, read())
         except (RunDirectoryError, OSError) as error:
-            record.notes.append(clean(error))
+            record.notes.append(_on_one_line(error))
     seed = record.recipe.get("run.seed")
     record.seed = seed if isinstance(seed, int) else None
     record.summary, record.environment = directory.read_json("summary.json"), directory.read_json("environment.json")
     status = record.summary.get("status")
     record.status = status if status in (*COMPLETE, "interrupted", "failed") else "unfinished"
-    record.error = clean(record.summary.get("error", ""))
+    record.error = _on_one_line(record.summary.get("error", ""))
     return record
 
 
@@ -220,7 +223,7 @@ def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
     """Return the options that differ between variants; names of components first, as others follow from them."""
     readable = [variant.recipe for variant in variants if variant.recipe]
     found = [
-        Option(clean(key), tuple(variant.recipe.get(key) for variant in variants))
+        Option(printable(key), tuple(variant.recipe.get(key) for variant in variants))
         for key in dict.fromkeys(key for recipe in readable for key in recipe)
         if any(recipe.get(key) != readable[0].get(key) for recipe in readable)
     ]
@@ -237,13 +240,17 @@ def shown(value: Any) -> str:
     """Format an option's value for display."""
     if value is None:
         return "—"
-    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _on_one_line(text: object) -> str:
+    return printable(" ".join(str(text).split()))
 
 
 def _names(variants: Sequence[Variant]) -> list[str]:
     """Return the sweep's names of the variants, else the runs' names, else what differs."""
-    swept = [clean(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
-    own = [clean(variant.runs[0].recipe.get("run.name", variant.runs[0].name)) for variant in variants]
+    swept = [printable(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
+    own = [printable(variant.runs[0].recipe.get("run.name", variant.runs[0].name)) for variant in variants]
     for found in (swept, own):
         if all(found) and len(set(found)) == len(found):
             return found
@@ -256,7 +263,7 @@ def _names(variants: Sequence[Variant]) -> list[str]:
             }
             for index in range(len(variants))
         ]
-        return [clean(name) for name in names(choices, "all")]
+        return [printable(name) for name in names(choices, "all")]
     return [
         name if name not in own[:index] else f"{name} ({own[:index].count(name) + 1})" for index, name in enumerate(own)
     ]

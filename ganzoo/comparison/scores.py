@@ -7,11 +7,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganzoo.comparison.runs import RunRecord, Variant, clean, number
+from ganzoo.comparison.runs import RunRecord, Variant, number
 from ganzoo.comparison.statistics import Spread, best_of
 from ganzoo.components.metric import Direction
 from ganzoo.evaluation.protocol import Card, differences
 from ganzoo.storage.summary import SCORE
+from ganzoo.text import printable
+
+REASONS = 2
+"""Largest number of warnings of one score."""
 
 Series = Mapping[int, float]
 """Score of one run by step; the mean where a step was scored several times."""
@@ -40,6 +44,7 @@ class Score:
         protocols: cards, each with the variants scored under it; several where they cannot be compared.
         refused: why it is not ranked; empty where it is.
         notes: caveats.
+        ideal: the value of samples like real images, where neither lower nor higher ones are better.
         best: index of the best variant by its last score; None without one.
         tied: indices of those not significantly worse.
     """
@@ -50,13 +55,15 @@ class Score:
     protocols: list[tuple[Card, list[str]]]
     refused: list[str]
     notes: list[str] = field(default_factory=list)
+    ideal: float | None = None
     best: int | None = None
     tied: list[int] = field(default_factory=list)
 
     def text(self, spread: Spread) -> str:
-        """Format one of its spreads, with the same number of digits for all variants."""
+        """Format one of its spreads, with the same number of digits for all variants, and two or more that count."""
         digits = [each.last.decimals for each in self.variants if any(each.last.values)]
-        return spread.text(min(digits, default=None))  # zeros say nothing of how exact the others are
+        common = min(digits, default=None)  # zeros say nothing of how exact the others are
+        return spread.text(None if common is None else max(common, spread.fewest_decimals))
 
     def mark(self, index: int) -> str:
         """Return the mark of a variant: ★ for the best, ≈ for those not told from it, ? without a ranking."""
@@ -64,7 +71,9 @@ class Score:
 
     @property
     def arrow(self) -> str:
-        """An arrow to the better values; "·" where none are."""
+        """An arrow to the better values, or to the value of samples like real images; "·" where none are better."""
+        if self.ideal is not None:
+            return f"→ {self.ideal:g}"
         return {"lower": "↓", "higher": "↑", "none": "·"}[self.direction]
 
     @property
@@ -77,6 +86,7 @@ class Score:
         return {
             "name": self.name,
             "direction": self.direction,
+            "ideal": self.ideal,
             "ranked": self.ranked,
             "refused": self.refused,
             "notes": self.notes,
@@ -131,7 +141,7 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
         (each.card, [variant.name for variant in variants if any(used.get(run) is each for run in variant.runs)])
         for each in dict.fromkeys(used.values())
     ]
-    refused = [] if common else [clean(found) for found in differences([card for card, _ in cards], ignoring)]
+    refused = [] if common else [printable(found) for found in differences([card for card, _ in cards], ignoring)]
     series = {
         run: {step: statistics.fmean(values) for step, values in sorted(protocol.values[run].items())}
         for run, protocol in used.items()
@@ -179,7 +189,11 @@ def _score(
     evaluations = [each for variant in variants for run in variant.runs for each in run.evaluations]
     directions = [each.directions[name] for each in evaluations if name in each.directions]
     direction = directions[-1] if directions else "none"
-    score = Score(clean(name), direction, [], cards, refused)
+    ideals = [number(each.ideals[name]) for each in evaluations if name in each.ideals]
+    ideal = ideals[-1] if ideals and direction == "none" else None
+    score = Score(printable(name), direction, [], cards, refused, ideal=ideal)
+    reasons = dict.fromkeys(printable(each.warnings[name]) for each in evaluations if name in each.warnings)
+    score.notes += list(reasons)[:REASONS]
     steps: set[int] = set()
     for variant in variants:
         own = {run: series[run] for run in variant.runs if series.get(run)}

@@ -43,6 +43,12 @@ class Spread:
         scale, kept = (self.deviation, 2) if self.deviation else (abs(self.mean), 3)
         return min(6, max(0, kept - 1 - math.floor(math.log10(scale)))) if scale else 0
 
+    @property
+    def fewest_decimals(self) -> int:
+        """Digits after the point that show two significant ones of the mean, where its deviation does not hide them."""
+        scale = max(abs(self.mean), self.deviation or 0.0) if self else 0.0
+        return min(6, max(0, 1 - math.floor(math.log10(scale)))) if 0 < scale < 1 else 0
+
     def text(self, digits: int | None = None) -> str:
         """Format mean ± deviation with `digits` after the point; left out: as many as `decimals`."""
         figures = [self.mean, self.deviation] if self else []

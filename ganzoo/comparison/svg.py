@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from markupsafe import Markup
 
 from ganzoo.comparison.curves import Figure
-from ganzoo.comparison.runs import clean
+from ganzoo.text import printable
 
 WIDTH, HEIGHT = 360, 216
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 30
@@ -43,7 +43,7 @@ def chart(figure: Figure, names: Sequence[str]) -> Markup:
     y = _scale(low, high, HEIGHT - BOTTOM, TOP, math.log10 if logarithmic else float)
 
     svg = Element("svg", {"class": "chart", "viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img"})
-    SubElement(svg, "title").text = clean(f"{figure.name} over steps")
+    SubElement(svg, "title").text = printable(f"{figure.name} over steps")
     SubElement(svg, "desc").text = _described(figure, names)
     for tick in ticks:
         _line(svg, "grid", LEFT, y(tick), WIDTH - RIGHT, y(tick))
@@ -90,7 +90,7 @@ def _described(figure: Figure, names: Sequence[str]) -> str:
             parts.append(
                 f"{name} from {begin.mean:.3g} at step {begin.step:.0f} to {end.mean:.3g} at step {end.step:.0f}"
             )
-    return clean("; ".join(parts))
+    return printable("; ".join(parts))
 
 
 def _scale(low: float, high: float, start: float, end: float, by: Scale = float) -> Scale:

@@ -11,12 +11,13 @@ from typing import Any
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import default_title
-from ganzoo.comparison.runs import clean, shown
+from ganzoo.comparison.runs import shown
 from ganzoo.comparison.table import BEST, TIED, figure_rows
 from ganzoo.errors import GanzooError, RequestError
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import SCORE
 from ganzoo.terminal import warn
+from ganzoo.text import markdown, printable
 
 PANELS = 12
 
@@ -100,7 +101,7 @@ def report(comparison: Comparison, tracked: Tracked, title: str = "") -> Any:
         for variant, ids in zip(comparison.variants, tracked.ids, strict=True)
         if ids
     ]
-    notes = [wr.UnorderedList([clean(note) for note in comparison.notes])] if comparison.notes else []
+    notes = [wr.UnorderedList([printable(note) for note in comparison.notes])] if comparison.notes else []
     return wr.Report(
         entity=tracked.entity,
         project=tracked.project,
@@ -154,7 +155,7 @@ def figures_table(comparison: Comparison) -> str:
         rows.append([f"{label}, last", *(f"{score.text(own.last)} {score.mark(index)}".strip() for index, own in each)])
         if score.direction != "none":
             rows.append([f"{label}, best", *(score.text(own.best) for _, own in each)])
-        refused += [f"- {_escaped(score.name)} is not ranked: {_escaped(why)}" for why in score.refused]
+        refused += [f"- {markdown(score.name)} is not ranked: {markdown(why)}" for why in score.refused]
     table = _markdown(["", *(variant.name for variant in comparison.variants)], rows)
     return "\n".join([table, "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])
 
@@ -167,7 +168,7 @@ def _panels(comparison: Comparison) -> dict[str, list[Any]]:
     names = [SCORE + each.name if each.name in scores else each.name for each in figures(comparison)]
     plots = [
         wr.LinePlot(
-            title=clean(name),
+            title=printable(name),
             x="step",
             y=[name],
             aggregate=True,
@@ -186,9 +187,4 @@ def _panels(comparison: Comparison) -> dict[str, list[Any]]:
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    """Escape text from a file for Markdown."""
-    return "".join(f"\\{character}" if character in "\\`*_[]<>|#!" else character for character in clean(text))
+    return "\n".join("| " + " | ".join(markdown(cell) for cell in line) + " |" for line in lines)

@@ -33,6 +33,7 @@ class MetricInputs:
         training: the images that are trained on.
         held_out: images of the same kind that are not, where the recipe names some.
         mirrored: whether images are also mirrored in training.
+        targets: of samples themselves, the real ones that their conditions belong to; None where these belong to none.
         details: a metric may add findings here that are not scores; they are written beside them.
     """
 
@@ -42,6 +43,7 @@ class MetricInputs:
     training: StoredImages
     held_out: StoredImages | None = None
     mirrored: bool = False
+    targets: Tensor | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,12 +62,19 @@ class Metric(ABC):
     """The name of each value that it gives, and which values are better. The name of the score ends in the
     extractor's where it is computed on features or logits."""
 
+    ideals: ClassVar[Mapping[str, float]] = {}
+    """The value of samples that are like the real images, for values that are better neither lower nor higher."""
+
     def __init__(self, config: MetricConfig) -> None:
         self.config = config
 
     @abstractmethod
     def compute(self, inputs: MetricInputs) -> Mapping[str, float]:
         """Return the values by name; randomness comes from torch's global generator, which is seeded before."""
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Return why the values say little here, such as too few samples; empty where they are sound."""
+        return ""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:
         """Return the numbers that the values depend on, for the protocol card: by default the options."""

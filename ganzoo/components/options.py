@@ -5,6 +5,7 @@ They are separate from the components' base classes, because these need torch an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -57,6 +58,10 @@ class ComponentConfig(Options):
 
     name: str = ""
     """The name under which the component is registered."""
+
+    load_component: ClassVar[Any]
+    """In options of a recipe: called, it returns the class that they are for. A component whose options hold another's
+    builds that by it: `self.config.source.load_component()(self.config.source)`."""
 
     @property
     def uses(self) -> frozenset[str]:
@@ -214,6 +219,17 @@ class ImageDatasetConfig(DatasetConfig):
     as fast, and pixels that differ slightly, at most by 1.5 of 255 on average; where nothing is shrunk, none do."""
     horizontal_flip: bool = False
     """Mirror half of the images at random while training."""
+    value_range: tuple[float, float] | Literal["auto"] | None = None
+    """Values that become −1 and 1, [low, high], those beyond them cut off; "auto" for the lowest and the highest of up
+    to 1,000 images all over the dataset; left out: all that 8 or 16 bits can be, 0 and 1 for image files of floats, and
+    −1 and 1 for arrays of floats."""
+    depth: Literal[8, 16] = 8
+    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
+    background: str = "white"
+    """Color behind transparent parts: "white", "black", "gray" or "#rrggbb"; without effect on 2 and 4 channels."""
+    max_pixels: PositiveInt | None = None
+    """Pixels of the largest image that is read; left out: 178,956,970, above which a small file may be made to fill the
+    memory."""
 
     @field_validator("image_size", "crop", mode="wrap")
     @classmethod
@@ -224,6 +240,25 @@ class ImageDatasetConfig(DatasetConfig):
         except ValidationError:
             others = ', "largest" or "none"' if field.field_name == "crop" else ""
             raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None
+
+    @field_validator("value_range", mode="wrap")
+    @classmethod
+    def _check_range(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        """Tell one problem, where pydantic would tell one for each kind of range."""
+        try:
+            checked = validate(tuple(value) if isinstance(value, list) else value)
+        except ValidationError:
+            raise ValueError(f'is {value!r}; must be [low, high] or "auto"') from None
+        if isinstance(checked, tuple) and checked[0] >= checked[1]:
+            raise ValueError("value_range: the first value must be below the second")
+        return checked
+
+    @field_validator("background")
+    @classmethod
+    def _check_background(cls, value: str) -> str:
+        if not re.fullmatch("white|black|gray|#[0-9a-fA-F]{6}", value):
+            raise ValueError(f'is "{value}"; must be "white", "black", "gray" or "#rrggbb"')
+        return value
 
     def sample_spec(self) -> ImageSpec | VectorSpec:
         """Return the shape of every image of this dataset."""

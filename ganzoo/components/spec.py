@@ -13,6 +13,7 @@ from ganzoo.text import did_you_mean
 
 LARGEST_SIDE = 1 << 16
 """Largest number of channels, rows or columns that a manifest may state."""
+SHOWN_CLASSES = 20
 Side = Annotated[int, Field(gt=0, le=LARGEST_SIDE)]
 
 
@@ -97,21 +98,31 @@ class LabelSpec:
         return cls("classes", names) if names else None
 
     def index(self, wanted: str | int) -> int:
-        """Return the index of a name; an index, or a text that is one and no name, stands for itself.
+        """Return the index of a name; an index, or a text that is one, stands for itself.
+
+        A text is no index where a name is a number: without a folder 1, "1" must not become the folder 2.
 
         Raises:
             ValueError: there is no such name or index.
         """
         if wanted in self.names:
             return self.names.index(str(wanted))
-        index = int(wanted) if str(wanted).isdecimal() else -1
+        only_names = isinstance(wanted, str) and any(name.isdecimal() for name in self.names)
+        index = int(wanted) if str(wanted).isdecimal() and not only_names else -1
         if not 0 <= index < len(self.names):
             known = ", ".join(self.names[:10]) + (", …" if len(self.names) > 10 else "")
+            indices = "" if only_names else f" or indices from 0 to {len(self.names) - 1}"
             raise ValueError(
                 f'there is no "{wanted}" among the {self}{did_you_mean(str(wanted), self.names)}: '
-                f"give names ({known}) or indices from 0 to {len(self.names) - 1}"
+                f"give names ({known}){indices}"
             )
         return index
+
+    def told(self, chosen: Iterable[int]) -> str:
+        """Say which class is which, up to twenty: "0 = cat, 1 = dog", or the names alone where they are the indices."""
+        each = [name if name == str(index) else f"{index} = {name}" for index in chosen for name in [self.names[index]]]
+        text = ", ".join(each[:SHOWN_CLASSES]) + (f", … ({len(each)} classes)" if len(each) > SHOWN_CLASSES else "")
+        return "".join(character if character.isprintable() else " " for character in text)
 
 
 @dataclass(frozen=True)

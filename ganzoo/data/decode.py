@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from ganzoo.data.findings import Survey, add_sample, merged
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
 
@@ -82,13 +83,14 @@ class _Chunk:
     samples: list[tuple[Array, ...]]
     labels: list[Any]
     bad: list[str]
+    surveys: list[Survey]
 
 
 def decode_samples(
     reader: SampleReader,
     files: Sequence[NpyWriter],
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Any], list[str]]:
+) -> tuple[list[Any], list[str], list[Survey]]:
     """Decode all readable samples into one file, and their conditions into a second one where they have any.
 
     Args:
@@ -97,12 +99,14 @@ def decode_samples(
         progress: called with the samples done and their total after each chunk.
 
     Returns:
-        The label of each sample that could be decoded, and each one that could not, with the reason.
+        The label of each sample that could be decoded, each one that could not, with the reason, and sums over the
+        samples and over their conditions.
     """
     count = len(reader)
     step = max(1, min(_TASK_IMAGES, _TASK_BYTES * count // max(1, reader.nbytes)))
     labels: list[Any] = []
     bad: list[str] = []
+    surveys = [Survey() for _ in files]
     with closing(map_chunks(count, step, lambda indices: _decode(reader, indices))) as chunks:
         for chunk in chunks:
             for sample in chunk.samples:
@@ -110,9 +114,10 @@ def decode_samples(
                     file.write(array)
             labels += chunk.labels
             bad += chunk.bad
+            merged(surveys, chunk.surveys)
             if progress is not None:
                 progress(len(labels) + len(bad), count)
-    return labels, bad
+    return labels, bad, surveys
 
 
 def map_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T, None, None]:
@@ -138,17 +143,20 @@ def map_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T
 
 
 def _decode(reader: SampleReader, indices: range) -> _Chunk:
-    chunk = _Chunk([], [], [])
+    chunk = _Chunk([], [], [], [Survey() for _ in reader.specs])
     for index in indices:
         try:
-            *arrays, label = reader.read(index)
+            given = reader.given(index)
+            *arrays, label = reader.transform(*given)
         except DataError:  # the dataset as a whole is wrong
             raise
         except Exception as error:  # decoders raise nearly every type on damaged files
             chunk.bad.append(f"{reader.describe(index)}: {reason(error)}")
+            chunk.surveys[0].fail(error)
         else:
             chunk.samples.append(tuple(arrays))
             chunk.labels.append(label)
+            add_sample(chunk.surveys, (given[0], *given[2:]), arrays, reader.configs)
     return chunk
 
 
@@ -157,7 +165,7 @@ def reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a format that can be read"
     if isinstance(error, Image.DecompressionBombError):
-        return f"suspiciously large: {error}"
+        return f"suspiciously large: {error}. Set dataset.max_pixels where it is what it should be"
     if isinstance(error, ValueError) and str(error):
         return str(error)
     if isinstance(error, OSError) and str(error):

@@ -180,7 +180,7 @@ class Loader:
             each = f", and a step takes {minibatches} minibatches" if minibatches > 1 else ""
             raise DataError(
                 f"the dataset has {len(packed)} {packed.info.noun} and trainer.batch_size is {minibatch}{each}: "
-                f"set trainer.batch_size to {len(packed) // minibatches} or less"
+                f"{batch_advice(len(packed), minibatches)}"
             )
         if minibatch % world_size:
             raise RequestError(
@@ -254,6 +254,14 @@ class Loader:
     def _own_spans(self, permutations: _Permutations, position: int) -> _Spans:
         """Return the spans of permutations that make up this process's share of the minibatches at a position."""
         return [span for offset in self._offsets for span in permutations.spans(position + offset, self._share)]
+
+
+def batch_advice(samples: int, minibatches: int) -> str:
+    """Return what to do where a step of so many minibatches takes more than there is."""
+    fits = samples // minibatches
+    if fits:
+        return f"set trainer.batch_size to {fits} or less"
+    return f"no trainer.batch_size is small enough for the {minibatches} minibatches of a step: add samples"
 
 
 def _order(spans: _Spans, *, on_device: bool = False) -> Tensor:

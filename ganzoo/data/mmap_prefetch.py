@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+
+from ganzoo.runtime.memory import physical_memory
 
 _SHARE_OF_MEMORY = 0.25
 
@@ -46,8 +47,3 @@ def prefetcher_for(images: npt.NDArray[Any]) -> MmapPrefetcher | None:
     if not hasattr(mmap.mmap, "madvise") or images.nbytes <= _SHARE_OF_MEMORY * physical_memory():
         return None
     return MmapPrefetcher(images)
-
-
-def physical_memory() -> int:
-    """Return the physical memory of the machine in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

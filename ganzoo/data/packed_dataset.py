@@ -8,13 +8,13 @@ import math
 import os
 import re
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +26,16 @@ from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
+from ganzoo.data.findings import Survey, blame, findings
 from ganzoo.data.samples import SampleReader
+from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError
 from ganzoo.runtime.random_state import kept_random_state
-from ganzoo.storage.disk import check_room, sync
+from ganzoo.storage.disk import check_room, expand_user, sync
 from ganzoo.text import parse_json
+from ganzoo.untrusted import open_file, read_text
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
 
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}
@@ -58,6 +61,7 @@ class PackedDataset:
         conditions: stored like `images`; None without conditions.
         paired: whether condition i belongs to sample i; else they are drawn independently, and may be more or fewer.
         conditions_checksum: CRC-32 of `conditions`.
+        findings: what should be told of the dataset, a sentence each.
     """
 
     images: npt.NDArray[Any]
@@ -70,6 +74,7 @@ class PackedDataset:
     conditions: npt.NDArray[Any] | None = None
     paired: bool = True
     conditions_checksum: int = 0
+    findings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,6 +83,15 @@ class PackedDataset:
     def nbytes(self) -> int:
         """Size of all samples and conditions in bytes."""
         return int(self.images.nbytes) + (0 if self.conditions is None else int(self.conditions.nbytes))
+
+    def checksums(self) -> dict[str, int | str]:
+        """Return what tells these samples from others: their number, and the CRC-32 of all that is stored of them."""
+        found: dict[str, int | str] = {"samples": len(self), "checksum": f"crc32:{self.checksum:08x}"}
+        if self.conditions is not None:
+            found["conditions"] = f"crc32:{self.conditions_checksum:08x}"
+        if self.labels is not None:
+            found["labels"] = f"crc32:{_crc32(self.labels):08x}"
+        return found
 
     def is_intact(self) -> bool:
         """Return whether the samples still match their checksum; reads them all."""
@@ -103,9 +117,15 @@ def _crc32(array: npt.NDArray[Any]) -> int:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: `$GANZOO_CACHE`, else `~/.cache/ganzoo`."""
-    chosen = os.environ.get("GANZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "ganzoo"
+    """Return the cache folder: `$GANZOO_CACHE`, else `~/.cache/ganzoo`.
+
+    Raises:
+        DataError: the user has no home folder, as an unknown one in a container, and names no other.
+    """
+    folder = expand_user(os.environ.get("GANZOO_CACHE") or "~/.cache/ganzoo")
+    if folder.parts[0].startswith("~"):
+        raise DataError(f"{folder}: there is no such home folder: set GANZOO_CACHE to a folder for packed datasets")
+    return folder
 
 
 @kept_random_state()  # a dataset may draw which images it gives
@@ -135,7 +155,7 @@ def pack_dataset(
     """
     name = dataset.config.name or type(dataset).__name__.lower()
     packed_datasets = (cache or cache_folder()) / "packs"
-    with reporting_disk_errors(name, packed_datasets):
+    with reporting_disk_errors(name, packed_datasets), allowed_pixels(dataset.config):
         packed_datasets.mkdir(parents=True, exist_ok=True)
         # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
         with _prepare_lock(packed_datasets, name, dataset):
@@ -147,15 +167,16 @@ def pack_dataset(
         if packed is None:
             with FileLock(packed_datasets / f"{path.name}.lock"):
                 packed = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
-    return packed
+    return replace(packed, findings=(*dataset.notes(), *packed.findings))
 
 
 def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> AbstractContextManager[object]:
     """Return a lock on finding or downloading a dataset; none in a read-only cache, whose packs must be ready."""
-    if not os.access(packed_datasets, os.W_OK):
+    root = expand_user(dataset.config.root).absolute()
+    lock = packed_datasets / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock"
+    if not os.access(lock if lock.exists() else packed_datasets, os.W_OK):  # the folder's, or another user's lock
         return nullcontext()
-    root = Path(dataset.config.root).expanduser().absolute()
-    return FileLock(packed_datasets / f"{_file_name(name)}-{_digest(str(root))[:8]}.prepare.lock")
+    return FileLock(lock)
 
 
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
@@ -194,19 +215,22 @@ def _make(
         "make room there, or set GANZOO_CACHE to a folder on a larger disk",
         DataError,
     )
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    folder = path.with_name(f".{path.name}.{uuid4().hex}")
+    folder.mkdir()  # with the permissions that the umask leaves, for others who share the cache
     try:
         arrays: dict[str, dict[str, Any]] = {}
         labels: list[Any] = []
         skipped: list[str] = []
+        told: list[str] = []
         for names, reader in readers.items():
             with ExitStack() as stack:
                 files = [
                     stack.enter_context(NpyWriter(folder / f"{each}.npy", spec.stored_shape, len(reader)))
                     for each, spec in zip(names, reader.specs, strict=True)
                 ]
-                found, bad = decode_samples(reader, files, progress)
-            _check_bad_samples(name, dataset, bad, len(reader), info)
+                found, bad, surveys = decode_samples(reader, files, progress)
+            _check_bad_samples(name, dataset, bad, len(reader), info, surveys[0])
+            told += findings(surveys, dataset, reader)
             labels, skipped = labels or found, skipped + bad
             arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
         if info.labels is not None:
@@ -222,6 +246,7 @@ def _make(
             "arrays": arrays,
             "paired": samples.paired,
             "skipped": skipped,
+            "findings": told,
             "made_from": made_from,
         }
         with (folder / "pack.json").open("w", encoding="utf-8") as text:
@@ -255,7 +280,7 @@ def _clear_left_overs(path: Path) -> None:
 def _open(path: Path, key: str) -> PackedDataset | None:
     """Return the pack at `path`, or None if it is missing, damaged or has another key."""
     try:
-        contents = parse_json((path / "pack.json").read_text(encoding="utf-8"))
+        contents = parse_json(read_text(path / "pack.json"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
         info, arrays = DatasetInfo.from_dict(contents["info"]), contents["arrays"]
@@ -280,6 +305,7 @@ def _open(path: Path, key: str) -> PackedDataset | None:
             conditions=conditions,
             paired=contents["paired"],
             conditions_checksum=0 if conditions is None else arrays["conditions"]["checksum"],
+            findings=tuple(contents["findings"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -295,7 +321,7 @@ def _map(path: Path, facts: dict[str, Any], shape_of_each: tuple[int, ...]) -> n
     if dtype.hasobject:  # NumPy would take what is in the file for addresses
         raise ValueError(f"{path}: does not hold numbers")
     header = npy_header(shape, dtype)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         length = len(header) + math.prod(shape) * dtype.itemsize
         if shape[1:] != shape_of_each or file.read(len(header)) != header or file.seek(0, os.SEEK_END) != length:
             raise ValueError(f"{path}: does not hold what was written")
@@ -322,7 +348,9 @@ def _allows(dataset: Dataset, bad: int, total: int) -> bool:
     return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
 
 
-def _check_bad_samples(name: str, dataset: Dataset, bad: list[str], total: int, info: DatasetInfo) -> None:
+def _check_bad_samples(
+    name: str, dataset: Dataset, bad: list[str], total: int, info: DatasetInfo, survey: Survey
+) -> None:
     """Raise DataError if more samples are bad than the options allow, or none is left."""
     if _allows(dataset, len(bad), total):
         return
@@ -332,13 +360,16 @@ def _check_bad_samples(name: str, dataset: Dataset, bad: list[str], total: int, 
         listed.append(f"  … and {len(bad) - _NAMES_IN_AN_ERROR} more; `ganzoo data doctor` lists all")
     share = len(bad) / total
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
+    cure = "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share."
+    if survey.contract == len(bad):
+        cure = f"No dataset may give these: {blame(dataset)}."
     raise DataError(
         "\n".join(
             [
                 f'{len(bad)} of {total} {info.noun} of the dataset "{name}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
-                "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share.",
+                cure,
             ]
         )
     )

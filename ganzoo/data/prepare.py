@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import median_low
 from typing import Any
 
@@ -18,9 +19,11 @@ from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import ImageSpec, LabelSpec
 from ganzoo.data.decode import map_chunks, reason
+from ganzoo.data.findings import Survey, add_sample, findings, merged
+from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.data.samples import SampleReader
-from ganzoo.data.transforms import TooSmallError, enlargement
+from ganzoo.data.transforms import TooSmallError, allowed_pixels, enlargement
 from ganzoo.errors import DataError
 from ganzoo.recipe.load import Source, load_recipe, trusted
 from ganzoo.recipe.model import Recipe
@@ -146,7 +149,7 @@ def examine(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
     if found.usable < needed:
         found.notes.append(
             f"{found.usable} usable images are fewer than the {needed} that a step takes: "
-            f"set trainer.batch_size to {found.usable // checked.trainer.batches_per_step} or less"
+            f"{batch_advice(found.usable, checked.trainer.batches_per_step)}"
         )
     return found
 
@@ -169,30 +172,39 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
         DataError: the data as a whole is missing or cannot be opened.
     """
     name = dataset.config.name or type(dataset).__name__.lower()
+    with allowed_pixels(dataset.config):
+        return _examined(dataset, name, progress)
+
+
+def _examined(dataset: Dataset, name: str, progress: Callable[[int, int], None] | None) -> Examination:
     try:
         dataset.prepare()
     except OSError as error:
         raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
     reader = SampleReader(dataset)
     found = Examination(name, len(reader), notes=list(dataset.notes()))
+    surveys = [Survey() for _ in reader.specs]
     counts: Counter[str] = Counter()
     usable: list[_Report] = []
     done = 0
 
-    def check(indices: range) -> list[_Report]:
-        return [_check_sample(reader, index) for index in indices]
-
-    with closing(map_chunks(found.images, _STEP, check)) as chunks:
-        for chunk in chunks:
-            for seen in chunk:
-                _record(found, seen, reader)
-                if not seen.problem:
-                    usable.append(seen)
-                    counts.update(seen.labels)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, found.images)
+    for chunk in _reports(reader, surveys):
+        for seen in chunk:
+            _record(found, seen, reader)
+            if not seen.problem:
+                usable.append(seen)
+                counts.update(seen.labels)
+        done += len(chunk)
+        if progress is not None:
+            progress(done, found.images)
     found.usable = len(usable)
+    found.notes += findings(surveys, dataset, reader)
+    if reader.info.condition is not None and not reader.paired:
+        conditions, surveys = SampleReader(dataset, conditions=True), [Survey()]
+        for seen in chain.from_iterable(_reports(conditions, surveys)):
+            if seen.problem:
+                _record(found, seen, conditions)
+        found.notes += findings(surveys, dataset, conditions)
     labels = reader.info.labels
     found.classes = {name: counts[name] for name in (labels.names if labels and labels.kind != "continuous" else ())}
     found.duplicates = _described(_groups(each.digest for each in usable), usable, reader)
@@ -201,16 +213,33 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
     return found
 
 
-def _check_sample(reader: SampleReader, index: int) -> _Report:
+def _reports(reader: SampleReader, surveys: list[Survey]) -> Iterator[list[_Report]]:
+    """Yield what is found of the samples in order, some at a time, and count them."""
+
+    def check(indices: range) -> tuple[list[_Report], list[Survey]]:
+        seen = [Survey() for _ in reader.specs]
+        return [_check_sample(reader, index, seen) for index in indices], seen
+
+    with closing(map_chunks(len(reader), _STEP, check)) as chunks:
+        for chunk, part in chunks:
+            merged(surveys, part)
+            yield chunk
+
+
+def _check_sample(reader: SampleReader, index: int, surveys: list[Survey]) -> _Report:
     try:
         given, *rest = reader.given(index)
     except Exception as error:  # decoders raise nearly every type on damaged files
+        surveys[0].fail(error)
         return _Report(index, problem=reason(error))
     kind = _kind_of(given)
     try:
-        stored, *_, label = reader.transform(given, *rest)
+        *arrays, label = reader.transform(given, *rest)
     except Exception as error:
+        surveys[0].fail(error)
         return _Report(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
+    add_sample(surveys, (given, *rest[1:]), arrays, reader.configs)
+    stored = arrays[0]
     digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
     labels = _names(label, reader.info.labels)
     if stored.ndim == 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -12,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ganzoo.components.dataset import Dataset, SampleSource
-from ganzoo.components.spec import DatasetInfo, LabelSpec
-from ganzoo.data.transforms import to_stored
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.data.transforms import ContractError, extremes, to_stored
 from ganzoo.errors import DataError
 
 Array = npt.NDArray[Any]
+_MEASURED = 1000
 
 
 class SampleReader:
@@ -28,9 +31,12 @@ class SampleReader:
 
     Attributes:
         info: of the selected samples, whose classes are renumbered in the order of the option.
+        are_conditions: whether it reads conditions that are drawn independently.
         paired: whether each sample comes with its condition.
         specs: shape of a sample, and of its condition where it comes with one.
         types: of what is stored of each sample; all are like the first that can be read.
+        configs: the dataset's options for a sample, and for its condition; with the range that "auto" stands for.
+        notes: remarks for the user on the options, a sentence each.
 
     Raises:
         DataError: the dataset cannot be opened, or has no such classes.
@@ -39,7 +45,7 @@ class SampleReader:
     def __init__(self, dataset: Dataset, *, conditions: bool = False) -> None:
         config = dataset.config
         self.dataset = dataset
-        self._are_conditions = conditions
+        self.are_conditions = conditions
         self._renumbered: dict[int, int] | None = None
         spec = config.condition_spec()
         if conditions:
@@ -50,6 +56,7 @@ class SampleReader:
         else:
             source, labels = dataset.open(), dataset.labels()
             self.info = DatasetInfo(config.sample_spec(), labels, spec)
+        _check_source(dataset, source, labels)
         self._source: SampleSource = source
         self._chosen: Sequence[int] = range(len(source))
         if config.classes is not None and not conditions:
@@ -59,6 +66,10 @@ class SampleReader:
             self._chosen = [self._chosen[place] for place in spaced]
         self.paired = self.info.condition is not None and dataset.open_conditions() is None
         self.specs = [self.info.samples, *([self.info.condition] if self.paired and self.info.condition else [])]
+        self.configs = [config] * len(self.specs)
+        self.notes: list[str] = []
+        if getattr(config, "value_range", None) == "auto":
+            self._measure()
         self.types: tuple[np.dtype[Any], ...] | None = None
         for index in range(len(self)):
             with suppress(Exception):
@@ -79,12 +90,17 @@ class SampleReader:
     def describe(self, index: int) -> str:
         """Return the dataset's name for a selected sample."""
         place = self._chosen[index]
-        return f"condition {place}" if self._are_conditions else self.dataset.describe(place)
+        return f"condition {place}" if self.are_conditions else self.dataset.describe(place)
 
     def given(self, index: int) -> tuple[Any, ...]:
         """Return a selected sample as the dataset gives it, its label, and its condition where it has one."""
-        given: tuple[Any, ...] = self._source[self._chosen[index]]
-        return given
+        given: Any = self._source[self._chosen[index]]
+        if not isinstance(given, (tuple, list)) or len(given) < 2:
+            kind = f"of {len(given)}" if isinstance(given, (tuple, list)) else ""
+            raise ContractError(
+                f"is a {type(given).__name__} {kind}".rstrip() + f"; the dataset must give {self._takes()}"
+            )
+        return tuple(given)
 
     def read(self, index: int) -> tuple[Any, ...]:
         """Return a selected sample as it is stored, its condition where it comes with one, and its label.
@@ -97,23 +113,57 @@ class SampleReader:
 
     def transform(self, given: object, label: object, *conditions: object) -> tuple[Any, ...]:
         """Transform what `given` returned, as `read` does."""
-        config = self.dataset.config
         if len(conditions) != self.paired:
-            takes = "(sample, label, condition)" if self.paired else "(sample, label)"
-            raise ValueError(f"comes with {len(conditions)} conditions; the dataset must give {takes}")
-        arrays = [to_stored(each, config, spec) for each, spec in zip((given, *conditions), self.specs, strict=True)]
+            raise ContractError(f"comes with {len(conditions)} conditions; the dataset must give {self._takes()}")
+        all_given = (given, *conditions)
+        arrays = [to_stored(*each) for each in zip(all_given, self.configs, self.specs, strict=True)]
         types = tuple(array.dtype for array in arrays)
         if self.types is not None and types != self.types:
             first, this = (" and ".join(map(str, each)) for each in (self.types, types))
             raise ValueError(f"is stored as {this}, and samples before it as {first}: give all in one type")
         return *arrays, self._label(label)
 
+    def _takes(self) -> str:
+        return "(sample, label, condition)" if self.paired else "(sample, label), also where there are no labels"
+
+    def _measure(self) -> None:
+        """Set the range of values to the lowest and the highest of samples all over the dataset."""
+        with ThreadPoolExecutor() as pool:
+            found = [*pool.map(self._extremes, np.unique(np.linspace(0, len(self) - 1, _MEASURED).astype(int)))]
+        for part, spec in enumerate(self.specs):
+            seen = [each[part] for each in found if each is not None]
+            if isinstance(spec, ImageSpec) and seen:
+                low, high = min(each[0] for each in seen), max(each[1] for each in seen)
+                value_range = low, high if low < high else low + 1
+                self.configs[part] = self.configs[part].model_copy(update={"value_range": value_range})
+                of = " of the conditions" if part or self.are_conditions else ""
+                self.notes.append(f'dataset.value_range = "auto" is [{low:g}, {high:g}]{of}')
+
+    def _extremes(self, index: int) -> list[tuple[float, float]] | None:
+        """Return the lowest and highest value of a sample and its condition; None where it cannot be read."""
+        config = self.dataset.config
+        try:
+            given, _, *conditions = self.given(index)
+            return [
+                extremes(each, config, spec) if isinstance(spec, ImageSpec) else (0.0, 0.0)
+                for each, spec in zip((given, *conditions), self.specs, strict=True)
+            ]
+        except Exception:  # decoders raise nearly every type; reading it again tells
+            return None
+
     def _label(self, label: Any) -> Any:
         labels = self.info.labels
         if labels is None:
             return None
         if labels.kind == "classes":
-            index = int(label) if self._renumbered is None else self._renumbered[int(label)]
+            try:
+                index = operator.index(label)
+            except TypeError:
+                raise ContractError(
+                    f"has the label {label!r:.60}, a {type(label).__name__}; "
+                    f"it must be the index of one of the {labels}"
+                ) from None
+            index = index if self._renumbered is None else self._renumbered[index]
             if not 0 <= index < len(labels.names):
                 raise DataError(
                     f'the dataset "{self.dataset.config.name or type(self.dataset).__name__.lower()}" gives a sample '
@@ -143,3 +193,16 @@ class SampleReader:
             targets = [self._source[index][1] for index in range(len(self._source))]
         self._chosen = [place for place, target in enumerate(targets) if int(target) in self._renumbered]
         return replace(labels, names=tuple(labels.names[index] for index in self._renumbered))
+
+
+def _check_source(dataset: Dataset, source: object, labels: object) -> None:
+    """Raise DataError unless `open` and `labels` give what they must."""
+    kind = type(dataset)
+    where = f'the dataset "{dataset.config.name or kind.__name__.lower()}" ({kind.__module__}:{kind.__qualname__})'
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, Mapping):
+        raise DataError(
+            f"{where}: open gives a {type(source).__name__}, and must give samples that have a length and an index, "
+            f"such as a list of (sample, label)"
+        )
+    if not isinstance(labels, LabelSpec | None):
+        raise DataError(f"{where}: labels gives a {type(labels).__name__}, and must give a LabelSpec or None")

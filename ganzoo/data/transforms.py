@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageColor, ImageOps
 
 from ganzoo.components.options import DatasetConfig, ImageDatasetConfig, sides
 from ganzoo.components.spec import ImageSpec, VectorSpec
@@ -19,11 +22,13 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
     "nearest": Image.Resampling.NEAREST,
 }
-_BACKGROUND = (255, 255, 255, 255)
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
-"""Number of pixels above which PIL refuses to open an image; no transform makes a larger one either."""
+"""Number of pixels above which PIL refuses to open an image, unless `max_pixels` says otherwise; no transform makes a
+larger one either."""
 
+
+_SET_RANGE = ': set dataset.value_range = [low, high] to what the values can be, or "auto"'
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _TOPS = {"uint8": 255, "uint16": 65535}
@@ -40,8 +45,51 @@ _MARGIN = 1.25
 and the more of them the resize filter averages, the less its result differs from that of the full image."""
 
 
+_FRAMES = "ganzoo:frames"
+"""Key in `Image.info` of the number of images in the file that an image is from."""
+_FRAMED = {"GIF", "TIFF", "WEBP", "PNG", "AVIF"}
+"""Formats whose frames are images of their own; the others of an MPO are previews, those of a PSD its layers."""
+
+
 class TooSmallError(ValueError):
     """An image is smaller than the crop."""
+
+
+class ContractError(ValueError):
+    """A dataset gives what no dataset may give."""
+
+
+@contextmanager
+def allowed_pixels(config: DatasetConfig) -> Iterator[None]:
+    """Have PIL read images of up to `max_pixels` pixels, where the option is set."""
+    before, most = Image.MAX_IMAGE_PIXELS, getattr(config, "max_pixels", None)
+    if most is not None:
+        Image.MAX_IMAGE_PIXELS = most / 2  # PIL refuses more than twice as many
+    try:
+        with warnings.catch_warnings(category=Image.DecompressionBombWarning, action="ignore"):
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def frame_count(image: Image.Image) -> int:
+    """Return the number of images in the file that an image is from; reading one may move to another."""
+    if _FRAMES in image.info:
+        return int(image.info[_FRAMES])
+    try:
+        return getattr(image, "n_frames", 1) if image.format in _FRAMED else 1
+    except Exception:  # PIL raises many types for what follows the first image
+        return 1
+
+
+def mark_frames(image: Image.Image, count: int) -> None:
+    """Record for `frame_count` that an image is one of so many, of which the others are not used."""
+    image.info[_FRAMES] = count
+
+
+def has_transparency(image: Image.Image) -> bool:
+    """Return whether parts of an image may be transparent."""
+    return image.mode in _ALPHA_MODES or "transparency" in image.info
 
 
 def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
@@ -50,7 +98,7 @@ def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
     It is above 1 only where the image is still to be shrunk by a quarter afterwards, so never where pixels are
     taken as they are, as by `crop = 64` from images of 64 pixels.
     """
-    if not config.fast_decode:
+    if not config.fast_decode or config.depth == 16:
         return 1
     shrunk = min(size) / config.resize_first if config.resize_first else 1 / enlargement(size, config)
     return next((scale for scale in (8, 4, 2) if shrunk >= scale * _MARGIN), 1)
@@ -70,56 +118,117 @@ def to_stored(given: object, config: DatasetConfig, spec: ImageSpec | VectorSpec
         spec: shape of the result.
 
     Returns:
-        An image (H, W, C), uint8 from a PIL image, else of the array's type: uint8, uint16 or float32 in [−1, 1]; or a
-        vector (D,) float32.
+        An image (H, W, C), uint8 from a PIL image unless `depth` is 16, else of the array's type: uint8, uint16 or
+        float32 in [−1, 1], with `value_range` float32; or a vector (D,) float32.
 
     Raises:
         TooSmallError: the image is smaller than the crop.
-        ValueError: it is nothing that a dataset may give, or of another shape or range than it must be.
+        ContractError: it is nothing that a dataset may give, or of another shape than it must be.
+        ValueError: its values lie outside the range that they must lie in.
         OSError: the image's data is damaged.
     """
     if isinstance(spec, VectorSpec):
         return _to_vector(given, spec)
     assert isinstance(config, ImageDatasetConfig), "conditions that are images need the options of ImageDatasetConfig"
     if isinstance(given, Image.Image):
-        return to_pixels(given, config, spec)
-    if not isinstance(given, np.ndarray) or (given.dtype.name not in _TOPS and given.dtype.kind != "f"):
+        if config.depth == 8 or spec.channels not in _MODES:
+            return to_pixels(given, config, spec)
+        given = _to_sixteen_bits(_upright(given), config, spec)
+    check_array(given, config, spec)
+    assert isinstance(given, np.ndarray), "checked"
+    return _to_image(in_range(given, _range(config)), config, spec)
+
+
+def check_array(given: object, config: ImageDatasetConfig, spec: ImageSpec) -> None:
+    """Check that what a dataset gives for an image is an array of a type and shape that fit its options.
+
+    Raises:
+        ContractError: it is not; the text says what it must be.
+    """
+    of_numbers = isinstance(given, np.ndarray) and given.dtype.kind in "biuf"
+    if not isinstance(given, np.ndarray) or not (
+        given.dtype.name in _TOPS or given.dtype.kind == "f" or (of_numbers and config.value_range is not None)
+    ):
         kind = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
-        raise ValueError(
+        raise ContractError(
             f"is {kind}; a dataset of images must give PIL images, or numpy arrays (H, W) or (H, W, C) of uint8, "
             f"uint16 or floats in [−1, 1]"
+            + (": set dataset.value_range = [low, high] for other numbers" if of_numbers else "")
         )
-    return _to_image(given, config, spec)
+    shape, channels = given.shape, spec.channels
+    last = 1 if len(shape) == 2 else shape[-1]
+    if len(shape) not in (2, 3) or (last != channels and {last, channels} != {1, 3}):
+        cure = "set dataset.channels to what there is"
+        if len(shape) == 4:
+            cure = "give each image by itself, not a stack of them"
+        elif shape[0] == channels:
+            cure = "the channels come last"
+        raise ContractError(
+            f"is an array of shape {shape}, and must be (H, W, {channels})"
+            + (" or (H, W)" if channels == 1 else "")
+            + f": {cure}"
+        )
+
+
+def in_range(array: Array, value_range: tuple[float, float] | None) -> Array:
+    """Scale values so that those of the range run from −1 to 1; None leaves them as they are."""
+    if value_range is None:
+        return array
+    low, high = value_range
+    return ((array.astype(np.float32) - low) * (2 / (high - low)) - 1).clip(-1, 1)
+
+
+def extremes(given: object, config: ImageDatasetConfig, spec: ImageSpec) -> tuple[float, float]:
+    """Return the lowest and the highest finite value of what a dataset gives, as `value_range` takes them."""
+    if isinstance(given, Image.Image):
+        image = given if _is_deep(given) else flattened(given, _MODES[spec.channels], config)
+        given = np.asarray(image)[..., :-1] if image.mode.endswith("A") else np.asarray(image)
+    values = np.asarray(given)
+    values = values[np.isfinite(values)]
+    return float(values.min()), float(values.max())
+
+
+def _range(config: ImageDatasetConfig) -> tuple[float, float] | None:
+    if config.value_range == "auto":
+        raise ValueError(
+            'dataset.value_range is "auto", which takes a whole dataset: set it to [low, high] in the recipe.toml of '
+            "the run, whose environment.json says which these were"
+        )
+    return config.value_range
 
 
 def _to_vector(given: object, spec: VectorSpec) -> Array:
-    try:
-        vector: Array = np.asarray(given, dtype=np.float32)
-    except (TypeError, ValueError):
-        vector = np.empty(())
-    if isinstance(given, Image.Image) or vector.shape != spec.shape:
-        kind = f"of shape {vector.shape}" if vector.shape else f"a {type(given).__name__}"
-        raise ValueError(f"is {kind}; a dataset of vectors must give arrays ({spec.size},) of floats")
+    array = np.empty(()) if isinstance(given, Image.Image) else _as_numbers(given)
+    if array.shape != spec.shape:
+        kind = f"of shape {array.shape}" if array.shape else f"a {type(given).__name__}"
+        raise ContractError(f"is {kind}; a dataset of vectors must give arrays ({spec.size},) of floats")
+    vector: Array = array.astype(np.float32)
     if not np.isfinite(vector).all():
         raise ValueError("holds numbers that are not finite")
     return vector
 
 
+def _as_numbers(given: object) -> Array:
+    """Return an array of what is given; one of no shape where these are no real numbers."""
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError):
+        return np.empty(())
+    return array if array.dtype.kind in "biuf" else np.empty(())
+
+
 def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
     """Convert, crop and resize an array, channel by channel with PIL's filters on 32-bit floats."""
     array = given[:, :, None] if given.ndim == 2 else given
-    if array.ndim != 3 or (array.shape[2] != spec.channels and {array.shape[2], spec.channels} != {1, 3}):
-        raise ValueError(
-            f"is an array of shape {given.shape}, and must be (H, W, {spec.channels})"
-            + (" or (H, W)" if spec.channels == 1 else "")
-            + ": set dataset.channels to what there is"
-        )
     if array.dtype == np.uint8 and array.shape[2] in (1, 3):
         return to_pixels(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array), config, spec)
     top = _TOPS.get(array.dtype.name)
     if top is None and not (array.size and array.min() >= -1 and array.max() <= 1):
         low, high = (array.min(), array.max()) if array.size else (0, 0)
-        raise ValueError(f"is an array of floats from {low:g} to {high:g}, which must lie in [−1, 1]")
+        raise ValueError(
+            f"is an array of floats from {low:g} to {high:g}, which must lie in [−1, 1]"
+            + (_SET_RANGE if np.isfinite([low, high]).all() else "")
+        )
     if array.shape[2] > spec.channels:
         array = (array @ _GRAY)[:, :, None]
     channels = [Image.fromarray(each.astype(np.float32)) for each in np.moveaxis(array, 2, 0)]
@@ -132,10 +241,10 @@ def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Arra
 def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | None = None) -> npt.NDArray[np.uint8]:
     """Turn an image upright, convert, crop and resize it.
 
-    In this order: EXIF orientation; conversion to gray or RGB, with transparent parts over white (unless `channels`
-    is 2 or 4) and 16-bit grays at their whole range; `resize_first`; `crop`; resize to `image_size`. Offsets and sizes
-    are rounded as in torchvision's `Resize` and `CenterCrop`, so `resize_first=64, crop=64` gives their
-    exact pixels.
+    In this order: EXIF orientation; conversion to gray or RGB, with transparent parts over `background` (unless
+    `channels` is 2 or 4); `value_range`, by default the whole range of 16-bit grays; `resize_first`; `crop`; resize to
+    `image_size`. Offsets and sizes are rounded as in torchvision's `Resize` and `CenterCrop`, so `resize_first=64,
+    crop=64` gives their exact pixels.
 
     Args:
         image: of any mode; only its first frame is used; it may be marked by `mark_decoded_smaller`.
@@ -155,7 +264,7 @@ def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | 
     scale, size = image.info.get(_REDUCED, (1, image.size))
     if spec.channels not in _MODES:
         raise ValueError(f"is a PIL image, which has 1 to 4 channels, and dataset.channels is {spec.channels}")
-    image = _convert(_upright(image), _MODES[spec.channels])
+    image = _convert(_upright(image), _MODES[spec.channels], config)
     if image.width != math.ceil(size[0] / scale):
         size = size[::-1]  # turned by its EXIF orientation
     pixels = np.asarray(_transformed(image, config, spec, size, scale), dtype=np.uint8)
@@ -175,12 +284,21 @@ def _transformed(
     box = (0, 0, *size)
     if config.resize_first is not None:
         size = _shorter_side_to(size, config.resize_first)
-        if size[0] * size[1] > _MOST_PIXELS:
+        if size[0] * size[1] > max(_MOST_PIXELS, config.max_pixels or 0):
             raise ValueError(f"{box[2]}×{box[3]} pixels are too long a strip for resize_first")
         image, scale, box = _resize(image, size, resampling, box, scale), 1, (0, 0, *size)
     if config.crop != "none":
         box = _center_box(size, _crop_size(size, config, (spec.width, spec.height)), config)
     return _resize(image, (spec.width, spec.height), resampling, box, scale)
+
+
+def discarded(size: tuple[int, int], config: ImageDatasetConfig) -> float:
+    """Return the share of the pixels of an image of this size that the largest crop leaves out."""
+    if config.crop != "largest":
+        return 0.0
+    height, width = sides(config.image_size)
+    cropped = _crop_size(size, config, (width, height))
+    return 1 - cropped[0] * cropped[1] / (size[0] * size[1])
 
 
 def enlargement(size: tuple[int, int], config: ImageDatasetConfig) -> float:
@@ -212,25 +330,58 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = _to_eight_bits(image)
-    if not mode.endswith("A") and (image.mode in _ALPHA_MODES or "transparency" in image.info):
+def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
+    value_range = _range(config)
+    if _is_deep(image):
+        image = _to_eight_bits(image, value_range)
+        value_range = None
+    image = flattened(image, mode, config)
+    if value_range is not None:
+        levels = np.rint((in_range(np.arange(256), value_range) + 1) * 127.5).astype(int).tolist()
+        alpha = list(range(256)) if mode.endswith("A") else []
+        image = image.point(levels * (len(mode) - bool(alpha)) + alpha)
+    return image
+
+
+def flattened(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
+    """Return an image of 8 bits in a mode, with `background` behind transparent parts where the mode has no alpha."""
+    if not mode.endswith("A") and has_transparency(image):
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image)
+        behind = Image.new("RGBA", image.size, ImageColor.getrgb(config.background))
+        image = Image.alpha_composite(behind, image)
     return image if image.mode == mode else image.convert(mode)
 
 
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grays, and floats between 0 and 1, to 8 bits; PIL itself would clip them at 255."""
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _to_eight_bits(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
+    """Scale 16-bit grays, floats between 0 and 1, or the values of a range, to 8 bits; PIL itself clips them at 255."""
     values = np.asarray(image).astype(np.float64)
     top = 1.0 if image.mode == "F" else 65535.0
-    if not (values.min() >= 0 and values.max() <= top):
+    low, high = value_range or (0.0, top)
+    if not np.isfinite(values).all() or (value_range is None and not (values.min() >= 0 and values.max() <= top)):
         raise ValueError(
             f"its gray values (PIL mode {image.mode}) run from {values.min():g} to {values.max():g}; "
-            f"those that can be read lie between 0 and {top:g}"
+            f"those that can be read lie between {low:g} and {high:g}"
+            + (_SET_RANGE if np.isfinite(values).all() else ", and are finite")
         )
-    return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8))
+    return Image.fromarray(np.rint((values.clip(low, high) - low) * (255.0 / (high - low))).astype(np.uint8))
+
+
+def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
+    """Return an array (H, W) or (H, W, C) of 16 bits, to which 8 bits and floats between 0 and 1 are spread.
+
+    With `value_range` the values are those of the file.
+    """
+    pixels = np.asarray(image if _is_deep(image) else flattened(image, _MODES[spec.channels], config))
+    if config.value_range is not None:
+        return pixels
+    top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
+    if not (pixels.min() >= 0 and pixels.max() <= top):
+        raise ValueError(f"its values run from {pixels.min():g} to {pixels.max():g}, beyond {top}{_SET_RANGE}")
+    return np.rint(pixels * float(scale)).astype(np.uint16)
 
 
 def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:

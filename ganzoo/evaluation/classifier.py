@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from ganzoo.components.dataset import StoredImages
 from ganzoo.data.packed_dataset import cache_folder, real_images
 from ganzoo.errors import DataError
 from ganzoo.storage.disk import write_atomic
+from ganzoo.untrusted import read_bytes
 
 VERSION = 1
 """Version of the network and its training, raised with every change so that older cached weights are not used."""
@@ -88,7 +89,7 @@ def classifier_for(packed: StoredImages, cache: Path | None = None) -> Classifie
     with torch.random.fork_rng(devices=[]):
         network = ClassifierNetwork(packed.info.image.channels, packed.info.num_classes)
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load(read_bytes(path)))
     except (OSError, SafetensorError, RuntimeError):
         _train(network, packed)
         path.parent.mkdir(parents=True, exist_ok=True)

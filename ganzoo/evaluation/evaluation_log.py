@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ganzoo.components.metric import Direction
 from ganzoo.errors import RunDirectoryError, first_line
 from ganzoo.evaluation.protocol import Card
-from ganzoo.storage.disk import output_errors
+from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
 from ganzoo.terminal import warn
 from ganzoo.text import parse_json
+from ganzoo.untrusted import read_text
 
 DAMAGED = "evaluation.damaged.json"
 LOCK = ".evaluation.lock"
@@ -34,6 +36,10 @@ class Evaluation(BaseModel):
     """Scores by name; each name includes its extractor, such as "fd_classifier"."""
     directions: dict[str, Direction] = Field(default_factory=dict)
     """Which values of each score are better, as its metric says."""
+    ideals: dict[str, float] = Field(default_factory=dict)
+    """Value of scores that are best neither low nor high, for samples like the real images."""
+    warnings: dict[str, str] = Field(default_factory=dict)
+    """Why a score says little, such as too few samples."""
     card: Card
     """Protocol card of the scores."""
     details: dict[str, Any] = Field(default_factory=dict)
@@ -60,6 +66,15 @@ class Evaluated:
             return {}
         return {name: statistics.stdev(values) for name, values in self._values().items()}
 
+    @property
+    def warnings(self) -> list[str]:
+        """Why scores say little, each reason after the names of its scores."""
+        reasons: dict[str, dict[str, None]] = {}
+        for evaluation in self.evaluations[0]:
+            for name, reason in evaluation.warnings.items():
+                reasons.setdefault(reason, {})[name] = None
+        return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
     def _values(self) -> dict[str, list[float]]:
         """Return the values of each score that every seed has."""
         merged = [all_scores(each) for each in self.evaluations]
@@ -79,7 +94,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
     """
     path = directory.path / EVALUATIONS
     try:
-        content = parse_json(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path))
         if not isinstance(content, list):
             raise RunDirectoryError(f"{path}: is not of this version of ganzoo: remove it and evaluate the run again")
         return [Evaluation.model_validate(each) for each in content]
@@ -113,8 +128,13 @@ def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
 
 def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
     """Replace the log by these evaluations, oldest step first."""
+    write_text(directory.path / EVALUATIONS, json_of(evaluations))
+
+
+def json_of(evaluations: Iterable[Evaluation]) -> str:
+    """Return the text of a log, oldest step first."""
     ordered = sorted(evaluations, key=lambda each: each.step)
-    directory.write_json(EVALUATIONS, [each.model_dump(mode="json") for each in ordered])
+    return json.dumps([each.model_dump(mode="json") for each in ordered], indent=2) + "\n"
 
 
 @contextmanager

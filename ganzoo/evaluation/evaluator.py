@@ -8,21 +8,23 @@ from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.transforms.functional import resize
 
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
-from ganzoo.components.options import ExtractorConfig, ImageSize, MetricConfig
+from ganzoo.components.options import ExtractorConfig, ImageDatasetConfig, ImageSize, MetricConfig
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
-from ganzoo.errors import PluginError, RequestError
-from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations
-from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
+from ganzoo.errors import DataError, OutputError, PluginError, RequestError
+from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations, json_of
+from ganzoo.evaluation.protocol import ANY, Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real, reference_indices
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -31,8 +33,9 @@ from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
-from ganzoo.sampling.generate import batch_norm_used, generate_batches
+from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
+from ganzoo.storage.disk import write_text
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
@@ -52,6 +55,8 @@ class Results:
 
     scores: dict[str, float] = field(default_factory=dict)
     directions: dict[str, Direction] = field(default_factory=dict)
+    ideals: dict[str, float] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, int | float | str] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
@@ -109,11 +114,36 @@ class Evaluator:
             seed: of the latents; left out: the recipe's.
         """
         seed = self.options.seed if seed is None else seed
+        samples = self._samples_card(generator, weights, seed)
+        return self._scored(self._made(generator, seed), samples, run, step, self._targets(generator, seed))
+
+    def evaluate_images(self, images: StoredImages, source: str, resize: str) -> list[Evaluation]:
+        """Score images that are there already, such as another program's, as `evaluate` does those of a generator.
+
+        Args:
+            images: of the shape of the real ones.
+            source: what the card calls them.
+            resize: how they were brought to that shape.
+        """
+        samples = SamplesCard(
+            images=len(images),
+            weights="files",
+            batch_norm=ANY,
+            precision="fp32",
+            seed=self.options.seed,
+            resize=resize,
+        )
+        parts = torch.split(torch.arange(len(images)), BATCH_SIZE)
+        batches = (real_images(images, part).to(self.device) for part in parts)
+        return self._scored(batches, samples, source, 0)
+
+    def _scored(
+        self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int, targets: Tensor | None = None
+    ) -> list[Evaluation]:
         timings: dict[str, float] = {}
-        with seeded_generators(seed), fp32_products(self.device):
+        with seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
-            features, pixels = self._sample(generator, seed, timings)
-            samples = self._samples_card(generator, weights, seed)
+            features, pixels = self._collected(batches, timings)
             found = []
             for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
                 results = self._compute(self._inputs(extractor, real_features, fake_features), extractor)
@@ -121,7 +151,7 @@ class Evaluator:
                 found.append(self._evaluation(card, results, timings))
             if self._wanted({self.own}):
                 reference = real_images(self.training, reference_indices(self.training, self.kept))
-                results = self._compute([self._input(self.own, reference, pixels)])
+                results = self._compute([self._input(self.own, reference, pixels, targets)])
                 shape = len(self.training), math.prod(self.training.info.samples.shape)
                 card = self._card(samples, run, step, None, shape, results)
                 found.append(self._evaluation(card, results, timings))
@@ -131,9 +161,9 @@ class Evaluator:
         """Check whether a metric is computed on one of these."""
         return any(metric.needs & sources for metric in self.metrics)
 
-    def _input(self, source: Source, real: Tensor, fake: Tensor) -> MetricInputs:
+    def _input(self, source: Source, real: Tensor, fake: Tensor, targets: Tensor | None = None) -> MetricInputs:
         mirrored = self.recipe.dataset.flips
-        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored)
+        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored, targets)
 
     @torch.no_grad()
     def _inputs(self, extractor: Extractor, real: Tensor, fake: Tensor) -> list[MetricInputs]:
@@ -166,6 +196,7 @@ class Evaluator:
                 start = time.perf_counter()
                 values = metric.compute(given)
                 results.timings[own] = results.timings.get(own, 0.0) + time.perf_counter() - start
+                caveat = metric.caveat(given)
                 for value, score in values.items():
                     if value not in metric.directions:
                         raise PluginError(
@@ -176,31 +207,37 @@ class Evaluator:
                         name = f"{value}_{extractor.label}"
                         name = extractor.score_names.get(name, name)
                     results.scores[name], results.directions[name] = float(score), metric.directions[value]
+                    if value in metric.ideals:
+                        results.ideals[name] = metric.ideals[value]
+                    if caveat:
+                        results.warnings[name] = caveat
                 results.settings |= {f"{own}_{key}": value for key, value in metric.settings(given).items()}
                 results.details |= given.details
         return results
 
-    @torch.no_grad()
-    def _sample(self, generator: Generator, seed: int, timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
-        """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
-        count, shape = self.options.samples, self.training.info.samples.shape
+    def _made(self, generator: Generator, seed: int) -> Iterator[Tensor]:
+        """Yield the samples of a generator batch by batch."""
+        count = self.options.samples
         latents = generator.latents_of_seed(count, seed)
         labels = self.training.example_labels(count) if "labels" in generator.uses else None
+        if "condition" in generator.uses:
+            yield from self._from_examples(generator, latents, seed)
+        else:
+            yield from generate_batches(generator, latents, labels, batch_norm=self.recipe.samples.batch_norm)
+
+    @torch.no_grad()
+    def _collected(self, batches: Iterator[Tensor], timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
+        """Return the features (N, D) of all samples by each extractor, and the pixels of the first ones, on the CPU."""
+        shape = self.training.info.samples.shape
         features: list[list[Tensor]] = [[] for _ in self.extractors]
         pixels: list[Tensor] = []
         kept = 0
-        mode = self.recipe.samples.batch_norm
-        if "condition" in generator.uses:
-            batches = self._from_examples(generator, latents, seed)
-        else:
-            batches = generate_batches(generator, latents, labels, batch_norm=mode)
         while True:
             with self._timed("samples", timings):
                 images = next(batches, None)
                 if images is None:
                     break
-                if images.shape[2:] != shape[1:]:
-                    images = resize(images, list(shape[1:]), antialias=True)
+                images = _resized(images, shape)
             for extractor, parts in zip(self.extractors, features, strict=True):
                 with self._timed(f"features/{extractor.label}", timings):
                     parts.append(extractor.features(images).float().cpu())
@@ -211,12 +248,23 @@ class Evaluator:
 
     def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
         """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""
-        count, mode = len(self.examples), self.recipe.samples.batch_norm
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).repeat(len(latents) // count + 1)
+        order, mode = self._order(len(latents), seed), self.recipe.samples.batch_norm
         for start in range(0, len(latents), CONDITIONS_AT_ONCE):
             part = latents[start : start + CONDITIONS_AT_ONCE]
             drawn = example_batch(self.examples, order[start : start + len(part)])
             yield from generate_batches(generator, part, drawn.labels, drawn.condition, batch_norm=mode)
+
+    def _order(self, count: int, seed: int) -> Tensor:
+        """Return which real images the conditions of samples come from, by index."""
+        order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
+        return order.repeat(count // len(order) + 1)[:count]
+
+    def _targets(self, generator: Generator, seed: int) -> Tensor | None:
+        """Return the real images that the conditions of the first samples belong to; None where they belong to none."""
+        if "condition" not in generator.uses or not self.examples.paired:
+            return None
+        order = self._order(self.options.samples, seed)[: self.kept]
+        return _resized(real_images(self.examples, order), self.training.info.samples.shape)
 
     def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
         """Return the real features from memory or the cache, computing them on the first call."""
@@ -320,6 +368,8 @@ class Evaluator:
             step=card.step,
             scores=results.scores,
             directions=results.directions,
+            ideals=results.ideals,
+            warnings=results.warnings,
             card=card,
             details=results.details,
             timings=took,
@@ -333,6 +383,11 @@ class Evaluator:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return images (N, C, H, W) at the size of a shape (C, H, W); vectors as they are."""
+    return images if images.shape[2:] == shape[1:] else resize(images, list(shape[1:]), antialias=True)
 
 
 def _given(generator: Generator) -> str:
@@ -366,8 +421,11 @@ def evaluate(
     image_size: ImageSize | None = None,
     extractors: Sequence[str] = (),
     overrides: Overrides = (),
+    out: Path | None = None,
 ) -> Evaluated:
     """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
+
+    Where that cannot be written, as in a run directory that may only be read, a warning says so.
 
     Args:
         run: the trained run, whose dataset must be available.
@@ -378,17 +436,20 @@ def evaluate(
         image_size: resize samples and real images to this size first, to compare runs of different sizes.
         extractors: names of the extractors to use, with their default options.
         overrides: changes to the recipe, such as `{"dataset.root": "/data"}` where the images have moved.
+        out: a JSON file that gets the result in place of the run's `evaluation.json`.
 
     Raises:
         DataError: the dataset or an extractor's weights are missing; the text says which to put where.
         RecipeError: one of these options is invalid.
+        OutputError: `out` cannot be written.
     """
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
     changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
     if extractors:
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
     overrides = [*override_pairs(overrides), *changes.items()]
-    recipe = parse_recipe(run.recipe.to_dict(), run.manager, overrides, source=str(run.path))
+    tables, foreign = run.recipe.to_dict(), run.recipe.foreign
+    recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
     options = recipe.evaluation
     run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
     generator = run.generator_with(options.weights)
@@ -403,5 +464,37 @@ def evaluate(
         )
         for each in range(options.seed, options.seed + seeds)
     ]
-    add_evaluations(run.directory, [each for evaluations in found for each in evaluations])
+    new = [each for evaluations in found for each in evaluations]
+    if out is not None:
+        write_text(out, json_of(new))
+        return Evaluated(found)
+    try:
+        add_evaluations(run.directory, new)
+    except OutputError as error:
+        warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
     return Evaluated(found)
+
+
+def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:
+    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is stored.
+
+    They are cropped and resized as the dataset's are.
+
+    Raises:
+        DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
+        RequestError: the dataset is of vectors.
+    """
+    dataset = recipe.dataset
+    if not isinstance(dataset, ImageDatasetConfig):
+        raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
+    config = manager.registries.datasets["image_folder"].config
+    shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
+    size = recipe.evaluation.image_size or dataset.image_size
+    options = config.model_validate({"name": "image_folder", "root": str(folder), "image_size": size, **shape})
+    with packing_progress() as progress:
+        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
+    if len(images) < 2:
+        raise DataError(f"--images {folder}: has one image, and scores need two or more")
+    network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
+    evaluator = Evaluator(recipe, manager, device, network)
+    return Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])

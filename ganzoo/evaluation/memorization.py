@@ -16,6 +16,10 @@ COMPARED = 1000
 NEAR = 0.01
 """A sample counts as a copy if it is nearer to a training image than all but this share of unseen images."""
 SOME, MANY = 0.05, 0.5
+FEWEST_UNSEEN = 20
+"""Number of unseen images below which one sample in twenty is nearer than all of them by chance."""
+FEWEST_SAMPLES = 60
+"""Number of samples from which on, of 5% copies, one is seen in 95 of 100 cases."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ def memorization(
     below, up_to = (torch.searchsorted(far, near, right=right).double() for right in (False, True))
     nearer = 1 - float((below + up_to).mean()) / (2 * len(far))
     copies = float((near < far[int(NEAR * len(far))]).double().mean())
-    return Memorization(nearer, copies, float(near.median()), float(far.median()), _verdict(copies))
+    return Memorization(
+        nearer, copies, float(near.median()), float(far.median()), _verdict(copies, len(near), len(far))
+    )
 
 
 def _distances(queries: Tensor, training: StoredImages, mirrored: bool) -> Tensor:
@@ -71,9 +77,13 @@ def _distances(queries: Tensor, training: StoredImages, mirrored: bool) -> Tenso
     return distances
 
 
-def _verdict(copies: float) -> str:
+def _verdict(copies: float, samples: int, unseen: int) -> str:
+    if unseen < FEWEST_UNSEEN:
+        return f"{unseen} unseen images are too few to tell copies from chance"
     if copies >= MANY:
         return "memorized: most samples are copies of training images"
     if copies >= SOME:
         return f"copies: {copies:.0%} of the samples are nearer to a training image than unseen ones"
+    if samples < FEWEST_SAMPLES:
+        return f"no copies seen, but {samples} samples are too few to tell"
     return "no sign of copies"

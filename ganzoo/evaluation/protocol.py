@@ -67,7 +67,7 @@ class SamplesCard(CardPart):
     images: int
     """How many."""
     weights: str
-    """"ema" or "raw"."""
+    """"ema" or "raw"; "files" where a folder of images was scored."""
     batch_norm: str
     """Statistics that batch norm took: "running", "batch", "standing"; "none" without batch norm."""
     precision: str

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ganzoo.components.extractor import Extractor
 from ganzoo.data.packed_dataset import PackedDataset, cache_folder, real_images
 from ganzoo.errors import OutputError
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage.disk import write_atomic
+from ganzoo.untrusted import read_bytes
 
 VERSION = 1
 """Version of the preprocessing, raised with every change to it."""
@@ -54,7 +56,7 @@ def features_of_real(
     indices = reference_indices(packed, most)
     path = _place(extractor, packed, len(indices), device)
     try:
-        features = load_file(path)["features"]
+        features = load(read_bytes(path, physical_memory()))["features"]
         if len(features) == len(indices):
             return features
     except (OSError, SafetensorError, KeyError):

@@ -16,12 +16,13 @@ from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
-from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.memory import memory_errors, physical_memory
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.disk import sync
 from ganzoo.storage.manifest import file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.run_directory import PLUGINS
 from ganzoo.training.build import build_networks
+from ganzoo.untrusted import check_contents
 
 FORMAT = 1
 MANIFEST = "export.json"
@@ -98,12 +99,14 @@ def open_export(folder: Path) -> ExportedWeights:
     """Verify an export against its manifest and return its weights.
 
     Raises:
+        RunDirectoryError: a link in it leads out of it, or it holds something else than files.
         CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
     manifest = _read_manifest(folder / MANIFEST)
     files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
+    check_contents(folder, allowed=is_hub_blob)  # what the manifest does not name is read, or written, too
     wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
@@ -112,9 +115,11 @@ def open_export(folder: Path) -> ExportedWeights:
         raise CheckpointError(f"{folder / MANIFEST}: does not list {RECIPE}")
     for name, expected in files.items():
         try:
-            found = file_sha256(folder / name)
+            found = file_sha256(folder / name, physical_memory())
         except OSError as error:
-            raise CheckpointError(f"{folder / name}: cannot be read: {error.strerror}; fetch it again") from error
+            raise CheckpointError(
+                f"{folder / name}: cannot be read: {error.strerror or error}; fetch it again"
+            ) from error
         if found != expected:
             raise CheckpointError(
                 f"{folder / name}: is damaged or was changed, its content does not match its checksum: fetch it again"
@@ -149,13 +154,13 @@ def _check_name(folder: Path, name: str) -> None:
     if not plain or plain != Path(plain).name or "\\" in name or "\0" in name or plain in (".", ".."):
         raise CheckpointError(f"{folder / MANIFEST}: names a file that may not be: {name!r}")
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()) and not _is_blob(path):
+    if not path.resolve().is_relative_to(folder.resolve()) and not is_hub_blob(path):
         raise CheckpointError(f"{path}: is a link to somewhere else")
     if not path.is_file():
         raise CheckpointError(f"{path}: is missing; fetch it again")
 
 
-def _is_blob(path: Path) -> bool:
+def is_hub_blob(path: Path) -> bool:
     """Return whether a link is the Hub cache's own, of `snapshots/<commit>/file` to `blobs/<checksum>`."""
     snapshots = next((parent for parent in path.parents if parent.name == "snapshots"), None)
     return snapshots is not None and path.resolve().parent == (snapshots.parent / "blobs").resolve()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
+from ganzoo.export.bundle import is_hub_blob
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides
@@ -19,12 +20,14 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage.checkpoint import write_checkpoint
 from ganzoo.storage.disk import check_unused, new_folder
 from ganzoo.storage.manifest import file_sha256
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.text import did_you_mean
 from ganzoo.training.build import build_networks
+from ganzoo.untrusted import check_contents, open_file
 
 HEADER = "Made by `ganzoo import` for the weights beside it. `ganzoo run` on this file trains such networks anew."
 
@@ -46,6 +49,7 @@ def import_weights(
     """
     if not source.exists():
         raise RequestError(f"{source}: there is no such file or folder to import")
+    _check_source(source)
     check_unused(out)
     entry = choose_importer(source, manager, importer)
     reader: Importer = entry.load()(entry.config(name=entry.name))
@@ -63,6 +67,22 @@ def import_weights(
         directory.write_json("summary.json", _summary(weights, origin))
         write_checkpoint(directory.checkpoints, 0, weights.networks, info=weights.info, plugin_versions=versions)
     return RunDirectory(out)
+
+
+def _check_source(source: Path) -> None:
+    """Check that importers will find files alone, none of them larger than the memory.
+
+    Raises:
+        RequestError: they would not.
+    """
+    if source.is_dir():
+        check_contents(source, allowed=is_hub_blob)
+    for file in source.rglob("*") if source.is_dir() else [source]:
+        try:
+            if not file.is_dir():
+                open_file(file, physical_memory()).close()
+        except OSError as error:
+            raise RequestError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
 def choose_importer(source: Path, manager: PluginManager, name: str | None = None) -> Entry[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +17,7 @@ from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
 from ganzoo.recipe.model import Recipe
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.summary import best_and_last
+from ganzoo.text import markdown, printable
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
@@ -36,7 +38,7 @@ def model_card(
     environment = jinja2.Environment(  # noqa: S701 (Markdown is no HTML)
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["json"] = partial(json.dumps, ensure_ascii=False)
+    environment.filters |= {"json": _json, "markdown": markdown, "printable": partial(printable, keep="\n")}
     scored = trained.checkpoint.step, about["weights"]
     evaluations = [
         each for each in read_evaluations(trained.directory) if (each.step, each.card.samples.weights) == scored
@@ -48,7 +50,7 @@ def model_card(
         samples_of=_samples_of(trained.info.samples),
         step=trained.checkpoint.step,
         generator=trained.recipe.network(trained.network),
-        given=_given(trained.generator),
+        given=_given(trained),
         feed=_feed(trained.generator),
         form=form,
         samples=samples,
@@ -58,14 +60,21 @@ def model_card(
     )
 
 
+def _json(value: object, indent: int | None = None) -> str:
+    """Return JSON, which is YAML too, without control characters, and with lines of ganzoo's own only."""
+    return printable(json.dumps(value, ensure_ascii=False, indent=indent), keep="\n")
+
+
 def _samples_of(spec: ImageSpec | VectorSpec) -> str:
     return f"images of {spec} (channels × height × width)" if isinstance(spec, ImageSpec) else f"vectors of {spec}"
 
 
-def _given(generator: Generator) -> str:
+def _given(trained: TrainedRun) -> str:
     """Say what the generator makes its images from, beside latents."""
+    generator = trained.generator
+    names = escape(trained.told_classes(), quote=False)  # Markdown takes HTML as it is
     told = {
-        "labels": f"of {generator.info.labels}",
+        "labels": f"of {generator.info.labels}" + (f" ({names})" if names else ""),
         "condition": f"for inputs of {generator.info.condition}",
     }
     return " ".join(told[each] for each in sorted(generator.uses, reverse=True)) or "without labels"

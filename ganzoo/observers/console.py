@@ -105,7 +105,7 @@ class ConsoleObserver:
         if status == "complete":
             self._say(f"complete: {run.step - self._first_step} steps in {took}")
         elif status == "interrupted":
-            self._say(f"interrupted at step {run.step} of {run.total_steps}: ganzoo resume {run.directory}")
+            self._say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.resume_command()}")
         else:
             self._say(f"failed at step {run.step} of {run.total_steps}, after {took}")
         self._tell_lost_output(run, run.step)

@@ -24,6 +24,7 @@ from ganzoo.sampling.image_io import (
     grid_beside,
     grid_step,
     grids,
+    open_picture,
     picture_of,
     real_points,
     save_picture,
@@ -71,6 +72,9 @@ class SampleWriter:
             "weights": run.weights_name(options.weights),
             "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
         }
+        classes = fixed_classes(run)
+        if classes:
+            about["classes"] = classes
         if shown is None and not self._warned:
             warn(f"no pictures of samples: these are vectors of {run.info.samples}; ganzoo sample writes them as .npy")
             self._warned = True
@@ -119,6 +123,15 @@ def fixed_samples(run: RunView) -> Tensor:
     return images[: options.count].clone()  # not an inference tensor
 
 
+def fixed_classes(run: RunView) -> str:
+    """Say which classes `fixed_samples` are of in turn; empty where they are not of classes in turn."""
+    generator = run.networks["generator"]
+    assert isinstance(generator, Generator)
+    if generator.uses != {"labels"} or not run.info.class_names or run.info.labels is None:
+        return ""
+    return run.info.labels.told(range(len(run.info.class_names)))
+
+
 def fixed_grid(run: RunView, images: Tensor) -> Tensor | None:
     """Return the picture (C, H', W') in [0, 1] of `fixed_samples`; None for vectors of more or less than two numbers.
 
@@ -152,7 +165,7 @@ def _frames(paths: Sequence[Path]) -> list[Image.Image]:
     frames = []
     for path in paths:
         try:
-            with Image.open(path, formats=["PNG"]) as file:  # for some other formats PIL runs programs
+            with open_picture(path, "PNG") as file:
                 picture = file.convert("RGB")
         except Exception:  # PIL raises errors of many kinds at a damaged file
             warn(f"{path}: cannot be read and is left out of {GIF}")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from functools import partial
 
 from ganzoo.components.observer import Alert, RunView
-from ganzoo.evaluation.evaluation_log import add_evaluations, all_scores
+from ganzoo.evaluation.evaluation_log import Evaluated, add_evaluations, all_scores
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.observers.checkpoints import CheckpointWriter
 from ganzoo.observers.console import ConsoleObserver
@@ -18,6 +18,7 @@ from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import ALERT
 from ganzoo.storage.summary import SCORE, drop_non_finite
+from ganzoo.terminal import warn
 from ganzoo.training.checkpointing import save_checkpoint
 from ganzoo.training.run import Run
 
@@ -94,6 +95,7 @@ class PeriodicEvaluation:
 
     def __init__(self, load: Callable[[], Evaluator]) -> None:
         self._load = load
+        self._warned = False
 
     @hookimpl
     def run_started(self) -> None:
@@ -117,4 +119,7 @@ class PeriodicEvaluation:
             step=step,
         )
         add_evaluations(run.directory, found)
+        for text in Evaluated([found]).warnings if not self._warned else ():
+            warn(text)
+        self._warned = True
         run.fire("metrics_evaluated", step=step, scores=all_scores(found))

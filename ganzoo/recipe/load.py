@@ -13,16 +13,17 @@ from typing import Any
 from pydantic import ValidationError, create_model
 
 from ganzoo.components.options import ROLES, Options
-from ganzoo.env import TRUST_VARIABLE
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in
 from ganzoo.recipe.swap import Swaps
 from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
+from ganzoo.registry import TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import parse_toml
+from ganzoo.untrusted import read_bytes
 
 Source = str | Path | Mapping[str, Any] | Recipe
 """A TOML file, whose plugin files are relative to its folder; or tables, or a checked recipe, whose plugin files are
@@ -87,6 +88,7 @@ def parse_recipe(
     *,
     source: str = "recipe",
     note: Note | None = None,
+    foreign: bool = False,
 ) -> Recipe:
     """Check tables against the installed components and return the recipe.
 
@@ -96,6 +98,7 @@ def parse_recipe(
         overrides: changes to the tables; options that a part lacks which they put in another's place are dropped.
         source: name of the recipe in error messages.
         note: called with what was dropped; left out: it is printed as a warning.
+        foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name.
 
     Raises:
         RecipeError: lists every problem with its TOML path.
@@ -108,6 +111,8 @@ def parse_recipe(
     problems += [problem for problem in unusable_values(tables) if problem.path not in told]
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
+    if foreign and not {"dataset.root", "dataset.download"} & {key for key, _ in override_pairs(overrides)}:
+        checked.mark_foreign()
     return checked
 
 
@@ -161,7 +166,7 @@ def _warn(text: str) -> None:
 
 def trusted() -> bool:
     """Check whether `GANZOO_TRUST_PLUGINS` allows importing the plugin files of runs and of recipes to be checked."""
-    return os.environ.get(TRUST_VARIABLE, "").lower() in ("1", "true", "yes")
+    return os.environ.get(TRUST_VARIABLE, "").lower() in ("1", "true", "yes", "on")
 
 
 def recipe_model(
@@ -219,7 +224,7 @@ def recipe_schema(registries: Registries) -> dict[str, Any]:
 
 
 LARGEST = 2**24
-"""Largest recipe in bytes: reading a link to a device would never end."""
+"""Largest recipe in bytes."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -230,10 +235,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecipeError: it is not TOML.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise RequestError(f"{path}: is larger than {LARGEST >> 20} MiB, which no recipe is")
+        content = read_bytes(path, LARGEST)
         if b"\0" in content[:4]:
             raise ValueError("it is UTF-16 text, and TOML is UTF-8: save it in that encoding")
         text = content.decode("utf-8-sig")
@@ -243,7 +245,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         raise RequestError(f"{path}: is a folder; a recipe is one TOML file") from None
     except OSError as error:
-        raise RequestError(f"{path}: cannot be read: {error.strerror}") from error
+        raise RequestError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise RecipeError(
             str(path), [Problem("", f"is not valid TOML: {error}{_escape_hint(error, content)}")]

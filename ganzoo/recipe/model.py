@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import tomli_w
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
 
 from ganzoo.components.options import (
     ComponentConfig,
@@ -243,6 +251,16 @@ class Recipe(Options):
     """What watches the run, a table `[observers.NAME]` each."""
     tracking: NamedTables = NamedTables()
     """Where metrics go beside the run directory, a table `[tracking.NAME]` each."""
+    _foreign: bool = PrivateAttr(default=False)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a run directory names the folder of the dataset, so that nothing is downloaded there."""
+        return self._foreign
+
+    def mark_foreign(self) -> None:
+        """Let nothing be downloaded to the dataset's folder unless it is the default one."""
+        self._foreign = True
 
     def network(self, role: str) -> ComponentConfig:
         """Return the options of a network of the trainer, by its name: its own, or those of the first of its kind."""

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
+import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -17,18 +18,22 @@ from typing import Any, Literal
 
 import pluggy
 
-from ganzoo.env import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
 from ganzoo.errors import PluginError
-from ganzoo.registry import hookspecs
+from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE, hookspecs
 from ganzoo.registry.commands import CommandRegistrar, CommandRegistry
 from ganzoo.registry.local_file import LocalFile, _import_source
 from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
+from ganzoo.untrusted import read_bytes
 
 API_VERSION = 1
 """The version of the contracts and hooks; raised when a plugin that follows them would no longer work.
 
 A plugin's module may set `GANZOO_API = 1`; one that sets a later version is not loaded."""
+
+
+LOCAL = "local file"
+"""What plugin files have in place of a distribution."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,26 @@ class PluginInfo:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.distribution} {self.version})"
+
+    @property
+    def source(self) -> str:
+        """The distribution, or the name of the plugin file."""
+        return self.name if self.distribution == LOCAL else self.distribution
+
+    def code_on_disk(self) -> str:
+        """Return the hash of the plugin file as it is now, or of all files of its package; empty without it."""
+        if self.distribution == LOCAL:
+            path = Path(self.module)
+            return _version_of(path.read_bytes()) if path.is_file() else ""
+        package = sys.modules[self.module.partition(":")[0].partition(".")[0]]
+        digest = hashlib.sha256()
+        for root in map(Path, getattr(package, "__path__", None) or [str(package.__file__)]):
+            listed = sorted(root.rglob("*")) if root.is_dir() else [root]
+            for file in listed:
+                if file.is_file() and "__pycache__" not in file.parts:
+                    content = file.read_bytes()
+                    digest.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+        return f"sha256:{digest.hexdigest()[:12]}"
 
 
 class HookManager(pluggy.PluginManager):
@@ -83,6 +108,7 @@ class PluginManager:
         self.plugins: list[PluginInfo] = []
         self.files: list[LocalFile] = []
         self._disabled = disabled
+        self._code: dict[PluginInfo, str] = {}
         seen: dict[str, PluginInfo] = {}
         for entry_point, distribution, version in sorted(_installed(), key=_own_first):
             info = self._load(entry_point, PluginInfo(entry_point.name, distribution, version, entry_point.value), seen)
@@ -113,12 +139,13 @@ class PluginManager:
 
     def distributions(self) -> dict[str, str]:
         """Return name and version of every distribution, or plugin file, that a loaded plugin came from."""
-        files = {file.name for file in self.files}
-        return {
-            plugin.name if plugin.name in files else plugin.distribution: plugin.version
-            for plugin in self.plugins
-            if plugin.status == "loaded"
-        }
+        return {plugin.source: plugin.version for plugin in self.plugins if plugin.status == "loaded"}
+
+    def code(self, plugin: PluginInfo) -> str:
+        """Return the hash of a plugin's files: of a file when it was imported, of a package when it is first asked."""
+        if plugin not in self._code:
+            self._code[plugin] = plugin.version if plugin.distribution == LOCAL else plugin.code_on_disk()
+        return self._code[plugin]
 
     def _own_names(self) -> set[str]:
         return {str(plugin) for plugin in self.plugins}
@@ -129,13 +156,12 @@ class PluginManager:
         if any(file.name == path.name for file in self.files):
             raise PluginError(f"{path}: there is another plugin file of the name {path.name}: rename one of the two")
         try:
-            source = path.read_bytes()
+            source = read_bytes(path)
         except OSError as error:
             raise PluginError(f"{path}: the plugin file cannot be read: {error.strerror}") from error
-        digest = hashlib.sha256(source).hexdigest()[:12]
-        info = PluginInfo(path.name, "local file", f"sha256:{digest}", str(path), "loaded")
+        info = PluginInfo(path.name, LOCAL, _version_of(source), str(path), "loaded")
         try:
-            module = _import_source(f"ganzoo_local_{path.stem}_{digest}", path, source)
+            module = _import_source(f"ganzoo_local_{path.stem}_{info.version.partition(':')[2]}", path, source)
             self._register(module, str(info))
             if not any(hasattr(function, "ganzoo_impl") for function in vars(module).values()):
                 raise PluginError("implements no hook: mark a function such as register_losses with @hookimpl")
@@ -188,6 +214,11 @@ def _installed() -> Iterator[tuple[importlib.metadata.EntryPoint, str, str]]:
         # `metadata` reads and parses the file each time.
         metadata = entry_point.dist.metadata if entry_point.dist else {"Name": "unknown", "Version": "unknown"}
         yield entry_point, metadata["Name"], metadata["Version"]
+
+
+def _version_of(source: bytes) -> str:
+    """Return the version of a plugin file: the hash of its content."""
+    return f"sha256:{hashlib.sha256(source).hexdigest()[:12]}"
 
 
 def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tuple[bool, str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from importlib import import_module
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -37,16 +37,25 @@ class Entry(Generic[C]):
     def config(self) -> type[C]:
         """The `Config` with the field `name` narrowed to this name; made on first use.
 
-        A field of the type of a kind's config, such as `OptimizerConfig`, takes any registered component of the kind.
+        A field of the type of a kind's config, such as `OptimizerConfig`, takes any registered component of the kind
+        that holds none of this kind itself.
         """
         base = self.options
         fields: dict[str, Any] = {"name": (Literal[self.name], ...)}
-        for key, option in base.model_fields.items():
-            if isinstance(option.annotation, type) and option.annotation in self.parts:
-                registry = self.parts[option.annotation]
-                default = ... if option.is_required() else registry.narrow(option.default)
-                fields[key] = (registry.options_type(), default)
-        return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
+        for key, kind in self.held.items():
+            option, registry = base.model_fields[key], self.parts[kind]
+            default = ... if option.is_required() else registry.narrow(option.default)
+            plain = [entry.name for entry in registry if kind not in entry.held.values()]
+            fields[key] = (registry.options_type(plain), default)
+        narrowed = cast("type[C]", create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+        narrowed.load_component = self.load
+        return narrowed
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The options that hold a component, each with the base class of that component's config."""
+        annotations = {key: option.annotation for key, option in self.options.model_fields.items()}
+        return {key: each for key, each in annotations.items() if isinstance(each, type) and each in self.parts}
 
     def load(self) -> Any:
         """Return the component's class, imported if it was registered as "module:Class".

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
+
+from ganzoo.components.options import ComponentConfig
+from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
+from ganzoo.untrusted import read_text
 
 
 def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
@@ -24,6 +30,44 @@ def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
         "plugins": dict(plugin_versions),
         "git_commit": _git_commit(),
     }
+
+
+def called_plugins(recipe: Recipe, manager: PluginManager) -> list[PluginInfo]:
+    """Return the plugins that a run of the recipe calls.
+
+    These are those that its components are of, plugin files that it names, and those with hooks for events of a run.
+    """
+    configs = list(_configs(recipe))
+    called = {
+        entry.plugin
+        for registry in manager.registries.all()
+        for entry in registry
+        if any(config.name == entry.name and isinstance(config, entry.options) for config in configs)
+    }
+    for name, plugin in manager.pluggy.list_name_plugin():
+        hooks = [caller.name for caller in manager.pluggy.get_hookcallers(plugin) or ()] if plugin else []
+        if any(not hook.startswith("register_") and hook != "lint_recipe" for hook in hooks):
+            called.add(name)
+    files = {file.name for file in manager.files}
+    return [each for each in manager.plugins if each.status == "loaded" and (str(each) in called or each.name in files)]
+
+
+def plugin_code(plugins: Iterable[PluginInfo], code: Callable[[PluginInfo], str]) -> dict[str, str]:
+    """Return the hash of the files of plugins, by their distribution or file; `code` gives that of each."""
+    found: dict[str, set[str]] = {}
+    for plugin in plugins:
+        found.setdefault(plugin.source, set()).add(code(plugin))
+    return {source: "+".join(sorted(hashes)) for source, hashes in sorted(found.items())}
+
+
+def _configs(value: Any) -> Iterator[ComponentConfig]:
+    """Yield the options of every component in a recipe."""
+    if isinstance(value, ComponentConfig):
+        yield value
+    if isinstance(value, BaseModel):
+        value = dict(value)
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _configs(inner)
 
 
 def _git_commit() -> str | None:
@@ -50,11 +94,6 @@ def _git_commit() -> str | None:
 def _content(path: Path) -> str:
     """Return the text of a file of git; empty where there is none that can be read."""
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            return ""
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return read_text(path, errors="replace").strip()
     except (OSError, ValueError):
         return ""
-
-
-_LARGEST = 64 * 2**20

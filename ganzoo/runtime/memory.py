@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,3 +119,8 @@ def free_memory(device: torch.device | None) -> int | None:
     except (OSError, ImportError):
         pass
     return min(bounds, default=None)
+
+
+def physical_memory() -> int:
+    """Return the physical memory of the machine in bytes; a number beyond any where the system does not say."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else sys.maxsize

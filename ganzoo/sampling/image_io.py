@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,10 +20,13 @@ from ganzoo.components.spec import UnfitDataError
 from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import RequestError
 from ganzoo.storage.disk import write_atomic
+from ganzoo.untrusted import PICTURE, open_file
 
 GIF = "evolution.gif"
 Bands = Sequence[int] | None
 """Channels to show: one as gray, three as RGB; None: gray, RGB and RGBA as they are, else the first three or one."""
+LONGEST_CLASS = 50
+"""Largest number of characters of a class in a file's name."""
 REAL_POINTS = 10_000
 BINS, PIXELS_PER_BIN = 128, 4
 GRAY, BLUE = (0.45, 0.45, 0.45), (0.05, 0.25, 0.85)
@@ -155,10 +160,13 @@ def save_single_images(
     folder: Path,
     names: Sequence[str] | None = None,
     *,
+    classes: Sequence[str] | None = None,
     bands: Bands = None,
     about: Mapping[str, object] | None = None,
 ) -> None:
     """Write each of `images` (N, C, H, W) in [−1, 1] as `folder/NAME.png`; without names `0000.png`, `0001.png`, ….
+
+    With the name of the class of each they are `NAME_CLASS.png`, and the class is among the text chunks.
 
     Raises:
         OutputError: one cannot be written.
@@ -166,8 +174,10 @@ def save_single_images(
     images = shown_bands(images, bands)
     digits = max(4, len(str(len(images) - 1)))
     names = names or [f"{index:0{digits}d}" for index in range(len(images))]
-    for name, image in zip(names, (images / 2 + 0.5).clamp(0, 1), strict=True):
-        save_picture(image, folder / f"{name}.png", about=about)
+    for index, (name, image) in enumerate(zip(names, (images / 2 + 0.5).clamp(0, 1), strict=True)):
+        own = {} if classes is None else {"class": classes[index]}
+        ending = "".join("_" + re.sub(r"[^\w.-]+", "-", each)[:LONGEST_CLASS] for each in own.values())
+        save_picture(image, folder / f"{name}{ending}.png", about={**(about or {}), **own})
 
 
 def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
@@ -178,7 +188,8 @@ def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | 
     """
     text = PngInfo()
     for name, value in (about or {}).items():
-        text.add_text(f"ganzoo:{name}", str(value))
+        # A path may hold what is no text.
+        text.add_text(f"ganzoo:{name}", str(value).encode(errors="backslashreplace").decode())
     write_atomic(path, lambda partial: picture.save(partial, format="PNG", pnginfo=text))
 
 
@@ -190,7 +201,9 @@ def save_gif(
     Raises:
         OutputError: it cannot be written.
     """
-    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items()).encode()
+    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items()).encode(
+        errors="backslashreplace"
+    )
     write_atomic(path, lambda partial: write_gif(frames, partial, [frame_ms] * len(frames), comment))
 
 
@@ -215,6 +228,17 @@ def save_picture(image: Tensor, path: Path, *, about: Mapping[str, object] | Non
     from torchvision.transforms.functional import to_pil_image
 
     save_png(to_pil_image(image.mul(255).round().byte()), path, about=about)
+
+
+@contextmanager
+def open_picture(path: Path, form: Literal["PNG", "GIF"]) -> Iterator[Image.Image]:
+    """Open a picture of a run, as this format alone: for some others PIL runs programs.
+
+    Raises:
+        Exception: of many kinds, as PIL raises them: it is no such picture, or a damaged or too large one.
+    """
+    with open_file(path, PICTURE) as file, Image.open(file, formats=[form]) as picture:
+        yield picture
 
 
 def grids(folder: Path) -> list[Path]:

@@ -134,7 +134,9 @@ class TrainedRun:
             raise RequestError(f"--set {wrong[0]}: only how samples are made can be set here, generator.sampling.…")
         if not changes:
             return self
-        return replace(self, recipe=parse_recipe(self.recipe.to_dict(), self.manager, changes, source=str(self.path)))
+        tables, foreign = self.recipe.to_dict(), self.recipe.foreign
+        recipe = parse_recipe(tables, self.manager, changes, source=str(self.path), foreign=foreign)
+        return replace(self, recipe=recipe)
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
@@ -166,6 +168,27 @@ class TrainedRun:
         if not chosen:
             raise RequestError("labels: name at least one class")
         return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
+
+    def class_indices(self, count: int, classes: Sequence[int | str] | None = None) -> list[int] | None:
+        """Return the class of each image that `sample` makes with these arguments; None where it chooses no classes.
+
+        Raises:
+            RequestError: there is no such class.
+        """
+        if "labels" not in self.generator.uses or not self.info.class_names:
+            return None
+        labels = self.labels(count, classes)
+        return None if labels is None else labels.tolist()
+
+    def told_classes(self, classes: Sequence[int | str] | None = None) -> str:
+        """Say which classes `labels` takes in turn, by index and name; empty for a generator without classes.
+
+        Raises:
+            RequestError: there is no such class.
+        """
+        count = len(self.info.class_names if classes is None else classes)
+        indices = self.class_indices(count, classes)
+        return self.info.labels.told(dict.fromkeys(indices)) if indices and self.info.labels else ""
 
     def conditions(self, count: int) -> Tensor | None:
         """Return the first `count` conditions of the training set, for a generator that takes one; None for any other.
@@ -309,7 +332,8 @@ class TrainedRun:
             if name is not None:
                 image = self.checkpoint.info.image
                 tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
-            recipe = parse_recipe(tables, self.manager, changes, source="dataset")
+            foreign = self.recipe.foreign and name is None
+            recipe = parse_recipe(tables, self.manager, changes, source="dataset", foreign=foreign)
         with packing_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset
 

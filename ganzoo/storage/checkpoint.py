@@ -8,20 +8,23 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from pydantic import BaseModel, NonNegativeInt, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ganzoo.components.spec import DatasetInfo
-from ganzoo.errors import CheckpointError
+from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointError
 from ganzoo.recipe.model import CheckpointOptions
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import in_words
-from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync
-from ganzoo.storage.manifest import MANIFEST, file_sha256, read_checksummed, write_checksummed
+from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync, umask_mode
+from ganzoo.storage.manifest import DAMAGE, MANIFEST, file_sha256, read_checksummed, unreadable, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
+from ganzoo.terminal import warn_once
 
 FORMAT = 2
 STATE = "state.pt"
@@ -71,14 +74,14 @@ class Checkpoint:
         """Whether a run can resume from it; imported weights come without the training state."""
         return STATE in self.files
 
-    def state(self) -> dict[str, Any]:
-        """Return the training state: optimizers, random number generators, position.
+    def state(self, *, mapped: bool = False) -> dict[str, Any]:
+        """Return the training state: optimizers, random number generators, position; `mapped`: of tensors not yet read.
 
         Raises:
             CheckpointError: its file cannot be read.
         """
         try:
-            state: dict[str, Any] = load_tensors(self.path / STATE)
+            state: dict[str, Any] = load_tensors(self.path / STATE, mapped=mapped)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.path / STATE}: cannot be read: {error}") from error
         return state
@@ -95,16 +98,17 @@ def write_checkpoint(
 ) -> Path:
     """Write one checkpoint atomically into the folder of the run's, replacing any of the same step.
 
-    Without `state` it is one of weights alone, which cannot be resumed.
+    It gets its name once it has been opened as it will be. Without `state` it is one of weights alone, which cannot be
+    resumed.
 
     Raises:
-        OutputError: it could not be written.
+        OutputError: it could not be written, or what was written does not open.
     """
     final = folder / f"step_{step:07d}"
-    partial = final.with_name(f".{final.name}.partial")
     with output_errors(final):
         for left_over in folder.glob(".step_*.partial"):  # by a process that was killed
-            _remove(left_over)
+            remove(left_over)
+        partial = _unused(final.with_name(f".{final.name}.partial"))
         needed = size_of([dict(networks), state])
         check_room(final, needed, "the checkpoint", "make room there, then `ganzoo resume` the run")
         try:
@@ -126,17 +130,49 @@ def write_checkpoint(
             write_checksummed(partial / MANIFEST, manifest)
             for file in (*files, partial / MANIFEST, partial):
                 sync(file)
-            _remove(final)  # left by a run that went beyond the checkpoint it was resumed from
+            _check_opens(partial, step)
+            aside = _set_aside(final)  # left by a run that went beyond the checkpoint it was resumed from
             partial.replace(final)
             sync(final.parent)
+            remove(aside)
         finally:
-            _remove(partial)
+            remove(partial)
     return final
 
 
+def _check_opens(partial: Path, step: int) -> None:
+    """Check that a checkpoint that is about to get its name can be opened.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        checkpoint = open_checkpoint(partial, step)
+        for name in checkpoint.networks():
+            with safe_open(partial / f"{name}.safetensors", "pt"):
+                pass
+        if checkpoint.resumable:
+            checkpoint.state(mapped=True)
+    except (CheckpointError, SafetensorError) as error:
+        raise OutputError(
+            f"{partial.parent}: the checkpoint of step {step} was written and does not open again: {error}. "
+            f"The state of a trainer, penalty or optimizer is of tensors, numbers, texts, lists and dictionaries"
+        ) from error
+
+
 def checkpoint_folders(folder: Path) -> list[Path]:
-    """Return the folders of a run's checkpoints, oldest first; partial ones have other names."""
-    return sorted((path for path in folder.glob("step_*") if re.fullmatch(r"step_\d+", path.name)), key=checkpoint_step)
+    """Return the folders of a run's checkpoints, oldest first; partial ones have other names.
+
+    Raises:
+        UnreadableCheckpointError: the folder is there and cannot be listed.
+    """
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return sorted((path for path in paths if re.fullmatch(r"step_[0-9]+", path.name)), key=checkpoint_step)
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -164,11 +200,14 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
 
     Raises:
         CheckpointError: there is none, or each is damaged.
+        UnreadableCheckpointError: one cannot be read now: an older one in its place would undo what was trained.
     """
     damage: list[str] = []
     for path in reversed(checkpoint_folders(folder)):
         try:
             checkpoint = open_checkpoint(path)
+        except UnreadableCheckpointError:
+            raise
         except CheckpointError as error:
             damage.append(str(error))
             continue
@@ -177,7 +216,10 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
         return checkpoint
     if damage:
         raise CheckpointError("\n".join([f"{folder}: no checkpoint is whole", *damage]))
-    raise CheckpointError(f"{folder}: there is no checkpoint; the run ended before the first one was saved")
+    raise CheckpointError(
+        f"{folder}: there is no checkpoint: the run ended before the first one was saved, or they are elsewhere: "
+        f"put them back, or train anew with `ganzoo run {folder.parent / 'recipe.toml'}`"
+    )
 
 
 def checkpoint_of(folder: Path, step: int) -> Checkpoint:
@@ -193,31 +235,47 @@ def checkpoint_of(folder: Path, step: int) -> Checkpoint:
     return open_checkpoint(paths[step])
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
+def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
     """Open a checkpoint and check its files against its manifest.
+
+    Args:
+        path: its folder.
+        step: of the checkpoint; left out: the one in the folder's name.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.
+        UnreadableCheckpointError: a file cannot be read now, or is of a later ganzoo.
     """
     values = read_checksummed(path / MANIFEST)
-    if values.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: has format {values.get('format')}; this ganzoo reads format {FORMAT}")
+    found = values.get("format")
+    if found != FORMAT:
+        later = isinstance(found, int) and found > FORMAT
+        raise (UnreadableCheckpointError if later else CheckpointError)(
+            f"{path}: has format {found}; this ganzoo reads format {FORMAT}"
+            + (": upgrade ganzoo-core" if later else "")
+        )
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         where = ".".join(map(str, wrong["loc"]))
         raise CheckpointError(f"{path / MANIFEST}: is no manifest: {where}: {wrong['msg']}") from error
-    if manifest.step != checkpoint_step(path):
+    if manifest.step != (checkpoint_step(path) if step is None else step):
         raise CheckpointError(f"{path / MANIFEST}: is of step {manifest.step}, which is another checkpoint's")
     for name, expected in manifest.files.items():
         if Path(name).name != name:
             raise CheckpointError(
                 f"{path / MANIFEST}: is no manifest: files: {name!r} is no name of a file in its folder"
             )
-        if not (path / name).is_file():
-            raise CheckpointError(f"{path / name}: is missing")
-        if file_sha256(path / name) != expected:
+        try:
+            found = file_sha256(path / name, physical_memory())
+        except FileNotFoundError:
+            raise CheckpointError(f"{path / name}: is missing") from None
+        except DAMAGE as error:
+            raise CheckpointError(f"{path / name}: cannot be read: {error.strerror or error}") from error
+        except OSError as error:
+            raise unreadable(path / name, error) from error
+        if found != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
 
@@ -252,15 +310,35 @@ def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) ->
         memory = [value.untyped_storage().data_ptr() for value in plain.values()]
         if len(set(memory)) < len(memory):  # weights that two layers share, which safetensors does not write
             plain = {key: value.clone() for key, value in plain.items()}
+        path = folder / f"{name}.safetensors"
         try:
-            save_file(plain, folder / f"{name}.safetensors")
+            with umask_mode(path):
+                save_file(plain, path)
         except SafetensorError as error:  # it wraps the system's error in text
             raise not_written(folder.parent, error) from error
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder after renaming it, so that a kill leaves no partial checkpoint under its name."""
-    if folder.exists():
-        aside = folder if folder.name.startswith(".") else folder.with_name(f".{folder.name}.old.partial")
-        folder.replace(aside)
-        shutil.rmtree(aside)
+def remove(folder: Path) -> None:
+    """Remove a checkpoint; tell once where that cannot be done, as where others have its files open on NFS."""
+    try:
+        aside = _set_aside(folder)
+        if aside.exists():
+            shutil.rmtree(aside)
+    except OSError as error:
+        warn_once(
+            f"{folder.parent}: old checkpoints cannot be removed ({error.strerror or error}): they take room until "
+            f"you remove them"
+        )
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename a checkpoint, if there is one, so that a kill leaves no part of it under its name; return the new path."""
+    if folder.name.startswith("."):
+        return folder
+    aside = _unused(folder.with_name(f".{folder.name}.old.partial"))
+    return folder.replace(aside) if folder.exists() else aside
+
+
+def _unused(path: Path) -> Path:
+    """Return this name of a partial checkpoint, or another where what is left under it could not be removed."""
+    return path.with_name(f"{path.stem}.{uuid4().hex}.partial") if path.exists() else path

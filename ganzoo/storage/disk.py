@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 from torch import Tensor
 
 from ganzoo.errors import GanzooError, OutputError, RequestError
+from ganzoo.terminal import warn_once
 from ganzoo.text import size_in_words
 
 
@@ -26,7 +28,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
     with output_errors(path):
         try:
-            write(partial)
+            with umask_mode(partial):
+                write(partial)
             sync(partial)
             partial.replace(path)
         finally:
@@ -44,14 +47,49 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder where the system can open one, to the disk."""
+    """Flush a file, or the entries of a folder, to the disk; tell once where the file system does not do that.
+
+    Raises:
+        OSError: a file cannot be written to the disk, or there is no room for the entries.
+    """
     if os.name != "posix" and path.is_dir():
         return
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC and (error.errno in _FULL or not path.is_dir()):
+            raise
+        what = "folders" if path.is_dir() else "files"
+        warn_once(
+            f"{what} cannot be flushed to the disk ({error.strerror}): a power cut may cost what was written last"
+        )
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_FSYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
+
+@contextmanager
+def umask_mode(path: Path) -> Iterator[None]:
+    """Give the file that a library writes at `path` the permissions of any other, which the umask restricts."""
+    path.touch()
+    mode = path.stat().st_mode
+    yield
+    if path.stat().st_mode != mode:
+        with suppress(OSError):  # a file system without permissions
+            path.chmod(stat.S_IMODE(mode))
+
+
+def expand_user(path: str | Path) -> Path:
+    """Expand "~", unless nobody of that name has a home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def check_unused(out: Path, cure: str = "name one that is not there yet", option: str = "--out ") -> None:
@@ -98,7 +136,7 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run") from error
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
 

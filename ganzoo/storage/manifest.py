@@ -8,45 +8,63 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import CheckpointError
+from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointError
 from ganzoo.text import parse_json
+from ganzoo.untrusted import open_file, read_text
 
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest_sha256"
-LARGEST = 4 * 2**20
-"""Largest manifest in bytes that is read; ganzoo writes a few thousand."""
+LARGEST = 16 * 2**20
+"""Largest manifest in bytes that is written and read; without many names of classes it has a few thousand."""
+DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+"""Errors of the system that tell of something else than a file; any other may pass, as that of a lost connection."""
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 checksum of a file."""
-    with path.open("rb") as file:
+def file_sha256(path: Path, largest: int | None = None) -> str:
+    """Return the SHA-256 checksum of a file; raises as `open_file` does."""
+    with open_file(path, largest) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_checksummed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a manifest with its own checksum in it."""
-    content = {**values, CHECKSUM: _digest_of(values)}
-    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    """Write a manifest with its own checksum in it.
+
+    Raises:
+        OutputError: it is larger than what is read.
+    """
+    text = json.dumps({**values, CHECKSUM: _digest_of(values)}, indent=2)
+    if len(text) > LARGEST:
+        raise OutputError(f"{path}: would have {len(text)} bytes, and {LARGEST} are read: shorten the names in it")
+    path.write_text(text, encoding="utf-8")
 
 
 def read_checksummed(path: Path) -> dict[str, Any]:
     """Read a manifest that matches its own checksum.
 
     Raises:
-        CheckpointError: it does not, or cannot be read.
+        CheckpointError: it does not.
+        UnreadableCheckpointError: the system does not give its content.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise CheckpointError(f"{path}: is larger than any manifest: it is damaged or was made to be")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST)
         values = parse_json(text)
         exact = text == json.dumps(values, indent=2)  # else a changed blank would pass
         recorded = values.pop(CHECKSUM)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (*DAMAGE, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
     if not exact or recorded != _digest_of(values):
         raise CheckpointError(f"{path}: is damaged or was changed, its content does not match its checksum")
     return dict(values)
+
+
+def unreadable(path: Path, error: OSError) -> UnreadableCheckpointError:
+    """Return the error for a file or folder that is there and cannot be read."""
+    return UnreadableCheckpointError(
+        f"{path}: cannot be read: {error.strerror or error}. The checkpoint may be whole: make it readable; "
+        f"if it is lost, remove its folder, and the one before it is taken"
+    )
 
 
 def _digest_of(values: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -21,10 +21,9 @@ from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, 
 from ganzoo.registry.local_file import LocalFile
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
-from ganzoo.text import parse_json, parse_toml
+from ganzoo.text import parse_json, parse_toml, printable, shell_word
+from ganzoo.untrusted import check_contents, read_lines, read_text
 
-WANDB = "wandb"
-"""Folder of W&B's files."""
 PLUGINS = "plugins"
 """Folder of the run's plugin files."""
 EVALUATIONS = "evaluation.json"
@@ -57,7 +56,7 @@ class RunDirectory:
         parent = Path(recipe.run.root) / recipe.run.name
         try:
             parent.mkdir(parents=True, exist_ok=True)
-            taken = [int(path.name) for path in parent.iterdir() if path.name.isdigit()]
+            taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]
             for number in itertools.count(max(taken, default=0) + 1):
                 with suppress(FileExistsError):  # another process took the number in between
                     (parent / f"{number:04d}").mkdir()
@@ -68,10 +67,8 @@ class RunDirectory:
                 f"set run.root to a folder that can be written to"
             ) from error
         directory = cls.lay_out(parent / f"{number:04d}", recipe)
-        if files:  # copied as they were imported
-            (directory.path / PLUGINS).mkdir()
-            for file in files:
-                write_bytes(directory.path / PLUGINS / file.name, file.source)
+        if files:
+            directory.write_plugins(files)
             plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
             directory.write_recipe(recipe.model_copy(update={"plugins": plugins}))
         return directory
@@ -91,16 +88,17 @@ class RunDirectory:
         """Open the run directory at `path`.
 
         Raises:
-            RunDirectoryError: there is none, or a link in it leads out of it.
+            RunDirectoryError: there is none, a link in it leads out of it, or it holds something else than files.
         """
         path = Path(path)
         if not path.is_dir():
-            raise RunDirectoryError(f"{path}: there is no such run directory")
+            what = "is a file, not a run directory" if path.is_file() else "there is no such run directory"
+            raise RunDirectoryError(f"{path}: {what}")
         if not (path / "recipe.toml").is_file():
             inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
             hint = f"; runs in it: {', '.join(inside)}" if inside else ""
             raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
-        _check_links(path)
+        check_contents(path)
         return cls(path)
 
     def read_recipe(self) -> dict[str, Any]:
@@ -110,7 +108,7 @@ class RunDirectory:
             RunDirectoryError: its file is damaged.
         """
         try:
-            return parse_toml((self.path / "recipe.toml").read_text(encoding="utf-8"))
+            return parse_toml(read_text(self.path / "recipe.toml"))
         except (OSError, ValueError) as error:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {error}") from error
 
@@ -134,15 +132,18 @@ class RunDirectory:
         files = plugins_in(apply_overrides(tables, pairs), "files")
         for file in files:
             if (self.path / file).resolve().parent != (self.path / PLUGINS).resolve():
-                raise RequestError(f"{self.path}: plugins.files: {file} lies outside the run's own folder {PLUGINS}")
+                raise RequestError(
+                    f"{self.path}: plugins.files: {printable(file)} lies outside the run's own folder {PLUGINS}"
+                )
         if {Path(file).name for file in files} - {file.name for file in manager.files}:
             if not (trusted() if trust is None else trust):
                 raise RequestError(
-                    f"{self.path}: has plugin files of its own: {', '.join(files)}. To open the run executes them. "
-                    f"Where you trust them, give --trust (in Python trust_plugins=True)"
+                    f"{self.path}: has plugin files of its own: {', '.join(map(printable, files))}. "
+                    f"To open the run executes them. Where you trust them, give --trust (in Python trust_plugins=True)"
                 )
             manager = manager.with_files([self.path / file for file in files])
-        return parse_recipe(tables, manager, pairs, source=str(self.path / "recipe.toml"), note=note), manager
+        source = str(self.path / "recipe.toml")
+        return parse_recipe(tables, manager, pairs, source=source, note=note, foreign=True), manager
 
     def write_recipe(self, recipe: Recipe, header: str = REPEATS) -> None:
         """Write the resolved recipe under the comment `header`.
@@ -153,6 +154,18 @@ class RunDirectory:
         recipe = recipe.model_copy(update={"plugins": recipe.plugins.model_copy(update={"files": kept})})
         write_text(self.path / "recipe.toml", f"# {header}\n\n{recipe.to_toml()}")
 
+    def write_plugins(self, files: Iterable[LocalFile]) -> None:
+        """Keep plugin files as they were imported."""
+        with output_errors(self.path / PLUGINS):
+            (self.path / PLUGINS).mkdir(exist_ok=True)
+        for file in files:
+            write_bytes(self.path / PLUGINS / file.name, file.source)
+
+    def has_plugin(self, file: LocalFile) -> bool:
+        """Return whether a plugin file is kept as it was imported."""
+        path = self.path / PLUGINS / file.name
+        return path.is_file() and path.read_bytes() == file.source
+
     def write_json(self, name: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a JSON file into the folder, atomically."""
         write_text(self.path / name, json.dumps(values, indent=2) + "\n")
@@ -160,7 +173,7 @@ class RunDirectory:
     def read_json(self, name: str) -> dict[str, Any]:
         """Return the object in a JSON file of the folder; empty where the file is missing or holds none."""
         try:
-            values = parse_json((self.path / name).read_text(encoding="utf-8"))
+            values = parse_json(read_text(self.path / name))
         except (OSError, ValueError):
             return {}
         return values if isinstance(values, dict) else {}
@@ -175,7 +188,11 @@ class RunDirectory:
             file.write(json.dumps(row) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Return all rows of metrics, in order, skipping damaged lines such as a last one cut off by a kill."""
+        """Return all rows of metrics, in order, skipping damaged lines such as a last one cut off by a kill.
+
+        Raises:
+            RunDirectoryError: the file cannot be read.
+        """
         return [row for row in self._rows() if ALERT not in row]
 
     def read_alerts(self) -> list[dict[str, Any]]:
@@ -185,7 +202,7 @@ class RunDirectory:
     def score_directions(self) -> dict[str, Direction]:
         """Return which values of each evaluated score are better, as its metric says."""
         try:
-            evaluations = parse_json((self.path / EVALUATIONS).read_text(encoding="utf-8"))
+            evaluations = parse_json(read_text(self.path / EVALUATIONS))
             found = [item for each in evaluations for item in each.get("directions", {}).items()]
             return {name: direction for name, direction in found if direction in get_args(Direction)}
         except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged
@@ -194,13 +211,20 @@ class RunDirectory:
     def _rows(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():
             return []
-        lines = self.metrics.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [row for line in lines if (row := _row(line)) is not None]
+        try:
+            return [row for line in read_lines(self.metrics) if (row := _row(line)) is not None]
+        except OSError as error:
+            raise RunDirectoryError(f"{self.metrics}: cannot be read: {error.strerror or error}") from error
 
     def cut_metrics_after(self, step: int) -> None:
         """Drop the rows of later steps, which a resumed run repeats."""
         rows = [row for row in self._rows() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def resume_command(self) -> str:
+        """Return the command that goes on with the run, as a shell takes it."""
+        trust = " --trust" if (self.path / PLUGINS).is_dir() else ""
+        return f"ganzoo resume {shell_word(self.path)}{trust}"
 
     def __str__(self) -> str:
         return str(self.path)
@@ -232,23 +256,6 @@ def run_lock(directory: RunDirectory) -> Iterator[None]:
     finally:
         (directory.path / HOLDER).unlink(missing_ok=True)
         lock.release()
-
-
-def _check_links(folder: Path) -> None:
-    """Refuse links that lead out of a run directory, so that a stranger's reads and writes no file elsewhere.
-
-    W&B's folder is exempt, since W&B links its log to that of its service.
-    """
-    whole = folder.resolve()
-    for place, folders, files in os.walk(folder):
-        for path in (Path(place, name) for name in (*folders, *files)):
-            if path.is_symlink() and not path.resolve().is_relative_to(whole):
-                raise RunDirectoryError(
-                    f"{path}: is a link that leads out of the run directory, and is not followed: "
-                    f"put what it leads to in its place"
-                )
-        if Path(place) == folder and WANDB in folders:
-            folders.remove(WANDB)
 
 
 def _row(line: str) -> dict[str, Any] | None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from ganzoo.untrusted import open_file
 
 
-def load_tensors(path: Path) -> Any:
-    """Load tensors and plain values from a file of `torch.save`, on the CPU.
+def load_tensors(path: Path, *, mapped: bool = False) -> Any:
+    """Load tensors and plain values from a file of `torch.save`, on the CPU; `mapped`: without reading the tensors.
 
     Raises:
         CodeError: it holds other objects.
@@ -19,13 +22,17 @@ def load_tensors(path: Path) -> Any:
     """
     import torch
 
+    from ganzoo.runtime.memory import physical_memory
+
     try:
-        packed = _packed(path)
-        if not packed:
-            with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
-                content = torch.load(path, map_location="cpu", weights_only=True)
-                _check_tensors(content, set())
-                return content
+        with open_file(path, physical_memory()) as file:
+            packed = _packed(file)
+            if not packed:
+                with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
+                    source = path if mapped else file
+                    content = torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+                    _check_tensors(content, set())
+                    return content
     except pickle.UnpicklingError as error:  # torch's own text suggests loading the file unsafely
         found = re.search(r"GLOBAL (\S+)", str(error))
         what = f" ({found[1]})" if found else ""
@@ -60,13 +67,19 @@ class CodeError(ValueError):
     """A file cannot be loaded without running code that it names."""
 
 
-def _packed(path: Path) -> str:
-    """Return what is wrong with a compressed archive, which `torch.save` never writes: it could fill the memory."""
-    if not zipfile.is_zipfile(path):
+def _packed(file: BinaryIO) -> str:
+    """Return what is wrong with an archive: it is a program, or compressed, which could fill the memory."""
+    is_archive, size = zipfile.is_zipfile(file), file.seek(0, os.SEEK_END)
+    members = zipfile.ZipFile(file).infolist() if is_archive else []
+    file.seek(0)
+    if not is_archive:
         return ""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    total, size = sum(member.file_size for member in members), path.stat().st_size
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        return (
+            "is a program of TorchScript, which is not run; where you trust it, "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE) writes its weights"
+        )
+    total = sum(member.file_size for member in members)
     if total <= size and all(member.compress_type == zipfile.ZIP_STORED for member in members):
         return ""
     return f"is packed: it would take {total} bytes of memory, {size} are its own"

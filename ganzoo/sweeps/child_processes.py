@@ -16,8 +16,10 @@ from ganzoo.errors import RunDirectoryError
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.summary import SUMMARY
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
+from ganzoo.untrusted import open_file
 
 INTERRUPTED = tuple(128 + number for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 1)))
 ERROR = "error: "
@@ -36,9 +38,15 @@ class Job:
     run: RunDirectory | None = None
     told: int = 0
     """Number of signals passed on to it."""
+    log_begins: int = 0
+    """Size of the log of earlier attempts."""
+    summary: int | None = None
+    """Time of the summary of an earlier attempt."""
 
 
-def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping[str, str]) -> Job:
+def start(
+    sweep: SweepDirectory, member: Member, slot: int, environment: Mapping[str, str], accept_changes: bool = False
+) -> Job:
     """Start training a member, or resume it where it has a run directory.
 
     Raises:
@@ -48,6 +56,7 @@ def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping
     if run is not None:
         # With the recipe's plugin files named here, those of the run directory need not be trusted.
         words = [*(f"--plugin={file}" for file in plugins_in(sweep.tables, "files")), "resume", str(run.path)]
+        words += ["--accept-changes"] if accept_changes else []
         changes: dict[str, Any] = {}
     else:
         words = ["run", str(sweep.path / BASE)]
@@ -55,7 +64,9 @@ def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping
     words += [word for text in settings(changes) for word in ("--set", text)]
     command = [sys.executable, "-P", "-m", "ganzoo", *words]
     log = sweep.log(member)
+    summary = _time_of_summary(run)
     with output_errors(log), log.open("ab") as file:
+        begins = file.tell()
         process = subprocess.Popen(  # noqa: S603
             command,
             stdin=subprocess.DEVNULL,
@@ -64,27 +75,36 @@ def start(sweep: SweepDirectory, member: Member, slot: int, environment: Mapping
             env={**os.environ, **environment},
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on once
         )
-    return Job(member, process, log, time.monotonic(), slot, run)
+    return Job(member, process, log, time.monotonic(), slot, run, log_begins=begins, summary=summary)
 
 
 def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:
     """Return the status of a run whose process has ended, and its error where it failed."""
     code = job.process.returncode
     run = sweep.find_run(job.member)
-    status = ended(run) if run is not None else None
+    told = _time_of_summary(run) != job.summary or job.summary is None  # else the summary is of an earlier attempt
+    status = ended(run) if run is not None and told else None
     if code == 0 or status == "complete":
         return "complete", ""
-    if code in INTERRUPTED or status == "interrupted":
+    if code in INTERRUPTED or status == "interrupted" or (code < 0 and job.told):
         return "interrupted", ""
     if code < 0:
         name = signal.Signals(-code).name
         return "failed", f"killed by {name}" + (", as systems do when memory runs out" if name == "SIGKILL" else "")
-    return "failed", _last_error(job.log) or f"exit code {code}"
+    return "failed", _last_error(job.log, job.log_begins) or f"exit code {code}"
+
+
+def _time_of_summary(run: RunDirectory | None) -> int | None:
+    """Return when `summary.json` was written; None where there is none."""
+    try:
+        return None if run is None else (run.path / SUMMARY).stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def ended(run: RunDirectory) -> Status | None:
     """Return the status of a run from its own files; None where it was killed or is still running."""
-    status = run.read_json("summary.json").get("status")
+    status = run.read_json(SUMMARY).get("status")
     if status in ("complete", "interrupted", "failed"):
         return status  # type: ignore[no-any-return]
     return "complete" if _at_its_end(run) else None
@@ -115,18 +135,18 @@ def _at_its_end(run: RunDirectory) -> bool:
         return False
 
 
-def tail(file: Path) -> str:
-    """Return the last few kilobytes of a text file; empty where it cannot be read."""
+def tail(file: Path, begins: int = 0) -> str:
+    """Return the last few kilobytes of a text file from the byte `begins` on; empty where it cannot be read."""
     try:
-        with file.open("rb") as opened:
-            opened.seek(max(0, file.stat().st_size - TAIL))
+        with open_file(file) as opened:
+            opened.seek(max(begins, opened.seek(0, os.SEEK_END) - TAIL))
             return opened.read().decode(errors="replace")
     except OSError:
         return ""
 
 
-def _last_error(log: Path) -> str:
+def _last_error(log: Path, begins: int) -> str:
     """Return the last error message of the command, else its last line."""
-    text = tail(log).strip()
+    text = tail(log, begins).strip()
     _, found, error = f"\n{text}".rpartition(f"\n{ERROR}")
     return error if found else text.rpartition("\n")[2]

@@ -15,10 +15,13 @@ from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.plan import Choice, Plan, names
 from ganzoo.text import parse_json
+from ganzoo.untrusted import check_contents, read_text
 
 STATE = "sweep.json"
 BASE = "base.toml"
 LOGS = "logs"
+LEVEL = 2
+"""How many folders below a sweep's the run directories are: `<variant>/<number>`."""
 UNIMPORTANT = ("tracking", "run.root", "run.seed")
 """Options that may change between two calls of one sweep."""
 
@@ -61,24 +64,35 @@ class SweepDirectory:
     tables: dict[str, Any] = field(default_factory=dict)
     vary: dict[str, list[Any]] = field(default_factory=dict)
     members: list[Member] = field(default_factory=list)
+    code: dict[str, str] = field(default_factory=dict)
+    """Hash of the files of each plugin that its runs call."""
 
     @classmethod
     def open(cls, path: Path) -> SweepDirectory:
         """Open the sweep at `path`.
 
         Raises:
-            RunDirectoryError: there is none, or its state is damaged.
+            RunDirectoryError: there is none, its state is damaged, a link in it leads out of it, or it holds something
+                else than files.
         """
+        check_contents(path, LEVEL)
         file = path / STATE
         try:
-            state = parse_json(file.read_text(encoding="utf-8"))
+            state = parse_json(read_text(file))
             members = [Member(**row) for row in state["runs"]]
             for member in members:
                 inside = Path(member.variant) / member.run
-                if member.status not in get_args(Status) or inside.is_absolute() or ".." in inside.parts:
+                if (
+                    member.status not in get_args(Status)
+                    or inside.is_absolute()
+                    or ".." in inside.parts
+                    or len(Path(member.variant).parts) != 1
+                    or type(member.seed) is not int
+                ):
                     raise ValueError(f"of the run {member}")
             vary = {str(key): list(values) for key, values in state["vary"].items()}
-            return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members)
+            code = dict(state["plugin_code"])
+            return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members, code)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {error!r}") from error
 
@@ -89,6 +103,8 @@ class SweepDirectory:
         Raises:
             RequestError: another sweep or something else is there; the text says what differs.
         """
+        if path.is_dir():
+            check_contents(path, LEVEL)
         if not (path / STATE).is_file():
             if path.exists() and (not path.is_dir() or any(child.name[0] != "." for child in path.iterdir())):
                 raise RequestError(f"{path}: is there already, and no sweep: give the sweep another --name")
@@ -128,6 +144,7 @@ class SweepDirectory:
             "vary": self.vary,
             "runs": [asdict(member) for member in self.members],
             "recipe": self.tables,
+            "plugin_code": self.code,
         }
         write_text(self.path / STATE, json.dumps(state, indent=2) + "\n")
 
@@ -140,7 +157,7 @@ class SweepDirectory:
         folder = self.path / member.variant
         if not folder.is_dir():
             return None
-        numbered = [path for path in folder.iterdir() if path.name.isdigit()]
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
         for path in sorted(numbered, key=lambda path: int(path.name), reverse=True):
             try:
                 run = RunDirectory.open(path)

@@ -17,7 +17,8 @@ from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text, toml_value
 from ganzoo.recipe.validate import LARGEST
-from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
+from ganzoo.runtime.environment import called_plugins, plugin_code
 
 Vary = Mapping[str, Sequence[Any]]
 """Values of each varied key."""
@@ -49,7 +50,8 @@ class Plan:
     """The runs of a sweep: all combinations of the grid `vary`, with each of the seeds.
 
     `tables` is the recipe of the file `source`, changed as `--set` asked, and `root` the folder for the sweep's
-    directory. `warnings` are those of the plugins' lints, once each.
+    directory. `warnings` are those of the plugins' lints, once each. `plugins` are those that the runs call, and
+    `code` the hash of their files.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Plan:
     seeds: Sequence[int]
     variants: Sequence[Variant]
     warnings: Sequence[str]
+    plugins: Sequence[PluginInfo]
+    code: Mapping[str, str]
 
 
 def make_plan(
@@ -105,6 +109,7 @@ def make_plan(
     for variant, each in parsed.items():
         for problem in lint(each, manager):
             warnings[str(problem) if len(parsed) == 1 else f"{variant}: {problem}"] = None
+    called = dict.fromkeys(plugin for each in parsed.values() for plugin in called_plugins(each, manager))
     return Plan(
         name=name,
         root=Path(some.run.root),
@@ -114,6 +119,8 @@ def make_plan(
         seeds=range(some.run.seed, some.run.seed + seeds),
         variants=[Variant(variant, named[variant], each) for variant, each in parsed.items()],
         warnings=list(warnings),
+        plugins=list(called),
+        code=plugin_code(called, manager.code),
     )
 
 

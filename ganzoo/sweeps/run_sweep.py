@@ -14,14 +14,16 @@ from typing import Any
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Source
 from ganzoo.recipe.overrides import Overrides
-from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.registry.plugin_manager import PluginInfo, PluginManager, plugin_manager
+from ganzoo.runtime.environment import plugin_code
 from ganzoo.runtime.output import surviving_output
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
 from ganzoo.sweeps.display import SweepDisplay
-from ganzoo.sweeps.plan import make_plan
+from ganzoo.sweeps.plan import Plan, make_plan
 from ganzoo.terminal import say, warn
+from ganzoo.training.changed_environment import changed_code, refusal
 from ganzoo.training.run import heeded_signals
 
 POLL_SECONDS = 0.1
@@ -61,6 +63,7 @@ def sweep(
     gpus: Sequence[str] = (),
     name: str | None = None,
     retry_failed: bool = False,
+    accept_changes: bool = False,
     manager: PluginManager | None = None,
 ) -> Sweep:
     """Train every combination of options with several seeds, each in a process of its own.
@@ -78,6 +81,7 @@ def sweep(
         gpus: their numbers, as `CUDA_VISIBLE_DEVICES` has them; each run gets one. Left out: every run sees all.
         name: of the sweep's directory below `run.root`; left out: the recipe's name with "-sweep".
         retry_failed: go on with runs that failed before, from their last checkpoint.
+        accept_changes: go on also where the code of plugins, or the data of a run, has changed since it was begun.
         manager: the plugins to check with; left out: those installed. The runs always take those installed.
 
     Raises:
@@ -101,11 +105,15 @@ def sweep(
         directory = SweepDirectory.prepare(path, plan)
         members = directory.of(plan)
         waiting = [member for member in members if _is_open(directory, member, retry_failed)]
+        others = list(changed_code(directory.code, plan.code)) if waiting else []
+        if others and not accept_changes:
+            raise refusal(f"{path}: {len(waiting)} runs are left, and would be of another plugin:", others)
+        directory.code = {**directory.code, **plan.code} if waiting else {**plan.code, **directory.code}
         directory.lay_out()
         display = SweepDisplay(directory, members, jobs)
         display.begin()
         try:
-            _run_all(directory, waiting, display, jobs, gpus)
+            _run_all(directory, plan, waiting, display, jobs, gpus, accept_changes)
         finally:
             display.end()
     return Sweep(path, members)
@@ -133,16 +141,34 @@ def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:
 
 
 def _run_all(
-    sweep: SweepDirectory, waiting: list[Member], display: SweepDisplay, jobs: int, gpus: Sequence[str]
+    sweep: SweepDirectory,
+    plan: Plan,
+    waiting: list[Member],
+    display: SweepDisplay,
+    jobs: int,
+    gpus: Sequence[str],
+    accept_changes: bool,
 ) -> None:
+    """Train the members `waiting`.
+
+    Raises:
+        GanzooError: a signal asked for a stop.
+        RequestError: a plugin has changed meanwhile; runs under way have ended, no more were started.
+    """
     running: list[Job] = []
     queue = list(waiting)
+    changed: list[str] = []
     free = list(range(jobs))
     with _signals() as received:
         try:
             while (queue and not received) or running:
                 while queue and free and not received:
-                    job = start(sweep, queue.pop(0), slot := free.pop(0), _environment(slot, jobs, gpus))
+                    changed = list(changed_code(plan.code, plugin_code(plan.plugins, PluginInfo.code_on_disk)))
+                    if changed:
+                        queue.clear()
+                        break
+                    environment = _environment(slot := free.pop(0), jobs, gpus)
+                    job = start(sweep, queue.pop(0), slot, environment, accept_changes)
                     running.append(job)
                     job.member.status, job.member.error = "running", ""
                     sweep.save()
@@ -170,6 +196,8 @@ def _run_all(
         )
         stopped.exit_code = 128 + received[0]
         raise stopped
+    if changed:
+        raise refusal(f"{sweep.path}: no more runs were started, since they would be of another plugin:", changed)
 
 
 def _settle(sweep: SweepDirectory, job: Job) -> None:

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from ganzoo.components.dataset import Dataset
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import ROLES, ComponentConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
@@ -17,11 +16,12 @@ from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader, steps_for_epochs
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
-from ganzoo.errors import Problem, RecipeError, RequestError
+from ganzoo.errors import DataError, Problem, RecipeError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
 from ganzoo.runtime.device import Compute, choose_compute
+from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.checkpoint import Checkpoint
@@ -68,6 +68,8 @@ def build_run(
         check_place(recipe)
     with world.local_main_first():  # one process of each machine packs the dataset if it is not packed yet
         packed = open_dataset(recipe, manager, progress)
+    if world.is_main:
+        tell_findings(packed, warn)
 
     seed_everything(recipe.run.seed)
     networks = build_networks(recipe, manager, packed.info, compute)
@@ -128,6 +130,7 @@ def build_run(
         events=Events(manager.pluggy.list_name_plugin() if world.is_main else (), warn),
         total_steps=parts.total_steps,
         plugin_versions=MappingProxyType(manager.distributions()),
+        plugin_code=MappingProxyType(plugin_code(called_plugins(recipe, manager), manager.code)),
         world=world,
     )
 
@@ -135,11 +138,31 @@ def build_run(
 def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> PackedDataset:
     """Return the packed dataset of a recipe, decoding its images if there is no pack yet.
 
+    Nothing is downloaded to a folder that only a run directory's recipe names.
+
     Raises:
         DataError: the images are missing or cannot be read.
     """
-    dataset: Dataset = manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset)
-    return pack_dataset(dataset, progress=progress)
+    config, make = recipe.dataset, manager.registries.datasets[recipe.dataset.name].load()
+    default = type(config).model_fields["root"].get_default()
+    if not recipe.foreign or config.root == default or not getattr(config, "download", False):
+        return pack_dataset(make(config), progress=progress)
+    try:
+        return pack_dataset(make(config.model_copy(update={"download": False})), progress=progress)
+    except DataError as error:
+        raise DataError(
+            f"{error} (nothing is downloaded to {config.root}, which a run directory names: if that is your folder, "
+            f"`ganzoo data prepare` on its recipe.toml does it)"
+        ) from error
+
+
+def tell_findings(packed: PackedDataset, warn: Callable[[str], None]) -> None:
+    """Tell what was found of a dataset that is seldom meant, and how many of its samples were left out."""
+    for finding in packed.findings:
+        warn(f"dataset: {finding}")
+    if packed.skipped:
+        noun = packed.info.noun
+        warn(f"dataset: {len(packed.skipped)} {noun} cannot be used and are left out: environment.json lists them")
 
 
 def build_networks(recipe: Recipe, manager: PluginManager, info: DatasetInfo, compute: Compute) -> dict[str, Network]:

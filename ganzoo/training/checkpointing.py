@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Collection
@@ -19,13 +20,14 @@ from ganzoo.runtime.restored import check_like
 from ganzoo.storage.checkpoint import (
     STATE,
     Checkpoint,
-    _remove,
     checkpoint_folders,
     load_network,
+    remove,
     superseded,
     write_checkpoint,
 )
-from ganzoo.storage.disk import SMALL, check_room, nearest_existing, output_errors, size_of
+from ganzoo.storage.disk import SMALL, check_room, nearest_existing, size_of
+from ganzoo.storage.manifest import LARGEST
 from ganzoo.text import size_in_words
 from ganzoo.training.non_finite import check_weights, stop_if_diverged
 from ganzoo.training.run import Run
@@ -65,7 +67,14 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
 
     Raises:
         OutputError: there is not.
+        RequestError: the names of the labels leave no room in the manifest of a checkpoint.
     """
+    names = len(json.dumps(info.to_dict(), indent=2))
+    if names > LARGEST - SMALL:
+        raise RequestError(
+            f"dataset: the names of its labels take {size_in_words(names)}, and checkpoints are read with up to "
+            f"{size_in_words(LARGEST - SMALL)}: shorten them, or choose some with dataset.classes"
+        )
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
     weights, state = size_of(networks), size_of(trainer.state_dict())
     checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
@@ -107,9 +116,8 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
             "random": random_state(run.compute.device, run.trainer.parts.rng),
         },
     )
-    with output_errors(path):
-        for old in superseded(checkpoint_folders(run.directory.checkpoints), run.step, run.recipe.checkpoint, spared):
-            _remove(old)
+    for old in superseded(checkpoint_folders(run.directory.checkpoints), run.step, run.recipe.checkpoint, spared):
+        remove(old)
     return path
 
 

@@ -17,7 +17,7 @@ from ganzoo.recipe.model import InitialWeightsOptions
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import console, say
-from ganzoo.text import count, did_you_mean
+from ganzoo.text import count, did_you_mean, printable
 
 REPORT = "init.json"
 PARTS = ("taken", "began anew", "left over")
@@ -132,7 +132,7 @@ def report(
     for name, transfer in transfers.items():
         parts = {part: _count(getattr(transfer, part.replace(" ", "_"))) for part in PARTS}
         own = name if name == transfer.weights else f"{name} ← {transfer.weights}"
-        table.add_row(own, *(f"{each['tensors']} ({count(each['values'])})" for each in parts.values()))
+        table.add_row(printable(own), *(f"{each['tensors']} ({count(each['values'])})" for each in parts.values()))
         found[name] = {"weights": transfer.weights, **{part.replace(" ", "_"): each for part, each in parts.items()}}
     console().print(table)
     directory.write_json(REPORT, {"from": options.source, "step": source.step, "networks": found})

@@ -144,6 +144,6 @@ def lost_processes(run: Run) -> Iterator[None]:
         yield
     except LostProcessError as error:
         raise LostProcessError(
-            f"step {run.step + 1}: {error}: `ganzoo resume {run.directory}`, started as this run was, goes on from its "
-            "last checkpoint"
+            f"step {run.step + 1}: {error}: `{run.directory.resume_command()}`, started as this run was, goes on from "
+            "its last checkpoint"
         ) from error

@@ -53,6 +53,8 @@ class Run:
     events: Events
     total_steps: int
     plugin_versions: Mapping[str, str]
+    plugin_code: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Hash of the files of each plugin that it calls."""
     world: World = field(default_factory=World, repr=False)
     step: int = 0
     latest_metrics: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
@@ -235,9 +237,13 @@ def describe_environment(run: Run) -> dict[str, Any]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
         "processes": run.world.world_size,
         "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
         "precision": run.compute.precision,
         "why": run.compute.reason,
         "images": len(run.loader.packed),
+        "data": run.loader.packed.checksums(),
         "pack": run.loader.packed.key,
+        "plugin_code": dict(run.plugin_code),
         "skipped_images": list(run.loader.packed.skipped),
+        "findings": list(run.loader.packed.findings),
     }

@@ -14,6 +14,7 @@ from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data import mmap_prefetch
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset
+from ganzoo.runtime.memory import physical_memory
 
 COUNT, SIDE, BATCH = 4_000, 64, 32
 
@@ -49,7 +50,7 @@ def loader(packed: PackedDataset, memory: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_memory_of_the_machine():
-    assert 1e8 < mmap_prefetch.physical_memory() < 1e14
+    assert 1e8 < physical_memory() < 1e14
 
 
 def test_batches_are_the_same_at_any_position(packed: PackedDataset, monkeypatch: pytest.MonkeyPatch):

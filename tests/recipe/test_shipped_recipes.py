@@ -67,6 +67,10 @@ def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str
         "channels": image.channels,
         "count": 64,
     }
+    if recipe.dataset.condition_spec() is not None:
+        made_up = {"name": "synthetic", "count": tables["dataset"].pop("count")}
+        pairing = "unpaired" if recipe.dataset.pairing == "unpaired" else "aligned"
+        tables["dataset"] |= {"name": "derived_pairs", "source": made_up, "pairing": pairing}
     for name in ("generator", "discriminator"):
         if "width" in type(getattr(recipe, name)).model_fields:
             tables[name]["width"] = 4

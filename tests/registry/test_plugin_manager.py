@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from ganzoo.env import DISABLE_VARIABLE
 from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import parse_recipe
+from ganzoo.registry import DISABLE_VARIABLE
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager, plugin_manager
 from ganzoo.training.events import Events
 

@@ -104,6 +104,27 @@ def test_single_entry_needs_its_name_too(registries: Registries, register: Regis
             read.validate_python(wrong)
 
 
+class Ensemble(Margin):
+    """A loss that holds another."""
+
+    class Config(LossConfig):
+        """Its options."""
+
+        inner: LossConfig = LossConfig(name="margin")
+        """The other."""
+
+
+def test_options_may_hold_a_component_of_their_own_kind(registries: Registries, register: Registrar):
+    register("margin", Margin)
+    register("ensemble", Ensemble)
+    read: Any = TypeAdapter(registries.losses.options_type())
+    assert read.validate_python({"name": "ensemble"}).inner.margin == 1
+    inner = read.validate_python({"name": "ensemble", "inner": {"name": "margin", "margin": 3}}).inner
+    assert (inner.load_component(), inner.margin) == (Margin, 3)
+    with pytest.raises(ValidationError):  # and none that holds one itself
+        read.validate_python({"name": "ensemble", "inner": {"name": "ensemble"}})
+
+
 def test_taken_name_names_both_plugins(registries: Registries, register: Registrar):
     register("margin", Margin)
     other = Registrar((registries.losses,), "wide (ganzoo-wide 2.0)")

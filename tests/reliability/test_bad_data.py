@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.files import printable
 from ganzoo.builtin.datasets.image_folder import ImageFolder
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
+from ganzoo.text import printable
 
 FLAT = (10, 20, 30)
 

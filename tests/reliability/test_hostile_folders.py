@@ -187,7 +187,7 @@ def test_settings_that_are_a_pipe_do_not_block(tmp_path: Path, no_wandb_account:
     (tmp_path / "wandb").mkdir()
     os.mkfifo(tmp_path / "wandb/settings")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(GanzooError, match="it is no file of settings"):
+    with pytest.raises(GanzooError, match="it is a pipe, not a file"):
         check_settings()
 
 

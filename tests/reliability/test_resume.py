@@ -293,6 +293,7 @@ def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(
     shutil.copytree(whole, part)
     shutil.rmtree(part / "checkpoints")
     (part / "checkpoints").mkdir()
+    (part / "summary.json").unlink()
     metrics = (part / "metrics.jsonl").read_text().splitlines(keepends=True)
     (part / "metrics.jsonl").write_text(metrics[0] + metrics[1][:20])  # the row of step 2 is torn
     capsys.readouterr()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ganzoo.env import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
+from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import plugin_manager
 
 

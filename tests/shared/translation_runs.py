@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PLUGIN = Path(__file__).with_name("translation.py")
 Tables = dict[str, Any]
 
 
@@ -17,10 +16,15 @@ def tables_of(kind: str, root: Path, **changes: Any) -> Tables:
     tables: Tables = {
         "run": {"name": kind, "seed": 3, "steps": 4, "log_every": 1, "root": str(root)},
         "device": {"accelerator": "cpu", "precision": "fp32"},
-        "plugins": {"files": [str(PLUGIN)]},
-        "dataset": {"name": "digit_pairs", "paired": pairs, "limit": 40},
-        "generator": {"name": "unet", "width": 4},
-        "discriminator": {"name": "patch", "width": 4, "conditional": pairs},
+        "dataset": {
+            "name": "derived_pairs",
+            "image_size": 16,
+            "condition": ["outline"] if pairs else ["invert"],
+            "pairing": "aligned" if pairs else "unpaired",
+            "limit": 40,
+        },
+        "generator": {"name": "unet", "width": 4, "depth": 3, "norm": "instance", "latent_dim": 0},
+        "discriminator": {"name": "patchgan", "width": 4, "depth": 2, "norm": "instance", "conditional": pairs},
         "loss": {"name": "non_saturating" if pairs else "least_squares"},
         "trainer": {
             "name": kind,

@@ -191,7 +191,7 @@ def test_no_checkpoint_at_all(tables: dict):
     with pytest.raises(TrainingError):
         api.run(tables, ["trainer.generator_optimizer={name='sgd', lr=1e38}", "checkpoint.every=1000"])
     run = Path(tables["run"]["root"]) / "tiny/0001"
-    with pytest.raises(CheckpointError, match="there is no checkpoint; the run ended before the first one was saved"):
+    with pytest.raises(CheckpointError, match="there is no checkpoint: the run ended before the first one was saved"):
         api.load_run(run)
 
 

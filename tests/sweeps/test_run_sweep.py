@@ -164,7 +164,9 @@ class Faked:
         self.started: list[str] = []
         self.endings: dict[str, tuple[int, str | None, str]] = {}
 
-    def __call__(self, sweep: SweepDirectory, member: Member, slot: int, environment: dict[str, str]) -> Job:
+    def __call__(
+        self, sweep: SweepDirectory, member: Member, slot: int, environment: dict[str, str], accept: bool
+    ) -> Job:
         code, status, said = self.endings.get(str(member), (0, "complete", ""))
         self.started.append(f"{member} {environment}" if environment else str(member))
         run = sweep.find_run(member)

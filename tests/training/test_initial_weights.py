@@ -157,13 +157,9 @@ class TestClasses:
 
 
 class TestSeveralNetworks:
-    @pytest.fixture(autouse=True)
-    def _trust(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("GANZOO_TRUST_PLUGINS", "1")
-
     def test_each_takes_weights_by_its_name(self, tmp_path: Path):
         first = ganzoo.run(tables_of("cyclegan", tmp_path))
-        frozen = {"init.freeze": ["generator_back.downs.0", "discriminator_back.layers.0"]}
+        frozen = {"init.freeze": ["generator_back.downs.0", "discriminator_back.blocks.0"]}
         wanted = {"init.from": str(first.path), "init.networks": ["generator_back", "discriminator_back"]}
         second = ganzoo.run(tables_of("cyclegan", tmp_path), frozen | wanted)
         assert {name: each["weights"] for name, each in told(second).items()} == {

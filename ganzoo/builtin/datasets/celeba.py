@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import Any
 
 from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image, file_info
+from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
 from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError, first_line
+from ganzoo.untrusted import read_bytes, read_text
 
 IMAGES = "img_align_celeba"
 ARCHIVE = f"{IMAGES}.zip"
@@ -35,7 +35,6 @@ _WHERE = (
 
 _IMAGE_NAME = re.compile(r"\d{6}\.(jpg|png)", re.IGNORECASE)
 _LARGEST_IMAGE = 64 * 1024 * 1024
-_ENCRYPTED = 1
 # Layouts of the zip, torchvision and the official site; in Kaggle's, the image folder holds one of the same name.
 _PARENTS = ("", "celeba", "Img")
 _LIST_FOLDERS = ("", "celeba", "Anno", "Eval", "..", "../Anno", "../Eval", "../..", "../../Anno", "../../Eval")
@@ -86,7 +85,7 @@ class CelebA(FileDataset):
         self._names, labels = names, [None] * len(names)
         if self.config.has_labels:
             labels = self._read_attributes(images, self._lists[ATTRIBUTES])
-        return LabeledImages(labels, lambda index: decode_image(images.read(names[index]), self.config))
+        return LabeledImages(labels, lambda index: decode_image(images.read_image(names[index]), self.config))
 
     def labels(self) -> LabelSpec | None:
         """Return the classes without and with the attribute, if the options name one; or the attributes."""
@@ -133,6 +132,8 @@ class CelebA(FileDataset):
             from torchvision import datasets
 
             datasets.CelebA(str(self.root), split="all", download=True)
+            for file in (self.root / "celeba").iterdir():  # gdown lets only the owner read them
+                file.chmod(file.stat().st_mode | file.parent.stat().st_mode & 0o666)
         except Exception as error:  # of many types: no network, the quota of Google Drive, a full disk
             raise DataError(
                 f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({first_line(error)}): "
@@ -222,14 +223,14 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """
     header: list[str] = []
     rows: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         first, *values = re.split(r"[,\s]+", line.strip())
         if _IMAGE_NAME.fullmatch(first):
             rows[first[:6]] = values
         elif not rows:
             header = [first, *values]
     if not rows:
-        kind = "a web page" if _is_web_page(path) else "damaged"
+        kind = "a web page" if is_web_page(path) else "damaged"
         raise DataError(f"{path} is {kind}, not CelebA's list, as it names no image: download it again")
     columns = len(next(iter(rows.values())))
     for name, values in rows.items():
@@ -279,58 +280,38 @@ class _Folder:
                 )
         self.names = [name for name, *_ in self.info]
 
-    def read(self, name: str) -> bytes:
-        return (self.place / name).read_bytes()
+    def read_image(self, name: str) -> bytes:
+        return read_bytes(self.place / name)
 
 
-class _Archive:
-    """The images in a zip, read only into memory, so that no name in it becomes a path on the disk."""
+class _Archive(Archive):
+    """The images in the archive, whatever folders they lie in."""
+
+    encrypted_cure = f"unpack it with its password, to {IMAGES}/ beside it, and remove it"
 
     def __init__(self, place: Path) -> None:
-        self.place = place
+        super().__init__(place, _LARGEST_IMAGE)
         self.info = file_info([place])
-        self._lock = Lock()
 
     @cached_property
     def names(self) -> list[str]:
-        return sorted(self._members)
+        return sorted(self._images)
 
-    def read(self, name: str) -> bytes:
-        member = self._members[name]
-        if member.file_size > _LARGEST_IMAGE:
-            raise ValueError(f"{member.file_size / 1e6:,.0f} MB unpacked is too large for one of these images")
-        with self._lock:
-            return self._archive.read(member)
+    def read_image(self, name: str) -> bytes:
+        return self.read(self._images[name])
 
-    @cached_property
-    def _archive(self) -> zipfile.ZipFile:
-        try:
-            return zipfile.ZipFile(self.place)
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            if _is_web_page(self.place):
-                raise DataError(
-                    f"{self.place} is a web page and not the archive, likely Google Drive's notice that its quota "
-                    f"is used up: remove it and download {ARCHIVE} (1.4 GB) later, or from another place"
-                ) from error
-            raise DataError(
-                f"{self.place} is damaged or only partly downloaded, with {self.place.stat().st_size / 1e6:,.0f} MB "
-                f"of about 1,443 MB: download it again"
-            ) from error
-
-    @cached_property
-    def _members(self) -> dict[str, zipfile.ZipInfo]:
-        members: dict[str, zipfile.ZipInfo] = {}
-        for member in self._archive.infolist():
-            name = PurePosixPath(member.filename.replace("\\", "/")).name  # some programs on Windows write \
-            if _IMAGE_NAME.fullmatch(name) and not member.is_dir():
-                members.setdefault(name, member)
-        if any(member.flag_bits & _ENCRYPTED for member in members.values()):
-            raise DataError(
-                f"{self.place} is encrypted: unpack it with its password, to {IMAGES}/ beside it, and remove it"
+    def damage(self) -> str:
+        if is_web_page(self.place):
+            return (
+                f"{self.place} is a web page and not the archive, likely Google Drive's notice that its quota "
+                f"is used up: remove it and download {ARCHIVE} (1.4 GB) later, or from another place"
             )
-        return members
+        return (
+            f"{self.place} is damaged or only partly downloaded, with {self.place.stat().st_size / 1e6:,.0f} MB "
+            f"of about 1,443 MB: download it again"
+        )
 
-
-def _is_web_page(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    @cached_property
+    def _images(self) -> dict[str, zipfile.ZipInfo]:
+        named = ((PurePosixPath(name).name, member) for name, member in self.members.items())
+        return {name: member for name, member in reversed([*named]) if _IMAGE_NAME.fullmatch(name)}

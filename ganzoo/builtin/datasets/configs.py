@@ -37,7 +37,7 @@ class SyntheticConfig(_LabeledConfig):
     """How many images."""
     num_classes: PositiveInt = 10
     """How many classes; the class decides the disc's hue."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     """The same seed gives the same images."""
 
 
@@ -121,7 +121,7 @@ class LSUNConfig(ImageDatasetConfig):
 
 
 class ImageFolderConfig(ImageDatasetConfig):
-    """A folder of images of any size and format, flat or nested."""
+    """A folder, or a zip archive, of images of any size and format, flat or nested."""
 
     labels: str = "none"
     """"folders": the folders right under `root` are the classes; else a file in `root` with the labels: `dataset.json`
@@ -129,13 +129,10 @@ class ImageFolderConfig(ImageDatasetConfig):
     label_kind: Literal["classes", "attributes", "continuous"] | None = None
     """What the labels of a file are; left out: classes for one column of integers or text, attributes for several of 0
     and 1, else continuous values."""
-    depth: Literal[8, 16] = 8
-    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
     bands: tuple[NonNegativeInt, ...] | None = None
     """Channels that are taken of arrays, counted from 0, in this order; left out: all."""
-    value_range: tuple[float, float] | None = None
-    """Values of arrays that become −1 and 1, those beyond them cut off; left out: the range of uint8 or uint16, and
-    −1 and 1 for floats."""
+    frames: Literal["first", "all"] = "first"
+    """Images that are taken of a file with several, as animations and TIFF files of many pages are."""
 
     @property
     def has_labels(self) -> bool | None:
@@ -146,8 +143,6 @@ class ImageFolderConfig(ImageDatasetConfig):
     def _check_arrays(self) -> Self:
         if self.bands is not None and len(self.bands) != self.channels:
             raise ValueError(f"bands names {len(self.bands)} channels: set dataset.channels = {len(self.bands)}")
-        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
-            raise ValueError("value_range: the first value must be below the second")
         return self
 
 

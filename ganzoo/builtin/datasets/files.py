@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import stat
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.dataset import Dataset, Label, Sample
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.data.transforms import decoding_scale, mark_decoded_smaller
+from ganzoo.data.transforms import decoding_scale, frame_count, mark_decoded_smaller, mark_frames
+from ganzoo.errors import DataError
+from ganzoo.storage.disk import expand_user
+from ganzoo.untrusted import open_file, read_bytes
 
 try:
     import simplejpeg
@@ -30,6 +33,9 @@ _LEFT_OUT = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"}
 _LARGEST_FILE = 1024**3
 ARRAYS = frozenset((".npy", ".npz"))
 """Suffixes of files with arrays."""
+_ENCRYPTED = 1
+_SEEKING = {"GIF", "TIFF"}
+"""Formats of which PIL counts the frames by reading them all, so not with an image that is to be loaded."""
 _START = b"\xff\xd8\xff"
 _APP1 = b"\xff\xe1"
 _SPACES = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "GRAY"}
@@ -56,7 +62,7 @@ class FileDataset(Dataset):
     @property
     def root(self) -> Path:
         """The folder or file that `dataset.root` names."""
-        return Path(self.config.root).expanduser()
+        return expand_user(self.config.root)
 
 
 def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
@@ -64,15 +70,16 @@ def file_info(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(path.name, fact.st_size, fact.st_mtime_ns) for path in paths for fact in [path.stat()]]
 
 
-def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image:
-    """Decode the image, or the first of its frames, in the bytes of a file.
+def decode_image(data: bytes, config: ImageDatasetConfig | None = None, frame: int | None = None) -> Image.Image:
+    """Decode the image, or one of its frames, in the bytes of a file.
 
     Args:
         data: the bytes.
         config: of the dataset; its `fast_decode` may have a JPEG decoded smaller. Left out: full size.
+        frame: which of the images in the file; left out: the first, marked with their number.
 
     Raises:
-        PIL.UnidentifiedImageError, OSError: the bytes are no image, or a damaged one.
+        PIL.UnidentifiedImageError, OSError, EOFError: the bytes are no image, or a damaged one.
         ValueError: the file is empty.
     """
     if not data:
@@ -83,8 +90,22 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None) -> Image
     image = Image.open(io.BytesIO(data), formats=readable_formats())
     if config is not None and isinstance(image, JpegImageFile):
         _decode_smaller(image, config)
+    if frame is None:
+        mark_frames(image, count_frames(data) if image.format in _SEEKING else frame_count(image))
+    else:
+        image.seek(frame)
     image.load()
+    if frame is not None:
+        mark_frames(image, 1)  # seeking reads the frame's own info
     return image
+
+
+def count_frames(data: bytes) -> int:
+    """Return the number of images in the bytes of a file; 1 where these are none, which decoding reports."""
+    try:
+        return frame_count(Image.open(io.BytesIO(data), formats=readable_formats()))
+    except Exception:  # PIL raises many types
+        return 1
 
 
 def decode_with_simplejpeg(data: bytes, config: ImageDatasetConfig | None = None) -> Image.Image | None:
@@ -129,46 +150,33 @@ def read_image(path: Path, config: ImageDatasetConfig | None = None) -> Image.Im
     """Read an image file, decode it as `decode_image` does, and close it.
 
     Raises:
-        PIL.UnidentifiedImageError, OSError: the file cannot be opened, or is no image, or a damaged one.
-        ValueError: it is no regular file (but a pipe, say), empty, or larger than a gigabyte.
+        PIL.UnidentifiedImageError, OSError: the file cannot be opened, is no regular file (but a pipe, say), is larger
+            than a gigabyte, or is no image, or a damaged one.
+        ValueError: it is empty.
     """
-    return decode_image(_read(path), config)
+    return decode_image(read_file(path, config), config)
 
 
-def _read(path: Path) -> bytes:
-    fact = path.stat()
-    if not stat.S_ISREG(fact.st_mode):
-        raise ValueError("not a file")  # reading a pipe or a device may never end
-    if fact.st_size > _LARGEST_FILE:
-        raise ValueError("the file is larger than a gigabyte")
-    return path.read_bytes()
-
-
-def read_deep(path: Path) -> npt.NDArray[np.uint16]:
-    """Read an image file as an array (H, W) or (H, W, C) of 16 bits, to which 8 bits are spread.
+def read_file(path: Path, config: ImageDatasetConfig | None = None) -> bytes:
+    """Read a file of at most a gigabyte, or of eight bytes for each of the dataset's `max_pixels`.
 
     Raises:
-        PIL.UnidentifiedImageError, OSError, ValueError: as `read_image` does.
+        OSError: it cannot be read, or is no regular file.
+        ValueError: it is larger.
     """
-    image = read_image(path)
-    if not image.mode.startswith("I") and image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    scale = 257 if pixels.dtype == np.uint8 else 1
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise ValueError(f"its values run from {pixels.min()} to {pixels.max()}, beyond 16 bits")
-    deep: npt.NDArray[np.uint16] = pixels.astype(np.uint16) * np.uint16(scale)
-    return deep
+    largest = max(_LARGEST_FILE, 8 * ((config and config.max_pixels) or 0))
+    if path.stat().st_size > largest:
+        raise ValueError("the file is larger than a gigabyte: set dataset.max_pixels where it is what it should be")
+    return read_bytes(path, largest)
 
 
-def read_array(path: Path, bands: Sequence[int] | None = None) -> npt.NDArray[Any]:
-    """Read the array in a `.npy` file, or the only one in a `.npz` file, and take these of its channels.
+def decode_array(data: bytes, suffix: str, bands: Sequence[int] | None = None) -> npt.NDArray[Any]:
+    """Decode the array of a `.npy` file, or the only one of a `.npz` file, and take these of its channels.
 
     Raises:
         OSError, ValueError: the file is damaged, holds objects or several arrays, or has no such channel.
     """
-    data = _read(path)
-    if path.suffix.lower() == ".npz":
+    if suffix.lower() == ".npz":
         try:
             archive = zipfile.ZipFile(io.BytesIO(data))
             names = archive.namelist()
@@ -187,12 +195,64 @@ def read_array(path: Path, bands: Sequence[int] | None = None) -> npt.NDArray[An
     return array[:, :, list(bands)]
 
 
-def in_range(array: npt.NDArray[Any], value_range: tuple[float, float] | None) -> npt.NDArray[Any]:
-    """Scale values so that those of the range run from −1 to 1; None leaves them as they are."""
-    if value_range is None:
-        return array
-    low, high = value_range
-    return ((array.astype(np.float32) - low) * (2 / (high - low)) - 1).clip(-1, 1)
+class Archive:
+    """The files in a zip, read only into memory, so that no name in it becomes a path on the disk.
+
+    Args:
+        place: the zip.
+        largest: most bytes that a file in it may unpack to.
+    """
+
+    def __init__(self, place: Path, largest: int) -> None:
+        self.place = place
+        self._largest = largest
+        self._lock = Lock()
+
+    def read(self, member: zipfile.ZipInfo) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            ValueError: it is too large.
+        """
+        if member.file_size > self._largest:
+            raise ValueError(f"{member.file_size / 1e6:,.0f} MB unpacked is too large for one of these images")
+        with self._lock:
+            return self._archive.read(member)
+
+    @cached_property
+    def members(self) -> dict[str, zipfile.ZipInfo]:
+        """The files by their names in it, with `/` between folders, of equal ones the first.
+
+        Raises:
+            DataError: the zip is damaged or encrypted.
+        """
+        members: dict[str, zipfile.ZipInfo] = {}
+        for member in self._archive.infolist():
+            if not member.is_dir():  # some programs on Windows write \
+                members.setdefault(member.filename.replace("\\", "/").lstrip("/"), member)
+        if any(member.flag_bits & _ENCRYPTED for member in members.values()):
+            raise DataError(f"{self.place} is encrypted: {self.encrypted_cure}")
+        return members
+
+    encrypted_cure = "unpack it with its password, and set dataset.root to the folder"
+
+    @cached_property
+    def _archive(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.place)
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            raise DataError(self.damage()) from error
+
+    def damage(self) -> str:
+        """Return what is wrong with a file that is no zip, and the cure."""
+        what = "is a web page and not the archive" if is_web_page(self.place) else "is damaged, or no zip archive"
+        return f"{self.place} {what}: download it again"
+
+
+def is_web_page(path: Path) -> bool:
+    """Return whether a file begins like a web page, as a download may that was refused."""
+    with open_file(path) as file:
+        return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 @cache
@@ -209,9 +269,3 @@ def readable_suffixes() -> frozenset[str]:
     """Return the suffixes of these formats, in lower case and with their dot."""
     formats = set(readable_formats())
     return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
-
-
-def printable(path: Path | str) -> str:
-    """Return a path as one printable line, even where its name is not valid UTF-8 or holds line ends or escapes."""
-    text = str(path).encode("utf-8", "replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

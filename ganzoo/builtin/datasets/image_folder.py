@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,28 +14,35 @@ from typing import Any
 from ganzoo.builtin.datasets.configs import ImageFolderConfig
 from ganzoo.builtin.datasets.files import (
     ARRAYS,
+    Archive,
     FileDataset,
     LabeledImages,
-    in_range,
-    printable,
-    read_array,
-    read_deep,
-    read_image,
+    count_frames,
+    decode_array,
+    decode_image,
+    read_file,
     readable_suffixes,
 )
 from ganzoo.builtin.datasets.label_files import natural_key, read_labels
 from ganzoo.components.dataset import Sample, SampleSource
-from ganzoo.components.spec import LabelSpec
+from ganzoo.components.spec import ImageSpec, LabelSpec
+from ganzoo.data.transforms import ContractError, check_array
 from ganzoo.errors import DataError
+from ganzoo.text import printable
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+_LARGEST_IN_ARCHIVE = 256 * 1024**2
+_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"}
+_UNREAD = {".heic", ".heif", ".dcm", ".dicom", ".nii", ".svg", ".pdf", ".eps", ".raw", ".cr2", ".nef", ".arw", ".dng"}
+_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
 
 
 class ImageFolder(FileDataset):
     """All images under `root`, at any depth, in the order of their paths; arrays in `.npy` and `.npz` files too.
 
     Hidden files and folders are ignored, and so are files whose suffix is of no image format. Links
-    are followed, except to a folder that they lie in.
+    are followed, except to a folder that they lie in. `root` may be a zip archive, or a folder in one.
     """
 
     Config = ImageFolderConfig
@@ -41,7 +50,9 @@ class ImageFolder(FileDataset):
 
     def __init__(self, config: ImageFolderConfig) -> None:
         super().__init__(config)
+        self._place: _Folder | _Zip = _Folder(self.root)
         self._files: list[_File] = []
+        self._frames: list[tuple[_File, int | None]] = []
         self._labels: LabelSpec | None = None
         self._targets: list[Any] = []
         self._others: Counter[str] = Counter()
@@ -52,16 +63,13 @@ class ImageFolder(FileDataset):
         Raises:
             DataError: there is no such folder, no image in it, or one outside the folders of the classes.
         """
-        if not self.root.exists():
-            raise DataError(f"{self.root} does not exist: set dataset.root to the folder with your images")
-        if not self.root.is_dir():
-            raise DataError(f"{self.root} is not a folder: set dataset.root to the folder with your images")
+        self._place = _place(self.root)
         self._others = Counter()
-        self._files = image_files(self.root, self._others, readable_suffixes() | ARRAYS)
+        self._files = self._place.files(self._others, readable_suffixes() | ARRAYS)
         if not self._files:
             raise DataError(
                 f"no images in {self.root} or the folders in it "
-                f"({f'other files: {self._other_files()}' if self._others else 'there are no files'}); "
+                f"({f'other files: {_listed(self._others)}' if self._others else 'there are no files'}); "
                 f"set dataset.root to the folder with your images"
             )
         self._labels, self._targets = None, [None] * len(self._files)
@@ -71,9 +79,12 @@ class ImageFolder(FileDataset):
             self._targets = [indices[file.folder] for file in self._files]
         elif self.config.labels != "none":
             path = self.root / self.config.labels
-            self._others[path.suffix.lower()] -= path.is_file()
             names = [file.name for file in self._files]
-            self._labels, self._targets = read_labels(path, names, self.config.label_kind)
+            self._labels, self._targets = read_labels(
+                path, names, self.config.label_kind, lambda: self._place.read(self.config.labels)
+            )
+            self._others[path.suffix.lower()] -= 1
+        self._frames = [(file, None) for file in self._files]
 
     def fingerprint(self) -> Sequence[object]:
         """Return the relative paths, sizes and times of all images, and their labels where these come from a file."""
@@ -81,36 +92,53 @@ class ImageFolder(FileDataset):
         return [*((file.name, file.size, file.changed) for file in self._files), *labels]
 
     def open(self) -> SampleSource:
-        """Return the images, in the order of their paths."""
-        paths = [self.root / file.name for file in self._files]
-        return LabeledImages(self._targets, lambda index: self._read(paths[index]))
+        """Return the images, in the order of their paths; with `frames = "all"` each of those in a file."""
+        targets = self._targets
+        if self.config.frames == "all":
+            with ThreadPoolExecutor() as pool:
+                counts = [*pool.map(self._count_frames, self._files)]
+            self._frames = [
+                (file, None if count == 1 else frame)
+                for file, count in zip(self._files, counts, strict=True)
+                for frame in range(count)
+            ]
+            targets = [target for target, count in zip(targets, counts, strict=True) for _ in range(count)]
+        return LabeledImages(targets, lambda index: self._read(*self._frames[index]))
 
-    def _read(self, path: Path) -> Sample:
-        config = self.config
-        if path.suffix.lower() in ARRAYS:
-            return in_range(read_array(path, config.bands), config.value_range)
-        return read_deep(path) if config.depth == 16 else read_image(path, config)
+    def _count_frames(self, file: _File) -> int:
+        try:
+            return 1 if file.suffix in ARRAYS else count_frames(self._place.read(file.name, self.config))
+        except Exception:  # reading it tells
+            return 1
+
+    def _read(self, file: _File, frame: int | None) -> Sample:
+        config, data = self.config, self._place.read(file.name, self.config)
+        if file.suffix not in ARRAYS:
+            return decode_image(data, config, frame)
+        array, spec = decode_array(data, file.suffix, config.bands), config.sample_spec()
+        assert isinstance(spec, ImageSpec), "the options are those of images"
+        try:
+            check_array(array, config, spec)
+        except ContractError as error:  # of a file, and not of this class
+            raise ValueError(str(error)) from None
+        return array
 
     def labels(self) -> LabelSpec | None:
         """Return the folders right under `root` that hold images, in natural order; or what the file says."""
         return self._labels
 
     def describe(self, index: int) -> str:
-        """Return the image's path."""
-        return printable(self.root / self._files[index].name)
+        """Return the image's path, and the number of the frame where several are taken."""
+        file, frame = self._frames[index]
+        return printable(self.root / file.name) + ("" if frame is None else f", frame {frame}")
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the labels of a file are, and how many files of other kinds lie among the images."""
+        """Return what the labels of a file are, folders that are taken together, and files that are left alone."""
         notes = []
         if self._labels is not None and self.config.labels != "folders":
             notes.append(f"the labels are {self._labels}: {', '.join(self._labels.names[:10])}")
-        if self._others.total():
-            notes.append(f"{self._others.total()} other files are left alone: {self._other_files()}")
-        return tuple(notes)
-
-    def _other_files(self) -> str:
-        kinds = self._others.most_common(5)
-        return ", ".join(f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds)
+        notes += folder_notes(self._files, self.root, as_classes=self.config.labels == "folders")
+        return (*notes, *other_notes(self._others))
 
     def _find_classes(self) -> tuple[str, ...]:
         outside = [file for file in self._files if not file.folder]
@@ -124,7 +152,13 @@ class ImageFolder(FileDataset):
 
 @dataclass(frozen=True)
 class _File:
-    """An image file: its path relative to the root with `/`, its size in bytes and time in ns, −1 if unknown."""
+    """An image file.
+
+    Attributes:
+        name: its path relative to the root with `/`.
+        size: in bytes, −1 if unknown.
+        changed: its time in ns, −1 if unknown; in a zip its checksum.
+    """
 
     name: str
     size: int
@@ -134,6 +168,105 @@ class _File:
     def folder(self) -> str:
         first, slash, _ = self.name.partition("/")
         return printable(first) if slash else ""
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.name).suffix.lower()
+
+
+class _Folder:
+    """The files in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def files(self, others: Counter[str], suffixes: Collection[str]) -> list[_File]:
+        return image_files(self._root, others, suffixes)
+
+    def read(self, name: str, config: ImageFolderConfig | None = None) -> bytes:
+        return read_file(self._root / name, config)
+
+
+class _Zip:
+    """The files in a zip, or in a folder of it."""
+
+    def __init__(self, archive: Path, folder: str) -> None:
+        self._archive = Archive(archive, _LARGEST_IN_ARCHIVE)
+        prefix = f"{folder}/" if folder else ""
+        inside = self._archive.members.items()
+        self._members = {name.removeprefix(prefix): member for name, member in inside if name.startswith(prefix)}
+
+    def files(self, others: Counter[str], suffixes: Collection[str]) -> list[_File]:
+        found = []
+        for name, member in self._members.items():
+            if any(part.startswith(".") or part in _NOT_PICTURES for part in name.split("/")):
+                continue
+            file = _File(name, member.file_size, member.CRC)
+            if file.suffix in suffixes:
+                found.append(file)
+            else:
+                others[file.suffix] += 1
+        return sorted(found, key=lambda file: file.name)
+
+    def read(self, name: str, _: ImageFolderConfig | None = None) -> bytes:
+        if name not in self._members:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self._archive.read(self._members[name])
+
+
+def _place(root: Path) -> _Folder | _Zip:
+    """Return the files under a folder, a zip, or a folder in a zip.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if root.is_dir():
+        return _Folder(root)
+    for path in (root, *root.parents):
+        if path.suffix.lower() == ".zip" and path.is_file():
+            return _Zip(path, "" if path == root else root.relative_to(path).as_posix())
+    if not root.exists():
+        raise DataError(f"{root} does not exist: set dataset.root to the folder with your images")
+    unpack = ": unpack it, and" if root.suffix.lower() in _ARCHIVES else ":"
+    raise DataError(f"{root} is not a folder{unpack} set dataset.root to the folder with your images")
+
+
+def folder_notes(files: Sequence[_File], root: Path, *, as_classes: bool) -> list[str]:
+    """Return a remark where the folders right under the root look like splits of the data, or like one wrapper."""
+    folders = list(dict.fromkeys(file.folder for file in files if file.folder))
+    splits = [name for name in folders if name.lower() in _SPLITS]
+    if splits and (len(splits) > 1 or splits == folders):
+        names, example = ", ".join(splits), f'for one of them set dataset.root = "{root / splits[0]}"'
+        if as_classes:
+            return [f"the folders {names} are taken for classes, and look like parts of the data: {example}"]
+        return [f"the images of {names} are taken together: {example}"] if len(splits) > 1 else []
+    if as_classes and len(folders) == 1 and all("/" in file.name.partition("/")[2] for file in files):
+        return [
+            f'"{folders[0]}" is the only class, with folders in it: for these to be the classes set '
+            f'dataset.root = "{root / folders[0]}"'
+        ]
+    return []
+
+
+def other_notes(others: Counter[str]) -> list[str]:
+    """Return a remark on the files among the images that are left alone, and how to use those that hold images."""
+    others = +others  # a file of labels is taken off, also where it was not counted
+    if not others:
+        return []
+    notes = [f"{others.total()} other files are left alone: {_listed(others)}"]
+    for suffixes, cure in (
+        (_VIDEOS, "make images of the videos, such as with ffmpeg -i NAME %06d.png"),
+        (_UNREAD, "convert those that hold images to PNG or .npy"),
+        (_ARCHIVES, "unpack the archives for what is in them to be used"),
+    ):
+        if any(others[suffix] for suffix in suffixes):
+            notes.append(cure)
+    return ["; ".join(notes)]
+
+
+def _listed(others: Counter[str]) -> str:
+    kinds = sorted((+others).items(), key=lambda kind: (-kind[1], kind[0]))[:5]
+    return ", ".join(f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds)
 
 
 def image_files(folder: Path, others: Counter[str], suffixes: Collection[str] | None = None) -> list[_File]:

@@ -10,10 +10,11 @@ from typing import Any
 from PIL import Image
 
 from ganzoo.builtin.datasets.configs import ImagePairsConfig
-from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, printable, read_image
-from ganzoo.builtin.datasets.image_folder import image_files
+from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, read_image
+from ganzoo.builtin.datasets.image_folder import folder_notes, image_files, other_notes
 from ganzoo.components.dataset import Label, Sample, SampleSource
 from ganzoo.errors import DataError
+from ganzoo.text import printable
 
 
 class ImagePairs(FileDataset):
@@ -26,6 +27,7 @@ class ImagePairs(FileDataset):
     config: ImagePairsConfig
     _files: tuple[list[Path], list[Path]]
     """Files of the samples, and of the conditions."""
+    _notes: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         """List the images.
@@ -33,6 +35,7 @@ class ImagePairs(FileDataset):
         Raises:
             DataError: a folder is missing or has no images, or an image has no counterpart.
         """
+        self._notes = ()
         if self.config.pairing == "side_by_side":
             files = self._list(self.root)
             self._files = files, files
@@ -71,6 +74,10 @@ class ImagePairs(FileDataset):
             return None
         return LabeledImages([None] * len(conditions), lambda index: self._read(conditions[index]))
 
+    def notes(self) -> tuple[str, ...]:
+        """Return which folders are taken together, and how many files of other kinds lie among the images."""
+        return self._notes
+
     def describe(self, index: int) -> str:
         """Return the image's path."""
         return printable(self._files[0][index])
@@ -98,10 +105,12 @@ class ImagePairs(FileDataset):
                 f"or dataset.folders to the names of its two folders"
             )
         others: Counter[str] = Counter()
-        files = [folder / file.name for file in image_files(folder, others)]
-        if not files:
+        found = image_files(folder, others)
+        if not found:
             raise DataError(f"no images in {folder} or the folders in it")
-        return files
+        notes = (*folder_notes(found, folder, as_classes=False), *other_notes(others))
+        self._notes += tuple(f"{folder}: {note}" for note in notes)
+        return [folder / file.name for file in found]
 
 
 class _Pairs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,9 @@ def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], text
 
 
-def read_labels(path: Path, names: Sequence[str], kind: Kind | None = None) -> tuple[LabelSpec, list[Any]]:
+def read_labels(
+    path: Path, names: Sequence[str], kind: Kind | None, read: Callable[[], bytes]
+) -> tuple[LabelSpec, list[Any]]:
     """Read the labels of images.
 
     Args:
@@ -31,14 +33,16 @@ def read_labels(path: Path, names: Sequence[str], kind: Kind | None = None) -> t
             where their own names differ.
         kind: of the labels; left out: "classes" for one column of integers or text, "attributes" for several of 0 and
             1 (or −1 and 1), else "continuous".
+        read: returns the bytes of the file.
 
     Raises:
         DataError: the file is missing or damaged, has no label for an image, or labels of another kind.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "is not text in UTF-8"
+        text = read().decode("utf-8-sig").replace("\r\n", "\n")
+    except (OSError, ValueError) as error:
+        undecoded = "is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        reason = getattr(error, "strerror", None) or undecoded
         raise DataError(f"{path}: {reason}: set dataset.labels to the file with the labels") from error
     columns, table = _read_json(path, text) if path.suffix.lower() == ".json" else _read_csv(path, text)
     rows = _rows_of(path, table, names)

@@ -14,6 +14,7 @@ from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_ima
 from ganzoo.components.dataset import SampleSource
 from ganzoo.components.spec import LabelSpec
 from ganzoo.errors import DataError
+from ganzoo.untrusted import open_file
 
 
 class LSUN(FileDataset):
@@ -94,7 +95,7 @@ def _check_length(path: Path) -> None:
         OSError: it is shorter.
     """
     needed, size, page_size = 0, path.stat().st_size, 0
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for number in range(2):
             file.seek(number * page_size)
             header = file.read(_HEADER.size)

@@ -5,7 +5,6 @@ Their weights are downloaded, checked, and loaded without running code from them
 
 from __future__ import annotations
 
-import hashlib
 import io
 import socket
 from collections.abc import Iterator, Mapping
@@ -26,8 +25,12 @@ from ganzoo.components.extractor import Extractor
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import DataError, first_line
 from ganzoo.evaluation.classifier import ClassifierNetwork, classifier_for
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage import safe_load
+from ganzoo.storage.disk import expand_user
+from ganzoo.storage.manifest import file_sha256
 from ganzoo.text import did_you_mean
+from ganzoo.untrusted import open_file
 
 SECONDS = 15.0
 """Timeout of a download's connection in seconds."""
@@ -98,7 +101,7 @@ class Inception(Extractor):
         if self.config.weights is None:
             self._file = downloaded(URL_INCEPTION_V3, INCEPTION_WEIGHTS, OPTION, INCEPTION_HASH_PREFIX)
         else:
-            self._file = Path(self.config.weights).expanduser()
+            self._file = expand_user(self.config.weights)
             check_hash(self._file, INCEPTION_WEIGHTS, INCEPTION_HASH_PREFIX)
         # The network would unpickle any object in the file, so it gets a copy of the tensors alone.
         tensors = io.BytesIO()
@@ -197,7 +200,7 @@ class TorchvisionBackbone(Extractor):
             url = known[weights].url
             prefix = url.rpartition("-")[2].partition(".")[0]
             return load_tensors(downloaded(url, what, OPTION, prefix), what)
-        path = Path(weights).expanduser()
+        path = expand_user(weights)
         if not path.is_file():
             raise DataError(
                 f'extractor "{self.config.name}": weights = "{weights}" is neither a file nor a name of '
@@ -239,6 +242,8 @@ def downloaded(url: str, what: str, option: str, hash_prefix: str) -> Path:
         DataError: it cannot be fetched; the text says what to fetch and where to put it.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if path.parts[0].startswith("~"):
+        raise DataError(f"{path}: there is no such home folder: set TORCH_HOME to a folder for {what}, or {option}")
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,8 +265,7 @@ def check_hash(path: Path, what: str, hash_prefix: str) -> None:
         DataError: it is another file, or damaged.
     """
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: {what} cannot be read there: {error.strerror}") from error
     if not found.startswith(hash_prefix):
@@ -279,6 +283,7 @@ def load_tensors(path: Path, what: str) -> dict[str, Tensor]:
     """
     try:
         if path.suffix == ".safetensors":
+            open_file(path, physical_memory()).close()
             return load_file(path)
         state = safe_load.load_tensors(path)
     except (OSError, SafetensorError, ValueError) as error:

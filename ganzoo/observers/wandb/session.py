@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 
 from ganzoo.components.network import parameters
 from ganzoo.errors import GanzooError, RequestError, first_line
+from ganzoo.storage.disk import expand_user
 from ganzoo.terminal import say, warn
-from ganzoo.text import parse_json
+from ganzoo.text import shell_word
+from ganzoo.untrusted import read_text
 
 if TYPE_CHECKING:
     import wandb
@@ -70,7 +72,7 @@ def start(run: RunView) -> wandb.Run | None:
     tracked = _begin(run, "offline")
     files = folder / f"offline-run-*-{tracked.id}*"  # one of each part, where the run was resumed
     parts = list(folder.glob(files.name))
-    hint = f"upload it with: wandb sync {parts[0] if len(parts) == 1 else files}"
+    hint = f"upload it with: wandb sync {shell_word(parts[0]) if len(parts) == 1 else files}"
     if problem:
         warn(f"W&B: the run is tracked offline: {problem}; {hint}")
     else:
@@ -100,7 +102,7 @@ def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> 
 
 
 def _begin(run: RunView, mode: Literal["online", "offline"]) -> wandb.Run:
-    options, record = run.recipe.tracking.wandb, _read_record(run)
+    options, record = run.recipe.tracking.wandb, run.directory.read_json(RECORD)
     folder = run.directory.path.resolve()
     resumed = bool(record.get("id"))
     if not resumed:  # written before W&B starts, so that a run killed meanwhile resumes under the same id
@@ -151,15 +153,6 @@ def _begin(run: RunView, mode: Literal["online", "offline"]) -> wandb.Run:
         tracked.finish(exit_code=1)
         raise
     return tracked
-
-
-def _read_record(run: RunView) -> dict[str, Any]:
-    """Read what an earlier part of the run wrote; empty where there is none or it cannot be read."""
-    try:
-        record = parse_json((run.directory.path / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _forget_attempt(leftovers: set[Path]) -> None:
@@ -231,7 +224,7 @@ def key_is_known() -> bool:
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for candidate in candidates:
         try:
-            entries = netrc.netrc(Path(candidate).expanduser()).hosts
+            entries = netrc.netrc(expand_user(candidate)).hosts
         except (OSError, netrc.NetrcParseError):
             continue
         if any(entries[host][2] for host in hosts & entries.keys()):
@@ -253,7 +246,7 @@ def check_settings() -> None:
     import wandb  # after it: the import takes as long as many first steps
 
     config = os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb")
-    own = {"base_url": wandb.Settings().base_url} | _settings(Path(config).expanduser() / "settings")
+    own = {"base_url": wandb.Settings().base_url} | _settings(expand_user(config) / "settings")
     for path in found:
         for key, value in _settings(path).items():
             if key in _HARMLESS or os.environ.get(f"WANDB_{key.upper()}") or value == own.get(key):
@@ -281,17 +274,12 @@ def _settings(path: Path) -> dict[str, str]:
     try:
         if not os.path.lexists(path):
             return {}
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            raise ValueError("it is no file of settings")
-        parser.read(path, encoding="utf-8")
+        parser.read_string(read_text(path))
         return dict(parser.items("default"))
     except configparser.NoSectionError:
         return {}
     except (OSError, ValueError, configparser.Error) as error:
         raise GanzooError(f"{path}: W&B's settings cannot be read: {first_line(error)}; remove the file") from error
-
-
-_LARGEST = 2**20
 
 
 def _server(address: str) -> str:

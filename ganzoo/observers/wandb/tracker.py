@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
 from ganzoo.components.observer import Alert, RunView, Tracker
+from ganzoo.observers.samples import fixed_classes
 from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo.registry.hookspecs import hookimpl
@@ -87,16 +88,17 @@ class WandbTracker(Tracker):
         self._log(step, drop_non_finite(figures))
 
     @hookimpl
-    def samples_ready(self, step: int, grid: Tensor | None) -> None:
+    def samples_ready(self, run: RunView, step: int, grid: Tensor | None) -> None:
         """Send a grid of samples."""
         if grid is None or (self._tracked is None and not self._is_starting()):
             return
-        picture = to_pil_image(grid)
+        picture, classes = to_pil_image(grid), fixed_classes(run)
 
         def send(tracked: wandb.Run) -> None:
             import wandb
 
-            self._log_now(tracked, step, {"samples/grid": wandb.Image(picture, caption=f"step {step}")})
+            caption = f"step {step}" + (f"; classes, in turn: {classes}" if classes else "")
+            self._log_now(tracked, step, {"samples/grid": wandb.Image(picture, caption=caption)})
 
         self._send(send)
 

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, Sampling, WhichStatistics, WhichWeights, check_file, numbers
+from ganzoo.cli.options import (
+    Overwrite,
+    RunFolder,
+    Sampling,
+    WhichStatistics,
+    WhichWeights,
+    check_file,
+    echo,
+    echo_path,
+    numbers,
+)
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
 GridSeed = Annotated[int, typer.Option(min=0, help="Of the numbered grid: the same seed, the same cells.")]
-Label = Annotated[int | None, typer.Option(help="Class index for a conditional generator.")]
+Label = Annotated[str | None, typer.Option(help="Class for a conditional generator, by name or index.")]
+
+
+class _Picture(Protocol):
+    @property
+    def about(self) -> Mapping[str, object]: ...
+
+    def save(self, path: Path) -> None: ...
+
+
+def save(found: _Picture, out: Path) -> None:
+    """Write the picture or animation; say where, and on stderr which classes it shows."""
+    found.save(out)
+    if "classes" in found.about:
+        echo(f"classes, in turn: {found.about['classes']}", err=True)
+    echo_path(out)
 
 
 def latent_grid(
@@ -31,8 +57,7 @@ def latent_grid(
 
     trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", overwrite=overwrite)
-    latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm).save(out)
-    typer.echo(out)
+    save(latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm), out)
 
 
 def interpolate(
@@ -62,7 +87,7 @@ def interpolate(
 
     trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", ".gif", overwrite=overwrite)
-    latent_space.interpolate(
+    found = latent_space.interpolate(
         trained,
         steps=steps,
         rows=rows,
@@ -74,8 +99,8 @@ def interpolate(
         label=label,
         weights=weights,
         batch_norm=batch_norm,
-    ).save(out)
-    typer.echo(out)
+    )
+    save(found, out)
 
 
 def arithmetic(
@@ -99,7 +124,7 @@ def arithmetic(
 
     trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", overwrite=overwrite)
-    latent_space.arithmetic(
+    found = latent_space.arithmetic(
         trained,
         cells_a,
         cells_b,
@@ -109,8 +134,8 @@ def arithmetic(
         label=label,
         weights=weights,
         batch_norm=batch_norm,
-    ).save(out)
-    typer.echo(out)
+    )
+    save(found, out)
 
 
 def direction(
@@ -135,7 +160,7 @@ def direction(
 
     trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", ".gif", overwrite=overwrite)
-    latent_space.direction(
+    found = latent_space.direction(
         trained,
         cells_left,
         cells_right,
@@ -146,8 +171,8 @@ def direction(
         label=label,
         weights=weights,
         batch_norm=batch_norm,
-    ).save(out)
-    typer.echo(out)
+    )
+    save(found, out)
 
 
 def cell_numbers(option: str, text: str) -> list[int]:

@@ -23,11 +23,11 @@ CELLS = 100
 class SamplingOptions(TypedDict, total=False):
     """Sampling options that every function here takes.
 
-    `label` is the class index for a conditional generator, and must be left out for any other. `weights` and
+    `label` is the class of a conditional generator, by name or index, and must be left out for any other. `weights` and
     `batch_norm` are those of `TrainedRun.images`.
     """
 
-    label: int | None
+    label: int | str | None
     weights: Weights
     batch_norm: BatchNormMode | None
 
@@ -285,11 +285,17 @@ def images_of(run: TrainedRun, latents: Tensor, options: SamplingOptions, each: 
 def _require_label(run: TrainedRun, options: SamplingOptions) -> None:
     """Raise RequestError without a label for a conditional generator, whose latents compare only within a class."""
     if "labels" in run.generator.uses and options.get("label") is None:
-        last = run.checkpoint.info.num_classes - 1
-        raise RequestError(f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last}")
+        last = run.info.num_classes - 1
+        raise RequestError(
+            f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last} "
+            f"or a name: {run.told_classes()}"
+        )
 
 
 def describe(run: TrainedRun, options: SamplingOptions, **more: object) -> Mapping[str, object]:
     """Return how images with `options` are made, for the metadata of their files."""
-    label = {"label": options["label"]} if options.get("label") is not None else {}
-    return run.about(weights=options.get("weights", "auto"), batch_norm=options.get("batch_norm"), **label, **more)
+    label = options.get("label")
+    classes = run.told_classes(None if label is None else [label])
+    noted = {"label": label} if label is not None else {}
+    noted |= {"classes": classes} if classes else {}
+    return run.about(weights=options.get("weights", "auto"), batch_norm=options.get("batch_norm"), **noted, **more)

@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_file, check_folder, numbers
+from ganzoo.cli.options import (
+    Overwrite,
+    RunFolder,
+    WhichStatistics,
+    WhichWeights,
+    check_file,
+    check_folder,
+    echo,
+    echo_path,
+    numbers,
+)
 from ganzoo.plugin import RequestError
-from ganzoo_analysis.latent_commands import Label, Picture
+from ganzoo_analysis.latent_commands import Label, Picture, save
 
 
 def filters(
@@ -42,7 +52,7 @@ def filters(
     check_folder(out, overwrite=overwrite)
     first = network_analysis.first_filters(trained)
     for number, one in enumerate(first.generator_layers):
-        typer.echo(f"generator layer {number}: {one.channels} maps", err=True)
+        echo(f"generator layer {number}: {one.channels} maps", err=True)
     # Everything that can be wrong is found before anything is written.
     pictures: list[tuple[network_analysis.Guided | network_analysis.Dropped, Path]] = []
     if dropped:
@@ -54,10 +64,10 @@ def filters(
         responses = network_analysis.guided(trained, layer=layer, features=chosen, seed=seed)
         pictures.append((responses, out / f"features_layer_{responses.trained.layer}.png"))
     for path in first.save(out):
-        typer.echo(path)
+        echo_path(path)
     for picture, path in pictures:
         picture.save(path)
-        typer.echo(path)
+        echo_path(path)
 
 
 def neighbors(
@@ -81,11 +91,10 @@ def neighbors(
         trained, count=count, k=k, seed=seed, label=label, weights=weights, batch_norm=batch_norm
     )
     for number, distances in enumerate(found.found.distances.tolist()):
-        typer.echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
-    typer.echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")
-    typer.echo(f"to the nearest other training image, median: training images {found.training_median:.2f}")
-    found.save(out)
-    typer.echo(out)
+        echo(f"sample {number}: {' '.join(f'{distance:.2f}' for distance in distances)}")
+    echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")
+    echo(f"to the nearest other training image, median: training images {found.training_median:.2f}")
+    save(found, out)
 
 
 def _maps(drop: list[str]) -> dict[int, list[int]]:

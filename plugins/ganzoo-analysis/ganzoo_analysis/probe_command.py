@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overwrite, RunFolder, check_unused
+from ganzoo.cli.options import AsJson, Overwrite, RunFolder, check_unused, echo, echo_document
 
 
 def probe(
@@ -33,14 +33,14 @@ def probe(
     check_unused(trained.path / network_analysis.PROBE, overwrite, option="")
     result = network_analysis.probe(trained, dataset=dataset, overrides=set_ or (), train=train, draws=draws, seed=seed)
     if as_json:
-        typer.echo(json.dumps(result, indent=2))
+        echo_document(json.dumps(result, indent=2))
         return
     for name, score in result["scores"].items():
         edge = ", at the edge of those tried" if score["at_edge"] else ""
-        typer.echo(
+        echo(
             f"{name.replace('_', ' ')}: {100 * score['accuracy']:.2f} ± {100 * score['deviation']:.2f} % "
             f"({score['features']} features, C {score['penalty']:g}{edge})"
         )
-    typer.echo("protocol:")
+    echo("protocol:")
     for name, value in result["protocol"].items():
-        typer.echo(f"  {name}: {value}")
+        echo(f"  {name}: {value}")

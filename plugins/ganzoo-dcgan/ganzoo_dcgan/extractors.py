@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,8 @@ class DiscriminatorFeatures(Extractor):
         from ganzoo import api
 
         try:
-            run = api.load_run(Path(self.config.run).expanduser(), accelerator="cpu")
+            home = os.path.expanduser(self.config.run)  # noqa: PTH111 - Path's raises where there is no such user
+            run = api.load_run(home, accelerator="cpu")
             with torch.random.fork_rng(devices=[]):  # a network is built with random weights first
                 self.network: Discriminator = run.discriminator
         except RunDirectoryError as error:

@@ -80,6 +80,16 @@ def test_a_size_that_cannot_be_made_is_one_clear_line(name: str, size: int, mess
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(("size", "fits"), [(28, False), (48, True)])
+def test_the_dense_form_is_advised_only_where_it_fits(size: int, fits: bool) -> None:
+    generators = plugin_manager().registries.generators
+    with pytest.raises(ValueError, match=f"cannot make {size} pixels") as raised:
+        generators["dcgan"].config(name="dcgan").check_info(info(3, size))
+    assert ("or take dcgan_dense" in str(raised.value)) == fits
+    if fits:
+        generators["dcgan_dense"].config(name="dcgan_dense").check_info(info(3, size))
+
+
 @pytest.mark.parametrize("name", ["dcgan_authors", "dcgan_authors_mnist", "gan_in_action"])
 def test_an_image_that_is_not_square_is_refused(name: str) -> None:
     config = plugin_manager().registries.generators[name].config(name=name)

@@ -63,7 +63,7 @@ class DRAGANConfig(PenaltyConfig):
 class FeatureMatchingConfig(PenaltyConfig):
     """Generated images should have the mean features of real ones (arXiv 1606.03498, §3.1); for the generator."""
 
-    layer: int = -1
+    layer: int = Field(default=-1, ge=-10_000, lt=10_000)
     """Which of the discriminator's feature maps: 0 is the first, −1 the last before the logit."""
 
     @property

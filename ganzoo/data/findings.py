@@ -1,0 +1,164 @@
+"""What a dataset's samples show that is seldom meant: few values in use, blank images, dropped frames, large crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ganzoo.components.dataset import Dataset
+from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.data.samples import SampleReader
+from ganzoo.data.transforms import ContractError, discarded, frame_count
+
+_LEVELS = 256
+_LOOKED_AT = 64
+_RARE = 0.001
+_SMALL_PART = 0.25
+_LARGE_CROP = 0.34
+"""Above a third, so that photographs of 3:2 are none."""
+
+
+@dataclass
+class Survey:
+    """Sums over the samples of a dataset, or over their conditions.
+
+    Attributes:
+        images: number of images.
+        constant: number of those that are of one color when transformed.
+        files: number of those that are the only one taken of a file with several.
+        dropped: number of the others in these files.
+        discarded: sum of the shares of their pixels that the crop leaves out.
+        floats: number of those stored as floats.
+        levels: (256,) number of pixels by value, from the lowest that can be to the highest.
+        contract: number of samples that no dataset may give.
+    """
+
+    images: int = 0
+    constant: int = 0
+    files: int = 0
+    dropped: int = 0
+    discarded: float = 0.0
+    floats: int = 0
+    levels: Any = field(default_factory=lambda: np.zeros(_LEVELS, dtype=np.int64))
+    contract: int = 0
+
+    def add(self, given: object, stored: npt.NDArray[Any], config: object) -> None:
+        """Count one sample as the dataset gives it and as it is stored."""
+        if stored.ndim != 3 or not isinstance(config, ImageDatasetConfig):
+            return
+        self.images += 1
+        self.constant += bool((stored == stored[0, 0]).all())
+        if isinstance(given, Image.Image):
+            more = frame_count(given) - 1
+            self.files += more > 0
+            self.dropped += more
+            size = given.size
+        else:
+            height, width = np.asarray(given).shape[:2]
+            size = width, height
+        self.discarded += discarded(size, config)
+        self.floats += stored.dtype == np.float32
+        step = max(1, max(stored.shape[:2]) // _LOOKED_AT)
+        self.levels += np.bincount(_levels(stored[::step, ::step]).ravel(), minlength=_LEVELS)
+
+    def fail(self, error: Exception) -> None:
+        """Count one sample that cannot be used."""
+        self.contract += isinstance(error, ContractError)
+
+    def merge(self, other: Survey) -> None:
+        """Add the sums of another part of the dataset."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def findings(self, dataset: Dataset, what: str = "images") -> list[str]:
+        """Return what should be told of the dataset, a sentence each with its cure."""
+        config, found = dataset.config, []
+        if self.contract:
+            found.append(f"{self.contract} of what it gives are no {what} that a dataset may give: {blame(dataset)}")
+        if not self.images or not isinstance(config, ImageDatasetConfig):
+            return found
+        if self.dropped:
+            cure = ': dataset.frames = "all" takes all' if "frames" in type(config).model_fields else ""
+            found.append(
+                f"{self.files} files hold {self.files + self.dropped} frames, of which only the first of each "
+                f"is taken{cure}"
+            )
+        if self.constant > self.images / 2:
+            also = "" if config.value_range is None else f", and dataset.value_range, which is {_in_words(config)}"
+            found.append(
+                f"{self.constant} of {self.images} {what} come out in a single color: look at the files, and at "
+                f'dataset.background for transparent parts, which become "{config.background}"{also}'
+            )
+        else:
+            found += self._range_findings(config, what)
+        if self.discarded > _LARGE_CROP * self.images:
+            found.append(
+                f"the crop leaves out {self.discarded / self.images:.0%} of the pixels of the {what}: set "
+                f'dataset.image_size = [height, width] to their shape, or dataset.crop = "none" to squeeze them'
+            )
+        return found
+
+    def _range_findings(self, config: ImageDatasetConfig, what: str) -> list[str]:
+        total = self.levels.cumsum()
+        low, high = np.searchsorted(total, [_RARE * total[-1], (1 - _RARE) * total[-1]])
+        if high - low + 1 < _SMALL_PART * _LEVELS:
+            share, middle = (high - low + 1) / _LEVELS, (high + low + 1) / 2 / _LEVELS
+            cure = (
+                'set it to "auto", or to the lowest and the highest value that there are'
+                if config.value_range is not None
+                else 'set dataset.value_range = [low, high] to what the values can be, or "auto"'
+            )
+            of = f"dataset.value_range = {_in_words(config)}" if config.value_range is not None else "their range"
+            return [f"the values of the {what} use {share:.1%} of {of}, around {middle:.0%} of it: {cure}"]
+        if self.floats == self.images and config.value_range is None and not self.levels[: _LEVELS // 2 - 1].any():
+            return [
+                f"the values of the {what} lie between 0 and 1, and floats are taken to run from −1 to 1: "
+                f"set dataset.value_range = [0, 1]"
+            ]
+        return []
+
+
+def add_sample(
+    surveys: Sequence[Survey], given: Sequence[object], stored: Sequence[npt.NDArray[Any]], configs: Sequence[object]
+) -> None:
+    """Count one sample, and its condition where it comes with one."""
+    for survey, each, array, config in zip(surveys, given, stored, configs, strict=True):
+        survey.add(each, array, config)
+
+
+def findings(surveys: Sequence[Survey], dataset: Dataset, reader: SampleReader) -> list[str]:
+    """Return what should be told of a dataset as `reader` reads it, a sentence each."""
+    names = ("conditions",) if reader.are_conditions else (reader.info.noun, "conditions")
+    found = [survey.findings(dataset, what) for survey, what in zip(surveys, names, strict=False)]
+    return [*reader.notes, *chain.from_iterable(found)]
+
+
+def merged(surveys: Sequence[Survey], others: Sequence[Survey]) -> None:
+    """Add the sums of another part of the dataset, for the samples and for their conditions."""
+    for survey, other in zip(surveys, others, strict=True):
+        survey.merge(other)
+
+
+def blame(dataset: Dataset) -> str:
+    """Return where what a dataset gives comes from, and what to do about it."""
+    kind = type(dataset)
+    name = dataset.config.name or kind.__name__.lower()
+    return f'the dataset "{name}" gives them, not your files: mend {kind.__module__}:{kind.__qualname__}'
+
+
+def _in_words(config: ImageDatasetConfig) -> str:
+    return '"auto"' if config.value_range == "auto" else str(list(config.value_range or ()))
+
+
+def _levels(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if stored.dtype == np.uint8:
+        return stored
+    if stored.dtype == np.uint16:
+        return (stored >> 8).astype(np.uint8)
+    return ((stored + 1) * (_LEVELS / 2 - 0.5)).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""pix2pix and CycleGAN: translation of images, as a plugin of ganzoo."""

@@ -1,0 +1,108 @@
+"""Pairs and domains of the images of other datasets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ganzoo_translation.datasets import changed
+from PIL import Image
+
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
+from ganzoo.errors import RecipeError
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
+
+
+def tables_of(dataset: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": {"name": "any", "steps": 1},
+        "dataset": dataset,
+        "generator": {"name": "resnet_translator"},
+        "discriminator": {"name": "patchgan", "depth": 2},
+        "loss": {"name": "least_squares"},
+        "trainer": {"name": "cyclegan"},
+    }
+
+
+def pack(dataset: dict[str, Any], cache: Path) -> PackedDataset:
+    recipe, manager = load_recipe(tables_of(dataset), plugin_manager())
+    return pack_dataset(manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset), cache=cache)
+
+
+def test_pairs_are_derived_of_each_image(tmp_path: Path) -> None:
+    digits = pack({"name": "derived_pairs", "condition": ["invert"], "limit": 30}, tmp_path)
+    assert digits.paired
+    assert digits.images.shape == digits.conditions.shape == (30, 32, 32, 1)
+    assert np.array_equal(digits.images.astype(int) + digits.conditions, np.full(digits.images.shape, 255))
+    assert digits.info.class_names == tuple("0123456789")
+
+
+def test_unpaired_halves_share_no_image(tmp_path: Path) -> None:
+    whole = pack({"name": "derived_pairs", "condition": ["invert"]}, tmp_path)
+    halves = pack({"name": "derived_pairs", "condition": ["invert"], "pairing": "unpaired"}, tmp_path)
+    assert not halves.paired
+    assert (len(halves), len(halves.conditions)) == (899, 898)
+    assert np.array_equal(halves.images, whole.images[::2])
+    assert np.array_equal(halves.conditions, whole.conditions[1::2])
+    assert np.array_equal(halves.labels, whole.labels[::2])
+
+
+def test_classes_are_picked_of_the_dataset_around(tmp_path: Path) -> None:
+    options = {"name": "derived_pairs", "classes": ["3", "7"], "pairing": "unpaired"}
+    assert pack(options, tmp_path).info.class_names == ("3", "7")
+    aligned = pack({"name": "derived_pairs", "classes": ["3"]}, tmp_path)
+    assert len(aligned) == len(aligned.conditions) == 183
+
+
+def test_two_datasets_are_two_domains(tmp_path: Path) -> None:
+    source = {"name": "synthetic", "count": 12}
+    both = pack({"name": "two_domains", "source": source, "image_size": 16, "limit": 10}, tmp_path)
+    digits = pack({"name": "derived_pairs", "image_size": 16, "limit": 10}, tmp_path)
+    assert (len(both), both.paired) == (10, False)
+    assert np.array_equal(both.conditions, digits.images)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "told"),
+    [
+        ({"source": {"name": "derived_pairs"}}, 'dataset.source.name: there is no source "derived_pairs"'),
+        ({"source": {"name": "image_pairs"}}, 'source is "image_pairs": take a dataset of single images'),
+        ({"source": {"name": "digits", "image_size": 8}}, "source.image_size has no effect: set image_size of the"),
+        ({"source": {"name": "digits", "kount": 8}}, "dataset.source.kount: there is no such key"),
+        ({"channels": 2}, "channels is 2: take 1 for gray images or 3 for RGB"),
+        ({"condition": ["outlines"]}, "dataset.condition.0"),
+    ],
+)
+def test_what_does_not_go_is_told(dataset: dict[str, Any], told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tables_of({"name": "derived_pairs", **dataset}), plugin_manager())
+    assert told in str(caught.value)
+
+
+def square() -> Image.Image:
+    """A white square of 12 pixels in the upper right part of a black picture of 32."""
+    picture = np.zeros((32, 32), np.uint8)
+    picture[4:16, 18:30] = 255
+    return Image.fromarray(picture)
+
+
+def test_changes_have_the_stated_effect() -> None:
+    before = np.asarray(square()).astype(int)
+    after = {
+        change: np.asarray(changed(square(), change)).astype(int)
+        for change in ("outline", "blur", "half", "gray", "invert", "rotate")
+    }
+    assert np.array_equal(after["invert"], 255 - before)
+    assert np.array_equal(after["rotate"], np.rot90(before))
+    assert np.array_equal(after["gray"], before)
+    inside, edge = after["outline"][8:12, 22:26], after["outline"][4:16, 18]
+    assert (inside.max(), edge.min(), after["outline"].max()) == (0, 255, 255)
+    assert 0 < after["blur"].max() < 255
+    assert np.array_equal(after["half"][:, :16], before[:, :16])
+    right = after["half"][:, 16:]
+    assert right.max() - right.min() < 128
+    colored = Image.new("RGB", (4, 4), (200, 30, 40))
+    assert changed(colored, "gray").mode == "L"

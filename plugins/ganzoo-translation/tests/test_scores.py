@@ -1,0 +1,32 @@
+"""The distance from targets, in each direction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_trainers import tables_of
+
+import ganzoo
+from ganzoo.data.packed_dataset import example_batch
+
+
+def test_l1_is_the_mean_difference_from_the_targets(tmp_path: Path) -> None:
+    run = ganzoo.run(tables_of("pix2pix", tmp_path, evaluation={"metrics": ["l1"], "samples": 40}))
+    found = ganzoo.evaluate(run)
+    assert found.evaluations[0][0].directions == {"l1": "lower"}
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    batch = example_batch(run.training_set(), order)
+    samples = run.images(run.latents(40), condition=batch.condition)
+    assert found.scores["l1"] == pytest.approx((samples - batch.real).abs().mean().item(), abs=1e-5)
+
+
+def test_unpaired_domains_are_scored_against_the_pairs_that_they_are_made_of(tmp_path: Path) -> None:
+    evaluation = {"metrics": ["l1", "diversity"], "samples": 40}
+    run = ganzoo.run(tables_of("cyclegan", tmp_path, evaluation=evaluation))
+    assert "l1" not in ganzoo.evaluate(run).scores
+    aligned = {"evaluation.real": {"pairing": "aligned"}}
+    there = ganzoo.evaluate(run, overrides=aligned)
+    back = ganzoo.evaluate(ganzoo.load_run(run.path, network="generator_back"), overrides=aligned)
+    assert 0 < there.scores["l1"] != back.scores["l1"] > 0

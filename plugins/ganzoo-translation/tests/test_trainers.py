@@ -1,0 +1,210 @@
+"""What pix2pix and CycleGAN minimize, in which order, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import ganzoo
+from ganzoo.errors import RecipeError, RequestError
+from ganzoo.plugin import Batch
+from ganzoo.recipe.lint import lint
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.training.build import build_run
+
+Tables = dict[str, Any]
+
+
+def tables_of(kind: str, root: Path, **changes: Any) -> Tables:
+    pairs = kind == "pix2pix"
+    tables: Tables = {
+        "run": {"name": kind, "seed": 3, "steps": 4, "log_every": 1, "root": str(root)},
+        "device": {"accelerator": "cpu", "precision": "fp32"},
+        "dataset": {
+            "name": "derived_pairs",
+            "image_size": 16,
+            "condition": ["outline"] if pairs else ["rotate"],
+            "pairing": "aligned" if pairs else "unpaired",
+            "limit": 40,
+        },
+        "generator": {"name": "unet", "width": 4, "norm": "instance"}
+        if pairs
+        else {"name": "resnet_translator", "width": 4, "blocks": 1},
+        "discriminator": {"name": "patchgan", "width": 4, "depth": 2, "norm": "instance", "conditional": pairs},
+        "loss": {"name": "non_saturating" if pairs else "least_squares"},
+        "trainer": {"name": kind, "batch_size": 4},
+        "samples": {"every": 4, "count": 4, "gif": False},
+        "checkpoint": {"every": 2, "keep": 4},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+    for name, table in changes.items():
+        tables[name] = {**tables.get(name, {}), **table} if isinstance(table, dict) else table
+    return tables
+
+
+def trainer_of(tables: Tables) -> tuple[Any, Batch]:
+    recipe, manager = load_recipe(tables, plugin_manager())
+    run = build_run(recipe, manager, warn=lambda _: None)
+    return run.trainer, run.loader.next()
+
+
+def test_pix2pix_minimizes_the_published_objectives(tmp_path: Path) -> None:
+    """½(BCE of real + BCE of fake) for D, BCE + 100 · L1 for G, both logits of (condition, image)."""
+    trainer, batch = trainer_of(tables_of("pix2pix", tmp_path))
+    networks = trainer.parts.networks
+    fake = trainer.generate(batch)
+    real_logits = networks["discriminator"](batch.real, condition=batch.condition)
+    fake_logits = networks["discriminator"](fake.samples, condition=batch.condition)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    ones, zeros = torch.ones_like(real_logits), torch.zeros_like(real_logits)
+    meant = (bce(real_logits, ones) + bce(fake_logits, zeros)) / 2
+    torch.testing.assert_close(trainer.discriminator_objective(batch, fake.detach())[0], meant)
+    meant = bce(fake_logits, ones) + 100 * torch.nn.functional.l1_loss(fake.samples, batch.real)
+    torch.testing.assert_close(trainer.generator_objective(batch, fake)[0], meant)
+
+
+def test_cyclegan_minimizes_the_published_objectives_up_to_no_factor(tmp_path: Path) -> None:
+    """(D_B(G(a)) − 1)² + (D_A(F(b)) − 1)² + 10 · cycles + 5 · identities; ½ of both squares for each D."""
+    trainer, batch = trainer_of(tables_of("cyclegan", tmp_path))
+    names = ("generator", "generator_back", "discriminator", "discriminator_back")
+    to_b, to_a, of_b, of_a = (trainer.parts.networks[name] for name in names)
+    a, b, none = batch.condition, batch.real, torch.empty(4, 0)
+    assert a is not None
+
+    def g(images: Tensor) -> Tensor:
+        return to_b(none, condition=images)
+
+    def f(images: Tensor) -> Tensor:
+        return to_a(none, condition=images)
+
+    l1 = torch.nn.functional.l1_loss
+    meant = (of_b(g(a)) - 1).square().mean() + (of_a(f(b)) - 1).square().mean()
+    meant = meant + 10 * (l1(f(g(a)), a) + l1(g(f(b)), b)) + 5 * (l1(g(b), b) + l1(f(a), a))
+    fake = trainer.generate(batch)
+    torch.testing.assert_close(trainer.generator_objective(batch, fake)[0], meant)
+    meant = ((of_b(b) - 1).square().mean() + of_b(g(a)).square().mean()) / 2
+    meant = meant + ((of_a(a) - 1).square().mean() + of_a(f(b)).square().mean()) / 2
+    torch.testing.assert_close(trainer.discriminator_objective(batch, fake.detach())[0], meant)
+
+
+def test_cyclegan_updates_both_generators_first_on_images_that_the_discriminators_then_see(tmp_path: Path) -> None:
+    trainer, batch = trainer_of(tables_of("cyclegan", tmp_path))
+    seen: list[str] = []
+
+    def noting(role: str, step: Callable[..., None]) -> Callable[..., None]:
+        return lambda *given, **more: seen.append(role) or step(*given, **more)
+
+    for role, each in trainer.optimizer_steps.items():
+        each.step = noting(role, each.step)
+    before = trainer.generate(batch)
+    trainer.train_step(batch)
+    assert seen == ["generator", "discriminator"]
+    torch.testing.assert_close(trainer.pools[""].images, before.samples.detach())
+    assert not torch.equal(trainer.generate(batch).samples, before.samples)
+
+
+def test_the_rate_falls_linearly_over_the_second_half(tmp_path: Path) -> None:
+    for kind in ("pix2pix", "cyclegan"):
+        run = ganzoo.run(tables_of(kind, tmp_path, run={"steps": 8}))
+        for role in ("generator", "discriminator"):
+            rates = [row[f"lr/{role}"] for row in run.metrics if f"lr/{role}" in row]
+            assert rates == pytest.approx([2e-4] * 5 + [1.5e-4, 1e-4, 5e-5])
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_it_trains_on_several_minibatches_in_a_step_and_with_fresh_images(tmp_path: Path, kind: str) -> None:
+    options = {"discriminator_steps": 2, "generator_steps": 2, "fake_batch": "fresh", "micro_batch_size": 2}
+    run = ganzoo.run(tables_of(kind, tmp_path, trainer=options, run={"steps": 2}))
+    assert run.metrics[-1]["step"] == 2
+
+
+def test_a_pool_of_another_size_takes_what_it_holds(tmp_path: Path) -> None:
+    part = ganzoo.run(tables_of("cyclegan", tmp_path, run={"steps": 2}))
+    whole = ganzoo.resume(part.path, {"run.steps": 4, "trainer.pool_size": 3})
+    assert whole.checkpoint.state()["trainer"]["pools"]["pool"].shape == (3, 1, 16, 16)
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that wait for a device, since their result, or its shape, has to be known on the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        masked = func._schema.name.startswith("aten::index") and any(
+            each is not None and each.dtype == torch.bool for each in (args[1] if isinstance(args[1], list) else [])
+        )
+        if masked or func._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"):
+            self.found.append(func._schema.name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_a_step_does_not_wait_for_the_device(tmp_path: Path, kind: str) -> None:
+    # Momentum, since Adam counts its steps in numbers on the CPU.
+    sgd = {name: {"name": "sgd"} for name in ("generator_optimizer", "discriminator_optimizer")}
+    trainer, batch = trainer_of(
+        tables_of(kind, tmp_path, trainer=sgd | ({} if kind == "pix2pix" else {"pool_size": 6}))
+    )
+    trainer.train_step(batch)
+    with Waits() as waits:
+        for _ in range(3):
+            trainer.train_step(batch)
+        assert waits.found == []
+        torch.arange(3)[torch.arange(3) > 1].sum().item()
+    assert waits.found
+
+
+# Recipes
+
+
+def problems(tables: Tables) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tables, plugin_manager())
+    return str(caught.value)
+
+
+def test_what_cyclegan_cannot_train_is_told(tmp_path: Path) -> None:
+    text = problems(tables_of("cyclegan", tmp_path, discriminator={"conditional": True}))
+    assert '"patchgan" (discriminator) judges pairs: set conditional = false' in text
+    with pytest.raises(RequestError, match='"r1" has a term for one generator and one discriminator'):
+        trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "r1"}]))
+    trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "diff_augment"}]))
+    assert "schedule" in problems(tables_of("cyclegan", tmp_path, trainer={"schedule": "discriminator_first"}))
+
+
+def test_an_identity_term_needs_domains_of_one_shape(tmp_path: Path) -> None:
+    for kind in ("a", "b"):
+        (tmp_path / kind).mkdir()
+    pairs = {"name": "image_pairs", "root": str(tmp_path), "pairing": "unpaired", "folders": ["a", "b"]}
+    tables = tables_of("cyclegan", tmp_path)
+    tables["dataset"] = {**pairs, "image_size": 16, "channels": 3, "condition_channels": 1}
+    assert "these are of 1×16×16 and 3×16×16: set trainer.identity_weight = 0" in problems(tables)
+    load_recipe(tables, plugin_manager(), {"trainer.identity_weight": 0.0})
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "told"),
+    [
+        ("pix2pix", {}, None),
+        ("cyclegan", {}, None),
+        ("pix2pix", {"discriminator": {"conditional": False}}, "does not see the input"),
+        ("pix2pix", {"dataset": {"pairing": "unpaired"}}, 'is "unpaired", and pix2pix brings outputs close'),
+        ("cyclegan", {"trainer": {"batch_size": 16}}, "is 16: CycleGAN is trained with 1 to 8 images"),
+        ("cyclegan", {"dataset": {"condition": ["invert"]}}, "of which the other domain is the negative: set it to 0"),
+    ],
+)
+def test_lints(tmp_path: Path, kind: str, changes: Tables, told: str | None) -> None:
+    tables = tables_of(kind, tmp_path, **changes)
+    del tables["dataset"]["limit"]  # of which another lint tells
+    recipe, manager = load_recipe(tables, plugin_manager())
+    found = [str(each) for each in lint(recipe, manager)]
+    assert (not found) if told is None else (len(found) == 1 and told in found[0])

@@ -1,0 +1,110 @@
+"""Which class is which: in the order of numbers, by name or index, said, and in what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo import api
+from ganzoo.components.spec import LabelSpec
+from ganzoo.sampling.trained_run import TrainedRun
+
+Command = Callable[..., Any]
+NETWORKS = {"generator": {"name": "cgan", "latent_dim": 4}, "discriminator": {"name": "cgan"}}
+
+
+def folders(root: Path, names: list[str]) -> Path:
+    """Two gray images in each."""
+    for index, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for image in range(2):
+            Image.new("L", (16, 16), 20 * index + image).save(root / name / f"{image}.png")
+    return root
+
+
+def train(place: Path, tables: dict[str, Any], names: list[str]) -> TrainedRun:
+    images = folders(place / "images", names)
+    tables["dataset"] = {
+        "name": "image_folder", "root": str(images), "image_size": 16, "channels": 1, "labels": "folders"
+    }  # fmt: skip
+    return api.run(tables | NETWORKS, ["run.steps=1", "samples.every=1", "trainer.batch_size=4"])
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> TrainedRun:
+    place = tmp_path_factory.mktemp("numbered")
+    return train(place, tables_in(place), [str(number) for number in range(12)])
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> TrainedRun:
+    place = tmp_path_factory.mktemp("named")
+    return train(place, tables_in(place), ["cat", "Hund & Katze", "zebra"])
+
+
+def test_a_number_is_the_folder_of_that_name(command: Command, numbered: TrainedRun, tmp_path: Path):
+    assert numbered.info.class_names == tuple(map(str, range(12)))
+    out = tmp_path / "images"
+    ended = command("sample", numbered.path, "--labels", "2,10", "--count", "3", "--out", out)
+    assert (ended.code, ended.out, ended.err) == (0, f"{out}\n", "classes, in turn: 2, 10\n")
+    assert sorted(file.name for file in out.iterdir()) == ["0000_2.png", "0001_10.png", "0002_2.png"]
+    made = numbered.images(numbered.latents(3), torch.tensor([2, 10, 2]))
+    for index, file in enumerate(sorted(out.iterdir())):
+        with Image.open(file) as picture:
+            assert np.abs(np.asarray(picture) - (made[index, 0].numpy() + 1) * 127.5).max() <= 1
+            assert picture.info["ganzoo:class"] == ["2", "10", "2"][index]
+
+
+def test_names_are_said_with_their_indices(command: Command, named: TrainedRun, tmp_path: Path):
+    ended = command("sample", named.path, "--labels", "zebra,0", "--count", "2", "--out", tmp_path / "a")
+    assert ended.err == "classes, in turn: 2 = zebra, 0 = Hund & Katze\n"
+    assert sorted(file.name for file in (tmp_path / "a").iterdir()) == ["0000_zebra.png", "0001_Hund-Katze.png"]
+    ended = command("sample", named.path, "--out", tmp_path / "grid.png")
+    assert ended.err == "classes, in turn: 0 = Hund & Katze, 1 = cat, 2 = zebra\n"
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.info["ganzoo:classes"] == "0 = Hund & Katze, 1 = cat, 2 = zebra"
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [("zebr", "did you mean zebra?"), ("3", "or indices from 0 to 2"), ("²", 'there is no "²"'), ("", 'no ""')],
+)
+def test_a_class_that_is_not_there(command: Command, named: TrainedRun, tmp_path: Path, labels: str, told: str):
+    ended = command("sample", named.path, "--labels", labels, "--out", tmp_path / "a.png")
+    assert ended.code == 2
+    assert told in ended.err.replace("\n", " ")
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_number_that_is_no_name_among_numbers_is_no_index():
+    labels = LabelSpec("classes", ("0", "2", "10"))
+    assert [labels.index("10"), labels.index("2"), labels.index(2)] == [2, 1, 2]
+    with pytest.raises(ValueError, match=r'there is no "1" .*give names \(0, 2, 10\)$'):
+        labels.index("1")
+
+
+def test_what_is_said_moves_no_cursor_and_is_short():
+    labels = LabelSpec("classes", ("a\x1b[2Jb\n", *(f"n{index}" for index in range(999))))
+    assert labels.told([0]) == "0 = a [2Jb "
+    assert labels.told(range(1000)).endswith("19 = n18, … (1000 classes)")
+
+
+def test_grids_of_a_run_and_its_page_say_their_classes(command: Command, named: TrainedRun, tmp_path: Path):
+    with Image.open(named.path / "samples" / "step_0000001.png") as picture:
+        assert picture.info["ganzoo:classes"] == "0 = Hund & Katze, 1 = cat, 2 = zebra"
+    assert command("compare", named.path, "--out", tmp_path / "page.html").code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "classes, in turn: 0 = Hund &amp; Katze, 1 = cat, 2 = zebra" in page
+
+
+def test_an_export_knows_its_classes(command: Command, named: TrainedRun, tmp_path: Path):
+    assert command("export", named.path, "--out", tmp_path / "export").code == 0
+    exported = api.load_export(tmp_path / "export")
+    assert exported.told_classes(["zebra", 1]) == "2 = zebra, 1 = cat"
+    assert "3 classes (0 = Hund &amp; Katze, 1 = cat, 2 = zebra)" in (tmp_path / "export" / "README.md").read_text()

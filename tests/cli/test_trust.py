@@ -1,0 +1,139 @@
+"""Plugin files of a run, or of a recipe to look at, are imported only by those who say so, by every command alike."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from command_line import Ended
+
+import ganzoo
+from ganzoo.registry import TRUST_VARIABLE
+
+Command = Callable[..., Ended]
+Tables = dict[str, Any]
+IMPORTING = {"run", "sweep", "bench"}
+"""Commands that train a recipe, which imports its plugin files anyhow."""
+MORE = {
+    "arithmetic": ["--a", "1", "--b", "2", "--c", "3"],
+    "direction": ["--left", "1", "--right", "2"],
+    "resume": ["--set", "run.steps=7"],
+}
+LOSS = """
+from pathlib import Path
+
+from ganzoo.builtin.losses import NonSaturating
+from ganzoo.plugin import hookimpl
+
+
+class Mine(NonSaturating):
+    "The loss of this file."
+
+
+@hookimpl
+def register_losses(register):
+    Path(__file__).with_name("imported").touch()
+    register("mine", Mine)
+"""
+
+
+def commands(parameter: str) -> list[str]:
+    """Every command that takes such an argument."""
+    from ganzoo.cli.main import app
+
+    group = typer.main.get_command(app)
+    context = typer.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        parts = {f"{name} {each}": part for each, part in getattr(command, "commands", {}).items()} or {name: command}
+        found += [word for word, part in parts.items() if parameter in {each.name for each in part.params}]
+    return found
+
+
+RUN_COMMANDS, RECIPE_COMMANDS = commands("run"), commands("recipe")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], Tables]) -> Path:
+    """A recipe with a plugin file, and a run of it."""
+    folder = tmp_path_factory.mktemp("trust")
+    (folder / "mine.py").write_text(LOSS)
+    tables = tables_in(folder) | {"loss": {"name": "mine"}, "plugins": {"files": [str(folder / "mine.py")]}}
+    tables["evaluation"] = {"samples": 8, "metrics": ["diversity"]}
+    path = ganzoo.run(tables).path
+    shutil.copy(path / "recipe.toml", folder / "recipe.toml")
+    shutil.copytree(path / "plugins", folder / "plugins")
+    return path
+
+
+def test_the_commands():
+    assert {*RUN_COMMANDS} >= {"sample", "evaluate", "export", "resume", "latent-grid", "neighbors", "filters", "probe"}
+    assert {*RECIPE_COMMANDS} == {"data prepare", "data doctor", "recipe check", "recipe show", *IMPORTING}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["before", "after", "variable"])
+@pytest.mark.parametrize("name", [*RUN_COMMANDS, *(name for name in RECIPE_COMMANDS if name not in IMPORTING)])
+def test_every_command(
+    command: Command, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, way: str
+):
+    run = shutil.copytree(made, tmp_path / "run")
+    mark = run / "plugins/imported"
+    place = run if name in RUN_COMMANDS else run / "recipe.toml"
+    out = ["--out", tmp_path / "out"] if name in commands("out") else []
+    words = [*name.split(), place, *out, *MORE.get(name, [])]
+    ended = command(*words)
+    assert not mark.exists()
+    assert "--trust" in ended.err
+    if way == "variable":
+        monkeypatch.setenv(TRUST_VARIABLE, "1")
+    ended = command(*["--trust"] * (way == "before"), *words, *["--trust"] * (way == "after"))
+    assert mark.exists()
+    assert "--trust" not in ended.err
+
+
+@pytest.mark.parametrize("word", ["0", "", "no", "off"])
+def test_variable_that_says_no(
+    command: Command, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+):
+    monkeypatch.setenv(TRUST_VARIABLE, word)
+    ended = command("sample", made, "--out", tmp_path / "x.png")
+    assert (ended.code, "give --trust" in ended.err) == (2, True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("given", ["files", "--plugin"])
+def test_the_hint_after_ctrl_c_is_a_command_that_works(
+    process: Any, recipe_file: Callable[[Tables], Path], tables: Tables, tmp_path: Path, given: str
+):
+    """In a folder whose name a shell takes apart, with a plugin file, whose copy the run directory holds."""
+    (tmp_path / "mine.py").write_text(LOSS)
+    tables["run"] |= {"root": str(tmp_path / "my $HOME runs; 'a'"), "steps": 100_000, "log_every": 1}
+    tables["loss"] = {"name": "mine"}
+    if given == "files":
+        tables["plugins"] = {"files": ["mine.py"]}
+    child = process("run", recipe_file(tables), *(["--plugin", tmp_path / "mine.py"] if given == "--plugin" else []))
+    for line in child.stderr:
+        if line.startswith("step "):
+            break
+    child.send_signal(signal.SIGINT)
+    rest = child.stderr.read()
+    assert child.wait() == 130
+    found = re.search(r"(?m)^interrupted at step (\d+) of 100000: (.*)$", rest)
+    assert found, rest
+    ganzoo_here = f'ganzoo() {{ {sys.executable} -m ganzoo "$@"; }}'
+    ended = subprocess.run(
+        ["sh", "-c", f"{ganzoo_here}\n{found[2]} --set run.steps={int(found[1]) + 1}"], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert f"goes on from step {found[1]}" in ended.stderr

@@ -1,0 +1,159 @@
+"""Scores of too few samples say so: in what is stored, on the terminal, in a comparison and a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import ganzoo
+from ganzoo import api
+from ganzoo.builtin.metrics import FEWEST, Frechet, InceptionScore
+from ganzoo.comparison.scores import Score, VariantScore
+from ganzoo.comparison.statistics import Spread
+from ganzoo.components.metric import MetricInputs
+from ganzoo.evaluation.evaluation_log import read_evaluations
+from ganzoo.evaluation.memorization import memorization
+from ganzoo.sampling.image_io import save_single_images
+from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.storage.run_directory import RunDirectory
+
+Command = Callable[..., Any]
+FRECHET = ["evaluation.metrics=['frechet']"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> TrainedRun:
+    return api.run(tables_in(tmp_path_factory.mktemp("trained")), ["run.steps=2", "dataset.count=200"])
+
+
+def of_features(samples: int, real: int, features: int = 128) -> MetricInputs:
+    return MetricInputs("features", torch.zeros(real, features), torch.zeros(samples, features), training=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("samples", "real", "told"),
+    [
+        (128, 128, ""),
+        (127, 5000, "127 samples, fewer than 128"),
+        (5000, 100, "100 real images, fewer than 128"),
+        (2, 3, "2 samples and 3 real images, fewer than 128"),
+    ],
+)
+def test_a_frechet_distance_needs_as_many_images_as_features(samples: int, real: int, told: str):
+    caveat = Frechet(Frechet.Config(name="frechet")).caveat(of_features(samples, real))
+    assert caveat.partition(":")[0] == told
+
+
+def test_an_inception_score_cannot_exceed_the_number_of_samples():
+    metric = InceptionScore(InceptionScore.Config(name="inception_score"))
+    assert metric.caveat(of_features(999, 5, features=1000)).startswith("999 samples, fewer than 1,000")
+    assert metric.caveat(of_features(1000, 5, features=1000)) == ""
+
+
+def test_two_images_are_no_proof(trained: TrainedRun):
+    training = trained.training_set()
+    far = torch.ones(2, 3, 16, 16)
+    assert memorization(far, training).verdict == "no copies seen, but 2 samples are too few to tell"
+    assert memorization(far.repeat(30, 1, 1, 1), training).verdict == "no sign of copies"
+    unseen = trained.open_dataset(overrides={"dataset.count": 19, "dataset.seed": 5})[0]
+    verdict = memorization(far.repeat(50, 1, 1, 1), training, unseen).verdict
+    assert verdict == "19 unseen images are too few to tell copies from chance"
+
+
+def test_warnings_are_stored_and_shown(command: Command, trained: TrainedRun, tmp_path: Path):
+    ended = command("evaluate", trained.path, "--samples", "20", "--extractor", "classifier")
+    lines = [line for line in ended.out.splitlines() if line.startswith("  warning: ")]
+    why = "as many features there are, so it comes out too large, and goes only with as many samples"
+    assert f"  warning: fd_classifier: 20 samples, fewer than 128: {why}" in lines
+    assert any(line.startswith("  warning: memorization, copies: 20 samples, fewer than 100") for line in lines)
+    features, pixels = read_evaluations(RunDirectory(trained.path))
+    assert features.warnings["fd_classifier"] == f"20 samples, fewer than 128: {why}"
+    assert "precision_classifier" in features.warnings
+    assert set(pixels.warnings) == {"memorization", "copies", "diversity"}
+    assert command("compare", trained.path, "--out", tmp_path / "page.html").out.count("20 samples, fewer than") >= 2
+    assert f"20 samples, fewer than 128: {why}" in (tmp_path / "page.html").read_text()
+    command("export", trained.path, "--out", tmp_path / "export")
+    assert f"Warning: 20 samples, fewer than 128: {why}." in (tmp_path / "export" / "README.md").read_text()
+
+
+def test_enough_samples_carry_no_warning(trained: TrainedRun):
+    found = api.evaluate(trained, samples=160, overrides=FRECHET)
+    assert found.warnings == []
+    assert FEWEST <= 160
+
+
+def test_a_comparison_has_the_values_of_the_page(command: Command, trained: TrainedRun):
+    api.evaluate(trained, samples=20, overrides=["evaluation.metrics=['memorization', 'diversity']"])
+    scores = {each["name"]: each for each in json.loads(command("compare", trained.path, "--json").out)["scores"]}
+    assert [scores[name]["ideal"] for name in ("memorization", "copies", "diversity")] == [0.5, 0.01, 1.0]
+    assert scores["memorization"]["best"] is None
+    assert "memorization → 0.5" in command("compare", trained.path).out
+
+
+@pytest.mark.parametrize(
+    ("means", "shown"),
+    [
+        ([30.1, 0.0123], ["30.1", "0.012"]),
+        ([1.234, 0.0021, 0.00034], ["1.23", "0.0021", "0.00034"]),
+        ([0.0, 0.00213], ["0.00000", "0.00213"]),
+        ([250.4, 31.22], ["250", "31"]),
+        ([-0.00012, 3.0], ["-0.00012", "3.00"]),
+    ],
+)
+def test_small_distances_keep_digits(means: list[float], shown: list[str]):
+    spreads = [Spread((mean,)) for mean in means]
+    score = Score("kd", "lower", [VariantScore(each, each, {}) for each in spreads], [], [])
+    assert [score.text(each) for each in spreads] == shown
+
+
+def test_a_folder_is_scored_as_a_run_is(command: Command, trained: TrainedRun, recipe_file: Callable, tmp_path: Path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    save_single_images(trained.sample(150), folder)
+    found = ganzoo.evaluate_images(folder, trained.path, FRECHET)
+    own = api.evaluate(trained, samples=150, overrides=FRECHET)
+    assert found.scores["fd_classifier"] == pytest.approx(own.scores["fd_classifier"], rel=0.02)  # rounded to 8 bits
+    before = (trained.path / "evaluation.json").read_bytes()
+    of_recipe = command("evaluate", recipe_file(trained.recipe.to_dict()), "--images", folder, "--json",
+                        *(word for each in FRECHET for word in ("--set", each)))  # fmt: skip
+    assert json.loads(of_recipe.out)["scores"] == pytest.approx(found.scores)
+    ended = command("evaluate", trained.path, "--images", folder, "--extractor", "classifier", "--image-size", "8")
+    assert (ended.code, ended.out.splitlines()[0]) == (0, f"scores of 150 images in {folder}:")
+    assert {"  samples.weights: files", "  real.shape: 3×8×8"} <= set(ended.out.splitlines())
+    assert (trained.path / "evaluation.json").read_bytes() == before
+    copies = ganzoo.evaluate_images(save_real(trained, tmp_path / "real"), trained.path, FRECHET)
+    assert copies.scores["fd_classifier"] < 0.1 * found.scores["fd_classifier"]
+
+
+def save_real(trained: TrainedRun, folder: Path) -> Path:
+    from ganzoo.plugin import real_images
+
+    training = trained.training_set()
+    folder.mkdir()
+    save_single_images(real_images(training, torch.arange(len(training))), folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--images", "{tmp}/none"], "none"),
+        (["--images", "{tmp}/one"], "has one image, and scores need two or more"),
+        (["--images", "{tmp}/one", "--seed", "3"], "--seed: is of samples of a run"),
+        (["--images", "{tmp}/one", "--seeds", "3"], "--seeds: is of samples of a run"),
+        (["--images", "{tmp}/one", "--set", "dataset.count=0"], "dataset.count"),
+    ],
+)
+def test_wrong_folders(command: Command, trained: TrainedRun, tmp_path: Path, options: list[str], told: str):
+    (tmp_path / "one").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "one" / "a.png")
+    ended = command("evaluate", trained.path, *(option.format(tmp=tmp_path) for option in options))
+    assert ended.code == 2
+    assert told in ended.err
+    assert "Traceback" not in ended.err

@@ -1,0 +1,131 @@
+"""Machines that several people use: files for all whom the umask lets read, users without a home, folders to read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Ended
+
+import ganzoo
+from ganzoo.builtin.extractors.networks import downloaded
+from ganzoo.data.packed_dataset import cache_folder
+from ganzoo.errors import DataError
+from ganzoo.evaluation import evaluation_log
+from ganzoo.storage.disk import expand_user, write_atomic
+
+Tables = dict[str, Any]
+Command = Callable[..., Ended]
+
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+
+
+@pytest.fixture(params=[0o002, 0o022, 0o077])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@needs_posix
+def test_everything_has_the_permissions_that_the_umask_leaves(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+):
+    """Packs, features, classifiers and weights; the run of another can be sampled, a shared cache be used."""
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    tables["dataset"] = {"name": "digits", "image_size": 16}
+    run = ganzoo.run(tables)
+    ganzoo.evaluate(run, 64)
+    ganzoo.export_run(run, tmp_path / "export")
+    written = [path for place in (run.path, tmp_path / "cache", tmp_path / "export") for path in place.rglob("*")]
+    kinds = {path.suffix for path in written if path.is_file()}
+    assert kinds >= {".safetensors", ".pt", ".json", ".jsonl", ".toml", ".png", ".npy", ".md"}
+    places = {path.parent.name for path in written}
+    assert places >= {"packs", "features", "classifiers", "checkpoints", "samples"}
+    for path in written:
+        expected = (0o777 if path.is_dir() else 0o666) & ~umask
+        assert stat.S_IMODE(path.stat().st_mode) == expected, path
+
+
+@needs_posix
+def test_a_file_system_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path, mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def replace_by_private(path: Path) -> None:
+        path.unlink()
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write_atomic(tmp_path / "file", replace_by_private)
+    assert (tmp_path / "file").is_file()
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user of whom the system knows no name and no home, as in many a container."""
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+
+
+def test_without_a_home(homeless: None, monkeypatch: pytest.MonkeyPatch, tables: Tables):
+    assert ganzoo.run(tables).checkpoint.step == 6
+    monkeypatch.delenv("GANZOO_CACHE")
+    with pytest.raises(DataError, match=r"~/.cache/ganzoo: there is no such home folder: set GANZOO_CACHE to a folder"):
+        ganzoo.run(tables)
+    monkeypatch.delenv("TORCH_HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    with pytest.raises(DataError, match=r"there is no such home folder: set TORCH_HOME .* or evaluation\.weights"):
+        downloaded("https://example.org/weights.pth", "the weights", "evaluation.weights", "00")
+
+
+def test_homes_of_nobody(monkeypatch: pytest.MonkeyPatch, tables: Tables):
+    assert expand_user("~nobody-of-this-name/faces") == Path("~nobody-of-this-name/faces")
+    tables["dataset"] = {"name": "image_folder", "image_size": 16, "root": "~nobody-of-this-name/faces"}
+    with pytest.raises(DataError, match="~nobody-of-this-name/faces"):
+        ganzoo.run(tables)
+    monkeypatch.setenv("GANZOO_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(DataError, match="~nobody-of-this-name/cache: there is no such home folder"):
+        cache_folder()
+
+
+def test_scores_of_a_run_that_may_only_be_read(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+):
+    class ReadOnly:
+        def __init__(self, path: Path) -> None:
+            self.path = path
+
+        def __enter__(self) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self.path))
+
+        def __exit__(self, *exception: object) -> None:
+            """Never reached."""
+
+    run = ganzoo.run(tables)
+    (run.path / "evaluation.json").write_text("damaged")
+    monkeypatch.setattr(evaluation_log, "FileLock", ReadOnly)
+    ended = command("evaluate", run.path, "--samples", "64")
+    assert ended.code == 0
+    assert "diversity: " in ended.out
+    assert f"warning: the scores are not kept: {run.path}/evaluation.json: cannot be written: Read-only" in ended.err
+    assert "give --out scores.json" in ended.err
+
+    out = tmp_path / "scores.json"
+    ended = command("evaluate", run.path, "--samples", "64", "--out", out, "--json")
+    assert ended.code == 0
+    assert "warning: the scores" not in ended.err
+    assert json.loads(out.read_text()) == json.loads(ended.out)["evaluations"]
+    assert command("evaluate", run.path, "--out", out).code == 2
+    assert (run.path / "evaluation.json").read_text() == "damaged"
