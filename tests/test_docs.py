@@ -303,6 +303,8 @@ class TestResults:
         pages = [page.stem for kind in trained for page in COMPONENTS.glob(f"{kind}-*.md")]
         few_shot = {"projected", "reconstruction", "uniform_hinge", "fastgan"}  # from 64 pixels on
         not_measured = {"patchgan", "unet", "resnet_translator", "pix2pix", "cyclegan"} | few_shot  # pairs of images
+        not_measured |= {"stylegan2", "path_length", "ada"}  # at their best after far more updates
+        not_measured |= {"mlp", "dcgan_28"}  # for points, and for images of three digits
         assert {stem.partition("-")[2] for stem in pages} == shown | not_measured
 
 

@@ -14,6 +14,7 @@ from ganzoo.cli.options import (
     Overrides,
     Overwrite,
     RunFolder,
+    Sampling,
     WhichNetwork,
     WhichStatistics,
     WhichStep,
@@ -49,6 +50,7 @@ def sample(
     network: WhichNetwork = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these.
@@ -59,7 +61,7 @@ def sample(
     from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images, shown_bands
     from ganzoo.terminal import say
 
-    trained = api.load_run(run, step=step, network=network)
+    trained = api.load_run(run, step=step, network=network).sampled_with(set_ or ())
     names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
     if out.suffix and out.suffix.lower() not in {".png", ".npy"}:
         raise RequestError(f"--out {out}: give a file that ends in .png or .npy, or a folder")

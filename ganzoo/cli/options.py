@@ -22,6 +22,14 @@ Overrides = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
+Sampling = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change how samples are made, such as generator.sampling.truncation=0.7; may be given again.",
+        metavar="KEY=VALUE",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names that are there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[

@@ -49,7 +49,7 @@ class Importer(ABC):
     """Reads one format of foreign weights.
 
     It reads tensors and shapes from files and nothing else: `torch.load(weights_only=True)`,
-    `numpy.load(allow_pickle=False)`, safetensors; never a pickle, and no fallback to one.
+    `numpy.load(allow_pickle=False)`, safetensors; never `pickle.load`, and no fallback to it.
     """
 
     Config: ClassVar[type[ImporterConfig]] = ImporterConfig

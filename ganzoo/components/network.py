@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.world import World
 
 LATENTS_AT_ONCE = 64
 """Latents of a seed that are drawn together; another number gives other latents."""
@@ -25,6 +26,8 @@ class Network(nn.Module, ABC):
 
     Config: ClassVar[type[ComponentConfig]]
     config: Any
+    world: World = World()
+    """The processes of the run, for a statistic over the minibatch that `forward` takes in training."""
 
     def __init__(self, config: Any, *, info: DatasetInfo) -> None:
         super().__init__()

@@ -87,6 +87,16 @@ class GeneratorConfig(ComponentConfig):
     latent_dim: NonNegativeInt = 100
     """How many numbers one latent vector holds; 0 for a generator that is given a condition and nothing else."""
 
+    @property
+    def sampling_options(self) -> dict[str, Any]:
+        """What the generator's table `sampling` has other than by default, where it has such a table.
+
+        Its options hold when samples are made and not in training: `--set generator.sampling.KEY=VALUE` changes them
+        for one command, and scores taken with others do not compare.
+        """
+        table = getattr(self, "sampling", None)
+        return table.model_dump(mode="json", exclude_defaults=True) if isinstance(table, Options) else {}
+
 
 class DiscriminatorConfig(ComponentConfig):
     """Options that every discriminator has: none."""

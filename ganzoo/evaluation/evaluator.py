@@ -34,7 +34,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
-from ganzoo.sampling.trained_run import TrainedRun, Weights
+from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import write_text
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
@@ -320,6 +320,7 @@ class Evaluator:
             weights=weights,
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",
+            options=generator.config.sampling_options,
             seed=seed,
             labels=_given(generator),
             made_at=str(generator.info.samples),
@@ -450,6 +451,7 @@ def evaluate(
     tables, foreign = run.recipe.to_dict(), run.recipe.foreign
     recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
     options = recipe.evaluation
+    run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)
     found = [

@@ -72,6 +72,8 @@ class SamplesCard(CardPart):
     """Statistics that batch norm took: "running", "batch", "standing"; "none" without batch norm."""
     precision: str
     """What generator and extractor computed in."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the generator's sampling that are not at their defaults, such as a truncation."""
     seed: int = Field(json_schema_extra=_NOTED)
     """Of the latents; scores of different seeds differ by chance."""
     labels: str = Field(default="", json_schema_extra=_NOTED)

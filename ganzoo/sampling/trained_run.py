@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,6 +33,11 @@ from ganzoo.text import did_you_mean
 from ganzoo.training.build import build_networks, open_dataset
 
 Weights = Literal["auto", "ema", "raw"]
+
+
+def is_of_sampling(key: str) -> bool:
+    """Return whether an override is of a generator's table `sampling`."""
+    return re.match(r"(generator|networks\.\w+)\.sampling\.", key) is not None
 
 
 @dataclass(eq=False, repr=False)
@@ -115,6 +121,22 @@ class TrainedRun:
                 f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
             )
         return "ema" if has_ema and weights != "raw" else "raw"
+
+    def sampled_with(self, overrides: Overrides) -> TrainedRun:
+        """Return the run with other options of sampling, such as `{"generator.sampling.truncation": 0.7}`.
+
+        Raises:
+            RequestError: an override is of something else, or the generator has no such option.
+        """
+        changes = override_pairs(overrides)
+        wrong = [key for key, _ in changes if not is_of_sampling(key)]
+        if wrong:
+            raise RequestError(f"--set {wrong[0]}: only how samples are made can be set here, generator.sampling.…")
+        if not changes:
+            return self
+        tables, foreign = self.recipe.to_dict(), self.recipe.foreign
+        recipe = parse_recipe(tables, self.manager, changes, source=str(self.path), foreign=foreign)
+        return replace(self, recipe=recipe)
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
@@ -257,6 +279,7 @@ class TrainedRun:
             "step": self.checkpoint.step,
             "weights": self.weights_name(weights),
             "batch_norm": batch_norm_used(self.generator_with(weights), mode),
+            **({"sampling": options} if (options := self.generator.config.sampling_options) else {}),
             **more,
         }
 

@@ -170,7 +170,7 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
         except ValueError as error:
             reasons.append(str(error))
         else:
-            return penalty, generator, discriminator
+            return penalty, generator.eval(), discriminator  # noise that it draws itself is not the penalty's
     raise ConformanceError(f"takes neither plain networks nor its plugin's: {reasons[0]}")
 
 

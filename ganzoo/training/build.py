@@ -76,6 +76,8 @@ def build_run(
     with world.local_main_first():  # one process of each machine downloads
         for network in networks.values():
             network.prepare()
+    for network in networks.values():
+        network.world = world
     transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
     penalties = {

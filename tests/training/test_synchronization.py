@@ -96,6 +96,16 @@ R3GAN = {
 }
 PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name": "diff_augment"}]
 
+STYLEGAN2 = {
+    "generator": {"name": "stylegan2", "latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8},
+    "discriminator": {"name": "stylegan2", "channel_base": 64, "max_channels": 8},
+    "penalties": [
+        {"name": "r1", "interval": 4, "own_update": True},
+        {"name": "path_length", "interval": 2},
+        {"name": "ada", "target": -1.0},
+    ],
+}
+
 
 @pytest.mark.parametrize(
     ("changes", "overrides"),
@@ -109,6 +119,7 @@ PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name
         ({}, ["trainer.name=unrolled", "trainer.unrolled_steps=2"]),
         ({}, ["trainer.name=pacgan"]),
         (R3GAN, ["trainer.schedule=alternate_minibatches", "trainer.ema_half_life={from=0,to=100}"]),
+        (STYLEGAN2, ["trainer.fake_batch=fresh", "trainer.ema_half_life=500", "trainer.ema_ramp=0.05"]),
     ],
     ids=[
         "plain",
@@ -119,6 +130,7 @@ PENALTIES = [{"name": "r1", "interval": 2}, {"name": "gradient_penalty"}, {"name
         "unrolled",
         "pacgan",
         "r3gan",
+        "stylegan2",
     ],
 )
 def test_no_value_is_looked_at_between_log_points(

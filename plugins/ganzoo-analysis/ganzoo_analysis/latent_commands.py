@@ -11,6 +11,7 @@ import typer
 from ganzoo.cli.options import (
     Overwrite,
     RunFolder,
+    Sampling,
     WhichStatistics,
     WhichWeights,
     check_file,
@@ -47,13 +48,14 @@ def latent_grid(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a grid of 100 numbered images, to pick the cells that the other commands take."""
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", overwrite=overwrite)
     save(latent_space.latent_grid(trained, seed=seed, label=label, weights=weights, batch_norm=batch_norm), out)
 
@@ -76,6 +78,7 @@ def interpolate(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back."""
@@ -85,7 +88,7 @@ def interpolate(
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", ".gif", overwrite=overwrite)
     found = latent_space.interpolate(
         trained,
@@ -117,6 +120,7 @@ def arithmetic(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it."""
@@ -124,7 +128,7 @@ def arithmetic(
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", overwrite=overwrite)
     found = latent_space.arithmetic(
         trained,
@@ -152,6 +156,7 @@ def direction(
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
+    set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN."""
@@ -159,7 +164,7 @@ def direction(
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
-    trained = api.load_run(run)
+    trained = api.load_run(run).sampled_with(set_ or ())
     check_file(out, ".png", ".gif", overwrite=overwrite)
     found = latent_space.direction(
         trained,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from ganzoo.plugin import DatasetInfo, Penalty, PenaltyStep
-from ganzoo_objectives.configs import AdaptiveAugmentConfig, DiffAugmentConfig
+from ganzoo_objectives.configs import AdaptiveAugmentConfig, AdaptiveConfig, DiffAugmentConfig
 from ganzoo_objectives.diffaugment_ops import augment
 
 
@@ -22,32 +24,27 @@ class DiffAugment(Penalty):
         return augment(images, rng, self.config, None if always else self.option("probability"))
 
 
-class AdaptiveAugment(Penalty):
-    """Augments as much as the discriminator overfits (ADA, arXiv 2006.06676, §3).
+class AdaptiveProbability(Penalty):
+    """Sets a probability by how much the discriminator overfits (ADA, arXiv 2006.06676, §3).
 
     The sign of D(real) is 1 on average where the discriminator knows all real images, 0 where it guesses. The
-    probability of each policy rises while the mean sign is above `target` and falls while it is below. The
-    feedback is the paper's, with its figures; the policies are DiffAugment's three, not the paper's eighteen
-    transformations. All state is in buffers, and the device is never waited for.
+    probability rises while the mean sign is above `target` and falls while it is below. A derived class augments
+    images with it. All state is in buffers, and the device is never waited for.
     """
 
-    Config = AdaptiveAugmentConfig
-    config: AdaptiveAugmentConfig
+    Config: ClassVar[type[AdaptiveConfig]] = AdaptiveConfig
+    config: AdaptiveConfig
     probability: Tensor
     mean_sign: Tensor
     sign_sum: Tensor
     seen: Tensor
     updates: Tensor
 
-    def __init__(self, config: AdaptiveAugmentConfig, *, info: DatasetInfo) -> None:
+    def __init__(self, config: AdaptiveConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
         for name in ("probability", "mean_sign", "sign_sum", "seen"):
             self.register_buffer(name, torch.zeros(()))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-
-    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Apply each policy to each image with the current probability."""
-        return augment(images, rng, self.config, self.probability)
 
     @torch.no_grad()
     def discriminator_term(self, step: PenaltyStep) -> None:
@@ -69,3 +66,18 @@ class AdaptiveAugment(Penalty):
     def metrics(self) -> dict[str, Tensor]:
         """Return the probability, and the mean sign that it was last adjusted by."""
         return {"probability": self.probability.clone(), "mean_sign": self.mean_sign.clone()}
+
+
+class AdaptiveAugment(AdaptiveProbability):
+    """Augments as much as the discriminator overfits (ADA, arXiv 2006.06676, §3).
+
+    The feedback is the paper's, with its figures; the policies are DiffAugment's three, not the paper's eighteen
+    transformations.
+    """
+
+    Config = AdaptiveAugmentConfig
+    config: AdaptiveAugmentConfig
+
+    def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Apply each policy to each image with the current probability."""
+        return augment(images, rng, self.config, self.probability)

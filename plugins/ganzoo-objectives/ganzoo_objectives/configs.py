@@ -124,11 +124,8 @@ class DiffAugmentConfig(AugmentConfig):
     """Probability of each policy for each image; R3GAN raises it over the run."""
 
 
-class AdaptiveAugmentConfig(AugmentConfig):
-    """DiffAugment's policies, each with a probability that ADA's feedback sets (arXiv 2006.06676, §3).
-
-    Only the feedback is ADA's: its pipeline of 18 transformations is not here.
-    """
+class AdaptiveConfig(ActionConfig):
+    """Options of an augmentation whose probability ADA's feedback sets (arXiv 2006.06676, §3)."""
 
     target: float = Field(default=0.6, ge=-1, le=1)
     """The mean sign of the logits of real images that is held; above it the discriminator overfits."""
@@ -143,3 +140,10 @@ class AdaptiveAugmentConfig(AugmentConfig):
     def mixes_batch(self) -> bool:
         """True: each minibatch counts as one update."""
         return True
+
+
+class AdaptiveAugmentConfig(AdaptiveConfig, AugmentConfig):
+    """DiffAugment's policies, each with a probability that ADA's feedback sets (arXiv 2006.06676, §3).
+
+    Only the feedback is ADA's: its pipeline of 18 transformations is the penalty `ada` of ganzoo-stylegan.
+    """

@@ -1,0 +1,198 @@
+"""The options of StyleGAN2, its path length penalty and its augmentation, without torch."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
+
+from ganzoo_objectives.configs import AdaptiveConfig
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from ganzoo.plugin import (
+    DatasetInfo,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImporterConfig,
+    Options,
+    PenaltyConfig,
+    Scheduled,
+    square_size,
+)
+
+Preset = Literal["auto", "cifar", "paper256"]
+SIZES = tuple(2**power for power in range(3, 11))
+MAPPING_LAYERS = MappingProxyType({"auto": 2, "cifar": 2, "paper256": 8})
+STYLE_MIXING = MappingProxyType({"auto": 0.9, "cifar": 0.0, "paper256": 0.9})
+MINIBATCH_STDDEV = MappingProxyType({"auto": 4, "cifar": 32, "paper256": 8})
+
+
+class StyleSamplingOptions(Options):
+    """How a trained generator makes images; `--set generator.sampling.truncation=0.7` changes it for one command."""
+
+    truncation: float = Field(default=1.0, ge=0)
+    """ψ: styles are w̄ + ψ(w − w̄), nearer to the mean below 1, for better images that differ less."""
+    noise: Literal["const", "random", "none"] = "const"
+    """Fixed maps of noise, new ones for each image, or none."""
+
+
+class StyleGAN2GeneratorConfig(GeneratorConfig):
+    """Mapping network, modulated convolutions and noise (StyleGAN2, arXiv 1912.04958; ADA, arXiv 2006.06676)."""
+
+    latent_dim: PositiveInt = 512
+    """How many numbers one latent vector holds."""
+    preset: Preset = "auto"
+    """Decides what is left out of the options below, as the authors' configurations of this name do."""
+    conditional: bool = False
+    """Take the label too, embedded beside the latents."""
+    style_dim: PositiveInt = 512
+    """Numbers of a style w, and units of the mapping's layers."""
+    mapping_layers: PositiveInt | None = None
+    """Layers of the mapping from latents to styles; left out: 2, paper256: 8."""
+    channel_base: PositiveInt | None = None
+    """Layers have so many channels divided by their size in pixels; left out: 16384, from 512 pixels on 32768."""
+    max_channels: PositiveInt = 512
+    """No layer has more."""
+    style_mixing: float | None = Field(default=None, ge=0, le=1)
+    """Share of the images in training of which the layers from a random one on have another style; left out: 0.9,
+    cifar: 0."""
+    mean_decay: float = Field(default=0.995, ge=0, lt=1)
+    """Share of the mean style w̄ that each minibatch keeps."""
+    activation_limit: PositiveFloat = 256.0
+    """Activations are kept in ± this, times the gain of their layer."""
+    modulation: Literal["auto", "grouped", "scaled"] = "auto"
+    """Compute modulated convolutions with weights for each image, in groups, or by scaling what goes in and comes out:
+    the same but for rounding; auto: what is faster on the device."""
+    sampling: StyleSamplingOptions = StyleSamplingOptions()
+    """How a trained generator makes images; without effect in training."""
+
+    small_options: ClassVar[dict[str, Any]] = {"style_dim": 16, "channel_base": 128, "max_channels": 8}
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The labels, if conditional."""
+        return frozenset({"labels"} if self.conditional else ())
+
+    @property
+    def mapping_depth(self) -> int:
+        """Layers of the mapping."""
+        return self.mapping_layers or MAPPING_LAYERS[self.preset]
+
+    @property
+    def mixing_probability(self) -> float:
+        """Share of images with two styles in training."""
+        return STYLE_MIXING[self.preset] if self.style_mixing is None else self.style_mixing
+
+    def channels(self, resolution: int, size: int) -> int:
+        """Return the channels of the layers of a resolution, in a network for images of `size` pixels."""
+        return channels_at(self.channel_base, self.max_channels, resolution, size)
+
+    def check_info(self, info: DatasetInfo) -> None:
+        """Raise ValueError unless the images are square and of 8 to 1024 pixels, a power of 2."""
+        check_size(info)
+
+
+class StyleGAN2DiscriminatorConfig(DiscriminatorConfig):
+    """Residual blocks with filtered downsampling and the minibatch's deviation (StyleGAN2, arXiv 1912.04958)."""
+
+    preset: Preset = "auto"
+    """Decides what is left out of the options below, as the authors' configurations of this name do."""
+    conditional: bool = False
+    """Judge whether the image fits its label, by an inner product with the label's embedding."""
+    skips: bool | None = None
+    """A 1×1 convolution beside each block; left out: there are, cifar: none."""
+    channel_base: PositiveInt | None = None
+    """Layers have so many channels divided by their size in pixels; left out: 16384, from 512 pixels on 32768."""
+    max_channels: PositiveInt = 512
+    """No layer has more."""
+    minibatch_stddev: NonNegativeInt | None = None
+    """Tell the last layers how much images of groups of so many differ; 0: do not; left out: 4, cifar: 32,
+    paper256: 8."""
+    label_layers: PositiveInt = 8
+    """Layers of the mapping from labels to embeddings."""
+    activation_limit: PositiveFloat = 256.0
+    """Activations are kept in ± this, times the gain of their layer."""
+
+    small_options: ClassVar[dict[str, Any]] = {"channel_base": 128, "max_channels": 8}
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The labels, if conditional."""
+        return frozenset({"labels"} if self.conditional else ())
+
+    @property
+    def residual(self) -> bool:
+        """Whether blocks have a convolution beside them."""
+        return self.preset != "cifar" if self.skips is None else self.skips
+
+    @property
+    def group(self) -> int:
+        """Images in a group of the minibatch's deviation."""
+        return MINIBATCH_STDDEV[self.preset] if self.minibatch_stddev is None else self.minibatch_stddev
+
+    def channels(self, resolution: int, size: int) -> int:
+        """Return the channels of the layers of a resolution, in a network for images of `size` pixels."""
+        return channels_at(self.channel_base, self.max_channels, resolution, size)
+
+    def check_info(self, info: DatasetInfo) -> None:
+        """Raise ValueError unless the images are square and of 8 to 1024 pixels, a power of 2."""
+        check_size(info)
+
+
+class PathLengthConfig(PenaltyConfig):
+    """A step in the space of styles should change the image by the same length (StyleGAN2, arXiv 1912.04958, §3.2)."""
+
+    weight: Scheduled[NonNegativeFloat] = 2.0
+    """γ_pl of the authors' code."""
+    interval: PositiveInt = 4
+    """Take it at every n-th step only, n times as strong."""
+    own_update: bool = True
+    """Take it in an update of its own, and lower the generator's rates accordingly."""
+    decay: float = Field(default=0.01, gt=0, le=1)
+    """Share of each minibatch in the running mean of the lengths, which is their target."""
+    batch_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the minibatch that it is computed on, to save memory."""
+
+    @property
+    def differentiates_twice(self) -> bool:
+        """True: it differentiates the generator."""
+        return True
+
+    @property
+    def mixes_batch(self) -> bool:
+        """True: the target moves with each minibatch."""
+        return True
+
+
+class ADAConfig(AdaptiveConfig):
+    """The authors' augmentation, with a probability that their feedback sets (ADA, arXiv 2006.06676, appendix B)."""
+
+    pipeline: Literal["b", "bg", "bgc"] = "bgc"
+    """What may be done to an image: b, pixels moved as they are (mirrored, turned by 90°, shifted by whole pixels);
+    g, general geometry (scaled, turned, stretched, shifted); c, colors."""
+    max_probability: float = Field(default=1.0, ge=0, le=1)
+    """The probability goes no higher."""
+
+    def check_info(self, info: DatasetInfo) -> None:
+        """Raise ValueError unless the samples are images of 8 pixels or more, gray or RGB where colors change."""
+        if min(info.image.height, info.image.width) < SIZES[0]:
+            raise ValueError(f"filters images of {SIZES[0]} pixels or more: set dataset.image_size")
+        if "c" in self.pipeline and info.image.channels not in (1, 3):
+            raise ValueError(f'changes colors of gray or RGB images, not of {info.image.channels} channels: take "bg"')
+
+
+class StyleGAN2PickleConfig(ImporterConfig):
+    """A pickle of StyleGAN2-ADA's authors (`network-snapshot-….pkl`, `ffhq.pkl`), read without running code from it."""
+
+
+def channels_at(base: int | None, most: int, resolution: int, size: int) -> int:
+    """Return the channels at a resolution: `base` divided by it, and `most` at most."""
+    if base is None:
+        base = 32768 if size >= 512 else 16384
+    return max(1, min(base // resolution, most))
+
+
+def check_size(info: DatasetInfo) -> None:
+    """Raise ValueError unless such images can be made and judged."""
+    size = square_size(info.image)
+    if size not in SIZES:
+        raise ValueError(f"cannot make {size} pixels: set dataset.image_size to one of {', '.join(map(str, SIZES))}")
