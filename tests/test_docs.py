@@ -499,7 +499,7 @@ class TestPluginFiles:
             ("several-networks", "near_target.py", 35),
             ("several-networks", "there_and_back.py", 45),
             ("metric", "sharpness.py", 20),
-            ("array-datasets", "ring.py", 40),
+            ("array-datasets", "circle.py", 40),
         ],
     )
     def test_are_short(self, page: str, file: str, most: int) -> None:
@@ -526,7 +526,7 @@ class TestPluginFiles:
         assert "loss/cycle" in back.metrics[-1]
         two = self.train(folder / "two_discriminators.toml")
         assert two.checkpoint.networks() == ["discriminator", "generator", "second"]
-        assert self.train(folder / "ring.toml").sample(3).shape == (3, 2)
+        assert self.train(folder / "circle.toml").sample(3).shape == (3, 2)
         assert self.train(folder / "tiles.toml").checkpoint.info.image.channels == 13
         assert "sharpness" in json.dumps(
             json.loads((self.train(folder / "metric.toml").path / "summary.json").read_text())

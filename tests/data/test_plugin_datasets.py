@@ -46,7 +46,7 @@ class Ring(Dataset):
 
 @hookimpl
 def register_datasets(register: Registrar) -> None:
-    register("ring", Ring)
+    register("circle", Ring)
 """
 
 NETWORKS = """
@@ -84,12 +84,12 @@ def register_architectures(register):
 
 @pytest.fixture
 def tables(tmp_path: Path) -> dict[str, Any]:
-    for name, text in (("ring.py", RING), ("points.py", NETWORKS)):
+    for name, text in (("circle.py", RING), ("points.py", NETWORKS)):
         (tmp_path / name).write_text(text)
     return {
-        "run": {"name": "ring", "steps": 4, "log_every": 1, "root": str(tmp_path / "runs")},
-        "plugins": {"files": [str(tmp_path / "ring.py"), str(tmp_path / "points.py")]},
-        "dataset": {"name": "ring", "count": 64},
+        "run": {"name": "circle", "steps": 4, "log_every": 1, "root": str(tmp_path / "runs")},
+        "plugins": {"files": [str(tmp_path / "circle.py"), str(tmp_path / "points.py")]},
+        "dataset": {"name": "circle", "count": 64},
         "generator": {"name": "points", "latent_dim": 2},
         "discriminator": {"name": "points"},
         "loss": {"name": "non_saturating"},

@@ -8,11 +8,11 @@ from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig,
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ganzoo.plugin import (
-    ComponentConfig,
     DatasetInfo,
     DiscriminatorConfig,
     GeneratorConfig,
     ImageSpec,
+    Options,
     PenaltyConfig,
     square_size,
 )
@@ -162,7 +162,7 @@ class InfoGANGeneratorConfig(DCGANGeneratorConfig):
         return self
 
 
-class R3GANOptions(ComponentConfig):
+class R3GANOptions(Options):
     """Options of both networks of R3GAN, which mirror each other."""
 
     width: PositiveInt = 768
