@@ -25,6 +25,7 @@ IMPORTING = {"run", "sweep", "bench"}
 MORE = {
     "arithmetic": ["--a", "1", "--b", "2", "--c", "3"],
     "direction": ["--left", "1", "--right", "2"],
+    "invert": ["--images", "nowhere"],
     "resume": ["--set", "run.steps=7"],
 }
 LOSS = """
