@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from ganzoo.errors import Problem
 from ganzoo.recipe.messages import dotted, toml_location, value_at
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import TextPair
@@ -61,6 +62,15 @@ class Swaps:
             for key in getattr(recipe.evaluation, table):
                 if key not in known:
                     changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
+        return changed
+
+    def mend_unmet(self, problems: Iterable[Problem]) -> bool:
+        """Drop options with problems that a new part has only where it is; return whether the tables have changed."""
+        changed = False
+        for location in (location_of(problem.path) for problem in problems):
+            for place in self._swapped:
+                if location[: len(place)] == place != location:
+                    changed |= self._remove(location, place, unknown=False)
         return changed
 
     def notes(self) -> Iterator[str]:
