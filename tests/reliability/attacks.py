@@ -5,7 +5,8 @@
     python tests/reliability/attacks.py secrets    # rows of one kind, or with this word
     python tests/reliability/attacks.py --list     # the rows, without running them
 
-Run it in the root of the repository. Each test is an ordinary one below `tests`, and runs with all others too.
+Run it in the root of the repository. Each test is an ordinary one below `tests` or in a plugin, and runs
+with all others too.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def path(row: dict[str, str]) -> Path:
+    """Return where the test of a row is: below `tests`, or in a plugin."""
+    return (TESTS.parent if row["test"].startswith("plugins/") else TESTS) / row["test"]
+
+
 def table(rows: list[dict[str, str]], cases: dict[str, Counter[str]]) -> str:
     """Count by kind: rows, those in which something did not hold at first, cases, those that hold or were skipped."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -68,7 +74,7 @@ def main() -> int:
             print(f"{row['kind']}: {row['done']} → {row['holds']}  [{row['test']}]")
         return 0
     outcomes = Outcomes()
-    places = [str(TESTS / test) for test in dict.fromkeys(row["test"] for row in rows)]
+    places = [str(path(row)) for row in rows]
     arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)]
     code = pytest.main([*arguments, *(["-m", "not slow"] if options.fast else []), *places], plugins=[outcomes])
     print(table(rows, outcomes.cases))
