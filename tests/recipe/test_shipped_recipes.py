@@ -50,7 +50,8 @@ def test_trains_for_two_steps(path: Path, tmp_path: Path, manager: PluginManager
     tables = in_miniature(read_toml(path), load_recipe(path, manager)[0], tmp_path)
     trained = ganzoo.run(tables, manager=manager)
     assert trained.metrics[-1]["step"] == 2
-    assert trained.sample(2).shape[2:] == (tables["dataset"]["image_size"],) * 2
+    shape = load_recipe(path, manager)[0].dataset.sample_spec().shape
+    assert trained.sample(2).shape[1:] == shape
 
 
 def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str, Any]:
