@@ -251,6 +251,8 @@ DATASETS: dict[str, Callable[[Path], Tables]] = {
     "stacked_mnist": stacked_mnist,
     "ring": lambda root: {"name": "ring", "count": 20},
     "grid": lambda root: {"name": "grid", "count": 50},
+    "derived_pairs": lambda root: {"name": "derived_pairs", "source": {"name": "synthetic", "count": 20}},
+    "two_domains": lambda root: {"name": "two_domains", "source": {"name": "synthetic", "count": 20}},
 }
 
 
