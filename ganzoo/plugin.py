@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
-    from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec, square_size
+    from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
@@ -138,6 +138,7 @@ __all__ = [
     "TrainerConfig",
     "TrainingError",
     "TrainingParts",
+    "UnfitDataError",
     "VectorDatasetConfig",
     "VectorSpec",
     "World",
@@ -185,7 +186,7 @@ _MODULES = {
     ],
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
     "ganzoo.components.schedule": ["Progress", "Schedule", "Scheduled"],
-    "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "VectorSpec", "square_size"],
+    "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "UnfitDataError", "VectorSpec", "square_size"],
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.data.packed_dataset": ["real_images"],

@@ -25,6 +25,7 @@ from ganzoo.recipe.overrides import Overrides, override_pairs
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.runtime.device import fp32_products
+from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_run
@@ -71,6 +72,8 @@ def measure(
         total = rounds * steps + 1  # the last step, at which samples and checkpoints are due, is not timed
         bare, whole = (_build(asked, manager, folder, total + extra, steps, tracked) for extra in (UNTIMED_STEPS, 0))
         stack.enter_context(bare.compute.fp32_products())
+        stack.enter_context(bare.compute.compiler_errors())
+        stack.enter_context(memory_errors(bare.device, bare.recipe.trainer.batch_size, lambda: "in a step"))
         batch = bare.loader.next()
 
         def step() -> int:

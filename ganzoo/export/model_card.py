@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from html import escape
 from importlib.resources import files
 from typing import Any
 
@@ -72,7 +71,7 @@ def _samples_of(spec: ImageSpec | VectorSpec) -> str:
 def _given(trained: TrainedRun) -> str:
     """Say what the generator makes its images from, beside latents."""
     generator = trained.generator
-    names = escape(trained.told_classes(), quote=False)  # Markdown takes HTML as it is
+    names = trained.told_classes()
     told = {
         "labels": f"of {generator.info.labels}" + (f" ({names})" if names else ""),
         "condition": f"for inputs of {generator.info.condition}",

@@ -149,7 +149,8 @@ def _checked(
             model = recipe_model(manager.registries, names, roles_of(changed, manager.registries))
         try:
             recipe = model.model_validate_json(json.dumps(changed), strict=True)
-            checked = None if swaps.mend_images(recipe) else recipe
+            mended = swaps.mend_images(recipe) or swaps.mend_unmet(unmet_conditions(recipe))
+            checked = None if mended else recipe
         except ValidationError as error:
             if not swaps.mend(error, model):
                 checked = _problems(changed, manager)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from ganzoo.errors import Problem
 from ganzoo.recipe.messages import dotted, toml_location, value_at
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import TextPair
@@ -50,17 +52,28 @@ class Swaps:
                     changed |= self._name_default(location, model) or self._drop(location, model, unknown=False)
                 case kind:
                     changed |= self._drop(location, model, unknown=kind == "extra_forbidden")
+                    changed |= location in self._swapped and self._drop_one(location, model)
         return changed
 
     def mend_images(self, recipe: Recipe) -> bool:
-        """Drop options that [evaluation] has for a dataset that is gone; return whether the tables have changed."""
+        """Drop options that [evaluation] has of a dataset that is gone; return whether the tables have changed."""
         if ("dataset",) not in self._swapped:
             return False
         changed, known = False, type(recipe.dataset).model_fields
         for table in ("real", "held_out"):
-            for key in getattr(recipe.evaluation, table):
-                if key not in known:
-                    changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=True)
+            for key, value in getattr(recipe.evaluation, table).items():
+                options = {**recipe.dataset.model_dump(mode="json", exclude_none=True), key: value}
+                if key not in known or not _valid(type(recipe.dataset), options):
+                    changed |= self._remove(("evaluation", table, key), ("dataset",), unknown=key not in known)
+        return changed
+
+    def mend_unmet(self, problems: Iterable[Problem]) -> bool:
+        """Drop options with problems that a new part has only where it is; return whether the tables have changed."""
+        changed = False
+        for location in (location_of(problem.path) for problem in problems):
+            for place in self._swapped:
+                if location[: len(place)] == place != location:
+                    changed |= self._remove(location, place, unknown=False)
         return changed
 
     def notes(self) -> Iterator[str]:
@@ -84,6 +97,17 @@ class Swaps:
         if option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
             return False
         return self._remove(option, place, unknown=unknown)
+
+    def _drop_one(self, place: Location, model: type[BaseModel]) -> bool:
+        """Drop the option without which the part at `place` takes the others, where they do not go together."""
+        options, table = _options_at(place, self._tables, model), value_at(place, self._tables)
+        if options is None or not isinstance(table, dict):
+            return False
+        for name in table:
+            rest = {key: value for key, value in table.items() if key != name}
+            if name != "name" and _valid(options, rest) and self._remove((*place, name), place, unknown=False):
+                return True
+        return False
 
     def _remove(self, option: Location, place: Location, *, unknown: bool) -> bool:
         """Remove what the part at `place` does not take, unless the overrides set it."""
@@ -125,6 +149,14 @@ def _options_at(place: Location, tables: Any, model: type[BaseModel]) -> type[Ba
         name = value_at((*place[:depth], "name"), tables)
         options = next((each for each in found if name in _names(each)), None) if len(found) != 1 else found[0]
     return options
+
+
+def _valid(options: type[BaseModel], values: Mapping[str, Any]) -> bool:
+    try:
+        options.model_validate_json(json.dumps(values), strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def _classes(annotation: Any) -> Iterator[type[BaseModel]]:

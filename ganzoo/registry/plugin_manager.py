@@ -59,7 +59,7 @@ class PluginInfo:
         """Return the hash of the plugin file as it is now, or of all files of its package; empty without it."""
         if self.distribution == LOCAL:
             path = Path(self.module)
-            return _version_of(path.read_bytes()) if path.is_file() else ""
+            return _version_of(read_bytes(path)) if path.is_file() else ""
         package = sys.modules[self.module.partition(":")[0].partition(".")[0]]
         digest = hashlib.sha256()
         for root in map(Path, getattr(package, "__path__", None) or [str(package.__file__)]):

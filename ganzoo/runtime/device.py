@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from ganzoo.components.world import World
-from ganzoo.errors import DeviceError
+from ganzoo.errors import DeviceError, GanzooError, first_line
 from ganzoo.recipe.model import DeviceOptions
 from ganzoo.runtime.cpu_kernels import FastConvolutions
 
@@ -39,6 +40,26 @@ class Compute:
     def loss_scaling(self) -> bool:
         """Whether losses are scaled, so that small gradients do not underflow in fp16."""
         return self.precision == "fp16"
+
+    @contextmanager
+    def compiler_errors(self) -> Iterator[None]:
+        """Report a failure of torch's compiler, which some layers on some devices bring about.
+
+        Raises:
+            DeviceError: compiled networks cannot be run; the text names the option.
+        """
+        try:
+            yield
+        except GanzooError:
+            raise
+        except Exception as error:  # of any kind, from generated code too
+            frames = traceback.extract_tb(error.__traceback__) if self.compiled else ()
+            if any(place in frame.filename for frame in frames for place in ("inductor", "_dynamo")):
+                raise DeviceError(
+                    f"device.compile: torch {torch.__version__} cannot run these networks compiled on "
+                    f"{self.device.type} ({first_line(error)}): set it to false"
+                ) from error
+            raise
 
     def fp32_products(self) -> AbstractContextManager[None]:
         """Compute fp32 products as `tf32` says while open."""

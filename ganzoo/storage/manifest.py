@@ -10,13 +10,13 @@ from typing import Any
 
 from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointError
 from ganzoo.text import parse_json
-from ganzoo.untrusted import open_file, read_text
+from ganzoo.untrusted import UnfitFileError, open_file, read_text
 
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest_sha256"
 LARGEST = 16 * 2**20
 """Largest manifest in bytes that is written and read; without many names of classes it has a few thousand."""
-DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+DAMAGE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, UnfitFileError)
 """Errors of the system that tell of something else than a file; any other may pass, as that of a lost connection."""
 
 

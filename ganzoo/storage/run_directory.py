@@ -22,7 +22,7 @@ from ganzoo.registry.local_file import LocalFile
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
 from ganzoo.text import parse_json, parse_toml, printable, shell_word
-from ganzoo.untrusted import check_contents, read_lines, read_text
+from ganzoo.untrusted import check_contents, read_bytes, read_lines, read_text
 
 PLUGINS = "plugins"
 """Folder of the run's plugin files."""
@@ -164,7 +164,7 @@ class RunDirectory:
     def has_plugin(self, file: LocalFile) -> bool:
         """Return whether a plugin file is kept as it was imported."""
         path = self.path / PLUGINS / file.name
-        return path.is_file() and path.read_bytes() == file.source
+        return path.is_file() and path.stat().st_size == len(file.source) and read_bytes(path) == file.source
 
     def write_json(self, name: str, values: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write a JSON file into the folder, atomically."""

@@ -19,6 +19,7 @@ from ganzoo.components.dataset import Dataset
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.extractor import Extractor
 from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.components.spec import UnfitDataError
 from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError, PluginError
@@ -144,7 +145,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
 
     Raises:
-        DataError: its weights are missing.
+        DataError: its weights are missing, or it is made for other images than the synthetic ones.
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)
@@ -158,7 +159,10 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         before = torch.get_rng_state()
-        extractor.prepare(pack_dataset(dataset, cache=Path(folder)))
+        try:
+            extractor.prepare(pack_dataset(dataset, cache=Path(folder)))
+        except UnfitDataError as error:
+            raise DataError(str(error)) from error
         require(torch.equal(before, torch.get_rng_state()), "prepare draws from the process's random numbers")
     images = images_for(info)
     with torch.no_grad():

@@ -38,6 +38,7 @@ def train(run: Run) -> None:
         with (
             run.stopping_on_signals(),
             run.compute.fp32_products(),
+            run.compute.compiler_errors(),
             memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
             lost_processes(run),
         ):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ganzoo.bench.measure import load_baseline, measure
 from ganzoo.bench.profile import flop_of_step
@@ -55,6 +56,21 @@ def test_the_text_says_the_same(file: Path) -> None:
     assert f"bare step      {found['images_per_second']['step']['best']:9.1f}" in text
     assert "baseline" not in text.replace("times the baseline", "")
     assert "where the time goes: generator" in text
+
+
+def test_memory_that_runs_out_is_told_in_words(
+    file: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganzoo.builtin.gan_trainer import GANTrainer
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 192.00 MiB.")
+
+    monkeypatch.setattr(GANTrainer, "train_step", full)
+    ended = command("bench", file, "--rounds", "2", "--steps", "1")
+    assert ended.code == 1
+    assert "error: " in ended.err
+    assert "trainer.batch_size" in ended.err
 
 
 def test_operations_are_counted(tables: dict[str, Any], parse: Any, manager: PluginManager) -> None:

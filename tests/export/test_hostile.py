@@ -192,7 +192,7 @@ def test_manifests_that_are_none(folder: Path, text: str):
 def test_a_manifest_without_end(folder: Path):
     with (folder / "export.json").open("wb") as file:
         file.truncate(1 << 40)  # takes no room on the disk
-    assert "more than the 4.0 MiB" in refused(folder)
+    assert "more than the 16.0 MiB" in refused(folder)
 
 
 def test_another_format_says_so(folder: Path):

@@ -264,14 +264,14 @@ def test_a_folder_that_moves_keeps_its_pack(root: Path):
 
 def test_an_image_that_can_be_read_again_is_taken(root: Path, monkeypatch: pytest.MonkeyPatch):
     """Permission given, a disk back: nothing of this shows in a file's size and time."""
-    read = Path.read_bytes
+    open_ = os.open
 
-    def fails(path: Path) -> bytes:
-        if path.name == "2.png":
+    def fails(path: Path, *arguments: Any, **options: Any) -> int:
+        if Path(path).name == "2.png":
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return open_(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr(os, "open", fails)
     config = ImageFolderConfig(root=str(root), image_size=4, max_bad_fraction=0.5, labels="folders")
     lenient = pack_dataset(ImageFolder(config), cache=root.parent / "cache")
     assert lenient.skipped == (f"{root}/a/2.png: Permission denied",)

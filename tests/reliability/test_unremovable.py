@@ -126,29 +126,16 @@ def test_a_file_that_cannot_be_flushed_ends_the_run(tables: Tables, refuse: Refu
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
 @pytest.mark.parametrize("what", ["checkpoints", "state.pt", "manifest.json"])
 def test_checkpoints_that_cannot_be_read_are_not_none(
-    trained: TrainedRun, monkeypatch: pytest.MonkeyPatch, number: int, what: str
+    trained: TrainedRun, refuse: Refuse, monkeypatch: pytest.MonkeyPatch, number: int, what: str
 ):
     """To begin at an older step, or at 0, would delete rows, grids and newer checkpoints."""
-    path, error = trained.directory.checkpoints, OSError(number, os.strerror(number))
-    if what != "checkpoints":
-        path = trained.checkpoint.path / what
-
-    def failing(name: str) -> Callable[..., Any]:
-        before = getattr(Path, name)
-
-        def call(self: Path, *arguments: Any, **options: Any) -> Any:
-            if self == path:
-                raise error
-            return before(self, *arguments, **options)
-
-        return call
-
+    path = trained.directory.checkpoints if what == "checkpoints" else trained.checkpoint.path / what
     before = files_of(trained.path)
-    with monkeypatch.context() as patch:
-        for name in ("iterdir", "open", "read_text"):
-            patch.setattr(Path, name, failing(name))
-        with pytest.raises(UnreadableCheckpointError, match=f"^{path}: cannot be read: .* make it readable"):
-            api.resume(trained.path, {"run.steps": 8})
+    for name in ("listdir", "open"):
+        refuse(name, number, lambda opened: opened == path or opened == str(path))
+    with pytest.raises(UnreadableCheckpointError, match=f"^{path}: cannot be read: .* make it readable"):
+        api.resume(trained.path, {"run.steps": 8})
+    monkeypatch.undo()
     assert {
         each: each.read_bytes() for each in trained.path.rglob("*") if each.is_file() and each.name[0] != "."
     } == before

@@ -109,6 +109,18 @@ def test_other_devices_leave_tf32_alone(accelerators):
             assert precisions() == before
 
 
+def test_a_failure_of_the_compiler_names_the_option():
+    """As torch 2.11 fails on transposed convolutions on GPUs, in the code that it generates."""
+    generated = compile("raise AssertionError('expected stride 16')", "/tmp/torchinductor_me/cu/ab.py", "exec")
+    compute = Compute(torch.device("cpu"), "fp32", "", compiled=True)
+    message = r"device\.compile: torch .* on cpu \(expected stride 16\): set it to false"
+    with pytest.raises(DeviceError, match=message), compute.compiler_errors():
+        exec(generated)
+    for mine, error in ((compute, KeyError), (Compute(torch.device("cpu"), "fp32", ""), AssertionError)):
+        with pytest.raises(error), mine.compiler_errors():
+            exec(generated) if error is AssertionError else {}["another"]
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 @pytest.mark.parametrize("tf32", [False, True])

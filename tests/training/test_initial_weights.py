@@ -229,6 +229,7 @@ class TestTraining:
         shutil.copytree(whole, part)
         shutil.rmtree(part / "checkpoints")
         (part / "checkpoints").mkdir()
+        (part / "summary.json").unlink()
         ganzoo.resume(part)
         assert_same_checkpoint(whole / "checkpoints/step_0000006", part / "checkpoints/step_0000006")
 

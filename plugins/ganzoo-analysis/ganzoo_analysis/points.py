@@ -96,6 +96,8 @@ def name_of(point: Point) -> str:
 
 
 def _read(path: Path) -> tuple[Space, Tensor]:
+    if not path.is_file():  # to open a pipe would wait for ever
+        raise RequestError(f"{path}: is no file of points: it is missing, or something else than a file")
     try:
         with safe_open(path, "pt") as file:
             held = [name for name in file.keys() if name in ("latents", "styles")]  # noqa: SIM118 - no mapping

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,7 @@ def test_refuses_what_has_no_point(
     save_file({"styles": torch.ones(1, 8)}, tmp_path / "styles.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     out = ["--out", tmp_path / "new"]
+    os.mkfifo(tmp_path / "pipe.safetensors")
     walk = ["interpolate", trained.path, "--out", tmp_path / "new.png", "--to", "3", "--from"]
     for arguments, message in (
         (["invert", trained.path, "--images", tmp_path / "none", *out], "does not exist"),
@@ -160,6 +162,7 @@ def test_refuses_what_has_no_point(
         ([*walk, tmp_path / "styles.safetensors"], 'the generator "dcgan" has no styles'),
         ([*walk, tmp_path / "broken.safetensors"], "is no file of points"),
         ([*walk, tmp_path / "gone.safetensors"], "is no file of points"),
+        ([*walk, tmp_path / "pipe.safetensors"], "is no file of points: it is missing, or something else than a file"),
     ):
         ended = command(*arguments)
         assert ended.code == 2, arguments

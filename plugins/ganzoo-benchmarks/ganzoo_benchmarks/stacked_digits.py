@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.plugin import Extractor, RequestError, StoredImages, real_images
+from ganzoo.plugin import Extractor, StoredImages, UnfitDataError, real_images
 from ganzoo_benchmarks.configs import StackedDigitsConfig
 
 BATCH = 256
@@ -28,10 +28,10 @@ class StackedDigits(Extractor):
         """Train on the channels of nine tenths of the images, and measure the accuracy on triples of the others.
 
         Raises:
-            RequestError: the images are no triples of digits.
+            UnfitDataError: the images are no triples of digits.
         """
         if real.info.num_classes != 1000 or real.info.image.channels != 3 or real.labels is None:
-            raise RequestError('the extractor "stacked_digits" needs images of three channels in 1,000 classes')
+            raise UnfitDataError('the extractor "stacked_digits" needs images of three channels in 1,000 classes')
         rng = torch.Generator().manual_seed(SEED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)

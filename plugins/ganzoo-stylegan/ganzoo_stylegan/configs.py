@@ -172,6 +172,11 @@ class ADAConfig(AdaptiveConfig):
     max_probability: float = Field(default=1.0, ge=0, le=1)
     """The probability goes no higher."""
 
+    @property
+    def augments(self) -> bool:
+        """True: real and generated images alike."""
+        return True
+
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the samples are images of 8 pixels or more, gray or RGB where colors change."""
         if min(info.image.height, info.image.width) < SIZES[0]:
