@@ -180,13 +180,6 @@ class DatasetConfig(ComponentConfig):
         """Whether the dataset has labels; None unless overridden: known only after `prepare`."""
         return None
 
-    def count_at_most(self, enough: int) -> int | None:
-        """Return how many samples there are at most, where that shows at once; None: it does not, or they are `enough`.
-
-        A dataset of files may count them, up to `enough`.
-        """
-        return self.limit if self.limit is not None and self.limit < enough else None
-
     @property
     def flips(self) -> bool:
         """Whether half of the images are mirrored at random while training."""

@@ -86,6 +86,8 @@ def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str
         if "weights" in type(getattr(recipe, name)).model_fields:
             tables[name]["weights"] = "random"  # instead of a download
     tables["trainer"]["batch_size"] = batch
+    if "micro_batch_size" in tables["trainer"]:
+        tables["trainer"]["micro_batch_size"] = batch // 2
     tables["samples"] = {**tables.get("samples", {}), "count": 4}
     tables["tracking"] = {"wandb": {"mode": "disabled"}}
     return tables

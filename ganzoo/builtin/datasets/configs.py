@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -140,12 +138,6 @@ class ImageFolderConfig(ImageDatasetConfig):
     def has_labels(self) -> bool | None:
         """Whether folders or a file give the labels."""
         return self.labels != "none"
-
-    def count_at_most(self, enough: int) -> int | None:
-        """Return the number of files, or `limit`, if either is less than `enough`; None where there is no file yet."""
-        files = sum(1 for _ in islice((path for path in Path(self.root).rglob("*") if path.is_file()), enough))
-        known = [count for count in (super().count_at_most(enough), files) if count is not None and 0 < count < enough]
-        return min(known, default=None)
 
     @model_validator(mode="after")
     def _check_arrays(self) -> Self:

@@ -42,8 +42,8 @@ def lint_recipe(recipe: RecipeView) -> list[Problem]:
 def _few_images(recipe: RecipeView) -> Iterator[Problem]:
     if any(penalty.augments for penalty in recipe.penalties):
         return
-    count = recipe.dataset.count_at_most(FEW)
-    if count is not None:
+    count = recipe.dataset.limit  # files are not counted: checking a recipe opens nothing that it names
+    if count is not None and count < FEW:
         yield Problem(
             "penalties",
             f"the discriminator soon knows {count} images by heart, since nothing augments them: add "
