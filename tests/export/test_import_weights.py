@@ -235,7 +235,7 @@ def test_no_importer_knows_the_source(tmp_path: Path, own_manager: PluginManager
 
 def test_no_importer_is_installed(source: Path):
     with pytest.raises(RequestError, match=r"no importer knows this form \(none is installed\)"):
-        importing.choose_importer(source, PluginManager(disabled=["dcgan"]))
+        importing.choose_importer(source, PluginManager(disabled=["dcgan", "stylegan"]))
 
 
 def test_several_importers_know_the_source(source: Path, own_manager: PluginManager):

@@ -106,7 +106,7 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("penalties", [{"name": "r1"}, {"name": "r3"}], "penalties.1.name", 'there is no penalty "r3"'),
     ("penalties", [{"weight": 3.0}], "penalties.0", "give it a name, one of "),
     ("penalties", [{"name": "r1", "weight": -1.0}], "penalties.0.weight", "greater than or equal to 0"),
-    ("plugins", {"requires": ["ganzoo-stylegan"]}, "plugins.requires", '"ganzoo-stylegan" is not installed'),
+    ("plugins", {"requires": ["ganzoo-biggan"]}, "plugins.requires", '"ganzoo-biggan" is not installed'),
     ("plugins", {"requires": "ganzoo-dcgan"}, "plugins.requires", 'is "ganzoo-dcgan"'),
     ("plugins", {"requires": [3]}, "plugins.requires.0", "is 3: input should be a valid string"),
     ("plugins", {"requires": [{}]}, "plugins.requires.0", "is a table: input should be a valid string"),
@@ -122,7 +122,7 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
         "penalties",
         [{"name": "r1", "target": 1.0}],
         "penalties.0.target",
-        "; it is an option of adaptive_augment, dragan",
+        "; it is an option of ada, adaptive_augment, dragan",
     ),
     ("discriminator.attention_size", 8, "discriminator.attention_size", "; it is an option of sagan"),
 ]
@@ -203,11 +203,11 @@ def test_compiled_networks_have_no_second_derivatives(tables: Tables, parse: Par
 
 
 def test_unknown_name_says_which_distribution_should_bring_it(tables: Tables, parse: Parse):
-    tables["plugins"] = {"requires": ["ganzoo-stylegan"]}
-    tables["generator"] = {"name": "stylegan"}
+    tables["plugins"] = {"requires": ["ganzoo-biggan"]}
+    tables["generator"] = {"name": "biggan"}
     paths = {problem.path: problem.message for problem in problems(parse, tables)}
-    assert "the recipe expects it from ganzoo-stylegan" in paths["generator.name"]
-    assert '"ganzoo-stylegan" is not installed' in paths["plugins.requires"]
+    assert "the recipe expects it from ganzoo-biggan" in paths["generator.name"]
+    assert '"ganzoo-biggan" is not installed' in paths["plugins.requires"]
 
 
 def test_required_plugin_that_is_there(tables: Tables, parse: Parse):
