@@ -59,7 +59,8 @@ def open_file(path: Path, largest: int | None = None) -> BufferedReader:
 def read_bytes(path: Path, largest: int = TEXT) -> bytes:
     """Return the content of a file; raises as `open_file` does."""
     with open_file(path, largest) as file:
-        content = file.read(largest + 1)
+        content = file.read(os.fstat(file.fileno()).st_size + 1)  # memory of the file's size, not of the largest
+        content += file.read(largest + 1 - len(content)) if len(content) <= largest and file.peek(1) else b""
     if len(content) > largest:  # it grew meanwhile
         raise UnfitFileError(f"it has more than the {size_in_words(largest)} read")
     return content

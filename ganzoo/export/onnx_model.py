@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -95,7 +96,7 @@ def _inputs(generator: Generator, count: int) -> dict[str, Tensor]:
     return {LATENTS: latents, **generator.inputs(labels, condition)}
 
 
-def _convert(model: nn.Module, inputs: dict[str, Tensor], source: str) -> bytes:
+def _convert(model: Generator, inputs: dict[str, Tensor], source: str) -> bytes:
     """Convert the network to an ONNX file that takes batches of any size.
 
     Raises:
@@ -112,13 +113,29 @@ def _convert(model: nn.Module, inputs: dict[str, Tensor], source: str) -> bytes:
                 verbose=False,
             )
         assert program is not None
-        return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
+        proto = program.model_proto
+        if not model.bounded:
+            _clip(proto)
+        return proto.SerializeToString()  # type: ignore[no-any-return]
     except Exception as error:  # torch raises whatever the network's own code does
         lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
         reason = next(filter(None, lines), type(error).__name__)
         raise RequestError(
             f"{source}: the generator cannot be turned into ONNX by torch: {reason}. Take --format safetensors"
         ) from error
+
+
+def _clip(proto: Any) -> None:
+    """Clip the images of an ONNX model to [−1, 1], as those of a generator without tanh are where they are shown."""
+    from onnx import helper, numpy_helper
+
+    raw = f"{IMAGES}_unclipped"
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [raw if name == IMAGES else name for name in names]
+    bounds = {"lowest": -1.0, "highest": 1.0}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.array(v, np.float32), name) for name, v in bounds.items())
+    proto.graph.node.append(helper.make_node("Clip", [raw, *bounds], [IMAGES]))
 
 
 def _graph(model: nn.Module, inputs: dict[str, Tensor]) -> torch.export.ExportedProgram:
@@ -139,7 +156,7 @@ def _graph(model: nn.Module, inputs: dict[str, Tensor]) -> torch.export.Exported
         return torch.export.export(model, **given, strict=True)
 
 
-def _difference(model: nn.Module, content: bytes, inputs: dict[str, Tensor], source: str) -> float:
+def _difference(model: Generator, content: bytes, inputs: dict[str, Tensor], source: str) -> float:
     """Return the largest difference between onnxruntime and torch on the same inputs.
 
     Raises:
@@ -150,6 +167,7 @@ def _difference(model: nn.Module, content: bytes, inputs: dict[str, Tensor], sou
     with torch.no_grad():
         latents, *keywords = inputs
         expected = model(inputs[latents], **{name: inputs[name] for name in keywords})
+        expected = expected if model.bounded else expected.clamp(-1, 1)
     feed = {name: value.numpy() for name, value in inputs.items()}
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

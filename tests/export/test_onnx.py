@@ -124,16 +124,17 @@ def test_libraries_that_are_missing(tables: dict, tmp_path: Path, monkeypatch: p
 def small(entry: Entry[Any]) -> Generator:
     """A generator of this kind with few weights, for the first size of images that it can make."""
     for channels, side in ((3, 32), (3, 64), (1, 28), (3, 28)):
-        info = DatasetInfo(ImageSpec(channels, side, side), LabelSpec.classes("abcdefghij"))
+        image = ImageSpec(channels, side, side)
+        info = DatasetInfo(image, LabelSpec.classes("abcdefghij"), condition=image)
         fields = entry.config.model_fields
-        options = {key: value for key, value in {"width": 8, "latent_dim": 16}.items() if key in fields}
-        try:
-            config = entry.config(name=entry.name, **options)
-            config.check_info(info)
-            generator: Generator = entry.load()(config, info=info)
-            return generator.eval()
-        except ValueError:
-            continue
+        for few in ({"width": 8, "latent_dim": 16}, {"width": 8}):  # some have latents of one size alone
+            try:
+                config = entry.config(name=entry.name, **{key: few[key] for key in few if key in fields})
+                config.check_info(info)
+                generator: Generator = entry.load()(config, info=info)
+                return generator.eval()
+            except ValueError:
+                continue
     raise AssertionError(f"{entry.name}: makes none of these images")
 
 
@@ -143,14 +144,16 @@ def test_every_registered_generator(name: str, manager: PluginManager):
     generator = small(manager.registries.generators[name])
     latents = generator.sample_latents(6, torch.Generator().manual_seed(1))
     labels = torch.arange(6) if "labels" in generator.uses else None
+    condition = torch.rand(6, *generator.info.samples.shape) * 2 - 1 if "condition" in generator.uses else None
     norms = [child for child in generator.modules() if isinstance(child, torch.nn.modules.batchnorm._BatchNorm)]
     if norms and not any(norm.track_running_stats for norm in norms):
         with pytest.raises(RequestError, match="batch norms keep no statistics"):
             onnx_model(generator, "auto", name)
         return
     content, report = onnx_model(generator, "auto", name)
-    inputs = {"latents": latents} | ({"labels": labels} if labels is not None else {})
-    expected = generate(generator, latents, labels)  # the generator itself is still whole
+    given = {"latents": latents, "labels": labels, "condition": condition}
+    inputs = {name: value for name, value in given.items() if value is not None}
+    expected = generate(generator, latents, labels, condition)  # the generator itself is still whole
     assert numpy.abs((run_onnx(content, **inputs) - expected).numpy()).max() <= 1e-4
     assert max(report["largest_difference"].values()) <= 1e-4
 

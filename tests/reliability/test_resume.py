@@ -293,6 +293,9 @@ def test_recipes(path: Path, tables: Tables, manager: PluginManager):
     (recipe, _), of_path = load_recipe(path, manager), read_toml(path)
     tables["run"]["steps"] = 4
     tables["dataset"] |= {"image_size": recipe.dataset.sample_spec().height, "channels": 1, "count": 64}
+    if recipe.dataset.condition_spec() is not None:
+        size = {name: tables["dataset"].pop(name) for name in ("image_size", "channels")}
+        tables["dataset"] = {**of_path["dataset"], **size, "source": tables["dataset"]}
     for name in ("generator", "discriminator"):
         narrow = {"width": 4} if "width" in type(getattr(recipe, name)).model_fields else {}
         tables[name] = of_path[name] | narrow
