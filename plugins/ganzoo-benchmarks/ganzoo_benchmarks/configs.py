@@ -14,6 +14,7 @@ from ganzoo.plugin import (
     GeneratorConfig,
     ImageDatasetConfig,
     MetricConfig,
+    Options,
     VectorDatasetConfig,
     square_size,
 )
@@ -87,7 +88,7 @@ class StackedMNISTConfig(ImageDatasetConfig):
     """Download MNIST if it is not in `root`."""
 
 
-class MLPConfig(GeneratorConfig):
+class MLPOptions(Options):
     """Options that the dense networks share."""
 
     hidden: tuple[PositiveInt, ...] = Field(default=(128, 128), min_length=1)
@@ -100,7 +101,7 @@ class MLPConfig(GeneratorConfig):
     """Standard deviation of "normal", gain of "orthogonal"."""
 
 
-class MLPGeneratorConfig(MLPConfig):
+class MLPGeneratorConfig(MLPOptions, GeneratorConfig):
     """Dense layers from latents to samples, for experiments on Gaussians (arXiv 1611.02163, 1712.04086)."""
 
     activation: Literal["relu", "tanh", "leaky_relu"] = "relu"
@@ -109,17 +110,9 @@ class MLPGeneratorConfig(MLPConfig):
     """Normalization of the hidden layers."""
 
 
-class MLPDiscriminatorConfig(DiscriminatorConfig):
+class MLPDiscriminatorConfig(MLPOptions, DiscriminatorConfig):
     """Dense layers from samples to one logit, for experiments on Gaussians (arXiv 1611.02163, 1712.04086)."""
 
-    hidden: tuple[PositiveInt, ...] = Field(default=(128, 128), min_length=1)
-    """Units of the hidden layers, first to last."""
-    bias: bool = True
-    """Whether the layers have biases."""
-    init: Literal["normal", "orthogonal"] = "normal"
-    """How weights start; biases start at 0."""
-    init_scale: PositiveFloat = 0.02
-    """Standard deviation of "normal", gain of "orthogonal"."""
     activation: Literal["relu", "tanh", "leaky_relu", "maxout"] = "relu"
     """Activation of the hidden layers; "maxout" (arXiv 1302.4389) is the largest of several linear pieces."""
     pieces: PositiveInt = 5
