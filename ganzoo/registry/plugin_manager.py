@@ -21,7 +21,7 @@ import pluggy
 
 from ganzoo.errors import PluginError
 from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE, hookspecs
-from ganzoo.registry.commands import CommandRegistrar, CommandRegistry
+from ganzoo.registry.commands import Command, CommandRegistrar
 from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
 from ganzoo.untrusted import read_bytes
@@ -117,7 +117,7 @@ class PluginManager:
     def __init__(self, disabled: Collection[str] = (), files: Iterable[Path] = ()) -> None:
         self.pluggy = HookManager()
         self.registries = Registries()
-        self.commands = CommandRegistry()
+        self.commands: dict[str, Command] = {}
         self.plugins: list[PluginInfo] = []
         self.files: list[LocalFile] = []
         self._disabled = disabled
@@ -212,7 +212,7 @@ class PluginManager:
                 self.pluggy.unregister(module)
             for registry in self.registries.all():
                 registry.remove(plugin)
-            self.commands.remove(plugin)
+            self.commands = {name: each for name, each in self.commands.items() if each.plugin != plugin}
             raise
 
 
