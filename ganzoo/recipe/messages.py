@@ -26,13 +26,13 @@ def explain(
     error: ValidationError, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager
 ) -> list[Problem]:
     """Return one problem for each error, with the paths and values of the recipe."""
-    problems = []
+    problems, files = [], _not_imported(tables, manager)
     for detail in error.errors(include_url=False):
         location = toml_location(detail["loc"], tables)
         parent = value_at(location[:-1], tables)
         context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
-        unknown_name = False
+        unchecked = False
         match detail["type"]:
             case "extra_forbidden" if location[:-1] == ["networks"]:
                 message = _unknown_network(key, list(keys_at(location[:-1], tables, model)), tables["trainer"]["name"])
@@ -40,27 +40,20 @@ def explain(
                 known = keys_at(location[:-1], tables, model)
                 whose = _whose(location, tables, model)
                 message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}{whose}"
-            case "missing" if key == "name" and (only := part_names(options_at(location[:-1], tables, model))):
+            case "missing" if key == "name" and (names := _names_at(location[:-1], tables, model)):
                 location = location[:-1]
-                message = f"names no {_kind(location)}: give it a name, one of {only[0]}"
+                message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
             case "missing":
                 what = "value" if isinstance(location[-1], int) else "table" if len(location) == 1 else "key"
                 message = f"is missing: this {what} is required"
             case "union_tag_not_found":
-                names = [name for part in _classes_at(location, tables, model) for name in part_names(part)]
+                names = _names_at(location, tables, model)
                 message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
-            case "union_tag_invalid":
-                unknown_name = True
-                message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
+            case "union_tag_invalid" | "nothing_registered":
+                message, unchecked = _unknown_name(location, tables, model, manager), bool(files)
                 location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
-            case "nothing_registered":
-                unknown_name = True
-                name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
-                message = _unknown_name(location, name, "", tables, manager)
-                location = [*location, "name"]
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
-                unknown_name = True
-                message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
+                message, unchecked = _unknown_name(location[:-1], tables, model, manager), bool(files)
             case "literal_error":
                 expected = context["expected"].replace("'", '"').replace("True", "true").replace("False", "false")
                 options = expected.replace('"', "").replace(" or ", ", ").split(", ")
@@ -78,9 +71,7 @@ def explain(
                 message = str(context["error"])
             case _:
                 message = f"is {_shown(detail['input'])}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
-        problems.append(
-            Problem(dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
-        )
+        problems.append(Problem(dotted(location), message, unchecked))
     return problems
 
 
@@ -157,6 +148,11 @@ def part_names(options: type[BaseModel] | None) -> tuple[Any, ...]:
     return get_args(options.model_fields["name"].annotation) if options and "name" in options.model_fields else ()
 
 
+def _names_at(location: Location, tables: Any, model: type[BaseModel]) -> list[str]:
+    """Return the names that a table at a path may have."""
+    return [name for options in _classes_at(location, tables, model) for name in part_names(options)]
+
+
 def _keys(options: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in options.model_fields.items()}
 
@@ -207,11 +203,11 @@ def _kind(location: Location) -> str:
     return listed[0] if listed else str(location[-1]).replace("_", " ")
 
 
-def _unknown_name(
-    location: Location, name: str, expected: str, tables: Mapping[str, Any], manager: PluginManager
-) -> str:
-    """Return the message for a component name that is not registered."""
-    names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
+def _unknown_name(location: Location, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager) -> str:
+    """Return the message for a table, or a name in its place, whose component is not registered."""
+    given, names = value_at(location, tables), _names_at(location, tables, model)
+    name = given if isinstance(given, str) else value_at(["name"], given)
+    name = "" if name is None else str(name)
     installed = ", ".join(sorted(names)) or "none"
     message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
     required = plugins_in(tables, "requires")
