@@ -61,20 +61,6 @@ def echo_path(path: Path) -> None:
     typer.echo(printable(shown) if sys.stdout.isatty() or shown.isprintable() else os.fsencode(shown))
 
 
-def numbers(option: str, text: str | None) -> list[int] | None:
-    """The whole numbers of "3,17,22"; None for None.
-
-    Raises:
-        RequestError: it is something else; the text names `option`.
-    """
-    if text is None:
-        return None
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise RequestError(f'{option} "{text}": give whole numbers with commas between, such as 3,17,22') from None
-
-
 def check_file(out: Path, *suffixes: str, overwrite: bool) -> None:
     """Check before any work that the file `out` can be written, and make its folder.
 
