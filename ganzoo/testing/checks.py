@@ -33,9 +33,9 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing.fixtures import (
     BATCH,
     ConformanceError,
+    describe,
     generator_of_seed,
     images_for,
-    naming,
     require,
     seeded,
     small_info,
@@ -58,12 +58,15 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
     Raises:
         ConformanceError: it does not; the text says what to change.
     """
-    check_config(entry, **options)
-    if check := kind_of(entry.options).conformance:
-        resolve_name(check)(entry, **options)
+    try:
+        check_config(entry, **options)
+        if check := kind_of(entry.options).conformance:
+            resolve_name(check)(entry, **options)
+    except ConformanceError as error:
+        error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
+        raise
 
 
-@naming
 def check_config(entry: Entry[Any], **options: Any) -> None:
     """Check the base class, and that options are documented, refuse unknown keys, and survive a recipe's round trip.
 
@@ -116,7 +119,6 @@ def train_briefly(
     return api.run(recipe, [*brief.items(), *overrides], manager=manager)
 
 
-@naming
 def check_dataset(entry: Entry[Any], **options: Any) -> None:
     """Check samples, labels, fingerprint and packing.
 
@@ -155,7 +157,6 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
         del packed, again  # they are memory-mapped, and the folder is removed
 
 
-@naming
 def check_extractor(entry: Entry[Any], **options: Any) -> None:
     """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
 

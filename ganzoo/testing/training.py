@@ -33,7 +33,6 @@ from ganzoo.testing.fixtures import (
     generator_of_seed,
     images_for,
     labels_for,
-    naming,
     require,
     seeded,
     small_info,
@@ -47,7 +46,6 @@ from ganzoo.training.optimizer_step import load_optimizer, optimizer_state, skip
 METHODS = ("discriminator_term", "generator_term", "transform_images", "after_discriminator_step")
 
 
-@naming
 def check_loss(entry: Entry[Any], **options: Any) -> None:
     """Check that the losses are finite scalars with gradients, and fall where the networks improve.
 
@@ -89,7 +87,6 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
     )
 
 
-@naming
 def check_penalty(entry: Entry[Any], **options: Any) -> None:
     """Check that the terms are finite, repeatable scalars, and that images keep their shape.
 
@@ -193,7 +190,6 @@ def _check_scalar(name: str, value: Tensor) -> None:
     require(value.requires_grad, f"{name} has no gradient: do not detach it")
 
 
-@naming
 def check_trainer(entry: Entry[Any], **options: Any) -> None:
     """Check the metrics, that the networks change, by the mean gradient, and an exact round trip of all state.
 
