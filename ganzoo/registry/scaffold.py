@@ -155,11 +155,8 @@ def _check_free(distribution: str, package: str, name: str, outline: Outline, ma
     import importlib.util
 
     cure = "take another name"
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         found = importlib.metadata.distribution(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    else:
         raise RequestError(f'the distribution "{found.name}" {found.version} is installed already: {cure}')
     if importlib.util.find_spec(package) is not None:
         raise RequestError(f'there is a package "{package}" already, which Python would import instead: {cure}')
