@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_bench.measure import load_baseline, measure
+from ganzoo_bench.profile import flop_of_step
+from ganzoo_bench.report import to_text
 
-from ganzoo.bench.measure import load_baseline, measure
-from ganzoo.bench.profile import flop_of_step
-from ganzoo.bench.report import to_text
 from ganzoo.errors import RequestError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training.build import build_run
 
-TUTORIAL = Path(__file__).parents[2] / "benchmarks" / "tutorial_loop.py"
+TUTORIAL = Path(__file__).parents[3] / "benchmarks" / "tutorial_loop.py"
 
 
 @pytest.fixture
