@@ -63,10 +63,10 @@ class CommandGroup(TyperGroup):
         if command is None:
             manager = _plugin_manager()
             report_broken(manager)
-            if args[0] in ELSEWHERE:
+            if home := ELSEWHERE.get(args[0]):
                 ctx.fail(
-                    f'the command "{args[0]}" comes with {ELSEWHERE[args[0]]}, which is not installed: pip install '
-                    f"./plugins/{ELSEWHERE[args[0]]} in a checkout of ganzoo"
+                    f'the command "{args[0]}" comes with {home}, which is not installed; '
+                    f"pip installs it from its folder, plugins/{home}"
                 )
             close = did_you_mean(args[0], [each.name for each in [*self.own, *manager.commands]])
             ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
