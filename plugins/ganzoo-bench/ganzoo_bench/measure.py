@@ -91,7 +91,12 @@ def _measure(
         for precision in speeds:
             speeds[precision] = max(speeds[precision], matrix_product_speed(bare, precision))
 
-    whole = api.build(recipe, [*overrides, *_shortened(bare, overrides, rounds * steps, steps)])
+    whole = api.build(recipe, [*overrides, *_shortened(bare, rounds * steps, steps)])
+    keys = [each if isinstance(each, str) else each[0] for each in overrides]
+    if not any(key.startswith("tracking.") for key in keys):
+        tracking = whole.recipe.tracking
+        untracked = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
+        whole.recipe = whole.recipe.model_copy(update={"tracking": untracked})
     timer, costs = RoundTimer(whole, seconds["run"], rounds, steps, between_rounds), CostTimer(whole)
     api.train(whole, observers=[timer, costs])
     options = bare.recipe
@@ -117,7 +122,7 @@ def _measure(
     return report(seconds, measured)
 
 
-def _shortened(bare: Run, overrides: Sequence[str | tuple[str, Any]], timed: int, steps: int) -> list[tuple[str, Any]]:
+def _shortened(bare: Run, timed: int, steps: int) -> list[tuple[str, Any]]:
     """Return what makes the recipe one of `timed` steps, and two more at which samples and checkpoints are made.
 
     It logs at least once a round. The second time that something is made tells what it costs, without any start.
@@ -130,9 +135,7 @@ def _shortened(bare: Run, overrides: Sequence[str | tuple[str, Any]], timed: int
         "samples.gif": False,
         "checkpoint.every": timed + 1,
     }
-    keys = [each if isinstance(each, str) else each[0] for each in overrides]
-    untracked: dict[str, Any] = {} if any(key.startswith("tracking.") for key in keys) else {"tracking": {}}
-    return [*changes.items(), *untracked.items()]
+    return [*changes.items()]
 
 
 def _with_torch_defaults(step: Step, run: Run) -> Step:

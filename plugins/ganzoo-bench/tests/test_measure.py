@@ -58,6 +58,15 @@ def test_the_text_says_the_same(file: Path) -> None:
     assert "where the time goes: generator" in text
 
 
+def test_nothing_is_tracked_unless_asked(
+    tables: dict[str, Any], recipe_file: Callable[..., Path], command: Callable[..., Any]
+) -> None:
+    tables["tracking"] = {"wandb": {"mode": "offline"}}
+    arguments = ("bench", recipe_file(tables), "--rounds", "2", "--steps", "1")
+    assert "tracked offline" not in command(*arguments).err
+    assert "tracked offline" in command(*arguments, "--set", "tracking.wandb.mode=offline").err
+
+
 def test_memory_that_runs_out_is_told_in_words(
     file: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
