@@ -96,8 +96,7 @@ def run(
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
         built = _build(checked, manager, world, initial=_initial_weights(checked, world))
-        with run_lock(built.directory) if world.is_main else nullcontext():
-            return train(built, observers)
+        return train(built, observers)
 
 
 def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> Run:
@@ -117,6 +116,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
     return _build(checked, manager, World(), initial=_initial_weights(checked, World()))
 
 
+@surviving_output()
 def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
     """Train a run that was built from where it stands to its end, with the observers of every run and of its recipe.
 
@@ -125,19 +125,11 @@ def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
         observers: objects with methods that implement event hooks, called for this run only.
 
     Raises:
-        GanzooError: the run failed.
+        GanzooError: another process trains in its run directory, or the run failed.
     """
-    if built.world.is_main:
-        write_environment(built.directory, describe_environment(built), built.step)
-        built.events.register_standard(standard_observers(built, built.manager))
-        for name, observer in recipe_observers(built.recipe, built.manager).items():
-            built.events.register(observer, f"observers.{name}")
-        for observer in observers:
-            built.events.register(observer)
-    loop.train(built)
-    built.world.all_reduce_signal(None)  # the others wait until the first has written everything
-    checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
-    return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)
+    observers = _checked(observers)
+    with run_lock(built.directory) if built.world.is_main else nullcontext():
+        return _train(built, observers)
 
 
 @surviving_output()
@@ -219,7 +211,7 @@ def _resume(
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
         (directory.path / SUMMARY).unlink(missing_ok=True)  # the run did not end there
-    return train(built, observers)
+    return _train(built, observers)
 
 
 @kept_random_state()
@@ -483,3 +475,17 @@ def _checked(observers: Iterable[object]) -> tuple[object, ...]:
     for observer in checked:
         check_hooks(observer)
     return checked
+
+
+def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
+    if built.world.is_main:
+        write_environment(built.directory, describe_environment(built), built.step)
+        built.events.register_standard(standard_observers(built, built.manager))
+        for name, observer in recipe_observers(built.recipe, built.manager).items():
+            built.events.register(observer, f"observers.{name}")
+        for observer in observers:
+            built.events.register(observer)
+    loop.train(built)
+    built.world.all_reduce_signal(None)  # the others wait until the first has written everything
+    checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
+    return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)
