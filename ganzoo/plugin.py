@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
+    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         RequestError,
         RunDirectoryError,
         TrainingError,
+        first_line,
     )
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
@@ -67,11 +69,13 @@ if TYPE_CHECKING:
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
+    from ganzoo.untrusted import open_file, read_bytes
 
 __all__ = [
     "EMA",
     "AdamConfig",
     "Alert",
+    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -88,6 +92,7 @@ __all__ = [
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
+    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -99,6 +104,7 @@ __all__ = [
     "Importer",
     "ImporterConfig",
     "LabelSpec",
+    "LabeledImages",
     "Loss",
     "LossConfig",
     "Metric",
@@ -143,9 +149,15 @@ __all__ = [
     "VectorSpec",
     "World",
     "current_lr",
+    "decode_image",
+    "file_info",
+    "first_line",
     "hookimpl",
+    "is_web_page",
     "load_tensors",
     "load_torchvision_weights",
+    "open_file",
+    "read_bytes",
     "real_images",
     "square_size",
     "squared_gradient_norm",
@@ -154,6 +166,14 @@ __all__ = [
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
+    "ganzoo.builtin.datasets.files": [
+        "Archive",
+        "FileDataset",
+        "LabeledImages",
+        "decode_image",
+        "file_info",
+        "is_web_page",
+    ],
     "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
@@ -199,6 +219,7 @@ _MODULES = {
         "RequestError",
         "RunDirectoryError",
         "TrainingError",
+        "first_line",
     ],
     "ganzoo.recipe.overrides": ["Overrides"],
     "ganzoo.registry.commands": ["CommandRegistrar"],
@@ -209,6 +230,7 @@ _MODULES = {
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
+    "ganzoo.untrusted": ["open_file", "read_bytes"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

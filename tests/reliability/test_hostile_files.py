@@ -409,7 +409,7 @@ OWN_DOOR = {
     "ganzoo/registry/plugin_manager.py:read_bytes": "the code of an installed package",
     "ganzoo/builtin/extractors/networks.py:load_file": "safetensors maps it, once it was opened through the door",
     "ganzoo/data/packed_dataset.py:memmap": "of a file that the door opened",
-    "ganzoo/builtin/datasets/lsun.py:open": "LMDB's own, after its length was read through the door",
+    "plugins/ganzoo-datasets/ganzoo_datasets/lsun.py:open": "LMDB's own, after its length was read through the door",
     "ganzoo/builtin/datasets/files.py:open": "PIL's, of bytes that the door read",
     "ganzoo/sampling/image_io.py:open": "PIL's, of a file that the door opened; a file that is written",
     "ganzoo/builtin/datasets/files.py:load": "NumPy's, of bytes that the door read",

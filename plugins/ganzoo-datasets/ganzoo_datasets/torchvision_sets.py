@@ -9,17 +9,8 @@ from typing import Any
 
 from torchvision import datasets
 
-from ganzoo.builtin.datasets.configs import (
-    CIFAR10Config,
-    FashionMNISTConfig,
-    MNISTConfig,
-    SVHNConfig,
-    TorchvisionConfig,
-)
-from ganzoo.builtin.datasets.files import FileDataset, file_info
-from ganzoo.components.dataset import SampleSource
-from ganzoo.components.spec import LabelSpec
-from ganzoo.errors import DataError, first_line
+from ganzoo.plugin import DataError, FileDataset, LabelSpec, SampleSource, file_info, first_line
+from ganzoo_datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig, TorchvisionConfig
 
 
 class TorchvisionDataset(FileDataset):

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dataset_files import celeba_names, gray_jpeg
+from ganzoo_datasets import celeba
+from ganzoo_datasets.celeba import CelebA
+from ganzoo_datasets.configs import CelebAConfig
 
-from ganzoo.builtin.datasets import celeba
-from ganzoo.builtin.datasets.celeba import CelebA
-from ganzoo.builtin.datasets.configs import CelebAConfig
 from ganzoo.components.spec import LabelSpec
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
@@ -302,6 +302,6 @@ def test_a_folder_and_its_zip_give_the_same_pixels(tmp_path):
 
 
 def test_what_torchvision_downloads_it_with_is_installed():
-    required = {re.match(r"[\w.-]+", line)[0] for line in requires("ganzoo-core") if "extra ==" not in line}
+    required = {re.match(r"[\w.-]+", line)[0] for line in requires("ganzoo-datasets") if "extra ==" not in line}
     assert "gdown" in required
     assert callable(importlib.import_module("gdown").download)

@@ -13,12 +13,20 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
-from ganzoo.components.dataset import SampleSource
-from ganzoo.components.spec import LabelSpec
-from ganzoo.errors import DataError, first_line
-from ganzoo.untrusted import read_bytes, read_text
+from ganzoo.plugin import (
+    Archive,
+    DataError,
+    FileDataset,
+    LabeledImages,
+    LabelSpec,
+    SampleSource,
+    decode_image,
+    file_info,
+    first_line,
+    is_web_page,
+    read_bytes,
+)
+from ganzoo_datasets.configs import CelebAConfig
 
 IMAGES = "img_align_celeba"
 ARCHIVE = f"{IMAGES}.zip"
@@ -223,7 +231,7 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """
     header: list[str] = []
     rows: dict[str, list[str]] = {}
-    for line in read_text(path, errors="replace").splitlines():
+    for line in read_bytes(path).decode(errors="replace").splitlines():
         first, *values = re.split(r"[,\s]+", line.strip())
         if _IMAGE_NAME.fullmatch(first):
             rows[first[:6]] = values

@@ -9,10 +9,10 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 from dataset_files import write_cifar10, write_mnist, write_svhn
+from ganzoo_datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig
+from ganzoo_datasets.torchvision_sets import CIFAR10, MNIST, SVHN, FashionMNIST
 from torchvision import datasets as torchvision_datasets
 
-from ganzoo.builtin.datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig
-from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN, FashionMNIST
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 
