@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ganzoo.registry.registry import Registrar
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.terminal import packing_progress
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
@@ -157,6 +158,7 @@ __all__ = [
     "load_tensors",
     "load_torchvision_weights",
     "open_file",
+    "packing_progress",
     "read_bytes",
     "real_images",
     "square_size",
@@ -227,6 +229,7 @@ _MODULES = {
     "ganzoo.registry.registry": ["Registrar"],
     "ganzoo.sampling.trained_run": ["TrainedRun"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
+    "ganzoo.terminal": ["packing_progress"],
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],

@@ -63,7 +63,10 @@ class CelebAConfig(ImageDatasetConfig):
     crop: ImageSize | Literal["largest", "none"] = 178
     """Center crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
-    """Download through torchvision, from Google Drive, if nothing is there."""
+    """Download into `root` what is not there yet."""
+    source: Literal["google_drive", "huggingface"] = Field(default="google_drive", json_schema_extra=NOT_IN_PIXELS)
+    """Where downloads come from: the authors' Google Drive, or the Hub's parquet copy of the same images (extra
+    `huggingface`), which is written into an archive of their form."""
     split: Literal["all", "train", "valid", "test"] = "all"
     """Split of the dataset; all but "all" need `list_eval_partition.txt`."""
     attribute: str | None = None
