@@ -27,6 +27,7 @@ LINES: dict[str, str] = {
     'pip install ".[jpeg]"': "checkout",
     'pip install ".[onnx]"': "checkout",
     'pip install ".[reports]"': "checkout",
+    'pip install "./plugins/ganzoo-datasets[huggingface]"': "checkout",
     'pip install "./plugins/ganzoo-datasets[lsun]"': "checkout",
     "pip install lmdb": "anywhere",
     "pip install onnx onnxscript onnxruntime": "anywhere",

@@ -23,6 +23,8 @@ from command_line import Ended
 import ganzoo
 from ganzoo import untrusted
 from ganzoo.text import markdown, printable, printable_lines
+from ganzoo_datasets import torchvision_sets
+from ganzoo_datasets.downloads import RemoteFile
 
 Command = Callable[..., Ended]
 Tables = dict[str, Any]
