@@ -23,8 +23,6 @@ from command_line import Ended
 import ganzoo
 from ganzoo import untrusted
 from ganzoo.text import markdown, printable, printable_lines
-from ganzoo_datasets import torchvision_sets
-from ganzoo_datasets.downloads import RemoteFile
 
 Command = Callable[..., Ended]
 Tables = dict[str, Any]
@@ -268,11 +266,11 @@ def test_a_strangers_run_downloads_nothing_to_the_folder_it_names(
 ):
     asked: list[str] = []
 
-    def fetch(file: RemoteFile) -> None:
+    def fetch(file: Any) -> None:
         asked.append(str(file.path.parent))
         raise RuntimeError("no network")
 
-    monkeypatch.setattr(torchvision_sets, "fetch", fetch)
+    monkeypatch.setattr("ganzoo_datasets.torchvision_sets.fetch", fetch)
     monkeypatch.chdir(tmp_path)
     run, home = shutil.copytree(trained, tmp_path / "run"), tmp_path / "home"
     recipe = (run / "recipe.toml").read_text()
