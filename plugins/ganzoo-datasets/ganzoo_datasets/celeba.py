@@ -169,10 +169,8 @@ class CelebA(FileDataset):
 
     def _take_parquet(self) -> None:
         """Write the archive out of parquet files, those that are there or downloaded ones."""
-        files, downloads = parquet_files(self._folder), self.root / "celeba_huggingface"
-        if not files:
-            fetch_parquet(downloads)
-            files = parquet_files(downloads)
+        downloads = self.root / "celeba_huggingface"
+        files = parquet_files(self._folder) or fetch_parquet(downloads)
         self._folder.mkdir(parents=True, exist_ok=True)
         unpack_parquet(files, *(self._folder / name for name in (ARCHIVE, f"{PARTITION}.txt", f"{ATTRIBUTES}.txt")))
         shutil.rmtree(downloads, ignore_errors=True)

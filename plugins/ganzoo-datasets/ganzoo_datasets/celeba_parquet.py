@@ -19,7 +19,7 @@ ROWS = 256
 """Images in memory at once."""
 
 _SPLITS = ("train", "valid", "test")
-_FILE = re.compile(r"(train|valid|test)-(\d+)-of-(\d+).*\.parquet")
+_FILE = re.compile(r"(train|valid|test)(?:ation)?-(\d+)-of-(\d+).*\.parquet")
 _NAME = re.compile(r"\d{6}\.(jpg|png)")
 
 
@@ -41,8 +41,8 @@ def parquet_files(folder: Path) -> list[Path]:
     return [path for *_, path in sorted((_SPLITS.index(match[1]), int(match[2]), path) for match, path in found)]
 
 
-def fetch_parquet(folder: Path) -> None:
-    """Download the parquet files to a folder, resumed and checked by `huggingface_hub`.
+def fetch_parquet(folder: Path) -> list[Path]:
+    """Download the parquet files to a folder, resumed and checked by `huggingface_hub`, and return them in order.
 
     Raises:
         DataError: they cannot be downloaded, or the package is not installed.
@@ -58,6 +58,10 @@ def fetch_parquet(folder: Path) -> None:
             f"CelebA cannot be downloaded from the Hugging Face Hub, {REPOSITORY} ({first_line(error)}): try again, "
             f"which goes on with what is in {folder}"
         ) from error
+    files = parquet_files(folder)
+    if not files:
+        raise DataError(f"{REPOSITORY} on the Hugging Face Hub holds no parquet files of CelebA any more")
+    return files
 
 
 def unpack_parquet(files: Sequence[Path], archive: Path, partition: Path, attributes: Path) -> None:
@@ -70,7 +74,7 @@ def unpack_parquet(files: Sequence[Path], archive: Path, partition: Path, attrib
         attributes: list of the attributes.
 
     Raises:
-        DataError: a file is damaged or has other columns, or pyarrow is not installed.
+        DataError: a file is damaged or has other columns, the disk is full, or pyarrow is not installed.
     """
     splits: list[str] = []
     rows: list[str] = []
@@ -88,6 +92,8 @@ def unpack_parquet(files: Sequence[Path], archive: Path, partition: Path, attrib
         if columns:
             attributes.write_text(f"{len(rows)}\n{' '.join(columns)}\n{''.join(rows)}")
         unfinished.replace(archive)
+    except OSError as error:
+        raise DataError(f"{archive} cannot be written: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -112,7 +118,7 @@ def _rows(files: Sequence[Path]) -> Iterator[tuple[str, int, dict[str, Any], int
                     named = PurePosixPath(row["image"]["path"] or "").name
                     suffix = "png" if row["image"]["bytes"].startswith(b"\x89PNG") else "jpg"
                     yield named if _NAME.fullmatch(named) else f"{count:06d}.{suffix}", split, row, total
-    except (ArrowException, KeyError, TypeError, AttributeError) as error:
+    except (ArrowException, OSError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged or not one of CelebA's, with bytes and paths in a column image ({first_line(error)}): "
             f"download it again"

@@ -456,9 +456,10 @@ def test_parquet_files_that_are_not_whole(drive: Server, tmp_path: Path):
     write_parquet(folder)
     path = folder / "train-00001-of-00002.parquet"
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet is damaged .*: download it again"):
-        prepare(celeba_in(tmp_path / "data"), tmp_path)
+    for damaged in (content[: len(content) // 2], content[:40] + bytes(400) + content[440:], b"", b"<html>"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"train-00001-of-00002\.parquet is damaged .*: download it again"):
+            prepare(celeba_in(tmp_path / "data"), tmp_path)
     path.unlink()
     with pytest.raises(DataError, match='holds 1 of 2 parquet files of CelebA\'s split "train": add the others'):
         prepare(celeba_in(tmp_path / "data"), tmp_path)
