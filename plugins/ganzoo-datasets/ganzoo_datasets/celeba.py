@@ -182,7 +182,7 @@ class CelebA(FileDataset):
 
     def _fetch(self, name: str) -> Path:
         identifier, md5 = _ON_GOOGLE_DRIVE[name]
-        fetch(RemoteFile(self._folder / name, md5, (google_drive(identifier),)))
+        fetch(RemoteFile(self._folder / name, md5, google_drive(identifier)))
         return self._folder / name
 
     def _take_split(self, images: _Folder | _Archive, path: Path, split: str) -> list[str]:

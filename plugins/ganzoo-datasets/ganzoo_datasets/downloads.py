@@ -57,10 +57,12 @@ class RemoteFile:
     urls: tuple[str, ...]
 
 
-def google_drive(file_id: str) -> str:
-    """Return the address of a file's content on Google Drive, past the page that it was not scanned for viruses."""
-    return "https://drive.usercontent.google.com/download?" + urlencode(
-        {"id": file_id, "export": "download", "confirm": "t"}
+def google_drive(file_id: str) -> tuple[str, str]:
+    """Return the address of a file's content on Google Drive, and that of the page which leads to it."""
+    query = urlencode({"id": file_id, "export": "download"})
+    return (
+        f"https://drive.usercontent.google.com/download?{query}&confirm=t",
+        f"https://drive.google.com/uc?{query}",
     )
 
 
@@ -82,7 +84,8 @@ def fetch(file: RemoteFile) -> None:
             return _fetch(url, file)
         except DownloadError as error:
             problems.append(error)
-    raise type(problems[-1])("; ".join(map(str, problems)))
+    quota = next((problem for problem in problems if isinstance(problem, QuotaError)), None)
+    raise quota or DownloadError("; ".join(dict.fromkeys(map(str, problems))))
 
 
 def _fetch(url: str, file: RemoteFile) -> None:

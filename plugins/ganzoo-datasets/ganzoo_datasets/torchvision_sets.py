@@ -46,8 +46,9 @@ class TorchvisionDataset(FileDataset):
         if not missing:
             return
         names = ", ".join(path.name for path in missing)
-        urls = " ".join(archive.urls[0] for archive in self.archives())
-        by_hand = f"{missing[0].parent} (without .gz or .tar.gz: unpacked), from {urls}"
+        url, *others = [archive.urls[0] for archive in self.archives()]
+        source = f"{url.rpartition('/')[0]}/" if others else url
+        by_hand = f"{missing[0].parent} (without .gz or .tar.gz: unpacked), from {source}"
         if not self.config.download:
             raise DataError(
                 f"{self.title} is not in {self.root} and dataset.download is false: set it to true, "

@@ -338,7 +338,7 @@ def drive(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     }
     server.files |= {f"/{name}": content for name, content in contents.items()}
     monkeypatch.setattr(celeba, "_ON_GOOGLE_DRIVE", {name: (name, md5(text)) for name, text in contents.items()})
-    monkeypatch.setattr(celeba, "google_drive", lambda identifier: f"{server.url}/{identifier}")
+    monkeypatch.setattr(celeba, "google_drive", lambda identifier: (f"{server.url}/{identifier}", f"{server.url}/uc"))
     monkeypatch.setattr(celeba, "COMPLETE", COUNT)
     return server
 
