@@ -24,9 +24,9 @@ from ganzoo.errors import (
     RunDirectoryError,
     first_line,
 )
+from ganzoo.evaluation.evaluate import evaluate
+from ganzoo.evaluation.evaluate import evaluate_images as score_images
 from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
-from ganzoo.evaluation.evaluator import evaluate
-from ganzoo.evaluation.evaluator import evaluate_images as score_images
 from ganzoo.export.bundle import MANIFEST, ExportedWeights, check_fit, is_export, open_export
 from ganzoo.export.export import export_run
 from ganzoo.export.import_weights import import_weights

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.tensor_cache import cached_tensors
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
+    from ganzoo.untrusted import open_file
 
 __all__ = [
     "EMA",
@@ -142,19 +143,18 @@ __all__ = [
     "VectorDatasetConfig",
     "VectorSpec",
     "World",
+    "cached_tensors",
     "current_lr",
     "hookimpl",
     "load_tensors",
-    "load_torchvision_weights",
+    "open_file",
     "real_images",
     "square_size",
     "squared_gradient_norm",
-    "torchvision_classifier",
 ]
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
-    "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
@@ -190,6 +190,7 @@ _MODULES = {
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.data.packed_dataset": ["real_images"],
+    "ganzoo.data.tensor_cache": ["cached_tensors"],
     "ganzoo.errors": [
         "DataError",
         "DivergedError",
@@ -209,6 +210,7 @@ _MODULES = {
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
+    "ganzoo.untrusted": ["open_file"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
