@@ -56,9 +56,10 @@ def explain(
                 location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
             case "nothing_registered":
                 unknown_name = True
-                name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
+                given = detail["input"]
+                name = str(given.get("name", "")) if isinstance(given, Mapping) else str(given)
                 message = _unknown_name(location, name, "", tables, manager)
-                location = [*location, "name"]
+                location = [*location, "name"] if isinstance(given, Mapping) else location
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
                 unknown_name = True
                 message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
