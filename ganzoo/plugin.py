@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
+    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.tensor_cache import cached_tensors
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -61,21 +62,32 @@ if TYPE_CHECKING:
         RequestError,
         RunDirectoryError,
         TrainingError,
+        first_line,
     )
+    from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+    from ganzoo.recipe.model import Recipe
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
+    from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
+    from ganzoo.storage.disk import new_folder
+    from ganzoo.storage.exported import seal_export
     from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.terminal import packing_progress
+    from ganzoo.text import markdown, printable
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
+    from ganzoo.training.run import Run
+    from ganzoo.untrusted import open_file, read_bytes
 
 __all__ = [
     "EMA",
     "AdamConfig",
     "Alert",
+    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -88,10 +100,12 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Evaluation",
     "Extractor",
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
+    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -103,6 +117,7 @@ __all__ = [
     "Importer",
     "ImporterConfig",
     "LabelSpec",
+    "LabeledImages",
     "Loss",
     "LossConfig",
     "Metric",
@@ -124,10 +139,12 @@ __all__ = [
     "Problem",
     "Progress",
     "RMSpropConfig",
+    "Recipe",
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
     "RequestError",
+    "Run",
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
@@ -146,14 +163,26 @@ __all__ = [
     "VectorDatasetConfig",
     "VectorSpec",
     "World",
+    "cached_tensors",
     "current_lr",
+    "decode_image",
+    "file_info",
+    "first_line",
     "hookimpl",
+    "is_web_page",
+    "kept_random_state",
     "load_tensors",
-    "load_torchvision_weights",
+    "markdown",
+    "new_folder",
+    "open_file",
+    "packing_progress",
+    "printable",
+    "read_bytes",
+    "read_evaluations",
     "real_images",
+    "seal_export",
     "square_size",
     "squared_gradient_norm",
-    "torchvision_classifier",
 ]
 
 

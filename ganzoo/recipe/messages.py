@@ -13,6 +13,7 @@ from ganzoo.components.options import ROLES
 from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG, Schedule
 from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
+from ganzoo.recipe.validate import lacking
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
 
@@ -209,12 +210,15 @@ def _unknown_name(location: Location, tables: Mapping[str, Any], model: type[Bas
     name = given if isinstance(given, str) else value_at(["name"], given)
     name = "" if name is None else str(name)
     installed = ", ".join(sorted(names)) or "none"
-    message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
+    what = _kind(location)
+    message = f'there is no {what} "{name}"{did_you_mean(name, names)}; installed: {installed}'
     required = plugins_in(tables, "requires")
     if files := _not_imported(tables, manager):
         message += f"; it may come from {', '.join(files)}, which is imported only with --trust"
     if required:
         message += f"; the recipe expects it from {', '.join(required)}"
+    for distribution in (kind.usual for kind in KINDS if kind.name == what and kind.usual):
+        message += "".join(f"; {text}" for text in lacking(distribution, manager))
     for plugin in manager.broken:
         message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
     return message
