@@ -22,12 +22,9 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
     "nearest": Image.Resampling.NEAREST,
 }
-_ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 """Number of pixels above which PIL refuses to open an image, unless `max_pixels` says otherwise; no transform makes a
 larger one either."""
-
-
 _SET_RANGE = ': set dataset.value_range = [low, high] to what the values can be, or "auto"'
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -43,8 +40,6 @@ _REDUCED = "ganzoo:reduced"
 _MARGIN = 1.25
 """Least factor by which a JPEG decoded at a reduced size must still be shrunk: its pixels are means of whole blocks,
 and the more of them the resize filter averages, the less its result differs from that of the full image."""
-
-
 _FRAMES = "ganzoo:frames"
 """Key in `Image.info` of the number of images in the file that an image is from."""
 _FRAMED = {"GIF", "TIFF", "WEBP", "PNG", "AVIF"}
@@ -85,11 +80,6 @@ def frame_count(image: Image.Image) -> int:
 def mark_frames(image: Image.Image, count: int) -> None:
     """Record for `frame_count` that an image is one of so many, of which the others are not used."""
     image.info[_FRAMES] = count
-
-
-def has_transparency(image: Image.Image) -> bool:
-    """Return whether parts of an image may be transparent."""
-    return image.mode in _ALPHA_MODES or "transparency" in image.info
 
 
 def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
@@ -345,7 +335,7 @@ def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image
 
 def flattened(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
     """Return an image of 8 bits in a mode, with `background` behind transparent parts where the mode has no alpha."""
-    if not mode.endswith("A") and has_transparency(image):
+    if not mode.endswith("A") and image.has_transparency_data:
         image = image.convert("RGBA")
         behind = Image.new("RGBA", image.size, ImageColor.getrgb(config.background))
         image = Image.alpha_composite(behind, image)
