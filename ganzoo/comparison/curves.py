@@ -7,6 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.scores import Series
@@ -88,33 +89,11 @@ def _curve(runs: Sequence[Series], width: float) -> list[Point]:
     return [Point(step, statistics.fmean(each), min(each), max(each)) for step, each in sorted(points.items())]
 
 
-@dataclass(frozen=True)
-class Chart:
-    """Where the page draws a figure, in units of a plot of `WIDTH` by `HEIGHT`, with the index of each variant.
+def chart(figure: Figure, names: Sequence[str]) -> dict[str, Any]:
+    """Return what the page draws of a figure, in units of a plot of `WIDTH` by `HEIGHT`.
 
-    Attributes:
-        name: of the figure.
-        description: for screen readers.
-        rows: place and label of each tick of the values.
-        columns: of each tick of the steps.
-        logarithmic: whether the values are.
-        bands: corners between the lowest and the highest seed.
-        lines: points of the means.
-        dots: places of the means where they are few.
+    Curves and bands have the index of their variant, of which `names` are the names; axes have places and labels.
     """
-
-    name: str
-    description: str
-    rows: list[tuple[float, str]]
-    columns: list[tuple[float, str]]
-    logarithmic: bool
-    bands: list[tuple[int, str]]
-    lines: list[tuple[int, str]]
-    dots: list[tuple[int, float, float]]
-
-
-def chart(figure: Figure, names: Sequence[str]) -> Chart:
-    """Place a figure's curves, bands and axes; `names` are those of the variants."""
     points = [point for curve in figure.curves for point in curve]
     low, high = min(point.low for point in points), max(point.high for point in points)
     if low == high:
@@ -136,24 +115,24 @@ def chart(figure: Figure, names: Sequence[str]) -> Chart:
         return " ".join(f"{x(step)},{y(value)}" for step, value in places)
 
     curves = [(index, curve) for index, curve in enumerate(figure.curves) if curve]
-    return Chart(
-        name=figure.name,
-        description="; ".join(
+    return {
+        "name": figure.name,
+        "description": "; ".join(
             f"{names[index]} from {curve[0].mean:.3g} at step {curve[0].step:.0f} "
             f"to {curve[-1].mean:.3g} at step {curve[-1].step:.0f}"
             for index, curve in curves
         ),
-        rows=[(y(tick), _label(tick)) for tick in rows],
-        columns=[(x(tick), _label(tick)) for tick in _ticks(first, last, 4) if first <= tick <= last],
-        logarithmic=logarithmic,
-        bands=[
+        "rows": [(y(tick), _label(tick)) for tick in rows],
+        "columns": [(x(tick), _label(tick)) for tick in _ticks(first, last, 4) if first <= tick <= last],
+        "logarithmic": logarithmic,
+        "bands": [
             (index, joined([*((p.step, p.high) for p in curve), *((p.step, p.low) for p in reversed(curve))]))
             for index, curve in curves
             if any(point.low < point.high for point in curve)
         ],
-        lines=[(index, joined((p.step, p.mean) for p in curve)) for index, curve in curves],
-        dots=[(index, x(p.step), y(p.mean)) for index, curve in curves if len(curve) <= FEW for p in curve],
-    )
+        "lines": [(index, joined((p.step, p.mean) for p in curve)) for index, curve in curves],
+        "dots": [(index, x(p.step), y(p.mean)) for index, curve in curves if len(curve) <= FEW for p in curve],
+    }
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -40,7 +40,6 @@ class NpyWriter:
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], count: int) -> None:
-        self.path = path
         self.shape = shape
         self.count = 0
         self.checksum = 0

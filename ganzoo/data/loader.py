@@ -8,6 +8,7 @@ import mmap
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -51,7 +52,8 @@ class _Permutations:
         self._device = device
         self._mirror = mirror
         self._purpose = purpose
-        self._epochs: dict[int, _Epoch] = {}
+        # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
+        self._epoch = lru_cache(maxsize=2)(self._drawn)
 
     def spans(self, start: int, length: int) -> _Spans:
         """Return the spans of permutations that make up a range of positions."""
@@ -63,18 +65,14 @@ class _Permutations:
             start += count
         return spans
 
-    def _epoch(self, number: int) -> _Epoch:
-        if number not in self._epochs:
-            # Drawn on the CPU whatever the device, so that all devices and processes see one order.
-            order = torch.randperm(self._count, generator=_generator(self._seed, number, f"{self._purpose}order"))
-            mirrored = None
-            if self._mirror:
-                coins = torch.rand(self._count, generator=_generator(self._seed, number, f"{self._purpose}mirror"))
-                mirrored = (coins < 0.5).to(self._device)
-            epoch = _Epoch(order, order.to(self._device), mirrored)
-            # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
-            self._epochs = {n: e for n, e in self._epochs.items() if n == number - 1} | {number: epoch}
-        return self._epochs[number]
+    def _drawn(self, number: int) -> _Epoch:
+        # On the CPU whatever the device, so that all devices and processes see one order.
+        order = torch.randperm(self._count, generator=_generator(self._seed, number, f"{self._purpose}order"))
+        mirrored = None
+        if self._mirror:
+            coins = torch.rand(self._count, generator=_generator(self._seed, number, f"{self._purpose}mirror"))
+            mirrored = (coins < 0.5).to(self._device)
+        return _Epoch(order, order.to(self._device), mirrored)
 
 
 class _Stored:

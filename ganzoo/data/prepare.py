@@ -168,29 +168,25 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
     """
     name = dataset.config.name or type(dataset).__name__.lower()
     with allowed_pixels(dataset.config):
-        return _examined(dataset, name, progress)
-
-
-def _examined(dataset: Dataset, name: str, progress: Callable[[int, int], None] | None) -> Examination:
-    try:
-        dataset.prepare()
-    except OSError as error:
-        raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
-    reader = SampleReader(dataset)
-    found = Examination(name, len(reader), notes=list(dataset.notes()))
-    usable = _check(reader, found, progress)
-    found.usable = len(usable)
-    found.notes += reader.findings()
-    if reader.info.condition is not None and not reader.paired:
-        conditions = SampleReader(dataset, conditions=True)
-        _check(conditions, found)
-        found.notes += conditions.findings()
-    labels = reader.info.labels
-    if labels is not None and labels.kind != "continuous":
-        of_classes = labels.kind == "classes"
-        chosen = ([each.label] if of_classes else np.flatnonzero(each.label).tolist() for each in usable)
-        counts = Counter(chain.from_iterable(chosen))
-        found.classes = {name: counts[place] for place, name in enumerate(labels.names)}
+        try:
+            dataset.prepare()
+        except OSError as error:
+            raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
+        reader = SampleReader(dataset)
+        found = Examination(name, len(reader), notes=list(dataset.notes()))
+        usable = _check(reader, found, progress)
+        found.usable = len(usable)
+        found.notes += reader.findings()
+        if reader.info.condition is not None and not reader.paired:
+            conditions = SampleReader(dataset, conditions=True)
+            _check(conditions, found)
+            found.notes += conditions.findings()
+        labels = reader.info.labels
+        if labels is not None and labels.kind != "continuous":
+            of_classes = labels.kind == "classes"
+            chosen = ([each.label] if of_classes else np.flatnonzero(each.label).tolist() for each in usable)
+            counts = Counter(chain.from_iterable(chosen))
+            found.classes = {name: counts[place] for place, name in enumerate(labels.names)}
     found.duplicates = _described(_groups(each.digest for each in usable), usable, reader)
     if isinstance(reader.info.samples, ImageSpec):
         found.near_duplicates = _described(_near_duplicates(usable), usable, reader)

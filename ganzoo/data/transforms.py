@@ -188,23 +188,18 @@ def _range(config: ImageDatasetConfig) -> tuple[float, float] | None:
 
 
 def _to_vector(given: object, spec: VectorSpec) -> Array:
-    array = np.empty(()) if isinstance(given, Image.Image) else _as_numbers(given)
-    if array.shape != spec.shape:
-        kind = f"of shape {array.shape}" if array.shape else f"a {type(given).__name__}"
+    try:
+        array = np.asarray(None if isinstance(given, Image.Image) else given)
+    except (TypeError, ValueError):  # parts of several lengths
+        array = np.asarray(None)
+    shape = array.shape if array.dtype.kind in "biuf" else ()
+    if shape != spec.shape:
+        kind = f"of shape {shape}" if shape else f"a {type(given).__name__}"
         raise ContractError(f"is {kind}; a dataset of vectors must give arrays ({spec.size},) of floats")
     vector: Array = array.astype(np.float32)
     if not np.isfinite(vector).all():
         raise ValueError("holds numbers that are not finite")
     return vector
-
-
-def _as_numbers(given: object) -> Array:
-    """Return an array of what is given; one of no shape where these are no real numbers."""
-    try:
-        array = np.asarray(given)
-    except (TypeError, ValueError):
-        return np.empty(())
-    return array if array.dtype.kind in "biuf" else np.empty(())
 
 
 def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
