@@ -51,9 +51,10 @@ class Survey:
         """Count one sample as the dataset gives it and as it is stored."""
         if stored.ndim != 3 or not isinstance(config, ImageDatasetConfig):
             return
-        more, size = 0, np.asarray(given).shape[1::-1]
         if isinstance(given, Image.Image):
             more, size = frame_count(given) - 1, given.size
+        else:
+            more, size = 0, np.asarray(given).shape[1::-1]
         cropped = discarded(size, config)
         constant = bool((stored == stored[0, 0]).all())
         step = max(1, max(stored.shape[:2]) // _LOOKED_AT)

@@ -249,10 +249,8 @@ def _make(
             "findings": told,
             "made_from": made_from,
         }
-        with (folder / "pack.json").open("w", encoding="utf-8") as text:
-            json.dump(contents, text, indent=1)
-            text.flush()
-            os.fsync(text.fileno())
+        (folder / "pack.json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
+        sync(folder / "pack.json")
         if path.exists():
             shutil.rmtree(path)
         folder.rename(path)

@@ -318,8 +318,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
     value_range = _range(config)
     if _is_deep(image):
-        image = _to_eight_bits(image, value_range)
-        value_range = None
+        return flattened(_to_eight_bits(image, value_range), mode, config)
     image = flattened(image, mode, config)
     if value_range is not None:
         levels = np.rint((in_range(np.arange(256), value_range) + 1) * 127.5).astype(int).tolist()

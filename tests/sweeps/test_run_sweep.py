@@ -305,7 +305,7 @@ class TestDisplay:
         with (tmp_path / "shown.txt").open("w+") as shown:
             where = Console(file=shown, force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
             time_now = 0.0
-            display = SweepDisplay(sweep, sweep.members, 1, where, lambda: time_now)
+            display = SweepDisplay(sweep, sweep.members, where, lambda: time_now)
             display.begin()
             job = Job(sweep.members[0], Ended(0), tmp_path / "log", 0.0, 0)  # type: ignore[arg-type]
             sweep.members[0].status = "running"
