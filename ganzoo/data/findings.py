@@ -58,7 +58,7 @@ class Survey:
         cropped = discarded(size, config)
         constant = bool((stored == stored[0, 0]).all())
         step = max(1, max(stored.shape[:2]) // _LOOKED_AT)
-        levels = np.bincount(_levels(stored[::step, ::step]).ravel(), minlength=_LEVELS)
+        counts = np.bincount(levels(stored[::step, ::step]).ravel(), minlength=_LEVELS)
         with self._lock:
             self.images += 1
             self.constant += constant
@@ -66,7 +66,7 @@ class Survey:
             self.dropped += more
             self.discarded += cropped
             self.floats += stored.dtype == np.float32
-            self.levels += levels
+            self.levels += counts
 
     def fail(self, error: Exception) -> None:
         """Count one sample that cannot be used."""
@@ -132,7 +132,8 @@ def _in_words(config: ImageDatasetConfig) -> str:
     return '"auto"' if config.value_range == "auto" else str(list(config.value_range or ()))
 
 
-def _levels(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def levels(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the values of what is stored of images, from the lowest to the highest that can be, in 8 bits."""
     if stored.dtype == np.uint8:
         return stored
     if stored.dtype == np.uint16:

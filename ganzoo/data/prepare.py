@@ -20,6 +20,7 @@ from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import ImageSpec
 from ganzoo.data.decode import in_order, reason
+from ganzoo.data.findings import levels
 from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.data.samples import SampleReader
@@ -232,7 +233,8 @@ def _check_sample(reader: SampleReader, index: int) -> _Report:
     digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
     if stored.ndim == 1:
         return _Report(index, size, mode, form, label, digest=digest)
-    transformed = _shown(stored)
+    pixels = levels(stored)
+    transformed = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0])
     grays = np.asarray(transformed.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = np.packbits(grays[:, 1:] > grays[:, :-1])
     thumbnail = transformed.resize((8, 8), Image.Resampling.BOX).tobytes()
@@ -249,14 +251,6 @@ def _kind_of(given: Any) -> tuple[tuple[int, int] | None, str, str]:
         return None, f"{array.dtype}, {array.size} numbers", "array"
     channels = array.shape[2] if array.ndim == 3 else 1
     return (array.shape[1], array.shape[0]), f"{array.dtype}, {channels} channels", "array"
-
-
-def _shown(stored: npt.NDArray[Any]) -> Image.Image:
-    """Return a gray or color image of 8 bits of the first channels."""
-    if stored.dtype != np.uint8:
-        low, high = (0, 65535) if stored.dtype == np.uint16 else (-1, 1)
-        stored = np.rint((stored - low) * (255 / (high - low))).astype(np.uint8)
-    return Image.fromarray(stored[:, :, :3] if stored.shape[2] >= 3 else stored[:, :, 0])
 
 
 def _groups(keys: Iterable[Hashable]) -> list[list[int]]:
