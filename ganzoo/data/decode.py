@@ -86,7 +86,7 @@ def decode_samples(
     Args:
         reader: gives the samples.
         files: for the samples, and for the conditions.
-        progress: called with the samples done and their total, some at a time.
+        progress: called with the samples done and their total after each task.
 
     Returns:
         The label of each sample that could be decoded, and each one that could not, with the reason.
@@ -95,8 +95,8 @@ def decode_samples(
     step = max(1, min(_TASK_IMAGES, _TASK_BYTES * count // max(1, reader.nbytes)))
     labels: list[Any] = []
     bad: list[str] = []
-    with closing(in_order(count, step, partial(_decode, reader))) as samples:
-        for done, sample in enumerate(samples, 1):
+    with closing(in_order(count, step, partial(_decode, reader), progress)) as samples:
+        for sample in samples:
             if isinstance(sample, str):
                 bad.append(sample)
             else:
@@ -104,12 +104,12 @@ def decode_samples(
                 labels.append(label)
                 for file, array in zip(files, arrays, strict=True):
                     file.write(array)
-            if progress is not None and (done % step == 0 or done == count):
-                progress(done, count)
     return labels, bad
 
 
-def in_order(count: int, step: int, work: Callable[[int], T]) -> Generator[T, None, None]:
+def in_order(
+    count: int, step: int, work: Callable[[int], T], progress: Callable[[int, int], None] | None = None
+) -> Generator[T, None, None]:
     """Yield the results of `work` on the numbers from 0 to `count`, computed on all cores, `step` of them in a task.
 
     Threads suffice, since PIL releases the interpreter's lock while it decodes and resizes. PIL's warnings are
@@ -118,6 +118,7 @@ def in_order(count: int, step: int, work: Callable[[int], T]) -> Generator[T, No
     workers = os.cpu_count() or 1
     tasks = deque(range(start, min(start + step, count)) for start in range(0, count, step))
     running: deque[Future[list[T]]] = deque()
+    done = 0
     executor = ThreadPoolExecutor(workers, thread_name_prefix="ganzoo-decode")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -125,7 +126,11 @@ def in_order(count: int, step: int, work: Callable[[int], T]) -> Generator[T, No
             while tasks or running:
                 while tasks and len(running) < 2 * workers:
                     running.append(executor.submit(lambda task: [*map(work, task)], tasks.popleft()))
-                yield from running.popleft().result()
+                results = running.popleft().result()
+                yield from results
+                done += len(results)
+                if progress is not None:
+                    progress(done, count)
         finally:
             executor.shutdown(cancel_futures=True)
 

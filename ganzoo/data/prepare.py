@@ -199,10 +199,8 @@ def _check(
 ) -> list[_Report]:
     """Note in `found` what the samples are and which cannot be used; return the others."""
     config, usable = reader.dataset.config, []
-    with closing(in_order(len(reader), _STEP, partial(_check_sample, reader))) as reports:
-        for done, seen in enumerate(reports, 1):
-            if progress is not None:
-                progress(done, len(reader))
+    with closing(in_order(len(reader), _STEP, partial(_check_sample, reader), progress)) as reports:
+        for seen in reports:
             if seen.mode and not reader.are_conditions:
                 found.modes[seen.mode] += 1
                 found.formats[seen.format] += 1
