@@ -27,7 +27,7 @@ ERROR_LENGTH = 160
 
 
 class SweepDisplay:
-    """Reports the start, progress and end of the runs `members`."""
+    """Reports the number, start, progress and end of the runs `members`, while it is open."""
 
     def __init__(
         self,
@@ -45,8 +45,7 @@ class SweepDisplay:
         self._all = self._bar.add_task("sweep", total=len(members), completed=self._done, figures="")
         self._shown = has_bar(self._where)
 
-    def begin(self) -> None:
-        """Report the number of runs to train."""
+    def __enter__(self) -> SweepDisplay:
         say(
             f"{self._sweep.path}: {len(self._members)} runs, {len({m.variant for m in self._members})} variants"
             + (f"; {self._done} are complete" if self._done else ""),
@@ -54,6 +53,11 @@ class SweepDisplay:
         )
         if self._shown:
             self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._shown:
+            self._bar.stop()
 
     def started(self, job: Job) -> None:
         """Report that a run starts or resumes."""
@@ -87,11 +91,6 @@ class SweepDisplay:
             warn(f"{place}failed after {duration(took)}: {text}; all it said is in {job.log}")
         else:
             say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
-
-    def end(self) -> None:
-        """Remove the bars."""
-        if self._shown:
-            self._bar.stop()
 
     def _place(self, member: Member) -> str:
         return f"[{self._members.index(member) + 1}/{len(self._members)}]"
