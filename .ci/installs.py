@@ -27,6 +27,8 @@ LINES: dict[str, str] = {
     'pip install ".[jpeg]"': "checkout",
     'pip install ".[reports]"': "checkout",
     'pip install "./plugins/ganzoo-export[onnx]"': "checkout",
+    'pip install "./plugins/ganzoo-datasets[huggingface]"': "checkout",
+    'pip install "./plugins/ganzoo-datasets[lsun]"': "checkout",
     "pip install lmdb": "anywhere",
     "pip install onnx onnxscript onnxruntime": "anywhere",
     "pip install playwright": "anywhere",

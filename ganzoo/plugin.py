@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
+    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         RequestError,
         RunDirectoryError,
         TrainingError,
+        first_line,
     )
     from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
     from ganzoo.recipe.model import Recipe
@@ -69,16 +71,19 @@ if TYPE_CHECKING:
     from ganzoo.storage.disk import new_folder
     from ganzoo.storage.exported import seal_export
     from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.terminal import packing_progress
     from ganzoo.text import markdown, printable
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
     from ganzoo.training.run import Run
+    from ganzoo.untrusted import open_file, read_bytes
 
 __all__ = [
     "EMA",
     "AdamConfig",
     "Alert",
+    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -96,6 +101,7 @@ __all__ = [
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
+    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -107,6 +113,7 @@ __all__ = [
     "Importer",
     "ImporterConfig",
     "LabelSpec",
+    "LabeledImages",
     "Loss",
     "LossConfig",
     "Metric",
@@ -153,13 +160,20 @@ __all__ = [
     "VectorSpec",
     "World",
     "current_lr",
+    "decode_image",
+    "file_info",
+    "first_line",
     "hookimpl",
+    "is_web_page",
     "kept_random_state",
     "load_tensors",
     "load_torchvision_weights",
     "markdown",
     "new_folder",
+    "open_file",
+    "packing_progress",
     "printable",
+    "read_bytes",
     "read_evaluations",
     "real_images",
     "seal_export",
@@ -170,6 +184,14 @@ __all__ = [
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
+    "ganzoo.builtin.datasets.files": [
+        "Archive",
+        "FileDataset",
+        "LabeledImages",
+        "decode_image",
+        "file_info",
+        "is_web_page",
+    ],
     "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
@@ -215,6 +237,7 @@ _MODULES = {
         "RequestError",
         "RunDirectoryError",
         "TrainingError",
+        "first_line",
     ],
     "ganzoo.evaluation.evaluation_log": ["Evaluation", "read_evaluations"],
     "ganzoo.recipe.model": ["Recipe"],
@@ -232,6 +255,8 @@ _MODULES = {
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
     "ganzoo.training.run": ["Run"],
+    "ganzoo.terminal": ["packing_progress"],
+    "ganzoo.untrusted": ["open_file", "read_bytes"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ganzoo_datasets import celeba
+from ganzoo_datasets.celeba import CelebA
+from ganzoo_datasets.configs import CelebAConfig, CIFAR10Config, LSUNConfig, MNISTConfig, SVHNConfig
+from ganzoo_datasets.lsun import LSUN
+from ganzoo_datasets.torchvision_sets import CIFAR10, MNIST, SVHN
 from PIL import Image
 from torchvision import datasets as torchvision_datasets
 
-from ganzoo.builtin.datasets import celeba
-from ganzoo.builtin.datasets.celeba import CelebA
-from ganzoo.builtin.datasets.configs import CelebAConfig, CIFAR10Config, LSUNConfig, MNISTConfig, SVHNConfig
-from ganzoo.builtin.datasets.lsun import LSUN
-from ganzoo.builtin.datasets.torchvision_sets import CIFAR10, MNIST, SVHN
 from ganzoo.components.dataset import Dataset
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and SVHN, as torchvision downloads and reads them."""
+"""MNIST, Fashion-MNIST, CIFAR-10 and SVHN, as torchvision unpacks and reads them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,9 @@ from typing import Any
 
 from torchvision import datasets
 
-from ganzoo.builtin.datasets.configs import (
-    CIFAR10Config,
-    FashionMNISTConfig,
-    MNISTConfig,
-    SVHNConfig,
-    TorchvisionConfig,
-)
-from ganzoo.builtin.datasets.files import FileDataset, file_info
-from ganzoo.components.dataset import SampleSource
-from ganzoo.components.spec import LabelSpec
-from ganzoo.errors import DataError, first_line
+from ganzoo.plugin import DataError, FileDataset, LabelSpec, SampleSource, file_info, first_line
+from ganzoo_datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig, TorchvisionConfig
+from ganzoo_datasets.downloads import RemoteFile, fetch
 
 
 class TorchvisionDataset(FileDataset):
@@ -37,8 +29,8 @@ class TorchvisionDataset(FileDataset):
         """Return the unpacked files that torchvision reads."""
 
     @abstractmethod
-    def sources(self) -> list[str]:
-        """Return the addresses of those files, for a download by hand."""
+    def archives(self) -> list[RemoteFile]:
+        """Return what is downloaded, to where torchvision unpacks it."""
 
     @abstractmethod
     def load(self, *, download: bool) -> Any:
@@ -54,14 +46,18 @@ class TorchvisionDataset(FileDataset):
         if not missing:
             return
         names = ", ".join(path.name for path in missing)
-        by_hand = f"{missing[0].parent} (without .gz or .tar.gz: unpacked), from {' '.join(self.sources())}"
+        url, *others = [archive.urls[0] for archive in self.archives()]
+        source = f"{url.rpartition('/')[0]}/" if others else url
+        by_hand = f"{missing[0].parent} (without .gz or .tar.gz: unpacked), from {source}"
         if not self.config.download:
             raise DataError(
                 f"{self.title} is not in {self.root} and dataset.download is false: set it to true, "
                 f"or put {names} into {by_hand}"
             )
         try:
-            self.load(download=True)
+            for archive in self.archives():
+                fetch(archive)
+            self.load(download=True)  # finds the archives, checks their sums again and unpacks them
         except Exception as error:  # of many types: network, disk, archives
             raise DataError(
                 f"{self.title} cannot be downloaded to {self.root} ({_reason(error)}). Try again with a "
@@ -106,9 +102,13 @@ class MNIST(TorchvisionDataset):
         raw = self.root / self.torchvision_class.__name__ / "raw"
         return [raw / name.removesuffix(".gz") for name, _ in self.torchvision_class.resources]
 
-    def sources(self) -> list[str]:
-        """Return the address of a folder with the four files, compressed."""
-        return [str(self.torchvision_class.mirrors[0])]
+    def archives(self) -> list[RemoteFile]:
+        """Return the four files, compressed."""
+        raw, mirrors = self.files()[0].parent, self.torchvision_class.mirrors
+        return [
+            RemoteFile(raw / name, md5, tuple(f"{mirror.rstrip('/')}/{name}" for mirror in mirrors))
+            for name, md5 in self.torchvision_class.resources
+        ]
 
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""
@@ -142,9 +142,10 @@ class CIFAR10(TorchvisionDataset):
         names = [*(name for name, _ in kind.train_list + kind.test_list), kind.meta["filename"]]
         return [self.root / kind.base_folder / name for name in names]
 
-    def sources(self) -> list[str]:
-        """Return the address of the archive."""
-        return [str(datasets.CIFAR10.url)]
+    def archives(self) -> list[RemoteFile]:
+        """Return the archive."""
+        kind = datasets.CIFAR10
+        return [RemoteFile(self.root / kind.filename, kind.tgz_md5, (kind.url,))]
 
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset, which unpickles only files with the checksums it knows."""
@@ -162,9 +163,10 @@ class SVHN(TorchvisionDataset):
         """Return the file of the split."""
         return [self.root / datasets.SVHN.split_list[self.config.split][1]]
 
-    def sources(self) -> list[str]:
-        """Return the file's address."""
-        return [str(datasets.SVHN.split_list[self.config.split][0])]
+    def archives(self) -> list[RemoteFile]:
+        """Return the file, which is not compressed."""
+        url, name, md5 = datasets.SVHN.split_list[self.config.split]
+        return [RemoteFile(self.root / name, md5, (url,))]
 
     def load(self, *, download: bool) -> Any:
         """Return the torchvision dataset."""

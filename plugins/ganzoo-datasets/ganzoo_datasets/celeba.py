@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Sequence
 from functools import cached_property
@@ -13,12 +14,22 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.builtin.datasets.configs import CelebAConfig
-from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
-from ganzoo.components.dataset import SampleSource
-from ganzoo.components.spec import LabelSpec
-from ganzoo.errors import DataError, first_line
-from ganzoo.untrusted import read_bytes, read_text
+from ganzoo.plugin import (
+    Archive,
+    DataError,
+    FileDataset,
+    LabeledImages,
+    LabelSpec,
+    SampleSource,
+    decode_image,
+    file_info,
+    first_line,
+    is_web_page,
+    read_bytes,
+)
+from ganzoo_datasets.celeba_parquet import fetch_parquet, parquet_files, unpack_parquet
+from ganzoo_datasets.configs import CelebAConfig
+from ganzoo_datasets.downloads import DownloadError, QuotaError, RemoteFile, fetch, google_drive
 
 IMAGES = "img_align_celeba"
 ARCHIVE = f"{IMAGES}.zip"
@@ -26,6 +37,13 @@ PARTITION = "list_eval_partition"
 ATTRIBUTES = "list_attr_celeba"
 COMPLETE = 202_599
 """Number of images in CelebA."""
+
+_ON_GOOGLE_DRIVE = {
+    ARCHIVE: ("0B7EVK8r0v71pZjFTYXZWM3FlRnM", "00d2c5bc6d35e252742224ab0c1e8fcb"),
+    f"{ATTRIBUTES}.txt": ("0B7EVK8r0v71pblRyaVFSWGxPY0U", "75e246fa4810816ffd6ee81facbd244c"),
+    f"{PARTITION}.txt": ("0B7EVK8r0v71pY0NSMzRuSXJEVkk", "d32c9cbf5e040fd4025c592c306e6668"),
+}
+"""The authors' files, each with its identifier there and its MD5 sum."""
 
 _SPLITS = {"train": "0", "valid": "1", "test": "2"}
 _WHERE = (
@@ -56,14 +74,13 @@ class CelebA(FileDataset):
         Raises:
             DataError: something is missing or incomplete; the text says which file to put where.
         """
-        images, lists = self._find_images(), {}
+        self._images, self._lists = self._find_images(), {}
         if self.config.split != "all":
-            lists[PARTITION] = find_list(PARTITION, self.root, images.place, f'dataset.split = "{self.config.split}"')
+            self._lists[PARTITION] = self._find_list(PARTITION, f'dataset.split = "{self.config.split}"')
         if self.config.has_labels:
             option = "attribute" if self.config.attribute else "attributes"
             purpose = f"dataset.{option} = {json.dumps(getattr(self.config, option))}"
-            lists[ATTRIBUTES] = find_list(ATTRIBUTES, self.root, images.place, purpose)
-        self._images, self._lists = images, lists
+            self._lists[ATTRIBUTES] = self._find_list(ATTRIBUTES, purpose)
 
     def fingerprint(self) -> Sequence[object]:
         """Return names, sizes and times of all images, or of their archive, and of the lists in use."""
@@ -99,6 +116,17 @@ class CelebA(FileDataset):
         place = self._images.place
         return f"{place}: {self._names[index]}" if place.is_file() else str(place / self._names[index])
 
+    def _find_list(self, name: str, purpose: str) -> Path:
+        try:
+            return find_list(name, self.root, self._images.place, purpose)
+        except DataError as error:
+            if not self.config.download or self.config.source != "google_drive":
+                raise
+            try:
+                return self._fetch(f"{name}.txt")
+            except (DownloadError, OSError) as reason:
+                raise DataError(f"{error}; it cannot be downloaded from Google Drive ({_why(reason)})") from reason
+
     def _find_images(self) -> _Folder | _Archive:
         found, problems = find_images(self.root)
         if not found and not problems:
@@ -128,17 +156,34 @@ class CelebA(FileDataset):
         by_hand = f"put {_WHERE}, or the folder {IMAGES}/ from it, into {self.root}"
         if not self.config.download:
             raise DataError(f"CelebA is not in {self.root}, and dataset.download is false: {by_hand}")
+        if self.config.source == "huggingface" or parquet_files(self._folder):
+            return self._take_parquet()
         try:
-            from torchvision import datasets
-
-            datasets.CelebA(str(self.root), split="all", download=True)
-            for file in (self.root / "celeba").iterdir():  # gdown lets only the owner read them
-                file.chmod(file.stat().st_mode | file.parent.stat().st_mode & 0o666)
-        except Exception as error:  # of many types: no network, the quota of Google Drive, a full disk
+            self._fetch(ARCHIVE)
+        except (DownloadError, OSError) as error:
+            later = "try again in a day; or " if isinstance(error, QuotaError) else ""
             raise DataError(
-                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({first_line(error)}): "
-                f"{by_hand}"
+                f"CelebA is not in {self.root} and cannot be downloaded from Google Drive ({_why(error)}): "
+                f"{later}take the same images from the Hugging Face Hub, --set dataset.source=huggingface; or {by_hand}"
             ) from error
+
+    def _take_parquet(self) -> None:
+        """Write the archive out of parquet files, those that are there or downloaded ones."""
+        downloads = self.root / "celeba_huggingface"
+        files = parquet_files(self._folder) or fetch_parquet(downloads)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        unpack_parquet(files, *(self._folder / name for name in (ARCHIVE, f"{PARTITION}.txt", f"{ATTRIBUTES}.txt")))
+        shutil.rmtree(downloads, ignore_errors=True)
+
+    @property
+    def _folder(self) -> Path:
+        """Where downloads go, as torchvision has it."""
+        return self.root / "celeba"
+
+    def _fetch(self, name: str) -> Path:
+        identifier, md5 = _ON_GOOGLE_DRIVE[name]
+        fetch(RemoteFile(self._folder / name, md5, google_drive(identifier)))
+        return self._folder / name
 
     def _take_split(self, images: _Folder | _Archive, path: Path, split: str) -> list[str]:
         _, rows = read_list(path)
@@ -156,6 +201,10 @@ class CelebA(FileDataset):
         columns = [_column(known, each, "attributes") for each in wanted]
         self._attributes = tuple(wanted)
         return [[float(rows[name[:6]][column] == "1") for column in columns] for name in self._names]
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)
 
 
 def _column(known: list[str], attribute: str, option: str) -> int:
@@ -223,7 +272,7 @@ def read_list(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     """
     header: list[str] = []
     rows: dict[str, list[str]] = {}
-    for line in read_text(path, errors="replace").splitlines():
+    for line in read_bytes(path).decode(errors="replace").splitlines():
         first, *values = re.split(r"[,\s]+", line.strip())
         if _IMAGE_NAME.fullmatch(first):
             rows[first[:6]] = values

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from dataset_files import gray_png, write_lsun
+from ganzoo_datasets.configs import LSUNConfig
+from ganzoo_datasets.lsun import LSUN
 from killed import in_child
 
-from ganzoo.builtin.datasets.configs import LSUNConfig
-from ganzoo.builtin.datasets.lsun import LSUN
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 

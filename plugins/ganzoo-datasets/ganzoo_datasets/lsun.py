@@ -9,12 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from ganzoo.builtin.datasets.configs import LSUNConfig
-from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, decode_image
-from ganzoo.components.dataset import SampleSource
-from ganzoo.components.spec import LabelSpec
-from ganzoo.errors import DataError
-from ganzoo.untrusted import open_file
+from ganzoo.plugin import DataError, FileDataset, LabeledImages, LabelSpec, SampleSource, decode_image, open_file
+from ganzoo_datasets.configs import LSUNConfig
 
 
 class LSUN(FileDataset):
