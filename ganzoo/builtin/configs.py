@@ -11,7 +11,6 @@ from ganzoo.builtin.optimizers import AdamConfig
 from ganzoo.components.options import (
     ComponentConfig,
     LossConfig,
-    MetricConfig,
     OptimizerConfig,
     PenaltyConfig,
     TrainerConfig,
@@ -84,56 +83,6 @@ class R2Config(R1Config):
     """γ/2 · E‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
 
 
-class FrechetConfig(MetricConfig):
-    """The Fréchet distance of Gaussians fitted to the features (arXiv 1706.08500): FID with Inception."""
-
-
-class KernelConfig(MetricConfig):
-    """The squared maximum mean discrepancy of features, with a cubic kernel (arXiv 1801.01401): KID with Inception."""
-
-    subsets: PositiveInt = 100
-    """Number of random subsets, over which the mean is taken."""
-    subset_size: int = Field(default=1000, ge=2)
-    """Images in each; fewer where there are no more."""
-
-
-class InceptionScoreConfig(MetricConfig):
-    """The exponential of the mutual information between sample and predicted class (arXiv 1606.03498)."""
-
-    splits: PositiveInt = 10
-    """Parts of the samples, over which the mean is taken."""
-
-
-class PrecisionRecallConfig(MetricConfig):
-    """The share of samples in the manifold of real images, and of real images in that of samples (arXiv 1904.06991)."""
-
-    neighbors: PositiveInt = 3
-    """An image's manifold reaches to its n-th neighbor."""
-    images: PositiveInt = 10_000
-    """Most images of either kind."""
-
-
-class DensityCoverageConfig(MetricConfig):
-    """Real neighborhoods that a sample lies in, and the share of them with a sample (arXiv 2002.09797)."""
-
-    neighbors: PositiveInt = 5
-    """An image's neighborhood reaches to its n-th neighbor."""
-    images: PositiveInt = 10_000
-    """Most images of either kind."""
-
-
-class DiversityConfig(MetricConfig):
-    """The mean distance of two samples over that of two real images, by pixels and by features."""
-
-
-class ClassCoverageConfig(MetricConfig):
-    """The classes that a classifier of the dataset finds among the samples."""
-
-
-class MemorizationConfig(MetricConfig):
-    """How much nearer samples are to training images than unseen images are (after arXiv 2004.05675)."""
-
-
 class GANTrainerConfig(TrainerConfig):
     """Discriminator and generator in turn, in the order of the paper or of the DCGAN authors' code."""
 
@@ -200,19 +149,15 @@ class GANTrainerConfig(TrainerConfig):
             raise ValueError("the average has a decay or a half-life: leave out ema_decay or ema_half_life")
         if self.ema_ramp and self.ema_half_life is None:
             raise ValueError("ema_ramp limits a half-life: set ema_half_life too")
+        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
+        if self.fake_statistics == "running" and reuses:
+            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         if self.micro_batch_size is None:
             return self
         if self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size must divide batch_size, which is {self.batch_size}")
-        if self.fake_batch == "reuse" and self.schedule == "discriminator_first":
+        if reuses:
             raise ValueError('micro_batch_size needs fake_batch = "fresh": no images of a whole minibatch are kept')
         if self.discriminator_update == "separate":
             raise ValueError('micro_batch_size needs discriminator_update = "joint"')
-        return self
-
-    @model_validator(mode="after")
-    def _running_statistics_make_fresh_images(self) -> Self:
-        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
-        if self.fake_statistics == "running" and reuses:
-            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         return self
