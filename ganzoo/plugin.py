@@ -60,16 +60,23 @@ if TYPE_CHECKING:
         TrainingError,
         first_line,
     )
+    from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+    from ganzoo.recipe.model import Recipe
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
+    from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
+    from ganzoo.storage.disk import new_folder
+    from ganzoo.storage.exported import seal_export
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.terminal import packing_progress
+    from ganzoo.text import markdown, printable
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
+    from ganzoo.training.run import Run
     from ganzoo.untrusted import open_file, read_bytes
 
 __all__ = [
@@ -89,6 +96,7 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Evaluation",
     "Extractor",
     "ExtractorConfig",
     "Failure",
@@ -127,10 +135,12 @@ __all__ = [
     "Problem",
     "Progress",
     "RMSpropConfig",
+    "Recipe",
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
     "RequestError",
+    "Run",
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
@@ -155,12 +165,18 @@ __all__ = [
     "first_line",
     "hookimpl",
     "is_web_page",
+    "kept_random_state",
     "load_tensors",
     "load_torchvision_weights",
+    "markdown",
+    "new_folder",
     "open_file",
     "packing_progress",
+    "printable",
     "read_bytes",
+    "read_evaluations",
     "real_images",
+    "seal_export",
     "square_size",
     "squared_gradient_norm",
     "torchvision_classifier",
@@ -223,16 +239,23 @@ _MODULES = {
         "TrainingError",
         "first_line",
     ],
+    "ganzoo.evaluation.evaluation_log": ["Evaluation", "read_evaluations"],
+    "ganzoo.recipe.model": ["Recipe"],
     "ganzoo.recipe.overrides": ["Overrides"],
     "ganzoo.registry.commands": ["CommandRegistrar"],
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
+    "ganzoo.runtime.random_state": ["kept_random_state"],
     "ganzoo.sampling.trained_run": ["TrainedRun"],
+    "ganzoo.storage.disk": ["new_folder"],
+    "ganzoo.storage.exported": ["seal_export"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
     "ganzoo.terminal": ["packing_progress"],
+    "ganzoo.text": ["markdown", "printable"],
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
+    "ganzoo.training.run": ["Run"],
     "ganzoo.untrusted": ["open_file", "read_bytes"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

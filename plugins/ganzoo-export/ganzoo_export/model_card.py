@@ -10,13 +10,17 @@ from typing import Any
 
 import jinja2
 
-from ganzoo.components.network import Generator
-from ganzoo.components.spec import ImageSpec, VectorSpec
-from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
-from ganzoo.recipe.model import Recipe
-from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.storage.summary import best_and_last
-from ganzoo.text import markdown, printable
+from ganzoo.plugin import (
+    Evaluation,
+    Generator,
+    ImageSpec,
+    Recipe,
+    TrainedRun,
+    VectorSpec,
+    markdown,
+    printable,
+    read_evaluations,
+)
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
@@ -42,7 +46,7 @@ def model_card(
     evaluations = [
         each for each in read_evaluations(trained.directory) if (each.step, each.card.samples.weights) == scored
     ]
-    return environment.from_string(files("ganzoo.export").joinpath("model_card.md.j2").read_text("utf-8")).render(
+    return environment.from_string(files("ganzoo_export").joinpath("model_card.md.j2").read_text("utf-8")).render(
         front_matter=_front_matter(trained, form, about, evaluations),
         recipe=trained.recipe,
         public_recipe=recipe,
@@ -135,9 +139,8 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
 
 def _in_training(trained: TrainedRun) -> list[tuple[str, str, str]]:
     """Return the best and last value of each score taken in training, with their steps."""
-    scores = best_and_last(trained.directory.read_metrics(), trained.directory.score_directions())
     best, last = (
         {name: f"{each['value']:.5g} (step {each['step']})" for name, each in values.items()}
-        for values in scores.values()
+        for values in trained.scores().values()
     )
     return [(name, best.get(name, "—"), last[name]) for name in last]

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from ganzoo.components.options import Options
-from ganzoo.errors import DataError, RequestError
-from ganzoo.export.bundle import RECIPE, seal
-from ganzoo.export.model_card import model_card
-from ganzoo.export.onnx_model import LATENTS, onnx_model
-from ganzoo.recipe.model import InitialWeightsOptions, NamedTables, Recipe
-from ganzoo.runtime.environment import describe_software
-from ganzoo.runtime.random_state import kept_random_state
+import torch
+
+from ganzoo.plugin import (
+    DataError,
+    Options,
+    Recipe,
+    RequestError,
+    TrainedRun,
+    kept_random_state,
+    new_folder,
+    seal_export,
+)
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
 from ganzoo.sampling.image_io import save_picture
-from ganzoo.sampling.trained_run import TrainedRun, Weights
-from ganzoo.storage.checkpoint import write_tensors
-from ganzoo.storage.disk import check_unused, new_folder, write_bytes, write_text
-from ganzoo.storage.run_directory import PLUGINS
+from ganzoo.sampling.trained_run import Weights
+from ganzoo_export.model_card import model_card
+from ganzoo_export.onnx_model import LATENTS, onnx_model
 
 Format = Literal["safetensors", "onnx", "hub"]
 HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."
 GRID = "samples.png"
 SAMPLES = 64
+PLUGINS = "plugins"
+"""Folder of plugin files, as a run directory has it."""
+
+T = TypeVar("T", bound=Options)
 
 
 @kept_random_state()
@@ -58,7 +67,6 @@ def export_run(
         OutputError: it could not be written; nothing of it is left.
     """
     out, form = Path(out), format
-    check_unused(out)
     if license is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", license):
         raise RequestError(f'--license "{license}": give the name that SPDX has for it, such as mit or cc-by-4.0')
     if form not in get_args(Format):
@@ -72,56 +80,54 @@ def export_run(
         )
     name = trained.tensors_name(weights)
     mode = batch_norm or trained.recipe.samples.batch_norm
-    generator, recipe = trained.generator_with(weights), _public_recipe(trained.recipe)
-    about: dict[str, Any] = {
-        "format": form,
-        "weights": trained.weights_name(weights),
-        "batch_norm": batch_norm_used(generator, mode),
-        "plugins": _plugins(trained),
-        "software": {name: describe_software({})[name] for name in ("ganzoo", "torch")},
-        "license": license or "",
-        "origin": str(trained.recipe.run.name),
-    }
-    model = b""
-    if form == "onnx":
-        model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
-    files = {name: "model" if form == "hub" else name} | ({"discriminator": "discriminator"} if discriminator else {})
     with new_folder(out) as folder:
+        generator, recipe = trained.generator_with(weights), _public_recipe(trained.recipe)
+        about: dict[str, Any] = {
+            "format": form,
+            "weights": trained.weights_name(weights),
+            "batch_norm": batch_norm_used(generator, mode),
+            "plugins": _plugins(trained),
+            "software": {"ganzoo": version("ganzoo-core"), "torch": torch.__version__},
+            "license": license or "",
+            "origin": trained.recipe.run.name,
+        }
+        networks = {name: f"{'model' if form == 'hub' else name}.safetensors"} if form != "onnx" else {}
+        networks |= {"discriminator": "discriminator.safetensors"} if discriminator else {}
         if form == "onnx":
+            model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
             (folder / "generator.onnx").write_bytes(model)
-            files = {}
-        write_tensors({file: trained.checkpoint.network(network) for network, file in files.items()}, folder)
-        networks = {network: f"{file}.safetensors" for network, file in files.items()}
+        for network, file in networks.items():
+            shutil.copyfile(trained.checkpoint.file(network), folder / file)
         _write_recipe(trained, recipe, folder)
         if form == "hub":
             config = _hub_config(trained, recipe, about)
-            write_text(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
+            _write(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
         with suppress(DataError):  # a generator with a condition takes inputs from the dataset, which may be gone
             picture = trained.picture(trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm))
             if picture is not None:
                 about_samples = trained.about(weights=weights, batch_norm=batch_norm, seed=0)
                 save_picture(picture, folder / GRID, about=about_samples)
-        card = model_card(trained, recipe, form, about, samples=(folder / GRID).is_file())
-        write_text(folder / "README.md", card)
-        seal(folder, trained.checkpoint.info, trained.checkpoint.step, networks, about)
+        _write(folder / "README.md", model_card(trained, recipe, form, about, samples=(folder / GRID).is_file()))
+        seal_export(folder, trained.checkpoint, networks, about)
     return out
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _public_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe without local folders and the W&B account, which are private."""
 
-    def reset(options: Options, *names: str) -> Options:
+    def reset(options: T, *names: str) -> T:
         return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})
 
     kept = tuple(f"{PLUGINS}/{Path(named).name}" for named in recipe.plugins.files)
-    return recipe.model_copy(
+    return reset(recipe, "init", "observers", "tracking").model_copy(
         update={
             "run": reset(recipe.run, "root"),
             "dataset": reset(recipe.dataset, "root"),
-            "init": InitialWeightsOptions(),
             "plugins": recipe.plugins.model_copy(update={"files": kept}),
-            "observers": NamedTables(),
-            "tracking": NamedTables(),
         }
     )
 
@@ -132,8 +138,8 @@ def _write_recipe(trained: TrainedRun, recipe: Recipe, folder: Path) -> None:
     for file in trained.manager.files:
         if file.name in named:
             (folder / PLUGINS).mkdir(exist_ok=True)
-            write_bytes(folder / PLUGINS / file.name, file.source)
-    write_text(folder / RECIPE, f"# {HEADER}\n\n{recipe.to_toml()}")
+            (folder / PLUGINS / file.name).write_bytes(file.source)
+    _write(folder / "recipe.toml", f"# {HEADER}\n\n{recipe.to_toml()}")
 
 
 def _plugins(trained: TrainedRun) -> dict[str, str]:

@@ -18,10 +18,10 @@ from ganzoo.components.importer import Assignment, ImportedWeights, Importer
 from ganzoo.components.options import ImporterConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import OutputError, RequestError
-from ganzoo.export import import_weights as importing
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registrar
+from ganzoo.training import import_weights as importing
 
 Networks = dict[str, dict[str, Tensor]]
 Import = Callable[..., ganzoo.TrainedRun]

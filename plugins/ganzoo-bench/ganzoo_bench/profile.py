@@ -16,10 +16,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ganzoo.components.penalty import Penalty
-from ganzoo.runtime.device import DTYPES, Compute
-from ganzoo.training.run import Run
+from ganzoo.plugin import Penalty, Run
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SIDES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192), "mps": (2048, 4096)}
 """Sides of the square matrices to multiply; which is fastest depends on caches."""
 LABEL = "ganzoo/"
@@ -61,7 +60,7 @@ def time_by_part(run: Run, steps: int = 2) -> dict[str, float]:
     A network's share is its forward passes and their backward passes; calls by a penalty count as the penalty's.
     On a GPU it is GPU time.
     """
-    on_gpu = run.compute.device.type == "cuda"
+    on_gpu = run.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with labeled(run), profile(activities=activities) as profiler:
         for _ in range(steps):
@@ -131,35 +130,35 @@ def _part_named(name: str) -> str | None:
     return "optimizer" if name.startswith(OPTIMIZER) else None
 
 
-def matrix_product_speed(compute: Compute, precision: str) -> float:
+def matrix_product_speed(run: Run, precision: str) -> float:
     """Measure the FLOP a second of the product of two square matrices, the best over several sizes."""
     best = 0.0
-    for side in SIDES[compute.device.type]:
-        left, right = (torch.ones(side, side, dtype=DTYPES[precision], device=compute.device) for _ in range(2))
+    for side in SIDES[run.device.type]:
+        left, right = (torch.ones(side, side, dtype=DTYPES[precision], device=run.device) for _ in range(2))
         out = left @ right
         for _ in range(2):
-            compute.synchronize()
+            run.compute.synchronize()
             start = time.perf_counter()
             torch.mm(left, right, out=out)
-            compute.synchronize()
+            run.compute.synchronize()
             best = max(best, 2 * side**3 / (time.perf_counter() - start))
     return best
 
 
-def reset_peak_memory(compute: Compute) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """Reset the peak memory, where the system can."""
-    if compute.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(compute.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_memory(compute: Compute) -> int | None:
+def peak_memory(device: torch.device) -> int | None:
     """Return the peak memory in bytes since the reset: torch's on the GPU, else the process's; None: not known."""
-    if compute.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(compute.device)
-    if compute.device.type == "mps":
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
         return torch.mps.driver_allocated_memory()
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

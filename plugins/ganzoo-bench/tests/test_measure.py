@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_bench.measure import load_baseline, measure
+from ganzoo_bench.profile import flop_of_step
+from ganzoo_bench.report import to_text
 
-from ganzoo.bench.measure import load_baseline, measure
-from ganzoo.bench.profile import flop_of_step
-from ganzoo.bench.report import to_text
 from ganzoo.errors import RequestError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training.build import build_run
 
-TUTORIAL = Path(__file__).parents[2] / "benchmarks" / "tutorial_loop.py"
+TUTORIAL = Path(__file__).parents[3] / "benchmarks" / "tutorial_loop.py"
 
 
 @pytest.fixture
@@ -56,6 +56,15 @@ def test_the_text_says_the_same(file: Path) -> None:
     assert f"bare step      {found['images_per_second']['step']['best']:9.1f}" in text
     assert "baseline" not in text.replace("times the baseline", "")
     assert "where the time goes: generator" in text
+
+
+def test_nothing_is_tracked_unless_asked(
+    tables: dict[str, Any], recipe_file: Callable[..., Path], command: Callable[..., Any]
+) -> None:
+    tables["tracking"] = {"wandb": {"mode": "offline"}}
+    arguments = ("bench", recipe_file(tables), "--rounds", "2", "--steps", "1")
+    assert "tracked offline" not in command(*arguments).err
+    assert "tracked offline" in command(*arguments, "--set", "tracking.wandb.mode=offline").err
 
 
 def test_memory_that_runs_out_is_told_in_words(

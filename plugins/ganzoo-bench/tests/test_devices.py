@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "devices.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "devices.py"
 TINY = ("generator.width=4", "discriminator.width=4", "dataset.count=64")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
-from ganzoo.bench.report import report, to_text
+from ganzoo_bench.report import report, to_text
 
 
 def report_of(**seconds: list[float]) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from ganzoo_export import export_run
+from ganzoo_export.onnx_model import onnx_model
 from torch import Tensor
 
-from ganzoo import api, export_run
+from ganzoo import api
 from ganzoo.components.network import Generator
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.errors import CheckpointError, RequestError
-from ganzoo.export.onnx_model import onnx_model
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
 from ganzoo.sampling.generate import generate
@@ -117,7 +118,8 @@ def test_libraries_that_are_missing(tables: dict, tmp_path: Path, monkeypatch: p
 
     monkeypatch.delitem(sys.modules, "onnxscript", raising=False)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(RequestError, match=r"needs onnxscript, which is not installed: pip install \".\[onnx\]\""):
+    told = r'needs onnxscript, which is not installed: pip install "\./plugins/ganzoo-export\[onnx\]"'
+    with pytest.raises(RequestError, match=told):
         export_run(trained, tmp_path / "given", "onnx")
 
 

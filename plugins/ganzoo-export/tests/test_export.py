@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from ganzoo_export import export_run
 from safetensors.torch import load_file
 
 import ganzoo
-from ganzoo import api, export_run
+from ganzoo import api
 from ganzoo.errors import CheckpointError, OutputError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluation, add_evaluations
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
@@ -163,12 +164,12 @@ def test_a_folder_in_use_is_left_alone(trained: TrainedRun, tmp_path: Path):
         export_run(trained, out)
 
 
-@pytest.mark.parametrize("at", ["write_tensors", "save_picture", "model_card", "seal"])
+@pytest.mark.parametrize("at", ["shutil.copyfile", "save_picture", "model_card", "seal_export"])
 def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str):
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"ganzoo.export.export.{at}", fail)
+    monkeypatch.setattr(f"ganzoo_export.export.{at}", fail)
     (tmp_path / "place").mkdir()
     with pytest.raises(OutputError, match="the disk is full"):
         export_run(trained, tmp_path / "place/given", "hub")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_export import export_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -28,7 +29,7 @@ WEIGHTS = "generator.safetensors"
 @pytest.fixture(scope="module")
 def given_away(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], Any]) -> Path:
     folder = tmp_path_factory.mktemp("export")
-    return api.export_run(api.run(tables_in(folder), ["run.steps=1"]), folder / "given", discriminator=True)
+    return export_run(api.run(tables_in(folder), ["run.steps=1"]), folder / "given", discriminator=True)
 
 
 @pytest.fixture

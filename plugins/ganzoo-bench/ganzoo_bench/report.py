@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganzoo.text import size_in_words
-
 NAMES = {"baseline": "baseline", "step": "bare step", "run": "whole run"}
 
 
@@ -81,8 +79,12 @@ def to_text(found: Mapping[str, Any]) -> str:
             "GFLOP/s)"
             for precision, share in found["share_of_matrix_product"].items()
         ),
-        f"peak memory: {size_in_words(memory) if memory is not None else 'not known'}",
+        f"peak memory: {'not known' if memory is None else _size(memory)}",
         "",
         "where the time goes: " + ", ".join(f"{part} {share:.1%}" for part, share in found["parts"].items()),
     ]
     return "\n".join(lines)
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,4 +1,4 @@
-"""Export folders: sealed with checksums, opened without running code, and checked against their recipe."""
+"""The folders of `ganzoo export`: sealed with checksums, and opened without running code."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, NonNegativeInt, ValidationError
-from torch import Tensor
 
 from ganzoo.components.spec import DatasetInfo
-from ganzoo.errors import CheckpointError, GanzooError
-from ganzoo.recipe.model import Recipe
-from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.runtime.device import Compute
-from ganzoo.runtime.memory import memory_errors, physical_memory
+from ganzoo.errors import CheckpointError
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage.checkpoint import Checkpoint
-from ganzoo.storage.disk import sync
 from ganzoo.storage.manifest import file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.run_directory import PLUGINS
-from ganzoo.training.build import build_networks
 from ganzoo.untrusted import check_contents
 
 FORMAT = 1
@@ -45,13 +38,9 @@ class ExportedWeights(Checkpoint):
     file_of: Mapping[str, str] = field(default_factory=dict)
     """File name of each network."""
 
-    def network(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of one network, on the CPU.
-
-        Raises:
-            CheckpointError: there is no such network in it.
-        """
-        return super().network(Path(self.file_of.get(name, name)).stem)
+    def file(self, name: str) -> Path:
+        """Return the file of one network; raises as `Checkpoint.file` does."""
+        return super().file(Path(self.file_of.get(name, name)).stem)
 
     def networks(self) -> list[str]:
         """Return the names of the networks in it."""
@@ -63,31 +52,27 @@ class ExportedWeights(Checkpoint):
         return False
 
 
-def seal(folder: Path, info: DatasetInfo, step: int, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
-    """Write the manifest of the files in `folder`, and flush them to the disk.
+def seal_export(folder: Path, weights: Checkpoint, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
+    """Write the manifest `export.json` of an export, after all of its other files.
 
     README and pictures are left out of the manifest, since people edit a model card.
 
     Args:
-        folder: holds all other files.
-        info: what the networks were built for.
-        step: steps they were trained.
+        folder: of the export.
+        weights: what was exported.
         networks: the file of each network.
         about: further entries of the manifest.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    sealed = [path for path in files if path.suffix not in (".md", ".png")]
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".md", ".png"))
     manifest: dict[str, Any] = {
         "export": FORMAT,
-        "step": step,
-        "info": info.to_dict(),
+        "step": weights.step,
+        "info": weights.info.to_dict(),
         "networks": dict(networks),
         **about,
-        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in sealed},
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
     write_checksummed(folder / MANIFEST, manifest)
-    for path in (*files, folder / MANIFEST, *(path for path in folder.rglob("*") if path.is_dir()), folder):
-        sync(path)
 
 
 def is_export(folder: Path) -> bool:
@@ -164,50 +149,3 @@ def is_hub_blob(path: Path) -> bool:
     """Return whether a link is the Hub cache's own, of `snapshots/<commit>/file` to `blobs/<checksum>`."""
     snapshots = next((parent for parent in path.parents if parent.name == "snapshots"), None)
     return snapshots is not None and path.resolve().parent == (snapshots.parent / "blobs").resolve()
-
-
-def check_fit(recipe: Recipe, weights: ExportedWeights, manager: PluginManager) -> None:
-    """Check the shape of every tensor against the recipe's networks, built without weights where possible.
-
-    A foreign recipe may ask for networks of any size, while tensors are no larger than their files.
-
-    Raises:
-        CheckpointError: they do not fit; the text says which.
-    """
-    try:
-        try:
-            expected = _shapes(recipe, weights, manager, "meta")
-        except (RuntimeError, NotImplementedError, TypeError):  # a network that reads its weights while it is built
-            with memory_errors():
-                expected = _shapes(recipe, weights, manager, "cpu")
-    except GanzooError:
-        raise
-    except Exception as error:  # the network's own code may raise anything for invalid options
-        raise CheckpointError(f"{weights.path}: the networks of its recipe cannot be made: {error}") from error
-    for name, file in weights.file_of.items():
-        if name not in expected:
-            manifest = weights.path / MANIFEST
-            raise CheckpointError(f"{manifest}: names weights that cannot be: the recipe has no network {name!r}")
-        found = {key: tuple(value.shape) for key, value in weights.network(name).items()}
-        wrong = [key for key in {**expected[name], **found} if found.get(key) != expected[name].get(key)]
-        if wrong:
-            raise CheckpointError(
-                f"{weights.path / file}: does not fit the recipe beside it: {wrong[0]} has shape "
-                f"{found.get(wrong[0], 'none')}, and the network {expected[name].get(wrong[0], 'none')}"
-                + (f"; so have {len(wrong) - 1} others" if len(wrong) > 1 else "")
-            )
-
-
-def _shapes(
-    recipe: Recipe, weights: ExportedWeights, manager: PluginManager, device: str
-) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Return the shape of each tensor of each network."""
-    with torch.device(device):
-        compute = Compute(torch.device(device), "fp32", "to see what fits")
-        networks = build_networks(recipe, manager, weights.info, compute)
-    shapes = {
-        name: {key: tuple(value.shape) for key, value in network.state_dict().items()}
-        for name, network in networks.items()
-    }
-    averages = {f"{name}_ema": shapes[name] for name, kind in recipe.trainer.roles.items() if kind == "generator"}
-    return {**shapes, **averages}

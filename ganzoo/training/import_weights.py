@@ -7,26 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ganzoo.components.importer import ImportedWeights, Importer
 from ganzoo.errors import RequestError
-from ganzoo.export.bundle import is_hub_blob
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
-from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage.checkpoint import write_checkpoint
 from ganzoo.storage.disk import check_unused, new_folder
+from ganzoo.storage.exported import is_hub_blob
 from ganzoo.storage.manifest import file_sha256
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.text import did_you_mean
-from ganzoo.training.build import build_networks
+from ganzoo.training.fit import expected_tensors, misfits
 from ganzoo.untrusted import check_contents, open_file
 
 HEADER = "Made by `ganzoo import` for the weights beside it. `ganzoo run` on this file trains such networks anew."
@@ -117,34 +113,18 @@ def _check_fit(source: Path, weights: ImportedWeights, recipe: Recipe, manager: 
     spec = recipe.dataset.sample_spec()
     if spec != weights.info.samples:
         raise RequestError(f"{source}: makes images of {weights.info.samples}, but its recipe has a dataset of {spec}")
-    compute = Compute(torch.device("cpu"), "fp32", "for the import")
-    built = build_networks(recipe, manager, weights.info, compute)
+    expected = expected_tensors(recipe, manager, weights.info)
     if "generator" not in weights.networks:
         raise RequestError(f"{source}: holds no generator")
     origins = {row.target: f"{row.source} → {row.target}" for row in weights.assignments}
-    problems = [f"{name}: is no network that a run holds" for name in weights.networks if name not in built]
-    for name in filter(weights.networks.__contains__, built):
-        tensors, expected = weights.networks[name], built[name].state_dict()
-        problems += [
-            f"{origins.get(f'{name}.{key}', f'{name}.{key}')}: {wrong}"
-            for key in {**expected, **tensors}
-            if (wrong := _unlike(tensors.get(key), expected.get(key)))
-        ]
+    problems = [f"{name}: is no network that a run holds" for name in weights.networks if name not in expected]
+    for name in filter(weights.networks.__contains__, expected):
+        tensors = weights.networks[name]
+        infinite = [key for key, tensor in tensors.items() if not tensor.isfinite().all()]
+        wrong = dict.fromkeys(infinite, "holds values that are not finite numbers") | misfits(tensors, expected[name])
+        problems += [f"{origins.get(f'{name}.{key}', f'{name}.{key}')}: {why}" for key, why in wrong.items()]
     if problems:
         raise RequestError("\n".join([f"{source}: its weights do not fit:", *(f"  {each}" for each in problems)]))
-
-
-def _unlike(tensor: Tensor | None, expected: Tensor | None) -> str:
-    """Return why `tensor` cannot replace `expected`; empty where it can."""
-    if tensor is None or expected is None:
-        return "nothing in the source goes there" if tensor is None else "the network has no such tensor"
-    if tensor.shape != expected.shape:
-        return f"has shape {tuple(tensor.shape)}, but must have {tuple(expected.shape)}"
-    if tensor.dtype != expected.dtype:
-        return f"is of type {tensor.dtype}, but must be {expected.dtype}: convert it and save it again"
-    if not torch.isfinite(tensor).all():
-        return "holds values that are not finite numbers"
-    return ""
 
 
 def _summary(weights: ImportedWeights, origin: Mapping[str, Any]) -> dict[str, Any]:

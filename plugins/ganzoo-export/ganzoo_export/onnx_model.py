@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.network import Generator
-from ganzoo.errors import RequestError, first_line
+from ganzoo.plugin import Generator, RequestError
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_mode, batch_norm_used
 
 LATENTS, IMAGES = "latents", "images"
@@ -79,8 +78,8 @@ def check_installed() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise RequestError(
-            f'--format onnx: needs {error.name or "onnx"}, which is not installed: pip install ".[onnx]" '
-            f"in a checkout of ganzoo, or pip install onnx onnxscript onnxruntime"
+            f"--format onnx: needs {error.name or 'onnx'}, which is not installed: pip install "
+            f'"./plugins/ganzoo-export[onnx]" in a checkout of ganzoo, or pip install onnx onnxscript onnxruntime'
         ) from error
 
 
@@ -118,11 +117,15 @@ def _convert(model: Generator, inputs: dict[str, Tensor], source: str) -> bytes:
             _clip(proto)
         return proto.SerializeToString()  # type: ignore[no-any-return]
     except Exception as error:  # torch raises whatever the network's own code does
-        lines = [line.strip() for line in str(error.__cause__ or error).splitlines()]
-        reason = next(filter(None, lines), type(error).__name__)
+        reason = _first_line(error.__cause__ or error)
         raise RequestError(
             f"{source}: the generator cannot be turned into ONNX by torch: {reason}. Take --format safetensors"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = map(str.strip, str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
 
 
 def _clip(proto: Any) -> None:
@@ -173,7 +176,7 @@ def _difference(model: Generator, content: bytes, inputs: dict[str, Tensor], sou
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (found,) = session.run([IMAGES], feed)
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {first_line(error)}") from error
+        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {_first_line(error)}") from error
     if found.shape != tuple(expected.shape):
         raise RequestError(f"{source}: the ONNX model makes {found.shape}, where torch makes {tuple(expected.shape)}")
     return float((torch.from_numpy(found) - expected).abs().max())
