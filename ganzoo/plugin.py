@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
-    from ganzoo.components.dataset import Batch, Dataset, FakeBatch, SampleSource, StoredImages
+    from ganzoo.components.dataset import Batch, Dataset, FakeBatch, LabeledImages, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
@@ -51,8 +50,10 @@ if TYPE_CHECKING:
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
+    from ganzoo.data.image_files import count_frames, decode_image, readable_suffixes
     from ganzoo.data.packed_dataset import real_images
     from ganzoo.data.tensor_cache import cached_tensors
+    from ganzoo.data.transforms import check_array
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -87,7 +88,6 @@ __all__ = [
     "EMA",
     "AdamConfig",
     "Alert",
-    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -105,7 +105,6 @@ __all__ = [
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
-    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -164,12 +163,12 @@ __all__ = [
     "VectorSpec",
     "World",
     "cached_tensors",
+    "check_array",
+    "count_frames",
     "current_lr",
     "decode_image",
-    "file_info",
     "first_line",
     "hookimpl",
-    "is_web_page",
     "kept_random_state",
     "load_tensors",
     "markdown",
@@ -179,6 +178,7 @@ __all__ = [
     "printable",
     "read_bytes",
     "read_evaluations",
+    "readable_suffixes",
     "real_images",
     "seal_export",
     "square_size",

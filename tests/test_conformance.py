@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from ganzoo.builtin.configs import GANTrainerConfig
-from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.datasets import Synthetic
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
 from ganzoo.components.observer import Observer

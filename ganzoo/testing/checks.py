@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ganzoo import api
-from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.configs import SyntheticConfig
+from ganzoo.builtin.datasets import Synthetic
 from ganzoo.components.dataset import Dataset, SampleSource
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.extractor import Extractor

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ganzoo_datasets import configs as dataset_configs
+from ganzoo_datasets.configs import ImageFolderConfig, ImagePairsConfig
+from ganzoo_datasets.image_folder import ImageFolder
+from ganzoo_datasets.image_pairs import ImagePairs
 from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
-from ganzoo.builtin.datasets import configs
-from ganzoo.builtin.datasets.configs import ImageFolderConfig, ImagePairsConfig
-from ganzoo.builtin.datasets.image_folder import ImageFolder
-from ganzoo.builtin.datasets.image_pairs import ImagePairs
+from ganzoo.builtin import configs
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import DatasetConfig, ImageDatasetConfig, VectorDatasetConfig
 from ganzoo.components.spec import LabelSpec
@@ -522,7 +523,7 @@ def test_no_name_in_a_zip_leads_out_of_it(root: Path):
 
 
 def test_a_zip_that_unpacks_to_too_much_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("ganzoo.builtin.datasets.image_folder._LARGEST_IN_ARCHIVE", 100_000)
+    monkeypatch.setattr("ganzoo_datasets.image_folder._LARGEST_IN_ARCHIVE", 100_000)
     archive = zipped(root / "a.zip", {"bomb.png": bytes(10_000_000), "ok.png": encoded(picture())})
     with pytest.raises(DataError, match=r"bomb\.png: 10 MB unpacked is too large"):
         pack_dataset(folder(archive), cache=root.parent)
@@ -600,13 +601,14 @@ OTHERS: dict[str, Any] = {
     "attribute": "Smiling", "attributes": "all", "count": 7, "size": 5, "num_classes": 3, "seed": 3,
 }  # fmt: skip
 WITHOUT_EFFECT = {
-    "name", "root", "placement", "horizontal_flip", "max_bad_fraction", "download", "allow_partial",
+    "name", "root", "placement", "horizontal_flip", "max_bad_fraction", "download", "source", "allow_partial",
 }  # fmt: skip
 
 
 CONFIGS = [
     kind
-    for name, kind in vars(configs).items()
+    for module in (configs, dataset_configs)
+    for name, kind in vars(module).items()
     if name.endswith("Config") and issubclass(kind, ImageDatasetConfig) and not name.startswith("_")
 ]
 

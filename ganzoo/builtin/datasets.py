@@ -9,9 +9,8 @@ from importlib.metadata import version
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ganzoo.builtin.datasets.configs import DigitsConfig, SyntheticConfig
-from ganzoo.builtin.datasets.files import LabeledImages
-from ganzoo.components.dataset import Dataset, SampleSource
+from ganzoo.builtin.configs import DigitsConfig, SyntheticConfig
+from ganzoo.components.dataset import Dataset, LabeledImages, SampleSource
 from ganzoo.components.options import sides
 from ganzoo.components.spec import LabelSpec
 

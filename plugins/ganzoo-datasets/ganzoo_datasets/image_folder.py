@@ -11,24 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.files import (
-    ARRAYS,
-    Archive,
-    FileDataset,
+import numpy.typing as npt
+from PIL import Image
+
+from ganzoo.plugin import (
+    DataError,
     LabeledImages,
+    LabelSpec,
+    SampleSource,
+    check_array,
     count_frames,
-    decode_array,
     decode_image,
-    read_file,
+    printable,
     readable_suffixes,
 )
-from ganzoo.builtin.datasets.label_files import natural_key, read_labels
-from ganzoo.components.dataset import Sample, SampleSource
-from ganzoo.components.spec import ImageSpec, LabelSpec
-from ganzoo.data.transforms import ContractError, check_array
-from ganzoo.errors import DataError
-from ganzoo.text import printable
+from ganzoo_datasets.configs import ImageFolderConfig
+from ganzoo_datasets.files import ARRAYS, Archive, FileDataset, decode_array, read_file
+from ganzoo_datasets.label_files import natural_key, read_labels
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
@@ -111,15 +110,14 @@ class ImageFolder(FileDataset):
         except Exception:  # reading it tells
             return 1
 
-    def _read(self, file: _File, frame: int | None) -> Sample:
+    def _read(self, file: _File, frame: int | None) -> Image.Image | npt.NDArray[Any]:
         config, data = self.config, self._place.read(file.name, self.config)
         if file.suffix not in ARRAYS:
             return decode_image(data, config, frame)
-        array, spec = decode_array(data, file.suffix, config.bands), config.sample_spec()
-        assert isinstance(spec, ImageSpec), "the options are those of images"
+        array = decode_array(data, file.suffix, config.bands)
         try:
-            check_array(array, config, spec)
-        except ContractError as error:  # of a file, and not of this class
+            check_array(array, config, config.sample_spec())
+        except ValueError as error:  # of a file, and not of this class
             raise ValueError(str(error)) from None
         return array
 

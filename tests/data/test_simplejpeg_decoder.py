@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from ganzoo.builtin.datasets import files as turbo
-from ganzoo.builtin.datasets.files import decode_image, decode_with_simplejpeg
 from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.data import image_files as turbo
+from ganzoo.data.image_files import decode_image, decode_with_simplejpeg
 from ganzoo.data.transforms import to_pixels
 
 

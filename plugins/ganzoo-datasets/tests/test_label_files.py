@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ganzoo_datasets.configs import ImageFolderConfig
+from ganzoo_datasets.image_folder import ImageFolder
+from ganzoo_datasets.label_files import natural_key
 from PIL import Image
 from pydantic import ValidationError
 
-from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.image_folder import ImageFolder
-from ganzoo.builtin.datasets.label_files import natural_key
 from ganzoo.components.spec import LabelSpec
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError

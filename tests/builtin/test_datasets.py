@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import colorsys
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from ganzoo.builtin.datasets.configs import DigitsConfig, SyntheticConfig
-from ganzoo.builtin.datasets.small_sets import Digits, Synthetic
+from ganzoo.builtin.configs import DigitsConfig, SyntheticConfig
+from ganzoo.builtin.datasets import Digits, Synthetic
+from ganzoo.components.descriptions import descriptions
 from ganzoo.data.packed_dataset import pack_dataset
+
+
+# What a recipe that names nothing but the dataset trains on: channels and image_size.
+@pytest.mark.parametrize(("dataset", "channels", "size"), [(Digits, 1, 32), (Synthetic, 3, 64)])
+def test_defaults(dataset, channels, size):
+    config = dataset.Config()
+    assert (config.channels, config.image_size) == (channels, size)
+    assert config.sample_spec().shape == (channels, size, size)
+    assert descriptions(dataset.Config).keys() == dataset.Config.model_fields.keys()
+
+
+@pytest.mark.parametrize("module", ["ganzoo.builtin.configs", "ganzoo_datasets.configs"])
+def test_the_options_need_neither_torch_nor_pil(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'PIL', 'numpy') if m in sys.modules])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "[]"
 
 
 def test_digits_are_all_there_and_use_the_whole_range(tmp_path):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ganzoo.components.spec import LabelSpec
-from ganzoo.errors import DataError
-from ganzoo.text import parse_json
+from ganzoo.plugin import DataError, LabelSpec
 
 Kind = Literal["classes", "attributes", "continuous"]
 _INTEGER = re.compile(r"[+-]?[0-9]+")
@@ -69,9 +68,9 @@ def _read_json(path: Path, text: str) -> tuple[list[str], dict[str, list[Any]]]:
     try:
         table = {
             name: label if isinstance(label, list) else [label]
-            for name, label in dict(parse_json(text)["labels"]).items()
+            for name, label in dict(json.loads(text)["labels"]).items()
         }
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f'{path}: is not as StyleGAN has it, {{"labels": [["00000/img00000000.png", 3], …]}}'
         ) from error

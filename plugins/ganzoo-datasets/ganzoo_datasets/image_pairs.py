@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from ganzoo.builtin.datasets.configs import ImagePairsConfig
-from ganzoo.builtin.datasets.files import FileDataset, LabeledImages, read_image
-from ganzoo.builtin.datasets.image_folder import folder_notes, image_files, other_notes
-from ganzoo.components.dataset import Label, Sample, SampleSource
-from ganzoo.errors import DataError
-from ganzoo.text import printable
+from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable
+from ganzoo_datasets.configs import ImagePairsConfig
+from ganzoo_datasets.files import FileDataset, read_file
+from ganzoo_datasets.image_folder import folder_notes, image_files, other_notes
 
 
 class ImagePairs(FileDataset):
@@ -87,14 +84,14 @@ class ImagePairs(FileDataset):
         samples, conditions = self._files
         if self.config.pairing == "aligned":
             return self._read(samples[index]), self._read(conditions[index])
-        picture = read_image(samples[index])
+        picture = decode_image(read_file(samples[index]))
         middle, width, height = picture.width // 2, picture.width, picture.height
         left, right = picture.crop((0, 0, middle, height)), picture.crop((width - middle, 0, width, height))
         return (right, left) if self.config.direction == "AtoB" else (left, right)
 
     def _read(self, path: Path) -> Image.Image:
         try:
-            return read_image(path, self.config)
+            return decode_image(read_file(path, self.config), self.config)
         except Exception as error:  # of many types; a condition is named by nothing else
             raise ValueError(f"{printable(path)}: {error}") from error
 
@@ -120,6 +117,6 @@ class _Pairs:
     def __len__(self) -> int:
         return len(self._dataset._files[0])
 
-    def __getitem__(self, index: int) -> tuple[Sample, Label, Any]:
+    def __getitem__(self, index: int) -> tuple[Image.Image, None, Image.Image]:
         image, condition = self._dataset.pair(index)
         return image, None, condition

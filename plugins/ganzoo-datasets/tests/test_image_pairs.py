@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ganzoo_datasets.configs import ImagePairsConfig
+from ganzoo_datasets.image_pairs import ImagePairs
 from PIL import Image
 
-from ganzoo.builtin.datasets.configs import ImagePairsConfig
-from ganzoo.builtin.datasets.image_pairs import ImagePairs
 from ganzoo.components.spec import ImageSpec
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
