@@ -18,7 +18,7 @@ MISSING = '"ganzoo-metrics" is not installed; pip installs it from its folder'
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> PluginManager:
     """Every plugin but that of the metrics and those that bring some of their own."""
-    kept = [each for each in plugin_manager._installed() if each[1] in ("ganzoo-core", "ganzoo-dcgan")]
+    kept = [each for each in plugin_manager._installed() if each[1].distribution in ("ganzoo-core", "ganzoo-dcgan")]
     monkeypatch.setattr(plugin_manager, "_installed", lambda: kept)
     return PluginManager()
 
