@@ -105,7 +105,7 @@ def measure(
             whole.events.register(observer, f"observers.{name}")
         train(whole)
         length = asked.run.steps or asked.run.epochs * bare.loader.steps_per_epoch  # type: ignore[operator]
-        sampling, _ = _timed(whole, lambda: SampleWriter().step_ended(whole, whole.step))
+        sampling, _ = _timed(whole, lambda: SampleWriter().step_ended(whole.view, whole.step))
         saving, _ = _timed(whole, lambda: save_checkpoint(whole))
         measured = {
             "recipe": str(recipe),
