@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
-    from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
+    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
     from ganzoo.errors import (
@@ -121,7 +121,6 @@ __all__ = [
     "Progress",
     "RMSpropConfig",
     "RecipeView",
-    "RecordableTrainer",
     "Registrar",
     "RequestError",
     "RunDirectoryError",
@@ -187,7 +186,7 @@ _MODULES = {
     "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
     "ganzoo.components.schedule": ["Progress", "Schedule", "Scheduled"],
     "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "UnfitDataError", "VectorSpec", "square_size"],
-    "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
+    "ganzoo.components.trainer": ["Failure", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.data.packed_dataset": ["real_images"],
     "ganzoo.errors": [
