@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from types import MappingProxyType
 from typing import Any
 
 from ganzoo.errors import GanzooError
 from ganzoo.registry.plugin_manager import HookManager
+from ganzoo.text import unused_name
 
 Call = tuple[str, Callable[..., object], tuple[str, ...]]
 """An observer's name, its function for an event, and the names of the arguments that it takes."""
@@ -40,7 +40,8 @@ class Events:
         Raises:
             PluginError: it marks a function that is no hook, or a wrapper.
         """
-        self._hooks.register(observer, name or self._free_name(type(observer).__name__))
+        taken = dict(self._hooks.list_name_plugin())
+        self._hooks.register(observer, name or unused_name(type(observer).__name__, taken))
         self._calls.clear()
 
     def register_standard(self, observers: Sequence[object]) -> None:
@@ -88,7 +89,3 @@ class Events:
         self._calls: dict[str, list[Call]] = {}
         for name, plugin in plugins:
             self._hooks.register(plugin, name)
-
-    def _free_name(self, name: str) -> str:
-        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        return next(free for free in numbered if not self._hooks.has_plugin(free))
