@@ -25,13 +25,7 @@ class FastConvolutions(TorchFunctionMode):
     Double backward works.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call torch's function, or its replacement."""
         kwargs = kwargs or {}
         replacement = _REPLACEMENTS.get(func)
@@ -201,27 +195,16 @@ class ChannelsLastUpdates(TorchFunctionMode):
     it is brought into the weight's order here.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call torch's function on contiguous views of the tensors."""
         if func in _FUSED:
-            args = _in_memory_order(*args)
+            parameters, gradients, *states = args
+            gradients = [_strided_as(*pair) for pair in zip(gradients, parameters, strict=True)]
+            args = tuple([_as_contiguous(tensor) for tensor in tensors] for tensors in (parameters, gradients, *states))
         return func(*args, **(kwargs or {}))
 
 
 _FUSED = {torch._fused_adam_, torch._fused_adamw_, torch._fused_sgd_}
-
-
-def _in_memory_order(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], *states: Sequence[Tensor]
-) -> tuple[Any, ...]:
-    gradients = [_strided_as(*pair) for pair in zip(gradients, parameters, strict=True)]
-    return tuple([_as_contiguous(tensor) for tensor in tensors] for tensors in (parameters, gradients, *states))
 
 
 def _strided_as(gradient: Tensor, parameter: Tensor) -> Tensor:
