@@ -205,6 +205,13 @@ class VectorDatasetConfig(DatasetConfig):
         return VectorSpec(self.size)
 
 
+_PAIRS = {
+    "image_size": "a whole number > 0, [height, width]",
+    "crop": 'a whole number > 0, [height, width], "largest" or "none"',
+    "value_range": '[low, high] or "auto"',
+}
+
+
 class ImageDatasetConfig(DatasetConfig):
     """Options that every dataset of images has: how an image is brought to its final size."""
 
@@ -236,25 +243,15 @@ class ImageDatasetConfig(DatasetConfig):
     """Pixels of the largest image that is read; left out: 178,956,970, above which a small file may be made to fill the
     memory."""
 
-    @field_validator("image_size", "crop", mode="wrap")
+    @field_validator("image_size", "crop", "value_range", mode="wrap")
     @classmethod
-    def _check_size(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
-        """Tell one problem, where pydantic would tell one for each kind of size."""
+    def _check_pair(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        """Tell one problem, where pydantic would tell one for each form of the option."""
         try:
-            return validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
+            checked = validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
         except ValidationError:
-            others = ', "largest" or "none"' if field.field_name == "crop" else ""
-            raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None
-
-    @field_validator("value_range", mode="wrap")
-    @classmethod
-    def _check_range(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        """Tell one problem, where pydantic would tell one for each kind of range."""
-        try:
-            checked = validate(tuple(value) if isinstance(value, list) else value)
-        except ValidationError:
-            raise ValueError(f'is {value!r}; must be [low, high] or "auto"') from None
-        if isinstance(checked, tuple) and checked[0] >= checked[1]:
+            raise ValueError(f"is {value!r}; must be {_PAIRS[str(field.field_name)]}") from None
+        if field.field_name == "value_range" and isinstance(checked, tuple) and checked[0] >= checked[1]:
             raise ValueError("value_range: the first value must be below the second")
         return checked
 
