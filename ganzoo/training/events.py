@@ -32,7 +32,10 @@ class Events:
     def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._muted: set[str] = set()
-        self._rebuild(plugins)
+        self._hooks = HookManager()
+        self._calls: dict[str, list[Call]] = {}
+        for name, plugin in plugins:
+            self._hooks.register(plugin, name)
 
     def register(self, observer: object, name: str | None = None) -> None:
         """Add an observer, which is called before those registered earlier.
@@ -47,7 +50,7 @@ class Events:
     def register_standard(self, observers: Sequence[object]) -> None:
         """Add ganzoo's own observers, which are called after all others and in this order."""
         others = self._hooks.list_name_plugin()
-        self._rebuild([])
+        self._hooks = HookManager()
         for observer in reversed(observers):
             self.register(observer)
         for name, plugin in others:
@@ -83,9 +86,3 @@ class Events:
         """List the implementations of `event` in the order of their calls."""
         implementations = getattr(self._hooks.hook, event).get_hookimpls()
         return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
-
-    def _rebuild(self, plugins: Iterable[tuple[str, Any]]) -> None:
-        self._hooks = HookManager()
-        self._calls: dict[str, list[Call]] = {}
-        for name, plugin in plugins:
-            self._hooks.register(plugin, name)
