@@ -73,6 +73,7 @@ class Tracker:
         self.config = config
 
 
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers
 class RecipeView(Protocol):
     """A checked recipe: the options of its parts, and its tables `run`, `device`, `samples`, … by name."""
 
@@ -99,6 +100,7 @@ class RecipeView(Protocol):
         """Any other table, such as `recipe.samples`."""
 
 
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers; what observers get refuses changes too
 class RunView(Protocol):
     """A run as its observers see it; setting an attribute raises AttributeError.
 
