@@ -52,7 +52,7 @@ def _conv2d(
     wide = (width + 2 * columns - weight.shape[3]) // right + 1
     if not _is_faster_as_product(input, weight, high * wide, (down, right)):
         return None
-    return _apply(input, weight, bias, (down, right), (rows, columns), transposed=False)
+    return _apply(input, weight, bias, (down, right), (rows, columns), False, (0, 0))
 
 
 def _conv_transpose2d(
@@ -74,9 +74,7 @@ def _conv_transpose2d(
         return image if bias is None else image + bias.to(image.dtype)[:, None, None]
     if not _is_faster_as_product(input, weight, input.shape[2] * input.shape[3], _pair(stride)):
         return None
-    return _apply(
-        input, weight, bias, _pair(stride), _pair(padding), transposed=True, output_padding=_pair(output_padding)
-    )
+    return _apply(input, weight, bias, _pair(stride), _pair(padding), True, _pair(output_padding))
 
 
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
@@ -102,37 +100,21 @@ def _is_faster_as_product(images: Tensor, weight: Tensor, positions: int, stride
     return positions <= 16 and weight.shape[0] * weight.shape[1] >= 2**19
 
 
-def _apply(
-    images: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    *,
-    transposed: bool,
-    output_padding: Pair = (0, 0),
-) -> Tensor:
+def _apply(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Pair | bool) -> Tensor:
+    """Apply `_Convolution`; the options are stride, padding, whether it is transposed, and its output padding."""
     if torch.is_autocast_enabled("cpu"):  # the tensors saved for backward have to be those computed with
         dtype = torch.get_autocast_dtype("cpu")
         images, weight = images.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    result = _Convolution.apply(images, weight, bias, stride, padding, transposed, output_padding)
-    return cast("Tensor", result)
+    return cast("Tensor", _Convolution.apply(images, weight, bias, *options))
 
 
 class _Convolution(torch.autograd.Function):
     """Torch's convolution, with the gradient of the weight as a matrix product."""
 
     @staticmethod
-    def forward(
-        images: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: Pair,
-        padding: Pair,
-        transposed: bool,
-        output_padding: Pair,
-    ) -> Tensor:
+    def forward(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+        stride, padding, transposed, output_padding = options
         return torch.convolution(images, weight, bias, stride, padding, (1, 1), transposed, output_padding, 1)
 
     @staticmethod
