@@ -109,19 +109,15 @@ class DiscriminatorConfig(ComponentConfig):
         """
         return getattr(self, "norm", None) == "batch"
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """Whether spectral norm makes the network Lipschitz; a network with it overrides this."""
-        return False
+    has_spectral_norm: ClassVar[bool] = False
+    """Whether spectral norm makes the network Lipschitz."""
 
 
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
 
 
 class PenaltyConfig(ComponentConfig):
@@ -135,20 +131,14 @@ class PenaltyConfig(ComponentConfig):
     """Take them in an update of their own, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
     learning rate is multiplied by c and its betas are raised to the power c, as in StyleGAN2."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """Whether the terms depend on the minibatch as a whole; a penalty with a batch statistic overrides this."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """Whether the terms depend on the minibatch as a whole."""
 
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """Whether the term depends on the gradient of single logits; a gradient penalty overrides this."""
-        return False
+    is_gradient_penalty: ClassVar[bool] = False
+    """Whether the term depends on the gradient of single logits."""
 
-    @property
-    def augments(self) -> bool:
-        """Whether the penalty augments the images that the discriminator sees; one that does overrides this."""
-        return False
+    augments: ClassVar[bool] = False
+    """Whether the penalty augments the images that the discriminator sees."""
 
     @property
     def differentiates_twice(self) -> bool:
@@ -365,7 +355,5 @@ class TrainerConfig(ComponentConfig):
             ValueError: they do not; the text says why, and what would.
         """
 
-    @property
-    def scales_loss(self) -> bool:
-        """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`); one that does overrides this."""
-        return False
+    scales_loss: ClassVar[bool] = False
+    """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`)."""
