@@ -170,19 +170,6 @@ def save_single_images(
         save_picture(image, folder / f"{name}{ending}.png", about={**(about or {}), **own})
 
 
-def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write an image as a PNG, atomically, with `about` as text chunks.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    text = PngInfo()
-    for name, value in (about or {}).items():
-        # A path may hold what is no text.
-        text.add_text(f"ganzoo:{name}", str(value).encode(errors="backslashreplace").decode())
-    write_atomic(path, lambda partial: picture.save(partial, format="PNG", pnginfo=text))
-
-
 def save_gif(
     frames: Sequence[Image.Image],
     path: Path,
@@ -207,15 +194,20 @@ def save_gif(
     write_atomic(path, lambda partial: first.save(partial, "GIF", save_all=True, append_images=rest, loop=0, **options))
 
 
-def save_picture(image: Tensor, path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write an image (C, H, W) in [0, 1] as a PNG, atomically, with `about` as text chunks.
+def save_picture(picture: Tensor | Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write a picture, PIL's or (C, H, W) in [0, 1], as a PNG, atomically, with `about` as text chunks.
 
     Raises:
         OutputError: it cannot be written.
     """
     from torchvision.transforms.functional import to_pil_image
 
-    save_png(to_pil_image(image.mul(255).round().byte()), path, about=about)
+    text = PngInfo()
+    for name, value in (about or {}).items():
+        # A path may hold what is no text.
+        text.add_text(f"ganzoo:{name}", str(value).encode(errors="backslashreplace").decode())
+    image = to_pil_image(picture.mul(255).round().byte()) if isinstance(picture, Tensor) else picture
+    write_atomic(path, lambda partial: image.save(partial, format="PNG", pnginfo=text))
 
 
 @contextmanager
