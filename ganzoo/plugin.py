@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
-    from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
+    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.image_files import count_frames, decode_image, readable_suffixes
     from ganzoo.data.packed_dataset import real_images
@@ -140,7 +140,6 @@ __all__ = [
     "RMSpropConfig",
     "Recipe",
     "RecipeView",
-    "RecordableTrainer",
     "Registrar",
     "RequestError",
     "Run",
