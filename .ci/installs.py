@@ -26,7 +26,7 @@ LINES: dict[str, str] = {
     'pip install ".[docs]"': "checkout",
     'pip install ".[jpeg]"': "checkout",
     'pip install ".[onnx]"': "checkout",
-    'pip install ".[reports]"': "checkout",
+    'pip install "./plugins/ganzoo-trackers[reports]"': "checkout",
     "pip install lmdb": "anywhere",
     "pip install onnx onnxscript onnxruntime": "anywhere",
     "pip install playwright": "anywhere",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ganzoo.components.loss import Loss
     from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
-    from ganzoo.components.observer import Alert, Observer, RecipeView, RunView, Tracker
+    from ganzoo.components.observer import Alert, GridSearch, Observer, RecipeView, Report, RunView, Tracker
     from ganzoo.components.options import (
         ComponentConfig,
         DatasetConfig,
@@ -63,10 +63,13 @@ if TYPE_CHECKING:
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
     from ganzoo.sampling.trained_run import TrainedRun
+    from ganzoo.storage.run_directory import RunDirectory
     from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.terminal import say, warn
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
+    from ganzoo.untrusted import read_text
 
 __all__ = [
     "EMA",
@@ -93,6 +96,7 @@ __all__ = [
     "GanzooError",
     "Generator",
     "GeneratorConfig",
+    "GridSearch",
     "ImageDatasetConfig",
     "ImageSpec",
     "ImportedWeights",
@@ -123,7 +127,9 @@ __all__ = [
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
+    "Report",
     "RequestError",
+    "RunDirectory",
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
@@ -146,10 +152,13 @@ __all__ = [
     "hookimpl",
     "load_tensors",
     "load_torchvision_weights",
+    "read_text",
     "real_images",
+    "say",
     "square_size",
     "squared_gradient_norm",
     "torchvision_classifier",
+    "warn",
 ]
 
 _MODULES = {
@@ -165,7 +174,7 @@ _MODULES = {
     "ganzoo.components.loss": ["Loss"],
     "ganzoo.components.metric": ["Metric", "MetricInputs"],
     "ganzoo.components.network": ["Discriminator", "Generator"],
-    "ganzoo.components.observer": ["Alert", "Observer", "RecipeView", "RunView", "Tracker"],
+    "ganzoo.components.observer": ["Alert", "GridSearch", "Observer", "RecipeView", "Report", "RunView", "Tracker"],
     "ganzoo.components.options": [
         "ComponentConfig",
         "DatasetConfig",
@@ -205,10 +214,13 @@ _MODULES = {
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
     "ganzoo.sampling.trained_run": ["TrainedRun"],
+    "ganzoo.storage.run_directory": ["RunDirectory"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
+    "ganzoo.terminal": ["say", "warn"],
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
+    "ganzoo.untrusted": ["read_text"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

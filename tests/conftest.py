@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,9 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
-from command_line import command  # noqa: F401
+from command_line import command, process  # noqa: F401
 from tiny_recipe import tiny_recipe
-from wandb_server import KEY, Server
+from wandb_server import no_wandb_account, server  # noqa: F401
 
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -81,54 +78,3 @@ def recipe_file(tmp_path: Path) -> Callable[[Tables], Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def no_wandb_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, account or setting of W&B of the one who runs the tests."""
-    # Not to be restored after the test: it leads to W&B's process of an earlier one, which may have ended by then.
-    os.environ.pop("WANDB_SERVICE", None)
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-
-
-@pytest.fixture
-def server(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server in place of W&B's, with a key for it."""
-    with Server() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture
-def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `ganzoo` with these arguments as a process of its own, which does not outlive the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
-        # WANDB_SERVICE leads to W&B's process of an earlier test, which may have ended.
-        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        environment |= {"OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "ganzoo", *map(str, arguments)],
-            text=True,
-            **{
-                "env": environment,
-                "stdout": subprocess.PIPE,
-                "stderr": subprocess.PIPE,
-                **options,
-            },
-        )
-        started.append(child)
-        return child
-
-    yield start
-    for child in started:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +25,7 @@ def run(
     recipe: RecipeFile,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="More of what --set takes: a W&B agent appends its choice here.", metavar="[KEY=VALUE]..."),
+        typer.Argument(help="More of what --set takes: an agent appends its choice here.", metavar="[KEY=VALUE]..."),
     ] = None,
     set_: Overrides = None,
 ) -> None:
@@ -64,24 +65,21 @@ def sweep(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
     accept_changes: AcceptChanges = False,
-    wandb: Annotated[
-        bool, typer.Option("--wandb", help="Run nothing; register the grid as a W&B sweep, for agents to run.")
-    ] = False,
+    trackers: Sequence[Any] = (),
 ) -> None:
     """Train every combination with several seeds; call it again to go on. The last line is the directory."""
     from ganzoo.registry.plugin_manager import plugin_manager
-    from ganzoo.sweeps.plan import make_plan, parse_vary
+    from ganzoo.sweeps.plan import grid_search, make_plan, parse_vary
     from ganzoo.sweeps.run_sweep import sweep as run_sweep
     from ganzoo.terminal import say
     from ganzoo.text import shell_word
 
     grid = parse_vary(vary or ())
-    if wandb:
-        from ganzoo.sweeps.wandb_sweep import register
-
-        registered = register(make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name), set_ or ())
-        say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
-        echo(registered)
+    for entry in trackers:
+        plan = make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name)
+        config = plan.variants[0].recipe.tracking.chosen().get(entry.name) or entry.config(name=entry.name)
+        echo(entry.load()(config).register_sweep(grid_search(plan, set_ or (), config)))
+    if trackers:
         return
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
                       accept_changes=accept_changes,

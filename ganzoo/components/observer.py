@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from ganzoo.components.options import (
     ComponentConfig,
@@ -71,6 +72,60 @@ class Tracker:
 
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
+
+    def register_sweep(self, sweep: GridSearch) -> str:
+        """Register a sweep for agents to run, say how they join in, and return what names it there.
+
+        Called for `ganzoo sweep --NAME`, where `flags` of the config has "sweep".
+
+        Raises:
+            GanzooError: it cannot be registered; the text says why.
+        """
+        raise NotImplementedError
+
+    def publish(self, report: Report) -> Mapping[str, str]:
+        """Publish a comparison and return the address of each page made, by what it is.
+
+        Called for `ganzoo compare --NAME`, where `flags` of the config has "compare".
+
+        Raises:
+            GanzooError: it cannot be published; the text says why.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GridSearch:
+    """A sweep that agents are to run.
+
+    Attributes:
+        name: of the sweep.
+        source: the recipe file.
+        command: the words that train one run; its values follow, such as "loss.name=hinge", an argument each.
+        values: those of each option, numbers or text that reads as the value after "="; the seeds are among them.
+    """
+
+    name: str
+    source: str
+    command: Sequence[str]
+    values: Mapping[str, Sequence[int | float | str]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison, to be published.
+
+    Attributes:
+        title: as was asked for, or of what differs.
+        tables: Markdown by heading.
+        curves: names of the metrics to draw, the scores first.
+        runs: the run directories of each variant, by its name.
+    """
+
+    title: str
+    tables: Mapping[str, str]
+    curves: Sequence[str]
+    runs: Mapping[str, Sequence[Path]]
 
 
 class RecipeView(Protocol):
@@ -194,6 +249,10 @@ class RunView(Protocol):
         """What the run ended early by; None while it goes on and after it is complete."""
 
     @property
+    def status(self) -> Literal["complete", "interrupted", "failed"]:
+        """How it ended; "interrupted" where it is to be resumed."""
+
+    @property
     def device(self) -> torch.device:
         """The device that it trains on."""
 
@@ -235,6 +294,10 @@ class RunView(Protocol):
 
     def fixed_examples(self, count: int) -> Batch | None:
         """The first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""
+
+    @property
+    def sample_classes(self) -> str:
+        """Which classes the samples of `samples_ready` are of in turn; empty where they are not of classes in turn."""
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Add figures of this step to the metrics, the console and the trackers: `{"weight_norm/generator": 3.1}`.

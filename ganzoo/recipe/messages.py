@@ -38,8 +38,8 @@ def explain(
                 message = _unknown_network(key, _known_keys(location[:-1], tables, schema), tables["trainer"]["name"])
             case "extra_forbidden":
                 known = _known_keys(location[:-1], tables, schema)
-                whose = _whose(location, tables, schema)
-                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}{whose}"
+                whose = _whose(location, tables, schema) + _not_installed(location, manager)
+                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}{whose}"
             case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {only}"
@@ -209,6 +209,15 @@ def _unknown_name(
     for plugin in manager.broken:
         message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
     return message
+
+
+def _not_installed(location: Location, manager: PluginManager) -> str:
+    """Name the distribution that a table such as [tracking.NAME] may be of, where it is not installed."""
+    found = [kind.more_in for kind in KINDS if kind.keyed and [kind.table] == list(location[:-1])]
+    missing = [name for name in found if name and name not in manager.distributions()]
+    return "".join(
+        f'; more come with "{name}", which is not installed; pip installs it from its folder' for name in missing
+    )
 
 
 def _not_imported(tables: Mapping[str, Any], manager: PluginManager) -> list[str]:

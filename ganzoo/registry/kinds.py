@@ -27,6 +27,7 @@ class Kind:
         bare: whether a name may stand in such a list in place of a table.
         keyed: whether a recipe has any number of them, in tables by their names: `[tracking.wandb]`.
         conformance: check of one component, as "module:name"; empty where only its options are checked.
+        more_in: distribution of ganzoo's own with components of this kind, for where a recipe names an unknown one.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Kind:
     bare: bool = False
     keyed: bool = False
     conformance: str = ""
+    more_in: str = ""
 
     @cached_property
     def config(self) -> type[ComponentConfig]:
@@ -85,7 +87,8 @@ KINDS = (
     Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True,
          contract="ganzoo.components.observer:Observer", conformance="ganzoo.testing:check_observer"),
     Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True,
-         contract="ganzoo.components.observer:Tracker", conformance="ganzoo.testing:check_observer"),
+         contract="ganzoo.components.observer:Tracker", conformance="ganzoo.testing:check_observer",
+         more_in="ganzoo-trackers"),
 )
 # fmt: on
 

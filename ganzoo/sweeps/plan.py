@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ganzoo.components.observer import GridSearch
+from ganzoo.components.options import TrackerConfig
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
@@ -188,6 +190,24 @@ def names(
 def settings(choice: Choice) -> list[str]:
     """Return the overrides of a choice."""
     return [f"{key}={toml_text(value)}" for key, value in choice.items()]
+
+
+def grid_search(plan: Plan, overrides: Overrides, tracker: TrackerConfig) -> GridSearch:
+    """Return the sweep as a tracker's agents run it, with the `overrides` of `--set`."""
+    fixed = dict(override_pairs(overrides))
+    fixed |= {f"tracking.{tracker.name}.{key}": value for key, value in tracker.sweep_options(plan.name).items()}
+    words = [word for override in settings(fixed) for word in ("--set", override)]
+    values: dict[str, Sequence[Any]] = {key: list(map(_argument, each)) for key, each in plan.vary.items()}
+    return GridSearch(plan.name, plan.source, ["ganzoo", "run", plan.source, *words], values | {"run.seed": plan.seeds})
+
+
+def _argument(value: Any) -> int | float | str:
+    """Return a value of which the argument reads the same as `text`.
+
+    Numbers and plain words are as they are. Anything else is TOML: Python's True is none.
+    """
+    simple = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return value if simple and toml_value(str(value)) == value else toml_text(value)
 
 
 def _split(text: str) -> Iterator[str]:

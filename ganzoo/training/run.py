@@ -25,11 +25,12 @@ from ganzoo.components.trainer import Trainer
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset, example_batch
+from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.recipe.model import Recipe
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.storage.run_directory import ALERT, RunDirectory
-from ganzoo.storage.summary import POSITION, SCORE
+from ganzoo.storage.summary import POSITION, SCORE, Status
 from ganzoo.training.events import Events
 
 
@@ -83,6 +84,13 @@ class Run:
         if taken:
             raise ValueError(f"{', '.join(taken)}: ganzoo itself logs figures of this name, take another")
         self.fire("figures_logged", step=self.step, figures={name: float(value) for name, value in figures.items()})
+
+    @property
+    def status(self) -> Status:
+        """How it ended: "complete", "interrupted" or "failed"."""
+        if isinstance(self.error, Interrupted | KeyboardInterrupt | LostProcessError):
+            return "interrupted"
+        return "complete" if self.error is None and self.step >= self.total_steps else "failed"
 
     @property
     def seconds(self) -> float:
@@ -149,6 +157,13 @@ class Run:
         if "condition" not in self.trainer.parts.generator.uses:
             return None
         return example_batch(self.dataset, torch.arange(count))
+
+    @property
+    def sample_classes(self) -> str:
+        """Which classes samples from the fixed latents are of in turn; empty where they are not of classes in turn."""
+        if self.trainer.parts.generator.uses != {"labels"} or not self.info.class_names or self.info.labels is None:
+            return ""
+        return self.info.labels.told(range(len(self.info.class_names)))
 
     def weights_name(self, weights: str) -> str:
         """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""

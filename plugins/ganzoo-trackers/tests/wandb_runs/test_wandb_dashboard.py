@@ -13,13 +13,13 @@ import pytest
 import torch
 import wandb
 from directions import note_directions
+from ganzoo_trackers.wandb import session
+from ganzoo_trackers.wandb.tracker import link
 from wandb_reader import Recorded, read
 from wandb_server import KEY, Server
 
 from ganzoo import api
 from ganzoo.errors import RecipeError
-from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.tracker import link
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.hookspecs import hookimpl

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ganzoo_trackers.configs import WandbConfig
+from ganzoo_trackers.wandb import sweep as wandb_sweep
 from typer.main import get_command
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
@@ -18,8 +20,7 @@ from ganzoo.cli.main import app
 from ganzoo.errors import GanzooError, RequestError
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sweeps import wandb_sweep
-from ganzoo.sweeps.plan import Plan, make_plan
+from ganzoo.sweeps.plan import Plan, grid_search, make_plan
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
@@ -30,6 +31,8 @@ VARY = {
     "penalties": [[], [{"name": "r1", "weight": 1.0}]],
     "run.log_every": [1],
 }
+
+OPTIONS = WandbConfig(name="wandb", project="p", entity="e")
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def agent_arguments(config: dict[str, Any], values: tuple[Any, ...]) -> list[str
 
 
 def test_agents_run_what_a_local_sweep_runs(plan: Plan, tables: dict[str, Any]):
-    config = json.loads(json.dumps(wandb_sweep.config(plan, ["run.steps=3"])))
+    config = json.loads(json.dumps(wandb_sweep.describe(grid_search(plan, ["run.steps=3"], OPTIONS))))
     assert config["method"] == "grid"
     assert config["name"] == plan.name
     grid = list(itertools.product(*(parameter["values"] for parameter in config["parameters"].values())))
@@ -110,13 +113,14 @@ def test_registering(plan: Plan, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr("wandb.sweep", accept)
-    assert wandb_sweep.register(plan) == "e/p/abc"
-    assert sent == [(wandb_sweep.config(plan), {"entity": "e", "project": "p"})]
+    asked = grid_search(plan, (), OPTIONS)
+    assert wandb_sweep.register(asked, OPTIONS) == "e/p/abc"
+    assert sent == [(wandb_sweep.describe(asked), {"entity": "e", "project": "p"})]
 
     def refuse(config: dict[str, Any], **more: Any) -> str:
         raise ValueError("permission denied\n  at …")
 
     monkeypatch.setattr("wandb.sweep", refuse)
     with pytest.raises(GanzooError, match=r"does not register the sweep: permission denied$") as caught:
-        wandb_sweep.register(plan)
+        wandb_sweep.register(asked, OPTIONS)
     assert not isinstance(caught.value, RequestError)

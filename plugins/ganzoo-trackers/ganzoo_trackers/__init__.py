@@ -1,0 +1,1 @@
+"""Trackers for ganzoo: they show a run on Weights & Biases."""
