@@ -214,7 +214,7 @@ def _unknown_name(
 def _not_installed(location: Location, manager: PluginManager) -> str:
     """Name the distribution that a table such as [tracking.NAME] may be of, where it is not installed."""
     found = [kind.more_in for kind in KINDS if kind.keyed and [kind.table] == list(location[:-1])]
-    missing = [name for name in found if name and name not in manager.distributions()]
+    missing = [name for name in found if name and name not in {plugin.distribution for plugin in manager.plugins}]
     return "".join(
         f'; more come with "{name}", which is not installed; pip installs it from its folder' for name in missing
     )
