@@ -108,7 +108,7 @@ def export_run(
 
 
 def _public_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe without local folders and the W&B account, which are private."""
+    """Return the recipe without local folders and trackers' accounts, which are private."""
 
     def reset(options: Options, *names: str) -> Options:
         return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})

@@ -1,1 +1,1 @@
-"""Trackers for ganzoo: they show a run on Weights & Biases."""
+"""Trackers for ganzoo: they show runs on Weights & Biases, TensorBoard, Trackio and MLflow."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from ganzoo.plugin import Problem, RecipeView, TrackerConfig
 
 
@@ -49,3 +51,35 @@ class WandbConfig(TrackerConfig):
         """Return the sweep as the group, the variant as the kind of run, and both with the choice as tags."""
         group = {"group": sweep}
         return group | {"job_type": variant, "tags": [*self.tags, f"sweep:{sweep}", *choice]} if variant else group
+
+
+class TensorBoardConfig(TrackerConfig):
+    """What TensorBoard shows, in the folder `tensorboard` of the run directory."""
+
+
+class TrackioConfig(TrackerConfig):
+    """Tracking on Trackio, on this machine unless its environment variables say otherwise."""
+
+    project: str = "ganzoo"
+    """Project that the run is shown in."""
+    group: str | None = None
+    """Runs to be shown together; left out: the run's name."""
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the sweep as the group."""
+        return {"group": sweep}
+
+
+class MLflowConfig(TrackerConfig):
+    """Tracking on MLflow, in the file `mlflow.db` of the working directory unless there is a server."""
+
+    uri: str | None = None
+    """Server or database; left out: MLFLOW_TRACKING_URI, else the file."""
+    experiment: str = "ganzoo"
+    """Experiment that the run belongs to."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Tags of the run."""
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the sweep and the variant as tags."""
+        return {"tags": {**self.tags, "sweep": sweep, **({"variant": variant} if variant else {})}}

@@ -10,3 +10,6 @@ from ganzoo_trackers import configs
 def register_observers(register: Registrar) -> None:
     """Register each tracker, to be imported when a run has it."""
     register("wandb", "ganzoo_trackers.wandb.tracker:WandbTracker", config=configs.WandbConfig)
+    register("tensorboard", "ganzoo_trackers.tensorboard:TensorBoardTracker", config=configs.TensorBoardConfig)
+    register("trackio", "ganzoo_trackers.trackio:TrackioTracker", config=configs.TrackioConfig)
+    register("mlflow", "ganzoo_trackers.mlflow:MLflowTracker", config=configs.MLflowConfig)
