@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
+    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
@@ -57,24 +58,33 @@ if TYPE_CHECKING:
         RequestError,
         RunDirectoryError,
         TrainingError,
+        first_line,
     )
+    from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+    from ganzoo.recipe.model import Recipe
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
+    from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
+    from ganzoo.storage.disk import new_folder
+    from ganzoo.storage.exported import seal_export
     from ganzoo.storage.run_directory import RunDirectory
     from ganzoo.storage.safe_load import CodeError, load_tensors
-    from ganzoo.terminal import say, warn
+    from ganzoo.terminal import packing_progress, say, warn
+    from ganzoo.text import markdown, printable
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
-    from ganzoo.untrusted import read_text
+    from ganzoo.training.run import Run
+    from ganzoo.untrusted import open_file, read_bytes, read_text
 
 __all__ = [
     "EMA",
     "AdamConfig",
     "Alert",
+    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -87,10 +97,12 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Evaluation",
     "Extractor",
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
+    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -103,6 +115,7 @@ __all__ = [
     "Importer",
     "ImporterConfig",
     "LabelSpec",
+    "LabeledImages",
     "Loss",
     "LossConfig",
     "Metric",
@@ -124,11 +137,13 @@ __all__ = [
     "Problem",
     "Progress",
     "RMSpropConfig",
+    "Recipe",
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
     "Report",
     "RequestError",
+    "Run",
     "RunDirectory",
     "RunDirectoryError",
     "RunView",
@@ -149,12 +164,25 @@ __all__ = [
     "VectorSpec",
     "World",
     "current_lr",
+    "decode_image",
+    "file_info",
+    "first_line",
     "hookimpl",
+    "is_web_page",
+    "kept_random_state",
     "load_tensors",
     "load_torchvision_weights",
+    "markdown",
+    "new_folder",
+    "open_file",
+    "packing_progress",
+    "printable",
+    "read_bytes",
+    "read_evaluations",
     "read_text",
     "real_images",
     "say",
+    "seal_export",
     "square_size",
     "squared_gradient_norm",
     "torchvision_classifier",
@@ -163,6 +191,14 @@ __all__ = [
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
+    "ganzoo.builtin.datasets.files": [
+        "Archive",
+        "FileDataset",
+        "LabeledImages",
+        "decode_image",
+        "file_info",
+        "is_web_page",
+    ],
     "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
@@ -208,19 +244,27 @@ _MODULES = {
         "RequestError",
         "RunDirectoryError",
         "TrainingError",
+        "first_line",
     ],
+    "ganzoo.evaluation.evaluation_log": ["Evaluation", "read_evaluations"],
+    "ganzoo.recipe.model": ["Recipe"],
     "ganzoo.recipe.overrides": ["Overrides"],
     "ganzoo.registry.commands": ["CommandRegistrar"],
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
+    "ganzoo.runtime.random_state": ["kept_random_state"],
     "ganzoo.sampling.trained_run": ["TrainedRun"],
+    "ganzoo.storage.disk": ["new_folder"],
+    "ganzoo.storage.exported": ["seal_export"],
     "ganzoo.storage.run_directory": ["RunDirectory"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
-    "ganzoo.terminal": ["say", "warn"],
+    "ganzoo.terminal": ["packing_progress", "say", "warn"],
+    "ganzoo.text": ["markdown", "printable"],
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
-    "ganzoo.untrusted": ["read_text"],
+    "ganzoo.training.run": ["Run"],
+    "ganzoo.untrusted": ["open_file", "read_bytes", "read_text"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -30,14 +30,8 @@ def register_losses(register: Registrar) -> None:
 
 @hookimpl
 def register_datasets(register: Registrar) -> None:
-    """Datasets that torchvision or scikit-learn bring, folders of images, and made-up ones."""
+    """scikit-learn's digits, folders of images, and made-up ones."""
     register("digits", f"{DATASETS}.small_sets:Digits", config=datasets.DigitsConfig)
-    register("mnist", f"{DATASETS}.torchvision_sets:MNIST", config=datasets.MNISTConfig)
-    register("fashion_mnist", f"{DATASETS}.torchvision_sets:FashionMNIST", config=datasets.FashionMNISTConfig)
-    register("cifar10", f"{DATASETS}.torchvision_sets:CIFAR10", config=datasets.CIFAR10Config)
-    register("svhn", f"{DATASETS}.torchvision_sets:SVHN", config=datasets.SVHNConfig)
-    register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
-    register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
     register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
     register("image_pairs", f"{DATASETS}.image_pairs:ImagePairs", config=datasets.ImagePairsConfig)
     register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)

@@ -62,7 +62,7 @@ def plugin_code(plugins: Iterable[PluginInfo], code: Callable[[PluginInfo], str]
 
 def _configs(value: Any) -> Iterator[ComponentConfig]:
     """Yield the options of every component in a recipe."""
-    if isinstance(value, ComponentConfig):
+    if isinstance(value, ComponentConfig) and getattr(value, "enabled", True):  # trackers that are off are not called
         yield value
     if isinstance(value, BaseModel):
         value = dict(value)

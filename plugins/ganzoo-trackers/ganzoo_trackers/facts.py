@@ -1,4 +1,4 @@
-"""What trackers say of a run beside its recipe, and of errors."""
+"""What trackers say of a run beside its recipe."""
 
 from __future__ import annotations
 
@@ -29,8 +29,3 @@ def facts(run: RunView) -> dict[str, Any]:
 def finite(figures: Mapping[str, float], prefix: str = "") -> dict[str, float]:
     """Return the finite ones among `figures`, with a prefix to their names."""
     return {prefix + name: value for name, value in figures.items() if math.isfinite(value)}
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error, or its type where it has no text."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

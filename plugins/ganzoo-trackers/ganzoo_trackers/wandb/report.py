@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
-from ganzoo.plugin import GanzooError, Report, RequestError, RunDirectory, warn
+from ganzoo.plugin import GanzooError, Report, RequestError, RunDirectory, printable, warn
 from ganzoo_trackers.facts import SCORE
 from ganzoo_trackers.wandb.session import RECORD, in_short, require_key
 
@@ -127,7 +127,7 @@ def _panels(curves: Sequence[str]) -> dict[str, list[Any]]:
 
     plots = [
         wr.LinePlot(
-            title=name if name.isprintable() else ascii(name),
+            title=printable(name),
             x="step",
             y=[name],
             aggregate=True,

@@ -14,8 +14,8 @@ from threading import Thread
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from ganzoo.plugin import GanzooError, RequestError, read_text, say, warn
-from ganzoo_trackers.facts import facts, first_line
+from ganzoo.plugin import GanzooError, RequestError, first_line, read_text, say, warn
+from ganzoo_trackers.facts import facts
 
 if TYPE_CHECKING:
     import wandb
