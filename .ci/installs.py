@@ -39,7 +39,7 @@ LINES: dict[str, str] = {
     "pip install -e .": "plugin",
     'pip install -e ".[test]"': "plugin",
     "pip install -e '.[test]'": "plugin",
-    'pip install ./ganzoo ./ganzoo/plugins/ganzoo-dcgan -e ".[test]"': "beside ganzoo",
+    'pip install ./ganzoo ./ganzoo/plugins/* -e ".[test]"': "beside ganzoo",
 }
 """Each command as the README, the docs, templates and messages have it, and the folder that it is meant for."""
 

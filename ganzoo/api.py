@@ -24,9 +24,9 @@ from ganzoo.errors import (
     RunDirectoryError,
     first_line,
 )
+from ganzoo.evaluation.evaluate import evaluate
+from ganzoo.evaluation.evaluate import evaluate_images as score_images
 from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
-from ganzoo.evaluation.evaluator import evaluate
-from ganzoo.evaluation.evaluator import evaluate_images as score_images
 from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Note, Source, load_recipe

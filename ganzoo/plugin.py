@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
     from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
-    from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.tensor_cache import cached_tensors
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -163,6 +163,7 @@ __all__ = [
     "VectorDatasetConfig",
     "VectorSpec",
     "World",
+    "cached_tensors",
     "current_lr",
     "decode_image",
     "file_info",
@@ -171,7 +172,6 @@ __all__ = [
     "is_web_page",
     "kept_random_state",
     "load_tensors",
-    "load_torchvision_weights",
     "markdown",
     "new_folder",
     "open_file",
@@ -185,7 +185,6 @@ __all__ = [
     "seal_export",
     "square_size",
     "squared_gradient_norm",
-    "torchvision_classifier",
     "warn",
 ]
 
@@ -199,7 +198,6 @@ _MODULES = {
         "file_info",
         "is_web_page",
     ],
-    "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
@@ -235,6 +233,7 @@ _MODULES = {
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.data.packed_dataset": ["real_images"],
+    "ganzoo.data.tensor_cache": ["cached_tensors"],
     "ganzoo.errors": [
         "DataError",
         "DivergedError",

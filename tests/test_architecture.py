@@ -55,7 +55,6 @@ PUBLIC_MODULES = (
     "ganzoo.api",
     "ganzoo.sampling",
     "ganzoo.cli.options",
-    "ganzoo.evaluation.nearest_neighbors",
     "ganzoo.testing",
 )
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from ganzoo.builtin import commands, configs, lints, optimizers
 from ganzoo.builtin.datasets import configs as datasets
-from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
-EXTRACTORS = "ganzoo.builtin.extractors.networks"
-METRICS = "ganzoo.builtin.metrics"
 
 
 @hookimpl
@@ -41,27 +38,6 @@ def register_datasets(register: Registrar) -> None:
 def register_trainers(register: Registrar) -> None:
     """The trainer of the original GAN algorithm."""
     register("adversarial", "ganzoo.builtin.gan_trainer:GANTrainer", config=configs.GANTrainerConfig)
-
-
-@hookimpl
-def register_extractors(register: Registrar) -> None:
-    """FID's Inception, a classifier of the dataset's own, and torchvision's."""
-    register("classifier", f"{EXTRACTORS}:ClassifierFeatures", config=extractors.ClassifierConfig)
-    register("inception", f"{EXTRACTORS}:Inception", config=extractors.InceptionConfig)
-    register("torchvision", f"{EXTRACTORS}:TorchvisionBackbone", config=extractors.TorchvisionBackboneConfig)
-
-
-@hookimpl
-def register_metrics(register: Registrar) -> None:
-    """Distances, manifolds and classes by features, and copies and diversity by pixels."""
-    register("frechet", f"{METRICS}:Frechet", config=configs.FrechetConfig)
-    register("kernel", f"{METRICS}:Kernel", config=configs.KernelConfig)
-    register("inception_score", f"{METRICS}:InceptionScore", config=configs.InceptionScoreConfig)
-    register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
-    register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
-    register("class_coverage", f"{METRICS}:ClassCoverage", config=configs.ClassCoverageConfig)
-    register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
-    register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)
 
 
 @hookimpl

@@ -404,7 +404,7 @@ OWN_DOOR = {
     "ganzoo/storage/checkpoint.py:load_file": "safetensors maps it, once its checksum was taken through the door",
     "ganzoo/storage/checkpoint.py:safe_open": "safetensors maps it, once its checksum was taken through the door",
     "ganzoo/registry/plugin_manager.py:read_bytes": "the code of an installed package",
-    "ganzoo/builtin/extractors/networks.py:load_file": "safetensors maps it, once it was opened through the door",
+    "ganzoo/storage/safe_load.py:load_file": "safetensors maps it, once it was opened through the door",
     "ganzoo/data/packed_dataset.py:memmap": "of a file that the door opened",
     "plugins/ganzoo-datasets/ganzoo_datasets/downloads.py:open": "is written",
     "plugins/ganzoo-datasets/ganzoo_datasets/lsun.py:open": "LMDB's own, after its length was read through the door",

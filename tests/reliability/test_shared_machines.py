@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from command_line import Ended
 from ganzoo_export import export_run
+from ganzoo_metrics.weights import downloaded
 
 import ganzoo
-from ganzoo.builtin.extractors.networks import downloaded
 from ganzoo.data.packed_dataset import cache_folder
 from ganzoo.errors import DataError
 from ganzoo.evaluation import evaluation_log

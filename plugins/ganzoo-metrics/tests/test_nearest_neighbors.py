@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ganzoo_metrics import nearest_neighbors as neighbors
+from ganzoo_metrics.nearest_neighbors import nearest, nearest_of_its_own
 
 from ganzoo import api
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import RequestError
-from ganzoo.evaluation import nearest_neighbors as neighbors
-from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.training.build import open_dataset
 

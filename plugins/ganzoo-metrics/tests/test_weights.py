@@ -12,10 +12,10 @@ from threading import Thread
 
 import pytest
 import torch
+from ganzoo_metrics import weights
+from ganzoo_metrics.weights import check_hash, downloaded, load_tensors
 from safetensors.torch import save_file
 
-from ganzoo.builtin.extractors import networks
-from ganzoo.builtin.extractors.networks import check_hash, downloaded, load_tensors
 from ganzoo.errors import DataError
 
 
@@ -82,7 +82,7 @@ def test_what_cannot_be_fetched_is_one_line_with_the_cure(
 def test_a_server_that_says_nothing_is_given_up(hub: Path, monkeypatch: pytest.MonkeyPatch):
     import socket
 
-    monkeypatch.setattr(networks, "SECONDS", 0.2)
+    monkeypatch.setattr(weights, "SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DataError, match="timed out"):
         downloaded(f"http://127.0.0.1:{silent.getsockname()[1]}/net.pth", "it", "weights", "00")
     assert socket.getdefaulttimeout() is None

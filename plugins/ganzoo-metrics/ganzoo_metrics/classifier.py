@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from ganzoo.components.dataset import StoredImages
-from ganzoo.data.packed_dataset import cache_folder, real_images
-from ganzoo.errors import DataError
-from ganzoo.storage.disk import write_atomic
-from ganzoo.untrusted import read_bytes
+from ganzoo.plugin import DataError, StoredImages, cached_tensors, real_images
 
 VERSION = 1
 """Version of the network and its training, raised with every change so that older cached weights are not used."""
@@ -59,14 +50,10 @@ class ClassifierNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained classifier in evaluation mode, on the CPU.
-
-    `accuracy` is that on held-out real images; `digest` identifies its weights.
-    """
+    """A trained classifier in evaluation mode, on the CPU, and its accuracy on held-out real images."""
 
     network: ClassifierNetwork
     accuracy: float
-    digest: str
 
     @torch.inference_mode()
     def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,7 +62,7 @@ class Classifier:
         return features, self.network.classes(features).softmax(1)
 
 
-def classifier_for(packed: StoredImages, cache: Path | None = None) -> Classifier:
+def classifier_for(packed: StoredImages) -> Classifier:
     """Return the classifier of a dataset, from the cache or trained now; the same for the same pack.
 
     Raises:
@@ -85,17 +72,17 @@ def classifier_for(packed: StoredImages, cache: Path | None = None) -> Classifie
         raise DataError(
             "the dataset has no labels to train a classifier on: classes covered and fd_classifier need them"
         )
-    path = (cache or cache_folder()) / "classifiers" / f"{packed.key[:16]}-v{VERSION}.safetensors"
     with torch.random.fork_rng(devices=[]):
         network = ClassifierNetwork(packed.info.image.channels, packed.info.num_classes)
-    try:
-        network.load_state_dict(load(read_bytes(path)))
-    except (OSError, SafetensorError, RuntimeError):
-        _train(network, packed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, partial(save_file, network.state_dict()))
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    weights = cached_tensors(
+        f"classifiers/{packed.key[:16]}-v{VERSION}",
+        lambda: _trained(network, packed),
+        lambda found: {name: tensor.shape for name, tensor in found.items()} == shapes,
+    )
+    network.load_state_dict(weights)
     network.eval()
-    return Classifier(network, _accuracy(network, packed), _digest(network))
+    return Classifier(network, _accuracy(network, packed))
 
 
 def _split(packed: StoredImages) -> tuple[Tensor, Tensor]:
@@ -105,7 +92,7 @@ def _split(packed: StoredImages) -> tuple[Tensor, Tensor]:
     return order[held_out:], order[:held_out]
 
 
-def _train(network: ClassifierNetwork, packed: StoredImages) -> None:
+def _trained(network: ClassifierNetwork, packed: StoredImages) -> dict[str, Tensor]:
     """Train with Adam and cosine decay, on the same number of examples whatever the size of the dataset."""
     assert packed.labels is not None
     rng = torch.Generator().manual_seed(SEED)
@@ -127,6 +114,7 @@ def _train(network: ClassifierNetwork, packed: StoredImages) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+    return network.state_dict()
 
 
 @torch.inference_mode()
@@ -136,10 +124,3 @@ def _accuracy(network: ClassifierNetwork, packed: StoredImages) -> float:
     labels = torch.from_numpy(packed.labels)
     answers = torch.cat([network(real_images(packed, part)).argmax(1) for part in torch.split(held_out, 256)])
     return float((answers == labels[held_out]).double().mean())
-
-
-def _digest(network: nn.Module) -> str:
-    content = hashlib.sha256()
-    for tensor in network.state_dict().values():
-        content.update(tensor.numpy().tobytes())
-    return content.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The metrics that ship with the core: distances, manifolds, classes, copies; by torchmetrics and torch-fidelity."""
+"""The metrics: distances, manifolds, classes, copies; by torchmetrics and torch-fidelity."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ganzoo.builtin import configs
-from ganzoo.components.metric import Metric, MetricInputs
-from ganzoo.evaluation.memorization import COMPARED, NEAR, memorization
-from ganzoo.evaluation.real_features import SPREAD_IMAGES, spread
+from ganzoo.plugin import Metric, MetricInputs
+from ganzoo_metrics import configs
+from ganzoo_metrics.memorization import COMPARED, NEAR, memorization
 
 CONFIDENT = 0.5
 """Least probability with which a classifier counts as confident."""
 COVERED = 0.01
 """Least number of confident samples of a covered class, as a share of an even split over the classes."""
 BLOCK = 2048
+SPREAD_IMAGES = 1000
 
 NO_SYNC: dict[str, Any] = {"sync_on_compute": False}
 """Options without which torchmetrics waits for the other processes, of which only one evaluates."""
@@ -58,7 +58,13 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     return float(metric.compute())
 
 
-class Frechet(Metric):
+class StandardMetric(Metric):
+    """A metric of this distribution: the card notes the same libraries for each."""
+
+    libraries = ("torchmetrics", "torch-fidelity")
+
+
+class Frechet(StandardMetric):
     """The Fréchet distance: FID where the extractor is Inception."""
 
     Config = configs.FrechetConfig
@@ -94,7 +100,7 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int = 100, subset_size:
     return float(mean), float(deviation)
 
 
-class Kernel(Metric):
+class Kernel(StandardMetric):
     """The kernel distance: KID where the extractor is Inception."""
 
     Config = configs.KernelConfig
@@ -129,7 +135,7 @@ def inception_score(logits: Tensor, splits: int = 10) -> float:
     return float(mean)
 
 
-class InceptionScore(Metric):
+class InceptionScore(StandardMetric):
     """The Inception score, of any extractor with logits."""
 
     Config = configs.InceptionScoreConfig
@@ -163,7 +169,7 @@ def precision_recall(real: Tensor, fake: Tensor, neighbors: int = 3, images: int
     return float(found["precision"]), float(found["recall"])
 
 
-class PrecisionRecall(Metric):
+class PrecisionRecall(StandardMetric):
     """Fidelity and variety apart."""
 
     Config = configs.PrecisionRecallConfig
@@ -198,7 +204,7 @@ def density_coverage(real: Tensor, fake: Tensor, neighbors: int = 5, images: int
     return inside / (neighbors * len(fake)), covered / len(real)
 
 
-class DensityCoverage(Metric):
+class DensityCoverage(StandardMetric):
     """Fidelity and variety apart, less swayed by outliers than precision and recall."""
 
     Config = configs.DensityCoverageConfig
@@ -218,10 +224,13 @@ class DensityCoverage(Metric):
 
 def diversity(real: Tensor, fake: Tensor) -> float:
     """Return the mean distance of two samples over that of two real images, (N, …) each: near 0 for mode collapse."""
-    return spread(fake) / max(spread(real), 1e-12)
+    spread_of_real, spread_of_fake = (
+        float(torch.pdist(images[:SPREAD_IMAGES].flatten(1).float()).mean()) for images in (real, fake)
+    )
+    return spread_of_fake / max(spread_of_real, 1e-12)
 
 
-class Diversity(Metric):
+class Diversity(StandardMetric):
     """How much samples differ from each other; noise does too, so it ranks nothing."""
 
     Config = configs.DiversityConfig
@@ -275,7 +284,7 @@ def class_scores(logits: Tensor) -> ClassScores:
     )
 
 
-class ClassCoverage(Metric):
+class ClassCoverage(StandardMetric):
     """The classes of the dataset that a classifier finds among the samples."""
 
     Config = configs.ClassCoverageConfig
@@ -297,7 +306,7 @@ class ClassCoverage(Metric):
         return few if count < 10 * classes else ""
 
 
-class Memorization(Metric):
+class Memorization(StandardMetric):
     """How near samples are to the training images; noise has the fewest copies, so it ranks nothing."""
 
     Config = configs.MemorizationConfig

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.components.dataset import StoredImages
-from ganzoo.data.packed_dataset import real_images
-from ganzoo.evaluation.nearest_neighbors import nearest, nearest_of_its_own
+from ganzoo.plugin import StoredImages, real_images
+from ganzoo_metrics.nearest_neighbors import nearest, nearest_of_its_own
 
 COMPARED = 1000
 """Largest number of samples, and of unseen images, whose nearest training image is searched."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ganzoo_metrics.memorization import memorization
 from torch import Tensor
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
 from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
-from ganzoo.evaluation.memorization import memorization
 
 
 def discs(seed: int, count: int = 300) -> PackedDataset:

@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from torch import Tensor
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_isc import isc_features_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
-
-from ganzoo.builtin import metrics
-from ganzoo.builtin.configs import DensityCoverageConfig, KernelConfig
-from ganzoo.builtin.metrics import (
+from ganzoo_metrics import metrics
+from ganzoo_metrics.configs import DensityCoverageConfig, KernelConfig
+from ganzoo_metrics.metrics import (
     class_scores,
     density_coverage,
     diversity,
@@ -22,6 +17,10 @@ from ganzoo.builtin.metrics import (
     kernel_distance,
     precision_recall,
 )
+from torch import Tensor
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
 
 
 def gaussian(count: int, size: int, seed: int) -> Tensor:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.components.dataset import StoredImages
-from ganzoo.data.packed_dataset import real_images
-from ganzoo.errors import RequestError
+from ganzoo.plugin import RequestError, StoredImages, real_images
 
 CHUNK_BYTES = 64 * 2**20
 SPARE = 8

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_metrics import extractors
+from ganzoo_metrics.classifier import classifier_for
+from ganzoo_metrics.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
+from ganzoo_metrics.extractors import ClassifierFeatures, Inception, TorchvisionBackbone
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision import models
 
 from ganzoo.builtin.datasets.configs import SyntheticConfig
 from ganzoo.builtin.datasets.small_sets import Synthetic
-from ganzoo.builtin.extractors import networks
-from ganzoo.builtin.extractors.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
-from ganzoo.builtin.extractors.networks import ClassifierFeatures, Inception, TorchvisionBackbone
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 from ganzoo.errors import DataError
-from ganzoo.evaluation.classifier import classifier_for
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ class TestInception:
         monkeypatch.undo()
         path = tmp_path / "weights.pth"
         torch.save(bare.state_dict(), path)
-        monkeypatch.setattr(networks, "INCEPTION_HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        monkeypatch.setattr(extractors, "INCEPTION_HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
         extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
         extractor.prepare(packed)
         features = extractor.features(images)
@@ -132,7 +132,7 @@ class TestInception:
     ):
         path = tmp_path / "weights.pth"
         torch.save({"a": torch.ones(1)}, path)
-        monkeypatch.setattr(networks, "INCEPTION_HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
+        monkeypatch.setattr(extractors, "INCEPTION_HASH_PREFIX", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
         extractor = Inception(InceptionConfig(name="inception", weights=str(path)), info=packed.info)
         with pytest.raises(DataError, match="does not hold the Inception weights of FID"):
             extractor.prepare(packed)
