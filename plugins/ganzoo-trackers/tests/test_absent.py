@@ -30,6 +30,6 @@ def test_a_table_is_told_where_it_comes_from(tables: dict[str, Any], without: Pl
     with pytest.raises(api.RequestError) as caught:
         api.run(tables, manager=without)
     assert str(caught.value).splitlines()[1:] == [
-        '  tracking.wandb: there is no such key; known: csv; "ganzoo-trackers" is not installed; pip installs it from its '
-        "folder"
+        '  tracking.wandb: there is no such key; known: csv; "ganzoo-trackers" is not installed; '
+        "pip installs it from its folder"
     ]
