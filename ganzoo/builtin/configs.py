@@ -149,19 +149,15 @@ class GANTrainerConfig(TrainerConfig):
             raise ValueError("the average has a decay or a half-life: leave out ema_decay or ema_half_life")
         if self.ema_ramp and self.ema_half_life is None:
             raise ValueError("ema_ramp limits a half-life: set ema_half_life too")
+        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
+        if self.fake_statistics == "running" and reuses:
+            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         if self.micro_batch_size is None:
             return self
         if self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size must divide batch_size, which is {self.batch_size}")
-        if self.fake_batch == "reuse" and self.schedule == "discriminator_first":
+        if reuses:
             raise ValueError('micro_batch_size needs fake_batch = "fresh": no images of a whole minibatch are kept')
         if self.discriminator_update == "separate":
             raise ValueError('micro_batch_size needs discriminator_update = "joint"')
-        return self
-
-    @model_validator(mode="after")
-    def _running_statistics_make_fresh_images(self) -> Self:
-        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
-        if self.fake_statistics == "running" and reuses:
-            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         return self
