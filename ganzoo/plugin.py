@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ganzoo.components.loss import Loss
     from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
-    from ganzoo.components.observer import Alert, GridSearch, Observer, RecipeView, Report, RunView, Tracker
+    from ganzoo.components.observer import AgentSweep, Alert, Observer, RecipeView, Report, RunView, Tracker
     from ganzoo.components.options import (
         ComponentConfig,
         DatasetConfig,
@@ -87,6 +87,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMA",
     "AdamConfig",
+    "AgentSweep",
     "Alert",
     "Archive",
     "Assignment",
@@ -112,7 +113,6 @@ __all__ = [
     "GanzooError",
     "Generator",
     "GeneratorConfig",
-    "GridSearch",
     "ImageDatasetConfig",
     "ImageSpec",
     "ImportedWeights",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.cli.options import Overrides, RecipeFile, RunFolder, echo, echo_path
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, RequestError
 
 if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
@@ -63,22 +63,34 @@ def sweep(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
     accept_changes: AcceptChanges = False,
+    method: Annotated[
+        Literal["grid", "random", "bayes"], typer.Option(help="How agents of a tracker choose among the values.")
+    ] = "grid",
+    metric: Annotated[
+        str | None, typer.Option(help="What bayes optimizes, such as score/fd_classifier.", metavar="NAME")
+    ] = None,
+    goal: Annotated[Literal["minimize", "maximize"], typer.Option(help="Better values of it.")] = "minimize",
+    runs: Annotated[int | None, typer.Option(min=1, help="Most runs of random and bayes.")] = None,
     trackers: Sequence[Any] = (),
 ) -> None:
     """Train every combination with several seeds; call it again to go on. The last line is the directory."""
     from ganzoo.registry.plugin_manager import plugin_manager
-    from ganzoo.sweeps.plan import grid_search, make_plan, parse_vary
+    from ganzoo.sweeps.plan import agent_sweep, make_plan, parse_vary, split_ranges
     from ganzoo.sweeps.run_sweep import sweep as run_sweep
     from ganzoo.terminal import say
     from ganzoo.text import shell_word
 
     grid = parse_vary(vary or ())
     for entry in trackers:
-        plan = make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name)
+        ends, ranges = split_ranges(grid)
+        plan = make_plan(recipe, ends, seeds, set_ or (), plugin_manager(), name=name)
         config = plan.variants[0].recipe.tracking.chosen().get(entry.name) or entry.config(name=entry.name)
-        echo(entry.load()(config).register_sweep(grid_search(plan, set_ or (), config)))
+        search = {"method": method, "metric": metric, "goal": goal, "runs": runs, "ranges": ranges}
+        echo(entry.load()(config).register_sweep(agent_sweep(plan, set_ or (), config, **search)))
     if trackers:
         return
+    if method != "grid" or metric or runs:
+        raise RequestError("--method, --metric and --runs are for agents: give a tracker's flag too, such as --wandb")
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
                       accept_changes=accept_changes,
                       gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -73,7 +73,7 @@ class Tracker:
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
 
-    def register_sweep(self, sweep: GridSearch) -> str:
+    def register_sweep(self, sweep: AgentSweep) -> str:
         """Register a sweep for agents to run, say how they join in, and return what names it there.
 
         Called for `ganzoo sweep --NAME`, where `flags` of the config has "sweep".
@@ -95,7 +95,7 @@ class Tracker:
 
 
 @dataclass(frozen=True)
-class GridSearch:
+class AgentSweep:
     """A sweep that agents are to run.
 
     Attributes:
@@ -103,12 +103,22 @@ class GridSearch:
         source: the recipe file.
         command: the words that train one run; its values follow, such as "loss.name=hinge", an argument each.
         values: those of each option, numbers or text that reads as the value after "="; the seeds are among them.
+        ranges: the lowest and the highest value of each option that takes any between.
+        method: how the values are chosen.
+        metric: what "bayes" optimizes, as trackers name it.
+        goal: whether lower or higher values of it are better.
+        runs: most runs; None: any number.
     """
 
     name: str
     source: str
     command: Sequence[str]
     values: Mapping[str, Sequence[int | float | str]]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    method: Literal["grid", "random", "bayes"] = "grid"
+    metric: str | None = None
+    goal: Literal["minimize", "maximize"] = "minimize"
+    runs: int | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class WandbConfig(TrackerConfig):
     by_default = True
     off: ClassVar[Mapping[str, Any]] = {"mode": "disabled"}
     flags: ClassVar[Mapping[str, str]] = {
-        "sweep": "Run nothing; register the grid as a W&B sweep, for agents to run.",
+        "sweep": "Run nothing; register the sweep on W&B, for agents to run.",
         "compare": "Build the workspace and a report on W&B.",
     }
 
@@ -32,6 +32,8 @@ class WandbConfig(TrackerConfig):
     """Kind of run within the group."""
     tags: tuple[str, ...] = ()
     """Tags beside those that ganzoo sets: the names of the parts."""
+    objective: str | None = None
+    """Metric that is sent as `objective` too; a sweep that optimizes it sets this."""
     checkpoints: Literal[False, True, "best", "all"] = False
     """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
     run has ended; "best": only that; "all": each when it is saved."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.plugin import Alert, GridSearch, Report, RunView, Tracker, hookimpl, warn
+from ganzoo.plugin import AgentSweep, Alert, Report, RunView, Tracker, hookimpl, warn
 from ganzoo.sampling.image_io import GIF
 from ganzoo_trackers.configs import WandbConfig
 from ganzoo_trackers.facts import SCORE, finite
@@ -158,7 +158,7 @@ class WandbTracker(Tracker):
                 if self._artifacts is not None and not tracked.offline:
                     self._artifacts.close()
 
-    def register_sweep(self, sweep: GridSearch) -> str:
+    def register_sweep(self, sweep: AgentSweep) -> str:
         """Create the sweep on W&B, whose agents call `ganzoo run` on any number of machines."""
         return register(sweep, self.config)
 
@@ -193,7 +193,9 @@ class WandbTracker(Tracker):
             if name not in self._defined and name.startswith(EXTREMES):
                 tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
                 self._defined.add(name)
-        tracked.log({**row, STEP: self._step}, step=self._step)
+        objective = self.config.objective
+        optimized = {"objective": row[objective]} if objective is not None and objective in row else {}
+        tracked.log({**row, **optimized, STEP: self._step}, step=self._step)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:

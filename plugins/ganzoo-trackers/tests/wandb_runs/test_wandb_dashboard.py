@@ -165,6 +165,12 @@ def test_every_checkpoint_outlives_those_that_follow(train, manager, tmp_path) -
     assert first.checkpoint.step == 10
 
 
+def test_what_a_sweep_optimizes_is_sent_by_its_own_name(train) -> None:
+    seen = recorded(train("tracking.wandb.objective=score/fid"))
+    assert seen.column("objective") == seen.column("score/fid") == [20.0, 10.0, 20.0, 30.0]
+    assert seen.summary["objective"] == 30.0
+
+
 def test_best_alone(train) -> None:
     assert aliases(recorded(train("tracking.wandb.checkpoints=best", "checkpoint.best=fid"))) == [
         {"step-20", "best", "latest"}
