@@ -64,8 +64,9 @@ def sweep(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
     accept_changes: AcceptChanges = False,
     method: Annotated[
-        Literal["grid", "random", "bayes"], typer.Option(help="How agents of a tracker choose among the values.")
-    ] = "grid",
+        Literal["random", "bayes"] | None,
+        typer.Option(help="How agents of a tracker choose values; left out: they take every combination."),
+    ] = None,
     metric: Annotated[
         str | None, typer.Option(help="What bayes optimizes, such as score/fd_classifier.", metavar="NAME")
     ] = None,
@@ -89,7 +90,7 @@ def sweep(
         echo(entry.load()(config).register_sweep(agent_sweep(plan, set_ or (), config, **search)))
     if trackers:
         return
-    if method != "grid" or metric or runs:
+    if method or metric or runs:
         raise RequestError("--method, --metric and --runs are for agents: give a tracker's flag too, such as --wandb")
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
                       accept_changes=accept_changes,

@@ -104,7 +104,7 @@ class AgentSweep:
         command: the words that train one run; its values follow, such as "loss.name=hinge", an argument each.
         values: those of each option, numbers or text that reads as the value after "="; the seeds are among them.
         ranges: the lowest and the highest value of each option that takes any between.
-        method: how the values are chosen.
+        method: how the values are chosen; None: every combination is taken.
         metric: what "bayes" optimizes, as trackers name it.
         goal: whether lower or higher values of it are better.
         runs: most runs; None: any number.
@@ -115,7 +115,7 @@ class AgentSweep:
     command: Sequence[str]
     values: Mapping[str, Sequence[int | float | str]]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    method: Literal["grid", "random", "bayes"] = "grid"
+    method: Literal["random", "bayes"] | None = None
     metric: str | None = None
     goal: Literal["minimize", "maximize"] = "minimize"
     runs: int | None = None

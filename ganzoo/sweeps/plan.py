@@ -206,12 +206,12 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
     Raises:
         RequestError: they cannot choose so; the text says what is missing.
     """
-    method, metric, ranges = search.get("method", "grid"), search.get("metric"), search.get("ranges", {})
+    method, metric, ranges = search.get("method"), search.get("metric"), search.get("ranges", {})
     if method == "bayes" and not metric:
         raise RequestError("--method bayes: name what to optimize, such as --metric score/fd_classifier")
     if method != "bayes" and metric:
         raise RequestError(f"--metric {metric}: is for --method bayes")
-    if method == "grid" and ranges:
+    if method is None and ranges:
         raise RequestError(f"--vary {next(iter(ranges))}: a range is for --method random or bayes")
     if str(metric).startswith(SCORE) and plan.variants[0].recipe.evaluation.every is None:
         raise RequestError(f"--metric {metric}: no scores are taken in training: set evaluation.every")

@@ -44,7 +44,7 @@ def describe(sweep: AgentSweep) -> dict[str, Any]:
     return {
         "name": sweep.name,
         "description": f"ganzoo: {sweep.source}",
-        "method": sweep.method,
+        "method": sweep.method or "grid",
         "command": ["${env}", *sweep.command, *words, "${args_no_hyphens}"],
         "parameters": values | {key: distribution(*ends) for key, ends in sweep.ranges.items()},
         **optimized,
