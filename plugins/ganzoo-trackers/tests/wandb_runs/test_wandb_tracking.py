@@ -412,6 +412,8 @@ def test_an_interrupt_from_the_terminal_leaves_a_whole_file(tmp_path) -> None:
     for line in process.stderr:
         if line.startswith("step "):
             break
+    while not has_begun(tmp_path / "runs/tiny/0001"):
+        time.sleep(0.1)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
