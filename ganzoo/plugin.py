@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
-    from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
+    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
     from ganzoo.data.tensor_cache import cached_tensors
@@ -143,7 +143,6 @@ __all__ = [
     "RMSpropConfig",
     "Recipe",
     "RecipeView",
-    "RecordableTrainer",
     "Registrar",
     "Report",
     "RequestError",

@@ -86,7 +86,7 @@ class Penalty(nn.Module):
     differentiates_at: ClassVar[frozenset[Kind]] = frozenset()
     """Samples that `discriminator_term` differentiates logits at, "real" or "fake"; a trainer then tracks them."""
     cuda_graph_safe: ClassVar[bool] = False
-    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `RecordableTrainer`)."""
+    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `OptimizingTrainer`)."""
 
     def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
         super().__init__()
