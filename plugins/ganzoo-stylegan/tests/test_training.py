@@ -18,9 +18,11 @@ from torch import Tensor
 from ganzoo import api
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.world import World
+from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.testing import check_component, components_of, describe
 from ganzoo.testing.fixtures import tiny_networks
+from ganzoo.training.build import build_run
 
 SMALL = {"latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8}
 ENTRIES = components_of("ganzoo-stylegan")
@@ -197,6 +199,19 @@ def test_rates_are_corrected_for_lazy_terms_and_the_mean_is_in_the_average(tmp_p
     raw, average = run.generator_with("raw"), run.generator_with("ema")
     assert torch.equal(raw.mean_style, average.mean_style)
     assert not torch.equal(raw.constant, average.constant)
+
+
+def test_path_length_neither_generates_nor_judges_images_for_nothing(tmp_path: Path) -> None:
+    """An update of its own synthesizes its part of the minibatch once."""
+    options = tables(tmp_path, penalties=[{"name": "path_length", "interval": 1}])
+    recipe, manager = load_recipe(options, plugin_manager())
+    run = build_run(recipe, manager, warn=lambda _: None)
+    trainer, batch, counts = run.trainer, run.loader.next(), {"G": [], "D": []}
+    parts = trainer.parts
+    parts.generator.layers[0].register_forward_hook(lambda _, given, __: counts["G"].append(len(given[0])))
+    parts.discriminator.register_forward_hook(lambda _, given, __: counts["D"].append(len(given[0])))
+    trainer.train_step(batch)
+    assert counts == {"G": [8, 8, 4], "D": [8, 8, 8]}  # images for each network; those of path length
 
 
 @pytest.mark.slow
