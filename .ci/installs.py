@@ -25,8 +25,10 @@ LINES: dict[str, str] = {
     'pip install -e . -e ".[dev,docs]" $(printf -- "-e %s " plugins/*)': "checkout",
     'pip install ".[docs]"': "checkout",
     'pip install ".[jpeg]"': "checkout",
-    'pip install ".[onnx]"': "checkout",
     'pip install ".[reports]"': "checkout",
+    'pip install "./plugins/ganzoo-export[onnx]"': "checkout",
+    'pip install "./plugins/ganzoo-datasets[huggingface]"': "checkout",
+    'pip install "./plugins/ganzoo-datasets[lsun]"': "checkout",
     "pip install lmdb": "anywhere",
     "pip install onnx onnxscript onnxruntime": "anywhere",
     "pip install playwright": "anywhere",
@@ -34,7 +36,7 @@ LINES: dict[str, str] = {
     "pip install -e .": "plugin",
     'pip install -e ".[test]"': "plugin",
     "pip install -e '.[test]'": "plugin",
-    'pip install ./ganzoo ./ganzoo/plugins/ganzoo-dcgan -e ".[test]"': "beside ganzoo",
+    'pip install ./ganzoo ./ganzoo/plugins/* -e ".[test]"': "beside ganzoo",
 }
 """Each command as the README, the docs, templates and messages have it, and the folder that it is meant for."""
 

@@ -18,8 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ganzoo.data.packed_dataset import PackedDataset
-from ganzoo.errors import RequestError
-from ganzoo.training.run import Run
+from ganzoo.plugin import RequestError, Run
 
 SIZE = 64
 ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}

@@ -23,10 +23,10 @@ PAGE = ROOT / "docs" / "pages" / "options.md"
 HEAD = """\
 # All options
 
-Every table of a recipe with its options; those of single [components](components/index.md) stand on pages of their own.
-The page is written from the classes that check a recipe, by `python docs/options.py`; `ganzoo recipe schema` prints
-the same as a JSON schema, with whatever plugins you have installed. [Recipes](recipes.md) explains how the tables
-work together.
+On this page you look up every table of a recipe with its options; those of single [components](components/index.md)
+stand on pages of their own. The page is written from the classes that check a recipe, by `python docs/options.py`;
+`ganzoo recipe schema` prints the same as a JSON schema, with whatever plugins you have installed. [Recipes](recipes.md)
+explains how the tables work together.
 
 "Unset" means that an option may be left out and then has no value.
 """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from ganzoo.api import evaluate, evaluate_images, export_run, import_run, load_export, load_run, resume, run
+    from ganzoo.api import evaluate, evaluate_images, import_run, load_export, load_run, resume, run
     from ganzoo.comparison.comparison import compare
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.sweeps.run_sweep import sweep
@@ -26,7 +26,6 @@ __all__ = [
     "compare",
     "evaluate",
     "evaluate_images",
-    "export_run",
     "import_run",
     "load_export",
     "load_run",

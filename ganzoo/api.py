@@ -24,12 +24,9 @@ from ganzoo.errors import (
     RunDirectoryError,
     first_line,
 )
+from ganzoo.evaluation.evaluate import evaluate
+from ganzoo.evaluation.evaluate import evaluate_images as score_images
 from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
-from ganzoo.evaluation.evaluator import evaluate
-from ganzoo.evaluation.evaluator import evaluate_images as score_images
-from ganzoo.export.bundle import MANIFEST, ExportedWeights, check_fit, is_export, open_export
-from ganzoo.export.export import export_run
-from ganzoo.export.import_weights import import_weights
 from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Note, Source, load_recipe
@@ -42,21 +39,24 @@ from ganzoo.runtime.output import surviving_output
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
+from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.text import shell_word
+from ganzoo.training import loop
 from ganzoo.training.build import build_run
 from ganzoo.training.changed_environment import check_changes, write_environment
 from ganzoo.training.checkpointing import restore
-from ganzoo.training.loop import train
+from ganzoo.training.fit import check_export
+from ganzoo.training.import_weights import import_weights
 from ganzoo.training.run import Run, describe_environment
 
 __all__ = [
     "TrainedRun",
+    "build",
     "evaluate",
     "evaluate_images",
-    "export_run",
     "import_run",
     "load_export",
     "load_run",
@@ -64,6 +64,7 @@ __all__ = [
     "read_inputs",
     "resume",
     "run",
+    "train",
 ]
 
 
@@ -95,8 +96,40 @@ def run(
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
         built = _build(checked, manager, world, initial=_initial_weights(checked, world))
-        with run_lock(built.directory) if world.is_main else nullcontext():
-            return _train(built, manager, observers)
+        return train(built, observers)
+
+
+def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> Run:
+    """Build all parts of a run without training it, for steps of your own: `run.trainer.train_step(run.loader.next())`.
+
+    Makes its run directory, and seeds the global random numbers as training does.
+
+    Args:
+        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
+        overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
+        manager: the plugins to use; left out: those installed.
+
+    Raises:
+        GanzooError: the recipe is wrong, or a part cannot be built.
+    """
+    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
+    return _build(checked, manager, World(), initial=_initial_weights(checked, World()))
+
+
+@surviving_output()
+def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
+    """Train a run that was built from where it stands to its end, with the observers of every run and of its recipe.
+
+    Args:
+        built: by `build`.
+        observers: objects with methods that implement event hooks, called for this run only.
+
+    Raises:
+        GanzooError: another process trains in its run directory, or the run failed.
+    """
+    observers = _checked(observers)
+    with run_lock(built.directory) if built.world.is_main else nullcontext():
+        return _train(built, observers)
 
 
 @surviving_output()
@@ -178,7 +211,7 @@ def _resume(
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
         (directory.path / SUMMARY).unlink(missing_ok=True)  # the run did not end there
-    return _train(built, manager, observers)
+    return _train(built, observers)
 
 
 @kept_random_state()
@@ -242,7 +275,7 @@ def load_run(
         raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")
     exported = checkpoint if isinstance(checkpoint, ExportedWeights) else None
     if exported is not None:
-        check_fit(recipe, exported, manager)
+        check_export(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     if network is None and exported is not None:
         network = next(
@@ -444,15 +477,15 @@ def _checked(observers: Iterable[object]) -> tuple[object, ...]:
     return checked
 
 
-def _train(built: Run, manager: PluginManager, observers: Iterable[object]) -> TrainedRun:
+def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
     if built.world.is_main:
         write_environment(built.directory, describe_environment(built), built.step)
-        built.events.register_standard(standard_observers(built, manager))
-        for name, observer in recipe_observers(built.recipe, manager).items():
+        built.events.register_standard(standard_observers(built, built.manager))
+        for name, observer in recipe_observers(built.recipe, built.manager).items():
             built.events.register(observer, f"observers.{name}")
         for observer in observers:
             built.events.register(observer)
-    train(built)
+    loop.train(built)
     built.world.all_reduce_signal(None)  # the others wait until the first has written everything
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
-    return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, manager)
+    return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.extractors.networks import load_torchvision_weights, torchvision_classifier
+    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.tensor_cache import cached_tensors
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -57,21 +58,32 @@ if TYPE_CHECKING:
         RequestError,
         RunDirectoryError,
         TrainingError,
+        first_line,
     )
+    from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+    from ganzoo.recipe.model import Recipe
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
     from ganzoo.registry.registry import Registrar
+    from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
+    from ganzoo.storage.disk import new_folder
+    from ganzoo.storage.exported import seal_export
     from ganzoo.storage.safe_load import CodeError, load_tensors
+    from ganzoo.terminal import packing_progress
+    from ganzoo.text import markdown, printable
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
+    from ganzoo.training.run import Run
+    from ganzoo.untrusted import open_file, read_bytes
 
 __all__ = [
     "EMA",
     "AdamConfig",
     "Alert",
+    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -84,10 +96,12 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Evaluation",
     "Extractor",
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
+    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -99,6 +113,7 @@ __all__ = [
     "Importer",
     "ImporterConfig",
     "LabelSpec",
+    "LabeledImages",
     "Loss",
     "LossConfig",
     "Metric",
@@ -120,10 +135,12 @@ __all__ = [
     "Problem",
     "Progress",
     "RMSpropConfig",
+    "Recipe",
     "RecipeView",
     "RecordableTrainer",
     "Registrar",
     "RequestError",
+    "Run",
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
@@ -142,19 +159,38 @@ __all__ = [
     "VectorDatasetConfig",
     "VectorSpec",
     "World",
+    "cached_tensors",
     "current_lr",
+    "decode_image",
+    "file_info",
+    "first_line",
     "hookimpl",
+    "is_web_page",
+    "kept_random_state",
     "load_tensors",
-    "load_torchvision_weights",
+    "markdown",
+    "new_folder",
+    "open_file",
+    "packing_progress",
+    "printable",
+    "read_bytes",
+    "read_evaluations",
     "real_images",
+    "seal_export",
     "square_size",
     "squared_gradient_norm",
-    "torchvision_classifier",
 ]
 
 _MODULES = {
     "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
-    "ganzoo.builtin.extractors.networks": ["load_torchvision_weights", "torchvision_classifier"],
+    "ganzoo.builtin.datasets.files": [
+        "Archive",
+        "FileDataset",
+        "LabeledImages",
+        "decode_image",
+        "file_info",
+        "is_web_page",
+    ],
     "ganzoo.builtin.gan_trainer": ["GANTrainer"],
     "ganzoo.builtin.losses": ["NonSaturating"],
     "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
@@ -190,6 +226,7 @@ _MODULES = {
     "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
     "ganzoo.components.world": ["World"],
     "ganzoo.data.packed_dataset": ["real_images"],
+    "ganzoo.data.tensor_cache": ["cached_tensors"],
     "ganzoo.errors": [
         "DataError",
         "DivergedError",
@@ -199,16 +236,26 @@ _MODULES = {
         "RequestError",
         "RunDirectoryError",
         "TrainingError",
+        "first_line",
     ],
+    "ganzoo.evaluation.evaluation_log": ["Evaluation", "read_evaluations"],
+    "ganzoo.recipe.model": ["Recipe"],
     "ganzoo.recipe.overrides": ["Overrides"],
     "ganzoo.registry.commands": ["CommandRegistrar"],
     "ganzoo.registry.hookspecs": ["hookimpl"],
     "ganzoo.registry.registry": ["Registrar"],
+    "ganzoo.runtime.random_state": ["kept_random_state"],
     "ganzoo.sampling.trained_run": ["TrainedRun"],
+    "ganzoo.storage.disk": ["new_folder"],
+    "ganzoo.storage.exported": ["seal_export"],
     "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
+    "ganzoo.text": ["markdown", "printable"],
     "ganzoo.training.ema": ["EMA"],
     "ganzoo.training.optimizer_step": ["current_lr"],
     "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
+    "ganzoo.training.run": ["Run"],
+    "ganzoo.terminal": ["packing_progress"],
+    "ganzoo.untrusted": ["open_file", "read_bytes"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import ganzoo
+from ganzoo import api
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
-from ganzoo.errors import DeviceError, GanzooError, RecipeError, RequestError, RunDirectoryError
+from ganzoo.errors import DeviceError, GanzooError, PluginError, RecipeError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
@@ -218,6 +219,17 @@ def test_resolved_recipe_of_a_run_repeats_it(tables: dict):
     assert second.path.name == "0002"
     for name in ("generator.safetensors", "discriminator.safetensors"):
         assert (first.checkpoint.path / name).read_bytes() == (second.checkpoint.path / name).read_bytes()
+
+
+def test_a_run_in_its_two_halves_is_the_same(tables: dict, trained: TrainedRun):
+    tables["trainer"]["ema_decay"], tables["samples"]["every"] = 0.5, 3
+    built = api.build(tables)
+    assert (built.step, built.total_steps) == (0, 6)
+    with pytest.raises(PluginError, match="is no hook"):
+        api.train(built, [type("Wrong", (), {"step_ende": hookimpl(lambda self: None)})()])
+    halves = api.train(built)
+    assert halves.path == built.directory.path
+    assert torch.equal(halves.sample(4), trained.sample(4))
 
 
 def test_observers_are_gone_after_a_run(tables: dict, manager: PluginManager):

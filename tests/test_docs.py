@@ -108,10 +108,28 @@ class TestText:
         assert not re.search(r"\b(TODO|FIXME|XXX|TBD|lorem ipsum)\b", text, re.IGNORECASE)
         assert not re.search(r"(?<![\w.:/~-])/(home|root|Users|mnt|tmp)/", text), "a path of one machine"
 
-    def test_every_page_is_reached_from_the_readme(self) -> None:
-        linked = re.findall(r"\]\((docs/pages/[^)#]+\.md)\)", README.read_text(encoding="utf-8"))
-        alone = [page for page in PAGES if page.parent == COMPONENTS] + [PAGES_FOLDER / "index.md"]
-        assert {*linked} == {name_of(page) for page in {*PAGES} - {*alone}} | {name_of(COMPONENTS / "index.md")}
+    def test_the_site_has_every_page_once_in_one_of_five_sections(self) -> None:
+        nav = tomllib.loads((ROOT / "docs" / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
+        assert [name for section in nav for name in section] == ["Start", "Use", "Extend", "Evidence", "Project"]
+        entries = [page for section in nav for pages in section.values() for page in pages]
+        shown = [page if isinstance(page, str) else next(iter(page.values())) for page in entries]
+        alone = [page for page in PAGES if page.parent == COMPONENTS and page.stem != "index"]
+        assert sorted(shown) == sorted(page.relative_to(PAGES_FOLDER).as_posix() for page in {*PAGES} - {*alone})
+
+    def test_every_page_but_the_first_says_what_you_do_there(self) -> None:
+        for page in {*PAGES} - {PAGES_FOLDER / "index.md"}:
+            if page.parent != COMPONENTS:
+                opening = page.read_text(encoding="utf-8").split("\n\n")[1]
+                assert opening.startswith("On this page you "), name_of(page)
+
+    def test_every_page_is_reached_from_the_first(self) -> None:
+        found, left = set(), [PAGES_FOLDER / "index.md"]
+        while left:
+            page = left.pop()
+            found.add(page)
+            links = re.findall(r"\]\(([^):#\s]+\.md)", page.read_text(encoding="utf-8"))
+            left += {(page.parent / link).resolve() for link in links} & ({*PAGES} - found)
+        assert found == {*PAGES}
 
     def test_pictures_are_small(self) -> None:
         for picture in (ROOT / "docs").glob("**/*.png"):
@@ -139,9 +157,8 @@ class TestReadme:
         assert train.endswith("&& ganzoo run recipes/dcgan_digits.toml")
         assert check.endswith("&& pytest")
 
-    def test_lists_every_command(self) -> None:
-        listed = re.findall(r"^\| `ganzoo ([a-z -]+?)(?= [A-Z-]|`)", README.read_text(encoding="utf-8"), re.MULTILINE)
-        assert sorted(listed) == sorted(command_names(typer.main.get_command(app)))
+    def test_fits_a_screen_and_a_half(self) -> None:
+        assert len(README.read_text(encoding="utf-8").splitlines()) <= 100
 
     @pytest.mark.usefixtures("example_path")
     def test_its_plugin_works(self, example_path: Path, tables: dict[str, Any]) -> None:
@@ -161,6 +178,11 @@ def command_names(group: Any, prefix: str = "") -> Iterator[str]:
 
 
 class TestCommands:
+    def test_every_command_is_listed(self) -> None:
+        table = (PAGES_FOLDER / "commands.md").read_text(encoding="utf-8")
+        listed = re.findall(r"^\| `ganzoo ([a-z -]+?)(?= [A-Z-]|`)", table, re.MULTILINE)
+        assert sorted(listed) == sorted(command_names(typer.main.get_command(app)))
+
     @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "sh"], ids=str)
     def test_are_spelled_as_the_command_line_has_them(self, block: Block) -> None:
         for line in block.text.splitlines():

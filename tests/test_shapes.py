@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ganzoo_export import export_run
 from PIL import Image
 
 import ganzoo
@@ -183,7 +184,7 @@ def test_whole_way(
 
     scores = api.evaluate(whole).scores
     assert {"offset", "diversity"} <= scores.keys()
-    out = api.export_run(whole, tmp_path / "export")
+    out = export_run(whole, tmp_path / "export")
     exported = api.load_run(out)
     assert (exported.sample(8) == whole.sample(8)).all()
     assert (out / "samples.png").is_file() == (mode is not None)

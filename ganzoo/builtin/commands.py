@@ -8,10 +8,8 @@ COMMANDS: tuple[tuple[Section, str, str, str], ...] = (
     ("train", "run", "run", "Train a GAN."),
     ("train", "resume", "resume", "Go on with a run from its last whole checkpoint."),
     ("train", "sweep", "sweep", "Train every combination with several seeds."),
-    ("train", "bench", "bench", "Measure training: images a second, memory, where the time goes."),
     ("look", "sample", "sample", "Make images from a trained run."),
     ("look", "evaluate", "evaluate", "Score samples against the dataset."),
-    ("look", "export", "export", "Write the generator into a folder to give away."),
     ("look", "import", "import_", "Bring weights from elsewhere into a run directory."),
     ("compare", "compare", "compare", "Show runs side by side, grouped by their recipe."),
     ("data", "data", "data_commands", "Prepare datasets, and look at them."),
@@ -22,6 +20,16 @@ COMMANDS: tuple[tuple[Section, str, str, str], ...] = (
     ("plugins", "new-plugin", "new_plugin", "Write a plugin that installs, passes its own tests and trains."),
 )
 """Section of `ganzoo --help`, which is the module in `ganzoo.cli` too; name; function; help."""
+
+ELSEWHERE = {
+    "bench": "ganzoo-bench",
+    "export": "ganzoo-export",
+    **dict.fromkeys(
+        ("latent-grid", "interpolate", "arithmetic", "direction", "invert", "neighbors", "filters", "probe"),
+        "ganzoo-analysis",
+    ),
+}
+"""Commands of distributions beside the core, to say which one to install."""
 
 
 def register_commands(register: CommandRegistrar) -> None:

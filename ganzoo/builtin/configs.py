@@ -11,7 +11,6 @@ from ganzoo.builtin.optimizers import AdamConfig
 from ganzoo.components.options import (
     ComponentConfig,
     LossConfig,
-    MetricConfig,
     OptimizerConfig,
     PenaltyConfig,
     TrainerConfig,
@@ -82,56 +81,6 @@ class R1Config(_AtSamplesConfig):
 
 class R2Config(R1Config):
     """γ/2 · E‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
-
-
-class FrechetConfig(MetricConfig):
-    """The Fréchet distance of Gaussians fitted to the features (arXiv 1706.08500): FID with Inception."""
-
-
-class KernelConfig(MetricConfig):
-    """The squared maximum mean discrepancy of features, with a cubic kernel (arXiv 1801.01401): KID with Inception."""
-
-    subsets: PositiveInt = 100
-    """Number of random subsets, over which the mean is taken."""
-    subset_size: int = Field(default=1000, ge=2)
-    """Images in each; fewer where there are no more."""
-
-
-class InceptionScoreConfig(MetricConfig):
-    """The exponential of the mutual information between sample and predicted class (arXiv 1606.03498)."""
-
-    splits: PositiveInt = 10
-    """Parts of the samples, over which the mean is taken."""
-
-
-class PrecisionRecallConfig(MetricConfig):
-    """The share of samples in the manifold of real images, and of real images in that of samples (arXiv 1904.06991)."""
-
-    neighbors: PositiveInt = 3
-    """An image's manifold reaches to its n-th neighbor."""
-    images: PositiveInt = 10_000
-    """Most images of either kind."""
-
-
-class DensityCoverageConfig(MetricConfig):
-    """Real neighborhoods that a sample lies in, and the share of them with a sample (arXiv 2002.09797)."""
-
-    neighbors: PositiveInt = 5
-    """An image's neighborhood reaches to its n-th neighbor."""
-    images: PositiveInt = 10_000
-    """Most images of either kind."""
-
-
-class DiversityConfig(MetricConfig):
-    """The mean distance of two samples over that of two real images, by pixels and by features."""
-
-
-class ClassCoverageConfig(MetricConfig):
-    """The classes that a classifier of the dataset finds among the samples."""
-
-
-class MemorizationConfig(MetricConfig):
-    """How much nearer samples are to training images than unseen images are (after arXiv 2004.05675)."""
 
 
 class GANTrainerConfig(TrainerConfig):

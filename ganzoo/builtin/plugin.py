@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ganzoo.builtin import commands, configs, lints, optimizers
 from ganzoo.builtin.datasets import configs as datasets
-from ganzoo.builtin.extractors import configs as extractors
 from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
@@ -12,8 +11,6 @@ from ganzoo.registry.registry import Registrar
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
 DATASETS = "ganzoo.builtin.datasets"
-EXTRACTORS = "ganzoo.builtin.extractors.networks"
-METRICS = "ganzoo.builtin.metrics"
 
 
 @hookimpl
@@ -31,14 +28,8 @@ def register_losses(register: Registrar) -> None:
 
 @hookimpl
 def register_datasets(register: Registrar) -> None:
-    """Datasets that torchvision or scikit-learn bring, folders of images, and made-up ones."""
+    """scikit-learn's digits, folders of images, and made-up ones."""
     register("digits", f"{DATASETS}.small_sets:Digits", config=datasets.DigitsConfig)
-    register("mnist", f"{DATASETS}.torchvision_sets:MNIST", config=datasets.MNISTConfig)
-    register("fashion_mnist", f"{DATASETS}.torchvision_sets:FashionMNIST", config=datasets.FashionMNISTConfig)
-    register("cifar10", f"{DATASETS}.torchvision_sets:CIFAR10", config=datasets.CIFAR10Config)
-    register("svhn", f"{DATASETS}.torchvision_sets:SVHN", config=datasets.SVHNConfig)
-    register("celeba", f"{DATASETS}.celeba:CelebA", config=datasets.CelebAConfig)
-    register("lsun", f"{DATASETS}.lsun:LSUN", config=datasets.LSUNConfig)
     register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
     register("image_pairs", f"{DATASETS}.image_pairs:ImagePairs", config=datasets.ImagePairsConfig)
     register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)
@@ -48,27 +39,6 @@ def register_datasets(register: Registrar) -> None:
 def register_trainers(register: Registrar) -> None:
     """The trainer of the original GAN algorithm."""
     register("adversarial", "ganzoo.builtin.gan_trainer:GANTrainer", config=configs.GANTrainerConfig)
-
-
-@hookimpl
-def register_extractors(register: Registrar) -> None:
-    """FID's Inception, a classifier of the dataset's own, and torchvision's."""
-    register("classifier", f"{EXTRACTORS}:ClassifierFeatures", config=extractors.ClassifierConfig)
-    register("inception", f"{EXTRACTORS}:Inception", config=extractors.InceptionConfig)
-    register("torchvision", f"{EXTRACTORS}:TorchvisionBackbone", config=extractors.TorchvisionBackboneConfig)
-
-
-@hookimpl
-def register_metrics(register: Registrar) -> None:
-    """Distances, manifolds and classes by features, and copies and diversity by pixels."""
-    register("frechet", f"{METRICS}:Frechet", config=configs.FrechetConfig)
-    register("kernel", f"{METRICS}:Kernel", config=configs.KernelConfig)
-    register("inception_score", f"{METRICS}:InceptionScore", config=configs.InceptionScoreConfig)
-    register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
-    register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
-    register("class_coverage", f"{METRICS}:ClassCoverage", config=configs.ClassCoverageConfig)
-    register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
-    register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)
 
 
 @hookimpl

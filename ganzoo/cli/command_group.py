@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import typer
 from typer.core import TyperGroup
 
-from ganzoo.builtin.commands import register_commands
+from ganzoo.builtin.commands import ELSEWHERE, register_commands
 from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
 from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry, Section
 from ganzoo.text import did_you_mean, printable_lines
@@ -63,6 +63,11 @@ class CommandGroup(TyperGroup):
         if command is None:
             manager = _plugin_manager()
             report_broken(manager)
+            if home := ELSEWHERE.get(args[0]):
+                ctx.fail(
+                    f'the command "{args[0]}" comes with {home}, which is not installed; '
+                    f"pip installs it from its folder, plugins/{home}"
+                )
             close = did_you_mean(args[0], [each.name for each in [*self.own, *manager.commands]])
             ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
         return args[0], command, args[1:]

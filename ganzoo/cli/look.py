@@ -1,4 +1,4 @@
-"""Commands that use what was trained: `ganzoo sample`, `evaluate`, `export` and `import`."""
+"""Commands that use what was trained: `ganzoo sample`, `evaluate` and `import`."""
 
 from __future__ import annotations
 
@@ -235,31 +235,6 @@ def _flat(table: dict[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
 
 def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def export(
-    run: RunFolder,
-    out: Annotated[Path, typer.Option(help="The folder to make.", metavar="FOLDER")],
-    format_: Annotated[
-        Literal["safetensors", "onnx", "hub"],
-        typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
-    ] = "safetensors",
-    step: WhichStep = None,
-    network: WhichNetwork = None,
-    weights: WhichWeights = "auto",
-    discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
-    batch_norm: WhichStatistics = None,
-    license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
-) -> None:
-    """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
-    from ganzoo import api
-
-    trained = api.load_run(run, step=step, network=network)
-    echo_path(
-        api.export_run(
-            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
-        )
-    )
 
 
 def import_(

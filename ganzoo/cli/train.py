@@ -1,14 +1,12 @@
-"""Commands that train: `ganzoo run`, `resume`, `sweep` and `bench`."""
+"""Commands that train: `ganzoo run`, `resume` and `sweep`."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overrides, RecipeFile, RunFolder, echo, echo_document, echo_path
+from ganzoo.cli.options import Overrides, RecipeFile, RunFolder, echo, echo_path
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -95,25 +93,3 @@ def sweep(
             lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
         raise GanzooError("\n".join(lines))
     say(f"compare them:  ganzoo compare {shell_word(swept.path)}")
-
-
-def bench(
-    recipe: RecipeFile,
-    set_: Overrides = None,
-    baseline: Annotated[
-        Path | None,
-        typer.Option(
-            help="A Python file with a loop to compare with, such as benchmarks/tutorial_loop.py: it is executed.",
-            metavar="FILE",
-        ),
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Turns of each way to train.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
-    as_json: AsJson = False,
-) -> None:
-    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
-    from ganzoo.bench.measure import measure
-    from ganzoo.bench.report import to_text
-
-    found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
-    echo_document(json.dumps(found, indent=2) if as_json else to_text(found))

@@ -40,6 +40,9 @@ class Extractor(nn.Module, ABC):
     score_names: ClassVar[Mapping[str, str]] = {}
     """Established names of scores with this network, such as "fid" in place of "fd_inception"."""
 
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions beside torch on whose version the features depend; the protocol card notes it."""
+
     def __init__(self, config: ExtractorConfig, *, info: DatasetInfo) -> None:
         super().__init__()
         self.config = config

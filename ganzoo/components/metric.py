@@ -65,6 +65,9 @@ class Metric(ABC):
     ideals: ClassVar[Mapping[str, float]] = {}
     """The value of samples that are like the real images, for values that are better neither lower nor higher."""
 
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions beside torch on whose version the values depend; the protocol card notes it."""
+
     def __init__(self, config: MetricConfig) -> None:
         self.config = config
 

@@ -282,9 +282,17 @@ class ImporterConfig(ComponentConfig):
 class ExtractorConfig(ComponentConfig):
     """Options that every extractor of features has: none."""
 
+    @classmethod
+    def default_for(cls, info: DatasetInfo) -> bool:  # noqa: ARG003 (an override's)
+        """Return whether it serves for such images where a recipe names no extractor; not unless overridden."""
+        return False
+
 
 class MetricConfig(ComponentConfig):
     """Options that every metric has: none."""
+
+    by_default: ClassVar[bool] = False
+    """Whether it is computed where a recipe names no metric."""
 
 
 class OptimizerConfig(ComponentConfig):

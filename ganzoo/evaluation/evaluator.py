@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,49 +15,28 @@ from torchvision.transforms.functional import resize
 
 from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
-from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
+from ganzoo.components.metric import Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
-from ganzoo.components.options import ExtractorConfig, ImageDatasetConfig, ImageSize, MetricConfig
+from ganzoo.components.options import ImageSize
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
-from ganzoo.errors import DataError, OutputError, PluginError, RequestError
-from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations, json_of
+from ganzoo.errors import RequestError
+from ganzoo.evaluation.evaluation_log import Evaluation
 from ganzoo.evaluation.protocol import ANY, Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real, reference_indices
-from ganzoo.recipe.load import parse_recipe
+from ganzoo.evaluation.results import compute
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, override_pairs
-from ganzoo.recipe.validate import other_images
+from ganzoo.recipe.validate import lacking, other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
-from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
-from ganzoo.storage.disk import write_text
 from ganzoo.terminal import packing_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
-METRICS = (
-    *("frechet", "kernel", "inception_score", "precision_recall", "density_coverage"),
-    *("class_coverage", "memorization", "diversity"),
-)
-"""What is computed where a recipe names no metrics."""
 CONDITIONS_AT_ONCE = 1024
 SAMPLES_KEPT = 1000
 """Number of images, and of real ones, that are kept to be compared themselves; vectors are all kept."""
-
-
-@dataclass
-class Results:
-    """What the metrics of one extractor, or of the pixels, gave; timings are seconds of each metric."""
-
-    scores: dict[str, float] = field(default_factory=dict)
-    directions: dict[str, Direction] = field(default_factory=dict)
-    ideals: dict[str, float] = field(default_factory=dict)
-    warnings: dict[str, str] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, int | float | str] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -73,7 +50,7 @@ class Evaluator:
 
     Raises:
         DataError: images or weights are missing; the text says which to put where.
-        RequestError: two extractors would give their scores the same names.
+        RequestError: no metric is there by default, or two extractors would give their scores the same names.
     """
 
     def __init__(
@@ -85,12 +62,12 @@ class Evaluator:
         self._manager = manager
         self._network = network
         with seeded_generators(self.options.seed):
+            self.metrics = self._metrics()
             size = self.options.image_size
             self.training = self._open({}, size)
             self.real = self._open(self.options.real, size) if self.options.real else self.training
             self.examples = self._open(self.options.real, None) if size else self.real
             self.unseen = self._open(self.options.held_out, size) if self.options.held_out else None
-            self.metrics = self._metrics()
             vectors = isinstance(self.training.info.samples, VectorSpec)
             self.own: Source = "points" if vectors else "pixels"
             self.kept = self.options.samples if vectors else SAMPLES_KEPT
@@ -144,17 +121,14 @@ class Evaluator:
         with seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._collected(batches, timings)
-            found = []
-            for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True):
-                results = self._compute(self._inputs(extractor, real_features, fake_features), extractor)
-                card = self._card(samples, run, step, extractor, real_features.shape, results)
-                found.append(self._evaluation(card, results, timings))
+            evaluation = partial(self._evaluation, samples, run, step, timings)
+            found = [
+                evaluation(self._inputs(extractor, real_features, fake_features), extractor)
+                for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True)
+            ]
             if self._wanted({self.own}):
                 reference = real_images(self.training, reference_indices(self.training, self.kept))
-                results = self._compute([self._input(self.own, reference, pixels, targets)])
-                shape = len(self.training), math.prod(self.training.info.samples.shape)
-                card = self._card(samples, run, step, None, shape, results)
-                found.append(self._evaluation(card, results, timings))
+                found.append(evaluation([self._input(self.own, reference, pixels, targets)]))
         return found
 
     def _wanted(self, sources: Set[Source]) -> bool:
@@ -178,52 +152,19 @@ class Evaluator:
                     inputs.append(self._input("class_logits", logits[0], logits[1]))
         return inputs
 
-    def _compute(self, inputs: Sequence[MetricInputs], extractor: Extractor | None = None) -> Results:
-        """Compute every metric on what it needs, each from the same seed, so that none depends on the others.
-
-        Raises:
-            PluginError: a metric gives a value without a direction.
-        """
-        results = Results(
-            details={f"extractor_{name}": value for name, value in extractor.notes().items()} if extractor else {}
-        )
-        for metric in self.metrics:
-            own = metric.config.name
-            for given in inputs:
-                if given.source not in metric.needs:
-                    continue
-                torch.manual_seed(0)
-                start = time.perf_counter()
-                values = metric.compute(given)
-                results.timings[own] = results.timings.get(own, 0.0) + time.perf_counter() - start
-                caveat = metric.caveat(given)
-                for value, score in values.items():
-                    if value not in metric.directions:
-                        raise PluginError(
-                            f'the metric "{own}" gives "{value}", which its `directions` does not have: add it there'
-                        )
-                    name = value
-                    if extractor is not None and given.source != "class_logits":
-                        name = f"{value}_{extractor.label}"
-                        name = extractor.score_names.get(name, name)
-                    results.scores[name], results.directions[name] = float(score), metric.directions[value]
-                    if value in metric.ideals:
-                        results.ideals[name] = metric.ideals[value]
-                    if caveat:
-                        results.warnings[name] = caveat
-                results.settings |= {f"{own}_{key}": value for key, value in metric.settings(given).items()}
-                results.details |= given.details
-        return results
-
     def _made(self, generator: Generator, seed: int) -> Iterator[Tensor]:
-        """Yield the samples of a generator batch by batch."""
-        count = self.options.samples
+        """Yield the samples of a generator batch by batch; conditions, with their labels, come from real images."""
+        count, mode = self.options.samples, self.recipe.samples.batch_norm
         latents = generator.latents_of_seed(count, seed)
-        labels = self.training.example_labels(count) if "labels" in generator.uses else None
-        if "condition" in generator.uses:
-            yield from self._from_examples(generator, latents, seed)
-        else:
-            yield from generate_batches(generator, latents, labels, batch_norm=self.recipe.samples.batch_norm)
+        if "condition" not in generator.uses:
+            labels = self.training.example_labels(count) if "labels" in generator.uses else None
+            yield from generate_batches(generator, latents, labels, batch_norm=mode)
+            return
+        order = self._order(count, seed)
+        for start in range(0, count, CONDITIONS_AT_ONCE):
+            part = slice(start, start + CONDITIONS_AT_ONCE)
+            drawn = example_batch(self.examples, order[part])
+            yield from generate_batches(generator, latents[part], drawn.labels, drawn.condition, batch_norm=mode)
 
     @torch.no_grad()
     def _collected(self, batches: Iterator[Tensor], timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
@@ -245,14 +186,6 @@ class Evaluator:
                 pixels.append(images.cpu())
                 kept += len(images)
         return [torch.cat(parts) for parts in features], torch.cat(pixels)[: self.kept]
-
-    def _from_examples(self, generator: Generator, latents: Tensor, seed: int) -> Iterator[Tensor]:
-        """Yield samples for conditions, with their labels, drawn from the real images; not all are held at once."""
-        order, mode = self._order(len(latents), seed), self.recipe.samples.batch_norm
-        for start in range(0, len(latents), CONDITIONS_AT_ONCE):
-            part = latents[start : start + CONDITIONS_AT_ONCE]
-            drawn = example_batch(self.examples, order[start : start + len(part)])
-            yield from generate_batches(generator, part, drawn.labels, drawn.condition, batch_norm=mode)
 
     def _order(self, count: int, seed: int) -> Tensor:
         """Return which real images the conditions of samples come from, by index."""
@@ -281,25 +214,21 @@ class Evaluator:
 
     def _metrics(self) -> list[Metric]:
         registry = self._manager.registries.metrics
-        configs: Sequence[MetricConfig] = self.options.metrics
-        return [
-            registry[config.name].load()(config)
-            for config in configs or [registry[name].config(name=name) for name in METRICS]
-        ]
+        configs = self.options.metrics or registry.chosen(lambda options: options.by_default)
+        if not configs:
+            cure = "; ".join(lacking(registry.kind.usual, self._manager)) or "name one"
+            raise RequestError(f"evaluation.metrics: names none, and none is there by default: {cure}")
+        return [registry[config.name].load()(config) for config in configs]
 
     def _prepared(self) -> list[Extractor]:
         registry = self._manager.registries.extractors
-        configs: Sequence[ExtractorConfig] = self.options.extractors
+        info = self.training.info
+        configs = self.options.extractors or registry.chosen(lambda options: options.default_for(info))
         if not configs:
-            named = self.training.info.class_names
-            if not named and self.training.info.image.channels not in (1, 3):
-                warn("only the pixels are compared: inception knows gray and RGB images, and no extractor is named")
-                return []
-            name = "classifier" if named else "inception"
-            configs = [registry[name].config(name=name)]
+            warn(f"only the pixels are compared: no extractor is named, and none is by default for {info.samples}")
         extractors: dict[str, Extractor] = {}
         for index, config in enumerate(configs):
-            extractor: Extractor = build_part(registry, config, f"evaluation.extractors.{index}", self.training.info)
+            extractor: Extractor = build_part(registry, config, f"evaluation.extractors.{index}", info)
             if extractor.label in extractors:
                 raise RequestError(
                     f'evaluation.extractors: two of them call their scores "{extractor.label}": leave one out'
@@ -328,21 +257,25 @@ class Evaluator:
             antialias=True,
         )
 
-    def _card(
+    def _evaluation(
         self,
         samples: SamplesCard,
         run: str,
         step: int,
-        extractor: Extractor | None,
-        shape: Sequence[int],
-        results: Results,
-    ) -> Card:
-        packed = self.real if extractor else self.training
-        return Card(
-            extractor=_extractor_card(extractor, self.own, shape[1]),
+        timings: dict[str, float],
+        inputs: Sequence[MetricInputs],
+        extractor: Extractor | None = None,
+    ) -> Evaluation:
+        """Compute the metrics of an extractor's features, or of samples themselves, and note how."""
+        results = compute(self.metrics, inputs, extractor)
+        packed, real = self.real if extractor else self.training, inputs[0].real
+        used: list[Metric | Extractor] = [*self.metrics, *([extractor] if extractor else [])]
+        libraries = ["ganzoo-core", "torch", *(name for each in used for name in each.libraries)]
+        card = Card(
+            extractor=_extractor_card(extractor, self.own, real[0].numel()),
             real=RealCard(
                 dataset=self.recipe.dataset.name,
-                images=shape[0],
+                images=len(real) if extractor else len(packed),
                 available=len(packed),
                 shape=str(packed.info.samples),
                 pixels=f"crc32:{packed.checksum:08x}",
@@ -354,26 +287,15 @@ class Evaluator:
             run=run,
             step=step,
             device=str(self.device),
-            versions={name: version(name) for name in ("ganzoo-core", "torch", "torchmetrics", "torch-fidelity")},
+            versions={name: version(name) for name in dict.fromkeys(libraries)},
         )
-
-    @staticmethod
-    def _evaluation(card: Card, results: Results, timings: dict[str, float]) -> Evaluation:
-        label = card.extractor.name
-        of_this = {
-            name.partition("/")[0]: seconds for name, seconds in timings.items() if name.endswith(("samples", label))
+        took = {
+            name.partition("/")[0]: seconds
+            for name, seconds in timings.items()
+            if name.endswith(("samples", card.extractor.name))
         }
-        took = {name: round(seconds, 3) for name, seconds in {**of_this, **results.timings}.items()}
-        return Evaluation(
-            step=card.step,
-            scores=results.scores,
-            directions=results.directions,
-            ideals=results.ideals,
-            warnings=results.warnings,
-            card=card,
-            details=results.details,
-            timings=took,
-        )
+        took = {name: round(seconds, 3) for name, seconds in {**took, **results.timings}.items()}
+        return Evaluation(step=step, card=card, **{**vars(results), "timings": took})
 
     @contextmanager
     def _timed(self, name: str, timings: dict[str, float]) -> Iterator[None]:
@@ -409,92 +331,3 @@ def _extractor_card(extractor: Extractor | None, own: str, features: int) -> Ext
         antialias=extractor.antialias,
         weights=extractor.source,
     )
-
-
-def evaluate(
-    run: TrainedRun,
-    samples: int | None = None,
-    *,
-    seed: int | None = None,
-    seeds: int = 1,
-    weights: Weights | None = None,
-    image_size: ImageSize | None = None,
-    extractors: Sequence[str] = (),
-    overrides: Overrides = (),
-    out: Path | None = None,
-) -> Evaluated:
-    """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
-
-    Where that cannot be written, as in a run directory that may only be read, a warning says so.
-
-    Args:
-        run: the trained run, whose dataset must be available.
-        samples: number of samples; this and the following, left out: the recipe's.
-        seed: of their latents.
-        seeds: number of consecutive seeds to evaluate, for the spread of the scores.
-        weights: "ema", "raw", or "auto" for ema where there is one.
-        image_size: resize samples and real images to this size first, to compare runs of different sizes.
-        extractors: names of the extractors to use, with their default options.
-        overrides: changes to the recipe, such as `{"dataset.root": "/data"}` where the images have moved.
-        out: a JSON file that gets the result in place of the run's `evaluation.json`.
-
-    Raises:
-        DataError: the dataset or an extractor's weights are missing; the text says which to put where.
-        RecipeError: one of these options is invalid.
-        OutputError: `out` cannot be written.
-    """
-    wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
-    changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
-    if extractors:
-        changes["evaluation.extractors"] = [{"name": name} for name in extractors]
-    overrides = [*override_pairs(overrides), *changes.items()]
-    tables, foreign = run.recipe.to_dict(), run.recipe.foreign
-    recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
-    options = recipe.evaluation
-    run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
-    generator = run.generator_with(options.weights)
-    evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)
-    found = [
-        evaluator.evaluate(
-            generator,
-            weights=run.weights_name(options.weights),
-            run=str(run.path),
-            step=run.checkpoint.step,
-            seed=each,
-        )
-        for each in range(options.seed, options.seed + seeds)
-    ]
-    new = [each for evaluations in found for each in evaluations]
-    if out is not None:
-        write_text(out, json_of(new))
-        return Evaluated(found)
-    try:
-        add_evaluations(run.directory, new)
-    except OutputError as error:
-        warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
-    return Evaluated(found)
-
-
-def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:
-    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is stored.
-
-    They are cropped and resized as the dataset's are.
-
-    Raises:
-        DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
-        RequestError: the dataset is of vectors.
-    """
-    dataset = recipe.dataset
-    if not isinstance(dataset, ImageDatasetConfig):
-        raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
-    config = manager.registries.datasets["image_folder"].config
-    shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
-    size = recipe.evaluation.image_size or dataset.image_size
-    options = config.model_validate({"name": "image_folder", "root": str(folder), "image_size": size, **shape})
-    with packing_progress() as progress:
-        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
-    if len(images) < 2:
-        raise DataError(f"--images {folder}: has one image, and scores need two or more")
-    network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
-    evaluator = Evaluator(recipe, manager, device, network)
-    return Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ganzoo.components.extractor import Extractor
-from ganzoo.data.packed_dataset import PackedDataset, cache_folder, real_images
-from ganzoo.errors import OutputError
-from ganzoo.runtime.memory import physical_memory
-from ganzoo.storage.disk import write_atomic
-from ganzoo.untrusted import read_bytes
+from ganzoo.data.packed_dataset import PackedDataset, real_images
+from ganzoo.data.tensor_cache import cached_tensors
 
 VERSION = 1
 """Version of the preprocessing, raised with every change to it."""
@@ -54,20 +47,11 @@ def features_of_real(
         progress: called with the number of images done and in all.
     """
     indices = reference_indices(packed, most)
-    path = _place(extractor, packed, len(indices), device)
-    try:
-        features = load(read_bytes(path, physical_memory()))["features"]
-        if len(features) == len(indices):
-            return features
-    except (OSError, SafetensorError, KeyError):
-        pass  # computed below
-    features = _computed(extractor, packed, indices, device, progress)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, partial(save_file, {"features": features}))
-    except (OSError, OutputError, SafetensorError):
-        pass  # without a writable cache it only takes longer
-    return features
+    return cached_tensors(
+        _place(extractor, packed, len(indices), device),
+        lambda: {"features": _computed(extractor, packed, indices, device, progress)},
+        lambda found: "features" in found and len(found["features"]) == len(indices),
+    )["features"]
 
 
 @torch.inference_mode()
@@ -85,8 +69,8 @@ def _computed(
     return torch.cat(parts)
 
 
-def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> Path:
-    """Return the cache file for these pixels, weights and preprocessing."""
+def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> str:
+    """Return the place in the cache for these pixels, weights and preprocessing."""
     info = (
         VERSION,
         packed.key,
@@ -100,4 +84,4 @@ def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torc
         device.type,
     )
     digest = hashlib.sha256(repr(info).encode()).hexdigest()[:16]
-    return cache_folder() / "features" / f"{extractor.label}-{digest}.safetensors"
+    return f"features/{extractor.label}-{digest}"

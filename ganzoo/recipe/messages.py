@@ -12,6 +12,7 @@ from ganzoo.components.options import ROLES
 from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG
 from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
+from ganzoo.recipe.validate import lacking
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
 
@@ -55,9 +56,10 @@ def explain(
                 location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
             case "nothing_registered":
                 unknown_name = True
-                name = str(detail["input"].get("name", "")) if isinstance(detail["input"], Mapping) else ""
+                given = detail["input"]
+                name = str(given.get("name", "")) if isinstance(given, Mapping) else str(given)
                 message = _unknown_name(location, name, "", tables, manager)
-                location = [*location, "name"]
+                location = [*location, "name"] if isinstance(given, Mapping) else location
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
                 unknown_name = True
                 message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
@@ -200,12 +202,15 @@ def _unknown_name(
     """Return the message for a component name that is not registered."""
     names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
     installed = ", ".join(sorted(names)) or "none"
-    message = f'there is no {_kind(location)} "{name}"{did_you_mean(name, names)}; installed: {installed}'
+    what = _kind(location)
+    message = f'there is no {what} "{name}"{did_you_mean(name, names)}; installed: {installed}'
     required = plugins_in(tables, "requires")
     if files := _not_imported(tables, manager):
         message += f"; it may come from {', '.join(files)}, which is imported only with --trust"
     if required:
         message += f"; the recipe expects it from {', '.join(required)}"
+    for distribution in (kind.usual for kind in KINDS if kind.name == what and kind.usual):
+        message += "".join(f"; {text}" for text in lacking(distribution, manager))
     for plugin in manager.broken:
         message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
     return message

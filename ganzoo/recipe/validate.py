@@ -28,18 +28,21 @@ from ganzoo.registry.plugin_manager import PluginManager
 
 def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
     """List the distributions that the recipe requires and that have no working plugin."""
-    problems = []
-    for distribution in plugins_in(tables, "requires"):
-        found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
-        if not found:
-            missing = f'"{distribution}" is not installed; pip installs it from its folder'
-            problems.append(Problem("plugins.requires", missing))
-        for plugin in found:
-            if plugin.status == "disabled":
-                problems.append(Problem("plugins.requires", f"the plugin {plugin} is disabled"))
-            elif plugin.status == "broken":
-                problems.append(Problem("plugins.requires", f"the plugin {plugin} does not load: {plugin.error}"))
-    return problems
+    required = plugins_in(tables, "requires")
+    return [Problem("plugins.requires", text) for each in required for text in lacking(each, manager)]
+
+
+def lacking(distribution: str, manager: PluginManager) -> list[str]:
+    """Say what keeps the components of a distribution from being there; nothing where they are."""
+    found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
+    if not found:
+        return [f'"{distribution}" is not installed; pip installs it from its folder']
+    told = {"disabled": "is disabled", "broken": "does not load"}
+    return [
+        f"the plugin {plugin} {told[plugin.status]}" + (f": {plugin.error}" if plugin.status == "broken" else "")
+        for plugin in found
+        if plugin.status in told
+    ]
 
 
 def _canonical(distribution: str) -> str:

@@ -27,6 +27,7 @@ class Kind:
         bare: whether a name may stand in such a list in place of a table.
         keyed: whether a recipe has any number of them, in tables by their names: `[tracking.wandb]`.
         conformance: check of one component, as "module:name"; empty where only its options are checked.
+        usual: distribution that has the usual components, which a message names where it is missing; empty: none has.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Kind:
     bare: bool = False
     keyed: bool = False
     conformance: str = ""
+    usual: str = ""
 
     @cached_property
     def config(self) -> type[ComponentConfig]:
@@ -77,9 +79,11 @@ KINDS = (
     Kind("importer", "importers", "register_importers", "ImporterConfig",
          contract="ganzoo.components.importer:Importer"),
     Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
-         contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing:check_extractor"),
+         contract="ganzoo.components.extractor:Extractor", conformance="ganzoo.testing:check_extractor",
+         usual="ganzoo-metrics"),
     Kind("metric", "metrics", "register_metrics", "MetricConfig", table="evaluation.metrics", many=True, bare=True,
-         contract="ganzoo.components.metric:Metric", conformance="ganzoo.testing:check_metric"),
+         contract="ganzoo.components.metric:Metric", conformance="ganzoo.testing:check_metric",
+         usual="ganzoo-metrics"),
     Kind("optimizer", "optimizers", "register_optimizers", "OptimizerConfig",
          contract="ganzoo.components.options:OptimizerConfig", conformance="ganzoo.testing:check_optimizer"),
     Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from importlib import import_module
@@ -120,6 +120,10 @@ class Registry(Generic[C]):
 
     def __getitem__(self, name: str) -> Entry[C]:
         return self._entries[name]
+
+    def chosen(self, by: Callable[[type[C]], bool]) -> list[C]:
+        """Return default options of the components that `by` says yes of, in the order of registration."""
+        return [entry.config(name=entry.name) for entry in self._entries.values() if by(entry.options)]
 
     def narrow(self, config: Any) -> Any:
         """Return options as those of the registered component that they name."""

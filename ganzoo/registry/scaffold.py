@@ -40,12 +40,14 @@ class Outline:
         parts: its modules beside `plugin.py`.
         used: the kinds of its components, which have its name.
         table: what its recipe has beside the parts that every recipe has.
+        others: distributions of this repository whose components its recipe has.
     """
 
     summary: str
     parts: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
     table: str = ""
+    others: tuple[str, ...] = ("ganzoo-dcgan",)
 
 
 SCORED = "[evaluation]\nevery = 100\nsamples = 1000\nmetrics = "
@@ -67,6 +69,7 @@ OUTLINES: dict[Kind, Outline] = {
         ("extractor",),
         ("extractor",),
         f'{SCORED}["frechet"]\n\n[[evaluation.extractors]]\nname = "$name"',
+        ("ganzoo-dcgan", "ganzoo-metrics"),
     ),
     "importer": Outline("An importer of weights for ganzoo.", ("importer",), ("importer",)),
     "observer": Outline("An observer of ganzoo's runs.", (), ("observer",), "[observers.$name]"),
@@ -119,7 +122,8 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
         "command": name.replace("_", "-"),
         "Class": "".join(word.capitalize() for word in name.split("_")),
         "summary": outline.summary,
-        "bounds": _bounds(),
+        "dependencies": ", ".join(f'"{each}{_bounds()}"' for each in ("ganzoo-core", *outline.others)),
+        "requires": ", ".join(f'"{each}"' for each in (distribution, *outline.others)),
     }
     words["table"] = f"\n{Template(outline.table).substitute(words)}\n" if outline.table else ""
     recipe = Path("recipes", f"{name}.toml")

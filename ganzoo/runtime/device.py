@@ -27,14 +27,14 @@ class Compute:
         precision: "fp32", "bf16" or "fp16".
         reason: why `auto` chose them.
         compiled: whether the networks are compiled.
-        tf32: whether fp32 products may round their factors to TF32 on a GPU.
+        tf32: whether fp32 products may round their factors to TF32 on a GPU; "convolutions": in those alone.
     """
 
     device: torch.device
     precision: str
     reason: str
     compiled: bool = False
-    tf32: bool = False
+    tf32: bool | Literal["convolutions"] = False
 
     @property
     def loss_scaling(self) -> bool:

@@ -28,6 +28,7 @@ from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, m
 from ganzoo.sampling.image_io import picture_of, real_points
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.storage.summary import best_and_last
 from ganzoo.terminal import packing_progress
 from ganzoo.text import did_you_mean
 from ganzoo.training.build import build_networks, open_dataset
@@ -81,6 +82,10 @@ class TrainedRun:
     def metrics(self) -> list[dict[str, Any]]:
         """Rows of `metrics.jsonl`."""
         return self.directory.read_metrics()
+
+    def scores(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return the "best" and the "last" value of each score that was taken in training, with their steps."""
+        return best_and_last(self.metrics, self.directory.score_directions())
 
     @property
     def info(self) -> DatasetInfo:

@@ -51,15 +51,24 @@ class Checkpoint:
     info: DatasetInfo
     files: frozenset[str]
 
+    def file(self, name: str) -> Path:
+        """Return the safetensors file of one network.
+
+        Raises:
+            CheckpointError: the checkpoint holds no such network.
+        """
+        file = self.path / f"{name}.safetensors"
+        if file.name not in self.files:
+            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
+        return file
+
     def network(self, name: str) -> dict[str, Tensor]:
         """Return the tensors of one network, on the CPU.
 
         Raises:
             CheckpointError: the checkpoint holds no such network, or its file cannot be read.
         """
-        file = self.path / f"{name}.safetensors"
-        if file.name not in self.files:
-            raise CheckpointError(f"{self.path}: holds no {name}; it has: {', '.join(self.networks())}")
+        file = self.file(name)
         try:
             return load_file(file)
         except (SafetensorError, OSError) as error:

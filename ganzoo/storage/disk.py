@@ -107,7 +107,7 @@ def check_unused(out: Path, cure: str = "name one that is not there yet", option
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill, which is renamed to `out` at the end, or removed after an error.
+    """Yield a temporary folder to fill, which is flushed and renamed to `out` at the end, or removed after an error.
 
     Raises:
         RequestError: something is there, or no folder can be made there.
@@ -123,7 +123,8 @@ def new_folder(out: Path) -> Iterator[Path]:
     with output_errors(out):
         try:
             yield partial
-            sync(partial)
+            for path in (*partial.rglob("*"), partial):
+                sync(path)
             partial.replace(out)
             sync(out.parent)
         finally:

@@ -14,18 +14,26 @@ from ganzoo.untrusted import open_file
 
 
 def load_tensors(path: Path, *, mapped: bool = False) -> Any:
-    """Load tensors and plain values from a file of `torch.save`, on the CPU; `mapped`: without reading the tensors.
+    """Load tensors and plain values from a file of `torch.save`, or tensors from one of safetensors, on the CPU.
+
+    Args:
+        path: the file; one of safetensors ends in ".safetensors".
+        mapped: do not read the tensors of `torch.save`.
 
     Raises:
         CodeError: it holds other objects.
         ValueError: it is damaged, or unpacks to more than its size on the disk. The texts continue the file's name.
     """
     import torch
+    from safetensors.torch import load_file
 
     from ganzoo.runtime.memory import physical_memory
 
+    kind = "safetensors" if path.suffix == ".safetensors" else "torch.save"
     try:
         with open_file(path, physical_memory()) as file:
+            if kind == "safetensors":
+                return load_file(path)
             packed = _packed(file)
             if not packed:
                 with warnings.catch_warnings(action="ignore"):  # torch's, about formats that are refused anyway
@@ -39,7 +47,7 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         raise CodeError(f"holds more than tensors and plain values{what}, and is not run to see what") from error
     except Exception as error:  # of any type, depending on the bytes
         reason = re.split(r"\n|\. ", str(error))[0]
-        raise ValueError(f"is damaged, or not of torch.save: {reason or type(error).__name__}") from error
+        raise ValueError(f"is damaged, or not of {kind}: {reason or type(error).__name__}") from error
     raise ValueError(packed)
 
 

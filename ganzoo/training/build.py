@@ -132,7 +132,7 @@ def build_run(
         loader=loader,
         events=Events(manager.pluggy.list_name_plugin() if world.is_main else (), warn),
         total_steps=parts.total_steps,
-        plugin_versions=MappingProxyType(manager.distributions()),
+        manager=manager,
         plugin_code=MappingProxyType(plugin_code(called_plugins(recipe, manager), manager.code)),
         world=world,
     )

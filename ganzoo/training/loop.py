@@ -11,7 +11,6 @@ import torch
 
 from ganzoo.errors import Interrupted, LostProcessError, TrainingError
 from ganzoo.runtime.distributed import DistributedWorld
-from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.summary import SUMMARY, summarize
 from ganzoo.terminal import warn
@@ -30,16 +29,13 @@ def train(run: Run) -> None:
         DivergedError: a loss or a gradient is not finite.
         TrainingError: there is not enough memory, or another process of the run is lost.
     """
-    batch_size = run.recipe.trainer.batch_size
     run.start_clock()
     try:
         with run.noting_interrupts():
             run.fire("run_started")
         with (
             run.stopping_on_signals(),
-            run.compute.fp32_products(),
-            run.compute.compiler_errors(),
-            memory_errors(run.compute.device, batch_size, lambda: f"in step {run.step + 1}"),
+            run.computing(),
             lost_processes(run),
         ):
             clock = Clock(run)

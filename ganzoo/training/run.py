@@ -26,8 +26,10 @@ from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset, example_batch
 from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
+from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.run_directory import ALERT, RunDirectory
 from ganzoo.storage.summary import POSITION, SCORE
 from ganzoo.training.events import Events
@@ -52,7 +54,8 @@ class Run:
     loader: Loader
     events: Events
     total_steps: int
-    plugin_versions: Mapping[str, str]
+    manager: PluginManager = field(repr=False)
+    """The plugins that its parts come from."""
     plugin_code: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Hash of the files of each plugin that it calls."""
     world: World = field(default_factory=World, repr=False)
@@ -83,6 +86,27 @@ class Run:
         if taken:
             raise ValueError(f"{', '.join(taken)}: ganzoo itself logs figures of this name, take another")
         self.fire("figures_logged", step=self.step, figures={name: float(value) for name, value in figures.items()})
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """While open, compute as the run trains, and tell in words where memory runs out or torch's compiler fails.
+
+        Raises:
+            TrainingError: there is not enough memory.
+            DeviceError: compiled networks cannot be run.
+        """
+        when, batch_size = lambda: f"in step {self.step + 1}", self.recipe.trainer.batch_size
+        with (
+            self.compute.fp32_products(),
+            self.compute.compiler_errors(),
+            memory_errors(self.device, batch_size, when),
+        ):
+            yield
+
+    @property
+    def plugin_versions(self) -> Mapping[str, str]:
+        """Version of every distribution that a loaded plugin came from, by its name."""
+        return MappingProxyType(self.manager.distributions())
 
     @property
     def seconds(self) -> float:

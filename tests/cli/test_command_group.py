@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from ganzoo.builtin.commands import ELSEWHERE
 from ganzoo.cli.command_group import installed_commands, own_commands
 from ganzoo.errors import PluginError
 from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry
@@ -204,3 +205,17 @@ def test_core_says_the_same_in_both_helps(each: Command):
     text = target.info.help if isinstance(target, typer.Typer) else inspect.getdoc(target)
     assert text is not None
     assert text.startswith(each.help.rstrip("."))
+
+
+def test_a_command_of_a_distribution_that_is_not_installed_names_it(command: Run) -> None:
+    ended = command("--no-plugin", "export", "export", "runs/x", "--out", "given")
+    assert ended.code == 2
+    assert 'the command "export" comes with ganzoo-export, which is not installed; pip installs it' in ended.err
+
+
+def test_every_command_of_the_plugins_here_is_known_to_the_core() -> None:
+    here = {path.name for path in (Path(__file__).parents[2] / "plugins").iterdir()}
+    manager = PluginManager()
+    sources = {str(plugin): plugin.distribution for plugin in manager.plugins}
+    found = {command.name: sources[command.plugin] for command in manager.commands}
+    assert {name: source for name, source in found.items() if source in here} == ELSEWHERE

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_metrics.memorization import memorization
+from ganzoo_metrics.metrics import FEWEST, Frechet, InceptionScore
 from PIL import Image
 
 import ganzoo
 from ganzoo import api
-from ganzoo.builtin.metrics import FEWEST, Frechet, InceptionScore
 from ganzoo.comparison.scores import Score, VariantScore
 from ganzoo.comparison.statistics import Spread
 from ganzoo.components.metric import MetricInputs
 from ganzoo.evaluation.evaluation_log import read_evaluations
-from ganzoo.evaluation.memorization import memorization
 from ganzoo.sampling.image_io import save_single_images
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.run_directory import RunDirectory

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_metrics import classifier
+from ganzoo_metrics.weights import load_tensors
 
-from ganzoo.builtin.extractors.networks import load_tensors
 from ganzoo.data.packed_dataset import pack_dataset
 from ganzoo.errors import DataError, RunDirectoryError
-from ganzoo.evaluation import classifier
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.directory import STATE, SweepDirectory
@@ -72,15 +72,21 @@ def test_classifier_in_the_cache(
     tables["dataset"] = {"name": "digits"}
     recipe = parse(tables)
     pack = pack_dataset(manager.registries.datasets["digits"].load()(recipe.dataset))
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
     trained: list[object] = []
-    monkeypatch.setattr(classifier, "_train", lambda network, pack: trained.append(network))
-    classifier.classifier_for(pack, tmp_path)
+
+    def untrained(network: Any, pack: Any) -> Any:
+        trained.append(network)
+        return network.state_dict()
+
+    monkeypatch.setattr(classifier, "_trained", untrained)
+    classifier.classifier_for(pack)
     (cached,) = tmp_path.rglob("*.safetensors")
     WRITERS[kind](cached, Trap(tmp_path / "ran"))
-    classifier.classifier_for(pack, tmp_path)
+    classifier.classifier_for(pack)
     assert len(trained) == 2
     assert not (tmp_path / "ran").exists()
-    classifier.classifier_for(pack, tmp_path)
+    classifier.classifier_for(pack)
     assert len(trained) == 2
 
 

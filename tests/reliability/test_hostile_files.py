@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 import tomli_w
 from command_line import Ended
-from torchvision import datasets
 
 import ganzoo
 from ganzoo import untrusted
@@ -267,13 +266,11 @@ def test_a_strangers_run_downloads_nothing_to_the_folder_it_names(
 ):
     asked: list[str] = []
 
-    def load(root: str, download: bool = False, **_: object) -> None:
-        if download:
-            asked.append(root)
+    def fetch(file: Any) -> None:
+        asked.append(str(file.path.parent))
         raise RuntimeError("no network")
 
-    monkeypatch.setattr(datasets, "SVHN", type("SVHN", (), {"__new__": lambda cls, *args, **names: load(*args, **names),
-                                                            "split_list": datasets.SVHN.split_list}))  # fmt: skip
+    monkeypatch.setattr("ganzoo_datasets.torchvision_sets.fetch", fetch)
     monkeypatch.chdir(tmp_path)
     run, home = shutil.copytree(trained, tmp_path / "run"), tmp_path / "home"
     recipe = (run / "recipe.toml").read_text()
@@ -407,9 +404,10 @@ OWN_DOOR = {
     "ganzoo/storage/checkpoint.py:load_file": "safetensors maps it, once its checksum was taken through the door",
     "ganzoo/storage/checkpoint.py:safe_open": "safetensors maps it, once its checksum was taken through the door",
     "ganzoo/registry/plugin_manager.py:read_bytes": "the code of an installed package",
-    "ganzoo/builtin/extractors/networks.py:load_file": "safetensors maps it, once it was opened through the door",
+    "ganzoo/storage/safe_load.py:load_file": "safetensors maps it, once it was opened through the door",
     "ganzoo/data/packed_dataset.py:memmap": "of a file that the door opened",
-    "ganzoo/builtin/datasets/lsun.py:open": "LMDB's own, after its length was read through the door",
+    "plugins/ganzoo-datasets/ganzoo_datasets/downloads.py:open": "is written",
+    "plugins/ganzoo-datasets/ganzoo_datasets/lsun.py:open": "LMDB's own, after its length was read through the door",
     "ganzoo/builtin/datasets/files.py:open": "PIL's, of bytes that the door read",
     "ganzoo/sampling/image_io.py:open": "PIL's, of a file that the door opened; a file that is written",
     "ganzoo/builtin/datasets/files.py:load": "NumPy's, of bytes that the door read",
@@ -422,9 +420,9 @@ OWN_DOOR = {
     "ganzoo/data/packed_dataset.py:open": "is written, in a temporary folder",
     "ganzoo/cli/main.py:open": "/dev/null",
     "ganzoo/runtime/memory.py:read_text": "the system's /proc",
-    "ganzoo/bench/profile.py:read_text": "the system's /proc",
+    "plugins/ganzoo-bench/ganzoo_bench/profile.py:read_text": "the system's /proc",
     "ganzoo/comparison/page.py:read_text": "a template in the package",
-    "ganzoo/export/model_card.py:read_text": "a template in the package",
+    "plugins/ganzoo-export/ganzoo_export/model_card.py:read_text": "a template in the package",
     "ganzoo/registry/scaffold.py:read_text": "a template in the package",
     "plugins/ganzoo-stylegan/ganzoo_stylegan/authors_pickle.py:open": "a source that was opened through the door",
     "plugins/ganzoo-stylegan/ganzoo_stylegan/authors_pickle.py:read_bytes": "a source that was opened through the door",

@@ -48,7 +48,7 @@ else:
     def limited(run):
         limit()
         train(run)
-    ganzoo.api.train = limited
+    loop.train = limited
 sys.argv = ["ganzoo", *sys.argv[3:]]
 main()
 """

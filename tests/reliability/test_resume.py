@@ -259,7 +259,7 @@ DATASETS: dict[str, Callable[[Path], Tables]] = {
 @pytest.fixture
 def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """CelebA is whole with twenty faces, and files need not have the sums of the real ones."""
-    monkeypatch.setattr("ganzoo.builtin.datasets.celeba.COMPLETE", 20)
+    monkeypatch.setattr("ganzoo_datasets.celeba.COMPLETE", 20)
     for module in ("cifar", "svhn"):
         monkeypatch.setattr(
             f"torchvision.datasets.{module}.check_integrity", lambda path, md5=None: Path(path).is_file()

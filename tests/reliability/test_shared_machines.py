@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from command_line import Ended
+from ganzoo_export import export_run
+from ganzoo_metrics.weights import downloaded
 
 import ganzoo
-from ganzoo.builtin.extractors.networks import downloaded
 from ganzoo.data.packed_dataset import cache_folder
 from ganzoo.errors import DataError
 from ganzoo.evaluation import evaluation_log
@@ -42,7 +43,7 @@ def test_everything_has_the_permissions_that_the_umask_leaves(
     tables["dataset"] = {"name": "digits", "image_size": 16}
     run = ganzoo.run(tables)
     ganzoo.evaluate(run, 64)
-    ganzoo.export_run(run, tmp_path / "export")
+    export_run(run, tmp_path / "export")
     written = [path for place in (run.path, tmp_path / "cache", tmp_path / "export") for path in place.rglob("*")]
     kinds = {path.suffix for path in written if path.is_file()}
     assert kinds >= {".safetensors", ".pt", ".json", ".jsonl", ".toml", ".png", ".npy", ".md"}

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ganzoo_bench.measure import measure
+from ganzoo_export import export_run
 from torch import Tensor
 
 import ganzoo
 import ganzoo.errors
 import ganzoo.plugin
-from ganzoo.bench.measure import measure
 from ganzoo.components.network import Generator
 from ganzoo.components.options import GeneratorConfig
 from ganzoo.data.prepare import examine
@@ -30,7 +31,7 @@ CALLS: dict[str, Callable[[TrainedRun, Path], Any]] = {
     "generator": lambda trained, tmp_path: trained.generator,
     "untrained": lambda trained, tmp_path: trained.untrained_discriminator(),
     "evaluate": lambda trained, tmp_path: ganzoo.evaluate(trained, 4, overrides={"evaluation.metrics": ["diversity"]}),
-    "export": lambda trained, tmp_path: ganzoo.export_run(trained, tmp_path / "out"),
+    "export": lambda trained, tmp_path: export_run(trained, tmp_path / "out"),
     "examine": lambda trained, tmp_path: examine(trained.recipe),
     "failing run": lambda trained, tmp_path: fail(trained, tmp_path),
 }

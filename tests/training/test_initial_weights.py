@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_export import export_run
 from same import assert_same_checkpoint, rows
 from torch import Tensor
 from translation_runs import tables_of
@@ -187,12 +188,12 @@ class TestSources:
         assert ganzoo.run(run.path / "recipe.toml").recipe.init == run.recipe.init
 
     def test_an_export(self, tables: Tables, source: TrainedRun, tmp_path: Path):
-        ganzoo.export_run(source, tmp_path / "export", discriminator=True)
+        export_run(source, tmp_path / "export", discriminator=True)
         assert "[init]\nfrom" not in (tmp_path / "export" / "recipe.toml").read_text()
         run = ganzoo.run(tables, [f"init.from={tmp_path / 'export'}"])
         assert figures(told(run)["generator"])["began_anew"] == (0, 0)
         assert told(run).keys() == {"generator", "discriminator"}
-        ganzoo.export_run(run, tmp_path / "again")
+        export_run(run, tmp_path / "again")
         assert "from =" not in (tmp_path / "again" / "recipe.toml").read_text(), "a local path is private"
 
     def test_nothing_of_the_source_but_weights_is_read(self, tables: Tables, source: TrainedRun, tmp_path: Path):
@@ -298,7 +299,7 @@ class TestErrors:
         assert 'no network "generater", did you mean generator?; it has' in refusal(
             tables, start, 'init.networks=["generater"]'
         )
-        ganzoo.export_run(source, tmp_path / "export", weights="raw")
+        export_run(source, tmp_path / "export", weights="raw")
         export = f"init.from={tmp_path / 'export'}"
         assert 'holds no network "discriminator"; it has: generator' in refusal(
             tables, export, 'init.networks=["discriminator"]'

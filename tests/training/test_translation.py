@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ganzoo_export import export_run
 from PIL import Image
 from safetensors.torch import load_file
 from same import assert_same_checkpoint, rows
@@ -229,7 +230,7 @@ def test_the_way_back_takes_samples_and_makes_conditions(trained: dict[str, Trai
 
 def test_any_generator_is_exported_and_opened_again(trained: dict[str, TrainedRun], tmp_path: Path):
     back = ganzoo.load_run(trained["cyclegan"].path, network="generator_back")
-    ganzoo.export_run(back, tmp_path / "export")
+    export_run(back, tmp_path / "export")
     assert (tmp_path / "export/generator_back_ema.safetensors").is_file()
     opened = ganzoo.load_run(tmp_path / "export")
     assert opened.network == "generator_back"
@@ -242,7 +243,7 @@ def test_a_generator_with_a_condition_and_no_latents_is_exported_as_onnx(
 ):
     onnxruntime = pytest.importorskip("onnxruntime")
     run = trained["pix2pix"]
-    ganzoo.export_run(run, tmp_path / "export", "onnx")
+    export_run(run, tmp_path / "export", "onnx")
     session = onnxruntime.InferenceSession(tmp_path / "export/generator.onnx")
     condition = torch.rand(3, 1, 16, 16) * 2 - 1
     given = {"latents": np.zeros((3, 0), np.float32), "condition": condition.numpy()}

@@ -89,7 +89,9 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None, frame: i
         return by_turbo
     image = Image.open(io.BytesIO(data), formats=readable_formats())
     if config is not None and isinstance(image, JpegImageFile):
-        _decode_smaller(image, config)
+        (width, height), scale = image.size, decoding_scale(image.size, config)
+        if scale > 1 and image.draft(None, (width // scale, height // scale)):
+            mark_decoded_smaller(image, scale, (width, height))
     if frame is None:
         mark_frames(image, count_frames(data) if image.format in _SEEKING else frame_count(image))
     else:
@@ -137,13 +139,6 @@ def decode_with_simplejpeg(data: bytes, config: ImageDatasetConfig | None = None
     if scale > 1:
         mark_decoded_smaller(image, scale, (width, height))
     return image
-
-
-def _decode_smaller(image: JpegImageFile, config: ImageDatasetConfig) -> None:
-    width, height = image.size
-    scale = decoding_scale(image.size, config)
-    if scale > 1 and image.draft(None, (width // scale, height // scale)):
-        mark_decoded_smaller(image, scale, (width, height))
 
 
 def read_image(path: Path, config: ImageDatasetConfig | None = None) -> Image.Image:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+from ganzoo_metrics.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
 from torch import Tensor
 
-from ganzoo.evaluation.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
 from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, real_images
 from ganzoo.sampling.generate import calibrated_batch_norm, training_batches
 from ganzoo_analysis import filters, linear_probe

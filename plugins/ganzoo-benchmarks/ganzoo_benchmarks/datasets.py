@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torchvision.datasets import MNIST
+from ganzoo_datasets.torchvision_sets import MNIST
 
-from ganzoo.plugin import DataError, Dataset, LabelSpec, SampleSource
+from ganzoo.plugin import Dataset, LabelSpec, SampleSource
 from ganzoo_benchmarks.configs import GaussiansConfig, GridConfig, RingConfig, StackedMNISTConfig
 
-SPLITS = {"all": (True, False), "train": (True,), "test": (False,)}
+SPLITS = {"all": ("train", "test"), "train": ("train",), "test": ("test",)}
 
 
 class Gaussians(Dataset):
@@ -58,13 +57,12 @@ class StackedMNIST(Dataset):
     Config = StackedMNISTConfig
     config: StackedMNISTConfig
 
-    @property
-    def root(self) -> Path:
-        """Folder of MNIST, as torchvision lays it out."""
-        return Path(self.config.root).expanduser()
-
-    def _splits(self, *, download: bool) -> list[MNIST]:
-        return [MNIST(str(self.root), train=train, download=download) for train in SPLITS[self.config.split]]
+    def __init__(self, config: StackedMNISTConfig) -> None:
+        super().__init__(config)
+        self._splits = [
+            MNIST(MNIST.Config(name="mnist", root=config.root, download=config.download, split=split))
+            for split in SPLITS[config.split]
+        ]
 
     def prepare(self) -> None:
         """Download MNIST if it is missing.
@@ -72,20 +70,11 @@ class StackedMNIST(Dataset):
         Raises:
             DataError: it cannot be downloaded, or must not be.
         """
-        try:
-            self._splits(download=self.config.download)
-        except Exception as error:  # of many types: network, disk, archives
-            files = self.root / "MNIST" / "raw"
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(
-                f"MNIST is not in {self.root} ({reason}): set dataset.root to where you have it, dataset.download to "
-                f"true, or put MNIST's four IDX files, unpacked, into {files}"
-            ) from error
+        self._splits[0].prepare()
 
     def fingerprint(self) -> Sequence[object]:
         """Return names, sizes and times of MNIST's files."""
-        files = sorted((self.root / "MNIST" / "raw").glob("*ubyte"))
-        return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return self._splits[0].fingerprint()
 
     def labels(self) -> LabelSpec | None:
         """Return the classes "000" to "999"."""
@@ -93,7 +82,7 @@ class StackedMNIST(Dataset):
 
     def open(self) -> SampleSource:
         """Draw the triples, with replacement."""
-        splits = self._splits(download=False)
+        splits: list[Any] = [split.open() for split in self._splits]
         images = np.concatenate([split.data.numpy() for split in splits])
         digits = np.concatenate([split.targets.numpy() for split in splits])
         chosen = np.random.default_rng(self.config.data_seed).integers(len(images), size=(self.config.count, 3))

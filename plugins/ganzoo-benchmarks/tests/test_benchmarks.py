@@ -165,7 +165,7 @@ def test_a_triple_reads_as_its_class(mnist: Path):
 
 def test_mnist_that_is_missing_is_told(tmp_path: Path):
     dataset = StackedMNIST(StackedMNISTConfig(name="stacked_mnist", root=str(tmp_path), download=False))
-    with pytest.raises(DataError, match=r"MNIST is not in .*dataset\.root.*four IDX files"):
+    with pytest.raises(DataError, match=r"MNIST is not in .* and dataset\.download is false.*train-images-idx3-ubyte"):
         dataset.prepare()
 
 

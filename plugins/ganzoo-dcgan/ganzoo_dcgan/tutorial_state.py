@@ -261,7 +261,7 @@ def _tables(
     """Return the recipe of PyTorch's DCGAN tutorial, with these networks."""
     return {
         "run": {"name": "dcgan-tutorial", "epochs": 5},
-        "plugins": {"requires": ["ganzoo-dcgan"]},
+        "plugins": {"requires": ["ganzoo-dcgan", "ganzoo-datasets"]},
         "dataset": {"name": "celeba", "image_size": info.image.height, "channels": info.image.channels},
         "generator": {**generator.model_dump(mode="json"), "name": "dcgan"},
         "discriminator": {**discriminator.model_dump(mode="json"), "name": "dcgan"},

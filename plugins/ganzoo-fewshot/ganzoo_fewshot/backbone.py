@@ -8,11 +8,10 @@ from contextlib import suppress
 from typing import Any, cast
 
 import torch
+from ganzoo_metrics.weights import load_torchvision_weights, torchvision_classifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor
-
-from ganzoo.plugin import load_torchvision_weights, torchvision_classifier
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's pixels, by which all of torchvision's classifiers normalize."""

@@ -14,12 +14,6 @@ from ganzoo.components.descriptions import descriptions
 # What a recipe that names nothing but the dataset trains on: channels and image_size.
 DEFAULTS = {
     "small_sets:Digits": (1, 32),
-    "torchvision_sets:MNIST": (1, 28),
-    "torchvision_sets:FashionMNIST": (1, 28),
-    "torchvision_sets:CIFAR10": (3, 32),
-    "torchvision_sets:SVHN": (3, 32),
-    "celeba:CelebA": (3, 64),
-    "lsun:LSUN": (3, 64),
     "image_folder:ImageFolder": (3, 64),
     "small_sets:Synthetic": (3, 64),
 }

@@ -1,1 +1,0 @@
-"""Benchmark of a recipe's training speed, against the machine's peak and a baseline loop."""

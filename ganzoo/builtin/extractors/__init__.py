@@ -1,1 +1,0 @@
-"""The feature extractors of the core, one file each."""

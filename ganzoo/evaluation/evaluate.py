@@ -1,0 +1,111 @@
+"""Score the samples of a trained run, or a folder of images, as the [evaluation] of a recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganzoo.components.options import ImageDatasetConfig, ImageSize
+from ganzoo.errors import DataError, OutputError, RequestError
+from ganzoo.evaluation.evaluation_log import Evaluated, add_evaluations, json_of
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.overrides import Overrides, override_pairs
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
+from ganzoo.storage.disk import write_text
+from ganzoo.terminal import packing_progress, warn
+from ganzoo.training.build import open_dataset
+
+
+def evaluate(
+    run: TrainedRun,
+    samples: int | None = None,
+    *,
+    seed: int | None = None,
+    seeds: int = 1,
+    weights: Weights | None = None,
+    image_size: ImageSize | None = None,
+    extractors: Sequence[str] = (),
+    overrides: Overrides = (),
+    out: Path | None = None,
+) -> Evaluated:
+    """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
+
+    Where that cannot be written, as in a run directory that may only be read, a warning says so.
+
+    Args:
+        run: the trained run, whose dataset must be available.
+        samples: number of samples; this and the following, left out: the recipe's.
+        seed: of their latents.
+        seeds: number of consecutive seeds to evaluate, for the spread of the scores.
+        weights: "ema", "raw", or "auto" for ema where there is one.
+        image_size: resize samples and real images to this size first, to compare runs of different sizes.
+        extractors: names of the extractors to use, with their default options.
+        overrides: changes to the recipe, such as `{"dataset.root": "/data"}` where the images have moved.
+        out: a JSON file that gets the result in place of the run's `evaluation.json`.
+
+    Raises:
+        DataError: the dataset or an extractor's weights are missing; the text says which to put where.
+        RecipeError: one of these options is invalid.
+        OutputError: `out` cannot be written.
+    """
+    wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
+    changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
+    if extractors:
+        changes["evaluation.extractors"] = [{"name": name} for name in extractors]
+    overrides = [*override_pairs(overrides), *changes.items()]
+    tables, foreign = run.recipe.to_dict(), run.recipe.foreign
+    recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
+    options = recipe.evaluation
+    run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
+    generator = run.generator_with(options.weights)
+    evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)
+    found = [
+        evaluator.evaluate(
+            generator,
+            weights=run.weights_name(options.weights),
+            run=str(run.path),
+            step=run.checkpoint.step,
+            seed=each,
+        )
+        for each in range(options.seed, options.seed + seeds)
+    ]
+    new = [each for evaluations in found for each in evaluations]
+    if out is not None:
+        write_text(out, json_of(new))
+        return Evaluated(found)
+    try:
+        add_evaluations(run.directory, new)
+    except OutputError as error:
+        warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
+    return Evaluated(found)
+
+
+def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:
+    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is stored.
+
+    They are cropped and resized as the dataset's are.
+
+    Raises:
+        DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
+        RequestError: the dataset is of vectors.
+    """
+    dataset = recipe.dataset
+    if not isinstance(dataset, ImageDatasetConfig):
+        raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
+    config = manager.registries.datasets["image_folder"].config
+    shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
+    size = recipe.evaluation.image_size or dataset.image_size
+    options = config.model_validate({"name": "image_folder", "root": str(folder), "image_size": size, **shape})
+    with packing_progress() as progress:
+        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
+    if len(images) < 2:
+        raise DataError(f"--images {folder}: has one image, and scores need two or more")
+    network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
+    evaluator = Evaluator(recipe, manager, device, network)
+    return Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])

@@ -1,0 +1,253 @@
+"""Measurement of a recipe: its bare training step, the whole run around it, and a baseline loop."""
+
+from __future__ import annotations
+
+import math
+import platform
+import runpy
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from ganzoo import api
+from ganzoo.plugin import Overrides, RequestError, Run, hookimpl, kept_random_state
+from ganzoo_bench.profile import flop_of_step, matrix_product_speed, peak_memory, reset_peak_memory, time_by_part
+from ganzoo_bench.report import report
+
+Step = Callable[[], int]
+"""Trains one step and returns its number of real images."""
+GRIDS = 20
+"""Grids of samples in a run, unless the recipe sets how often."""
+
+
+@kept_random_state()
+def measure(
+    recipe: str | Path,
+    overrides: Overrides = (),
+    *,
+    baseline: Path | None = None,
+    rounds: int = 5,
+    steps: int = 3,
+) -> dict[str, Any]:
+    """Time the bare step, the whole run and the baseline in interleaved rounds, and return the report.
+
+    Files are written to a temporary folder only, and nothing is sent to W&B unless an override says so.
+
+    Args:
+        recipe: a TOML file.
+        overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
+        baseline: a Python file whose function `baseline(run)` returns one that trains a step on the dataset of
+            `run` and returns its number of images; the file is executed.
+        rounds: number of rounds.
+        steps: timed steps of each in a round.
+
+    Raises:
+        GanzooError: the recipe is invalid, or something in it or the baseline is missing.
+    """
+    given = list(overrides.items() if isinstance(overrides, Mapping) else overrides)
+    with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
+        bare = api.build(recipe, [*given, ("run.root", folder)])
+        with bare.computing():
+            return _measure(recipe, bare, given, baseline, rounds, steps)
+
+
+def _measure(
+    recipe: str | Path,
+    bare: Run,
+    overrides: Sequence[str | tuple[str, Any]],
+    baseline: Path | None,
+    rounds: int,
+    steps: int,
+) -> dict[str, Any]:
+    """Measure with `bare`, whose steps are taken without a loop around them."""
+    batch = bare.loader.next()
+
+    def step() -> int:
+        bare.trainer.train_step(batch)
+        return len(batch)
+
+    loops: dict[str, Step] = {"step": step}
+    reset_peak_memory(bare.device)
+    step()  # warms up
+    memory = peak_memory(bare.device)
+    flop = flop_of_step(bare)
+    if baseline is not None:
+        loops["baseline"] = _with_torch_defaults(load_baseline(baseline)(bare), bare)
+        loops["baseline"]()
+    seconds: dict[str, list[float]] = {"run": [], **{name: [] for name in loops}}
+    precisions = dict.fromkeys(["fp32", *(["bf16"] if bare.device.type != "mps" else []), bare.precision])
+    speeds = dict.fromkeys(precisions, 0.0)
+
+    def between_rounds() -> None:
+        for name, loop in loops.items():
+            start = _now(bare)
+            images = sum(loop() for _ in range(steps))
+            seconds[name].append((_now(bare) - start) / images)
+        for precision in speeds:
+            speeds[precision] = max(speeds[precision], matrix_product_speed(bare, precision))
+
+    whole = api.build(recipe, [*overrides, *_shortened(bare, rounds * steps, steps)])
+    keys = [each if isinstance(each, str) else each[0] for each in overrides]
+    if not any(key.startswith("tracking.") for key in keys):
+        tracking = whole.recipe.tracking
+        untracked = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
+        whole.recipe = whole.recipe.model_copy(update={"tracking": untracked})
+    timer, costs = RoundTimer(whole, seconds["run"], rounds, steps, between_rounds), CostTimer(whole)
+    api.train(whole, observers=[timer, costs])
+    options = bare.recipe
+    measured = {
+        "recipe": str(recipe),
+        "machine": _machine(bare),
+        "batch_size": options.trainer.batch_size,
+        "images_per_step": bare.images_per_step,
+        "rounds": rounds,
+        "steps_per_round": steps,
+        "flop_per_image": flop / bare.images_per_step,
+        "matrix_product_flops": speeds,
+        "peak_memory_bytes": memory,
+        "parts": time_by_part(bare),
+        "periodic_costs": {
+            "samples": {
+                "seconds": costs.samples,
+                "every": options.samples.every or math.ceil(bare.total_steps / GRIDS),
+            },
+            "checkpoint": {"seconds": costs.checkpoint, "every": options.checkpoint.every},
+        },
+    }
+    return report(seconds, measured)
+
+
+def _shortened(bare: Run, timed: int, steps: int) -> list[tuple[str, Any]]:
+    """Return what makes the recipe one of `timed` steps, and two more at which samples and checkpoints are made.
+
+    It logs at least once a round. The second time that something is made tells what it costs, without any start.
+    """
+    changes = {
+        "run.root": bare.recipe.run.root,
+        "run.steps": timed + 2,
+        "run.log_every": min(steps, bare.recipe.run.log_every),
+        "samples.every": timed + 1,
+        "samples.gif": False,
+        "checkpoint.every": timed + 1,
+    }
+    return [*changes.items()]
+
+
+def _with_torch_defaults(step: Step, run: Run) -> Step:
+    """Return a step that rounds convolutions to TF32 on NVIDIA GPUs, as torch does unless told otherwise."""
+    defaults = replace(run.compute, tf32="convolutions")
+
+    def taken() -> int:
+        with defaults.fp32_products():
+            return step()
+
+    return taken
+
+
+class RoundTimer:
+    """Times the rounds of a run, and runs the other loops in between.
+
+    Args:
+        run: that it observes.
+        seconds: gets the seconds an image of each round.
+        rounds: number of rounds.
+        steps: steps of a round.
+        between: called after each round.
+    """
+
+    def __init__(self, run: Run, seconds: list[float], rounds: int, steps: int, between: Callable[[], None]) -> None:
+        self._run = run
+        self._seconds = seconds
+        self._rounds = rounds
+        self._steps = steps
+        self._between = between
+
+    @hookimpl(trylast=True)
+    def run_started(self) -> None:
+        """Start the clock."""
+        self._start = _now(self._run)
+
+    @hookimpl(trylast=True)
+    def step_ended(self, step: int) -> None:
+        """End a round where it is over."""
+        if step % self._steps == 0 and len(self._seconds) < self._rounds:
+            self._seconds.append((_now(self._run) - self._start) / (self._steps * self._run.images_per_step))
+            self._between()
+            self.run_started()
+
+
+class CostTimer:
+    """Times the writing of samples and of a checkpoint, from the event before each; the last time counts.
+
+    Args:
+        run: that it observes.
+    """
+
+    samples = checkpoint = 0.0
+    """Seconds."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    @hookimpl
+    def step_ended(self) -> None:
+        """Start the clock."""
+        self._start = _now(self._run)
+
+    @hookimpl(trylast=True)
+    def samples_ready(self) -> None:
+        """Take the time of samples, with what trackers do with them."""
+        self.samples = _now(self._run) - self._start
+        self._start += self.samples
+
+    @hookimpl(trylast=True)
+    def metrics_evaluated(self) -> None:
+        """Leave out the time of scoring."""
+        self._start = _now(self._run)
+
+    @hookimpl(tryfirst=True)
+    def checkpoint_saved(self) -> None:
+        """Take the time of a checkpoint."""
+        self.checkpoint = _now(self._run) - self._start
+        self._start += self.checkpoint
+
+
+def _now(run: Run) -> float:
+    """Return the time once the device has finished all queued work."""
+    run.compute.synchronize()
+    return time.perf_counter()
+
+
+def load_baseline(path: Path) -> Callable[[Run], Step]:
+    """Load the function `baseline` of a file.
+
+    Raises:
+        RequestError: there is no such file, it does not load, or has no such function.
+    """
+    if not path.is_file():
+        raise RequestError(f"--baseline {path}: there is no such Python file")
+    try:
+        baseline = runpy.run_path(str(path)).get("baseline")
+    except Exception as error:
+        raise RequestError(f"--baseline {path}: does not load: {type(error).__name__}: {error}") from error
+    if not callable(baseline):
+        raise RequestError(f"--baseline {path}: has no function baseline(run)")
+    return cast("Callable[[Run], Step]", baseline)
+
+
+def _machine(run: Run) -> dict[str, str | int]:
+    compute = run.compute
+    on_gpu = compute.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(compute.device) if on_gpu else str(compute.device),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "precision": compute.precision,
+        "compiled": compute.compiled,
+    }

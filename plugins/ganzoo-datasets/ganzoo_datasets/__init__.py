@@ -1,0 +1,1 @@
+"""Datasets that others publish, for ganzoo: MNIST, Fashion-MNIST, CIFAR-10, SVHN, CelebA and LSUN."""

@@ -1,0 +1,100 @@
+"""The options of the datasets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from ganzoo.plugin import ImageDatasetConfig
+
+ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
+NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
+"""Marks an option that does not affect the decoded images."""
+
+
+class TorchvisionConfig(ImageDatasetConfig):
+    """Options common to the datasets that torchvision downloads."""
+
+    download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
+    """Download into `root` what is not there yet."""
+    split: str = "train"
+    """Split of the dataset."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """True: each image has a class."""
+        return True
+
+
+class MNISTConfig(TorchvisionConfig):
+    """MNIST: 60,000 + 10,000 handwritten digits, gray, 28×28; under `root` as torchvision lays them out."""
+
+    image_size: ImageSize = 28
+    channels: PositiveInt = 1
+    split: Literal["train", "test"] = "train"
+
+
+class FashionMNISTConfig(MNISTConfig):
+    """Fashion-MNIST: 60,000 + 10,000 articles of clothing, gray, 28×28; as torchvision lays them out."""
+
+
+class CIFAR10Config(TorchvisionConfig):
+    """CIFAR-10: 50,000 + 10,000 photos of ten classes, RGB, 32×32; as torchvision lays them out."""
+
+    image_size: ImageSize = 32
+    split: Literal["train", "test"] = "train"
+
+
+class SVHNConfig(TorchvisionConfig):
+    """Street View House Numbers: 73,257 + 26,032 + 531,131 digits, RGB, 32×32; `*_32x32.mat` in `root`."""
+
+    image_size: ImageSize = 32
+    split: Literal["train", "test", "extra"] = "train"
+
+
+class CelebAConfig(ImageDatasetConfig):
+    """CelebA, aligned: 202,599 faces of 178×218 pixels.
+
+    Under `root`: `img_align_celeba.zip` as downloaded, or the folder `img_align_celeba/`; either may
+    also lie in `celeba/`, and `root` may be the folder or the archive itself.
+    """
+
+    crop: ImageSize | Literal["largest", "none"] = 178
+    """Center crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
+    download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
+    """Download into `root` what is not there yet."""
+    source: Literal["google_drive", "huggingface"] = Field(default="google_drive", json_schema_extra=NOT_IN_PIXELS)
+    """Where downloads come from: the authors' Google Drive, or the Hub's parquet copy of the same images (extra
+    `huggingface`), which is written into an archive of their form."""
+    split: Literal["all", "train", "valid", "test"] = "all"
+    """Split of the dataset; all but "all" need `list_eval_partition.txt`."""
+    attribute: str | None = None
+    """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
+    attributes: Literal["all"] | tuple[str, ...] = ()
+    """Attributes that are the labels, all 40 or some; needs `list_attr_celeba.txt`."""
+    allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
+    """Take what is there, even if it is not all 202,599 images."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """Whether an attribute gives the classes, or several are the labels."""
+        return self.attribute is not None or bool(self.attributes)
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> Self:
+        if self.attribute is not None and self.attributes:
+            raise ValueError("attribute gives two classes, and attributes are labels of another kind: set one of them")
+        return self
+
+
+class LSUNConfig(ImageDatasetConfig):
+    """LSUN scenes: LMDB folders such as `bedroom_train_lmdb/` in `root`; needs the package `lmdb`."""
+
+    scenes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
+    """Which LMDB folders, without their `_lmdb`; several of them are the classes of the labels."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """Whether there are several scenes, which are the classes."""
+        return len(self.scenes) > 1

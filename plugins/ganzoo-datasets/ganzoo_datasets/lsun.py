@@ -1,0 +1,116 @@
+"""LSUN scenes, one LMDB database for each category and split."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ganzoo.plugin import DataError, FileDataset, LabeledImages, LabelSpec, SampleSource, decode_image, open_file
+from ganzoo_datasets.configs import LSUNConfig
+
+
+class LSUN(FileDataset):
+    """The images of one or more LSUN databases.
+
+    Read here rather than by torchvision's LSUN, which leaves a pickle of all keys in the working
+    directory and unpickles whatever it finds there under that name.
+    """
+
+    Config = LSUNConfig
+    config: LSUNConfig
+
+    def prepare(self) -> None:
+        """Check that the databases are there.
+
+        Raises:
+            DataError: one is not there, or the package `lmdb` is not installed.
+        """
+        missing = [path for path in self._databases() if not (path / "data.mdb").is_file()]
+        if missing:
+            wanted = ", ".join(str(path / "data.mdb") for path in missing)
+            raise DataError(
+                f"LSUN is not complete in {self.config.root}: there is no {wanted}. Download "
+                f"{', '.join(path.name + '.zip' for path in missing)} from http://dl.yf.io/lsun/scenes/ "
+                f"and unpack it there, or set dataset.root and dataset.scenes to what you have"
+            )
+        _lmdb()
+
+    def fingerprint(self) -> Sequence[object]:
+        """Return names, sizes and times of the databases."""
+        info = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
+        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
+
+    def open(self) -> SampleSource:
+        """Return the images, database after database, in the order of their keys.
+
+        Raises:
+            DataError: a database is damaged.
+        """
+        scenes = [_Database(path, self.config) for path in self._databases()]
+        places = [(scene, index) for scene in scenes for index in range(len(scene.keys))]
+        labels = [label for label, scene in enumerate(scenes) for _ in scene.keys]
+        return LabeledImages(labels, lambda index: places[index][0].read(places[index][1]))
+
+    def labels(self) -> LabelSpec | None:
+        """Return the names of the databases, if there are several."""
+        return LabelSpec.classes(self.config.scenes) if len(self.config.scenes) > 1 else None
+
+    def _databases(self) -> list[Path]:
+        return [self.root / f"{name}_lmdb" for name in self.config.scenes]
+
+
+class _Database:
+    """The images of one database."""
+
+    def __init__(self, path: Path, config: LSUNConfig) -> None:
+        self._config = config
+        lmdb = _lmdb()
+        try:
+            _check_length(path / "data.mdb")
+            self._environment = lmdb.open(
+                str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1024
+            )
+            with self._environment.begin() as transaction:
+                self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
+        except (lmdb.Error, OSError) as error:
+            raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
+
+    def read(self, index: int) -> Image.Image:
+        with self._environment.begin() as transaction:
+            return decode_image(bytes(transaction.get(self.keys[index])), self._config)
+
+
+def _check_length(path: Path) -> None:
+    """Check that a database is as long as its two headers say: LMDB maps all of that, and to read beyond it is SIGBUS.
+
+    Raises:
+        OSError: it is shorter.
+    """
+    needed, size, page_size = 0, path.stat().st_size, 0
+    with open_file(path) as file:
+        for number in range(2):
+            file.seek(number * page_size)
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size or _HEADER.unpack(header)[0] != _MAGIC:
+                break  # none of LMDB's, as it says itself
+            _, page_size, last_page = _HEADER.unpack(header)
+            needed = max(needed, (last_page + 1) * page_size, 2 * page_size)
+    if size < needed:
+        raise OSError(f"{size} bytes of {needed} are there")
+
+
+_HEADER = struct.Struct("=16xI20xI92xQ")
+"""Of a database: the magic number, bytes in a page and the number of the last page; `MDB_meta` of lmdb's mdb.c."""
+_MAGIC = 0xBEEFC0DE
+
+
+def _lmdb() -> Any:
+    try:
+        import lmdb
+    except ImportError as error:
+        raise DataError("LSUN comes as LMDB databases: pip install lmdb") from error
+    return lmdb

@@ -1,0 +1,3 @@
+"""What the tests share."""
+
+from plugin_fixtures import _one_thread, _own_cache  # noqa: F401

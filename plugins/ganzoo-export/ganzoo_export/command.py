@@ -1,0 +1,36 @@
+"""`ganzoo export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.cli.options import RunFolder, WhichNetwork, WhichStatistics, WhichStep, WhichWeights, echo_path
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="The folder to make.", metavar="FOLDER")],
+    format_: Annotated[
+        Literal["safetensors", "onnx", "hub"],
+        typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
+    ] = "safetensors",
+    step: WhichStep = None,
+    network: WhichNetwork = None,
+    weights: WhichWeights = "auto",
+    discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
+    batch_norm: WhichStatistics = None,
+    license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
+) -> None:
+    """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
+    from ganzoo import api
+    from ganzoo_export.export import export_run
+
+    trained = api.load_run(run, step=step, network=network)
+    echo_path(
+        export_run(
+            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
+        )
+    )

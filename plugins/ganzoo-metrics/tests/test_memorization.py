@@ -1,0 +1,60 @@
+"""Copies of training images are told from new images of the same kind."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from ganzoo_metrics.memorization import memorization
+from torch import Tensor
+
+from ganzoo.builtin.datasets.configs import SyntheticConfig
+from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
+
+
+def discs(seed: int, count: int = 300) -> PackedDataset:
+    return pack_dataset(Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=count, seed=seed)))
+
+
+def images(packed: PackedDataset, count: int | None = None) -> Tensor:
+    return real_images(packed, torch.arange(count or len(packed)))
+
+
+@pytest.fixture(scope="module")
+def training() -> PackedDataset:
+    return discs(0)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_new_images_of_the_same_kind_are_no_copies(training: PackedDataset, held_out: bool):
+    found = memorization(images(discs(1)), training, discs(2) if held_out else None)
+    assert found.nearer == pytest.approx(0.5, abs=0.06)
+    assert found.copies < 0.04
+    assert found.verdict == "no sign of copies"
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_a_generator_that_learnt_by_heart_is_told(training: PackedDataset, held_out: bool):
+    noise = 0.01 * torch.randn(100, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = memorization(images(training, 100) + noise, training, discs(2) if held_out else None)
+    assert found.nearer > 0.99
+    assert found.copies == 1
+    assert found.verdict == "memorized: most samples are copies of training images"
+    assert found.samples_median < found.unseen_median
+
+
+def test_a_few_copies_are_told_by_their_share(training: PackedDataset):
+    found = memorization(torch.cat([images(training, 20), images(discs(1, 80))]), training)
+    assert found.copies == pytest.approx(0.2, abs=0.05)  # and the 1% that are as near by chance
+    assert found.verdict == f"copies: {found.copies:.0%} of the samples are nearer to a training image than unseen ones"
+
+
+def test_a_mirrored_copy_is_a_copy_where_training_mirrors(training: PackedDataset):
+    mirrored = images(training, 100).flip(-1)
+    assert memorization(mirrored, training).copies < 0.1
+    assert memorization(mirrored, training, mirrored=True).copies == 1
+
+
+def test_noise_is_no_copy(training: PackedDataset):
+    found = memorization(torch.rand(50, 3, 16, 16) * 2 - 1, training)
+    assert (found.nearer, found.copies) == (0, 0)

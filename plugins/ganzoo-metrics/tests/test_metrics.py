@@ -1,0 +1,167 @@
+"""Scores: 0 for identical sets, the closed form for known Gaussians, and the same as independent calculations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from ganzoo_metrics import metrics
+from ganzoo_metrics.configs import DensityCoverageConfig, KernelConfig
+from ganzoo_metrics.metrics import (
+    class_scores,
+    density_coverage,
+    diversity,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+)
+from torch import Tensor
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+
+
+def gaussian(count: int, size: int, seed: int) -> Tensor:
+    return torch.randn(count, size, generator=torch.Generator().manual_seed(seed))
+
+
+def whitened(features: Tensor) -> Tensor:
+    """The same points moved and turned so that their mean is exactly 0 and their covariance exactly the identity."""
+    centered = features.double() - features.double().mean(0)
+    return centered @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(centered.T))).T
+
+
+class TestFrechetDistance:
+    def test_of_identical_sets_is_0(self):
+        features = gaussian(300, 16, 0)
+        assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
+        assert frechet_distance(features, features[torch.randperm(300)]) == pytest.approx(0, abs=1e-6)
+
+    def test_is_the_closed_form_for_known_moments(self):
+        """N(0, I) against N(m, diag(s²)): ‖m‖² + Σ(1 − s)², exactly, as the sets have just these moments."""
+        mean, deviation = torch.linspace(-1, 2, 8).double(), torch.linspace(0.5, 3, 8).double()
+        real, fake = whitened(gaussian(500, 8, 0)), whitened(gaussian(400, 8, 1)) * deviation + mean
+        expected = float((mean**2).sum() + ((1 - deviation) ** 2).sum())
+        assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-9)
+
+    def test_is_that_of_scipy_and_of_torch_fidelity(self):
+        mixing = gaussian(24, 24, 2)
+        real, fake = gaussian(500, 24, 0) @ mixing, gaussian(400, 24, 1) @ mixing.T + 0.3
+        a, b = real.double().numpy(), fake.double().numpy()
+        product = np.cov(a, rowvar=False) @ np.cov(b, rowvar=False)
+        root = scipy.linalg.sqrtm(product).real
+        moved = ((a.mean(0) - b.mean(0)) ** 2).sum()
+        by_scipy = moved + np.trace(np.cov(a, rowvar=False) + np.cov(b, rowvar=False) - 2 * root)
+        by_fidelity = fid_statistics_to_metric(
+            fid_features_to_statistics(real.double()), fid_features_to_statistics(fake.double()), False
+        )["frechet_inception_distance"]
+        assert frechet_distance(real, fake) == pytest.approx(by_scipy, rel=1e-6)
+        assert frechet_distance(real, fake) == pytest.approx(by_fidelity, rel=1e-6)
+
+    def test_goes_with_fewer_samples_than_features(self):
+        assert frechet_distance(gaussian(20, 64, 0), gaussian(20, 64, 1)) > 0
+
+
+class TestKernelDistance:
+    def test_of_one_distribution_is_about_0(self):
+        mean, deviation = kernel_distance(gaussian(2000, 16, 0), gaussian(2000, 16, 1))
+        assert abs(mean) < 3 * deviation / KernelConfig().subsets ** 0.5 + 5e-3
+
+    def test_is_the_plain_double_sum(self):
+        """Where a subset is the whole set, it is the unbiased estimate over all pairs (arXiv 1801.01401, eq. 4)."""
+        real, fake = gaussian(30, 4, 0).double(), gaussian(30, 4, 1).double() * 1.5 + 0.2
+
+        def kernel(x: Tensor, y: Tensor) -> float:
+            return float((x @ y / 4 + 1) ** 3)
+
+        within = sum(kernel(s[i], s[j]) for s in (real, fake) for i in range(30) for j in range(30) if i != j)
+        between = sum(kernel(x, y) for x in real for y in fake)
+        expected = within / (30 * 29) - 2 * between / 30**2
+        assert kernel_distance(real, fake)[0] == pytest.approx(expected, rel=1e-4)
+
+    def test_is_that_of_torch_fidelity(self):
+        real, fake = gaussian(1500, 16, 0), gaussian(1500, 16, 1) * 1.2
+        torch.manual_seed(0)
+        mean, deviation = kernel_distance(real, fake)
+        theirs = kid_features_to_metric(
+            fake, real, kid_subsets=100, kid_subset_size=1000, kid_kernel="poly", verbose=False
+        )
+        assert mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=0.05)
+        assert deviation == pytest.approx(theirs["kernel_inception_distance_std"], rel=0.4)
+
+
+class TestInceptionScore:
+    def test_spans_from_one_to_the_number_of_classes(self):
+        sure = torch.eye(10).repeat(1000, 1) * 100  # parts of 1,000 have almost even shares
+        assert inception_score(sure) == pytest.approx(10, rel=0.02)
+        assert inception_score(torch.zeros(1000, 10)) == pytest.approx(1, abs=1e-6)
+
+    def test_is_that_of_torch_fidelity(self):
+        logits = gaussian(5000, 10, 0) * 2
+        torch.manual_seed(0)
+        theirs = isc_features_to_metric(logits, 10, True, 0)
+        assert inception_score(logits) == pytest.approx(theirs["inception_score_mean"], rel=2e-3)
+
+
+def on_a_line(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None]
+
+
+class TestManifolds:
+    def test_of_identical_sets(self):
+        features = gaussian(400, 8, 0)
+        assert precision_recall(features, features) == (1, 1)
+        density, coverage = density_coverage(features, features)
+        assert coverage == 1
+        assert density == pytest.approx(1 + 1 / DensityCoverageConfig().neighbors, rel=0.1)  # each also lies in its own
+
+    def test_of_the_same_distribution(self):
+        density, coverage = density_coverage(gaussian(2000, 8, 0), gaussian(2000, 8, 1))
+        assert density == pytest.approx(1, abs=0.05)
+        # Expected for equal sets: 1 − (1/2)^k (arXiv 2002.09797, eq. 9)
+        assert coverage == pytest.approx(1 - 0.5 ** DensityCoverageConfig().neighbors, abs=0.02)
+
+    def test_tell_missing_modes_from_bad_samples(self):
+        real = torch.cat([gaussian(300, 4, 0), gaussian(300, 4, 1) + 50])
+        dropped, wrong = gaussian(600, 4, 2), torch.cat([gaussian(300, 4, 3), gaussian(300, 4, 4) - 80])
+        precision, recall = precision_recall(real, dropped)
+        assert (precision > 0.9, 0.4 < recall < 0.51) == (True, True)
+        assert density_coverage(real, dropped)[1] == pytest.approx(0.49, abs=0.03)
+        precision, _ = precision_recall(real, wrong)
+        assert precision == pytest.approx(0.48, abs=0.04)
+
+    def test_counted_by_hand(self, monkeypatch: pytest.MonkeyPatch):
+        """Real images at 0, 1, 3, 7 with two neighbors each: radii 3, 2, 3, 6."""
+        monkeypatch.setattr(metrics, "BLOCK", 3)
+        density, coverage = density_coverage(on_a_line(0, 1, 3, 7), on_a_line(-2.5, 5, 12), neighbors=2)
+        # −2.5 lies in the first alone; 5 in the third and fourth; 12 in the fourth.
+        assert (density, coverage) == (pytest.approx(4 / (2 * 3)), 3 / 4)
+
+    def test_looks_at_so_many_at_most(self):
+        real, fake = gaussian(100, 4, 0), gaussian(80, 4, 1)
+        assert density_coverage(real, fake, images=50) == density_coverage(real[:50], fake[:50])
+        assert precision_recall(real, fake, images=50) == precision_recall(real[:50], fake[:50])
+
+
+class TestClasses:
+    def test_counts_balance_and_cover(self):
+        logits = torch.zeros(100, 4)
+        logits[:50, 0], logits[50:99, 1], logits[99, 2] = 20, 20, 0.5
+        seen = class_scores(logits)
+        assert (seen.covered, seen.counts) == (2, [50, 49, 1, 0])  # the one image of the third class is a guess
+        shares = np.array([0.5, 0.49, 0.01])
+        assert seen.balance == pytest.approx(float(-(shares * np.log(shares)).sum() / np.log(4)))
+        assert seen.confidence == pytest.approx(0.993, abs=0.01)
+
+    def test_one_class_only(self):
+        seen = class_scores(torch.tensor([[9.0, 0.0]]).repeat(10, 1))
+        assert (seen.covered, seen.balance) == (1, 0)
+
+
+def test_diversity_is_relative_to_the_real_images():
+    real = gaussian(200, 12, 0).reshape(200, 3, 2, 2)
+    assert diversity(real, real) == 1
+    assert diversity(real, real * 0.25) == pytest.approx(0.25)
+    assert diversity(real, real[:1].expand(50, -1, -1, -1)) == 0
