@@ -59,6 +59,10 @@ class StyleGAN2GeneratorConfig(GeneratorConfig):
     """Share of the mean style w̄ that each minibatch keeps."""
     activation_limit: PositiveFloat = 256.0
     """Activations are kept in ± this, times the gain of their layer."""
+    output: Literal["linear", "tanh"] = "linear"
+    """Images as the paper's, or tanh of them, which suits images that are black or white for the most part, such as
+    digits: where the output is linear, all that varies where they do not is unlearned first, and most of what the
+    latents change with it."""
     modulation: Literal["auto", "grouped", "scaled"] = "auto"
     """Compute modulated convolutions with weights for each image, in groups, or by scaling what goes in and comes out:
     the same but for rounding; auto: what is faster on the device."""

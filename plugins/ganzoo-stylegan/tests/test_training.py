@@ -39,6 +39,15 @@ def test_conditional_generators_and_discriminators_use_the_labels() -> None:
         check_component(registry["stylegan2"], conditional=True)
 
 
+def test_the_output_may_be_the_tanh_of_the_papers(make: Any) -> None:
+    linear, bounded = (make("generators", output=output, **SMALL).eval() for output in ("linear", "tanh"))
+    bounded.load_state_dict(linear.state_dict())
+    latents = torch.randn(4, 8)
+    assert linear(latents).abs().max() > 1
+    assert torch.equal(bounded(latents), linear(latents).tanh())
+    assert (linear.bounded, bounded.bounded) == (False, True)
+
+
 def test_with_style_mixing_later_layers_have_another_style(make: Any) -> None:
     generator = make("generators", size=64, style_mixing=0.6, **SMALL)
     styles = generator.layer_styles(torch.randn(400, 8)).detach()
