@@ -20,8 +20,8 @@ import torch
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import npy_header
 from ganzoo.data.loader import Loader
-from ganzoo.data.mmap_prefetch import physical_memory
 from ganzoo.data.packed_dataset import PackedDataset, _map
+from ganzoo.runtime.memory import physical_memory
 
 SHAPE = (64, 64, 3)
 BATCH = 64
@@ -55,7 +55,7 @@ def turn(path: Path, count: int, way: str, seed: int) -> str:
     assert pixels is not None
     packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
     memory = physical_memory() if way == "single images" else 10**18
-    with mock.patch("ganzoo.data.mmap_prefetch.physical_memory", return_value=memory):
+    with mock.patch("ganzoo.data.loader.physical_memory", return_value=memory):
         loader = Loader(packed, batch_size=BATCH, seed=seed, device="cpu")
     loader.next()
     batches, before, started = BATCHES[way], bytes_read(), time.perf_counter()

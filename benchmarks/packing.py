@@ -35,7 +35,7 @@ from ganzoo.builtin.datasets import files as turbo
 from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.data.decode import map_chunks
+from ganzoo.data.decode import in_order
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.data.transforms import to_pixels
@@ -135,11 +135,7 @@ def passes(rounds: int) -> dict[str, float]:
             rounds,
             time.perf_counter,
             one_thread=lambda: part(config, images),
-            threads=lambda: list(
-                chain.from_iterable(
-                    map_chunks(len(images), step, lambda indices: part(config, [images[i] for i in indices]))
-                )
-            ),
+            threads=lambda: list(in_order(len(images), step, lambda index: part(config, images[index : index + 1]))),
             processes=lambda: list(chain.from_iterable(executor.map(partial(part, config), parts))),
         )
     return {name: len(images) / seconds for name, seconds in taken.items()}

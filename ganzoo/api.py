@@ -379,11 +379,7 @@ def load_export(
     """Open a folder that `ganzoo export` made, to sample from it; runs no code from it.
 
     Args:
-        path: the folder, of the format safetensors or hub.
-        accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
-        trust_plugins: whether plugin files that lie in the folder may be imported, which executes them;
-            left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        manager: the plugins to use; left out: those installed.
+        path: the folder, of the format safetensors or hub; the others are arguments of `load_run`.
 
     Raises:
         GanzooError: it is no such folder, a file in it is missing or changed, or its plugin is not installed.

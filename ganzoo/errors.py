@@ -89,7 +89,6 @@ class RecipeError(RequestError):
     """Everything that is wrong with one recipe, together."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
-        self.source = source
         self.problems = problems
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)]))

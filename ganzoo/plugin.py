@@ -7,6 +7,10 @@ Each name is imported when it is first asked for, so that a plugin can register 
 
 from __future__ import annotations
 
+import ast
+import inspect
+import sys
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
-    from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
+    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
     from ganzoo.data.tensor_cache import cached_tensors
@@ -137,7 +141,6 @@ __all__ = [
     "RMSpropConfig",
     "Recipe",
     "RecipeView",
-    "RecordableTrainer",
     "Registrar",
     "RequestError",
     "Run",
@@ -181,89 +184,18 @@ __all__ = [
     "squared_gradient_norm",
 ]
 
-_MODULES = {
-    "ganzoo.builtin.configs": ["GANTrainerConfig", "NonSaturatingConfig"],
-    "ganzoo.builtin.datasets.files": [
-        "Archive",
-        "FileDataset",
-        "LabeledImages",
-        "decode_image",
-        "file_info",
-        "is_web_page",
-    ],
-    "ganzoo.builtin.gan_trainer": ["GANTrainer"],
-    "ganzoo.builtin.losses": ["NonSaturating"],
-    "ganzoo.builtin.optimizers": ["AdamConfig", "NAdamConfig", "RMSpropConfig", "SGDConfig"],
-    "ganzoo.builtin.penalties": ["squared_gradient_norm"],
-    "ganzoo.components.dataset": ["Batch", "Dataset", "FakeBatch", "SampleSource", "StoredImages"],
-    "ganzoo.components.extractor": ["Extractor"],
-    "ganzoo.components.importer": ["Assignment", "ImportedWeights", "Importer"],
-    "ganzoo.components.loss": ["Loss"],
-    "ganzoo.components.metric": ["Metric", "MetricInputs"],
-    "ganzoo.components.network": ["Discriminator", "Generator"],
-    "ganzoo.components.observer": ["Alert", "Observer", "RecipeView", "RunView", "Tracker"],
-    "ganzoo.components.options": [
-        "ComponentConfig",
-        "DatasetConfig",
-        "DiscriminatorConfig",
-        "ExtractorConfig",
-        "GeneratorConfig",
-        "ImageDatasetConfig",
-        "ImporterConfig",
-        "LossConfig",
-        "MetricConfig",
-        "ObserverConfig",
-        "OptimizerConfig",
-        "Options",
-        "PenaltyConfig",
-        "TrackerConfig",
-        "TrainerConfig",
-        "VectorDatasetConfig",
-    ],
-    "ganzoo.components.penalty": ["Penalty", "PenaltyStep"],
-    "ganzoo.components.schedule": ["Progress", "Schedule", "Scheduled"],
-    "ganzoo.components.spec": ["DatasetInfo", "ImageSpec", "LabelSpec", "UnfitDataError", "VectorSpec", "square_size"],
-    "ganzoo.components.trainer": ["Failure", "RecordableTrainer", "Trainer", "TrainingParts"],
-    "ganzoo.components.world": ["World"],
-    "ganzoo.data.packed_dataset": ["real_images"],
-    "ganzoo.data.tensor_cache": ["cached_tensors"],
-    "ganzoo.errors": [
-        "DataError",
-        "DivergedError",
-        "GanzooError",
-        "OutputError",
-        "Problem",
-        "RequestError",
-        "RunDirectoryError",
-        "TrainingError",
-        "first_line",
-    ],
-    "ganzoo.evaluation.evaluation_log": ["Evaluation", "read_evaluations"],
-    "ganzoo.recipe.model": ["Recipe"],
-    "ganzoo.recipe.overrides": ["Overrides"],
-    "ganzoo.registry.commands": ["CommandRegistrar"],
-    "ganzoo.registry.hookspecs": ["hookimpl"],
-    "ganzoo.registry.registry": ["Registrar"],
-    "ganzoo.runtime.random_state": ["kept_random_state"],
-    "ganzoo.sampling.trained_run": ["TrainedRun"],
-    "ganzoo.storage.disk": ["new_folder"],
-    "ganzoo.storage.exported": ["seal_export"],
-    "ganzoo.storage.safe_load": ["CodeError", "load_tensors"],
-    "ganzoo.text": ["markdown", "printable"],
-    "ganzoo.training.ema": ["EMA"],
-    "ganzoo.training.optimizer_step": ["current_lr"],
-    "ganzoo.training.optimizing_trainer": ["OptimizingTrainer"],
-    "ganzoo.training.run": ["Run"],
-    "ganzoo.terminal": ["packing_progress"],
-    "ganzoo.untrusted": ["open_file", "read_bytes"],
-}
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+@cache
+def _module_of() -> dict[str, str | None]:
+    """Return the module of each name, as the imports for the type checker above have it."""
+    parsed = ast.walk(ast.parse(inspect.getsource(sys.modules[__name__])))
+    return {alias.name: node.module for node in parsed if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+    return getattr(import_module(str(_module_of()[name])), name)
 
 
 def __dir__() -> list[str]:

@@ -17,6 +17,7 @@ from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.builtin.datasets.small_sets import Synthetic
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
+from ganzoo.components.observer import Observer
 from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo
@@ -124,6 +125,15 @@ def test_what_is_wrong_is_told_with_the_name_of_the_component(target: type | str
     with pytest.raises(ConformanceError, match=r"^discriminator blind of the plugin tests: ") as raised:
         check_component(entry)
     assert told in str(raised.value)
+
+
+class Deaf(Observer):
+    """Marks no method as a hook."""
+
+
+def test_every_kind_is_told_by_its_name() -> None:
+    with pytest.raises(ConformanceError, match=r"^observer mine of the plugin tests: hears of no event"):
+        check_component(entry_of(Deaf))
 
 
 class Forgets(GANTrainer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -57,10 +57,8 @@ class _AtSamplesConfig(PenaltyConfig):
     """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
     discriminator sees."""
 
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """True: of gradients at samples, or between them."""
-        return True
+    is_gradient_penalty: ClassVar[bool] = True
+    """True: of gradients at samples, or between them."""
 
 
 class GradientPenaltyConfig(_AtSamplesConfig):
@@ -127,10 +125,8 @@ class GANTrainerConfig(TrainerConfig):
         """Number of minibatches: one for each discriminator update, and one for the generator where it has its own."""
         return self.discriminator_steps + (self.schedule == "alternate_minibatches")
 
-    @property
-    def scales_loss(self) -> bool:
-        """True: each network's loss has its own scaler."""
-        return True
+    scales_loss: ClassVar[bool] = True
+    """True: each network's loss has its own scaler."""
 
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
         """Raise ValueError where the gradient of a minibatch is not the mean of its micro-batches'."""
@@ -149,19 +145,15 @@ class GANTrainerConfig(TrainerConfig):
             raise ValueError("the average has a decay or a half-life: leave out ema_decay or ema_half_life")
         if self.ema_ramp and self.ema_half_life is None:
             raise ValueError("ema_ramp limits a half-life: set ema_half_life too")
+        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
+        if self.fake_statistics == "running" and reuses:
+            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         if self.micro_batch_size is None:
             return self
         if self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size must divide batch_size, which is {self.batch_size}")
-        if self.fake_batch == "reuse" and self.schedule == "discriminator_first":
+        if reuses:
             raise ValueError('micro_batch_size needs fake_batch = "fresh": no images of a whole minibatch are kept')
         if self.discriminator_update == "separate":
             raise ValueError('micro_batch_size needs discriminator_update = "joint"')
-        return self
-
-    @model_validator(mode="after")
-    def _running_statistics_make_fresh_images(self) -> Self:
-        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
-        if self.fake_statistics == "running" and reuses:
-            raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         return self

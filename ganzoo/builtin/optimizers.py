@@ -46,18 +46,6 @@ class _MomentsConfig(TorchOptimizerConfig):
     """Added to the denominator."""
 
 
-class AdamConfig(_MomentsConfig):
-    """Adam (arXiv 1412.6980), with DCGAN's rate and momentum as defaults."""
-
-    class_name = "Adam"
-    fused_on = frozenset({"cuda", "cpu"})
-
-    name: str = "adam"
-    """The name under which the component is registered."""
-    amsgrad: bool = False
-    """Use the largest second moment so far."""
-
-
 class AdamWConfig(_MomentsConfig):
     """Adam with decoupled weight decay (arXiv 1711.05101)."""
 
@@ -66,6 +54,15 @@ class AdamWConfig(_MomentsConfig):
 
     amsgrad: bool = False
     """Use the largest second moment so far."""
+
+
+class AdamConfig(AdamWConfig):
+    """Adam (arXiv 1412.6980), with DCGAN's rate and momentum as defaults."""
+
+    class_name = "Adam"
+
+    name: str = "adam"
+    """The name under which the component is registered."""
 
 
 class NAdamConfig(_MomentsConfig):

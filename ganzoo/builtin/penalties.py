@@ -49,17 +49,12 @@ class R1(Penalty):
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean over the batch, before `weight`."""
-        return squared_gradient_norm(*step.differentiable_logits("real", self.config.at)).mean() / 2
+        (kind,) = self.differentiates_at
+        return squared_gradient_norm(*step.differentiable_logits(kind, self.config.at)).mean() / 2
 
 
-class R2(Penalty):
+class R2(R1):
     """½‖∇D(x)‖² at generated images (arXiv 1801.04406, eq. 10)."""
 
     Config = R2Config
-    config: R2Config
     differentiates_at = frozenset[Kind]({"fake"})
-    cuda_graph_safe = True
-
-    def discriminator_term(self, step: PenaltyStep) -> Tensor:
-        """Return the mean over the batch, before `weight`."""
-        return squared_gradient_norm(*step.differentiable_logits("fake", self.config.at)).mean() / 2

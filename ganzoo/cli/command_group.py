@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from ganzoo.builtin.commands import ELSEWHERE, register_commands
 from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE
-from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry, Section
+from ganzoo.registry.commands import Command, CommandRegistrar, Section
 from ganzoo.text import did_you_mean, printable_lines
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class CommandGroup(TyperGroup):
     """Looks commands up by name, the core's first, and lists all under headings."""
 
     @cached_property
-    def own(self) -> CommandRegistry:
-        """The commands of the core."""
+    def own(self) -> dict[str, Command]:
+        """The commands of the core, by name."""
         return own_commands()
 
     @cached_property
@@ -46,11 +46,11 @@ class CommandGroup(TyperGroup):
                 return installed_commands()
         manager = _plugin_manager()
         report_broken(manager)
-        return [command for command in manager.commands if self.own.get(command.name) is None]
+        return [command for name, command in manager.commands.items() if name not in self.own]
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every name."""
-        return [command.name for command in [*self.own, *self.of_plugins]]
+        return [*self.own, *(command.name for command in self.of_plugins)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, imported now, or None."""
@@ -68,14 +68,14 @@ class CommandGroup(TyperGroup):
                     f'the command "{args[0]}" comes with {home}, which is not installed; '
                     f"pip installs it from its folder, plugins/{home}"
                 )
-            close = did_you_mean(args[0], [each.name for each in [*self.own, *manager.commands]])
+            close = did_you_mean(args[0], [*self.own, *manager.commands])
             ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
         return args[0], command, args[1:]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands under their headings, those of a plugin with its name."""
         rows: dict[Section, list[tuple[str, str]]] = {section: [] for section in get_args(Section)}
-        for command in self.own:
+        for command in self.own.values():
             rows[command.section].append((command.name, command.help))
         for command in self.of_plugins:
             rows[command.section].append((command.name, f"{command.help} [{command.plugin.partition(' (')[0]}]"))
@@ -85,9 +85,9 @@ class CommandGroup(TyperGroup):
                 formatter.write_dl([(name.ljust(widest), told) for name, told in listed])
 
 
-def own_commands() -> CommandRegistry:
-    """The commands of the core."""
-    commands = CommandRegistry()
+def own_commands() -> dict[str, Command]:
+    """The commands of the core, by name."""
+    commands: dict[str, Command] = {}
     register_commands(CommandRegistrar(commands, OWN))
     return commands
 
@@ -118,7 +118,7 @@ def installed_commands() -> list[Command]:
         others = [other for other in plugins.get_plugins() if other is not module]
         register = CommandRegistrar(commands, entry_point.name)
         plugins.subset_hook_caller("register_commands", others)(register=register)
-    return [command for command in commands if command.plugin != OWN]
+    return [command for command in commands.values() if command.plugin != OWN]
 
 
 def _has_commands(module: str) -> bool:

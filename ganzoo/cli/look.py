@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -182,6 +181,8 @@ def _print_json(evaluated: Evaluated) -> None:
 
 def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:
     """The scores, beside the best of the run that were taken in the same way, then warnings, the cards and the time."""
+    from ganzoo.sweeps.directory import flatten
+
     seeds = len(evaluated.evaluations)
     first = evaluated.evaluations[0]
     over = f", mean ± deviation over {seeds} seeds" if seeds > 1 else ""
@@ -202,9 +203,10 @@ def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:
         printed: set[tuple[str, str]] = set()  # cards of two extractors agree in most
         for evaluation in first:
             echo(f"{part}, {evaluation.card.extractor.name}:")
-            for row in _flat(evaluation.model_dump(mode="json")[part]):
-                if row not in printed:
-                    echo(f"  {row[0]}: {row[1]}")
+            for name, value in flatten(evaluation.model_dump(mode="json")[part]):
+                row = (name, _number(value))
+                if row not in printed and value not in ("", {}):
+                    echo(f"  {name}: {row[1]}")
                 printed.add(row)
 
 
@@ -222,15 +224,6 @@ def _best(trained: TrainedRun, evaluations: list[Evaluation]) -> dict[str, dict[
     rows = [{"step": each.step, **{SCORE + name: value for name, value in each.scores.items()}} for each in alike]
     found = best_and_last(rows, trained.directory.score_directions())["best"]
     return {name: best for name, best in found.items() if len({each.step for each in alike if name in each.scores}) > 1}
-
-
-def _flat(table: dict[str, Any], at: str = "") -> Iterator[tuple[str, str]]:
-    """The values of a table and those in it under dotted names, as text; what is empty is left out."""
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{at}{name}.")
-        elif value != "":
-            yield f"{at}{name}", _number(value)
 
 
 def _number(value: object) -> str:

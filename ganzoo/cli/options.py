@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,21 +14,15 @@ from ganzoo.text import printable, printable_lines
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
 RunFolder = Annotated[Path, typer.Argument(help="A run directory.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Change the recipe, such as trainer.batch_size=64; may be given again.",
-        metavar="KEY=VALUE",
-    ),
-]
+
+
+def _changes(what: str) -> Any:
+    return typer.Option("--set", help=f"{what}; may be given again.", metavar="KEY=VALUE")
+
+
+Overrides = Annotated[list[str] | None, _changes("Change the recipe, such as trainer.batch_size=64")]
 Sampling = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Change how samples are made, such as generator.sampling.truncation=0.7; may be given again.",
-        metavar="KEY=VALUE",
-    ),
+    list[str] | None, _changes("Change how samples are made, such as generator.sampling.truncation=0.7")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names that are there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -59,20 +53,6 @@ def echo_path(path: Path) -> None:
     """Print the path that a command made on stdout, as it is where a program reads it."""
     shown = str(path)
     typer.echo(printable(shown) if sys.stdout.isatty() or shown.isprintable() else os.fsencode(shown))
-
-
-def numbers(option: str, text: str | None) -> list[int] | None:
-    """The whole numbers of "3,17,22"; None for None.
-
-    Raises:
-        RequestError: it is something else; the text names `option`.
-    """
-    if text is None:
-        return None
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise RequestError(f'{option} "{text}": give whole numbers with commas between, such as 3,17,22') from None
 
 
 def check_file(out: Path, *suffixes: str, overwrite: bool) -> None:

@@ -18,13 +18,15 @@ from ganzoo.text import printable, shell_word
 if TYPE_CHECKING:
     from ganzoo.registry.registry import Entry
 
-    Kind = str
+    Listed = str
+    Outlined = str
 else:
-    Kind = Literal[LISTS]
+    Listed = Literal[LISTS]
+    Outlined = Literal[tuple(scaffold.OUTLINES)]
 
 
 def list_components(
-    kind: Annotated[Kind, typer.Argument(help="What to list; losses include penalties.")],
+    kind: Annotated[Listed, typer.Argument(help="What to list; losses include penalties.")],
     as_json: AsJson = False,
 ) -> None:
     """List what is installed of one kind, with what each is and the plugin it comes from."""
@@ -79,17 +81,17 @@ def _table(rows: list[dict[str, str]], nothing: str) -> None:
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
-    kind: Annotated[scaffold.Kind, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
+    kind: Annotated[Outlined, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
 ) -> None:
     """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
     from ganzoo.registry.plugin_manager import plugin_manager
 
     folder = out or Path(name)
-    made = scaffold.new_plugin(name, kind, folder, plugin_manager())
-    for path in made.files:
+    files, recipe = scaffold.new_plugin(name, kind, folder, plugin_manager())
+    for path in files:
         echo(f"wrote {path}", err=True)
-    steps = (f"cd {shell_word(folder)}", "pip install -e '.[test]'", "pytest", f"ganzoo run {shell_word(made.recipe)}")
+    steps = (f"cd {shell_word(folder)}", "pip install -e '.[test]'", "pytest", f"ganzoo run {shell_word(recipe)}")
     echo(f"next: {' && '.join(steps)}", err=True)
     echo_path(folder)
 

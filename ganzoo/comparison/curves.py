@@ -1,21 +1,29 @@
-"""Curves over the steps of training: mean and range over the seeds, from the logged rows."""
+"""Curves over the steps of training: mean and range over the seeds, and where the page draws them."""
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.scores import Series
 from ganzoo.storage.summary import POSITION, SCORE
+from ganzoo.text import count
 
 POINTS = 100
 """Largest number of points of a curve; rows between them are averaged."""
 FIRST = ("score", "loss/", "probability/", "gradient_norm/")
 """Prefixes of the metrics shown first, in this order."""
 LAST = ("lr/", "images_per_second")
+WIDTH, HEIGHT = 302, 176
+LOGARITHMIC = 100.0
+"""Ratio of the highest to the lowest value from which on a positive axis is logarithmic."""
+FEW = 12
+"""Largest number of points of a curve that are marked."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +38,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Figure:
-    """The curves of one score or metric, one for each variant, empty where it has none, with the runs behind each."""
+    """The curves of one score or metric, one for each variant, empty where it has none."""
 
     name: str
     curves: list[list[Point]]
-    seeds: list[int]
 
     @property
     def flat(self) -> bool:
@@ -67,8 +74,7 @@ def _rank(name: str) -> int:
 def _figure(name: str, variants: Sequence[Sequence[Series]]) -> Figure:
     steps = {step for runs in variants for series in runs for step in series}
     width = max(steps, default=0) / POINTS if len(steps) > POINTS else 0.0
-    kept = [[series for series in runs if series] for runs in variants]
-    return Figure(name, [_curve(runs, width) for runs in kept], [len(runs) for runs in kept])
+    return Figure(name, [_curve(runs, width) for runs in variants])
 
 
 def _curve(runs: Sequence[Series], width: float) -> list[Point]:
@@ -81,3 +87,68 @@ def _curve(runs: Sequence[Series], width: float) -> list[Point]:
         for place, values in bins.items():
             points[place].append(statistics.fmean(values))
     return [Point(step, statistics.fmean(each), min(each), max(each)) for step, each in sorted(points.items())]
+
+
+def chart(figure: Figure, names: Sequence[str]) -> dict[str, Any]:
+    """Return what the page draws of a figure, in units of a plot of `WIDTH` by `HEIGHT`.
+
+    Curves and bands have the index of their variant, of which `names` are the names; axes have places and labels.
+    """
+    points = [point for curve in figure.curves for point in curve]
+    low, high = min(point.low for point in points), max(point.high for point in points)
+    if low == high:
+        low, high = low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1)
+    logarithmic = low > 0 and high / low >= LOGARITHMIC
+    by: Callable[[float], float] = math.log10 if logarithmic else float
+    rows = _log_ticks(low, high) if logarithmic else _ticks(low, high)
+    low, high = by(min(low, rows[0])), by(max(high, rows[-1]))
+    first, last = min(point.step for point in points), max(point.step for point in points)
+    first = 0.0 if first < 0.2 * last else first
+
+    def x(step: float) -> float:
+        return round(WIDTH * (step - first) / ((last - first) or 1), 1)
+
+    def y(value: float) -> float:
+        return round(HEIGHT * (1 - (by(value) - low) / (high - low)), 1)
+
+    def joined(places: Iterable[tuple[float, float]]) -> str:
+        return " ".join(f"{x(step)},{y(value)}" for step, value in places)
+
+    curves = [(index, curve) for index, curve in enumerate(figure.curves) if curve]
+    return {
+        "name": figure.name,
+        "description": "; ".join(
+            f"{names[index]} from {curve[0].mean:.3g} at step {curve[0].step:.0f} "
+            f"to {curve[-1].mean:.3g} at step {curve[-1].step:.0f}"
+            for index, curve in curves
+        ),
+        "rows": [(y(tick), _label(tick)) for tick in rows],
+        "columns": [(x(tick), _label(tick)) for tick in _ticks(first, last, 4) if first <= tick <= last],
+        "logarithmic": logarithmic,
+        "bands": [
+            (index, joined([*((p.step, p.high) for p in curve), *((p.step, p.low) for p in reversed(curve))]))
+            for index, curve in curves
+            if any(point.low < point.high for point in curve)
+        ],
+        "lines": [(index, joined((p.step, p.mean) for p in curve)) for index, curve in curves],
+        "dots": [(index, x(p.step), y(p.mean)) for index, curve in curves if len(curve) <= FEW for p in curve],
+    }
+
+
+def _ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Return round numbers that span `low` to `high`."""
+    rough = (high - low or abs(high) or 1.0) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    begin, end = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(step * place, 12) for place in range(begin, max(end, begin + 1) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    begin, end = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    stride = max(1, math.ceil((end - begin) / 6))
+    return [10.0**power for power in range(begin, end + stride, stride)]
+
+
+def _label(value: float) -> str:
+    return count(round(value)) if 1e4 <= value < 1e12 else f"{value:.4g}".replace("-", "−")

@@ -17,9 +17,8 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image, ImageSequence
 
-from ganzoo.comparison import svg
 from ganzoo.comparison.comparison import Comparison
-from ganzoo.comparison.curves import figures
+from ganzoo.comparison.curves import HEIGHT, WIDTH, chart, figures
 from ganzoo.comparison.runs import RunRecord, Variant, options_in_common, shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
@@ -33,6 +32,8 @@ from ganzoo.untrusted import read_bytes
 HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
 """Prefixes of the scores that the first table shows."""
 HEADLINES = 3
+COLORS = 8
+"""Number of the page's colors; further variants reuse them with other dashes."""
 CURVES = 6
 """Number of curves shown at first; the others are folded away."""
 SEEDS = 3
@@ -105,7 +106,7 @@ def page(comparison: Comparison, title: str = "") -> str:
     variants = comparison.variants
     media = Media(MEDIA_BYTES)
     names = [variant.name for variant in variants]
-    charts = [(figure.name, svg.chart(figure, names)) for figure in figures(comparison)]
+    charts = [chart(figure, names) for figure in figures(comparison)]
     environment = jinja2.Environment(
         autoescape=True,
         finalize=lambda value: printable(value) if type(value) is str else value,  # Markup is another type
@@ -119,7 +120,9 @@ def page(comparison: Comparison, title: str = "") -> str:
         version=version("ganzoo-core"),
         comparison=comparison,
         variants=variants,
-        styles=[svg.style(index) for index in range(len(variants))],
+        styles=[f"v{index % COLORS} d{(index + index // COLORS) % 4}" for index in range(len(variants))],
+        width=WIDTH,
+        height=HEIGHT,
         turned=len(comparison.differences) >= TURNED,
         common=options_in_common(variants),
         headlines=_headlines(comparison.scores),
@@ -152,11 +155,12 @@ def _headlines(scores: Sequence[Score]) -> list[Score]:
     return (list({score.name: score for score in wanted}.values()) or list(scores))[:HEADLINES]
 
 
-def _strips(score: Score) -> list[Markup | str]:
+def _strips(score: Score) -> list[list[float]]:
+    """Return where each variant has its mean and its seeds, from 0 to 1 on an axis that all variants share."""
     everything = [value for each in score.variants for value in each.last.values]
-    return [
-        svg.strip(each.last.values, everything, index) if each.last else "" for index, each in enumerate(score.variants)
-    ]
+    low, span = min(everything, default=0.0), max(everything, default=0.0) - min(everything, default=0.0)
+    shown = [[each.last.mean, *each.last.values] if each.last else [] for each in score.variants]
+    return [[(value - low) / span if span else 0.5 for value in values] for values in shown]
 
 
 def _samples(variants: Sequence[Variant], media: Media) -> Iterator[tuple[str, list[Shown]]]:

@@ -73,153 +73,76 @@ class Tracker:
         self.config = config
 
 
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers
 class RecipeView(Protocol):
     """A checked recipe: the options of its parts, and its tables `run`, `device`, `samples`, … by name."""
 
-    @property
-    def dataset(self) -> DatasetConfig:
-        """Options of the dataset."""
-
-    @property
-    def generator(self) -> GeneratorConfig:
-        """Options of the generator."""
-
-    @property
-    def discriminator(self) -> DiscriminatorConfig:
-        """Options of the discriminator."""
+    dataset: DatasetConfig
+    """Options of the dataset."""
+    generator: GeneratorConfig
+    """Options of the generator."""
+    discriminator: DiscriminatorConfig
+    """Options of the discriminator."""
+    loss: LossConfig
+    """Options of the loss."""
+    penalties: tuple[PenaltyConfig, ...]
+    """Options of the penalties, in the order of the recipe."""
+    trainer: TrainerConfig
+    """Options of the trainer."""
 
     def network(self, role: str) -> ComponentConfig:
         """Options of a network of the trainer, by its name."""
 
-    @property
-    def loss(self) -> LossConfig:
-        """Options of the loss."""
-
-    @property
-    def penalties(self) -> tuple[PenaltyConfig, ...]:
-        """Options of the penalties, in the order of the recipe."""
-
-    @property
-    def trainer(self) -> TrainerConfig:
-        """Options of the trainer."""
-
     def to_dict(self) -> dict[str, Any]:
         """Every option with its value as TOML has it."""
 
-    @property
-    def run(self) -> Any:
-        """The table [run]."""
-
-    @property
-    def plugins(self) -> Any:
-        """The table [plugins]."""
-
-    @property
-    def device(self) -> Any:
-        """The table [device]."""
-
-    @property
-    def samples(self) -> Any:
-        """The table [samples]."""
-
-    @property
-    def checkpoint(self) -> Any:
-        """The table [checkpoint]."""
-
-    @property
-    def evaluation(self) -> Any:
-        """The table [evaluation]."""
-
-    @property
-    def watchdog(self) -> Any:
-        """The table [watchdog]."""
-
-    @property
-    def observers(self) -> Any:
-        """The tables [observers.NAME]."""
-
-    @property
-    def tracking(self) -> Any:
-        """The tables [tracking.NAME]."""
+    def __getattr__(self, table: str) -> Any:
+        """Any other table, such as `recipe.samples`."""
 
 
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers; what observers get refuses changes too
 class RunView(Protocol):
     """A run as its observers see it; setting an attribute raises AttributeError.
 
     Networks, loss and dataset are those that the run works with, not copies: read them, do not change them.
     """
 
-    @property
-    def recipe(self) -> RecipeView:
-        """The recipe, every option resolved."""
-
-    @property
-    def directory(self) -> Any:
-        """The run directory, `ganzoo.storage.run_directory.RunDirectory`; its `path` is the folder."""
-
-    @property
-    def info(self) -> DatasetInfo:
-        """Shape of the images, names of the classes."""
-
-    @property
-    def dataset(self) -> Any:
-        """The packed dataset, `ganzoo.data.packed_dataset.PackedDataset`; `len(run.dataset)` is its size."""
-
-    @property
-    def step(self) -> int:
-        """Training steps taken."""
-
-    @property
-    def total_steps(self) -> int:
-        """Length of the run in steps."""
-
-    @property
-    def images_per_step(self) -> int:
-        """Real images in one step, over all processes."""
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the dataset so far."""
-
-    @property
-    def seconds(self) -> float:
-        """Training time so far, over all parts of a resumed run."""
-
-    @property
-    def resumed_from(self) -> int | None:
-        """The step that the run was resumed from; None: it was not."""
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the run ended early by; None while it goes on and after it is complete."""
-
-    @property
-    def device(self) -> torch.device:
-        """The device that it trains on."""
-
-    @property
-    def precision(self) -> str:
-        """ "fp32", "bf16" or "fp16"."""
-
-    @property
-    def compute_description(self) -> str:
-        """Device and precision in words, and why these were chosen."""
-
-    @property
-    def world_size(self) -> int:
-        """Processes that train together; only the first has observers."""
-
-    @property
-    def plugin_versions(self) -> Mapping[str, str]:
-        """Version of every distribution that a loaded plugin came from, by its name."""
-
-    @property
-    def loss(self) -> Loss:
-        """The loss."""
-
-    @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
+    recipe: RecipeView
+    """The recipe, every option resolved."""
+    directory: Any
+    """The run directory, `ganzoo.storage.run_directory.RunDirectory`; its `path` is the folder."""
+    info: DatasetInfo
+    """Shape of the images, names of the classes."""
+    dataset: Any
+    """The packed dataset, `ganzoo.data.packed_dataset.PackedDataset`; `len(run.dataset)` is its size."""
+    step: int
+    """Training steps taken."""
+    total_steps: int
+    """Length of the run in steps."""
+    images_per_step: int
+    """Real images in one step, over all processes."""
+    epoch: float
+    """Passes over the dataset so far."""
+    seconds: float
+    """Training time so far, over all parts of a resumed run."""
+    resumed_from: int | None
+    """The step that the run was resumed from; None: it was not."""
+    error: BaseException | None
+    """What the run ended early by; None while it goes on and after it is complete."""
+    device: torch.device
+    """The device that it trains on."""
+    precision: str
+    """ "fp32", "bf16" or "fp16"."""
+    compute_description: str
+    """Device and precision in words, and why these were chosen."""
+    world_size: int
+    """Processes that train together; only the first has observers."""
+    plugin_versions: Mapping[str, str]
+    """Version of every distribution that a loaded plugin came from, by its name."""
+    loss: Loss
+    """The loss."""
+    networks: Mapping[str, nn.Module]
+    """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
 
     def sampling_generator(self, weights: str) -> Generator:
         """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""

@@ -109,19 +109,15 @@ class DiscriminatorConfig(ComponentConfig):
         """
         return getattr(self, "norm", None) == "batch"
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """Whether spectral norm makes the network Lipschitz; a network with it overrides this."""
-        return False
+    has_spectral_norm: ClassVar[bool] = False
+    """Whether spectral norm makes the network Lipschitz."""
 
 
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
 
 
 class PenaltyConfig(ComponentConfig):
@@ -135,20 +131,14 @@ class PenaltyConfig(ComponentConfig):
     """Take them in an update of their own, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
     learning rate is multiplied by c and its betas are raised to the power c, as in StyleGAN2."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """Whether the terms depend on the minibatch as a whole; a penalty with a batch statistic overrides this."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """Whether the terms depend on the minibatch as a whole."""
 
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """Whether the term depends on the gradient of single logits; a gradient penalty overrides this."""
-        return False
+    is_gradient_penalty: ClassVar[bool] = False
+    """Whether the term depends on the gradient of single logits."""
 
-    @property
-    def augments(self) -> bool:
-        """Whether the penalty augments the images that the discriminator sees; one that does overrides this."""
-        return False
+    augments: ClassVar[bool] = False
+    """Whether the penalty augments the images that the discriminator sees."""
 
     @property
     def differentiates_twice(self) -> bool:
@@ -205,6 +195,13 @@ class VectorDatasetConfig(DatasetConfig):
         return VectorSpec(self.size)
 
 
+_PAIRS = {
+    "image_size": "a whole number > 0, [height, width]",
+    "crop": 'a whole number > 0, [height, width], "largest" or "none"',
+    "value_range": '[low, high] or "auto"',
+}
+
+
 class ImageDatasetConfig(DatasetConfig):
     """Options that every dataset of images has: how an image is brought to its final size."""
 
@@ -236,25 +233,15 @@ class ImageDatasetConfig(DatasetConfig):
     """Pixels of the largest image that is read; left out: 178,956,970, above which a small file may be made to fill the
     memory."""
 
-    @field_validator("image_size", "crop", mode="wrap")
+    @field_validator("image_size", "crop", "value_range", mode="wrap")
     @classmethod
-    def _check_size(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
-        """Tell one problem, where pydantic would tell one for each kind of size."""
+    def _check_pair(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        """Tell one problem, where pydantic would tell one for each form of the option."""
         try:
-            return validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
+            checked = validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
         except ValidationError:
-            others = ', "largest" or "none"' if field.field_name == "crop" else ""
-            raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None
-
-    @field_validator("value_range", mode="wrap")
-    @classmethod
-    def _check_range(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        """Tell one problem, where pydantic would tell one for each kind of range."""
-        try:
-            checked = validate(tuple(value) if isinstance(value, list) else value)
-        except ValidationError:
-            raise ValueError(f'is {value!r}; must be [low, high] or "auto"') from None
-        if isinstance(checked, tuple) and checked[0] >= checked[1]:
+            raise ValueError(f"is {value!r}; must be {_PAIRS[str(field.field_name)]}") from None
+        if field.field_name == "value_range" and isinstance(checked, tuple) and checked[0] >= checked[1]:
             raise ValueError("value_range: the first value must be below the second")
         return checked
 
@@ -376,7 +363,5 @@ class TrainerConfig(ComponentConfig):
             ValueError: they do not; the text says why, and what would.
         """
 
-    @property
-    def scales_loss(self) -> bool:
-        """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`); one that does overrides this."""
-        return False
+    scales_loss: ClassVar[bool] = False
+    """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`)."""

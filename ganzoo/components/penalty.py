@@ -89,7 +89,7 @@ class Penalty(nn.Module):
     """Whether `generator_term` looks at latents, labels and condition alone; in an update of its own nothing else is
     then computed, and the samples are empty."""
     cuda_graph_safe: ClassVar[bool] = False
-    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `RecordableTrainer`)."""
+    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `OptimizingTrainer`)."""
 
     def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
         super().__init__()

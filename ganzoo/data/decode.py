@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from ganzoo.data.findings import Survey, add_sample, merged
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
 
@@ -41,7 +40,6 @@ class NpyWriter:
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], count: int) -> None:
-        self.path = path
         self.shape = shape
         self.count = 0
         self.checksum = 0
@@ -78,86 +76,74 @@ class NpyWriter:
         return {"shape": [self.count, *self.shape], "dtype": self.dtype.str, "checksum": self.checksum}
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    samples: list[tuple[Array, ...]]
-    labels: list[Any]
-    bad: list[str]
-    surveys: list[Survey]
-
-
 def decode_samples(
     reader: SampleReader,
     files: Sequence[NpyWriter],
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Any], list[str], list[Survey]]:
+) -> tuple[list[Any], list[str]]:
     """Decode all readable samples into one file, and their conditions into a second one where they have any.
 
     Args:
         reader: gives the samples.
         files: for the samples, and for the conditions.
-        progress: called with the samples done and their total after each chunk.
+        progress: called with the samples done and their total after each task.
 
     Returns:
-        The label of each sample that could be decoded, each one that could not, with the reason, and sums over the
-        samples and over their conditions.
+        The label of each sample that could be decoded, and each one that could not, with the reason.
     """
     count = len(reader)
     step = max(1, min(_TASK_IMAGES, _TASK_BYTES * count // max(1, reader.nbytes)))
     labels: list[Any] = []
     bad: list[str] = []
-    surveys = [Survey() for _ in files]
-    with closing(map_chunks(count, step, lambda indices: _decode(reader, indices))) as chunks:
-        for chunk in chunks:
-            for sample in chunk.samples:
-                for file, array in zip(files, sample, strict=True):
+    with closing(in_order(count, step, partial(_decode, reader), progress)) as samples:
+        for sample in samples:
+            if isinstance(sample, str):
+                bad.append(sample)
+            else:
+                *arrays, label = sample
+                labels.append(label)
+                for file, array in zip(files, arrays, strict=True):
                     file.write(array)
-            labels += chunk.labels
-            bad += chunk.bad
-            merged(surveys, chunk.surveys)
-            if progress is not None:
-                progress(len(labels) + len(bad), count)
-    return labels, bad, surveys
+    return labels, bad
 
 
-def map_chunks(count: int, step: int, work: Callable[[range], T]) -> Generator[T, None, None]:
-    """Yield the results of `work` on consecutive ranges of at most `step` of `count` images, computed on all cores.
+def in_order(
+    count: int, step: int, work: Callable[[int], T], progress: Callable[[int, int], None] | None = None
+) -> Generator[T, None, None]:
+    """Yield the results of `work` on the numbers from 0 to `count`, computed on all cores, `step` of them in a task.
 
     Threads suffice, since PIL releases the interpreter's lock while it decodes and resizes. PIL's warnings are
     silenced: an image that can be read in spite of them is used.
     """
     workers = os.cpu_count() or 1
-    starts = deque(range(0, count, step))
-    running: deque[Future[T]] = deque()
+    tasks = deque(range(start, min(start + step, count)) for start in range(0, count, step))
+    running: deque[Future[list[T]]] = deque()
+    done = 0
     executor = ThreadPoolExecutor(workers, thread_name_prefix="ganzoo-decode")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         try:
-            while starts or running:
-                while starts and len(running) < 2 * workers:
-                    start = starts.popleft()
-                    running.append(executor.submit(work, range(start, min(start + step, count))))
-                yield running.popleft().result()
+            while tasks or running:
+                while tasks and len(running) < 2 * workers:
+                    running.append(executor.submit(lambda task: [*map(work, task)], tasks.popleft()))
+                results = running.popleft().result()
+                yield from results
+                done += len(results)
+                if progress is not None:
+                    progress(done, count)
         finally:
             executor.shutdown(cancel_futures=True)
 
 
-def _decode(reader: SampleReader, indices: range) -> _Chunk:
-    chunk = _Chunk([], [], [], [Survey() for _ in reader.specs])
-    for index in indices:
-        try:
-            given = reader.given(index)
-            *arrays, label = reader.transform(*given)
-        except DataError:  # the dataset as a whole is wrong
-            raise
-        except Exception as error:  # decoders raise nearly every type on damaged files
-            chunk.bad.append(f"{reader.describe(index)}: {reason(error)}")
-            chunk.surveys[0].fail(error)
-        else:
-            chunk.samples.append(tuple(arrays))
-            chunk.labels.append(label)
-            add_sample(chunk.surveys, (given[0], *given[2:]), arrays, reader.configs)
-    return chunk
+def _decode(reader: SampleReader, index: int) -> tuple[Any, ...] | str:
+    """Return what `read` does, or which sample cannot be used and why."""
+    try:
+        return reader.read(index)
+    except DataError:  # the dataset as a whole is wrong
+        raise
+    except Exception as error:  # decoders raise nearly every type on damaged files
+        reader.surveys[0].fail(error)
+        return f"{reader.describe(index)}: {reason(error)}"
 
 
 def reason(error: Exception) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from itertools import chain
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.data.samples import SampleReader
 from ganzoo.data.transforms import ContractError, discarded, frame_count
 
 _LEVELS = 256
@@ -26,7 +24,7 @@ _LARGE_CROP = 0.34
 
 @dataclass
 class Survey:
-    """Sums over the samples of a dataset, or over their conditions.
+    """Sums over the samples of a dataset, or over their conditions, counted by several threads.
 
     Attributes:
         images: number of images.
@@ -47,34 +45,33 @@ class Survey:
     floats: int = 0
     levels: Any = field(default_factory=lambda: np.zeros(_LEVELS, dtype=np.int64))
     contract: int = 0
+    _lock: Any = field(default_factory=Lock)
 
     def add(self, given: object, stored: npt.NDArray[Any], config: object) -> None:
         """Count one sample as the dataset gives it and as it is stored."""
         if stored.ndim != 3 or not isinstance(config, ImageDatasetConfig):
             return
-        self.images += 1
-        self.constant += bool((stored == stored[0, 0]).all())
         if isinstance(given, Image.Image):
-            more = frame_count(given) - 1
+            more, size = frame_count(given) - 1, given.size
+        else:
+            more, size = 0, np.asarray(given).shape[1::-1]
+        cropped = discarded(size, config)
+        constant = bool((stored == stored[0, 0]).all())
+        step = max(1, max(stored.shape[:2]) // _LOOKED_AT)
+        counts = np.bincount(levels(stored[::step, ::step]).ravel(), minlength=_LEVELS)
+        with self._lock:
+            self.images += 1
+            self.constant += constant
             self.files += more > 0
             self.dropped += more
-            size = given.size
-        else:
-            height, width = np.asarray(given).shape[:2]
-            size = width, height
-        self.discarded += discarded(size, config)
-        self.floats += stored.dtype == np.float32
-        step = max(1, max(stored.shape[:2]) // _LOOKED_AT)
-        self.levels += np.bincount(_levels(stored[::step, ::step]).ravel(), minlength=_LEVELS)
+            self.discarded += cropped
+            self.floats += stored.dtype == np.float32
+            self.levels += counts
 
     def fail(self, error: Exception) -> None:
         """Count one sample that cannot be used."""
-        self.contract += isinstance(error, ContractError)
-
-    def merge(self, other: Survey) -> None:
-        """Add the sums of another part of the dataset."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        with self._lock:
+            self.contract += isinstance(error, ContractError)
 
     def findings(self, dataset: Dataset, what: str = "images") -> list[str]:
         """Return what should be told of the dataset, a sentence each with its cure."""
@@ -124,27 +121,6 @@ class Survey:
         return []
 
 
-def add_sample(
-    surveys: Sequence[Survey], given: Sequence[object], stored: Sequence[npt.NDArray[Any]], configs: Sequence[object]
-) -> None:
-    """Count one sample, and its condition where it comes with one."""
-    for survey, each, array, config in zip(surveys, given, stored, configs, strict=True):
-        survey.add(each, array, config)
-
-
-def findings(surveys: Sequence[Survey], dataset: Dataset, reader: SampleReader) -> list[str]:
-    """Return what should be told of a dataset as `reader` reads it, a sentence each."""
-    names = ("conditions",) if reader.are_conditions else (reader.info.noun, "conditions")
-    found = [survey.findings(dataset, what) for survey, what in zip(surveys, names, strict=False)]
-    return [*reader.notes, *chain.from_iterable(found)]
-
-
-def merged(surveys: Sequence[Survey], others: Sequence[Survey]) -> None:
-    """Add the sums of another part of the dataset, for the samples and for their conditions."""
-    for survey, other in zip(surveys, others, strict=True):
-        survey.merge(other)
-
-
 def blame(dataset: Dataset) -> str:
     """Return where what a dataset gives comes from, and what to do about it."""
     kind = type(dataset)
@@ -156,7 +132,8 @@ def _in_words(config: ImageDatasetConfig) -> str:
     return '"auto"' if config.value_range == "auto" else str(list(config.value_range or ()))
 
 
-def _levels(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def levels(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the values of what is stored of images, from the lowest to the highest that can be, in 8 bits."""
     if stored.dtype == np.uint8:
         return stored
     if stored.dtype == np.uint16:

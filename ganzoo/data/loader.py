@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import mmap
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -15,10 +17,13 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch
-from ganzoo.data.mmap_prefetch import prefetcher_for
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
+from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import check_like
+
+_SHARE_OF_MEMORY = 0.25
+"""Share of the memory from which on a memory map is read image by image."""
 
 
 def steps_for_epochs(epochs: float, images: int, batch_size: int) -> int:
@@ -47,7 +52,8 @@ class _Permutations:
         self._device = device
         self._mirror = mirror
         self._purpose = purpose
-        self._epochs: dict[int, _Epoch] = {}
+        # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
+        self._epoch = lru_cache(maxsize=2)(self._drawn)
 
     def spans(self, start: int, length: int) -> _Spans:
         """Return the spans of permutations that make up a range of positions."""
@@ -59,18 +65,14 @@ class _Permutations:
             start += count
         return spans
 
-    def _epoch(self, number: int) -> _Epoch:
-        if number not in self._epochs:
-            # Drawn on the CPU whatever the device, so that all devices and processes see one order.
-            order = torch.randperm(self._count, generator=_generator(self._seed, number, f"{self._purpose}order"))
-            mirrored = None
-            if self._mirror:
-                coins = torch.rand(self._count, generator=_generator(self._seed, number, f"{self._purpose}mirror"))
-                mirrored = (coins < 0.5).to(self._device)
-            epoch = _Epoch(order, order.to(self._device), mirrored)
-            # A minibatch, and the one read ahead, touch two epochs that follow each other, no more.
-            self._epochs = {n: e for n, e in self._epochs.items() if n == number - 1} | {number: epoch}
-        return self._epochs[number]
+    def _drawn(self, number: int) -> _Epoch:
+        # On the CPU whatever the device, so that all devices and processes see one order.
+        order = torch.randperm(self._count, generator=_generator(self._seed, number, f"{self._purpose}order"))
+        mirrored = None
+        if self._mirror:
+            coins = torch.rand(self._count, generator=_generator(self._seed, number, f"{self._purpose}mirror"))
+            mirrored = (coins < 0.5).to(self._device)
+        return _Epoch(order, order.to(self._device), mirrored)
 
 
 class _Stored:
@@ -86,7 +88,12 @@ class _Stored:
         reads_ahead = device.type == "cuda" and not self._on_device
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="ganzoo-loader") if reads_ahead else None
         self._ahead: tuple[int, Future[Tensor]] | None = None
-        self._prefetcher = None if self._on_device else prefetcher_for(array)
+        self._array = array
+        self._map = None if self._on_device else large_map(array)
+        if self._map is not None:
+            # By default a system reads ahead around each page that it misses: Linux 128 KB, on some machines 8 MB.
+            # Where the file does not fit into the memory, nearly all of that is evicted unused.
+            self._map.madvise(mmap.MADV_RANDOM)
 
     def at(self, spans: _Spans) -> Tensor:
         """Return the samples of these spans, float32 and on the device."""
@@ -104,15 +111,19 @@ class _Stored:
     def read_ahead(self, position: int, spans: _Spans) -> None:
         """Start to read the samples that are drawn next."""
         order = _order(spans)
-        if self._prefetcher is not None:
-            self._prefetcher.prefetch(order)
+        if self._map is not None:
+            self._prefetch(self._map, order)
         if self._reader is not None:
             self._ahead = (position, self._reader.submit(self._gather_pinned, order))
 
-    @property
-    def reads_ahead(self) -> bool:
-        """Whether `read_ahead` does anything."""
-        return self._prefetcher is not None or self._reader is not None
+    def _prefetch(self, pages: mmap.mmap, order: Tensor) -> None:
+        """Start reading the pages of the samples at these indices in the background."""
+        first = self._array.offset % mmap.ALLOCATIONGRANULARITY  # type: ignore[attr-defined]
+        each = math.prod(self._array.shape[1:]) * self._array.itemsize
+        for index in order.tolist():
+            start = first + index * each
+            page = start - start % mmap.PAGESIZE
+            pages.madvise(mmap.MADV_WILLNEED, page, start + each - page)
 
     def _gather_pinned(self, order: Tensor) -> Tensor:
         # Torch keeps pinned memory in a pool and hands none out again before its copy to the device is done.
@@ -237,8 +248,7 @@ class Loader:
         batch = self._batch(tensors, spans[0])
         self.position += self.batch_size
         for stored, own in self._parts:
-            if stored.reads_ahead:
-                stored.read_ahead(self.position, self._own_spans(own, self.position))
+            stored.read_ahead(self.position, self._own_spans(own, self.position))
         return batch
 
     def drawn_at(self, position: int) -> Batch:
@@ -285,6 +295,16 @@ def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
         taken = taken + count * mirrored
         flipped = pixels.flip(2)
     return torch.cat([pixels, flipped]).index_select(0, taken)
+
+
+def large_map(array: npt.NDArray[Any]) -> mmap.mmap | None:
+    """Return the map that an array is the whole of, where it takes advice and is larger than a quarter of the memory.
+
+    None for any other array.
+    """
+    pages = array.base if isinstance(array, np.memmap) else None
+    large = hasattr(mmap.mmap, "madvise") and array.nbytes > _SHARE_OF_MEMORY * physical_memory()
+    return pages if large and isinstance(pages, mmap.mmap) else None
 
 
 def _pinned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -26,7 +26,7 @@ from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
-from ganzoo.data.findings import Survey, blame, findings
+from ganzoo.data.findings import blame
 from ganzoo.data.samples import SampleReader
 from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError
@@ -228,9 +228,9 @@ def _make(
                     stack.enter_context(NpyWriter(folder / f"{each}.npy", spec.stored_shape, len(reader)))
                     for each, spec in zip(names, reader.specs, strict=True)
                 ]
-                found, bad, surveys = decode_samples(reader, files, progress)
-            _check_bad_samples(name, dataset, bad, len(reader), info, surveys[0])
-            told += findings(surveys, dataset, reader)
+                found, bad = decode_samples(reader, files, progress)
+            _check_bad_samples(name, bad, reader, info.noun)
+            told += reader.findings()
             labels, skipped = labels or found, skipped + bad
             arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
         if info.labels is not None:
@@ -249,10 +249,8 @@ def _make(
             "findings": told,
             "made_from": made_from,
         }
-        with (folder / "pack.json").open("w", encoding="utf-8") as text:
-            json.dump(contents, text, indent=1)
-            text.flush()
-            os.fsync(text.fileno())
+        (folder / "pack.json").write_text(json.dumps(contents, indent=1), encoding="utf-8")
+        sync(folder / "pack.json")
         if path.exists():
             shutil.rmtree(path)
         folder.rename(path)
@@ -348,10 +346,9 @@ def _allows(dataset: Dataset, bad: int, total: int) -> bool:
     return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
 
 
-def _check_bad_samples(
-    name: str, dataset: Dataset, bad: list[str], total: int, info: DatasetInfo, survey: Survey
-) -> None:
+def _check_bad_samples(name: str, bad: list[str], reader: SampleReader, noun: str) -> None:
     """Raise DataError if more samples are bad than the options allow, or none is left."""
+    dataset, total = reader.dataset, len(reader)
     if _allows(dataset, len(bad), total):
         return
     allowed = dataset.config.max_bad_fraction
@@ -361,12 +358,12 @@ def _check_bad_samples(
     share = len(bad) / total
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
     cure = "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share."
-    if survey.contract == len(bad):
+    if reader.surveys[0].contract == len(bad):
         cure = f"No dataset may give these: {blame(dataset)}."
     raise DataError(
         "\n".join(
             [
-                f'{len(bad)} of {total} {info.noun} of the dataset "{name}" cannot be used, '
+                f'{len(bad)} of {total} {noun} of the dataset "{name}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
                 cure,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from statistics import median_low
 from typing import Any
@@ -17,9 +18,9 @@ from PIL import Image
 
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.components.spec import ImageSpec, LabelSpec
-from ganzoo.data.decode import map_chunks, reason
-from ganzoo.data.findings import Survey, add_sample, findings, merged
+from ganzoo.components.spec import ImageSpec
+from ganzoo.data.decode import in_order, reason
+from ganzoo.data.findings import levels
 from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.data.samples import SampleReader
@@ -105,7 +106,7 @@ class _Report:
     size: tuple[int, int] | None = None
     mode: str = ""
     format: str = ""
-    labels: tuple[str, ...] = ()
+    label: Any = None
     problem: str = ""
     too_small: bool = False
     digest: bytes = b""
@@ -130,12 +131,7 @@ def prepare(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
 
 
 def examine(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> Examination:
-    """Check every image of the recipe's dataset, without stopping at bad ones.
-
-    Args:
-        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
-        overrides: `{"dataset.image_size": 64}` and the like; or texts as `--set` takes them.
-        manager: the plugins to use; left out: those installed.
+    """Check every image of the recipe's dataset, without stopping at bad ones; for the arguments see `prepare`.
 
     Raises:
         GanzooError: the recipe is wrong, or the data as a whole missing.
@@ -173,83 +169,75 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
     """
     name = dataset.config.name or type(dataset).__name__.lower()
     with allowed_pixels(dataset.config):
-        return _examined(dataset, name, progress)
-
-
-def _examined(dataset: Dataset, name: str, progress: Callable[[int, int], None] | None) -> Examination:
-    try:
-        dataset.prepare()
-    except OSError as error:
-        raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
-    reader = SampleReader(dataset)
-    found = Examination(name, len(reader), notes=list(dataset.notes()))
-    surveys = [Survey() for _ in reader.specs]
-    counts: Counter[str] = Counter()
-    usable: list[_Report] = []
-    done = 0
-
-    for chunk in _reports(reader, surveys):
-        for seen in chunk:
-            _record(found, seen, reader)
-            if not seen.problem:
-                usable.append(seen)
-                counts.update(seen.labels)
-        done += len(chunk)
-        if progress is not None:
-            progress(done, found.images)
-    found.usable = len(usable)
-    found.notes += findings(surveys, dataset, reader)
-    if reader.info.condition is not None and not reader.paired:
-        conditions, surveys = SampleReader(dataset, conditions=True), [Survey()]
-        for seen in chain.from_iterable(_reports(conditions, surveys)):
-            if seen.problem:
-                _record(found, seen, conditions)
-        found.notes += findings(surveys, dataset, conditions)
-    labels = reader.info.labels
-    found.classes = {name: counts[name] for name in (labels.names if labels and labels.kind != "continuous" else ())}
+        try:
+            dataset.prepare()
+        except OSError as error:
+            raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
+        reader = SampleReader(dataset)
+        found = Examination(name, len(reader), notes=list(dataset.notes()))
+        usable = _check(reader, found, progress)
+        found.usable = len(usable)
+        found.notes += reader.findings()
+        if reader.info.condition is not None and not reader.paired:
+            conditions = SampleReader(dataset, conditions=True)
+            _check(conditions, found)
+            found.notes += conditions.findings()
+        labels = reader.info.labels
+        if labels is not None and labels.kind != "continuous":
+            of_classes = labels.kind == "classes"
+            chosen = ([each.label] if of_classes else np.flatnonzero(each.label).tolist() for each in usable)
+            counts = Counter(chain.from_iterable(chosen))
+            found.classes = {name: counts[place] for place, name in enumerate(labels.names)}
     found.duplicates = _described(_groups(each.digest for each in usable), usable, reader)
     if isinstance(reader.info.samples, ImageSpec):
         found.near_duplicates = _described(_near_duplicates(usable), usable, reader)
     return found
 
 
-def _reports(reader: SampleReader, surveys: list[Survey]) -> Iterator[list[_Report]]:
-    """Yield what is found of the samples in order, some at a time, and count them."""
+def _check(
+    reader: SampleReader, found: Examination, progress: Callable[[int, int], None] | None = None
+) -> list[_Report]:
+    """Note in `found` what the samples are and which cannot be used; return the others."""
+    config, usable = reader.dataset.config, []
+    with closing(in_order(len(reader), _STEP, partial(_check_sample, reader), progress)) as reports:
+        for seen in reports:
+            if seen.mode and not reader.are_conditions:
+                found.modes[seen.mode] += 1
+                found.formats[seen.format] += 1
+                found.sizes.update([seen.size] if seen.size else [])
+            if seen.problem:
+                listed = found.too_small if seen.too_small else found.unreadable
+                listed.append(f"{reader.describe(seen.index)}: {seen.problem}")
+                continue
+            usable.append(seen)
+            if reader.are_conditions or seen.size is None or not isinstance(config, ImageDatasetConfig):
+                continue
+            factor = enlargement(seen.size, config)
+            if factor > 1:
+                pixels = "{}×{} pixels".format(*seen.size)
+                found.enlarged.append(f"{reader.describe(seen.index)}: {pixels}, enlarged {factor:.3g} times")
+    return usable
 
-    def check(indices: range) -> tuple[list[_Report], list[Survey]]:
-        seen = [Survey() for _ in reader.specs]
-        return [_check_sample(reader, index, seen) for index in indices], seen
 
-    with closing(map_chunks(len(reader), _STEP, check)) as chunks:
-        for chunk, part in chunks:
-            merged(surveys, part)
-            yield chunk
-
-
-def _check_sample(reader: SampleReader, index: int, surveys: list[Survey]) -> _Report:
+def _check_sample(reader: SampleReader, index: int) -> _Report:
+    size, mode, form = None, "", ""
     try:
-        given, *rest = reader.given(index)
+        given = reader.given(index)
+        size, mode, form = _kind_of(given[0])
+        stored, *_, label = reader.transform(*given)
     except Exception as error:  # decoders raise nearly every type on damaged files
-        surveys[0].fail(error)
-        return _Report(index, problem=reason(error))
-    kind = _kind_of(given)
-    try:
-        *arrays, label = reader.transform(given, *rest)
-    except Exception as error:
-        surveys[0].fail(error)
-        return _Report(index, *kind, problem=reason(error), too_small=isinstance(error, TooSmallError))
-    add_sample(surveys, (given, *rest[1:]), arrays, reader.configs)
-    stored = arrays[0]
+        reader.surveys[0].fail(error)
+        return _Report(index, size, mode, form, problem=reason(error), too_small=isinstance(error, TooSmallError))
     digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
-    labels = _names(label, reader.info.labels)
     if stored.ndim == 1:
-        return _Report(index, *kind, labels, digest=digest)
-    transformed = _shown(stored)
+        return _Report(index, size, mode, form, label, digest=digest)
+    pixels = levels(stored)
+    transformed = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0])
     grays = np.asarray(transformed.convert("L").resize((9, 8), Image.Resampling.BOX))
     bits = np.packbits(grays[:, 1:] > grays[:, :-1])
     thumbnail = transformed.resize((8, 8), Image.Resampling.BOX).tobytes()
     hashed = int.from_bytes(bits.tobytes(), "big")
-    return _Report(index, *kind, labels, digest=digest, hash=hashed, thumbnail=thumbnail)
+    return _Report(index, size, mode, form, label, digest=digest, hash=hashed, thumbnail=thumbnail)
 
 
 def _kind_of(given: Any) -> tuple[tuple[int, int] | None, str, str]:
@@ -261,42 +249,6 @@ def _kind_of(given: Any) -> tuple[tuple[int, int] | None, str, str]:
         return None, f"{array.dtype}, {array.size} numbers", "array"
     channels = array.shape[2] if array.ndim == 3 else 1
     return (array.shape[1], array.shape[0]), f"{array.dtype}, {channels} channels", "array"
-
-
-def _shown(stored: npt.NDArray[Any]) -> Image.Image:
-    """Return a gray or color image of 8 bits of the first channels."""
-    if stored.dtype != np.uint8:
-        low, high = (0, 65535) if stored.dtype == np.uint16 else (-1, 1)
-        stored = np.rint((stored - low) * (255 / (high - low))).astype(np.uint8)
-    return Image.fromarray(stored[:, :, :3] if stored.shape[2] >= 3 else stored[:, :, 0])
-
-
-def _names(label: Any, labels: LabelSpec | None) -> tuple[str, ...]:
-    """Return the class of a sample, or the attributes that it has."""
-    if labels is None or labels.kind == "continuous":
-        return ()
-    chosen = [label] if labels.kind == "classes" else np.flatnonzero(label)
-    return tuple(labels.names[index] for index in chosen)
-
-
-def _record(found: Examination, seen: _Report, reader: SampleReader) -> None:
-    if seen.size is not None:
-        found.sizes[seen.size] += 1
-    if seen.mode:
-        found.modes[seen.mode] += 1
-        found.formats[seen.format] += 1
-    if seen.problem:
-        listed = found.too_small if seen.too_small else found.unreadable
-        listed.append(f"{reader.describe(seen.index)}: {seen.problem}")
-        return
-    config = reader.dataset.config
-    if (
-        seen.size is not None
-        and isinstance(config, ImageDatasetConfig)
-        and (factor := enlargement(seen.size, config)) > 1
-    ):
-        width, height = seen.size
-        found.enlarged.append(f"{reader.describe(seen.index)}: {width}×{height} pixels, enlarged {factor:.3g} times")
 
 
 def _groups(keys: Iterable[Hashable]) -> list[list[int]]:

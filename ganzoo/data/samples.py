@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from ganzoo.components.dataset import Dataset, SampleSource
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
+from ganzoo.data.findings import Survey
 from ganzoo.data.transforms import ContractError, extremes, to_stored
 from ganzoo.errors import DataError
 
@@ -36,7 +38,7 @@ class SampleReader:
         specs: shape of a sample, and of its condition where it comes with one.
         types: of what is stored of each sample; all are like the first that can be read.
         configs: the dataset's options for a sample, and for its condition; with the range that "auto" stands for.
-        notes: remarks for the user on the options, a sentence each.
+        surveys: of the samples read, and of their conditions where they come with one.
 
     Raises:
         DataError: the dataset cannot be opened, or has no such classes.
@@ -67,7 +69,8 @@ class SampleReader:
         self.paired = self.info.condition is not None and dataset.open_conditions() is None
         self.specs = [self.info.samples, *([self.info.condition] if self.paired and self.info.condition else [])]
         self.configs = [config] * len(self.specs)
-        self.notes: list[str] = []
+        self._notes: list[str] = []
+        self.surveys: list[Survey] = []
         if getattr(config, "value_range", None) == "auto":
             self._measure()
         self.types: tuple[np.dtype[Any], ...] | None = None
@@ -76,6 +79,7 @@ class SampleReader:
                 *arrays, _ = self.read(index)
                 self.types = tuple(array.dtype for array in arrays)
                 break
+        self.surveys = [Survey() for _ in self.specs]
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -91,6 +95,12 @@ class SampleReader:
         """Return the dataset's name for a selected sample."""
         place = self._chosen[index]
         return f"condition {place}" if self.are_conditions else self.dataset.describe(place)
+
+    def findings(self) -> list[str]:
+        """Return what should be told of the dataset after its samples were read, a sentence each."""
+        names = ("conditions",) if self.are_conditions else (self.info.noun, "conditions")
+        found = [survey.findings(self.dataset, what) for survey, what in zip(self.surveys, names, strict=False)]
+        return [*self._notes, *chain.from_iterable(found)]
 
     def given(self, index: int) -> tuple[Any, ...]:
         """Return a selected sample as the dataset gives it, its label, and its condition where it has one."""
@@ -108,8 +118,7 @@ class SampleReader:
         Raises:
             Exception: of any type, as the dataset's decoder has it, where the sample cannot be used.
         """
-        given, label, *conditions = self.given(index)
-        return self.transform(given, label, *conditions)
+        return self.transform(*self.given(index))
 
     def transform(self, given: object, label: object, *conditions: object) -> tuple[Any, ...]:
         """Transform what `given` returned, as `read` does."""
@@ -121,7 +130,10 @@ class SampleReader:
         if self.types is not None and types != self.types:
             first, this = (" and ".join(map(str, each)) for each in (self.types, types))
             raise ValueError(f"is stored as {this}, and samples before it as {first}: give all in one type")
-        return *arrays, self._label(label)
+        label = self._label(label)
+        for survey, each, array, config in zip(self.surveys, all_given, arrays, self.configs, strict=False):
+            survey.add(each, array, config)
+        return *arrays, label
 
     def _takes(self) -> str:
         return "(sample, label, condition)" if self.paired else "(sample, label), also where there are no labels"
@@ -137,7 +149,7 @@ class SampleReader:
                 value_range = low, high if low < high else low + 1
                 self.configs[part] = self.configs[part].model_copy(update={"value_range": value_range})
                 of = " of the conditions" if part or self.are_conditions else ""
-                self.notes.append(f'dataset.value_range = "auto" is [{low:g}, {high:g}]{of}')
+                self._notes.append(f'dataset.value_range = "auto" is [{low:g}, {high:g}]{of}')
 
     def _extremes(self, index: int) -> list[tuple[float, float]] | None:
         """Return the lowest and highest value of a sample and its condition; None where it cannot be read."""

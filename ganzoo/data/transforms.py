@@ -22,12 +22,9 @@ _FILTERS = {
     "box": Image.Resampling.BOX,
     "nearest": Image.Resampling.NEAREST,
 }
-_ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 """Number of pixels above which PIL refuses to open an image, unless `max_pixels` says otherwise; no transform makes a
 larger one either."""
-
-
 _SET_RANGE = ': set dataset.value_range = [low, high] to what the values can be, or "auto"'
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -43,8 +40,6 @@ _REDUCED = "ganzoo:reduced"
 _MARGIN = 1.25
 """Least factor by which a JPEG decoded at a reduced size must still be shrunk: its pixels are means of whole blocks,
 and the more of them the resize filter averages, the less its result differs from that of the full image."""
-
-
 _FRAMES = "ganzoo:frames"
 """Key in `Image.info` of the number of images in the file that an image is from."""
 _FRAMED = {"GIF", "TIFF", "WEBP", "PNG", "AVIF"}
@@ -85,11 +80,6 @@ def frame_count(image: Image.Image) -> int:
 def mark_frames(image: Image.Image, count: int) -> None:
     """Record for `frame_count` that an image is one of so many, of which the others are not used."""
     image.info[_FRAMES] = count
-
-
-def has_transparency(image: Image.Image) -> bool:
-    """Return whether parts of an image may be transparent."""
-    return image.mode in _ALPHA_MODES or "transparency" in image.info
 
 
 def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
@@ -198,23 +188,18 @@ def _range(config: ImageDatasetConfig) -> tuple[float, float] | None:
 
 
 def _to_vector(given: object, spec: VectorSpec) -> Array:
-    array = np.empty(()) if isinstance(given, Image.Image) else _as_numbers(given)
-    if array.shape != spec.shape:
-        kind = f"of shape {array.shape}" if array.shape else f"a {type(given).__name__}"
+    try:
+        array = np.asarray(None if isinstance(given, Image.Image) else given)
+    except (TypeError, ValueError):  # parts of several lengths
+        array = np.asarray(None)
+    shape = array.shape if array.dtype.kind in "biuf" else ()
+    if shape != spec.shape:
+        kind = f"of shape {shape}" if shape else f"a {type(given).__name__}"
         raise ContractError(f"is {kind}; a dataset of vectors must give arrays ({spec.size},) of floats")
     vector: Array = array.astype(np.float32)
     if not np.isfinite(vector).all():
         raise ValueError("holds numbers that are not finite")
     return vector
-
-
-def _as_numbers(given: object) -> Array:
-    """Return an array of what is given; one of no shape where these are no real numbers."""
-    try:
-        array = np.asarray(given)
-    except (TypeError, ValueError):
-        return np.empty(())
-    return array if array.dtype.kind in "biuf" else np.empty(())
 
 
 def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
@@ -333,8 +318,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
     value_range = _range(config)
     if _is_deep(image):
-        image = _to_eight_bits(image, value_range)
-        value_range = None
+        return flattened(_to_eight_bits(image, value_range), mode, config)
     image = flattened(image, mode, config)
     if value_range is not None:
         levels = np.rint((in_range(np.arange(256), value_range) + 1) * 127.5).astype(int).tolist()
@@ -345,7 +329,7 @@ def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image
 
 def flattened(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
     """Return an image of 8 bits in a mode, with `background` behind transparent parts where the mode has no alpha."""
-    if not mode.endswith("A") and has_transparency(image):
+    if not mode.endswith("A") and image.has_transparency_data:
         image = image.convert("RGBA")
         behind = Image.new("RGBA", image.size, ImageColor.getrgb(config.background))
         image = Image.alpha_composite(behind, image)

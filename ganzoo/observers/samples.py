@@ -27,10 +27,9 @@ from ganzoo.sampling.image_io import (
     open_picture,
     picture_of,
     real_points,
+    save_gif,
     save_picture,
-    write_gif,
 )
-from ganzoo.storage.disk import write_atomic
 from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
 
@@ -92,7 +91,7 @@ class SampleWriter:
         paths = grids(run.directory.samples)
         if run.recipe.samples.gif and paths and status_of(run) != "interrupted":
             with self._surviving():
-                write_atomic(run.directory.samples / GIF, lambda partial: write_animation(paths, partial))
+                write_animation(paths, run.directory.samples / GIF)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
@@ -151,13 +150,13 @@ def write_animation(paths: Sequence[Path], target: Path) -> None:
     Pictures that cannot be read, or are of another size than the newest, are left out.
 
     Raises:
-        OSError: it cannot be written, or no picture can be read.
+        OutputError: it cannot be written, or no picture can be read.
     """
     places = np.linspace(0, len(paths) - 1, min(len(paths), MAX_FRAMES)).round().astype(int)
     frames = _frames([paths[place] for place in places])
     if not frames:
-        raise OSError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
-    write_gif(frames, target, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
+        raise OutputError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
+    save_gif(frames, target, milliseconds=[FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
 
 
 def _frames(paths: Sequence[Path]) -> list[Image.Image]:

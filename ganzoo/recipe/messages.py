@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from ganzoo.components.options import ROLES
-from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG
+from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG, Schedule
 from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.recipe.validate import lacking
@@ -26,43 +27,34 @@ def explain(
     error: ValidationError, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager
 ) -> list[Problem]:
     """Return one problem for each error, with the paths and values of the recipe."""
-    schema = model.model_json_schema()
-    problems = []
+    problems, files = [], _not_imported(tables, manager)
     for detail in error.errors(include_url=False):
         location = toml_location(detail["loc"], tables)
         parent = value_at(location[:-1], tables)
         context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
-        unknown_name = False
+        unchecked = False
         match detail["type"]:
             case "extra_forbidden" if location[:-1] == ["networks"]:
-                message = _unknown_network(key, _known_keys(location[:-1], tables, schema), tables["trainer"]["name"])
+                message = _unknown_network(key, list(keys_at(location[:-1], tables, model)), tables["trainer"]["name"])
             case "extra_forbidden":
-                known = _known_keys(location[:-1], tables, schema)
-                whose = _whose(location, tables, schema)
+                known = keys_at(location[:-1], tables, model)
+                whose = _whose(location, tables, model)
                 message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}{whose}"
-            case "missing" if key == "name" and (only := _node_at(location, tables, schema).get("const")):
+            case "missing" if key == "name" and (names := _names_at(location[:-1], tables, model)):
                 location = location[:-1]
-                message = f"names no {_kind(location)}: give it a name, one of {only}"
+                message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
             case "missing":
                 what = "value" if isinstance(location[-1], int) else "table" if len(location) == 1 else "key"
                 message = f"is missing: this {what} is required"
             case "union_tag_not_found":
-                parts = _parts_at(location, tables, schema)
-                message = f"names no {_kind(location)}: give it a name, one of {', '.join(parts)}"
-            case "union_tag_invalid":
-                unknown_name = True
-                message = _unknown_name(location, context["tag"], context["expected_tags"], tables, manager)
+                names = _names_at(location, tables, model)
+                message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
+            case "union_tag_invalid" | "nothing_registered":
+                message, unchecked = _unknown_name(location, tables, model, manager), bool(files)
                 location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
-            case "nothing_registered":
-                unknown_name = True
-                given = detail["input"]
-                name = str(given.get("name", "")) if isinstance(given, Mapping) else str(given)
-                message = _unknown_name(location, name, "", tables, manager)
-                location = [*location, "name"] if isinstance(given, Mapping) else location
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
-                unknown_name = True
-                message = _unknown_name(location[:-1], str(detail["input"]), context["expected"], tables, manager)
+                message, unchecked = _unknown_name(location[:-1], tables, model, manager), bool(files)
             case "literal_error":
                 expected = context["expected"].replace("'", '"').replace("True", "true").replace("False", "false")
                 options = expected.replace('"', "").replace(" or ", ", ").split(", ")
@@ -72,16 +64,15 @@ def explain(
             case "model_attributes_type" | "model_type" | "dict_type":
                 message = f"is {_shown(detail['input'])}, but must be a table: [{dotted(location)}]"
             case "list_type" | "tuple_type":
-                tables_in_it = {"$ref", "discriminator"} & _node_at(location, tables, schema).get("items", {}).keys()
-                what = f"of tables: [[{dotted(location)}]]" if tables_in_it else "in square brackets"
+                bare = {kind.table for kind in KINDS if kind.bare}
+                of_tables = _classes_at(location, tables, model) and dotted(location) not in bare
+                what = f"of tables: [[{dotted(location)}]]" if of_tables else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
                 message = str(context["error"])
             case _:
                 message = f"is {_shown(detail['input'])}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
-        problems.append(
-            Problem(dotted(location), message, unchecked=unknown_name and bool(_not_imported(tables, manager)))
-        )
+        problems.append(Problem(dotted(location), message, unchecked))
     return problems
 
 
@@ -120,73 +111,90 @@ def value_at(location: Location, tables: Any) -> Any:
     return tables
 
 
-def _resolve(schema: Mapping[str, Any], node: Any) -> Any:
-    while isinstance(node, Mapping) and "$ref" in node:
-        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
-    return node
+def field_at(location: Location, tables: Any, model: type[BaseModel]) -> FieldInfo | None:
+    """Return the option at a path of the recipe; within a list, the option that is the list."""
+    if not location:
+        return None
+    *around, step = location
+    return field_at(around, tables, model) if isinstance(step, int) else keys_at(around, tables, model).get(step)
 
 
-def _node_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the node of the JSON schema that describes a path of the recipe."""
-    node: Any = schema
-    value = tables
-    for step in location:
-        node = _choose(_resolve(schema, node), value, schema)
-        node = node.get("items") if isinstance(step, int) else node.get("properties", {}).get(step)
-        value = value_at([step], value)
-        if node is None:
-            return {}
-    return _choose(_resolve(schema, node), value, schema)
+def keys_at(location: Location, tables: Any, model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the options of the table at a path by their keys; none where its name selects no part."""
+    options = options_at(location, tables, model)
+    return _keys(options) if options else {}
 
 
-def _choose(node: Any, value: Any, schema: Mapping[str, Any]) -> Any:
-    """Return the variant of a schema that a component's name selects, or that is a table where the value is one."""
-    if "oneOf" in node and "discriminator" not in node and isinstance(value, Mapping):
-        return next(each for each in (_resolve(schema, each) for each in node["oneOf"]) if "properties" in each)
-    variants = [each for each in node.get("anyOf", ()) if each.keys() & {"discriminator", "$ref"}]
-    node = _resolve(schema, variants[0]) if variants else node  # a name or a table, or a table that may be left out
-    mapping = node.get("discriminator", {}).get("mapping", {})
-    name = value.get("name") if isinstance(value, Mapping) else None
-    return _resolve(schema, {"$ref": mapping[name]}) if isinstance(name, str) and name in mapping else node
+def options_at(location: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
+    """Return the class of the table at a path: of a part the one of its name, or of the default if it is left out."""
+    if not location:
+        return model
+    classes = _classes_at(location, tables, model)
+    if len(classes) > 1 and value_at(location, tables) is None:
+        return type(default) if isinstance(default := default_at(location, tables, model), BaseModel) else None
+    name = value_at([*location, "name"], tables)
+    return classes[0] if len(classes) == 1 else next((each for each in classes if name in part_names(each)), None)
 
 
-def _known_keys(location: Location, tables: Any, schema: Mapping[str, Any]) -> list[str]:
-    return list(_node_at(location, tables, schema).get("properties", {}))
+def default_at(location: Location, tables: Any, model: type[BaseModel]) -> Any:
+    """Return what the option at a path is if the recipe leaves it out."""
+    if isinstance(location[-1], int):
+        return value_at(location[-1:], default_at(location[:-1], tables, model))
+    field = field_at(location, tables, model)
+    return field.get_default(call_default_factory=True) if field else None
 
 
-def _whose(location: Location, tables: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+def part_names(options: type[BaseModel] | None) -> tuple[Any, ...]:
+    """Return the names that select options out of several; none for a table that is no part."""
+    return get_args(options.model_fields["name"].annotation) if options and "name" in options.model_fields else ()
+
+
+def _names_at(location: Location, tables: Any, model: type[BaseModel]) -> list[str]:
+    """Return the names that a table at a path may have."""
+    return [name for options in _classes_at(location, tables, model) for name in part_names(options)]
+
+
+def _keys(options: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in options.model_fields.items()}
+
+
+def _classes_at(location: Location, tables: Any, model: type[BaseModel]) -> list[type[BaseModel]]:
+    """Return the classes that a table at a path may be of: of a part, one for each name."""
+    field = field_at(location, tables, model)
+    return list(_classes(field.annotation)) if field else []
+
+
+def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the classes of options in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _classes(inner)
+
+
+def _whose(location: Location, tables: Mapping[str, Any], model: type[BaseModel]) -> str:
     """Say which other parts in this place have an option, or else where the recipe has it; empty where neither."""
     key, value = str(location[-1]), value_at(location, tables)
-    parts = _parts_at(location[:-1], tables, schema)
-    owners = [name for name, part in parts.items() if key in _resolve(schema, part).get("properties", {})]
+    parts = [part for part in _classes_at(location[:-1], tables, model) if key in _keys(part)]
+    owners = [name for part in parts for name in part_names(part)]
     if owners:
         return f"; it is an option of {', '.join(owners[:5])}{', …' if len(owners) > 5 else ''}"
     wanted = (key, *(map(str, value) if isinstance(value, Mapping) else ()))
-    found = {option: list(_places(option, tables, schema, schema)) for option in wanted}
+    found = {option: list(_places(option, tables, model)) for option in wanted}
     return "".join(f"; {option} lives at {' and '.join(places)}" for option, places in found.items() if places)
 
 
-def _parts_at(location: Location, tables: Any, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schemas of all parts that a table may name, by name."""
-    if not location:
-        return {}
-    around, step = _node_at(location[:-1], tables, schema), location[-1]
-    node = _resolve(schema, around.get("items") if isinstance(step, int) else around.get("properties", {}).get(step))
-    mapping = (node or {}).get("discriminator", {}).get("mapping", {})
-    return {name: {"$ref": reference} for name, reference in mapping.items()}
-
-
-def _places(option: str, value: Any, node: Any, schema: Mapping[str, Any], place: str = "") -> Iterator[str]:
+def _places(option: str, tables: Any, model: type[BaseModel], place: Location = ()) -> Iterator[str]:
     """Yield the dotted keys at which the parts of a recipe have an option of this name."""
-    node = _choose(_resolve(schema, node), value, schema)
-    if isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _places(option, each, node.get("items", {}), schema, f"{place}{index}.")
-    for key, inner in node.get("properties", {}).items():
+    value = value_at(place, tables)
+    if value is None:
+        value = default_at(place, tables, model)
+    options = options_at(place, tables, model)
+    keys = () if options is None or issubclass(options, Schedule) else _keys(options)
+    for key in range(len(value)) if isinstance(value, list | tuple) else keys:
         if key == option:
-            yield place + key
-        given = value.get(key) if isinstance(value, Mapping) else None
-        yield from _places(option, inner.get("default") if given is None else given, inner, schema, f"{place}{key}.")
+            yield dotted((*place, key))
+        yield from _places(option, tables, model, (*place, key))
 
 
 def _kind(location: Location) -> str:
@@ -196,11 +204,11 @@ def _kind(location: Location) -> str:
     return listed[0] if listed else str(location[-1]).replace("_", " ")
 
 
-def _unknown_name(
-    location: Location, name: str, expected: str, tables: Mapping[str, Any], manager: PluginManager
-) -> str:
-    """Return the message for a component name that is not registered."""
-    names = [tag.strip().strip("'\"") for tag in expected.replace(" or ", ", ").split(", ") if tag]
+def _unknown_name(location: Location, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager) -> str:
+    """Return the message for a table, or a name in its place, whose component is not registered."""
+    given, names = value_at(location, tables), _names_at(location, tables, model)
+    name = given if isinstance(given, str) else value_at(["name"], given)
+    name = "" if name is None else str(name)
     installed = ", ".join(sorted(names)) or "none"
     what = _kind(location)
     message = f'there is no {what} "{name}"{did_you_mean(name, names)}; installed: {installed}'

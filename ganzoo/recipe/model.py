@@ -150,11 +150,11 @@ class EvaluationOptions(Options):
     samples: int = Field(default=10_000, ge=2, le=10**7)
     """Images that are made and scored."""
     extractors: tuple[ExtractorConfig, ...] = ()
-    """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: `classifier` for a
-    dataset with labels, else `inception`."""
+    """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: those that serve for
+    such images by default, of ganzoo-metrics `classifier` for a dataset with labels, else `inception`."""
     metrics: tuple[MetricConfig, ...] = ()
-    """What to score: names, or tables where one is to have other options; left out: `frechet`, `kernel`,
-    `inception_score`, `precision_recall`, `density_coverage`, `class_coverage`, `memorization` and `diversity`."""
+    """What to score: names, or tables where one is to have other options; left out: all that are computed by default,
+    as those of ganzoo-metrics are."""
     real: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
     trained on."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.errors import Problem
-from ganzoo.recipe.messages import dotted, toml_location, value_at
+from ganzoo.recipe.messages import default_at, dotted, options_at, part_names, toml_location, value_at
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import TextPair
 
@@ -94,13 +94,13 @@ class Swaps:
             option = (*option, step)
             if not isinstance(value_at(option, self._tables), dict):
                 break  # deeper are places in lists, and the types that pydantic tried
-        if option[-1] == "name" or not _names(_options_at(place, self._tables, model)):
+        if option[-1] == "name" or not part_names(options_at(place, self._tables, model)):
             return False
         return self._remove(option, place, unknown=unknown)
 
     def _drop_one(self, place: Location, model: type[BaseModel]) -> bool:
         """Drop the option without which the part at `place` takes the others, where they do not go together."""
-        options, table = _options_at(place, self._tables, model), value_at(place, self._tables)
+        options, table = options_at(place, self._tables, model), value_at(place, self._tables)
         if options is None or not isinstance(table, dict):
             return False
         for name in table:
@@ -126,29 +126,13 @@ class Swaps:
         table = value_at(place, self._tables)
         if not isinstance(table, dict) or "name" in table or value_at(place, self._before) is not None:
             return False
-        around = _options_at(place[:-1], self._tables, model)
-        field = around.model_fields.get(str(place[-1])) if around else None
-        default = getattr(field.get_default(call_default_factory=True), "name", None) if field else None
-        if default is None:
-            return False
-        table["name"] = default
-        return True
+        default = getattr(default_at(place, self._tables, model), "name", None)
+        if default is not None:
+            table["name"] = default
+        return default is not None
 
     def _name(self, tables: Mapping[str, Any], place: Location) -> Any:
         return value_at((*place, "name"), tables)
-
-
-def _options_at(place: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the class of the options at a place of the tables, of a part the one that its name selects."""
-    options: type[BaseModel] | None = model
-    found: list[type[BaseModel]] = []
-    for depth, step in enumerate(place, 1):
-        if isinstance(step, str):
-            field = options.model_fields.get(step) if options else None
-            found = list(_classes(field.annotation)) if field else []
-        name = value_at((*place[:depth], "name"), tables)
-        options = next((each for each in found if name in _names(each)), None) if len(found) != 1 else found[0]
-    return options
 
 
 def _valid(options: type[BaseModel], values: Mapping[str, Any]) -> bool:
@@ -157,19 +141,6 @@ def _valid(options: type[BaseModel], values: Mapping[str, Any]) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the classes of options in a type."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _classes(inner)
-
-
-def _names(options: type[BaseModel] | None) -> tuple[Any, ...]:
-    """Return the names that select options out of several; none for a table that is no part."""
-    return get_args(options.model_fields["name"].annotation) if options and "name" in options.model_fields else ()
 
 
 def location_of(key: str) -> Location:

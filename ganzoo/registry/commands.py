@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -43,43 +42,11 @@ class Command:
             ) from error
 
 
-class CommandRegistry:
-    """Commands in the order in which they were registered."""
-
-    def __init__(self) -> None:
-        self._commands: dict[str, Command] = {}
-
-    def register(self, command: Command) -> None:
-        """Register one command.
-
-        Raises:
-            PluginError: the name is taken; the text names both plugins.
-        """
-        if command.name in self._commands:
-            raise PluginError(
-                f'the command name "{command.name}" is taken by the plugin {self._commands[command.name].plugin}; '
-                f"the plugin {command.plugin} wants it too: rename it there, "
-                f"or leave one of the two out with --no-plugin"
-            )
-        self._commands[command.name] = command
-
-    def remove(self, plugin: str) -> None:
-        """Remove everything that a plugin registered."""
-        self._commands = {name: command for name, command in self._commands.items() if command.plugin != plugin}
-
-    def get(self, name: str) -> Command | None:
-        """Return the command of this name, or None."""
-        return self._commands.get(name)
-
-    def __iter__(self) -> Iterator[Command]:
-        return iter(self._commands.values())
-
-
 @dataclass(frozen=True)
 class CommandRegistrar:
     """The argument of `register_commands`: registers commands for the plugin that calls it."""
 
-    commands: CommandRegistry
+    commands: dict[str, Command]
     plugin: str
 
     def __call__(self, name: str, target: str, *, help: str, section: Section = "look") -> None:  # noqa: A002
@@ -107,4 +74,9 @@ class CommandRegistrar:
                 f'the command "{name}" is registered for the section "{section}": '
                 f"take one of {', '.join(get_args(Section))}"
             )
-        self.commands.register(Command(name, target, help, section, self.plugin))
+        if name in self.commands:
+            raise PluginError(
+                f'the command name "{name}" is taken by the plugin {self.commands[name].plugin}; '
+                f"the plugin {self.plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
+            )
+        self.commands[name] = Command(name, target, help, section, self.plugin)

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -20,8 +21,7 @@ import pluggy
 
 from ganzoo.errors import PluginError
 from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE, hookspecs
-from ganzoo.registry.commands import CommandRegistrar, CommandRegistry
-from ganzoo.registry.local_file import LocalFile, _import_source
+from ganzoo.registry.commands import Command, CommandRegistrar
 from ganzoo.registry.registry import Registrar, Registries
 from ganzoo.text import did_you_mean
 from ganzoo.untrusted import read_bytes
@@ -71,6 +71,19 @@ class PluginInfo:
         return f"sha256:{digest.hexdigest()[:12]}"
 
 
+@dataclass(frozen=True)
+class LocalFile:
+    """A plugin file, which no distribution installs; `source` is its content when it was imported."""
+
+    path: Path
+    source: bytes
+
+    @property
+    def name(self) -> str:
+        """The name of the file, which is also the plugin's."""
+        return self.path.name
+
+
 class HookManager(pluggy.PluginManager):
     """Pluggy's manager with ganzoo's hooks, which refuses mistakes that pluggy ignores."""
 
@@ -104,16 +117,13 @@ class PluginManager:
     def __init__(self, disabled: Collection[str] = (), files: Iterable[Path] = ()) -> None:
         self.pluggy = HookManager()
         self.registries = Registries()
-        self.commands = CommandRegistry()
+        self.commands: dict[str, Command] = {}
         self.plugins: list[PluginInfo] = []
         self.files: list[LocalFile] = []
         self._disabled = disabled
         self._code: dict[PluginInfo, str] = {}
-        seen: dict[str, PluginInfo] = {}
-        for entry_point, distribution, version in sorted(_installed(), key=_own_first):
-            info = self._load(entry_point, PluginInfo(entry_point.name, distribution, version, entry_point.value), seen)
-            seen.setdefault(info.name, info)
-            self.plugins.append(info)
+        for entry_point, info in sorted(_installed(), key=_own_first):
+            self.plugins.append(self._load(entry_point, info))
         for path in files:
             self._load_file(path)
 
@@ -127,8 +137,9 @@ class PluginManager:
         if not files:
             return self
         manager = PluginManager(self._disabled, [*(file.path for file in self.files), *files])
+        own = {str(plugin) for plugin in self.plugins}
         for name, plugin in self.pluggy.list_name_plugin():  # observers that a caller has registered
-            if plugin is not None and not manager.pluggy.has_plugin(name) and name not in self._own_names():
+            if plugin is not None and not manager.pluggy.has_plugin(name) and name not in own:
                 manager.pluggy.register(plugin, name=name)
         return manager
 
@@ -146,9 +157,6 @@ class PluginManager:
         if plugin not in self._code:
             self._code[plugin] = plugin.version if plugin.distribution == LOCAL else plugin.code_on_disk()
         return self._code[plugin]
-
-    def _own_names(self) -> set[str]:
-        return {str(plugin) for plugin in self.plugins}
 
     def _load_file(self, path: Path) -> None:
         """Import a plugin file and register its components; a failure is an error, since the recipe names the file."""
@@ -170,16 +178,16 @@ class PluginManager:
         self.plugins.append(info)
         self.files.append(LocalFile(path, source))
 
-    def _load(
-        self, entry_point: importlib.metadata.EntryPoint, info: PluginInfo, seen: dict[str, PluginInfo]
-    ) -> PluginInfo:
+    def _load(self, entry_point: EntryPoint, info: PluginInfo) -> PluginInfo:
         """Load one plugin, and return its info with its status."""
         if info.name in self._disabled:
             return replace(info, status="disabled")
-        if info.name in seen:
-            other = seen[info.name].distribution
-            error = f'the distribution {other} has a plugin of the name "{info.name}" too: uninstall one'
-            return replace(info, status="broken", error=error)
+        for other in self.plugins:
+            if other.name == info.name:
+                error = (
+                    f'the distribution {other.distribution} has a plugin of the name "{info.name}" too: uninstall one'
+                )
+                return replace(info, status="broken", error=error)
         try:
             self._register(entry_point.load(), str(info))
         except (Exception, SystemExit) as error:  # a script without a main guard exits when it is imported
@@ -204,27 +212,42 @@ class PluginManager:
                 self.pluggy.unregister(module)
             for registry in self.registries.all():
                 registry.remove(plugin)
-            self.commands.remove(plugin)
+            self.commands = {name: each for name, each in self.commands.items() if each.plugin != plugin}
             raise
 
 
-def _installed() -> Iterator[tuple[importlib.metadata.EntryPoint, str, str]]:
-    """Yield the entry points of all plugins, each with the name and version of its distribution."""
+def _installed() -> Iterator[tuple[EntryPoint, PluginInfo]]:
+    """Yield the entry points of all plugins."""
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         # `metadata` reads and parses the file each time.
         metadata = entry_point.dist.metadata if entry_point.dist else {"Name": "unknown", "Version": "unknown"}
-        yield entry_point, metadata["Name"], metadata["Version"]
+        yield entry_point, PluginInfo(entry_point.name, metadata["Name"], metadata["Version"], entry_point.value)
+
+
+def _own_first(installed: tuple[EntryPoint, PluginInfo]) -> tuple[bool, str, str]:
+    """Return a sort key that puts the core's components first, so that errors name a plugin which takes their name."""
+    entry_point, info = installed
+    return (not entry_point.module.startswith("ganzoo."), info.distribution, info.name)
+
+
+def _import_source(name: str, path: Path, source: bytes) -> Any:
+    """Import a module from exactly these bytes, so that the copy kept with a run is what it ran."""
+    spec = importlib.util.spec_from_loader(name, loader=None, origin=str(path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # pydantic and dataclasses resolve annotations there
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _version_of(source: bytes) -> str:
     """Return the version of a plugin file: the hash of its content."""
     return f"sha256:{hashlib.sha256(source).hexdigest()[:12]}"
-
-
-def _own_first(installed: tuple[importlib.metadata.EntryPoint, str, str]) -> tuple[bool, str, str]:
-    """Return a sort key that puts the core's components first, so that errors name a plugin which takes their name."""
-    entry_point, distribution, _ = installed
-    return (not entry_point.module.startswith("ganzoo."), distribution, entry_point.name)
 
 
 def check_hooks(plugin: Any) -> None:

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import keyword
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ganzoo.errors import RequestError
 
 if TYPE_CHECKING:
     from ganzoo.registry.plugin_manager import PluginManager
-
-Kind = Literal[
-    "full",
-    "architecture",
-    "loss",
-    "penalty",
-    "dataset",
-    "trainer",
-    "optimizer",
-    "metric",
-    "extractor",
-    "importer",
-    "observer",
-    "tracker",
-    "command",
-]
 
 
 @dataclass(frozen=True)
@@ -51,7 +36,7 @@ class Outline:
 
 
 SCORED = "[evaluation]\nevery = 100\nsamples = 1000\nmetrics = "
-OUTLINES: dict[Kind, Outline] = {
+OUTLINES = {
     "full": Outline(
         "A GAN for ganzoo: two networks and a loss.", ("networks", "loss"), ("generator", "discriminator", "loss")
     ),
@@ -76,8 +61,6 @@ OUTLINES: dict[Kind, Outline] = {
     "tracker": Outline("A tracker of ganzoo's runs.", (), ("tracker",), "[tracking.$name]"),
     "command": Outline("A command of ganzoo.", ("command",)),
 }
-TESTED: tuple[Kind, ...] = ("metric", "extractor", "importer", "observer", "tracker", "command")
-"""Kinds with a test of their own beside the contract and the recipe."""
 DEFAULTS = {
     "dataset": "digits",
     "generator": "dcgan",
@@ -87,21 +70,12 @@ DEFAULTS = {
 }
 
 
-@dataclass(frozen=True)
-class NewPlugin:
-    """A new plugin: its folder, its files, and its recipe, relative to the folder."""
-
-    folder: Path
-    files: tuple[Path, ...]
-    recipe: Path
-
-
-def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManager) -> NewPlugin:
-    """Write a distribution that installs, passes its own tests and trains as it is.
+def new_plugin(distribution: str, kind: str, folder: Path, manager: PluginManager) -> tuple[list[Path], Path]:
+    """Write a distribution that installs, passes its own tests and trains as it is; return its files and its recipe.
 
     Args:
         distribution: its name, such as "ganzoo-example": the package is `ganzoo_example`, the plugin `example`.
-        kind: what it provides.
+        kind: what it provides, one of `OUTLINES`.
         folder: to be created.
         manager: the installed plugins, whose names are taken.
 
@@ -136,12 +110,11 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
         Path(package, "__init__.py"): "common/__init__.py",
         Path(package, "plugin.py"): f"plugins/{kind}.py",
         **{Path(package, f"{part}.py"): f"parts/{part}.py" for part in outline.parts},
+        Path("tests", f"test_{name}.py"): "common/test_plugin.py",
     }
-    texts = {path: _render(template, words) for path, template in templates.items()}
-    tests = [f"tests/{kind}.py"] if kind in TESTED else []
-    texts[Path("tests", f"test_{name}.py")] = "".join(
-        _render(template, words) for template in ("common/test_plugin.py", *tests)
-    )
+    texts = {path: _template(template).substitute(words) for path, template in templates.items()}
+    with suppress(FileNotFoundError):  # most kinds have a test of their own beside the contract and the recipe
+        texts[Path("tests", f"test_{name}.py")] += _template(f"tests/{kind}.py").substitute(words)
     try:
         folder.mkdir(parents=True)
         for path, text in texts.items():
@@ -151,14 +124,13 @@ def new_plugin(distribution: str, kind: Kind, folder: Path, manager: PluginManag
         raise RequestError(f"{folder}: is there already; name a folder that is not, with --out") from None
     except OSError as error:
         raise RequestError(f"{folder}: cannot be written: {error.strerror}") from error
-    return NewPlugin(folder, tuple(folder / path for path in texts), recipe)
+    return [folder / path for path in texts], recipe
 
 
-def _render(template: str, words: dict[str, str]) -> str:
+def _template(name: str) -> Template:
     from importlib.resources import files
 
-    text = files("ganzoo.registry").joinpath("templates", f"{template}.tmpl").read_text(encoding="utf-8")
-    return Template(text).substitute(words)
+    return Template(files("ganzoo.registry").joinpath("templates", f"{name}.tmpl").read_text(encoding="utf-8"))
 
 
 def _bounds() -> str:
@@ -187,11 +159,8 @@ def _check_free(distribution: str, package: str, name: str, outline: Outline, ma
     import importlib.util
 
     cure = "take another name"
-    try:
+    with suppress(importlib.metadata.PackageNotFoundError):
         found = importlib.metadata.distribution(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    else:
         raise RequestError(f'the distribution "{found.name}" {found.version} is installed already: {cure}')
     if importlib.util.find_spec(package) is not None:
         raise RequestError(f'there is a package "{package}" already, which Python would import instead: {cure}')

@@ -18,8 +18,7 @@ from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe.load import Note, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
-from ganzoo.registry.local_file import LocalFile
-from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import LocalFile, PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
 from ganzoo.text import parse_json, parse_toml, printable, shell_word
 from ganzoo.untrusted import check_contents, read_bytes, read_lines, read_text

@@ -27,35 +27,37 @@ ERROR_LENGTH = 160
 
 
 class SweepDisplay:
-    """Reports the start, progress and end of the runs `members`, of which `jobs` go on at a time."""
+    """Reports the number, start, progress and end of the runs `members`, while it is open."""
 
     def __init__(
         self,
         sweep: SweepDirectory,
         members: Sequence[Member],
-        jobs: int,
         where: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sweep, self._members, self._jobs, self._clock = sweep, members, jobs, clock
+        self._sweep, self._members, self._clock = sweep, members, clock
+        self._begun, self._done = clock(), self._count("complete")
         self._where = where or console()
         self._bars: dict[str, TaskID] = {}
         self._seen: dict[str, float] = {}
-        self._took: list[float] = []
         self._bar = progress_bar(self._where)
-        self._all = self._bar.add_task("sweep", total=len(members), completed=self._count("complete"), figures="")
+        self._all = self._bar.add_task("sweep", total=len(members), completed=self._done, figures="")
         self._shown = has_bar(self._where)
 
-    def begin(self) -> None:
-        """Report the number of runs to train."""
-        done = self._count("complete")
+    def __enter__(self) -> SweepDisplay:
         say(
             f"{self._sweep.path}: {len(self._members)} runs, {len({m.variant for m in self._members})} variants"
-            + (f"; {done} are complete" if done else ""),
+            + (f"; {self._done} are complete" if self._done else ""),
             where=self._where,
         )
         if self._shown:
             self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._shown:
+            self._bar.stop()
 
     def started(self, job: Job) -> None:
         """Report that a run starts or resumes."""
@@ -82,8 +84,6 @@ class SweepDisplay:
     def ended(self, job: Job) -> None:
         """Report the end of a run."""
         member, took = job.member, self._clock() - job.begun
-        if member.status == "complete":
-            self._took.append(took)
         self._bar.remove_task(self._bars.pop(str(member)))
         place = f"{self._place(member)} {member}: "
         if member.status == "failed":
@@ -92,11 +92,6 @@ class SweepDisplay:
         else:
             say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
 
-    def end(self) -> None:
-        """Remove the bars."""
-        if self._shown:
-            self._bar.stop()
-
     def _place(self, member: Member) -> str:
         return f"[{self._members.index(member) + 1}/{len(self._members)}]"
 
@@ -104,12 +99,12 @@ class SweepDisplay:
         return sum(member.status == status for member in self._members)
 
     def _figures(self) -> str:
-        failed, open_ = self._count("failed"), self._count("waiting") + self._count("running")
-        parts = [f"{self._count('complete')}/{len(self._members)} complete"]
+        complete, failed = self._count("complete"), self._count("failed")
+        left = self._count("waiting") + self._count("running")
+        parts = [f"{complete}/{len(self._members)} complete"]
         parts += [f"{failed} failed"] if failed else []
-        if self._took and open_:
-            seconds = sum(self._took) / len(self._took) * -(-open_ // self._jobs)
-            parts.append(f"about {duration(seconds)} left")
+        if complete > self._done and left:
+            parts.append(f"about {duration((self._clock() - self._begun) / (complete - self._done) * left)} left")
         return "  ".join(parts)
 
 

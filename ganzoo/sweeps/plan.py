@@ -125,10 +125,10 @@ def make_plan(
 
 
 def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
-    """Read the grid that `--vary KEY=A,B` options describe.
+    """Read the grid that `--vary KEY=A,B` options describe; None for an empty value.
 
     Raises:
-        RequestError: one has no "=", an empty value, or a key that another has.
+        RequestError: one has no "=", or a key that another has.
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
@@ -137,10 +137,7 @@ def parse_vary(texts: Iterable[str]) -> dict[str, list[Any]]:
             raise RequestError(f'--vary {text}: write KEY=VALUE,VALUE, such as "loss.name=non_saturating,hinge"')
         if key in grid:
             raise RequestError(f"--vary {text}: {key} is varied twice; give all its values in one --vary")
-        parts = list(_split(values))
-        if not all(parts):
-            raise RequestError(f"--vary {key}: has an empty value; write KEY=VALUE,VALUE")
-        grid[key] = [toml_value(part) for part in parts]
+        grid[key] = [toml_value(part) if part else None for part in _split(values)]
     return grid
 
 
@@ -248,16 +245,15 @@ def _words(choice: Choice) -> Iterator[str]:
         if isinstance(value, str):
             text = value
         elif isinstance(tables, list) and all(isinstance(each, dict) for each in tables):
-            text = " ".join(word for each in tables for word in _described(each)) or f"no {last}"
+            text = " ".join(
+                str(word) if option == "name" else f"{option} {word}"
+                for each in tables
+                for option, word in sorted(each.items(), key=lambda item: item[0] != "name")
+            )
+            text = text or f"no {last}"
         else:
             text = f"{last} {toml_text(value)}"
         yield re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
-
-
-def _described(table: Mapping[str, Any]) -> Iterator[str]:
-    if "name" in table:
-        yield str(table["name"])
-    yield from (f"{key} {value}" for key, value in table.items() if key != "name")
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:

@@ -110,12 +110,8 @@ def sweep(
             raise refusal(f"{path}: {len(waiting)} runs are left, and would be of another plugin:", others)
         directory.code = {**directory.code, **plan.code} if waiting else {**plan.code, **directory.code}
         directory.lay_out()
-        display = SweepDisplay(directory, members, jobs)
-        display.begin()
-        try:
+        with SweepDisplay(directory, members) as display:
             _run_all(directory, plan, waiting, display, jobs, gpus, accept_changes)
-        finally:
-            display.end()
     return Sweep(path, members)
 
 

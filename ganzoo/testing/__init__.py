@@ -9,13 +9,18 @@ Nothing here needs pytest: a check that fails raises `ConformanceError`, which i
 
 from __future__ import annotations
 
-from ganzoo.testing.checks import check_component, check_config, check_dataset, check_extractor, train_briefly
+from ganzoo.testing.checks import (
+    check_component,
+    check_config,
+    check_dataset,
+    check_extractor,
+    check_metric,
+    check_observer,
+    train_briefly,
+)
 from ganzoo.testing.fixtures import ConformanceError, components_of, describe, small_info, small_options
-from ganzoo.testing.metrics import check_metric
 from ganzoo.testing.networks import check_discriminator, check_export, check_generator
-from ganzoo.testing.observers import check_observer
-from ganzoo.testing.optimizers import check_optimizer
-from ganzoo.testing.training import check_loss, check_penalty, check_trainer
+from ganzoo.testing.training import check_loss, check_optimizer, check_penalty, check_trainer
 
 __all__ = [
     "ConformanceError",

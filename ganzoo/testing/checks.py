@@ -1,11 +1,13 @@
-"""Conformance checks of any component, of datasets and of extractors, and a short training run of a recipe."""
+"""Conformance checks of any component, of datasets, extractors, metrics and observers, and a short training run."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -15,22 +17,35 @@ from torch import Tensor
 from ganzoo import api
 from ganzoo.builtin.datasets.configs import SyntheticConfig
 from ganzoo.builtin.datasets.small_sets import Synthetic
-from ganzoo.components.dataset import Dataset
+from ganzoo.components.dataset import Dataset, SampleSource
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.extractor import Extractor
-from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.components.spec import UnfitDataError
-from ganzoo.data.packed_dataset import pack_dataset
+from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
+from ganzoo.components.options import ImageDatasetConfig, VectorDatasetConfig
+from ganzoo.components.spec import LabelSpec, UnfitDataError
+from ganzoo.data.packed_dataset import pack_dataset, real_images
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError, PluginError
 from ganzoo.registry.kinds import kind_of
-from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import PluginManager, check_hooks
 from ganzoo.registry.registry import Entry
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing.fixtures import BATCH, ConformanceError, images_for, naming, require, small_info, small_options
+from ganzoo.testing.fixtures import (
+    BATCH,
+    ConformanceError,
+    describe,
+    generator_of_seed,
+    images_for,
+    require,
+    seeded,
+    small_info,
+    small_options,
+)
 
 LOOKED_AT = 8
 """Images of a dataset that are looked at."""
+COUNT = 32
+"""Samples that a metric scores."""
 
 
 def check_component(entry: Entry[Any], **options: Any) -> None:
@@ -43,12 +58,15 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
     Raises:
         ConformanceError: it does not; the text says what to change.
     """
-    check_config(entry, **options)
-    if check := kind_of(entry.options).conformance:
-        resolve_name(check)(entry, **options)
+    try:
+        check_config(entry, **options)
+        if check := kind_of(entry.options).conformance:
+            resolve_name(check)(entry, **options)
+    except ConformanceError as error:
+        error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
+        raise
 
 
-@naming
 def check_config(entry: Entry[Any], **options: Any) -> None:
     """Check the base class, and that options are documented, refuse unknown keys, and survive a recipe's round trip.
 
@@ -101,7 +119,6 @@ def train_briefly(
     return api.run(recipe, [*brief.items(), *overrides], manager=manager)
 
 
-@naming
 def check_dataset(entry: Entry[Any], **options: Any) -> None:
     """Check samples, labels, fingerprint and packing.
 
@@ -140,7 +157,6 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
         del packed, again  # they are memory-mapped, and the folder is removed
 
 
-@naming
 def check_extractor(entry: Entry[Any], **options: Any) -> None:
     """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
 
@@ -186,3 +202,73 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     )
     require(extractor.digest() == extractor.digest() != "", "digest must be the same for the same weights")
     require(extractor.label.isidentifier(), f'label "{extractor.label}" is no word that a score can end with')
+
+
+class LabeledPoints(Dataset):
+    """Random points of two dimensions in four classes."""
+
+    Config = VectorDatasetConfig
+    config: VectorDatasetConfig
+
+    def fingerprint(self) -> Sequence[object]:
+        """Return nothing: the points are always the same."""
+        return ()
+
+    def labels(self) -> LabelSpec | None:
+        """Return four classes."""
+        return LabelSpec.classes("0123")
+
+    def open(self) -> SampleSource:
+        """Draw the points."""
+        points = torch.randn(COUNT, self.config.size, generator=generator_of_seed(0)).numpy()
+        return [(point, index % 4) for index, point in enumerate(points)]
+
+
+def check_metric(entry: Entry[Any], **options: Any) -> None:
+    """Check needs, directions, and that the values are finite and follow from the inputs and the seed alone.
+
+    Raises:
+        ConformanceError: with what to change.
+    """
+    metric: Metric = entry.load()(small_options(entry, options))
+    sources, ways = get_args(Source), get_args(Direction)
+    require(metric.needs and set(metric.needs) <= {*sources}, f"needs must name some of {', '.join(sources)}")
+    require({*metric.directions.values()} <= {*ways}, f"directions must each be one of {', '.join(ways)}")
+    dataset = Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=COUNT, num_classes=4))
+    with tempfile.TemporaryDirectory() as folder:
+        images = pack_dataset(dataset, cache=Path(folder))
+        points = pack_dataset(LabeledPoints(VectorDatasetConfig(name="points")), cache=Path(folder))
+        for source in sorted(metric.needs):
+            training = points if source == "points" else images
+            width = 2 if source == "points" else 4
+            real, fake = (torch.randn(COUNT, width, generator=generator_of_seed(seed)) for seed in (0, 1))
+            if source == "pixels":
+                real, fake = real_images(training, torch.arange(COUNT)), images_for(training.info, COUNT)
+            inputs = MetricInputs(source, real.clone(), fake.clone(), training)
+            values = seeded(partial(metric.compute, inputs))
+            unknown = ", ".join(values.keys() - metric.directions.keys())
+            require(not unknown, f"gives {unknown}, which directions does not have: add it there")
+            for name, value in values.items():
+                require(abs(float(value)) < float("inf"), f"the value {name} is {value}")
+            require(
+                values == seeded(partial(metric.compute, inputs)),
+                "gives other values for the same inputs: draw from torch's global generator alone",
+            )
+            unchanged = torch.equal(inputs.real, real) and torch.equal(inputs.fake, fake)
+            require(unchanged, "changes its inputs: work on copies")
+            metric.settings(inputs)
+
+
+def check_observer(entry: Entry[Any], **options: Any) -> None:
+    """Check that it is built from its options and that its marked methods are hooks.
+
+    Raises:
+        ConformanceError: with what to change.
+    """
+    observer = entry.load()(small_options(entry, options))
+    try:
+        check_hooks(observer)
+    except PluginError as error:
+        raise ConformanceError(str(error)) from error
+    hears = [name for name in dir(type(observer)) if hasattr(getattr(type(observer), name), "ganzoo_impl")]
+    require(hears, "hears of no event: mark methods such as step_ended with @hookimpl")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -20,7 +19,6 @@ from ganzoo.registry.kinds import kind_of
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.registry.registry import Entry
 
-C = TypeVar("C", bound=Callable[..., None])
 CLASSES = tuple("0123456789")
 SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
 """Values of `small_options` for integer options of these names."""
@@ -36,20 +34,6 @@ def require(kept: object, message: str) -> None:
     """Raise ConformanceError unless `kept`."""
     if not kept:
         raise ConformanceError(message)
-
-
-def naming(check: C) -> C:
-    """Make a check put the component's name before the text of its ConformanceError."""
-
-    @wraps(check)
-    def named(entry: Entry[Any], **options: Any) -> None:
-        try:
-            check(entry, **options)
-        except ConformanceError as error:
-            error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
-            raise
-
-    return named  # type: ignore[return-value]
 
 
 @contextmanager

@@ -16,10 +16,10 @@ from ganzoo.testing.fixtures import (
     BATCH,
     ConformanceError,
     contract,
+    describe,
     generator_of_seed,
     images_for,
     inputs_for,
-    naming,
     require,
     seeded,
     small_info,
@@ -30,7 +30,6 @@ Inputs = tuple[Tensor, dict[str, Tensor]]
 """Latents or samples, and the keywords of `forward`."""
 
 
-@naming
 def check_generator(entry: Entry[Any], **options: Any) -> None:
     """Check latents, images, labels, gradients, seeds, state and bf16 of a generator, at a small size.
 
@@ -63,7 +62,6 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
     _check_network(entry, config, info, network, (latents, inputs), images)
 
 
-@naming
 def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     """Check logits, features, labels, gradients, seeds, state and bf16 of a discriminator, at a small size.
 
@@ -93,7 +91,6 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     _check_network(entry, config, info, network, (images, inputs), logits)
 
 
-@naming
 def check_export(entry: Entry[Any], **options: Any) -> None:
     """Check that torch.export takes a generator in evaluation mode; too slow for `check_component`.
 
@@ -108,7 +105,8 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
         exported = torch.export.export(network, (latents,), inputs).module()
     except Exception as error:
         raise ConformanceError(
-            f"torch.export cannot take it: {error}. Branches on the values of tensors are the usual reason"
+            f"torch.export cannot take the {describe(entry)}: {error}. Branches on the values of tensors are the usual "
+            f"reason"
         ) from error
     with torch.no_grad():
         same = torch.allclose(exported(latents, **inputs), network(latents, **inputs), atol=1e-5)

@@ -1,7 +1,8 @@
-"""Conformance checks of losses, penalties and trainers."""
+"""Conformance checks of losses, penalties, trainers and optimizers."""
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -9,14 +10,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ganzoo.builtin.configs import NonSaturatingConfig
 from ganzoo.builtin.losses import NonSaturating
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.options import ROLES
+from ganzoo.components.options import ROLES, OptimizerConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.components.trainer import Trainer, TrainingParts
@@ -31,7 +33,6 @@ from ganzoo.testing.fixtures import (
     generator_of_seed,
     images_for,
     labels_for,
-    naming,
     require,
     seeded,
     small_info,
@@ -40,11 +41,11 @@ from ganzoo.testing.fixtures import (
     tiny_generator,
     tiny_networks,
 )
+from ganzoo.training.optimizer_step import load_optimizer, optimizer_state, skips_non_finite
 
 METHODS = ("discriminator_term", "generator_term", "transform_images", "after_discriminator_step")
 
 
-@naming
 def check_loss(entry: Entry[Any], **options: Any) -> None:
     """Check that the losses are finite scalars with gradients, and fall where the networks improve.
 
@@ -86,7 +87,6 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
     )
 
 
-@naming
 def check_penalty(entry: Entry[Any], **options: Any) -> None:
     """Check that the terms are finite, repeatable scalars, and that images keep their shape.
 
@@ -190,7 +190,6 @@ def _check_scalar(name: str, value: Tensor) -> None:
     require(value.requires_grad, f"{name} has no gradient: do not detach it")
 
 
-@naming
 def check_trainer(entry: Entry[Any], **options: Any) -> None:
     """Check the metrics, that the networks change, by the mean gradient, and an exact round trip of all state.
 
@@ -313,3 +312,55 @@ def _resumed(entry: Entry[Any], config: Any, trainer: Trainer) -> Trainer:
     other.load_state_dict(state)
     other.parts.rng.set_state(trainer.parts.rng.get_state())
     return other
+
+
+def check_optimizer(entry: Entry[Any], **options: Any) -> None:
+    """Check that it lowers a loss, goes on from a saved state to the bit, and takes no step where `found_inf` is 1.
+
+    Raises:
+        ConformanceError: with what to change.
+    """
+    config: OptimizerConfig = small_options(entry, options)
+    network, optimizer = _regression(config)
+    require(isinstance(optimizer, Optimizer), "build must give a torch.optim.Optimizer")
+    rates = {float(group["lr"]) for group in optimizer.param_groups}
+    require(rates == {config.lr}, "every group must begin with the rate `lr`, by which trainers set it")
+    before = _regression_loss(network).item()
+    for _ in range(10):
+        _regression_step(network, optimizer)
+    require(_regression_loss(network).item() < before, "ten steps do not lower the loss of a regression")
+    again, resumed = _regression(config)
+    again.load_state_dict(network.state_dict())
+    saved = optimizer_state(optimizer, dict(network.named_parameters()))
+    load_optimizer(resumed, copy.deepcopy(saved), dict(again.named_parameters()), "optimizer")
+    for each in ((network, optimizer), (again, resumed)):
+        _regression_step(*each)
+    require(_same_weights(network, again), "goes on differently from a saved state: keep all of it in `self.state`")
+    if skips_non_finite(optimizer):
+        resumed.found_inf = torch.ones(())  # type: ignore[attr-defined]
+        _regression_step(again, resumed, torch.nan)
+        state = (value for values in resumed.state.values() for value in values.values() if isinstance(value, Tensor))
+        kept = _same_weights(network, again) and all(value.isfinite().all() for value in state)
+        require(kept, "takes a step where found_inf is 1, though _step_supports_amp_scaling is set")
+
+
+def _regression(config: OptimizerConfig) -> tuple[nn.Module, Optimizer]:
+    network = seeded(lambda: nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 1)))
+    network.to(memory_format=torch.channels_last)
+    return network, config.build(network.parameters())
+
+
+def _regression_loss(network: nn.Module) -> Tensor:
+    images = torch.randn(16, 2, 4, 4, generator=generator_of_seed(1))
+    predicted: Tensor = network(images).flatten()
+    return (predicted - images.mean((1, 2, 3)) - 1).square().mean()
+
+
+def _regression_step(network: nn.Module, optimizer: Optimizer, factor: float = 1.0) -> None:
+    optimizer.zero_grad()
+    (_regression_loss(network) * factor).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.parameters(), other.parameters()))

@@ -15,7 +15,7 @@ import typer
 from ganzoo.builtin.commands import ELSEWHERE
 from ganzoo.cli.command_group import installed_commands, own_commands
 from ganzoo.errors import PluginError
-from ganzoo.registry.commands import Command, CommandRegistrar, CommandRegistry
+from ganzoo.registry.commands import Command, CommandRegistrar
 from ganzoo.registry.plugin_manager import PluginManager
 
 Run = Callable[..., Any]
@@ -184,7 +184,7 @@ class TestRegistering:
     def test_wrongly(self, arguments: tuple[Any, ...], message: str) -> None:
         name, target, section = (*arguments, "look")[:3]
         with pytest.raises(PluginError) as raised:
-            CommandRegistrar(CommandRegistry(), "p")(name, target, help="", section=section)
+            CommandRegistrar({}, "p")(name, target, help="", section=section)
         assert message in str(raised.value)
 
     def test_both_ways_find_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,13 +193,13 @@ class TestRegistering:
         listed = {(each.name, each.target, each.section) for each in installed_commands()}
         managed = {
             (each.name, each.target, each.section)
-            for each in PluginManager().commands
+            for each in PluginManager().commands.values()
             if not each.plugin.startswith("builtin ")
         }
         assert listed == managed
 
 
-@pytest.mark.parametrize("each", list(own_commands()), ids=lambda each: each.name)
+@pytest.mark.parametrize("each", list(own_commands().values()), ids=lambda each: each.name)
 def test_core_says_the_same_in_both_helps(each: Command):
     target = each.load()
     text = target.info.help if isinstance(target, typer.Typer) else inspect.getdoc(target)
@@ -217,5 +217,5 @@ def test_every_command_of_the_plugins_here_is_known_to_the_core() -> None:
     here = {path.name for path in (Path(__file__).parents[2] / "plugins").iterdir()}
     manager = PluginManager()
     sources = {str(plugin): plugin.distribution for plugin in manager.plugins}
-    found = {command.name: sources[command.plugin] for command in manager.commands}
+    found = {command.name: sources[command.plugin] for command in manager.commands.values()}
     assert {name: source for name, source in found.items() if source in here} == ELSEWHERE

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from ganzoo.comparison.curves import Figure, Point
+from ganzoo.comparison.curves import Figure, Point, chart
 from ganzoo.comparison.runs import number
 from ganzoo.comparison.statistics import Spread
-from ganzoo.comparison.svg import chart
 from ganzoo.text import duration
 
 VALUES = [1e308, -1e308, 1.7e308, -1.7e308, 5e-324, 0.0]
@@ -34,7 +33,7 @@ def test_squares_of_numbers_from_files_are_finite(value: Any):
 def test_charts_and_times_of_huge_numbers():
     taken = [number(value) or 0.0 for value in VALUES]
     curve = [Point(step, value, min(value, 0.0), max(value, 0.0)) for step, value in enumerate(taken)]
-    assert "nan" not in chart(Figure("loss", [curve], [2]), ["a"])
+    assert "nan" not in str(chart(Figure("loss", [curve]), ["a"]))
     assert [duration(each) for each in (1e300, -5, 61.4)] == ["1000000 days, 0:00:00", "0:00:00", "0:01:01"]
 
 

@@ -200,9 +200,10 @@ def test_reading_ahead_gives_the_same_batches_also_after_a_seek(monkeypatch):
 
     from ganzoo.data import loader as module
 
-    monkeypatch.setattr(module, "_pinned", lambda shape: torch.empty(shape, dtype=torch.uint8))
+    monkeypatch.setattr(module, "_pinned", lambda shape, dtype: torch.empty(shape, dtype=dtype))
     plain, ahead = make_loader(horizontal_flip=True), make_loader(horizontal_flip=True)
-    ahead._reader = ThreadPoolExecutor(1)
+    (stored, _), *_ = ahead._parts
+    stored._reader = ThreadPoolExecutor(1)
     for step in range(12):
         expected, batch = plain.next(), ahead.next()
         assert torch.equal(batch.real, expected.real)
@@ -210,7 +211,8 @@ def test_reading_ahead_gives_the_same_batches_also_after_a_seek(monkeypatch):
         if step % 4 == 3:
             for loader in (plain, ahead):
                 loader.seek(5 * step)
-    ahead._reader.shutdown()
+    assert stored._ahead is not None
+    stored._reader.shutdown()
 
 
 @pytest.mark.cuda

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from ganzoo.registry.kinds import KINDS
-from ganzoo.registry.scaffold import OUTLINES, Kind
+from ganzoo.registry.scaffold import OUTLINES
 
 Command = Callable[..., Any]
 
@@ -21,11 +21,10 @@ Command = Callable[..., Any]
 def test_there_is_one_for_every_kind_of_component():
     used = {kind for outline in OUTLINES.values() for kind in outline.used}
     assert used == {kind.name for kind in KINDS}
-    assert OUTLINES.keys() == {*get_args(Kind)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", OUTLINES)
 def test_works_untouched(kind: str, command: Command, tmp_path: Path):
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling, which builds the distribution, is not installed")
@@ -44,7 +43,7 @@ def test_works_untouched(kind: str, command: Command, tmp_path: Path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", OUTLINES)
 def test_is_python(kind: str, command: Command, tmp_path: Path):
     command("new-plugin", "ganzoo-brandnew", "--kind", kind, "--out", tmp_path / "x")
     for path in (tmp_path / "x").rglob("*.py"):

@@ -417,7 +417,6 @@ OWN_DOOR = {
     "ganzoo/data/decode.py:open": "is written",
     "ganzoo/storage/run_directory.py:open": "the metrics, which are appended to, in a folder that was checked",
     "ganzoo/sweeps/child_processes.py:open": "a log, which is appended to, in a folder that was checked",
-    "ganzoo/data/packed_dataset.py:open": "is written, in a temporary folder",
     "ganzoo/cli/main.py:open": "/dev/null",
     "ganzoo/runtime/memory.py:read_text": "the system's /proc",
     "plugins/ganzoo-bench/ganzoo_bench/profile.py:read_text": "the system's /proc",

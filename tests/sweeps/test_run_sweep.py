@@ -305,18 +305,16 @@ class TestDisplay:
         with (tmp_path / "shown.txt").open("w+") as shown:
             where = Console(file=shown, force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
             time_now = 0.0
-            display = SweepDisplay(sweep, sweep.members, 1, where, lambda: time_now)
-            display.begin()
-            job = Job(sweep.members[0], Ended(0), tmp_path / "log", 0.0, 0)  # type: ignore[arg-type]
-            sweep.members[0].status = "running"
-            display.started(job)
-            time_now = 61.0
-            display.look([job])
-            time.sleep(0.6 if terminal else 0)  # bars are drawn four times a second
-            sweep.members[0].status, sweep.members[0].run = "complete", "hinge/0001"
-            display.ended(job)
-            display.look([])
-            display.end()
+            with SweepDisplay(sweep, sweep.members, where, lambda: time_now) as display:
+                job = Job(sweep.members[0], Ended(0), tmp_path / "log", 0.0, 0)  # type: ignore[arg-type]
+                sweep.members[0].status = "running"
+                display.started(job)
+                time_now = 61.0
+                display.look([job])
+                time.sleep(0.6 if terminal else 0)  # bars are drawn four times a second
+                sweep.members[0].status, sweep.members[0].run = "complete", "hinge/0001"
+                display.ended(job)
+                display.look([])
             shown.seek(0)
             text = shown.read()
         assert "2 runs, 2 variants" in text

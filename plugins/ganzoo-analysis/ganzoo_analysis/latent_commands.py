@@ -17,8 +17,8 @@ from ganzoo.cli.options import (
     check_file,
     echo,
     echo_path,
-    numbers,
 )
+from ganzoo.plugin import RequestError
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
@@ -39,6 +39,20 @@ def save(found: _Picture, out: Path) -> None:
     if "classes" in found.about:
         echo(f"classes, in turn: {found.about['classes']}", err=True)
     echo_path(out)
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """The whole numbers of "3,17,22"; None for None.
+
+    Raises:
+        RequestError: it is something else; the text names `option`.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise RequestError(f'{option} "{text}": give whole numbers with commas between, such as 3,17,22') from None
 
 
 def latent_grid(

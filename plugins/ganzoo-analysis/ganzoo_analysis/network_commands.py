@@ -16,10 +16,9 @@ from ganzoo.cli.options import (
     check_folder,
     echo,
     echo_path,
-    numbers,
 )
 from ganzoo.plugin import RequestError
-from ganzoo_analysis.latent_commands import Label, Picture, save
+from ganzoo_analysis.latent_commands import Label, Picture, numbers, save
 
 
 def filters(

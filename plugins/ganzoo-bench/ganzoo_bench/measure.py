@@ -7,7 +7,7 @@ import platform
 import runpy
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -53,17 +53,11 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="ganzoo-bench-") as folder:
         bare = api.build(recipe, [*given, ("run.root", folder)])
         with bare.computing():
-            return _measure(recipe, bare, given, baseline, rounds, steps)
+            tracked = any((each if isinstance(each, str) else each[0]).startswith("tracking.") for each in given)
+            return {"recipe": str(recipe), **_measure(bare, baseline, rounds, steps, tracked=tracked)}
 
 
-def _measure(
-    recipe: str | Path,
-    bare: Run,
-    overrides: Sequence[str | tuple[str, Any]],
-    baseline: Path | None,
-    rounds: int,
-    steps: int,
-) -> dict[str, Any]:
+def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, tracked: bool) -> dict[str, Any]:
     """Measure with `bare`, whose steps are taken without a loop around them."""
     batch = bare.loader.next()
 
@@ -91,17 +85,11 @@ def _measure(
         for precision in speeds:
             speeds[precision] = max(speeds[precision], matrix_product_speed(bare, precision))
 
-    whole = api.build(recipe, [*overrides, *_shortened(bare, rounds * steps, steps)])
-    keys = [each if isinstance(each, str) else each[0] for each in overrides]
-    if not any(key.startswith("tracking.") for key in keys):
-        tracking = whole.recipe.tracking
-        untracked = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
-        whole.recipe = whole.recipe.model_copy(update={"tracking": untracked})
+    whole = _build_shorter(bare, rounds * steps, steps, tracked=tracked)
     timer, costs = RoundTimer(whole, seconds["run"], rounds, steps, between_rounds), CostTimer(whole)
     api.train(whole, observers=[timer, costs])
     options = bare.recipe
     measured = {
-        "recipe": str(recipe),
         "machine": _machine(bare),
         "batch_size": options.trainer.batch_size,
         "images_per_step": bare.images_per_step,
@@ -122,20 +110,24 @@ def _measure(
     return report(seconds, measured)
 
 
-def _shortened(bare: Run, timed: int, steps: int) -> list[tuple[str, Any]]:
-    """Return what makes the recipe one of `timed` steps, and two more at which samples and checkpoints are made.
+def _build_shorter(bare: Run, timed: int, steps: int, *, tracked: bool) -> Run:
+    """Build the run of `timed` steps, and two more at which samples and checkpoints are made.
 
     It logs at least once a round. The second time that something is made tells what it costs, without any start.
     """
     changes = {
-        "run.root": bare.recipe.run.root,
         "run.steps": timed + 2,
         "run.log_every": min(steps, bare.recipe.run.log_every),
         "samples.every": timed + 1,
         "samples.gif": False,
         "checkpoint.every": timed + 1,
     }
-    return [*changes.items()]
+    whole = api.build(bare.recipe, changes)
+    if not tracked:
+        tracking = whole.recipe.tracking
+        untracked = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
+        whole.recipe = whole.recipe.model_copy(update={"tracking": untracked})
+    return whole
 
 
 def _with_torch_defaults(step: Step, run: Run) -> Step:

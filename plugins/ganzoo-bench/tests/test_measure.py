@@ -51,7 +51,7 @@ def test_the_command_measures_all_that_it_promises(file: Path, command: Callable
 
 
 def test_the_text_says_the_same(file: Path) -> None:
-    found = measure(file, rounds=2, steps=1)
+    found = measure(file, {"run.epochs": 2}, rounds=2, steps=1)
     text = to_text(found)
     assert f"bare step      {found['images_per_second']['step']['best']:9.1f}" in text
     assert "baseline" not in text.replace("times the baseline", "")

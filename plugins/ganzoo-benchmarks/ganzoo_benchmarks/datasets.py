@@ -82,7 +82,7 @@ class StackedMNIST(Dataset):
 
     def open(self) -> SampleSource:
         """Draw the triples, with replacement."""
-        splits: list[Any] = [split.open() for split in self._splits]
+        splits: list[Any] = [dataset.open() for dataset in self._splits]
         images = np.concatenate([split.data.numpy() for split in splits])
         digits = np.concatenate([split.targets.numpy() for split in splits])
         chosen = np.random.default_rng(self.config.data_seed).integers(len(images), size=(self.config.count, 3))

@@ -160,10 +160,8 @@ class PathLengthConfig(PenaltyConfig):
         """True: it differentiates the generator."""
         return True
 
-    @property
-    def mixes_batch(self) -> bool:
-        """True: the target moves with each minibatch."""
-        return True
+    mixes_batch: ClassVar[bool] = True
+    """True: the target moves with each minibatch."""
 
 
 class ADAConfig(AdaptiveConfig):
@@ -175,10 +173,8 @@ class ADAConfig(AdaptiveConfig):
     max_probability: float = Field(default=1.0, ge=0, le=1)
     """The probability goes no higher."""
 
-    @property
-    def augments(self) -> bool:
-        """True: real and generated images alike."""
-        return True
+    augments: ClassVar[bool] = True
+    """True: real and generated images alike."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the samples are images of 8 pixels or more, gray or RGB where colors change."""

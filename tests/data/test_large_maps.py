@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.data import mmap_prefetch
-from ganzoo.data.loader import Loader
+from ganzoo.data import loader as module
+from ganzoo.data.loader import Loader, large_map
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.runtime.memory import physical_memory
 
@@ -45,7 +45,7 @@ def bytes_read() -> int:
 
 def loader(packed: PackedDataset, memory: int, monkeypatch: pytest.MonkeyPatch) -> Loader:
     with monkeypatch.context() as machine:
-        machine.setattr(mmap_prefetch, "physical_memory", lambda: memory)
+        machine.setattr(module, "physical_memory", lambda: memory)
         return Loader(packed, batch_size=BATCH, seed=0, device="cpu")
 
 
@@ -77,6 +77,6 @@ def test_no_more_is_read_than_the_images_and_their_pages(packed: PackedDataset, 
 
 @pytest.mark.parametrize("images", [np.zeros((8, 4, 4, 3), np.uint8), None])
 def test_what_is_no_map_of_a_whole_file_is_left_alone(packed: PackedDataset, images, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(mmap_prefetch, "physical_memory", lambda: 1)
+    monkeypatch.setattr(module, "physical_memory", lambda: 1)
     part = packed.images[4:] if images is None else images
-    assert mmap_prefetch.prefetcher_for(part) is None
+    assert large_map(part) is None
