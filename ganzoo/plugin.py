@@ -51,13 +51,15 @@ if TYPE_CHECKING:
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
-    from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.packed_dataset import pack_dataset, real_images
+    from ganzoo.data.samples import SampleReader
     from ganzoo.data.tensor_cache import cached_tensors
     from ganzoo.errors import (
         DataError,
         DivergedError,
         GanzooError,
         OutputError,
+        PluginError,
         Problem,
         RequestError,
         RunDirectoryError,
@@ -69,14 +71,15 @@ if TYPE_CHECKING:
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
-    from ganzoo.registry.registry import Registrar
+    from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
+    from ganzoo.registry.registry import Entry, Registrar
     from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.disk import new_folder
     from ganzoo.storage.exported import seal_export
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.terminal import packing_progress
-    from ganzoo.text import markdown, printable
+    from ganzoo.text import markdown, printable, shell_word
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
@@ -100,6 +103,7 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Entry",
     "Evaluation",
     "Extractor",
     "ExtractorConfig",
@@ -136,6 +140,8 @@ __all__ = [
     "Penalty",
     "PenaltyConfig",
     "PenaltyStep",
+    "PluginError",
+    "PluginManager",
     "Problem",
     "Progress",
     "RMSpropConfig",
@@ -147,6 +153,7 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
+    "SampleReader",
     "SampleSource",
     "Schedule",
     "Scheduled",
@@ -163,6 +170,7 @@ __all__ = [
     "VectorSpec",
     "World",
     "cached_tensors",
+    "check_hooks",
     "current_lr",
     "decode_image",
     "file_info",
@@ -174,12 +182,15 @@ __all__ = [
     "markdown",
     "new_folder",
     "open_file",
+    "pack_dataset",
     "packing_progress",
+    "plugin_manager",
     "printable",
     "read_bytes",
     "read_evaluations",
     "real_images",
     "seal_export",
+    "shell_word",
     "square_size",
     "squared_gradient_norm",
 ]
