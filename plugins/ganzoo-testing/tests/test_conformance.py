@@ -23,7 +23,7 @@ from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
 from ganzoo.components.metric import Direction, Source
 from ganzoo.components.observer import Observer
-from ganzoo.components.options import DiscriminatorConfig, LossConfig, PenaltyConfig
+from ganzoo.components.options import DiscriminatorConfig, LossConfig, OptimizerConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import TrainingParts
@@ -188,6 +188,24 @@ class Counts(Penalty):
         return step.fake_logits.square().mean() * self.taken
 
 
+class CountsElsewhere(torch.optim.SGD):
+    """Takes smaller steps with time, and does not save how many it has taken."""
+
+    taken = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.taken += 1
+        self.param_groups[0]["lr"] = 0.1 / self.taken
+        return super().step(closure)
+
+
+class CountsElsewhereConfig(OptimizerConfig):
+    """An optimizer that cannot go on."""
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return CountsElsewhere(parameters, lr=float(self.lr))
+
+
 def entry_of(cls: Any) -> Entry[Any]:
     return Entry("mine", cls, cls.Config, "tests")
 
@@ -206,6 +224,14 @@ def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> N
     check_component(entry_of(Counts))
     with pytest.raises(ConformanceError, match=r"other values for the same rng: draw with `generator=step\.rng`"):
         check_component(entry_of(Draws))
+
+
+def test_an_optimizer_that_cannot_go_on_is_told() -> None:
+    entry = Entry("mine", CountsElsewhereConfig, CountsElsewhereConfig, "tests")
+    with pytest.raises(
+        ConformanceError, match="goes on differently from a saved state: keep all of it in"
+    ):
+        check_component(entry)
 
 
 def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
