@@ -228,9 +228,7 @@ def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> N
 
 def test_an_optimizer_that_cannot_go_on_is_told() -> None:
     entry = Entry("mine", CountsElsewhereConfig, CountsElsewhereConfig, "tests")
-    with pytest.raises(
-        ConformanceError, match="goes on differently from a saved state: keep all of it in"
-    ):
+    with pytest.raises(ConformanceError, match="goes on differently from a saved state: keep all of it in"):
         check_component(entry)
 
 
