@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from ganzoo.components.options import (
     ComponentConfig,
@@ -72,6 +73,70 @@ class Tracker:
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
 
+    def register_sweep(self, sweep: AgentSweep) -> str:
+        """Register a sweep for agents to run, say how they join in, and return what names it there.
+
+        Called for `ganzoo sweep --NAME`, where `flags` of the config has "sweep".
+
+        Raises:
+            GanzooError: it cannot be registered; the text says why.
+        """
+        raise NotImplementedError
+
+    def publish(self, report: Report) -> Mapping[str, str]:
+        """Publish a comparison and return the address of each page made, by what it is.
+
+        Called for `ganzoo compare --NAME`, where `flags` of the config has "compare".
+
+        Raises:
+            GanzooError: it cannot be published; the text says why.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class AgentSweep:
+    """A sweep that agents are to run.
+
+    Attributes:
+        name: of the sweep.
+        source: the recipe file.
+        command: the words that train one run; its values follow, such as "loss.name=hinge", an argument each.
+        values: those of each option, numbers or text that reads as the value after "="; the seeds are among them.
+        ranges: the lowest and the highest value of each option that takes any between.
+        method: how the values are chosen; None: every combination is taken.
+        metric: what "bayes" optimizes, as trackers name it.
+        goal: whether lower or higher values of it are better.
+        runs: most runs; None: any number.
+    """
+
+    name: str
+    source: str
+    command: Sequence[str]
+    values: Mapping[str, Sequence[int | float | str]]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    method: Literal["random", "bayes"] | None = None
+    metric: str | None = None
+    goal: Literal["minimize", "maximize"] = "minimize"
+    runs: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison, to be published.
+
+    Attributes:
+        title: as was asked for, or of what differs.
+        tables: Markdown by heading.
+        curves: names of the metrics to draw, the scores first.
+        runs: the run directories of each variant, by its name.
+    """
+
+    title: str
+    tables: Mapping[str, str]
+    curves: Sequence[str]
+    runs: Mapping[str, Sequence[Path]]
+
 
 @dataclass(frozen=True, init=False, match_args=False)  # for type checkers
 class RecipeView(Protocol):
@@ -129,6 +194,8 @@ class RunView(Protocol):
     """The step that the run was resumed from; None: it was not."""
     error: BaseException | None
     """What the run ended early by; None while it goes on and after it is complete."""
+    status: Literal["complete", "interrupted", "failed"]
+    """How it ended; "interrupted" where it is to be resumed."""
     device: torch.device
     """The device that it trains on."""
     precision: str
@@ -143,6 +210,8 @@ class RunView(Protocol):
     """The loss."""
     networks: Mapping[str, nn.Module]
     """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
+    sample_classes: str
+    """Which classes the samples of `samples_ready` are of in turn; empty where they are not of classes in turn."""
 
     def sampling_generator(self, weights: str) -> Generator:
         """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""

@@ -6,7 +6,7 @@ They are separate from the components' base classes, because these need torch an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,6 +28,7 @@ from pydantic import (
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.schedule import Scheduled
 from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
+from ganzoo.errors import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -308,11 +309,30 @@ class TrackerConfig(ComponentConfig):
 
     by_default: ClassVar[bool] = False
     """Whether it tracks runs whose recipe has no table for it."""
+    off: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options that turn off a tracker which tracks by default; trial runs have them."""
+    flags: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What the flag `--NAME` of a command does, for `--help`: of "sweep" where the tracker has `register_sweep`, of
+    "compare" where it has `publish`."""
 
     @property
     def enabled(self) -> bool:
         """Whether it tracks at all; a tracker that can be turned off overrides this."""
         return True
+
+    def check_recipe(self, recipe: Any) -> Iterable[Problem]:
+        """Yield what is wrong with these options beside those of `recipe`, a `RecipeView`; each path is an option's."""
+        return ()
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the options that show a run as one of a sweep, in place of the recipe's.
+
+        Args:
+            sweep: its name.
+            variant: name of the run's combination; empty where agents choose that.
+            choice: the varied options, such as "loss.name=hinge".
+        """
+        return {}
 
 
 NetworkKind = Literal["generator", "discriminator"]

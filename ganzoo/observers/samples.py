@@ -30,7 +30,6 @@ from ganzoo.sampling.image_io import (
     save_gif,
     save_picture,
 )
-from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
 
 GRIDS = 20
@@ -71,9 +70,8 @@ class SampleWriter:
             "weights": run.weights_name(options.weights),
             "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
         }
-        classes = fixed_classes(run)
-        if classes:
-            about["classes"] = classes
+        if run.sample_classes:
+            about["classes"] = run.sample_classes
         if shown is None and not self._warned:
             warn(f"no pictures of samples: these are vectors of {run.info.samples}; ganzoo sample writes them as .npy")
             self._warned = True
@@ -89,7 +87,7 @@ class SampleWriter:
         Not in an interrupted run: it takes seconds, and the run will be resumed.
         """
         paths = grids(run.directory.samples)
-        if run.recipe.samples.gif and paths and status_of(run) != "interrupted":
+        if run.recipe.samples.gif and paths and run.status != "interrupted":
             with self._surviving():
                 write_animation(paths, run.directory.samples / GIF)
 
@@ -120,15 +118,6 @@ def fixed_samples(run: RunView) -> Tensor:
             batch_norm=options.batch_norm,
         )
     return images[: options.count].clone()  # not an inference tensor
-
-
-def fixed_classes(run: RunView) -> str:
-    """Say which classes `fixed_samples` are of in turn; empty where they are not of classes in turn."""
-    generator = run.networks["generator"]
-    assert isinstance(generator, Generator)
-    if generator.uses != {"labels"} or not run.info.class_names or run.info.labels is None:
-        return ""
-    return run.info.labels.told(range(len(run.info.class_names)))
 
 
 def fixed_grid(run: RunView, images: Tensor) -> Tensor | None:

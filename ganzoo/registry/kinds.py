@@ -73,7 +73,8 @@ KINDS = (
          usual="ganzoo-metrics"),
     Kind("optimizer", "optimizers", "register_optimizers", "OptimizerConfig"),
     Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True),
-    Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True),
+    Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True,
+         usual="ganzoo-trackers"),
 )
 # fmt: on
 

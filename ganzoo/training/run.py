@@ -24,13 +24,14 @@ from ganzoo.components.trainer import Trainer
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import example_batch
+from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.run_directory import ALERT, RunDirectory
-from ganzoo.storage.summary import POSITION, SCORE
+from ganzoo.storage.summary import POSITION, SCORE, Status
 from ganzoo.training.events import Events
 
 
@@ -113,6 +114,13 @@ class Run:
         return MappingProxyType(self.manager.distributions())
 
     @property
+    def status(self) -> Status:
+        """How it ended: "complete", "interrupted" or "failed"."""
+        if isinstance(self.error, Interrupted | KeyboardInterrupt | LostProcessError):
+            return "interrupted"
+        return "complete" if self.error is None and self.step >= self.total_steps else "failed"
+
+    @property
     def seconds(self) -> float:
         """Training time so far, over all parts of a resumed run."""
         return round(time.monotonic() - self._clock_started, 3)
@@ -162,6 +170,13 @@ class Run:
         if "condition" not in self.trainer.parts.generator.uses:
             return None
         return example_batch(self.loader.packed, torch.arange(count))
+
+    @property
+    def sample_classes(self) -> str:
+        """Which classes samples from the fixed latents are of in turn; empty where they are not of classes in turn."""
+        if self.trainer.parts.generator.uses != {"labels"} or not self.info.class_names or self.info.labels is None:
+            return ""
+        return self.info.labels.told(range(len(self.info.class_names)))
 
     def weights_name(self, weights: str) -> str:
         """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""

@@ -152,7 +152,7 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
 def train_briefly(
     recipe: str | Path, folder: Path, *overrides: str, manager: PluginManager | None = None
 ) -> TrainedRun:
-    """Train two steps of a recipe with small minibatches, on the CPU and without W&B.
+    """Train two steps of a recipe with small minibatches, on the CPU and without trackers that it does not name.
 
     Args:
         recipe: its file.
@@ -160,7 +160,7 @@ def train_briefly(
         overrides: "path.to.key=value", applied last.
         manager: the plugins to use; left out: those installed.
     """
-    brief = {
+    brief: dict[str, Any] = {
         "run.steps": 2,
         "run.log_every": 1,
         "run.root": str(folder),
@@ -169,6 +169,7 @@ def train_briefly(
         "device.precision": "fp32",
         "samples.count": 4,
         "samples.gif": False,
-        "tracking.wandb.mode": "disabled",
     }
+    for entry in (manager or plugin_manager()).registries.trackers:
+        brief |= {f"tracking.{entry.name}.{key}": value for key, value in entry.options.off.items()}
     return api.run(recipe, [*brief.items(), *overrides], manager=manager)
