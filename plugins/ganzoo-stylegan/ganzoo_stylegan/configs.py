@@ -59,6 +59,9 @@ class StyleGAN2GeneratorConfig(GeneratorConfig):
     """Share of the mean style w̄ that each minibatch keeps."""
     activation_limit: PositiveFloat = 256.0
     """Activations are kept in ± this, times the gain of their layer."""
+    output: Literal["linear", "tanh"] = "linear"
+    """Images as the paper's, or tanh of them, for images that are black or white for the most part: narrow networks on
+    MNIST made all digits with it, and early in training one kind of shape without."""
     modulation: Literal["auto", "grouped", "scaled"] = "auto"
     """Compute modulated convolutions with weights for each image, in groups, or by scaling what goes in and comes out:
     the same but for rounding; auto: what is faster on the device."""
