@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.image_files import count_frames, decode_image, readable_suffixes
-    from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.packed_dataset import pack_dataset, real_images
+    from ganzoo.data.samples import SampleReader
     from ganzoo.data.tensor_cache import cached_tensors
     from ganzoo.data.transforms import check_array
     from ganzoo.errors import (
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
         DivergedError,
         GanzooError,
         OutputError,
+        PluginError,
         Problem,
         RequestError,
         RunDirectoryError,
@@ -70,7 +72,8 @@ if TYPE_CHECKING:
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
-    from ganzoo.registry.registry import Registrar
+    from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
+    from ganzoo.registry.registry import Entry, Registrar
     from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.disk import new_folder
@@ -78,7 +81,7 @@ if TYPE_CHECKING:
     from ganzoo.storage.run_directory import RunDirectory
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.terminal import packing_progress, say, warn
-    from ganzoo.text import markdown, printable
+    from ganzoo.text import markdown, printable, shell_word
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
@@ -102,6 +105,7 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Entry",
     "Evaluation",
     "Extractor",
     "ExtractorConfig",
@@ -137,6 +141,8 @@ __all__ = [
     "Penalty",
     "PenaltyConfig",
     "PenaltyStep",
+    "PluginError",
+    "PluginManager",
     "Problem",
     "Progress",
     "RMSpropConfig",
@@ -150,6 +156,7 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
+    "SampleReader",
     "SampleSource",
     "Schedule",
     "Scheduled",
@@ -167,6 +174,7 @@ __all__ = [
     "World",
     "cached_tensors",
     "check_array",
+    "check_hooks",
     "count_frames",
     "current_lr",
     "decode_image",
@@ -177,7 +185,9 @@ __all__ = [
     "markdown",
     "new_folder",
     "open_file",
+    "pack_dataset",
     "packing_progress",
+    "plugin_manager",
     "printable",
     "read_bytes",
     "read_evaluations",
@@ -186,6 +196,7 @@ __all__ = [
     "real_images",
     "say",
     "seal_export",
+    "shell_word",
     "square_size",
     "squared_gradient_norm",
     "warn",

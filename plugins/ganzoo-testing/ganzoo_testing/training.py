@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -13,19 +12,29 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ganzoo.builtin.configs import NonSaturatingConfig
-from ganzoo.builtin.losses import NonSaturating
-from ganzoo.components.dataset import Batch
-from ganzoo.components.loss import Loss
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.options import ROLES, OptimizerConfig
-from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.components.trainer import Trainer, TrainingParts
-from ganzoo.components.world import World
-from ganzoo.registry.plugin_manager import plugin_manager
-from ganzoo.registry.registry import Entry
-from ganzoo.testing.fixtures import (
+from ganzoo.plugin import (
+    Batch,
+    DatasetInfo,
+    Discriminator,
+    Entry,
+    GANTrainer,
+    GANTrainerConfig,
+    Generator,
+    ImageSpec,
+    LabelSpec,
+    Loss,
+    NonSaturating,
+    NonSaturatingConfig,
+    OptimizerConfig,
+    Penalty,
+    PenaltyStep,
+    Trainer,
+    TrainerConfig,
+    TrainingParts,
+    World,
+    plugin_manager,
+)
+from ganzoo_testing.fixtures import (
     BATCH,
     CLASSES,
     ConformanceError,
@@ -41,7 +50,6 @@ from ganzoo.testing.fixtures import (
     tiny_generator,
     tiny_networks,
 )
-from ganzoo.training.optimizer_step import load_optimizer, optimizer_state, skips_non_finite
 
 METHODS = ("discriminator_term", "generator_term", "transform_images", "after_discriminator_step")
 
@@ -198,10 +206,10 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
     """
     config = small_options(entry, {"batch_size": BATCH, **options})
     require(
-        ROLES.items() <= config.roles.items(),
+        TrainerConfig().roles.items() <= config.roles.items(),
         'roles must name a "generator" and a "discriminator", the first of their kinds: add to `super().roles`',
     )
-    trainer = _trainer(entry, config)
+    trainer = _trainer(entry.load(), config)
     start = _weights(trainer)
     missing = config.roles.keys() - trainer.networks().keys()
     require(not missing, f"networks must give {', '.join(map(repr, sorted(missing)))}: only what it gives is saved")
@@ -220,7 +228,7 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
     for network in config.roles:
         changed = any(not torch.equal(now[key], start[key]) for key in now if key.startswith(f"{network}."))
         require(changed, f"two steps do not change the {network}: descend its loss")
-    alone = _trainer(entry, config, world=SilentWorld())
+    alone = _trainer(entry.load(), config, world=SilentWorld())
     start = _weights(alone)
     alone.train_step(_batch(alone, 0))
     now = _weights(alone)
@@ -230,11 +238,8 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
         f"moves {', '.join(own[:3])} by the gradient of one process: average gradients over all of them, by "
         "`optimizer_step` or `parts.world.all_reduce_mean_`, or several processes train different networks",
     )
-    resumed = _resumed(entry, config, trainer)
-    for each in (trainer, resumed):
-        each.train_step(_batch(each, 2))
-    ours, theirs = _weights(trainer), _weights(resumed)
-    different = [name for name in ours if not torch.equal(ours[name], theirs[name])]
+    resumed = _resumed(entry.load(), config, trainer)
+    different = _different_after_a_step(trainer, resumed)
     require(
         not different,
         f"goes on differently after a resume ({', '.join(different[:3])}): put all state into state_dict, and draw "
@@ -264,7 +269,7 @@ def _parameters(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.{key}", parameter
 
 
-def _trainer(entry: Entry[Any], config: Any, world: World | None = None) -> Trainer:
+def _trainer(cls: type[Trainer], config: Any, world: World | None = None) -> Trainer:
     image = ImageSpec(3, 16, 16)
     info = DatasetInfo(image, LabelSpec.classes(CLASSES), image if "condition" in config.uses else None)
     tiny = {"generator": tiny_generator, "discriminator": tiny_discriminator}
@@ -276,8 +281,7 @@ def _trainer(entry: Entry[Any], config: Any, world: World | None = None) -> Trai
         total_steps=10,
         world=world or World(),
     )
-    trainer: Trainer = entry.load()(config, parts=parts)
-    return trainer
+    return cls(config, parts=parts)
 
 
 def _batch(trainer: Trainer, number: int) -> Batch:
@@ -295,7 +299,15 @@ def _weights(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
-def _resumed(entry: Entry[Any], config: Any, trainer: Trainer) -> Trainer:
+def _different_after_a_step(trainer: Trainer, other: Trainer) -> list[str]:
+    """Return the names of the weights that differ after each has taken the step of the same batch."""
+    for each in (trainer, other):
+        each.train_step(_batch(each, 2))
+    ours, theirs = _weights(trainer), _weights(other)
+    return [name for name in ours if not torch.equal(ours[name], theirs[name])]
+
+
+def _resumed(cls: type[Trainer], config: Any, trainer: Trainer) -> Trainer:
     """Return a new trainer with the checkpointed state of another."""
     buffer = io.BytesIO()
     try:
@@ -306,7 +318,7 @@ def _resumed(entry: Entry[Any], config: Any, trainer: Trainer) -> Trainer:
         raise ConformanceError(
             f"state_dict holds more than tensors, numbers, text, lists and dictionaries: {error}"
         ) from error
-    other = _trainer(entry, config)
+    other = _trainer(cls, config)
     for name, network in trainer.networks().items():
         other.networks()[name].load_state_dict(network.state_dict())
     other.load_state_dict(state)
@@ -329,18 +341,18 @@ def check_optimizer(entry: Entry[Any], **options: Any) -> None:
     for _ in range(10):
         _regression_step(network, optimizer)
     require(_regression_loss(network).item() < before, "ten steps do not lower the loss of a regression")
-    again, resumed = _regression(config)
-    again.load_state_dict(network.state_dict())
-    saved = optimizer_state(optimizer, dict(network.named_parameters()))
-    load_optimizer(resumed, copy.deepcopy(saved), dict(again.named_parameters()), "optimizer")
-    for each in ((network, optimizer), (again, resumed)):
-        _regression_step(*each)
-    require(_same_weights(network, again), "goes on differently from a saved state: keep all of it in `self.state`")
-    if skips_non_finite(optimizer):
-        resumed.found_inf = torch.ones(())  # type: ignore[attr-defined]
-        _regression_step(again, resumed, torch.nan)
-        state = (value for values in resumed.state.values() for value in values.values() if isinstance(value, Tensor))
-        kept = _same_weights(network, again) and all(value.isfinite().all() for value in state)
+    trained = GANTrainerConfig(batch_size=BATCH, generator_optimizer=config, discriminator_optimizer=config)
+    trainer = _trainer(GANTrainer, trained)
+    for number in range(10):  # some optimizers do more every few steps
+        trainer.train_step(_batch(trainer, number))
+    different = _different_after_a_step(trainer, _resumed(GANTrainer, trained, trainer))
+    require(not different, "goes on differently from a saved state: keep all of it in `self.state`")
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        weights = [parameter.detach().clone() for parameter in network.parameters()]
+        optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+        _regression_step(network, optimizer, torch.nan)
+        state = (value for values in optimizer.state.values() for value in values.values() if isinstance(value, Tensor))
+        kept = all(map(torch.equal, network.parameters(), weights)) and all(value.isfinite().all() for value in state)
         require(kept, "takes a step where found_inf is 1, though _step_supports_amp_scaling is set")
 
 
@@ -360,7 +372,3 @@ def _regression_step(network: nn.Module, optimizer: Optimizer, factor: float = 1
     optimizer.zero_grad()
     (_regression_loss(network) * factor).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-
-
-def _same_weights(one: nn.Module, other: nn.Module) -> bool:
-    return all(map(torch.equal, one.parameters(), other.parameters()))

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ganzoo_testing.scaffold import OUTLINES
 
 from ganzoo.registry.kinds import KINDS
-from ganzoo.registry.scaffold import OUTLINES
 
 Command = Callable[..., Any]
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pytest
 import torch
+from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe
+from ganzoo_testing.checks import DIRECTIONS, SOURCES
+from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
+from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -17,17 +21,17 @@ from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.builtin.datasets import Synthetic
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
+from ganzoo.components.metric import Direction, Source
 from ganzoo.components.observer import Observer
-from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
+from ganzoo.components.options import DiscriminatorConfig, LossConfig, OptimizerConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
 from ganzoo.errors import DataError
+from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
-from ganzoo.testing import ConformanceError, check_component, check_export, check_trainer, describe
-from ganzoo.testing.fixtures import TinyDiscriminator
 
 REGISTRIES = PluginManager().registries
 ENTRIES = [entry for registry in REGISTRIES.all() for entry in registry]
@@ -45,6 +49,21 @@ def test_component(entry: Entry[Any]) -> None:
 @pytest.mark.parametrize("entry", list(REGISTRIES.generators), ids=describe)
 def test_export(entry: Entry[Any]) -> None:
     check_export(entry)
+
+
+def test_there_is_a_contract_for_every_kind_of_component() -> None:
+    assert {each.kind: each.config for each in CONTRACTS} == {kind.name: kind.config for kind in KINDS}
+    assert contract_of(Entry("mine", "module:Mine", LossConfig, "tests")).kind == "loss"
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.kind)
+def test_the_base_class_of_a_kind_has_its_options(contract: Contract) -> None:
+    assert getattr(contract.base, "Config", contract.base) is contract.config
+
+
+def test_metrics_may_have_every_source_and_direction_of_the_contract() -> None:
+    assert get_args(Source) == SOURCES
+    assert get_args(Direction) == DIRECTIONS
 
 
 class Blind(TinyDiscriminator):
@@ -169,6 +188,24 @@ class Counts(Penalty):
         return step.fake_logits.square().mean() * self.taken
 
 
+class CountsElsewhere(torch.optim.SGD):
+    """Takes smaller steps with time, and does not save how many it has taken."""
+
+    taken = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.taken += 1
+        self.param_groups[0]["lr"] = 0.1 / self.taken
+        return super().step(closure)
+
+
+class CountsElsewhereConfig(OptimizerConfig):
+    """An optimizer that cannot go on."""
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return CountsElsewhere(parameters, lr=float(self.lr))
+
+
 def entry_of(cls: Any) -> Entry[Any]:
     return Entry("mine", cls, cls.Config, "tests")
 
@@ -187,6 +224,12 @@ def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> N
     check_component(entry_of(Counts))
     with pytest.raises(ConformanceError, match=r"other values for the same rng: draw with `generator=step\.rng`"):
         check_component(entry_of(Draws))
+
+
+def test_an_optimizer_that_cannot_go_on_is_told() -> None:
+    entry = Entry("mine", CountsElsewhereConfig, CountsElsewhereConfig, "tests")
+    with pytest.raises(ConformanceError, match="goes on differently from a saved state: keep all of it in"):
+        check_component(entry)
 
 
 def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from ganzoo.errors import RequestError
+from ganzoo.plugin import RequestError
 
 if TYPE_CHECKING:
-    from ganzoo.registry.plugin_manager import PluginManager
+    from ganzoo.plugin import PluginManager
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def new_plugin(distribution: str, kind: str, folder: Path, manager: PluginManage
         "Class": "".join(word.capitalize() for word in name.split("_")),
         "summary": outline.summary,
         "dependencies": ", ".join(f'"{each}{_bounds()}"' for each in ("ganzoo-core", *outline.others)),
+        "testing": f'"ganzoo-testing{_bounds()}"',
         "requires": ", ".join(f'"{each}"' for each in (distribution, *outline.others)),
     }
     words["table"] = f"\n{Template(outline.table).substitute(words)}\n" if outline.table else ""
@@ -130,7 +131,7 @@ def new_plugin(distribution: str, kind: str, folder: Path, manager: PluginManage
 def _template(name: str) -> Template:
     from importlib.resources import files
 
-    return Template(files("ganzoo.registry").joinpath("templates", f"{name}.tmpl").read_text(encoding="utf-8"))
+    return Template(files("ganzoo_testing").joinpath("templates", f"{name}.tmpl").read_text(encoding="utf-8"))
 
 
 def _bounds() -> str:

@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.components.spec import DatasetInfo
-from ganzoo.registry.registry import Entry
-from ganzoo.testing.fixtures import (
+from ganzoo.plugin import DatasetInfo, Entry
+from ganzoo_testing.fixtures import (
     BATCH,
     ConformanceError,
     contract,
-    describe,
     generator_of_seed,
     images_for,
     inputs_for,
@@ -105,8 +103,8 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
         exported = torch.export.export(network, (latents,), inputs).module()
     except Exception as error:
         raise ConformanceError(
-            f"torch.export cannot take the {describe(entry)}: {error}. Branches on the values of tensors are the usual "
-            f"reason"
+            f"torch.export cannot take the generator {entry.name}: {error}. Branches on the values of tensors are the "
+            f"usual reason"
         ) from error
     with torch.no_grad():
         same = torch.allclose(exported(latents, **inputs), network(latents, **inputs), atol=1e-5)

@@ -1,4 +1,4 @@
-"""Conformance checks of any component, of datasets, extractors, metrics and observers, and a short training run."""
+"""Conformance checks of datasets, extractors, metrics and observers."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from ganzoo import api
-from ganzoo.builtin.configs import SyntheticConfig
-from ganzoo.builtin.datasets import Synthetic
-from ganzoo.components.dataset import Dataset, SampleSource
-from ganzoo.components.descriptions import descriptions
-from ganzoo.components.extractor import Extractor
-from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
-from ganzoo.components.options import ImageDatasetConfig, VectorDatasetConfig
-from ganzoo.components.spec import LabelSpec, UnfitDataError
-from ganzoo.data.packed_dataset import pack_dataset, real_images
-from ganzoo.data.samples import SampleReader
-from ganzoo.errors import DataError, PluginError
-from ganzoo.registry.kinds import kind_of
-from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
-from ganzoo.registry.registry import Entry
-from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing.fixtures import (
+from ganzoo.plugin import (
+    DataError,
+    Dataset,
+    Entry,
+    Extractor,
+    ImageDatasetConfig,
+    LabelSpec,
+    Metric,
+    MetricInputs,
+    PluginError,
+    SampleReader,
+    SampleSource,
+    UnfitDataError,
+    VectorDatasetConfig,
+    check_hooks,
+    pack_dataset,
+    plugin_manager,
+    real_images,
+)
+from ganzoo_testing.fixtures import (
     BATCH,
     ConformanceError,
-    describe,
     generator_of_seed,
     images_for,
     require,
@@ -46,78 +46,8 @@ LOOKED_AT = 8
 """Images of a dataset that are looked at."""
 COUNT = 32
 """Samples that a metric scores."""
-
-
-def check_component(entry: Entry[Any], **options: Any) -> None:
-    """Check that a component conforms to the interface of its kind.
-
-    Args:
-        entry: the component, as a registry or `components_of` gives it.
-        options: for its config, where those of `small_options` do not suit it.
-
-    Raises:
-        ConformanceError: it does not; the text says what to change.
-    """
-    try:
-        check_config(entry, **options)
-        if check := kind_of(entry.options).conformance:
-            resolve_name(check)(entry, **options)
-    except ConformanceError as error:
-        error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
-        raise
-
-
-def check_config(entry: Entry[Any], **options: Any) -> None:
-    """Check the base class, and that options are documented, refuse unknown keys, and survive a recipe's round trip.
-
-    Raises:
-        ConformanceError: with what to change.
-    """
-    contract = resolve_name(kind_of(entry.options).contract)
-    try:
-        require(issubclass(entry.load(), contract), f"its class does not derive from {contract.__name__}")
-    except PluginError as error:
-        raise ConformanceError(str(error)) from error
-    config = small_options(entry, options)
-    again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
-    require(again == config, "its config changes on the way through a recipe: give options types that TOML has")
-    undocumented = sorted(entry.options.model_fields.keys() - descriptions(entry.options).keys() - {"name"})
-    require(
-        not undocumented,
-        f"the options {', '.join(undocumented)} have no text under them, which the JSON schema and the docs show",
-    )
-    entry.config.model_json_schema()
-    try:
-        entry.config(name=entry.name, **{**options, "no_such_option": 1})
-    except ValidationError:
-        return
-    raise ConformanceError('its config takes unknown keys: leave `extra` as it is, "forbid"')
-
-
-def train_briefly(
-    recipe: str | Path, folder: Path, *overrides: str, manager: PluginManager | None = None
-) -> TrainedRun:
-    """Train two steps of a recipe with small minibatches, on the CPU and without trackers that it does not name.
-
-    Args:
-        recipe: its file.
-        folder: where the run directory is made.
-        overrides: "path.to.key=value", applied last.
-        manager: the plugins to use; left out: those installed.
-    """
-    brief: dict[str, Any] = {
-        "run.steps": 2,
-        "run.log_every": 1,
-        "run.root": str(folder),
-        "trainer.batch_size": 8,
-        "device.accelerator": "cpu",
-        "device.precision": "fp32",
-        "samples.count": 4,
-        "samples.gif": False,
-    }
-    for entry in (manager or plugin_manager()).registries.trackers:
-        brief |= {f"tracking.{entry.name}.{key}": value for key, value in entry.options.off.items()}
-    return api.run(recipe, [*brief.items(), *overrides], manager=manager)
+SOURCES = ("features", "logits", "class_logits", "pixels", "points")
+DIRECTIONS = ("lower", "higher", "none")
 
 
 def check_dataset(entry: Entry[Any], **options: Any) -> None:
@@ -158,6 +88,13 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
         del packed, again  # they are memory-mapped, and the folder is removed
 
 
+def _synthetic(**options: Any) -> Dataset:
+    """Return made-up images of the core's."""
+    entry = plugin_manager().registries.datasets["synthetic"]
+    dataset: Dataset = entry.load()(entry.config(name=entry.name, **options))
+    return dataset
+
+
 def check_extractor(entry: Entry[Any], **options: Any) -> None:
     """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
 
@@ -169,11 +106,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     info = small_info(config)
     cls = entry.load()
     extractor: Extractor = cls(config, info=info)
-    dataset = Synthetic(
-        SyntheticConfig(
-            name="synthetic", image_size=info.image.size, channels=info.image.channels, count=64, num_classes=10
-        )
-    )
+    dataset = _synthetic(image_size=info.image.size, channels=info.image.channels, count=64, num_classes=10)
     with tempfile.TemporaryDirectory() as folder:
         before = torch.get_rng_state()
         try:
@@ -232,10 +165,9 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     metric: Metric = entry.load()(small_options(entry, options))
-    sources, ways = get_args(Source), get_args(Direction)
-    require(metric.needs and set(metric.needs) <= {*sources}, f"needs must name some of {', '.join(sources)}")
-    require({*metric.directions.values()} <= {*ways}, f"directions must each be one of {', '.join(ways)}")
-    dataset = Synthetic(SyntheticConfig(name="synthetic", image_size=16, count=COUNT, num_classes=4))
+    require(metric.needs and set(metric.needs) <= {*SOURCES}, f"needs must name some of {', '.join(SOURCES)}")
+    require({*metric.directions.values()} <= {*DIRECTIONS}, f"directions must each be one of {', '.join(DIRECTIONS)}")
+    dataset = _synthetic(image_size=16, count=COUNT, num_classes=4)
     with tempfile.TemporaryDirectory() as folder:
         images = pack_dataset(dataset, cache=Path(folder))
         points = pack_dataset(LabeledPoints(VectorDatasetConfig(name="points")), cache=Path(folder))

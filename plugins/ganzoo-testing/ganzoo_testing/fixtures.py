@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ganzoo.components.network import Discriminator, Generator, Network
-from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.errors import GanzooError, PluginError, first_line
-from ganzoo.registry.kinds import kind_of
-from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
-from ganzoo.registry.registry import Entry
+from ganzoo.plugin import (
+    ComponentConfig,
+    DatasetInfo,
+    Discriminator,
+    DiscriminatorConfig,
+    Entry,
+    GanzooError,
+    Generator,
+    GeneratorConfig,
+    ImageSpec,
+    LabelSpec,
+    first_line,
+)
 
 CLASSES = tuple("0123456789")
 SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
@@ -57,33 +62,6 @@ def contract(text: str, *given: Any) -> Iterator[None]:
         raise ConformanceError(f"{text}: it raises {type(error).__name__}: {first_line(error)}") from error
     changed = any(not torch.equal(*both) for both in zip(before, tensors, strict=True))
     require(not changed, f"{text}: it changes in place what it is given; a first layer or operation is in place")
-
-
-def describe(entry: Entry[Any]) -> str:
-    """Return kind and name of a component, such as "generator dcgan"."""
-    return f"{kind_of(entry.options).name} {entry.name}"
-
-
-def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
-    """Return all components that a distribution's plugins, or a plugin file, register.
-
-    Args:
-        plugin: name of the distribution, or path of a plugin file that the manager has.
-        manager: the plugins to look at; left out: those installed.
-
-    Raises:
-        PluginError: it is not installed, or one of its plugins is broken.
-    """
-    manager = manager or plugin_manager()
-    file = str(Path(plugin).resolve())
-    found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
-    if not found:
-        raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
-    for each in found:
-        if each.status != "loaded":
-            raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
-    names = {str(each) for each in found}
-    return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
 
 
 def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -> Any:
@@ -143,7 +121,7 @@ def labels_for(info: DatasetInfo, count: int = BATCH) -> Tensor:
     return torch.arange(count) % max(info.num_classes, 1)
 
 
-def inputs_for(network: Network, info: DatasetInfo) -> dict[str, Tensor]:
+def inputs_for(network: Generator | Discriminator, info: DatasetInfo) -> dict[str, Tensor]:
     """Return the keywords that a network takes beside latents or samples."""
     condition = None
     if info.condition is not None:
