@@ -2,6 +2,7 @@
 
     python .ci/installs.py lines PIP... --into PYTHON    each command of `LINES`, as a dry run of each pip
     python .ci/installs.py sets PIP...                   wheels, editable installs and folders, in any order
+    python .ci/installs.py lowest                        print the lowest version of each dependency, as pip's constraints
 
 PIP is a pip executable; PYTHON is the interpreter of an environment in which ganzoo is installed.
 """
@@ -104,6 +105,22 @@ def compare_sets(pips: list[str]) -> list[str]:
     return failures
 
 
+def lowest() -> list[str]:
+    """Return the constraints, such as "rich==13.0", that hold every dependency to the lowest version that is declared."""
+    declared: dict[str, list[str]] = {}
+    for folder in [ROOT, *PLUGINS]:
+        for requirement in tomllib.loads((folder / "pyproject.toml").read_text())["project"]["dependencies"]:
+            name, version = requirement.split(",")[0].split(">=")
+            if not name.startswith("ganzoo-"):
+                declared.setdefault(name, []).append(version)
+    return [f"{name}=={max(versions, key=numbers)}" for name, versions in sorted(declared.items())]
+
+
+def numbers(version: str) -> list[int]:
+    """Return a version's numbers, which order versions."""
+    return [int(number) for number in version.split(".")]
+
+
 def resolve(pip: str, requirements: list[str], folder: Path) -> dict[str, str]:
     """Names and versions of all packages that pip would install into an empty environment."""
     report = folder / "report.json"
@@ -122,10 +139,13 @@ def version(pip: str) -> str:
 def main() -> None:
     """Run what the command line asks for and leave with 1 if anything failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["lines", "sets"])
-    parser.add_argument("pips", nargs="+")
+    parser.add_argument("what", choices=["lines", "sets", "lowest"])
+    parser.add_argument("pips", nargs="*")
     parser.add_argument("--into", default=sys.executable)
     given = parser.parse_args()
+    if given.what == "lowest":
+        print(*lowest(), sep="\n")
+        return
     failures = try_lines(given.pips, given.into) if given.what == "lines" else compare_sets(given.pips)
     for failure in failures:
         print(failure, file=sys.stderr)
