@@ -19,8 +19,8 @@ PACKING_LINE_SECONDS = 5.0
 
 @cache
 def console() -> Console:
-    """Return the console of the process, on stderr."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    """Return the console of the process, on stderr; plain lines in a notebook, where rich's bars need ipywidgets."""
+    return Console(stderr=True, force_jupyter=False, highlight=False, markup=False, emoji=False)
 
 
 def warn(message: str) -> None:

@@ -28,7 +28,10 @@ def compare(
     wandb: Annotated[bool, typer.Option("--wandb", help="Build the workspace and a report on W&B.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show runs side by side, grouped by their recipe without its seed."""
+    """Show runs side by side, grouped by their recipe without its seed.
+
+    Example: ganzoo compare runs --out comparison.html
+    """
     from rich.console import Console
 
     from ganzoo.comparison.comparison import compare as compare_runs

@@ -29,7 +29,10 @@ def list_components(
     kind: Annotated[Listed, typer.Argument(help="What to list; losses include penalties.")],
     as_json: AsJson = False,
 ) -> None:
-    """List what is installed of one kind, with what each is and the plugin it comes from."""
+    """List what is installed of one kind, with what each is and the plugin it comes from.
+
+    Example: ganzoo list losses
+    """
     from ganzoo.registry.plugin_manager import plugin_manager
 
     manager = plugin_manager()
@@ -46,7 +49,10 @@ def list_components(
 
 
 def plugins(as_json: AsJson = False) -> None:
-    """List the installed plugins, those that cannot be loaded included, with the reason."""
+    """List the installed plugins, those that cannot be loaded included, with the reason.
+
+    Example: ganzoo plugins
+    """
     from ganzoo.registry.plugin_manager import plugin_manager
 
     columns = ("name", "status", "distribution", "version", "module", "error")
@@ -84,7 +90,10 @@ def new_plugin(
     kind: Annotated[Outlined, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
 ) -> None:
-    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
+    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder.
+
+    Example: ganzoo new-plugin ganzoo-mine --kind loss
+    """
     from ganzoo.registry.plugin_manager import plugin_manager
 
     folder = out or Path(name)
@@ -99,7 +108,10 @@ def new_plugin(
 def test_plugin(
     plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
 ) -> None:
-    """Check each component of a plugin against its contract: what it takes, gives, and keeps."""
+    """Check each component of a plugin against its contract: what it takes, gives, and keeps.
+
+    Example: ganzoo test-plugin ganzoo-dcgan
+    """
     from ganzoo.errors import DataError
     from ganzoo.registry.plugin_manager import plugin_manager
     from ganzoo.testing import ConformanceError, check_component, components_of, describe

@@ -238,9 +238,15 @@ def save_picture(image: Tensor, path: Path, *, about: Mapping[str, object] | Non
     Raises:
         OutputError: it cannot be written.
     """
+    save_png(as_image(image), path, about=about)
+
+
+def as_image(picture: Tensor) -> Image.Image:
+    """Return a picture (C, H, W) in [0, 1] as PIL has it."""
     from torchvision.transforms.functional import to_pil_image
 
-    save_png(to_pil_image(image.mul(255).round().byte()), path, about=about)
+    image: Image.Image = to_pil_image(picture.mul(255).round().byte())
+    return image
 
 
 @contextmanager
