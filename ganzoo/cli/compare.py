@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Show runs side by side, grouped by their recipe without its seed.
 
-    Example: ganzoo compare runs --out comparison.html
+    Example: ganzoo compare runs/dcgan-digits-sweep --out comparison.html
     """
     from rich.console import Console
 

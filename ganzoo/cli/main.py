@@ -36,7 +36,7 @@ HELP = """A configurable GAN zoo: train, resume, sample and compare GANs from re
 Train a recipe:    ganzoo run recipes/dcgan_digits.toml
 Write a plugin:    ganzoo new-plugin ganzoo-mine --kind loss
 Compare variants:  ganzoo sweep recipes/dcgan_digits.toml --vary loss.name=hinge,wasserstein
-                   ganzoo compare runs
+                   ganzoo compare runs/dcgan-digits-sweep
 """
 
 app = typer.Typer(
