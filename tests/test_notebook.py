@@ -102,7 +102,7 @@ class TestDisplay:
         rows = {first: rest for first, *rest in cells_of(shown)}
         assert rows["runs"] == ["1 complete", "1 complete"]
         assert sorted(rows["trainer.batch_size"]) == ["4", "8"]
-        assert len(rows["diversity ↑"]) == 2
+        assert len(rows["diversity → 1"]) == 2
         assert shown.endswith("<br>one seed each: differences may be chance")
 
 
