@@ -29,7 +29,7 @@ import ganzoo
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sampling.image_io import save_png
+from ganzoo.sampling.image_io import save_picture
 from ganzoo.sampling.trained_run import Weights
 
 ROOT = Path(__file__).parents[1]
@@ -317,7 +317,7 @@ def main() -> None:
     elif arguments.action == "rows":
         print("\n".join(changed()))
     elif arguments.action == "picture":
-        save_png(picture(arguments.runs), PICTURE)
+        save_picture(picture(arguments.runs), PICTURE)
     else:
         page = PAGE.read_text(encoding="utf-8")
         PAGE.write_text(with_table(page, results(arguments.results)), encoding="utf-8")

@@ -5,7 +5,7 @@
     trained = ganzoo.run("recipes/dcgan_digits.toml")
     images = trained.sample(64)
 
-Importing this package imports neither torch nor wandb; the first call does.
+Importing this package does not import torch; the first call does.
 """
 
 from __future__ import annotations

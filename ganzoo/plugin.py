@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ganzoo.components.loss import Loss
     from ganzoo.components.metric import Metric, MetricInputs
     from ganzoo.components.network import Discriminator, Generator
-    from ganzoo.components.observer import Alert, Observer, RecipeView, RunView, Tracker
+    from ganzoo.components.observer import AgentSweep, Alert, Observer, RecipeView, Report, RunView, Tracker
     from ganzoo.components.options import (
         ComponentConfig,
         DatasetConfig,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ganzoo.components.penalty import Penalty, PenaltyStep
     from ganzoo.components.schedule import Progress, Schedule, Scheduled
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
-    from ganzoo.components.trainer import Failure, RecordableTrainer, Trainer, TrainingParts
+    from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
     from ganzoo.data.packed_dataset import real_images
     from ganzoo.data.tensor_cache import cached_tensors
@@ -74,18 +74,20 @@ if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.disk import new_folder
     from ganzoo.storage.exported import seal_export
+    from ganzoo.storage.run_directory import RunDirectory
     from ganzoo.storage.safe_load import CodeError, load_tensors
-    from ganzoo.terminal import packing_progress
+    from ganzoo.terminal import packing_progress, say, warn
     from ganzoo.text import markdown, printable
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
     from ganzoo.training.run import Run
-    from ganzoo.untrusted import open_file, read_bytes
+    from ganzoo.untrusted import open_file, read_bytes, read_text
 
 __all__ = [
     "EMA",
     "AdamConfig",
+    "AgentSweep",
     "Alert",
     "Archive",
     "Assignment",
@@ -141,10 +143,11 @@ __all__ = [
     "RMSpropConfig",
     "Recipe",
     "RecipeView",
-    "RecordableTrainer",
     "Registrar",
+    "Report",
     "RequestError",
     "Run",
+    "RunDirectory",
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
@@ -179,10 +182,13 @@ __all__ = [
     "printable",
     "read_bytes",
     "read_evaluations",
+    "read_text",
     "real_images",
+    "say",
     "seal_export",
     "square_size",
     "squared_gradient_norm",
+    "warn",
 ]
 
 

@@ -9,7 +9,7 @@ import json
 import shlex
 import tomllib
 import unicodedata
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,12 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return a suggestion to end a message with, or an empty text where no known word is close."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean {close[0]}?" if close else ""
+
+
+def unused_name(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: itself, or numbered from 2 on."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def parse_json(text: str, loads: Callable[[str], Any] = json.loads) -> Any:

@@ -86,7 +86,8 @@ def read_lines(path: Path) -> Iterator[str]:
 def check_contents(folder: Path, level: int = 0, allowed: Callable[[Path], bool] | None = None) -> None:
     """Check that a folder holds files and folders alone, and no link that leads out of it.
 
-    W&B's folder in a run directory is exempt, since W&B links its log to that of its service.
+    Folders in a run directory that are none of ganzoo's own are not looked into: trackers keep their files there, and
+    W&B links its log to that of its service.
 
     Args:
         folder: the run directory, sweep or export, which may be reached by a link itself.
@@ -113,12 +114,12 @@ def check_contents(folder: Path, level: int = 0, allowed: Callable[[Path], bool]
                 raise RunDirectoryError(f"{path}: is {_kind(mode)}, which nothing here should be: remove it")
             elif stat.S_ISDIR(mode) and path.suffix in _SUFFIXES:
                 raise RunDirectoryError(f"{path}: is a folder, where only a file can be: remove it")
-        if len(Path(place).relative_to(folder).parts) == level and WANDB in folders:
-            folders.remove(WANDB)
+        if len(Path(place).relative_to(folder).parts) == level:
+            folders[:] = [name for name in folders if name in OWN]
 
 
-WANDB = "wandb"
-"""Folder of W&B's files in a run directory."""
+OWN = ("checkpoints", "failure", "plugins", "samples")
+"""Folders of a run directory and of an export."""
 _SUFFIXES = (".gif", ".json", ".jsonl", ".log", ".png", ".pt", ".safetensors", ".toml")
 
 

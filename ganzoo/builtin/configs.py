@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -57,10 +57,8 @@ class _AtSamplesConfig(PenaltyConfig):
     """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
     discriminator sees."""
 
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """True: of gradients at samples, or between them."""
-        return True
+    is_gradient_penalty: ClassVar[bool] = True
+    """True: of gradients at samples, or between them."""
 
 
 class GradientPenaltyConfig(_AtSamplesConfig):
@@ -127,10 +125,8 @@ class GANTrainerConfig(TrainerConfig):
         """Number of minibatches: one for each discriminator update, and one for the generator where it has its own."""
         return self.discriminator_steps + (self.schedule == "alternate_minibatches")
 
-    @property
-    def scales_loss(self) -> bool:
-        """True: each network's loss has its own scaler."""
-        return True
+    scales_loss: ClassVar[bool] = True
+    """True: each network's loss has its own scaler."""
 
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
         """Raise ValueError where the gradient of a minibatch is not the mean of its micro-batches'."""

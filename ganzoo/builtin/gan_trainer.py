@@ -191,6 +191,10 @@ class GANTrainer(OptimizingTrainer):
         penalties = {name: self.parts.penalties[name]}
         if role == "discriminator":
             step = self.discriminator_step(batch, self.generate_detached(batch), penalties)
+        elif penalties[name].from_latents:
+            none = batch.real[:0]
+            fake = FakeBatch(none, self.latents(batch), batch.labels, batch.condition)
+            step = self.penalties.step(batch, fake, (none, none), (None, none))
         else:
             step = self.generator_step(batch, self.generate(batch))
         terms = self.penalty_terms(role, step, penalties)
@@ -227,12 +231,15 @@ class GANTrainer(OptimizingTrainer):
 
     def generate(self, batch: Batch, role: str = "generator") -> FakeBatch:
         """Generate as many samples as `batch` has, with its labels and condition, so that these come as in the data."""
-        generator = cast("Generator", self.parts.networks[role])
-        with self.sharded_rng(batch):
-            latents = generator.sample_latents(len(batch), self.parts.rng)
+        generator, latents = cast("Generator", self.parts.networks[role]), self.latents(batch, role)
         with self.parts.autocast():
             samples = generator(latents, **generator.inputs(batch.labels, batch.condition))
         return FakeBatch(samples.float(), latents, batch.labels, batch.condition)
+
+    def latents(self, batch: Batch, role: str = "generator") -> Tensor:
+        """Draw latents (N, latent_dim), as many as `batch` has samples."""
+        with self.sharded_rng(batch):
+            return cast("Generator", self.parts.networks[role]).sample_latents(len(batch), self.parts.rng)
 
     @torch.no_grad()
     def generate_detached(self, batch: Batch) -> FakeBatch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ganzoo.builtin import commands, configs, lints, optimizers
 from ganzoo.builtin.datasets import configs as datasets
-from ganzoo.observers.wandb.config import WandbConfig
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
 
@@ -51,12 +50,6 @@ def register_optimizers(register: Registrar) -> None:
     register("adamax", optimizers.AdamaxConfig)
     register("sgd", optimizers.SGDConfig)
     register("rmsprop", optimizers.RMSpropConfig)
-
-
-@hookimpl
-def register_observers(register: Registrar) -> None:
-    """Tracking on Weights & Biases."""
-    register("wandb", "ganzoo.observers.wandb.tracker:WandbTracker", config=WandbConfig)
 
 
 lint_recipe = hookimpl(lints.lint_recipe)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, get_args
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperGroup
@@ -148,6 +150,8 @@ def _plugin_manager() -> PluginManager:
 def _as_typer_has_it(command: Command) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     target = command.load()
+    if command.plugin == OWN and "trackers" in signature(target).parameters:
+        target = _with_flags(target, command.name)
     if isinstance(target, typer.Typer):
         app.add_typer(target, name=command.name)
     else:
@@ -155,3 +159,23 @@ def _as_typer_has_it(command: Command) -> Any:
     app.callback()(lambda: None)  # so that one command is a group too
     group: Any = typer.main.get_command(app)
     return group.commands[command.name]
+
+
+def _with_flags(function: Callable[..., None], command: str) -> Callable[..., None]:
+    """Return a command with a flag for each tracker that has one of it, such as `ganzoo sweep --wandb`.
+
+    Its argument `trackers` is the entries of those whose flags are given.
+    """
+    entries = {each.name: each for each in _plugin_manager().registries.trackers if command in each.options.flags}
+
+    def called(**given: Any) -> None:
+        function(trackers=[entry for name, entry in entries.items() if given.pop(name)], **given)
+
+    own = signature(function, eval_str=True)
+    kept = [each for name, each in own.parameters.items() if name != "trackers"]
+    for name, entry in entries.items():
+        option = typer.Option(f"--{name}", help=entry.options.flags[command])
+        kept.append(Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]))
+    called.__doc__, called.__annotations__ = function.__doc__, {}
+    called.__signature__ = own.replace(parameters=kept)  # type: ignore[attr-defined]
+    return called

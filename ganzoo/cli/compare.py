@@ -1,10 +1,11 @@
-"""`ganzoo compare`: variants side by side, on the terminal, as a page, as JSON and on W&B."""
+"""`ganzoo compare`: variants side by side, on the terminal, as a page, as JSON and by trackers."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,8 +26,8 @@ def compare(
         list[str] | None,
         typer.Option(help="A place in which protocol cards may differ; may be given again.", metavar="PLACE"),
     ] = None,
-    wandb: Annotated[bool, typer.Option("--wandb", help="Build the workspace and a report on W&B.")] = False,
     as_json: AsJson = False,
+    trackers: Sequence[Any] = (),
 ) -> None:
     """Show runs side by side, grouped by their recipe without its seed.
 
@@ -52,8 +53,10 @@ def compare(
         from ganzoo.comparison.page import write_page
 
         say(f"the page: {write_page(comparison, out, title)}")
-    if wandb:
-        from ganzoo.comparison.wandb_report import publish
+    for entry in trackers:
+        from ganzoo.comparison.report import make_report
 
-        for what, address in publish(comparison, title).items():
+        for what, address in (
+            entry.load()(entry.config(name=entry.name)).publish(make_report(comparison, title)).items()
+        ):
             say(f"{what}: {address}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.cli.options import Overrides, RecipeFile, RunFolder, echo, echo_path
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, RequestError
 
 if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
@@ -22,7 +23,7 @@ def run(
     recipe: RecipeFile,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="More of what --set takes: a W&B agent appends its choice here.", metavar="[KEY=VALUE]..."),
+        typer.Argument(help="More of what --set takes: an agent appends its choice here.", metavar="[KEY=VALUE]..."),
     ] = None,
     set_: Overrides = None,
 ) -> None:
@@ -78,28 +79,38 @@ def sweep(
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
     accept_changes: AcceptChanges = False,
-    wandb: Annotated[
-        bool, typer.Option("--wandb", help="Run nothing; register the grid as a W&B sweep, for agents to run.")
-    ] = False,
+    method: Annotated[
+        Literal["random", "bayes"] | None,
+        typer.Option(help="How agents of a tracker choose values; left out: they take every combination."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="What bayes optimizes, such as score/fd_classifier.", metavar="NAME")
+    ] = None,
+    goal: Annotated[Literal["minimize", "maximize"], typer.Option(help="Better values of it.")] = "minimize",
+    runs: Annotated[int | None, typer.Option(min=1, help="Most runs of random and bayes.")] = None,
+    trackers: Sequence[Any] = (),
 ) -> None:
     """Train every combination with several seeds; call it again to go on. The last line is the directory.
 
     Example: ganzoo sweep recipes/dcgan_digits.toml --vary loss.name=hinge,wasserstein --seeds 3
     """
     from ganzoo.registry.plugin_manager import plugin_manager
-    from ganzoo.sweeps.plan import make_plan, parse_vary
+    from ganzoo.sweeps.plan import agent_sweep, make_plan, parse_vary, split_ranges
     from ganzoo.sweeps.run_sweep import sweep as run_sweep
     from ganzoo.terminal import say
     from ganzoo.text import shell_word
 
     grid = parse_vary(vary or ())
-    if wandb:
-        from ganzoo.sweeps.wandb_sweep import register
-
-        registered = register(make_plan(recipe, grid, seeds, set_ or (), plugin_manager(), name=name), set_ or ())
-        say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
-        echo(registered)
+    for entry in trackers:
+        ends, ranges = split_ranges(grid)
+        plan = make_plan(recipe, ends, seeds, set_ or (), plugin_manager(), name=name)
+        config = plan.variants[0].recipe.tracking.chosen().get(entry.name) or entry.config(name=entry.name)
+        search = {"method": method, "metric": metric, "goal": goal, "runs": runs, "ranges": ranges}
+        echo(entry.load()(config).register_sweep(agent_sweep(plan, set_ or (), config, **search)))
+    if trackers:
         return
+    if method or metric or runs:
+        raise RequestError("--method, --metric and --runs are for agents: give a tracker's flag too, such as --wandb")
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
                       accept_changes=accept_changes,
                       gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip

@@ -83,28 +83,20 @@ class Dataset(ABC):
         return f"sample {index}"
 
 
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers: nothing of it can be set
 class StoredImages(Protocol):
     """A packed dataset as training sees it: decoded, cropped and resized images or vectors, with their labels."""
 
-    @property
-    def images(self) -> npt.NDArray[Any]:
-        """Images (N, H, W, C) uint8, uint16 or float32, or vectors (N, D) float32; read-only."""
-
-    @property
-    def labels(self) -> npt.NDArray[Any] | None:
-        """Class indices (N,) int64, attributes or values (N, K) float32, or None."""
-
-    @property
-    def info(self) -> DatasetInfo:
-        """Shape of the samples, and what the labels are."""
-
-    @property
-    def key(self) -> str:
-        """Hash of everything that the samples depend on."""
-
-    @property
-    def checksum(self) -> int:
-        """CRC-32 of the pixels: the same images, however they are stored."""
+    images: npt.NDArray[Any]
+    """Images (N, H, W, C) uint8, uint16 or float32, or vectors (N, D) float32; read-only."""
+    labels: npt.NDArray[Any] | None
+    """Class indices (N,) int64, attributes or values (N, K) float32, or None."""
+    info: DatasetInfo
+    """Shape of the samples, and what the labels are."""
+    key: str
+    """Hash of everything that the samples depend on."""
+    checksum: int
+    """CRC-32 of the pixels: the same images, however they are stored."""
 
     def __len__(self) -> int:
         """Return the number of samples."""

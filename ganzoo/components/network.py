@@ -72,7 +72,7 @@ class Generator(Network):
 
     Config: ClassVar[type[GeneratorConfig]] = GeneratorConfig
 
-    bounded: ClassVar[bool] = True
+    bounded: bool = True
     """Whether images are in [−1, 1] by construction; those of a generator without tanh are clipped where they are
     written or scored, and are not in training."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from ganzoo.components.options import (
     ComponentConfig,
@@ -72,154 +73,145 @@ class Tracker:
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
 
+    def register_sweep(self, sweep: AgentSweep) -> str:
+        """Register a sweep for agents to run, say how they join in, and return what names it there.
 
+        Called for `ganzoo sweep --NAME`, where `flags` of the config has "sweep".
+
+        Raises:
+            GanzooError: it cannot be registered; the text says why.
+        """
+        raise NotImplementedError
+
+    def publish(self, report: Report) -> Mapping[str, str]:
+        """Publish a comparison and return the address of each page made, by what it is.
+
+        Called for `ganzoo compare --NAME`, where `flags` of the config has "compare".
+
+        Raises:
+            GanzooError: it cannot be published; the text says why.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class AgentSweep:
+    """A sweep that agents are to run.
+
+    Attributes:
+        name: of the sweep.
+        source: the recipe file.
+        command: the words that train one run; its values follow, such as "loss.name=hinge", an argument each.
+        values: those of each option, numbers or text that reads as the value after "="; the seeds are among them.
+        ranges: the lowest and the highest value of each option that takes any between.
+        method: how the values are chosen; None: every combination is taken.
+        metric: what "bayes" optimizes, as trackers name it.
+        goal: whether lower or higher values of it are better.
+        runs: most runs; None: any number.
+    """
+
+    name: str
+    source: str
+    command: Sequence[str]
+    values: Mapping[str, Sequence[int | float | str]]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    method: Literal["random", "bayes"] | None = None
+    metric: str | None = None
+    goal: Literal["minimize", "maximize"] = "minimize"
+    runs: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A comparison, to be published.
+
+    Attributes:
+        title: as was asked for, or of what differs.
+        tables: Markdown by heading.
+        curves: names of the metrics to draw, the scores first.
+        runs: the run directories of each variant, by its name.
+    """
+
+    title: str
+    tables: Mapping[str, str]
+    curves: Sequence[str]
+    runs: Mapping[str, Sequence[Path]]
+
+
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers
 class RecipeView(Protocol):
     """A checked recipe: the options of its parts, and its tables `run`, `device`, `samples`, … by name."""
 
-    @property
-    def dataset(self) -> DatasetConfig:
-        """Options of the dataset."""
-
-    @property
-    def generator(self) -> GeneratorConfig:
-        """Options of the generator."""
-
-    @property
-    def discriminator(self) -> DiscriminatorConfig:
-        """Options of the discriminator."""
+    dataset: DatasetConfig
+    """Options of the dataset."""
+    generator: GeneratorConfig
+    """Options of the generator."""
+    discriminator: DiscriminatorConfig
+    """Options of the discriminator."""
+    loss: LossConfig
+    """Options of the loss."""
+    penalties: tuple[PenaltyConfig, ...]
+    """Options of the penalties, in the order of the recipe."""
+    trainer: TrainerConfig
+    """Options of the trainer."""
 
     def network(self, role: str) -> ComponentConfig:
         """Options of a network of the trainer, by its name."""
 
-    @property
-    def loss(self) -> LossConfig:
-        """Options of the loss."""
-
-    @property
-    def penalties(self) -> tuple[PenaltyConfig, ...]:
-        """Options of the penalties, in the order of the recipe."""
-
-    @property
-    def trainer(self) -> TrainerConfig:
-        """Options of the trainer."""
-
     def to_dict(self) -> dict[str, Any]:
         """Every option with its value as TOML has it."""
 
-    @property
-    def run(self) -> Any:
-        """The table [run]."""
-
-    @property
-    def plugins(self) -> Any:
-        """The table [plugins]."""
-
-    @property
-    def device(self) -> Any:
-        """The table [device]."""
-
-    @property
-    def samples(self) -> Any:
-        """The table [samples]."""
-
-    @property
-    def checkpoint(self) -> Any:
-        """The table [checkpoint]."""
-
-    @property
-    def evaluation(self) -> Any:
-        """The table [evaluation]."""
-
-    @property
-    def watchdog(self) -> Any:
-        """The table [watchdog]."""
-
-    @property
-    def observers(self) -> Any:
-        """The tables [observers.NAME]."""
-
-    @property
-    def tracking(self) -> Any:
-        """The tables [tracking.NAME]."""
+    def __getattr__(self, table: str) -> Any:
+        """Any other table, such as `recipe.samples`."""
 
 
+@dataclass(frozen=True, init=False, match_args=False)  # for type checkers; what observers get refuses changes too
 class RunView(Protocol):
     """A run as its observers see it; setting an attribute raises AttributeError.
 
     Networks, loss and dataset are those that the run works with, not copies: read them, do not change them.
     """
 
-    @property
-    def recipe(self) -> RecipeView:
-        """The recipe, every option resolved."""
-
-    @property
-    def directory(self) -> Any:
-        """The run directory, `ganzoo.storage.run_directory.RunDirectory`; its `path` is the folder."""
-
-    @property
-    def info(self) -> DatasetInfo:
-        """Shape of the images, names of the classes."""
-
-    @property
-    def dataset(self) -> Any:
-        """The packed dataset, `ganzoo.data.packed_dataset.PackedDataset`; `len(run.dataset)` is its size."""
-
-    @property
-    def step(self) -> int:
-        """Training steps taken."""
-
-    @property
-    def total_steps(self) -> int:
-        """Length of the run in steps."""
-
-    @property
-    def images_per_step(self) -> int:
-        """Real images in one step, over all processes."""
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the dataset so far."""
-
-    @property
-    def seconds(self) -> float:
-        """Training time so far, over all parts of a resumed run."""
-
-    @property
-    def resumed_from(self) -> int | None:
-        """The step that the run was resumed from; None: it was not."""
-
-    @property
-    def error(self) -> BaseException | None:
-        """What the run ended early by; None while it goes on and after it is complete."""
-
-    @property
-    def device(self) -> torch.device:
-        """The device that it trains on."""
-
-    @property
-    def precision(self) -> str:
-        """ "fp32", "bf16" or "fp16"."""
-
-    @property
-    def compute_description(self) -> str:
-        """Device and precision in words, and why these were chosen."""
-
-    @property
-    def world_size(self) -> int:
-        """Processes that train together; only the first has observers."""
-
-    @property
-    def plugin_versions(self) -> Mapping[str, str]:
-        """Version of every distribution that a loaded plugin came from, by its name."""
-
-    @property
-    def loss(self) -> Loss:
-        """The loss."""
-
-    @property
-    def networks(self) -> Mapping[str, nn.Module]:
-        """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
+    recipe: RecipeView
+    """The recipe, every option resolved."""
+    directory: Any
+    """The run directory, `ganzoo.storage.run_directory.RunDirectory`; its `path` is the folder."""
+    info: DatasetInfo
+    """Shape of the images, names of the classes."""
+    dataset: Any
+    """The packed dataset, `ganzoo.data.packed_dataset.PackedDataset`; `len(run.dataset)` is its size."""
+    step: int
+    """Training steps taken."""
+    total_steps: int
+    """Length of the run in steps."""
+    images_per_step: int
+    """Real images in one step, over all processes."""
+    epoch: float
+    """Passes over the dataset so far."""
+    seconds: float
+    """Training time so far, over all parts of a resumed run."""
+    resumed_from: int | None
+    """The step that the run was resumed from; None: it was not."""
+    error: BaseException | None
+    """What the run ended early by; None while it goes on and after it is complete."""
+    status: Literal["complete", "interrupted", "failed"]
+    """How it ended; "interrupted" where it is to be resumed."""
+    device: torch.device
+    """The device that it trains on."""
+    precision: str
+    """ "fp32", "bf16" or "fp16"."""
+    compute_description: str
+    """Device and precision in words, and why these were chosen."""
+    world_size: int
+    """Processes that train together; only the first has observers."""
+    plugin_versions: Mapping[str, str]
+    """Version of every distribution that a loaded plugin came from, by its name."""
+    loss: Loss
+    """The loss."""
+    networks: Mapping[str, nn.Module]
+    """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
+    sample_classes: str
+    """Which classes the samples of `samples_ready` are of in turn; empty where they are not of classes in turn."""
 
     def sampling_generator(self, weights: str) -> Generator:
         """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""

@@ -6,7 +6,7 @@ They are separate from the components' base classes, because these need torch an
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -28,6 +28,7 @@ from pydantic import (
 from ganzoo.components.descriptions import descriptions
 from ganzoo.components.schedule import Scheduled
 from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
+from ganzoo.errors import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,19 +110,15 @@ class DiscriminatorConfig(ComponentConfig):
         """
         return getattr(self, "norm", None) == "batch"
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """Whether spectral norm makes the network Lipschitz; a network with it overrides this."""
-        return False
+    has_spectral_norm: ClassVar[bool] = False
+    """Whether spectral norm makes the network Lipschitz."""
 
 
 class LossConfig(ComponentConfig):
     """Options that every loss has: none."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """Whether the loss compares samples of a minibatch with each other, rather than being a mean over them."""
 
 
 class PenaltyConfig(ComponentConfig):
@@ -135,20 +132,14 @@ class PenaltyConfig(ComponentConfig):
     """Take them in an update of their own, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
     learning rate is multiplied by c and its betas are raised to the power c, as in StyleGAN2."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """Whether the terms depend on the minibatch as a whole; a penalty with a batch statistic overrides this."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """Whether the terms depend on the minibatch as a whole."""
 
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """Whether the term depends on the gradient of single logits; a gradient penalty overrides this."""
-        return False
+    is_gradient_penalty: ClassVar[bool] = False
+    """Whether the term depends on the gradient of single logits."""
 
-    @property
-    def augments(self) -> bool:
-        """Whether the penalty augments the images that the discriminator sees; one that does overrides this."""
-        return False
+    augments: ClassVar[bool] = False
+    """Whether the penalty augments the images that the discriminator sees."""
 
     @property
     def differentiates_twice(self) -> bool:
@@ -205,6 +196,13 @@ class VectorDatasetConfig(DatasetConfig):
         return VectorSpec(self.size)
 
 
+_PAIRS = {
+    "image_size": "a whole number > 0, [height, width]",
+    "crop": 'a whole number > 0, [height, width], "largest" or "none"',
+    "value_range": '[low, high] or "auto"',
+}
+
+
 class ImageDatasetConfig(DatasetConfig):
     """Options that every dataset of images has: how an image is brought to its final size."""
 
@@ -236,25 +234,15 @@ class ImageDatasetConfig(DatasetConfig):
     """Pixels of the largest image that is read; left out: 178,956,970, above which a small file may be made to fill the
     memory."""
 
-    @field_validator("image_size", "crop", mode="wrap")
+    @field_validator("image_size", "crop", "value_range", mode="wrap")
     @classmethod
-    def _check_size(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
-        """Tell one problem, where pydantic would tell one for each kind of size."""
+    def _check_pair(cls, value: Any, validate: ValidatorFunctionWrapHandler, field: ValidationInfo) -> Any:
+        """Tell one problem, where pydantic would tell one for each form of the option."""
         try:
-            return validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
+            checked = validate(tuple(value) if isinstance(value, list) else value)  # strictly, a list is no tuple
         except ValidationError:
-            others = ', "largest" or "none"' if field.field_name == "crop" else ""
-            raise ValueError(f"is {value!r}; must be a whole number > 0, [height, width]{others}") from None
-
-    @field_validator("value_range", mode="wrap")
-    @classmethod
-    def _check_range(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        """Tell one problem, where pydantic would tell one for each kind of range."""
-        try:
-            checked = validate(tuple(value) if isinstance(value, list) else value)
-        except ValidationError:
-            raise ValueError(f'is {value!r}; must be [low, high] or "auto"') from None
-        if isinstance(checked, tuple) and checked[0] >= checked[1]:
+            raise ValueError(f"is {value!r}; must be {_PAIRS[str(field.field_name)]}") from None
+        if field.field_name == "value_range" and isinstance(checked, tuple) and checked[0] >= checked[1]:
             raise ValueError("value_range: the first value must be below the second")
         return checked
 
@@ -321,11 +309,30 @@ class TrackerConfig(ComponentConfig):
 
     by_default: ClassVar[bool] = False
     """Whether it tracks runs whose recipe has no table for it."""
+    off: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options that turn off a tracker which tracks by default; trial runs have them."""
+    flags: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """What the flag `--NAME` of a command does, for `--help`: of "sweep" where the tracker has `register_sweep`, of
+    "compare" where it has `publish`."""
 
     @property
     def enabled(self) -> bool:
         """Whether it tracks at all; a tracker that can be turned off overrides this."""
         return True
+
+    def check_recipe(self, recipe: Any) -> Iterable[Problem]:
+        """Yield what is wrong with these options beside those of `recipe`, a `RecipeView`; each path is an option's."""
+        return ()
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the options that show a run as one of a sweep, in place of the recipe's.
+
+        Args:
+            sweep: its name.
+            variant: name of the run's combination; empty where agents choose that.
+            choice: the varied options, such as "loss.name=hinge".
+        """
+        return {}
 
 
 NetworkKind = Literal["generator", "discriminator"]
@@ -376,7 +383,5 @@ class TrainerConfig(ComponentConfig):
             ValueError: they do not; the text says why, and what would.
         """
 
-    @property
-    def scales_loss(self) -> bool:
-        """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`); one that does overrides this."""
-        return False
+    scales_loss: ClassVar[bool] = False
+    """Whether the trainer scales losses under fp16 (`TrainingParts.loss_scaling`)."""

@@ -85,8 +85,11 @@ class Penalty(nn.Module):
 
     differentiates_at: ClassVar[frozenset[Kind]] = frozenset()
     """Samples that `discriminator_term` differentiates logits at, "real" or "fake"; a trainer then tracks them."""
+    from_latents: ClassVar[bool] = False
+    """Whether `generator_term` looks at latents, labels and condition alone; in an update of its own nothing else is
+    then computed, and the samples are empty."""
     cuda_graph_safe: ClassVar[bool] = False
-    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `RecordableTrainer`)."""
+    """Whether its work on the device is the same at each step, as a CUDA graph needs (see `OptimizingTrainer`)."""
 
     def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
         super().__init__()

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from ganzoo.components.dataset import Batch
 from ganzoo.components.loss import Loss
@@ -125,47 +124,3 @@ class Trainer(ABC):
         a trainer keeps such an update from the weights without waiting.
         """
         return None
-
-
-class RecordableTrainer(Trainer):
-    """A trainer whose step is the same work on the device each time, but for bookkeeping before and after.
-
-    Such work can be recorded as a CUDA graph and replayed. It must not look at a value on the device, nor branch on
-    anything that changes from step to step, nor keep anything but in tensors that it changes in place.
-    """
-
-    def __init__(self, config: TrainerConfig, *, parts: TrainingParts) -> None:
-        super().__init__(config, parts=parts)
-        self.work: Callable[[Batch], dict[str, Tensor]] = self.compute_step
-        """What does the work of a step: `compute_step`, or a recording of it."""
-
-    def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Do the bookkeeping, the work, and the bookkeeping after it."""
-        self.begin_step()
-        metrics = self.work(batch)
-        self.end_step()
-        return metrics
-
-    @abstractmethod
-    def begin_step(self) -> None:
-        """Do the bookkeeping before the work; never recorded."""
-
-    @abstractmethod
-    def compute_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Train on `config.batches_per_step` minibatches; returns scalars, detached and on the device."""
-
-    @abstractmethod
-    def end_step(self) -> None:
-        """Do the bookkeeping after the work; never recorded."""
-
-    @abstractmethod
-    def unrecordable(self) -> str | None:
-        """Return why the work differs from step to step with these options; None: it does not."""
-
-    @abstractmethod
-    def optimizers(self) -> list[Optimizer]:
-        """Return the optimizers that take steps in the work."""
-
-    def recorded(self) -> Callable[[], None]:
-        """Return what to call after each replay; asked for once, after the work was recorded."""
-        return lambda: None

@@ -12,7 +12,7 @@ from ganzoo.components.network import parameters
 from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.output import output_error
-from ganzoo.storage.summary import best_and_last, status_of
+from ganzoo.storage.summary import best_and_last
 from ganzoo.terminal import console, has_bar, progress_bar, say
 from ganzoo.text import count, duration, number
 
@@ -101,7 +101,7 @@ class ConsoleObserver:
             self._unseen = f"step {run.step}/{run.total_steps}  {self._figures}" if self._figures else ""
         self._print_unseen()
         self._say_scores(run)
-        status, took = status_of(run), duration(self._clock() - self._started)
+        status, took = run.status, duration(self._clock() - self._started)
         if status == "complete":
             self._say(f"complete: {run.step - self._first_step} steps in {took}")
         elif status == "interrupted":

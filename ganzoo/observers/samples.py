@@ -27,11 +27,9 @@ from ganzoo.sampling.image_io import (
     open_picture,
     picture_of,
     real_points,
+    save_gif,
     save_picture,
-    write_gif,
 )
-from ganzoo.storage.disk import write_atomic
-from ganzoo.storage.summary import status_of
 from ganzoo.terminal import warn
 
 GRIDS = 20
@@ -72,9 +70,8 @@ class SampleWriter:
             "weights": run.weights_name(options.weights),
             "batch_norm": batch_norm_used(cast("Generator", run.networks["generator"]), options.batch_norm),
         }
-        classes = fixed_classes(run)
-        if classes:
-            about["classes"] = classes
+        if run.sample_classes:
+            about["classes"] = run.sample_classes
         if shown is None and not self._warned:
             warn(f"no pictures of samples: these are vectors of {run.info.samples}; ganzoo sample writes them as .npy")
             self._warned = True
@@ -90,9 +87,9 @@ class SampleWriter:
         Not in an interrupted run: it takes seconds, and the run will be resumed.
         """
         paths = grids(run.directory.samples)
-        if run.recipe.samples.gif and paths and status_of(run) != "interrupted":
+        if run.recipe.samples.gif and paths and run.status != "interrupted":
             with self._surviving():
-                write_atomic(run.directory.samples / GIF, lambda partial: write_animation(paths, partial))
+                write_animation(paths, run.directory.samples / GIF)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
@@ -123,15 +120,6 @@ def fixed_samples(run: RunView) -> Tensor:
     return images[: options.count].clone()  # not an inference tensor
 
 
-def fixed_classes(run: RunView) -> str:
-    """Say which classes `fixed_samples` are of in turn; empty where they are not of classes in turn."""
-    generator = run.networks["generator"]
-    assert isinstance(generator, Generator)
-    if generator.uses != {"labels"} or not run.info.class_names or run.info.labels is None:
-        return ""
-    return run.info.labels.told(range(len(run.info.class_names)))
-
-
 def fixed_grid(run: RunView, images: Tensor) -> Tensor | None:
     """Return the picture (C, H', W') in [0, 1] of `fixed_samples`; None for vectors of more or less than two numbers.
 
@@ -151,13 +139,13 @@ def write_animation(paths: Sequence[Path], target: Path) -> None:
     Pictures that cannot be read, or are of another size than the newest, are left out.
 
     Raises:
-        OSError: it cannot be written, or no picture can be read.
+        OutputError: it cannot be written, or no picture can be read.
     """
     places = np.linspace(0, len(paths) - 1, min(len(paths), MAX_FRAMES)).round().astype(int)
     frames = _frames([paths[place] for place in places])
     if not frames:
-        raise OSError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
-    write_gif(frames, target, [FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
+        raise OutputError(f"none of the {len(paths)} pictures in {paths[0].parent} can be read")
+    save_gif(frames, target, milliseconds=[FRAME_MS] * (len(frames) - 1) + [LAST_FRAME_MS])
 
 
 def _frames(paths: Sequence[Path]) -> list[Image.Image]:

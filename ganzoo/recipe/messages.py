@@ -40,7 +40,10 @@ def explain(
             case "extra_forbidden":
                 known = keys_at(location[:-1], tables, model)
                 whose = _whose(location, tables, model)
-                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known)}{whose}"
+                for kind in KINDS:
+                    if kind.keyed and kind.usual and location[:-1] == [kind.table]:
+                        whose += "".join(f"; {text}" for text in lacking(kind.usual, manager))
+                message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}{whose}"
             case "missing" if key == "name" and (names := _names_at(location[:-1], tables, model)):
                 location = location[:-1]
                 message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"

@@ -34,7 +34,7 @@ class RunOptions(Options):
     """Name, seed, length and folder of a run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    """Names the folder of runs below `root`, and the run on W&B."""
+    """Names the folder of runs below `root`, and the run where it is tracked."""
     seed: NonNegativeInt = 2333
     """Everything random follows from it."""
     steps: PositiveInt | None = Field(default=None, le=10**12)

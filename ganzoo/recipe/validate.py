@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -130,10 +131,8 @@ def _unmet_wishes(recipe: Recipe) -> list[Problem]:
         elif max(recipe.samples.bands) >= spec.channels:
             known = f"numbered from 0 to {spec.channels - 1}"
             problems.append(Problem("samples.bands", f"has {max(recipe.samples.bands)}; the channels are {known}"))
-    wandb = recipe.tracking.chosen().get("wandb")
-    if wandb is not None and wandb.checkpoints == "best" and recipe.checkpoint.best is None:
-        needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
-        problems.append(Problem("tracking.wandb.checkpoints", needs))
+    for name, tracker in recipe.tracking.chosen().items():
+        problems += [replace(each, path=f"tracking.{name}.{each.path}") for each in tracker.check_recipe(recipe)]
     twice = [f'"{part.name}" ({path})' for path, part in _parts(recipe) if part.differentiates_twice]
     if recipe.device.compile and twice:
         needs = f"is true, but torch.compile has no second derivatives for {', '.join(twice)}: set it to false"

@@ -89,7 +89,8 @@ KINDS = (
     Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True,
          contract="ganzoo.components.observer:Observer", conformance="ganzoo.testing:check_observer"),
     Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True,
-         contract="ganzoo.components.observer:Tracker", conformance="ganzoo.testing:check_observer"),
+         contract="ganzoo.components.observer:Tracker", conformance="ganzoo.testing:check_observer",
+         usual="ganzoo-trackers"),
 )
 # fmt: on
 

@@ -25,13 +25,7 @@ class FastConvolutions(TorchFunctionMode):
     Double backward works.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call torch's function, or its replacement."""
         kwargs = kwargs or {}
         replacement = _REPLACEMENTS.get(func)
@@ -58,7 +52,7 @@ def _conv2d(
     wide = (width + 2 * columns - weight.shape[3]) // right + 1
     if not _is_faster_as_product(input, weight, high * wide, (down, right)):
         return None
-    return _apply(input, weight, bias, (down, right), (rows, columns), transposed=False)
+    return _apply(input, weight, bias, (down, right), (rows, columns), False, (0, 0))
 
 
 def _conv_transpose2d(
@@ -80,9 +74,7 @@ def _conv_transpose2d(
         return image if bias is None else image + bias.to(image.dtype)[:, None, None]
     if not _is_faster_as_product(input, weight, input.shape[2] * input.shape[3], _pair(stride)):
         return None
-    return _apply(
-        input, weight, bias, _pair(stride), _pair(padding), transposed=True, output_padding=_pair(output_padding)
-    )
+    return _apply(input, weight, bias, _pair(stride), _pair(padding), True, _pair(output_padding))
 
 
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
@@ -108,37 +100,21 @@ def _is_faster_as_product(images: Tensor, weight: Tensor, positions: int, stride
     return positions <= 16 and weight.shape[0] * weight.shape[1] >= 2**19
 
 
-def _apply(
-    images: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    *,
-    transposed: bool,
-    output_padding: Pair = (0, 0),
-) -> Tensor:
+def _apply(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Pair | bool) -> Tensor:
+    """Apply `_Convolution`; the options are stride, padding, whether it is transposed, and its output padding."""
     if torch.is_autocast_enabled("cpu"):  # the tensors saved for backward have to be those computed with
         dtype = torch.get_autocast_dtype("cpu")
         images, weight = images.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    result = _Convolution.apply(images, weight, bias, stride, padding, transposed, output_padding)
-    return cast("Tensor", result)
+    return cast("Tensor", _Convolution.apply(images, weight, bias, *options))
 
 
 class _Convolution(torch.autograd.Function):
     """Torch's convolution, with the gradient of the weight as a matrix product."""
 
     @staticmethod
-    def forward(
-        images: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: Pair,
-        padding: Pair,
-        transposed: bool,
-        output_padding: Pair,
-    ) -> Tensor:
+    def forward(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+        stride, padding, transposed, output_padding = options
         return torch.convolution(images, weight, bias, stride, padding, (1, 1), transposed, output_padding, 1)
 
     @staticmethod
@@ -201,27 +177,16 @@ class ChannelsLastUpdates(TorchFunctionMode):
     it is brought into the weight's order here.
     """
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call torch's function on contiguous views of the tensors."""
         if func in _FUSED:
-            args = _in_memory_order(*args)
+            parameters, gradients, *states = args
+            gradients = [_strided_as(*pair) for pair in zip(gradients, parameters, strict=True)]
+            args = tuple([_as_contiguous(tensor) for tensor in tensors] for tensors in (parameters, gradients, *states))
         return func(*args, **(kwargs or {}))
 
 
 _FUSED = {torch._fused_adam_, torch._fused_adamw_, torch._fused_sgd_}
-
-
-def _in_memory_order(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], *states: Sequence[Tensor]
-) -> tuple[Any, ...]:
-    gradients = [_strided_as(*pair) for pair in zip(gradients, parameters, strict=True)]
-    return tuple([_as_contiguous(tensor) for tensor in tensors] for tensors in (parameters, gradients, *states))
 
 
 def _strided_as(gradient: Tensor, parameter: Tensor) -> Tensor:

@@ -99,9 +99,11 @@ class DistributedWorld(World):
         return ShardedRNG(rng, rows, self.rank, self.world_size)
 
     def convert_sync_batchnorm(self, modules: Iterable[nn.Module]) -> None:
-        """Have each batch norm within `modules` take its statistics over all processes in a training step."""
-        for module in modules:
-            synchronize_batch_norm(module, self)
+        """Have torch's batch norms within `modules`, but no subclass, take their statistics over all processes."""
+        for parent in [child for module in modules for child in module.modules()]:
+            for name, child in parent.named_children():
+                if isinstance(child, _BatchNorm) and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+                    setattr(parent, name, SynchronizedBatchNorm(child, self))
 
     @contextmanager
     def local_main_first(self) -> Iterator[None]:
@@ -233,15 +235,6 @@ class SynchronizedBatchNorm(_BatchNorm):
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         """Accept any dimension, since the replaced norm may have been of any."""
-
-
-def synchronize_batch_norm(module: nn.Module, world: World) -> None:
-    """Replace each of torch's batch norms within `module`, but no subclass, by a synchronized one."""
-    for name, child in module.named_children():
-        if isinstance(child, _BatchNorm) and type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-            setattr(module, name, SynchronizedBatchNorm(child, world))
-        else:
-            synchronize_batch_norm(child, world)
 
 
 def world_from_env() -> World:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from ganzoo.components.options import ComponentConfig
+from ganzoo.components.options import ComponentConfig, TrackerConfig
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.untrusted import read_text
@@ -61,8 +61,8 @@ def plugin_code(plugins: Iterable[PluginInfo], code: Callable[[PluginInfo], str]
 
 
 def _configs(value: Any) -> Iterator[ComponentConfig]:
-    """Yield the options of every component in a recipe."""
-    if isinstance(value, ComponentConfig):
+    """Yield the options of every component in a recipe but for trackers that are off."""
+    if isinstance(value, ComponentConfig) and not (isinstance(value, TrackerConfig) and not value.enabled):
         yield value
     if isinstance(value, BaseModel):
         value = dict(value)

@@ -50,15 +50,7 @@ def memory_errors(
 
 
 def explain(text: str, device: torch.device | None, batch_size: int | None, when: str, before: int | None) -> str:
-    """The error in words.
-
-    Args:
-        text: torch's, which says how much was asked for.
-        device: that of the networks, if known.
-        batch_size: as it is, if it matters.
-        when: in which step.
-        before: bytes in use when nothing of a batch was there.
-    """
+    """Return the error in words, from torch's text; `before`: bytes in use when nothing of a batch was there."""
     found = ASKED.search(text)
     asked = int(float(found[1]) * 1024 ** "bKMGT".index(found[2])) if found else None
     free, used = free_memory(device), in_use(device)
@@ -78,13 +70,9 @@ def explain(text: str, device: torch.device | None, batch_size: int | None, when
 
 
 def fitting_batch(batch_size: int, asked: int | None, free: int | None, taken: int) -> int:
-    """A power of two below `batch_size` that should fit, given that memory grows with the batch.
+    """Return a power of two below `batch_size` that should fit, given that memory grows with the batch.
 
-    Args:
-        batch_size: with which it did not.
-        asked: bytes that there was no room for.
-        free: bytes that there was room for.
-        taken: bytes that the batch had taken up to there.
+    The batch had taken `taken` bytes when it `asked` for more of them than were `free`.
     """
     share = 0.5 if asked is None or free is None or asked <= free else (taken + free) / (taken + asked)
     most = max(1, min(int(batch_size * share), batch_size - 1))
@@ -92,7 +80,7 @@ def fitting_batch(batch_size: int, asked: int | None, free: int | None, taken: i
 
 
 def in_use(device: torch.device | None) -> int | None:
-    """Bytes that this process has taken where its networks are."""
+    """Return the bytes that this process has taken where its networks are."""
     if device is not None and device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:
@@ -102,7 +90,7 @@ def in_use(device: torch.device | None) -> int | None:
 
 
 def free_memory(device: torch.device | None) -> int | None:
-    """Bytes that this process could take where its networks are, as far as the system says so."""
+    """Return the bytes that this process could take where its networks are, as far as the system says so."""
     if device is not None and device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device is not None and device.type != "cpu":

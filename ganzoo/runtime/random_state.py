@@ -124,13 +124,7 @@ class ShardedRNG(TorchFunctionMode):
         self._rank = rank
         self._count = count
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call torch's function, cutting the result to this process's rows where it draws from `rng`."""
         options = dict(kwargs or {})
         if options.get("generator") is not self._rng:

@@ -1,18 +1,16 @@
-"""Generation of images, and the statistics that batch norm takes: running, of the batch, standing or calibrated."""
+"""Generation of images, and the statistics that batch norm takes: running, of the batch or standing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganzoo.components.dataset import StoredImages
-from ganzoo.components.network import Discriminator, Generator
-from ganzoo.data.packed_dataset import real_images
+from ganzoo.components.network import Generator
 from ganzoo.runtime.device import fp32_products
 
 BatchNormMode = Literal["auto", "running", "batch", "standing"]
@@ -21,8 +19,6 @@ Inputs = Mapping[str, Tensor]
 
 STANDING_BATCHES = 64
 BATCH_SIZE = 64
-CALIBRATION_BATCH_SIZE = 128
-CALIBRATION_BATCHES = 100
 
 
 def generate(
@@ -127,38 +123,26 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, inputs: Inputs | Non
     "standing" averages over 64 batches of 64 random latents from its prior with the present weights
     (BigGAN, arXiv 1809.11096, appendix); it needs a `Generator`.
     """
-    with _restored(module) as norms:
-        tracking = [norm for norm in norms if norm.track_running_stats]
+    modes = {child: child.training for child in module.modules()}
+    norms = [child for child in modes if isinstance(child, _BatchNorm)]
+    before = [(norm.track_running_stats, norm.momentum, dict(norm._buffers)) for norm in norms]
+    tracking = [norm for norm in norms if norm.track_running_stats]
+    module.eval()
+    try:
         if mode == "standing":
             assert isinstance(module, Generator)
             _gather_standing_statistics(module, tracking, inputs or {})
         elif mode == "batch":
-            _use_batch_statistics(tracking)
+            for norm in tracking:
+                norm.track_running_stats = False
+                norm.train()
         yield
-
-
-@contextmanager
-def _restored(module: nn.Module) -> Iterator[list[_BatchNorm]]:
-    """Yield the batch norms of `module`, in evaluation mode; restore modes, and their options and buffers, on exit."""
-    modes = {child: child.training for child in module.modules()}
-    norms = [child for child in modes if isinstance(child, _BatchNorm)]
-    before = [(norm.track_running_stats, norm.momentum, dict(norm._buffers)) for norm in norms]
-    module.eval()
-    try:
-        yield norms
     finally:
         for norm, (tracks, momentum, buffers) in zip(norms, before, strict=True):
             norm.track_running_stats, norm.momentum = tracks, momentum
             norm._buffers.update(buffers)
         for child, training in modes.items():
             child.training = training
-
-
-def _use_batch_statistics(norms: list[_BatchNorm]) -> None:
-    """Have norms use the statistics of each batch, and leave their running ones as they are."""
-    for norm in norms:
-        norm.track_running_stats = False
-        norm.train()
 
 
 @torch.no_grad()
@@ -179,69 +163,3 @@ def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], i
         generator(latents, **{name: rows.to(device) for name, rows in drawn.items()})
     for norm in norms:
         norm.eval()
-
-
-def training_batches(packed: StoredImages, seed: int = 0) -> Iterator[Tensor]:
-    """Yield up to 100 full batches of 128 images (N, C, H, W) in [−1, 1], shuffled; a smaller set as one batch."""
-    order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))
-    for part in torch.split(order, CALIBRATION_BATCH_SIZE)[:CALIBRATION_BATCHES]:
-        if len(part) == CALIBRATION_BATCH_SIZE or len(packed) < CALIBRATION_BATCH_SIZE:
-            yield real_images(packed, part)
-
-
-@contextmanager
-def calibrated_batch_norm(
-    network: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], Any] | None = None
-) -> Iterator[None]:
-    """While open, normalize by batch statistics averaged over `batches`; restore the network on exit.
-
-    The authors of DCGAN took the features of their SVHN discriminator so: the mean and the (biased) variance of
-    each batch, whose earlier layers are normalized by its own statistics, averaged over the batches. It works for
-    norms with and without running statistics. The network is in evaluation mode meanwhile.
-
-    Args:
-        network: with or without batch norms.
-        batches: images (N, C, H, W) in [−1, 1], on any device.
-        forward: forward pass of a batch; left out: a discriminator's `features`, another network's output. Norms that
-            it does not reach stay as they are.
-    """
-    if forward is None:
-        forward = network.features if isinstance(network, Discriminator) else network
-    with _restored(network) as norms:
-        for norm, (mean, variance) in _mean_statistics(network, norms, batches, forward).items():
-            norm.running_mean, norm.running_var = mean, variance
-        for norm in norms:
-            norm.eval()
-        yield
-
-
-@torch.no_grad()
-def _mean_statistics(
-    network: nn.Module, norms: list[_BatchNorm], batches: Iterable[Tensor], forward: Callable[[Tensor], Any]
-) -> dict[_BatchNorm, tuple[Tensor, Tensor]]:
-    """Return the mean and variance (C,) of each norm that `forward` reaches."""
-    if not norms:
-        return {}
-    sums: dict[_BatchNorm, tuple[Any, Any, int]] = {}
-
-    def add(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(module, _BatchNorm)
-        channels = inputs[0].transpose(0, 1).flatten(1).float()
-        variance, mean = torch.var_mean(channels, 1, correction=0)
-        before = sums.get(module, (0.0, 0.0, 0))
-        # Summed on the CPU, as not every accelerator has double precision.
-        sums[module] = before[0] + mean.cpu().double(), before[1] + variance.cpu().double(), before[2] + 1
-
-    device = next(network.parameters()).device
-    hooks = [norm.register_forward_pre_hook(add) for norm in norms]
-    try:
-        _use_batch_statistics(norms)
-        for batch in batches:
-            forward(batch.to(device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {
-        norm: ((mean / count).float().to(device), (variance / count).float().to(device))
-        for norm, (mean, variance, count) in sums.items()
-    }

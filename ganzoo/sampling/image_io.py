@@ -145,29 +145,6 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, about: Mapping[st
     write_atomic(path, lambda partial: save_file(plain, partial, metadata=metadata))
 
 
-def save_grid(
-    images: Tensor,
-    path: Path,
-    columns: int | None = None,
-    *,
-    bands: Bands = None,
-    about: Mapping[str, object] | None = None,
-) -> None:
-    """Write the grid of `images` (N, C, H, W) in [−1, 1] as a PNG, atomically.
-
-    Args:
-        images: row by row.
-        path: ends in .png.
-        columns: left out: as many as make it nearly square.
-        bands: channels to show.
-        about: how the images were made, written as text chunks.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    save_picture(grid(images, columns, bands), path, about=about)
-
-
 def save_single_images(
     images: Tensor,
     folder: Path,
@@ -193,8 +170,32 @@ def save_single_images(
         save_picture(image, folder / f"{name}{ending}.png", about={**(about or {}), **own})
 
 
-def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write an image as a PNG, atomically, with `about` as text chunks.
+def save_gif(
+    frames: Sequence[Image.Image],
+    path: Path,
+    *,
+    milliseconds: int | list[int] = 100,
+    about: Mapping[str, object] | None = None,
+) -> None:
+    """Write images of one size as an endlessly looping GIF, atomically, with `about` as its comment.
+
+    Args:
+        frames: each gets a palette of its own unless it has one.
+        path: ends in .gif.
+        milliseconds: how long each is shown, or one number for all.
+        about: how the images were made.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items())
+    first, *rest = (frame if frame.mode == "P" else frame.quantize(256) for frame in frames)
+    options: dict[str, object] = {"duration": milliseconds, "comment": comment.encode(errors="backslashreplace")}
+    write_atomic(path, lambda partial: first.save(partial, "GIF", save_all=True, append_images=rest, loop=0, **options))
+
+
+def save_picture(picture: Tensor | Image.Image, path: Path, *, about: Mapping[str, object] | None = None) -> None:
+    """Write a picture, PIL's or (C, H, W) in [0, 1], as a PNG, atomically, with `about` as text chunks.
 
     Raises:
         OutputError: it cannot be written.
@@ -203,42 +204,8 @@ def save_png(picture: Image.Image, path: Path, *, about: Mapping[str, object] | 
     for name, value in (about or {}).items():
         # A path may hold what is no text.
         text.add_text(f"ganzoo:{name}", str(value).encode(errors="backslashreplace").decode())
-    write_atomic(path, lambda partial: picture.save(partial, format="PNG", pnginfo=text))
-
-
-def save_gif(
-    frames: Sequence[Image.Image], path: Path, *, frame_ms: int = 100, about: Mapping[str, object] | None = None
-) -> None:
-    """Write images of one size as an endlessly looping GIF, atomically, with `about` as its comment.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    comment = "\n".join(f"ganzoo:{name} {value}" for name, value in (about or {}).items()).encode(
-        errors="backslashreplace"
-    )
-    write_atomic(path, lambda partial: write_gif(frames, partial, [frame_ms] * len(frames), comment))
-
-
-def write_gif(frames: Sequence[Image.Image], target: Path, durations: Sequence[int], comment: bytes = b"") -> None:
-    """Write images of one size as a GIF, each shown for its duration in milliseconds and with its own palette.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    first, *rest = (frame if frame.mode == "P" else frame.quantize(256) for frame in frames)
-    first.save(
-        target, format="GIF", save_all=True, append_images=rest, duration=list(durations), loop=0, comment=comment
-    )
-
-
-def save_picture(image: Tensor, path: Path, *, about: Mapping[str, object] | None = None) -> None:
-    """Write an image (C, H, W) in [0, 1] as a PNG, atomically, with `about` as text chunks.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    save_png(as_image(image), path, about=about)
+    image = as_image(picture) if isinstance(picture, Tensor) else picture
+    write_atomic(path, lambda partial: image.save(partial, format="PNG", pnginfo=text))
 
 
 def as_image(picture: Tensor) -> Image.Image:

@@ -21,7 +21,7 @@ from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointErro
 from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import in_words
-from ganzoo.storage.disk import check_room, not_written, output_errors, size_of, sync, umask_mode
+from ganzoo.storage.disk import check_room, library_errors, output_errors, size_of, sync, umask_mode
 from ganzoo.storage.manifest import DAMAGE, MANIFEST, file_sha256, read_checksummed, unreadable, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 from ganzoo.terminal import warn_once
@@ -124,10 +124,8 @@ def write_checkpoint(
             partial.mkdir()
             write_tensors(networks, partial)
             if state is not None:
-                try:
+                with library_errors(folder):
                     torch.save(state, partial / STATE)
-                except RuntimeError as error:  # torch's writer does not say why it failed
-                    raise not_written(folder, error) from error
             files = sorted(partial.iterdir())
             manifest = {
                 "format": FORMAT,
@@ -320,11 +318,8 @@ def write_tensors(networks: Mapping[str, Mapping[str, Tensor]], folder: Path) ->
         if len(set(memory)) < len(memory):  # weights that two layers share, which safetensors does not write
             plain = {key: value.clone() for key, value in plain.items()}
         path = folder / f"{name}.safetensors"
-        try:
-            with umask_mode(path):
-                save_file(plain, path)
-        except SafetensorError as error:  # it wraps the system's error in text
-            raise not_written(folder.parent, error) from error
+        with library_errors(folder.parent), umask_mode(path):
+            save_file(plain, path)
 
 
 def remove(folder: Path) -> None:

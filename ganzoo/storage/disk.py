@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ganzoo.errors import GanzooError, OutputError, RequestError
@@ -137,9 +138,23 @@ def output_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run") from error
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise _not_written(path, error.strerror or str(error), full=error.errno in _FULL) from error
+
+
+@contextmanager
+def library_errors(path: Path) -> Iterator[None]:
+    """Turn an error of torch or safetensors while writing `path`, often without the reason, into an OutputError."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        full = "No space left" in str(error) or shutil.disk_usage(nearest_existing(path)).free < SMALL
+        raise _not_written(path, str(error), full=full) from error
+
+
+def _not_written(path: Path, reason: str, *, full: bool) -> OutputError:
+    if full:
+        return OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run")
+    return OutputError(f"{path}: cannot be written: {reason}")
 
 
 SMALL = 64 * 1024
@@ -156,13 +171,6 @@ def check_room(path: Path, needed: int, what: str, cure: str, error: type[Ganzoo
     if usage.total and usage.free < needed:
         free = size_in_words(usage.free)
         raise error(f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}")
-
-
-def not_written(path: Path, error: Exception) -> OutputError:
-    """Return the error for a file that a library could not write, by the library's own error."""
-    if "No space left" in str(error) or shutil.disk_usage(nearest_existing(path)).free < SMALL:
-        return OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run")
-    return OutputError(f"{path}: the checkpoint cannot be written: {error}")
 
 
 def size_of(values: Any) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.components.metric import Direction
-from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.storage.run_directory import ALERT
 
 if TYPE_CHECKING:
@@ -19,13 +18,6 @@ Status = Literal["complete", "interrupted", "failed"]
 SUMMARY = "summary.json"
 POSITION = ("step", "epoch", "seconds")
 SCORE = "score/"
-
-
-def status_of(run: RunView) -> Status:
-    """Return the status of a run that ended."""
-    if isinstance(run.error, Interrupted | KeyboardInterrupt | LostProcessError):
-        return "interrupted"
-    return "complete" if run.error is None and run.step >= run.total_steps else "failed"
 
 
 def drop_non_finite(figures: Mapping[str, float]) -> dict[str, float]:
@@ -44,7 +36,7 @@ def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     logged = [row for row in rows if not any(name.startswith(SCORE) for name in row)]
     metrics = {name: value for row in logged for name, value in row.items() if name not in POSITION}
     summary: dict[str, Any] = {
-        "status": status_of(run),
+        "status": run.status,
         "steps": run.step,
         "total_steps": run.total_steps,
         "epoch": run.epoch,

@@ -10,8 +10,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from ganzoo.components.options import TrackerConfig
 from ganzoo.errors import RunDirectoryError
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.storage.disk import output_errors
@@ -45,9 +47,14 @@ class Job:
 
 
 def start(
-    sweep: SweepDirectory, member: Member, slot: int, environment: Mapping[str, str], accept_changes: bool = False
+    sweep: SweepDirectory,
+    member: Member,
+    slot: int,
+    environment: Mapping[str, str],
+    accept_changes: bool = False,
+    trackers: Mapping[str, TrackerConfig] = MappingProxyType({}),
 ) -> Job:
-    """Start training a member, or resume it where it has a run directory.
+    """Start training a member, or resume it where it has a run directory; `trackers` are those of the recipe.
 
     Raises:
         OutputError: its log cannot be written.
@@ -60,7 +67,7 @@ def start(
         changes: dict[str, Any] = {}
     else:
         words = ["run", str(sweep.path / BASE)]
-        changes = {**member.choice, **_own(sweep, member)}
+        changes = {**member.choice, **_own(sweep, member, trackers)}
     words += [word for text in settings(changes) for word in ("--set", text)]
     command = [sys.executable, "-P", "-m", "ganzoo", *words]
     log = sweep.log(member)
@@ -110,18 +117,13 @@ def ended(run: RunDirectory) -> Status | None:
     return "complete" if _at_its_end(run) else None
 
 
-def _own(sweep: SweepDirectory, member: Member) -> dict[str, Any]:
-    """Return the overrides of this run: its folder, its seed, and its group on W&B."""
-    wandb = sweep.tables.get("tracking", {}).get("wandb", {})
-    tags = [*wandb.get("tags", []), f"sweep:{sweep.name}", *settings(member.choice)]
-    return {
-        "run.root": str(sweep.path),
-        "run.name": member.variant,
-        "run.seed": member.seed,
-        "tracking.wandb.group": sweep.name,
-        "tracking.wandb.job_type": member.variant,
-        "tracking.wandb.tags": tags,
-    }
+def _own(sweep: SweepDirectory, member: Member, trackers: Mapping[str, TrackerConfig]) -> dict[str, Any]:
+    """Return the overrides of this run: its folder, its seed, and how trackers show it as one of the sweep."""
+    own = {"run.root": str(sweep.path), "run.name": member.variant, "run.seed": member.seed}
+    for name, tracker in trackers.items():
+        options = tracker.sweep_options(sweep.name, member.variant, settings(member.choice))
+        own |= {f"tracking.{name}.{key}": value for key, value in options.items()}
+    return own
 
 
 def _at_its_end(run: RunDirectory) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ganzoo.components.observer import AgentSweep
+from ganzoo.components.options import TrackerConfig
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
@@ -19,6 +21,7 @@ from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text,
 from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
+from ganzoo.storage.summary import SCORE
 
 Vary = Mapping[str, Sequence[Any]]
 """Values of each varied key."""
@@ -185,6 +188,49 @@ def names(
 def settings(choice: Choice) -> list[str]:
     """Return the overrides of a choice."""
     return [f"{key}={toml_text(value)}" for key, value in choice.items()]
+
+
+def split_ranges(grid: Vary) -> tuple[dict[str, Sequence[Any]], dict[str, tuple[float, float]]]:
+    """Return a grid with both ends in the place of each range, such as "1e-5..1e-3", and the ranges."""
+    ranges = {}
+    for key, values in grid.items():
+        ends = [toml_value(end) for end in values[0].split("..")] if [str] == [*map(type, values)] else []
+        if len(ends) == 2 and all(type(end) in (int, float) for end in ends) and ends[0] < ends[1]:
+            ranges[key] = (ends[0], ends[1])
+    return {**grid, **ranges}, ranges
+
+
+def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **search: Any) -> AgentSweep:
+    """Return the sweep as a tracker's agents run it, with the `overrides` of `--set`; `search` says how they choose.
+
+    Raises:
+        RequestError: they cannot choose so; the text says what is missing.
+    """
+    method, metric, ranges = search.get("method"), search.get("metric"), search.get("ranges", {})
+    if method == "bayes" and not metric:
+        raise RequestError("--method bayes: name what to optimize, such as --metric score/fd_classifier")
+    if method != "bayes" and metric:
+        raise RequestError(f"--metric {metric}: is for --method bayes")
+    if method is None and ranges:
+        raise RequestError(f"--vary {next(iter(ranges))}: a range is for --method random or bayes")
+    if str(metric).startswith(SCORE) and plan.variants[0].recipe.evaluation.every is None:
+        raise RequestError(f"--metric {metric}: no scores are taken in training: set evaluation.every")
+    fixed = dict(override_pairs(overrides))
+    fixed |= {f"tracking.{tracker.name}.{key}": value for key, value in tracker.sweep_options(plan.name).items()}
+    words = [word for override in settings(fixed) for word in ("--set", override)]
+    listed = {key: each for key, each in plan.vary.items() if key not in ranges}
+    values: dict[str, Sequence[Any]] = {key: list(map(_argument, each)) for key, each in listed.items()}
+    command = ["ganzoo", "run", plan.source, *words]
+    return AgentSweep(plan.name, plan.source, command, values | {"run.seed": plan.seeds}, **search)
+
+
+def _argument(value: Any) -> int | float | str:
+    """Return a value of which the argument reads the same as `text`.
+
+    Numbers and plain words are as they are. Anything else is TOML: Python's True is none.
+    """
+    simple = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return value if simple and toml_value(str(value)) == value else toml_text(value)
 
 
 def _split(text: str) -> Iterator[str]:

@@ -151,6 +151,7 @@ def _run_all(
         GanzooError: a signal asked for a stop.
         RequestError: a plugin has changed meanwhile; runs under way have ended, no more were started.
     """
+    trackers = plan.variants[0].recipe.tracking.chosen()
     running: list[Job] = []
     queue = list(waiting)
     changed: list[str] = []
@@ -164,7 +165,7 @@ def _run_all(
                         queue.clear()
                         break
                     environment = _environment(slot := free.pop(0), jobs, gpus)
-                    job = start(sweep, queue.pop(0), slot, environment, accept_changes)
+                    job = start(sweep, queue.pop(0), slot, environment, accept_changes, trackers)
                     running.append(job)
                     job.member.status, job.member.error = "running", ""
                     sweep.save()

@@ -27,7 +27,7 @@ from ganzoo.data.packed_dataset import pack_dataset, real_images
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError, PluginError
 from ganzoo.registry.kinds import kind_of
-from ganzoo.registry.plugin_manager import PluginManager, check_hooks
+from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.registry.registry import Entry
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.testing.fixtures import (
@@ -97,7 +97,7 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
 def train_briefly(
     recipe: str | Path, folder: Path, *overrides: str, manager: PluginManager | None = None
 ) -> TrainedRun:
-    """Train two steps of a recipe with small minibatches, on the CPU and without W&B.
+    """Train two steps of a recipe with small minibatches, on the CPU and without trackers that it does not name.
 
     Args:
         recipe: its file.
@@ -105,7 +105,7 @@ def train_briefly(
         overrides: "path.to.key=value", applied last.
         manager: the plugins to use; left out: those installed.
     """
-    brief = {
+    brief: dict[str, Any] = {
         "run.steps": 2,
         "run.log_every": 1,
         "run.root": str(folder),
@@ -114,8 +114,9 @@ def train_briefly(
         "device.precision": "fp32",
         "samples.count": 4,
         "samples.gif": False,
-        "tracking.wandb.mode": "disabled",
     }
+    for entry in (manager or plugin_manager()).registries.trackers:
+        brief |= {f"tracking.{entry.name}.{key}": value for key, value in entry.options.off.items()}
     return api.run(recipe, [*brief.items(), *overrides], manager=manager)
 
 

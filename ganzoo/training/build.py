@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import torch
 
 from ganzoo.components.network import Discriminator, Generator, Network
-from ganzoo.components.options import ROLES, ComponentConfig, PenaltyConfig
+from ganzoo.components.options import ROLES, ComponentConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer, TrainingParts
@@ -26,6 +27,7 @@ from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.text import unused_name
 from ganzoo.training import initial_weights
 from ganzoo.training.checkpointing import check_place, check_room_for_run
 from ganzoo.training.cuda_graph import record_steps
@@ -80,10 +82,12 @@ def build_run(
         network.world = world
     transfers = initial_weights.take_weights(networks, initial, recipe.init) if initial else {}
     loss = build_part(registries.losses, recipe.loss, "loss", packed.info)
-    penalties = {
-        name: build_penalty(manager, index, config, packed.info, networks).to(compute.device)
-        for index, (name, config) in enumerate(_numbered(recipe.penalties))
-    }
+    penalties: dict[str, Penalty] = {}
+    for index, config in enumerate(recipe.penalties):
+        penalty: Penalty = build_part(registries.penalties, config, f"penalties.{index}", packed.info)
+        with _fitting(f"penalties.{index}", config.name):
+            penalty.setup(cast("Generator", networks["generator"]), cast("Discriminator", networks["discriminator"]))
+        penalties[unused_name(config.name, penalties)] = penalty.to(compute.device)
     if recipe.device.sync_batch_norm:
         world.convert_sync_batchnorm([*networks.values(), *penalties.values()])
     initial_weights.freeze(networks, recipe.init.freeze)
@@ -191,10 +195,8 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
     """
     registry: Registry[Any] = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
     config, path = recipe.network(role), role if role in ROLES else f"networks.{role}"
-    try:
+    with _fitting("trainer", recipe.trainer.name):
         of_role = recipe.trainer.info_for(role, info)
-    except ValueError as error:
-        raise RecipeError("recipe", [Problem("trainer", f'"{recipe.trainer.name}" {error}')]) from error
     network: Network = build_part(registry, config, path, of_role)
     if missing := of_role.lacks(network.uses):
         needs = " and ".join(missing)
@@ -210,32 +212,18 @@ def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo) -
         RecipeError: its options do not fit the dataset; `path` names its table.
     """
     component = registry[config.name].load()
-    try:
+    with _fitting(path, config.name):
         config.check_info(info)
         return component(config, info=info)
-    except ValueError as error:
-        raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
 
 
-def build_penalty(
-    manager: PluginManager,
-    index: int,
-    config: PenaltyConfig,
-    info: DatasetInfo,
-    networks: Mapping[str, Network],
-) -> Penalty:
-    """Build a penalty and set it up with the networks.
-
-    Raises:
-        RecipeError: it does not fit the images or networks; the text names the table, [[penalties]] `index`.
-    """
-    path = f"penalties.{index}"
-    penalty: Penalty = build_part(manager.registries.penalties, config, path, info)
+@contextmanager
+def _fitting(path: str, name: str) -> Iterator[None]:
+    """Tell a ValueError as a problem of the component `name` in the table `path` of the recipe."""
     try:
-        penalty.setup(cast("Generator", networks["generator"]), cast("Discriminator", networks["discriminator"]))
+        yield
     except ValueError as error:
-        raise RecipeError("recipe", [Problem(path, f'"{config.name}" {error}')]) from error
-    return penalty
+        raise RecipeError("recipe", [Problem(path, f'"{name}" {error}')]) from error
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:
@@ -244,15 +232,3 @@ def total_steps(recipe: Recipe, loader: Loader) -> int:
         return recipe.run.steps
     assert recipe.run.epochs is not None
     return steps_for_epochs(recipe.run.epochs, len(loader.packed), loader.batch_size)
-
-
-def _numbered(configs: Sequence[PenaltyConfig]) -> list[tuple[str, PenaltyConfig]]:
-    """List the penalties with their names, numbered where a name repeats."""
-    numbered: dict[str, PenaltyConfig] = {}
-    for config in configs:
-        name, number = config.name, 1
-        while name in numbered:
-            number += 1
-            name = f"{config.name}-{number}"
-        numbered[name] = config
-    return list(numbered.items())

@@ -34,15 +34,18 @@ def check_changes(directory: RunDirectory, now: Mapping[str, Any], *, accept: bo
     if not all(isinstance(before.get(key), Mapping) for key in ("data", CODE)):
         warn(f"{directory.path / ENVIRONMENT}: does not say what data and code the run was trained with")
         return
-    others = [*changed_data(before["data"], now["data"]), *changed_code(before[CODE], now[CODE])]
+    others = [*changed_code(before[CODE], now[CODE])]
+    if different := [key for key in now["data"] if before["data"].get(key) != now["data"][key]]:
+        others.insert(0, f"the dataset has changed: {_told(different, before['data'], now['data'])}")
     if others and not accept:
         raise refusal(f"{directory}: would go on with others than it was trained with:", others)
     for text in others:
         warn(f"{text}; accepted, and the run can no longer be repeated from its recipe")
     counts = [key for key in ("processes", "threads") if before.get(key) != now[key]]
     told = [f"{_shown(now[key])} {key} (before {_shown(before.get(key))})" for key in counts]
-    told += [f"{key} {_shown(now[key])} (before {_shown(before.get(key))})" for key in _differing(before, now)]
-    if before[CODE].get(CORE) != now[CODE].get(CORE) and "ganzoo" not in _differing(before, now):
+    if differing := [key for key in IN_THE_BITS if before.get(key) != now[key]]:
+        told.append(_told(differing, before, now))
+    if before[CODE].get(CORE) != now[CODE].get(CORE) and "ganzoo" not in differing:
         told.append("other code of ganzoo-core")
     if told:
         warn(
@@ -55,14 +58,6 @@ def refusal(why: str, changes: Iterable[str]) -> RequestError:
     """Return the error for changes that nobody accepted."""
     cure = "Put back what was there, begin anew, or go on with --accept-changes (in Python accept_changes=True)"
     return RequestError("\n".join([why, *(f"  {change}" for change in changes), cure]))
-
-
-def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is different of the samples, their labels and conditions."""
-    different = [key for key in now if before.get(key) != now[key]]
-    if different:
-        of = ", ".join(f"{key} {_shown(now[key])} (before {_shown(before.get(key))})" for key in different)
-        yield f"the dataset has changed: {of}"
 
 
 def changed_code(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -83,8 +78,8 @@ def write_environment(directory: RunDirectory, now: Mapping[str, Any], step: int
     directory.write_json(ENVIRONMENT, {SINCE: step, **now, HISTORY: history})
 
 
-def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [key for key in IN_THE_BITS if before.get(key) != now[key]]
+def _told(keys: Iterable[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {_shown(now[key])} (before {_shown(before.get(key))})" for key in keys)
 
 
 def _shown(value: Any) -> str:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch
-from ganzoo.components.trainer import RecordableTrainer, Trainer
+from ganzoo.components.trainer import Trainer
 from ganzoo.errors import Problem, RecipeError
 from ganzoo.runtime.device import Compute
+from ganzoo.training.optimizing_trainer import OptimizingTrainer
 
 WARM_UP = 3
 """Steps before the recording, so that libraries have chosen their kernels."""
@@ -58,7 +59,7 @@ class RecordedStep:
         recorder: records it.
     """
 
-    def __init__(self, trainer: RecordableTrainer, recorder: CUDAGraph) -> None:
+    def __init__(self, trainer: OptimizingTrainer, recorder: CUDAGraph) -> None:
         self._trainer = trainer
         self._recorder = recorder
         self._warmed_up = 0
@@ -98,13 +99,13 @@ def record_steps(trainer: Trainer, compute: Compute, recorder: CUDAGraph | None 
     reason: str | None
     if compute.device.type != "cuda":
         reason = f"CUDA graphs need a CUDA GPU, and this run is on {compute.device.type}"
-    elif not isinstance(trainer, RecordableTrainer):
+    elif not isinstance(trainer, OptimizingTrainer):
         reason = f'the trainer "{trainer.config.name}" does not say whether its steps are alike'
     else:
         reason = trainer.unrecordable()
     if reason is not None:
         raise RecipeError("recipe", [Problem("device.cuda_graphs", f"{reason}; set device.cuda_graphs to false")])
-    assert isinstance(trainer, RecordableTrainer)
+    assert isinstance(trainer, OptimizingTrainer)
     for optimizer in trainer.optimizers():
         for group in optimizer.param_groups:
             if "capturable" in group:  # keeps the optimizer's count of steps on the device

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from types import MappingProxyType
 from typing import Any
 
 from ganzoo.errors import GanzooError
 from ganzoo.registry.plugin_manager import HookManager
+from ganzoo.text import unused_name
 
 Call = tuple[str, Callable[..., object], tuple[str, ...]]
 """An observer's name, its function for an event, and the names of the arguments that it takes."""
@@ -32,7 +32,10 @@ class Events:
     def __init__(self, plugins: Iterable[tuple[str, Any]], warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._muted: set[str] = set()
-        self._rebuild(plugins)
+        self._hooks = HookManager()
+        self._calls: dict[str, list[Call]] = {}
+        for name, plugin in plugins:
+            self._hooks.register(plugin, name)
 
     def register(self, observer: object, name: str | None = None) -> None:
         """Add an observer, which is called before those registered earlier.
@@ -40,13 +43,14 @@ class Events:
         Raises:
             PluginError: it marks a function that is no hook, or a wrapper.
         """
-        self._hooks.register(observer, name or self._free_name(type(observer).__name__))
+        taken = dict(self._hooks.list_name_plugin())
+        self._hooks.register(observer, name or unused_name(type(observer).__name__, taken))
         self._calls.clear()
 
     def register_standard(self, observers: Sequence[object]) -> None:
         """Add ganzoo's own observers, which are called after all others and in this order."""
         others = self._hooks.list_name_plugin()
-        self._rebuild([])
+        self._hooks = HookManager()
         for observer in reversed(observers):
             self.register(observer)
         for name, plugin in others:
@@ -82,13 +86,3 @@ class Events:
         """List the implementations of `event` in the order of their calls."""
         implementations = getattr(self._hooks.hook, event).get_hookimpls()
         return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
-
-    def _rebuild(self, plugins: Iterable[tuple[str, Any]]) -> None:
-        self._hooks = HookManager()
-        self._calls: dict[str, list[Call]] = {}
-        for name, plugin in plugins:
-            self._hooks.register(plugin, name)
-
-    def _free_name(self, name: str) -> str:
-        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        return next(free for free in numbered if not self._hooks.has_plugin(free))

@@ -68,7 +68,7 @@ def train(run: Run) -> None:
 def write_summary(run: Run) -> None:
     """Write `summary.json`, or warn that it cannot be written, since the run is over."""
     try:
-        run.directory.write_json(SUMMARY, summarize(run, run.directory.read_metrics()))
+        run.directory.write_json(SUMMARY, summarize(run.view, run.directory.read_metrics()))
     except Exception as error:
         warn(f"the summary of the run is missing: {error}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from ganzoo.components.trainer import Failure
 from ganzoo.components.world import World
 from ganzoo.errors import DivergedError, OutputError
-from ganzoo.storage.disk import output_errors, write_atomic, write_text
+from ganzoo.storage.disk import library_errors, output_errors, write_atomic, write_text
 from ganzoo.training.run import Run
 
 KEPT = 1000
@@ -107,7 +106,8 @@ def stop_if_diverged(run: Run) -> None:
         if run.world.is_main:
             with output_errors(path):
                 path.parent.mkdir(exist_ok=True)
-            write_atomic(path, lambda partial: _save(dump(run, failure), partial))
+            with library_errors(path):
+                write_atomic(path, lambda partial: torch.save(dump(run, failure), partial))
         kept = f"the minibatch, the weights and the state of the random numbers of that step are in {path}"
     except OutputError as error:
         kept = f"the minibatch could not be kept: {error}"
@@ -133,13 +133,6 @@ def dump(run: Run, failure: Failure) -> dict[str, Any]:
             for name, network in run.trainer.networks().items()
         },
     }
-
-
-def _save(tensors: dict[str, Any], path: Path) -> None:
-    try:
-        torch.save(tensors, path)
-    except RuntimeError as error:  # torch's writer does not give the reason
-        raise OSError(f"is the disk full? {error}") from error
 
 
 def fetch_metrics(metrics: dict[str, Tensor], step: int, world: World | None = None) -> dict[str, float]:

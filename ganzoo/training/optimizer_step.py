@@ -91,9 +91,10 @@ class OptimizerStep:
         self._world.all_reduce_mean_([loss, *(p.grad for p in self._parameters.values() if p.grad is not None)])
         if self._clip is not None or self.scaler.is_enabled():
             self.scaler.unscale_(self.optimizer)
-        self._norms = self._norm_of_each(loss.dtype)
-        parameters = list(self._parameters)
-        self._guard.check(Update(self.name, number, rng, parameters, self._loss_and_norms(loss, self._norms)))
+        norms = self._norms = self._norm_of_each(loss.dtype)
+        if self.scaler.is_enabled():  # they count as 0 while the scaler can still lower its scale
+            norms = torch.where(self.scaler.scale(torch.ones_like(loss)) > 1, torch.zeros_like(norms), norms)
+        self._guard.check(Update(self.name, number, rng, list(self._parameters), torch.cat([loss[None], norms])))
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.networks.parameters(), self._clip)
         self._move()
@@ -150,12 +151,6 @@ class OptimizerStep:
         norms = iter(torch._foreach_norm(present) if present else ())
         none = torch.zeros((), dtype=dtype, device=self._guard.found_inf.device)
         return torch.stack([none if gradient is None else next(norms).to(dtype) for gradient in gradients])
-
-    def _loss_and_norms(self, loss: Tensor, norms: Tensor) -> Tensor:
-        """Return the loss and norms to check; norms count as 0 while the scaler can still lower its scale."""
-        if self.scaler.is_enabled():
-            norms = torch.where(self.scaler.scale(torch.ones_like(loss)) > 1, torch.zeros_like(norms), norms)
-        return torch.cat([loss[None], norms])
 
     def _move(self) -> None:
         """Take the optimizer's step unless an update was not finite."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ganzoo.components.dataset import Batch
 from ganzoo.components.options import OptimizerConfig, TrainerConfig
 from ganzoo.components.schedule import Progress, scheduled
-from ganzoo.components.trainer import Failure, RecordableTrainer, TrainingParts
+from ganzoo.components.trainer import Failure, Trainer, TrainingParts
 from ganzoo.runtime.restored import check_like
 from ganzoo.training.ema import EMA
 from ganzoo.training.non_finite import NonFiniteGuard
@@ -18,15 +20,21 @@ from ganzoo.training.optimizer_step import OptimizerStep, skips_non_finite
 from ganzoo.training.penalties import Penalties
 
 
-class OptimizingTrainer(RecordableTrainer):
+class OptimizingTrainer(Trainer):
     """A trainer with an optimizer for each kind of network, averages of the generators, and penalties.
 
     A derived class adds its optimizers and averages when it is constructed, has the updates in `compute_step`, and in
     `end_step` updates the averages and counts the step.
+
+    Where `unrecordable` has nothing against it, `compute_step` can be recorded as a CUDA graph and replayed. Then it
+    must not look at a value on the device, nor branch on what changes from step to step, nor keep anything but in
+    tensors that it changes in place.
     """
 
     def __init__(self, config: TrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
+        self.work: Callable[[Batch], dict[str, Tensor]] = self.compute_step
+        """What does the work of a step: `compute_step`, or a recording of it."""
         self.steps = 0
         """Training steps taken."""
         self.optimizer_steps: dict[str, OptimizerStep] = {}
@@ -57,6 +65,21 @@ class OptimizingTrainer(RecordableTrainer):
         """How far the run is."""
         images = self.config.batch_size * self.config.batches_per_step
         return Progress(self.steps, self.parts.total_steps, images)
+
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Do the bookkeeping, the work, and the bookkeeping after it."""
+        self.begin_step()
+        metrics = self.work(batch)
+        self.end_step()
+        return metrics
+
+    @abstractmethod
+    def compute_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Train on `config.batches_per_step` minibatches; returns scalars, detached and on the device."""
+
+    @abstractmethod
+    def end_step(self) -> None:
+        """Do the bookkeeping after the work; never recorded."""
 
     def begin_step(self) -> None:
         """Set what changes from step to step, and keep the state of the random numbers in case it is not finite."""
@@ -113,7 +136,7 @@ class OptimizingTrainer(RecordableTrainer):
         return [step.optimizer for step in self.optimizer_steps.values()]
 
     def unrecordable(self) -> str | None:
-        """Return what in the options may make one step differ from another."""
+        """Return what in the options may make one step differ from another; None: nothing does."""
         for name, step in self.optimizer_steps.items():
             if others := sorted(scheduled(step.options).keys() - {"lr"}):
                 return f"{others[0]} of the {name}'s optimizer has a schedule, and its step takes that as a number"

@@ -11,27 +11,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FrameType, MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ganzoo.components.dataset import Batch
-from ganzoo.components.loss import Loss
 from ganzoo.components.network import Generator
 from ganzoo.components.observer import RunView
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
-from ganzoo.data.packed_dataset import PackedDataset, example_batch
+from ganzoo.data.packed_dataset import example_batch
+from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.run_directory import ALERT, RunDirectory
-from ganzoo.storage.summary import POSITION, SCORE
+from ganzoo.storage.summary import POSITION, SCORE, Status
 from ganzoo.training.events import Events
 
 
@@ -72,9 +72,14 @@ class Run:
         rows = self.directory.read_metrics()
         self._clock_started = time.monotonic() - (float(rows[-1].get("seconds", 0.0)) if rows else 0.0)
 
+    @property
+    def view(self) -> RunView:
+        """The run as its observers see it."""
+        return cast("RunView", ReadOnlyRun(self))
+
     def fire(self, event: str, **arguments: Any) -> None:
         """Call an event on every observer, with a read-only view of the run as `run`."""
-        self.events.fire(event, run=ReadOnlyRun(self), **arguments)
+        self.events.fire(event, run=self.view, **arguments)
 
     def log(self, figures: Mapping[str, float]) -> None:
         """Add figures of this step to the metrics, the console and the trackers.
@@ -109,6 +114,13 @@ class Run:
         return MappingProxyType(self.manager.distributions())
 
     @property
+    def status(self) -> Status:
+        """How it ended: "complete", "interrupted" or "failed"."""
+        if isinstance(self.error, Interrupted | KeyboardInterrupt | LostProcessError):
+            return "interrupted"
+        return "complete" if self.error is None and self.step >= self.total_steps else "failed"
+
+    @property
     def seconds(self) -> float:
         """Training time so far, over all parts of a resumed run."""
         return round(time.monotonic() - self._clock_started, 3)
@@ -127,21 +139,6 @@ class Run:
     def compute_description(self) -> str:
         """The device and precision in words, and why they were chosen."""
         return str(self.compute)
-
-    @property
-    def world_size(self) -> int:
-        """The number of processes that train together."""
-        return self.world.world_size
-
-    @property
-    def dataset(self) -> PackedDataset:
-        """The packed dataset."""
-        return self.loader.packed
-
-    @property
-    def loss(self) -> Loss:
-        """The loss."""
-        return self.trainer.parts.loss
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -166,13 +163,20 @@ class Run:
         """Return labels for the fixed latents, each class in turn; None where the generator takes no labels."""
         if "labels" not in self.trainer.parts.generator.uses:
             return None
-        return self.dataset.example_labels(count)
+        return self.loader.packed.example_labels(count)
 
     def fixed_examples(self, count: int) -> Batch | None:
         """Return the first `count` samples of the dataset, on the CPU; None where the generator takes no condition."""
         if "condition" not in self.trainer.parts.generator.uses:
             return None
-        return example_batch(self.dataset, torch.arange(count))
+        return example_batch(self.loader.packed, torch.arange(count))
+
+    @property
+    def sample_classes(self) -> str:
+        """Which classes samples from the fixed latents are of in turn; empty where they are not of classes in turn."""
+        if self.trainer.parts.generator.uses != {"labels"} or not self.info.class_names or self.info.labels is None:
+            return ""
+        return self.info.labels.told(range(len(self.info.class_names)))
 
     def weights_name(self, weights: str) -> str:
         """Resolve "auto": "ema" where the trainer keeps an average, else "raw"."""
@@ -243,13 +247,14 @@ class ReadOnlyRun:
 
     __slots__ = ("_run",)
 
-    def __init__(self, run: RunView) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
 
 
-for _name in vars(RunView):
+_PLACES = {"world_size": "world.world_size", "dataset": "loader.packed", "loss": "trainer.parts.loss"}
+for _name in (*RunView.__annotations__, *vars(RunView)):
     if not _name.startswith("_"):
-        setattr(ReadOnlyRun, _name, property(attrgetter(f"_run.{_name}")))
+        setattr(ReadOnlyRun, _name, property(attrgetter(f"_run.{_PLACES.get(_name, _name)}")))
 
 
 def describe_environment(run: Run) -> dict[str, Any]:

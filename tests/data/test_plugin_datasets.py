@@ -9,7 +9,7 @@ import pytest
 
 import ganzoo
 from ganzoo.errors import GanzooError
-from ganzoo.sampling.image_io import save_grid
+from ganzoo.sampling.image_io import grid
 
 RING = """import math
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ def test_a_ring_of_gaussians_trains_and_resumes_to_the_bit(tables: dict[str, Any
     with pytest.raises(GanzooError, match="needs images, and the samples are vectors of 2 numbers"):
         _ = whole.checkpoint.info.image
     with pytest.raises(GanzooError, match="a grid needs images, and each sample is 2 numbers"):
-        save_grid(whole.sample(4), whole.path / "grid.png")
+        grid(whole.sample(4))
 
 
 def test_networks_for_images_refuse_vectors(tables: dict[str, Any]):

@@ -13,7 +13,6 @@ from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, OutputError, TrainingError
 from ganzoo.observers.standard import MetricsLog, standard_observers
 from ganzoo.registry.hookspecs import hookimpl
-from ganzoo.storage.summary import status_of
 from ganzoo.training.loop import train, write_summary
 from ganzoo.training.run import Run
 
@@ -89,7 +88,7 @@ def test_the_summary_tells_how_the_run_ended(build, error: BaseException, status
     run.error = error
     write_summary(run)
     summary = summary_of(run)
-    assert summary["status"] == status_of(run) == status
+    assert summary["status"] == run.status == status
     assert type(error).__name__ in summary["error"]
     assert summary["steps"] == 7
 

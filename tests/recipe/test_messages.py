@@ -118,7 +118,12 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("lr", 1e-4, "lr", "; lr lives at trainer.generator_optimizer.lr and trainer.discriminator_optimizer.lr"),
     ("optimizer", {"lr": 1e-4}, "optimizer", "; lr lives at trainer.generator_optimizer.lr and trainer.disc"),
     ("generator.batch_size", 4, "generator.batch_size", "; batch_size lives at trainer.batch_size"),
-    ("samples.project", "p", "samples.project", "; project lives at tracking.wandb.project"),
+    (
+        "samples.project",
+        "p",
+        "samples.project",
+        "; project lives at tracking.trackio.project and tracking.wandb.project",
+    ),
     (
         "penalties",
         [{"name": "r1", "target": 1.0}],

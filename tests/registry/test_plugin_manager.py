@@ -251,5 +251,5 @@ def test_recipe_without_any_plugin(tables: dict):
     with pytest.raises(RecipeError) as caught:
         parse_recipe(tables, PluginManager(disabled=others))
     paths = {problem.path.partition(".")[0] for problem in caught.value.problems}
-    assert paths == {"generator", "discriminator"}
+    assert paths == {"generator", "discriminator", "tracking"}
     assert 'there is no generator "dcgan"; installed: none' in str(caught.value)

@@ -265,7 +265,9 @@ class TestSweeps:
     ):
         started: list[tuple[str, bool]] = []
 
-        def start(sweep: SweepDirectory, member: Member, slot: int, environment: Tables, accept: bool) -> Job:
+        def start(
+            sweep: SweepDirectory, member: Member, slot: int, environment: Tables, accept: bool, _: object
+        ) -> Job:
             started.append((str(member), accept))
             path = sweep.path / member.variant / f"{member.seed:04d}"
             path.mkdir(parents=True)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import wandb
+from ganzoo_trackers.wandb.session import check_settings
 from wandb_server import KEY, Server
 
 import ganzoo
 from ganzoo import api
 from ganzoo.errors import GanzooError
-from ganzoo.observers.wandb.session import check_settings
 
 Tables = dict[str, Any]
 

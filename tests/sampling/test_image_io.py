@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ganzoo.errors import OutputError
-from ganzoo.sampling.image_io import density_plot, grid, grid_beside, save_grid, save_single_images
+from ganzoo.sampling.image_io import density_plot, grid, grid_beside, save_picture, save_single_images
 
 
 def images(count: int, channels: int = 3) -> torch.Tensor:
@@ -26,7 +26,7 @@ def test_grid_is_nearly_square(count: int, columns: int | None, shape: tuple[int
 
 
 def test_grid_maps_minus_one_to_black_and_one_to_white(tmp_path: Path):
-    save_grid(images(4), tmp_path / "grid.png")
+    save_picture(grid(images(4)), tmp_path / "grid.png")
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
     assert pixels.shape == (14, 14, 3)
     assert [pixels[row, column, 0] for row in (3, 9) for column in (3, 9)] == [0, 85, 170, 255]
@@ -49,7 +49,7 @@ def test_single_images_are_numbered_in_order(tmp_path: Path, channels: int):
 
 def test_picture_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(OutputError, match="cannot be written"):
-        save_grid(images(4), tmp_path / "gone" / "grid.png")
+        save_picture(grid(images(4)), tmp_path / "gone" / "grid.png")
 
 
 def test_points_are_drawn_where_they_lie_and_over_the_real_ones():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -47,3 +49,32 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
     yield run
     plugin_manager.cache_clear()
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `ganzoo` with these arguments as a process of its own, which does not outlive the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+        # WANDB_SERVICE leads to W&B's process of an earlier test, which may have ended.
+        environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+        environment |= {"OMP_NUM_THREADS": "1"}
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ganzoo", *map(str, arguments)],
+            text=True,
+            **{
+                "env": environment,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                **options,
+            },
+        )
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 KEY = "0123456789abcdef" * 2 + "01234567"
 
@@ -64,3 +70,25 @@ class Handler(BaseHTTPRequestHandler):
         if "createRunFiles" in question["query"]:
             return {"createRunFiles": {"runID": "run", "uploadHeaders": [], "files": []}}
         return {}
+
+
+@pytest.fixture
+def no_wandb_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, account or setting of W&B of the one who runs the tests."""
+    # Not to be restored after the test: it leads to W&B's process of an earlier one, which may have ended by then.
+    os.environ.pop("WANDB_SERVICE", None)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+@pytest.fixture
+def server(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server in place of W&B's, with a key for it."""
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+        server.shutdown()

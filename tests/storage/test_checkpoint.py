@@ -307,7 +307,7 @@ def test_disk_that_fills_up_while_a_checkpoint_is_written(tables: dict, too_larg
     manager = PluginManager()
     manager.pluggy.register(Limiting())
     try:
-        with pytest.raises(OutputError, match="0002/checkpoints: the checkpoint cannot be written"):
+        with pytest.raises(OutputError, match="0002/checkpoints: cannot be written"):
             api.run(tables, manager=manager)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -165,7 +165,7 @@ class Faked:
         self.endings: dict[str, tuple[int, str | None, str]] = {}
 
     def __call__(
-        self, sweep: SweepDirectory, member: Member, slot: int, environment: dict[str, str], accept: bool
+        self, sweep: SweepDirectory, member: Member, slot: int, environment: dict[str, str], *_: object
     ) -> Job:
         code, status, said = self.endings.get(str(member), (0, "complete", ""))
         self.started.append(f"{member} {environment}" if environment else str(member))

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch
-from ganzoo.components.trainer import RecordableTrainer, Trainer
+from ganzoo.components.trainer import Trainer
 from ganzoo.errors import RecipeError
 from ganzoo.runtime.device import Compute
 from ganzoo.training.build import build_run
 from ganzoo.training.cuda_graph import WARM_UP, CUDAGraph, record_steps
+from ganzoo.training.optimizing_trainer import OptimizingTrainer
 from ganzoo.training.run import Run
 
 GPU = Compute(torch.device("cuda"), "fp32", "")
@@ -120,7 +121,7 @@ def test_a_run_goes_on_from_a_state_that_was_saved_without_a_graph(build: Build)
     trainer, _ = replayed(second)
     trainer.load_state_dict(first.trainer.state_dict())
     assert trainer.state_dict()["steps"] == 1
-    for optimizer in cast("RecordableTrainer", second.trainer).optimizers():
+    for optimizer in cast("OptimizingTrainer", second.trainer).optimizers():
         assert all(group["capturable"] for group in optimizer.param_groups), "counts its steps on the device"
 
 

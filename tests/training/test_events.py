@@ -302,8 +302,9 @@ def test_view_is_all_that_the_contract_names(tables: dict[str, Any]):
     class Reading:
         @hookimpl
         def run_started(self, run: Any) -> None:
-            for name in (name for name in vars(RunView) if not name.startswith("_")):
-                read[name] = getattr(run, name)
+            for name in {*RunView.__annotations__, *vars(RunView)}:
+                if not name.startswith("_"):
+                    read[name] = getattr(run, name)
 
     read: dict[str, Any] = {}
     trained = api.run(tables, observers=[Reading()])

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.sampling.image_io import save_gif, save_png, shown_bands
+from ganzoo.sampling.image_io import save_gif, save_picture, shown_bands
 
 GAP = 2
 PANEL_GAP = 12
@@ -59,7 +59,7 @@ def save_figure(panels: Sequence[Panel], path: Path, *, about: Mapping[str, obje
     Raises:
         OutputError: it cannot be written.
     """
-    save_png(draw(panels), path, about=about)
+    save_picture(draw(panels), path, about=about)
 
 
 def save_animation(frames: Sequence[Panel], path: Path, *, about: Mapping[str, object] | None = None) -> None:

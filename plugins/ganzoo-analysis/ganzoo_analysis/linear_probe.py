@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm, training_batches
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from ganzoo.plugin import DataError, Discriminator, RequestError, StoredImages, real_images
-from ganzoo.sampling.generate import batch_norm_mode, calibrated_batch_norm, training_batches
+from ganzoo.sampling.generate import batch_norm_mode
 
 GRID = 4
 PENALTIES = (1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)

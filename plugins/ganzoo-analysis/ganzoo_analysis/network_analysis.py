@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo_metrics.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
 from torch import Tensor
 
 from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, packing_progress, real_images
-from ganzoo.sampling.generate import calibrated_batch_norm, training_batches
 from ganzoo_analysis import filters, linear_probe
 from ganzoo_analysis.figures import Panel, save_figure
 from ganzoo_analysis.filters import Layer, Responses

@@ -36,7 +36,7 @@ def measure(
 ) -> dict[str, Any]:
     """Time the bare step, the whole run and the baseline in interleaved rounds, and return the report.
 
-    Files are written to a temporary folder only, and nothing is sent to W&B unless an override says so.
+    Files are written to a temporary folder only, and nothing is tracked unless an override says so.
 
     Args:
         recipe: a TOML file.

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganzoo.plugin import DataError, Discriminator, Extractor, RunDirectoryError, StoredImages
-from ganzoo.sampling.generate import calibrated_batch_norm, training_batches
+from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 
 

@@ -125,7 +125,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _public_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe without local folders and the W&B account, which are private."""
+    """Return the recipe without local folders and trackers' accounts, which are private."""
 
     def reset(options: T, *names: str) -> T:
         return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})

@@ -53,10 +53,8 @@ class FastGANDiscriminatorConfig(DiscriminatorConfig):
         """True: it has batch norm."""
         return True
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """In each convolution."""
-        return True
+    has_spectral_norm: ClassVar[bool] = True
+    """In each convolution."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 64, 128, …, 1024 pixels."""

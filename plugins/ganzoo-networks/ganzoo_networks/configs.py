@@ -34,10 +34,8 @@ class SNGANDiscriminatorConfig(DiscriminatorConfig):
     weight_std: PositiveFloat = 0.02
     """Deviation of the weights that are drawn, before they are normalized."""
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """In each layer."""
-        return True
+    has_spectral_norm: ClassVar[bool] = True
+    """In each layer."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
@@ -63,10 +61,8 @@ class ResNetDiscriminatorConfig(DiscriminatorConfig):
     width: PositiveInt | None = None
     """Channels of every block at 32 pixels (128 in the paper), of the first at 64 (64); left out: these."""
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """In each layer."""
-        return True
+    has_spectral_norm: ClassVar[bool] = True
+    """In each layer."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 32 or 64 pixels."""
@@ -119,10 +115,8 @@ class SAGANDiscriminatorConfig(DiscriminatorConfig):
     weight_std: PositiveFloat = 0.02
     """Deviation of the weights that are drawn, before they are normalized."""
 
-    @property
-    def has_spectral_norm(self) -> bool:
-        """In each layer."""
-        return True
+    has_spectral_norm: ClassVar[bool] = True
+    """In each layer."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images can be judged, and have a feature map of `attention_size`."""

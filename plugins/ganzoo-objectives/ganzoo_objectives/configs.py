@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
@@ -17,19 +17,15 @@ class RelativisticAverageConfig(LossConfig):
     form: Literal["logistic", "least_squares", "hinge"] = "logistic"
     """What is made of the difference: RaSGAN's cross-entropy, RaLSGAN's square or RaHingeGAN's hinge."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """True: each logit is compared with the minibatch's mean."""
-        return True
+    mixes_batch: ClassVar[bool] = True
+    """True: each logit is compared with the minibatch's mean."""
 
 
 class RelativisticPairingConfig(RelativisticAverageConfig):
     """Is this image more real than that one? (RpGAN, arXiv 1807.00734; R3GAN, arXiv 2501.05441, with `r1` and `r2`)."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """False: the loss is a mean over pairs."""
-        return False
+    mixes_batch: ClassVar[bool] = False
+    """False: the loss is a mean over pairs."""
 
 
 class LabelSmoothingConfig(NonSaturatingConfig):
@@ -49,15 +45,11 @@ class DRAGANConfig(PenaltyConfig):
     radius: float = Field(default=0.5, gt=0)
     """How far from a real image, in standard deviations of all pixels of the batch."""
 
-    @property
-    def is_gradient_penalty(self) -> bool:
-        """Around real images."""
-        return True
+    is_gradient_penalty: ClassVar[bool] = True
+    """Around real images."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """True: the radius is in deviations of the minibatch."""
-        return True
+    mixes_batch: ClassVar[bool] = True
+    """True: the radius is in deviations of the minibatch."""
 
 
 class FeatureMatchingConfig(PenaltyConfig):
@@ -66,10 +58,8 @@ class FeatureMatchingConfig(PenaltyConfig):
     layer: int = Field(default=-1, ge=-10_000, lt=10_000)
     """Which of the discriminator's feature maps: 0 is the first, −1 the last before the logit."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """True: the features are means over the minibatch."""
-        return True
+    mixes_batch: ClassVar[bool] = True
+    """True: the features are means over the minibatch."""
 
 
 class ActionConfig(PenaltyConfig):
@@ -107,10 +97,8 @@ class AugmentConfig(ActionConfig):
     cutout: float = Field(default=0.5, gt=0, le=1)
     """Side of the blank square as a share of height and width; its center may lie anywhere in the image."""
 
-    @property
-    def augments(self) -> bool:
-        """True: real and generated images alike."""
-        return True
+    augments: ClassVar[bool] = True
+    """True: real and generated images alike."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the samples are images."""
@@ -136,10 +124,8 @@ class AdaptiveConfig(ActionConfig):
     max_probability: float = Field(default=0.8, ge=0, le=1)
     """The probability goes no higher: near 1 the generator may learn the augmentation."""
 
-    @property
-    def mixes_batch(self) -> bool:
-        """True: each minibatch counts as one update."""
-        return True
+    mixes_batch: ClassVar[bool] = True
+    """True: each minibatch counts as one update."""
 
 
 class AdaptiveAugmentConfig(AdaptiveConfig, AugmentConfig):

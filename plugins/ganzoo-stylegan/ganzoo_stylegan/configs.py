@@ -59,6 +59,9 @@ class StyleGAN2GeneratorConfig(GeneratorConfig):
     """Share of the mean style w̄ that each minibatch keeps."""
     activation_limit: PositiveFloat = 256.0
     """Activations are kept in ± this, times the gain of their layer."""
+    output: Literal["linear", "tanh"] = "linear"
+    """Images as the paper's, or tanh of them, for images that are black or white for the most part: narrow networks on
+    MNIST made all digits with it, and early in training one kind of shape without."""
     modulation: Literal["auto", "grouped", "scaled"] = "auto"
     """Compute modulated convolutions with weights for each image, in groups, or by scaling what goes in and comes out:
     the same but for rounding; auto: what is faster on the device."""
@@ -157,10 +160,8 @@ class PathLengthConfig(PenaltyConfig):
         """True: it differentiates the generator."""
         return True
 
-    @property
-    def mixes_batch(self) -> bool:
-        """True: the target moves with each minibatch."""
-        return True
+    mixes_batch: ClassVar[bool] = True
+    """True: the target moves with each minibatch."""
 
 
 class ADAConfig(AdaptiveConfig):
@@ -172,10 +173,8 @@ class ADAConfig(AdaptiveConfig):
     max_probability: float = Field(default=1.0, ge=0, le=1)
     """The probability goes no higher."""
 
-    @property
-    def augments(self) -> bool:
-        """True: real and generated images alike."""
-        return True
+    augments: ClassVar[bool] = True
+    """True: real and generated images alike."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the samples are images of 8 pixels or more, gray or RGB where colors change."""

@@ -100,11 +100,11 @@ class StyleGAN2Generator(Generator):
 
     Config = StyleGAN2GeneratorConfig
     config: StyleGAN2GeneratorConfig
-    bounded = False
     mean_style: Tensor
 
     def __init__(self, config: StyleGAN2GeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
+        self.bounded = config.output == "tanh"
         size = square_size(info.image)
         labels = label_dim(info, config.conditional)
         self.mapping = Mapping(config.latent_dim, labels, config.style_dim, config.mapping_depth)
@@ -171,7 +171,7 @@ class StyleGAN2Generator(Generator):
                 added = self.to_image[number // 2](features, styles[:, number + 1]).float()
                 image = added if image is None else self.resample.doubled(image) + added
         assert image is not None
-        return image
+        return image.tanh() if self.bounded else image
 
     def _mixed(self, styles: Tensor, latents: Tensor, labels: Tensor | None) -> Tensor:
         """Return the styles of each layer: from a random layer on, those of other latents, in some of the images."""

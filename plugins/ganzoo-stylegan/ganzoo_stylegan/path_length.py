@@ -21,6 +21,7 @@ class PathLength(Penalty):
 
     Config = PathLengthConfig
     config: PathLengthConfig
+    from_latents = True
     mean_length: Tensor
 
     def __init__(self, config: PathLengthConfig, *, info: DatasetInfo) -> None:

@@ -18,9 +18,11 @@ from torch import Tensor
 from ganzoo import api
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.world import World
+from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.testing import check_component, components_of, describe
 from ganzoo.testing.fixtures import tiny_networks
+from ganzoo.training.build import build_run
 
 SMALL = {"latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8}
 ENTRIES = components_of("ganzoo-stylegan")
@@ -35,6 +37,15 @@ def test_conditional_generators_and_discriminators_use_the_labels() -> None:
     registries = plugin_manager().registries
     for registry in (registries.generators, registries.discriminators):
         check_component(registry["stylegan2"], conditional=True)
+
+
+def test_the_output_may_be_the_tanh_of_the_papers(make: Any) -> None:
+    linear, bounded = (make("generators", output=output, **SMALL).eval() for output in ("linear", "tanh"))
+    bounded.load_state_dict(linear.state_dict())
+    latents = torch.randn(4, 8)
+    assert linear(latents).abs().max() > 1
+    assert torch.equal(bounded(latents), linear(latents).tanh())
+    assert (linear.bounded, bounded.bounded) == (False, True)
 
 
 def test_with_style_mixing_later_layers_have_another_style(make: Any) -> None:
@@ -197,6 +208,19 @@ def test_rates_are_corrected_for_lazy_terms_and_the_mean_is_in_the_average(tmp_p
     raw, average = run.generator_with("raw"), run.generator_with("ema")
     assert torch.equal(raw.mean_style, average.mean_style)
     assert not torch.equal(raw.constant, average.constant)
+
+
+def test_path_length_neither_generates_nor_judges_images_for_nothing(tmp_path: Path) -> None:
+    """An update of its own synthesizes its part of the minibatch once."""
+    options = tables(tmp_path, penalties=[{"name": "path_length", "interval": 1}])
+    recipe, manager = load_recipe(options, plugin_manager())
+    run = build_run(recipe, manager, warn=lambda _: None)
+    trainer, batch, counts = run.trainer, run.loader.next(), {"G": [], "D": []}
+    parts = trainer.parts
+    parts.generator.layers[0].register_forward_hook(lambda _, given, __: counts["G"].append(len(given[0])))
+    parts.discriminator.register_forward_hook(lambda _, given, __: counts["D"].append(len(given[0])))
+    trainer.train_step(batch)
+    assert counts == {"G": [8, 8, 4], "D": [8, 8, 8]}  # images for each network; those of path length
 
 
 @pytest.mark.slow

@@ -107,6 +107,9 @@ class Pix2PixConfig(GANTrainerConfig):
     """Images in a minibatch, over all processes together."""
     l1_weight: NonNegativeFloat = 100.0
     """λ of the paper: weight of the mean absolute difference from the target."""
+    enlarge: float = Field(default=1.0, ge=1, le=2)
+    """Enlarge each pair so many times before an update, and crop it at random to its own size; the paper's 286 pixels
+    for 256 are 1.117."""
     generator_optimizer: OptimizerConfig = FALLING
     """Optimizer of the generator; by default the rate falls to 0 over the second half of the run."""
     discriminator_optimizer: OptimizerConfig = FALLING
@@ -128,6 +131,9 @@ class CycleGANConfig(GANTrainerConfig):
     colors, and harms where one domain is the negative of the other."""
     pool_size: NonNegativeInt = 50
     """Earlier generated images of each domain, which the discriminators are shown half of the time; 0: none."""
+    enlarge: float = Field(default=1.0, ge=1, le=2)
+    """Enlarge each image so many times before an update, and crop it at random to its own size; the authors' 286 pixels
+    for 256 are 1.117."""
     schedule: Literal["generator_first"] = "generator_first"  # type: ignore[assignment]
     """Both generators on a minibatch, then both discriminators on the same one."""
     discriminator_update: Literal["joint"] = "joint"

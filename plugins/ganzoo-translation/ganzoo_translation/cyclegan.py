@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from ganzoo.plugin import Batch, FakeBatch, GANTrainer, RequestError, TrainingParts
+from ganzoo.plugin import (
+    Batch,
+    Discriminator,
+    FakeBatch,
+    GANTrainer,
+    Generator,
+    PenaltyStep,
+    RequestError,
+    TrainingParts,
+)
 from ganzoo_translation.configs import CycleGANConfig
 from ganzoo_translation.image_pool import ImagePool
+from ganzoo_translation.random_crop import enlarged_and_cropped
 
 Metrics = dict[str, Tensor]
 
@@ -41,8 +51,8 @@ class CycleGAN(GANTrainer):
 
     With the loss `least_squares` all four networks minimize what the authors' do; theirs scale the identity term by
     λ / 2, here it has its own weight. Differs from their code: the rate falls with every step rather than every epoch,
-    images are mirrored but not enlarged to 286 pixels and cropped at random, and no image is taken out of the pool in
-    the minibatch that put it there, which only minibatches of several images could tell.
+    and no image is taken out of the pool in the minibatch that put it there, which only minibatches of several images
+    could tell. A penalty's terms are those of each generator or each discriminator.
     """
 
     Config = CycleGANConfig
@@ -51,10 +61,10 @@ class CycleGAN(GANTrainer):
     def __init__(self, config: CycleGANConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
         for name, penalty in parts.penalties.items():
-            if penalty.has_term("discriminator") or penalty.has_term("generator"):
+            if penalty.state_dict() and (penalty.has_term("discriminator") or penalty.has_term("generator")):
                 raise RequestError(
-                    f'penalties: "{name}" has a term for one generator and one discriminator, and cyclegan trains two '
-                    "of each: leave it out; penalties that change images alone, such as augmentation, do go with it"
+                    f'penalties: "{name}" keeps what it learns of one generator or discriminator, and cyclegan trains '
+                    "two of each: leave it out"
                 )
         self.pools = {
             ending: ImagePool(config.pool_size, parts.networks[f"generator{ending}"].info.image.shape, parts.rng.device)
@@ -63,6 +73,8 @@ class CycleGAN(GANTrainer):
 
     def compute_step(self, batch: Batch) -> Metrics:
         """Update the generators on the first minibatch, then the discriminators on it and the others."""
+        if self.config.enlarge > 1:
+            batch = self.cropped(batch)
         first, *others = batch.split(self.config.batches_per_step)
         fake = self.generate(first) if self.config.fake_batch == "reuse" else None
         metrics = self.update_generator(first, fake)
@@ -72,6 +84,17 @@ class CycleGAN(GANTrainer):
         for minibatch in others:
             metrics |= self.update_discriminator(minibatch)
         return metrics | self.penalties.metrics()
+
+    def cropped(self, batch: Batch) -> Batch:
+        """Return the images of both domains enlarged and cropped, each at random places of its own."""
+        assert batch.condition is not None
+        with self.sharded_rng(batch):
+            places = torch.rand(len(batch), 4, generator=self.parts.rng, device=self.parts.rng.device)
+        real, condition = (
+            enlarged_and_cropped(images, self.config.enlarge, own)
+            for images, own in zip((batch.real, batch.condition), places.chunk(2, 1), strict=True)
+        )
+        return replace(batch, real=real, condition=condition)
 
     def generate(self, batch: Batch, role: str = "generator") -> BothWays:
         """Translate conditions to samples, and samples to conditions."""
@@ -91,31 +114,45 @@ class CycleGAN(GANTrainer):
         yield Way("_back", self.config.batch_for("generator_back", batch), fake.back)
 
     def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
-        """Return the sum of both discriminators' losses, and the metrics of it."""
+        """Return the sum of both discriminators' losses and the penalties' terms, and the metrics of it."""
+        penalties = self.penalties.due("discriminator")
         metrics: Metrics = {}
         losses = []
         for ending, real, made in self.ways(batch, fake):
             role = f"discriminator{ending}"
             samples = self.pools[ending].exchange(made.samples, self.parts.rng, self.parts.world)
-            real_logits = self.logits(self.augment(real.real), real, role)
-            fake_logits = self.logits(self.augment(samples), made, role)
-            losses.append(self.discriminator_loss(real_logits, fake_logits))
-            metrics[f"loss/{role}"] = losses[-1].detach()
+            seen = self.augment(real.real)
+            real_logits = self.logits(seen, real, role)
+            augmented = self.augment(samples)
+            logits = real_logits, self.logits(augmented, made, role)
+            loss = self.discriminator_loss(*logits)
+            step = self.step_of(ending, real, replace(made, samples=samples), (seen, augmented), logits)
+            terms = self.penalty_terms("discriminator", step, penalties)
+            losses += [loss, *terms.values()]
+            metrics[f"loss/{role}"] = loss.detach()
             metrics[f"probability/real{ending}"] = real_logits.detach().sigmoid().mean()
-            metrics[f"probability/fake{ending}"] = fake_logits.detach().sigmoid().mean()
+            metrics[f"probability/fake{ending}"] = step.fake_logits.detach().sigmoid().mean()
+            metrics |= {f"{name}{ending}": term.detach() for name, term in terms.items()}
         return torch.stack(losses).sum(), metrics
 
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
-        """Return the weighted sum of both generators' losses, the cycles and the identities, and the metrics of it."""
+        """Return the sum of both generators' weighted losses, cycles, identities and penalties, and the metrics."""
+        penalties = self.penalties.due("generator")
         metrics: Metrics = {}
         terms = []
         for ending, real, made in self.ways(batch, fake):
             role = f"discriminator{ending}"
             with torch.no_grad():
-                real_logits = self.logits(self.augment(real.real), real, role)
-            loss = self.generator_loss(real_logits, self.logits(self.augment(made.samples), made, role))
+                seen = self.augment(real.real)
+                real_logits = self.logits(seen, real, role)
+            augmented = self.augment(made.samples)
+            logits = real_logits, self.logits(augmented, made, role)
+            loss = self.generator_loss(*logits)
+            step = self.step_of(ending, real, made, (seen, augmented), logits)
             metrics[f"loss/generator{ending}"] = loss.detach()
-            terms.append(self.config.adversarial_weight * loss)
+            own = self.penalty_terms("generator", step, penalties)
+            metrics |= {f"{name}{ending}": term.detach() for name, term in own.items()}
+            terms += [self.config.adversarial_weight * loss, *own.values()]
         (_, there, made_there), (_, back, made_back) = self.ways(batch, fake)
         cycle = difference(self.translate(made_there.samples, "generator_back"), back.real)
         cycle = cycle + difference(self.translate(made_back.samples, "generator"), there.real)
@@ -127,6 +164,16 @@ class CycleGAN(GANTrainer):
             metrics["loss/identity"] = identity.detach()
             terms.append(self.config.identity_weight * identity)
         return torch.stack(terms).sum(), metrics
+
+    def step_of(
+        self, ending: str, batch: Batch, fake: FakeBatch, seen: tuple[Tensor, Tensor], logits: tuple[Tensor, Tensor]
+    ) -> PenaltyStep:
+        """Return what penalties may look at, of the networks whose names end so."""
+        return replace(
+            self.penalties.step(batch, fake, seen, logits),
+            generator=cast("Generator", self.parts.networks[f"generator{ending}"]),
+            discriminator=cast("Discriminator", self.parts.networks[f"discriminator{ending}"]),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizers and counters, and the pools of images."""

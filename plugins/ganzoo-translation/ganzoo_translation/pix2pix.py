@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from ganzoo.plugin import Batch, FakeBatch, GANTrainer
 from ganzoo_translation.configs import Pix2PixConfig
+from ganzoo_translation.random_crop import enlarged_and_cropped
 
 
 class Pix2Pix(GANTrainer):
     """The discriminator, then the generator, which also minimizes the mean absolute difference from the target.
 
     With the loss `non_saturating` both networks minimize what the authors' do, the discriminator's mean of both terms
-    included. Differs from their code: the rate falls with every step rather than every epoch, and images are mirrored
-    (`horizontal_flip`) but not enlarged to 286 pixels and cropped at random.
+    included. Differs from their code: the rate falls with every step rather than every epoch.
     """
 
     Config = Pix2PixConfig
     config: Pix2PixConfig
+
+    def compute_step(self, batch: Batch) -> dict[str, Tensor]:
+        """Update both on pairs that are enlarged and cropped at the same random places, if they are to be."""
+        if self.config.enlarge > 1:
+            with self.sharded_rng(batch):
+                places = torch.rand(len(batch), 2, generator=self.parts.rng, device=self.parts.rng.device)
+            assert batch.condition is not None
+            real, condition = (
+                enlarged_and_cropped(each, self.config.enlarge, places) for each in (batch.real, batch.condition)
+            )
+            batch = replace(batch, real=real, condition=condition)
+        return super().compute_step(batch)
 
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, the penalties' terms and λ times the difference, and the metrics of it."""

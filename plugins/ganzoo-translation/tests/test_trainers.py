@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_translation.random_crop import enlarged_and_cropped
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -110,6 +111,49 @@ def test_cyclegan_updates_both_generators_first_on_images_that_the_discriminator
     assert not torch.equal(trainer.generate(batch).samples, before.samples)
 
 
+def test_cyclegan_takes_penalties_of_each_discriminator_at_its_own_images(tmp_path: Path) -> None:
+    plain, batch = trainer_of(tables_of("cyclegan", tmp_path))
+    trainer, _ = trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "r1", "weight": 3.0}]))
+    networks, fake = trainer.parts.networks, trainer.generate(batch).detach()
+    found, metrics = trainer.discriminator_objective(batch, fake)
+    terms = []
+    for name, images in (("discriminator", batch.real), ("discriminator_back", batch.condition)):
+        images = images.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(networks[name](images).sum(), images)
+        terms.append(1.5 * gradient.square().sum((1, 2, 3)).mean())
+    torch.testing.assert_close(torch.stack([metrics["penalty/r1"], metrics["penalty/r1_back"]]), torch.stack(terms))
+    torch.testing.assert_close(found - sum(terms), plain.discriminator_objective(batch, fake)[0])
+    run = ganzoo.run(tables_of("cyclegan", tmp_path, penalties=[{"name": "r1"}, {"name": "r2"}], run={"steps": 2}))
+    assert run.metrics[-1]["penalty/r2_back"] > 0
+
+
+def test_enlarged_images_are_cropped_at_the_given_places() -> None:
+    images = torch.linspace(-1, 1, 40).expand(3, 2, 40, 40)  # brighter to the right
+    places = torch.tensor([[0.0, 0.0], [0.5, 0.5], [0.99, 0.99]])
+    cropped = enlarged_and_cropped(images, 1.25, places)
+    assert cropped.shape == images.shape
+    means = cropped.mean((1, 2, 3))
+    assert means[0] == pytest.approx(-0.2, abs=0.02)  # the left four fifths
+    assert means[1] == pytest.approx(0.0, abs=0.03)
+    assert means[2] == pytest.approx(0.2, abs=0.02)
+    assert torch.equal(cropped[:, 0], cropped[:, 1])
+    assert cropped.abs().max() <= 1
+
+
+def test_pairs_are_cropped_alike_and_domains_each_on_its_own(tmp_path: Path) -> None:
+    for kind, alike in (("pix2pix", True), ("cyclegan", False)):
+        trainer, batch = trainer_of(tables_of(kind, tmp_path, trainer={"enlarge": 1.5}))
+        seen: list[Batch] = []
+        trainer.discriminator_objective = noting(trainer.discriminator_objective, seen)
+        trainer.train_step(Batch(batch.real, None, batch.real))
+        assert not torch.equal(seen[0].real, batch.real)
+        assert torch.equal(seen[0].real, seen[0].condition) == alike
+
+
+def noting(method: Callable[..., Any], seen: list[Batch]) -> Callable[..., Any]:
+    return lambda batch, *given: seen.append(batch) or method(batch, *given)
+
+
 def test_the_rate_falls_linearly_over_the_second_half(tmp_path: Path) -> None:
     for kind in ("pix2pix", "cyclegan"):
         run = ganzoo.run(tables_of(kind, tmp_path, run={"steps": 8}))
@@ -175,8 +219,8 @@ def problems(tables: Tables) -> str:
 def test_what_cyclegan_cannot_train_is_told(tmp_path: Path) -> None:
     text = problems(tables_of("cyclegan", tmp_path, discriminator={"conditional": True}))
     assert '"patchgan" (discriminator) judges pairs: set conditional = false' in text
-    with pytest.raises(RequestError, match='"r1" has a term for one generator and one discriminator'):
-        trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "r1"}]))
+    with pytest.raises(RequestError, match='"adaptive_augment" keeps what it learns of one generator or discriminator'):
+        trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "adaptive_augment"}]))
     trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "diff_augment"}]))
     assert "schedule" in problems(tables_of("cyclegan", tmp_path, trainer={"schedule": "discriminator_first"}))
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import wandb
+from ganzoo_trackers.wandb import session
 from same import assert_same_checkpoint, rows
 from wandb_reader import has_begun
 from wandb_server import KEY, Server
 
 from ganzoo import api
-from ganzoo.observers.wandb import session
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ganzoo_trackers.configs import WandbConfig
+from ganzoo_trackers.wandb import sweep as wandb_sweep
 from typer.main import get_command
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
@@ -18,8 +20,7 @@ from ganzoo.cli.main import app
 from ganzoo.errors import GanzooError, RequestError
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.sweeps import wandb_sweep
-from ganzoo.sweeps.plan import Plan, make_plan
+from ganzoo.sweeps.plan import Plan, agent_sweep, make_plan
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
 
@@ -30,6 +31,8 @@ VARY = {
     "penalties": [[], [{"name": "r1", "weight": 1.0}]],
     "run.log_every": [1],
 }
+
+OPTIONS = WandbConfig(name="wandb", project="p", entity="e")
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def agent_arguments(config: dict[str, Any], values: tuple[Any, ...]) -> list[str
 
 
 def test_agents_run_what_a_local_sweep_runs(plan: Plan, tables: dict[str, Any]):
-    config = json.loads(json.dumps(wandb_sweep.config(plan, ["run.steps=3"])))
+    config = json.loads(json.dumps(wandb_sweep.describe(agent_sweep(plan, ["run.steps=3"], OPTIONS))))
     assert config["method"] == "grid"
     assert config["name"] == plan.name
     grid = list(itertools.product(*(parameter["values"] for parameter in config["parameters"].values())))
@@ -110,13 +113,62 @@ def test_registering(plan: Plan, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr("wandb.sweep", accept)
-    assert wandb_sweep.register(plan) == "e/p/abc"
-    assert sent == [(wandb_sweep.config(plan), {"entity": "e", "project": "p"})]
+    asked = agent_sweep(plan, (), OPTIONS)
+    assert wandb_sweep.register(asked, OPTIONS) == "e/p/abc"
+    assert sent == [(wandb_sweep.describe(asked), {"entity": "e", "project": "p"})]
 
     def refuse(config: dict[str, Any], **more: Any) -> str:
         raise ValueError("permission denied\n  at …")
 
     monkeypatch.setattr("wandb.sweep", refuse)
     with pytest.raises(GanzooError, match=r"does not register the sweep: permission denied$") as caught:
-        wandb_sweep.register(plan)
+        wandb_sweep.register(asked, OPTIONS)
     assert not isinstance(caught.value, RequestError)
+
+
+LR = "trainer.generator_optimizer.lr"
+
+
+def test_bayes_over_a_range(
+    command: Callable[..., Any],
+    recipe_file: Callable[[dict], Path],
+    tables: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr("wandb.sweep", lambda config, **_: sent.append(config) or "abc")
+    tables["tracking"]["wandb"] |= {"entity": "e", "project": "p"}
+    grid = ("--vary", f"{LR}=1e-5..1e-3", "--vary", "loss.name=hinge,minimax", "--vary", "generator.width=4..16")
+    sweep = ("sweep", recipe_file(tables), "--wandb", *grid)
+    for given, told in {
+        ("--method", "bayes"): "--method bayes: name what to optimize",
+        ("--method", "bayes", "--metric", "score/fd_classifier"): "set evaluation.every",
+        ("--method", "random", "--metric", "loss/generator"): "--metric loss/generator: is for --method bayes",
+        (): f"--vary {LR}: a range is for --method random or bayes",
+    }.items():
+        ended = command(*sweep, *given)
+        assert ended.code == 2
+        assert told in ended.err
+    bayes = ("--method", "bayes", "--metric", "score/fd_classifier", "--runs", "20", "--set", "evaluation.every=3")
+    ended = command(*sweep, *bayes)
+    assert (ended.code, ended.out) == (0, "e/p/abc\n"), ended.err
+    (config,) = sent
+    assert (config["method"], config["run_cap"]) == ("bayes", 20)
+    assert config["metric"] == {"name": "objective", "goal": "minimize"}
+    assert config["parameters"] == {
+        LR: {"distribution": "log_uniform_values", "min": 1e-5, "max": 1e-3},
+        "loss.name": {"values": ["hinge", "minimax"]},
+        "generator.width": {"distribution": "int_uniform", "min": 4, "max": 16},
+        "run.seed": {"values": [7]},
+    }
+    words = agent_arguments(config, ("hinge", 7, 3e-4, 8))[3:]
+    parsed = get_command(app).get_command(None, "run").make_context("run", words).params  # type: ignore[attr-defined]
+    changed = apply_overrides(tables, [*parsed["set_"], *parsed["changes"]])
+    assert changed["tracking"]["wandb"]["objective"] == "score/fd_classifier"
+    assert changed["trainer"]["generator_optimizer"]["lr"] == 3e-4
+    ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge", "--method", "random")
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        2,
+        "error: --method, --metric and --runs are for agents: give a tracker's flag too, such as --wandb",
+    )

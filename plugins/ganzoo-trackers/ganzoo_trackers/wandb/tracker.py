@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.components.observer import Alert, RunView, Tracker
-from ganzoo.observers.samples import fixed_classes
-from ganzoo.observers.wandb.config import WandbConfig
-from ganzoo.observers.wandb.session import STOP_SECONDS, finish, in_short, start
-from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.plugin import AgentSweep, Alert, Report, RunView, Tracker, hookimpl, warn
 from ganzoo.sampling.image_io import GIF
-from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
-from ganzoo.storage.summary import SCORE, best_and_last, drop_non_finite, status_of
-from ganzoo.terminal import warn
+from ganzoo_trackers.configs import WandbConfig
+from ganzoo_trackers.facts import SCORE, finite
+from ganzoo_trackers.wandb.report import publish
+from ganzoo_trackers.wandb.session import STOP_SECONDS, finish, in_short, start
+from ganzoo_trackers.wandb.sweep import register
 
 if TYPE_CHECKING:
     import wandb
@@ -45,6 +43,7 @@ class WandbTracker(Tracker):
     """
 
     Config = WandbConfig
+    config: WandbConfig
 
     def __init__(self, config: WandbConfig = WandbConfig()) -> None:  # noqa: B008
         super().__init__(config)
@@ -80,19 +79,19 @@ class WandbTracker(Tracker):
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
         """Send the metrics of a log point."""
         if metrics is not None:
-            self._log(step, drop_non_finite(metrics))
+            self._log(step, finite(metrics))
 
     @hookimpl
     def figures_logged(self, step: int, figures: Mapping[str, float]) -> None:
         """Send what an observer logged."""
-        self._log(step, drop_non_finite(figures))
+        self._log(step, finite(figures))
 
     @hookimpl
     def samples_ready(self, run: RunView, step: int, grid: Tensor | None) -> None:
         """Send a grid of samples."""
         if grid is None or (self._tracked is None and not self._is_starting()):
             return
-        picture, classes = to_pil_image(grid), fixed_classes(run)
+        picture, classes = to_pil_image(grid), run.sample_classes
 
         def send(tracked: wandb.Run) -> None:
             import wandb
@@ -105,7 +104,7 @@ class WandbTracker(Tracker):
     @hookimpl
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
         """Send scores."""
-        self._log(step, {SCORE + name: value for name, value in drop_non_finite(scores).items()})
+        self._log(step, finite(scores, SCORE))
 
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:
@@ -125,7 +124,7 @@ class WandbTracker(Tracker):
     @hookimpl
     def run_ended(self, run: RunView) -> None:
         """Send the animation, checkpoints and a summary, and finish with the exit code for how the run ended."""
-        status = status_of(run)
+        status = run.status
         patience = STOP_SECONDS if status == "interrupted" else None
         if self._starting is not None:
             self._starting.join(patience)
@@ -159,6 +158,14 @@ class WandbTracker(Tracker):
                 if self._artifacts is not None and not tracked.offline:
                     self._artifacts.close()
 
+    def register_sweep(self, sweep: AgentSweep) -> str:
+        """Create the sweep on W&B, whose agents call `ganzoo run` on any number of machines."""
+        return register(sweep, self.config)
+
+    def publish(self, report: Report) -> dict[str, str]:
+        """Build a workspace of the runs, and a report with their tables and curves."""
+        return publish(report)
+
     def _is_starting(self) -> bool:
         return self._starting is not None and self._starting.is_alive()
 
@@ -186,7 +193,9 @@ class WandbTracker(Tracker):
             if name not in self._defined and name.startswith(EXTREMES):
                 tracked.define_metric(name, step_metric=STEP, summary="min,max,last")
                 self._defined.add(name)
-        tracked.log({**row, STEP: self._step}, step=self._step)
+        objective = self.config.objective
+        optimized = {"objective": row[objective]} if objective is not None and objective in row else {}
+        tracked.log({**row, **optimized, STEP: self._step}, step=self._step)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
@@ -231,7 +240,8 @@ class CheckpointArtifacts:
 
         The last is sent last, since W&B calls that "latest"; it stores equal files once.
         """
-        checkpoints = checkpoint_folders(self._run.directory.checkpoints)
+        folders = [path for path in self._run.directory.checkpoints.glob("step_*") if path.name[5:].isdecimal()]
+        checkpoints = sorted(folders, key=checkpoint_step)
         if self._which is False or not checkpoints:
             return
         best = best_checkpoint(checkpoints, self._run)
@@ -282,12 +292,22 @@ def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
     }
 
 
+def checkpoint_step(folder: Path) -> int:
+    """Return the step of a checkpoint from the name of its folder."""
+    return int(folder.name.removeprefix("step_"))
+
+
 def best_checkpoint(checkpoints: Sequence[Path], run: RunView) -> Path | None:
     """Find the kept checkpoint whose score by `checkpoint.best` is the best; None where none was scored."""
+    name = run.recipe.checkpoint.best
+    sign = {"lower": 1, "higher": -1}.get(run.directory.score_directions().get(name), 0)
     kept = {checkpoint_step(path): path for path in checkpoints}
-    rows = [row for row in run.directory.read_metrics() if row["step"] in kept]
-    best = best_and_last(rows, run.directory.score_directions())["best"].get(run.recipe.checkpoint.best or "")
-    return kept[int(best["step"])] if best else None
+    scores = {
+        row["step"]: row[f"{SCORE}{name}"]
+        for row in run.directory.read_metrics()
+        if row["step"] in kept and f"{SCORE}{name}" in row
+    }
+    return kept[min(scores, key=lambda step: sign * scores[step])] if scores and sign else None
 
 
 def link(source: Path, target: Path) -> None:

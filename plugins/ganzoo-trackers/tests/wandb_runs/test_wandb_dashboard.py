@@ -13,13 +13,13 @@ import pytest
 import torch
 import wandb
 from directions import note_directions
+from ganzoo_trackers.wandb import session
+from ganzoo_trackers.wandb.tracker import link
 from wandb_reader import Recorded, read
 from wandb_server import KEY, Server
 
 from ganzoo import api
 from ganzoo.errors import RecipeError
-from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.tracker import link
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.hookspecs import hookimpl
@@ -163,6 +163,12 @@ def test_every_checkpoint_outlives_those_that_follow(train, manager, tmp_path) -
     assert aliases(seen) == [{f"step-{step}", "latest"} for step in (10, 20, 30, 40)]
     first = api.load_run(contents(seen.artifacts[0], tmp_path / "first"), manager=manager)
     assert first.checkpoint.step == 10
+
+
+def test_what_a_sweep_optimizes_is_sent_by_its_own_name(train) -> None:
+    seen = recorded(train("tracking.wandb.objective=score/fid"))
+    assert seen.column("objective") == seen.column("score/fid") == [20.0, 10.0, 20.0, 30.0]
+    assert seen.summary["objective"] == 30.0
 
 
 def test_best_alone(train) -> None:

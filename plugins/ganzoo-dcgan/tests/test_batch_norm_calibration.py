@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm
 from torch import Tensor, nn
-
-from ganzoo.sampling.generate import calibrated_batch_norm
 
 BATCHES = [torch.randn(6, 2, 5, 5, generator=torch.Generator().manual_seed(seed)) * (seed + 1) for seed in range(3)]
 

@@ -6,24 +6,21 @@ import configparser
 import netrc
 import os
 import secrets
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
-from ganzoo.components.network import parameters
-from ganzoo.errors import GanzooError, RequestError, first_line
-from ganzoo.storage.disk import expand_user
-from ganzoo.terminal import say, warn
-from ganzoo.text import shell_word
-from ganzoo.untrusted import read_text
+from ganzoo.plugin import GanzooError, RequestError, first_line, read_text, say, warn
+from ganzoo_trackers.facts import facts
 
 if TYPE_CHECKING:
     import wandb
 
-    from ganzoo.components.observer import RunView
+    from ganzoo.plugin import RunView
 
 START_SECONDS = 10.0
 """Time for a server to accept a run; after it the run is tracked offline."""
@@ -72,7 +69,7 @@ def start(run: RunView) -> wandb.Run | None:
     tracked = _begin(run, "offline")
     files = folder / f"offline-run-*-{tracked.id}*"  # one of each part, where the run was resumed
     parts = list(folder.glob(files.name))
-    hint = f"upload it with: wandb sync {shell_word(parts[0]) if len(parts) == 1 else files}"
+    hint = f"upload it with: wandb sync {shlex.quote(str(parts[0])) if len(parts) == 1 else files}"
     if problem:
         warn(f"W&B: the run is tracked offline: {problem}; {hint}")
     else:
@@ -120,7 +117,7 @@ def _begin(run: RunView, mode: Literal["online", "offline"]) -> wandb.Run:
         group=options.group or run.recipe.run.name,
         job_type=options.job_type,
         tags=tags(run),
-        config=describe(run),
+        config={**run.recipe.to_dict(), "facts": facts(run)},
         allow_val_change=True,
         mode=mode,
         resume="allow" if resumed and mode == "online" else None,
@@ -163,20 +160,6 @@ def _forget_attempt(leftovers: set[Path]) -> None:
         wandb.teardown()
     for path in leftovers:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def describe(run: RunView) -> dict[str, Any]:
-    """Make the config that W&B shows: the resolved recipe, and under "facts" what it was run with."""
-    info = {
-        "device": str(run.device),
-        "precision": run.precision,
-        "image": list(run.info.samples.shape),
-        "classes": len(run.info.class_names),
-        "images": len(run.dataset),
-        **{f"{role}_parameters": parameters(run.networks[role]) for role in run.recipe.trainer.roles},
-        "plugins": dict(run.plugin_versions),
-    }
-    return {**run.recipe.to_dict(), "facts": info}
 
 
 def tags(run: RunView) -> list[str]:
@@ -224,7 +207,7 @@ def key_is_known() -> bool:
     candidates = [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]
     for candidate in candidates:
         try:
-            entries = netrc.netrc(expand_user(candidate)).hosts
+            entries = netrc.netrc(_expanded(candidate)).hosts
         except (OSError, netrc.NetrcParseError):
             continue
         if any(entries[host][2] for host in hosts & entries.keys()):
@@ -246,7 +229,7 @@ def check_settings() -> None:
     import wandb  # after it: the import takes as long as many first steps
 
     config = os.environ.get("WANDB_CONFIG_DIR") or Path("~", ".config", "wandb")
-    own = {"base_url": wandb.Settings().base_url} | _settings(expand_user(config) / "settings")
+    own = {"base_url": wandb.Settings().base_url} | _settings(_expanded(config) / "settings")
     for path in found:
         for key, value in _settings(path).items():
             if key in _HARMLESS or os.environ.get(f"WANDB_{key.upper()}") or value == own.get(key):
@@ -280,6 +263,11 @@ def _settings(path: Path) -> dict[str, str]:
         return {}
     except (OSError, ValueError, configparser.Error) as error:
         raise GanzooError(f"{path}: W&B's settings cannot be read: {first_line(error)}; remove the file") from error
+
+
+def _expanded(path: Path | str) -> Path:
+    """Expand "~", unless the user has no home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises where there is none
 
 
 def _server(address: str) -> str:

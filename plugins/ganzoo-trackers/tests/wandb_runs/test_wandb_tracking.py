@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import observed_gan
 import pytest
 import wandb
+from ganzoo_trackers.wandb import session
+from ganzoo_trackers.wandb.session import key_is_known
+from ganzoo_trackers.wandb.tracker import WandbTracker
 from PIL import Image
 from wandb_reader import Recorded, has_begun, read
 from wandb_server import KEY
@@ -22,9 +26,6 @@ import ganzoo.api
 from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.standard import MetricsLog, standard_observers
-from ganzoo.observers.wandb import session
-from ganzoo.observers.wandb.session import key_is_known
-from ganzoo.observers.wandb.tracker import WandbTracker
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.training.loop import train
 from ganzoo.training.run import Run
@@ -344,7 +345,7 @@ PROGRAM = """
 import importlib.util, sys, time
 import ganzoo.api
 from ganzoo.components.observer import RunView
-from ganzoo.observers.wandb.tracker import WandbTracker
+from ganzoo_trackers.wandb.tracker import WandbTracker
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 
@@ -376,7 +377,7 @@ def test_how_long_an_absent_server_delays_a_run_and_its_exit(tmp_path, kind: str
         environment = {**os.environ, "WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
         del environment["WANDB_ERROR_REPORTING"]
         result = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(PROGRAM), str(Path(__file__).with_name("conftest.py"))],
+            [sys.executable, "-c", textwrap.dedent(PROGRAM), observed_gan.__file__],
             env=environment,
             capture_output=True,
             text=True,
@@ -399,7 +400,7 @@ def test_an_interrupt_from_the_terminal_leaves_a_whole_file(tmp_path) -> None:
         "conftest.tiny_recipe()", 'conftest.tiny_recipe() | {"run": {"name": "tiny", "steps": 10**6}}'
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(Path(__file__).with_name("conftest.py"))],
+        [sys.executable, "-c", program, observed_gan.__file__],
         env={**os.environ, "WANDB_MODE": "offline"},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -411,6 +412,8 @@ def test_an_interrupt_from_the_terminal_leaves_a_whole_file(tmp_path) -> None:
     for line in process.stderr:
         if line.startswith("step "):
             break
+    while not has_begun(tmp_path / "runs/tiny/0001"):
+        time.sleep(0.1)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -11,9 +11,11 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
+from ganzoo_trackers.wandb import report as wandb_report
 
-from ganzoo.comparison import wandb_report
+from ganzoo.comparison import report as reports
 from ganzoo.comparison.comparison import Comparison, compare
+from ganzoo.comparison.report import make_report
 from ganzoo.errors import GanzooError, RequestError
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -42,29 +44,29 @@ def test_without_a_key_one_line_says_so(command: Callable[..., Any], comparison:
 
 
 def test_where_the_runs_are(comparison: Comparison):
-    assert wandb_report.find(comparison) == wandb_report.Tracked("e", "p", [["h0", "h1"], ["m0", "m1"]])
+    assert wandb_report.find(make_report(comparison)) == wandb_report.Tracked("e", "p", [["h0", "h1"], ["m0", "m1"]])
 
 
 def test_runs_that_are_not_there(comparison: Comparison, make_run: MakeRun, capsys: pytest.CaptureFixture[str]):
     (comparison.runs[0].path / "wandb.json").write_text("{")  # type: ignore[operator]
-    assert wandb_report.find(comparison).ids == [["h1"], ["m0", "m1"]]
+    assert wandb_report.find(make_report(comparison)).ids == [["h1"], ["m0", "m1"]]
     other = make_run("x")
     with pytest.raises(RequestError, match="none of these runs is tracked"):
-        wandb_report.find(compare(other))
+        wandb_report.find(make_report(compare(other)))
     (other / "wandb.json").write_text(json.dumps({"id": "x", "project": "q", "entity": "e"}))
     runs = [run.path for run in comparison.runs if run.path]
     with pytest.raises(RequestError, match="of several projects"):
-        wandb_report.find(compare([*runs, other]))
+        wandb_report.find(make_report(compare([*runs, other])))
 
 
 def test_tables_hold_what_the_terminal_shows(comparison: Comparison):
-    assert wandb_report.differences_table(comparison).splitlines() == [
+    assert reports.differences_table(comparison).splitlines() == [
         "| variant | loss.name |",
         "| --- | --- |",
         "| hinge | hinge |",
         "| minimax | mini\\|max |",
     ]
-    figures = wandb_report.figures_table(comparison)
+    figures = reports.figures_table(comparison)
     assert "| fd\\_classifier ↓, last | 50.50 ± 0.71 | 50.50 ± 0.71 |" in figures
     assert "| fd\\_classifier ↓, best | 30.50 ± 0.71 | 30.50 ± 0.71 |" in figures
     assert "| runs | 2 complete | 2 complete |" in figures
@@ -77,11 +79,11 @@ def test_the_report_and_the_workspace_show_these_runs_and_no_others(
     package = "wandb_workspaces.reports.v2.interface"
     monkeypatch.setattr(f"{package}._get_api", MagicMock())  # it asks the server who we are, and for the project's id
     monkeypatch.setattr(f"{package}.execute_graphql", lambda *question: {"project": {"internalId": "p"}})
-    tracked = wandb_report.find(comparison)
-    sent = wandb_report.report(comparison, tracked, "A title")._to_model().model_dump_json()
+    tracked = wandb_report.find(make_report(comparison))
+    sent = wandb_report.document(make_report(comparison, "A title"), tracked)._to_model().model_dump_json()
     for text in ("A title", "h0", "m1", "score/fd_classifier", "loss/generator", "samples/grid", "50.50 ± 0.71"):
         assert text in sent
-    spec = wandb_report.workspace(comparison, tracked)._to_model().model_dump_json()
+    spec = wandb_report.workspace(make_report(comparison), tracked)._to_model().model_dump_json()
     for text in ("h0", "h1", "m0", "m1", "score/fd_classifier", "loss/discriminator", "samples/grid"):
         assert text in spec
 
@@ -94,11 +96,14 @@ def test_publishing(comparison: Comparison, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setattr(wr.Report, "save", lambda self: SimpleNamespace(url="report-address"))
     monkeypatch.setattr(ws.Workspace, "save", lambda self: SimpleNamespace(url="workspace-address"))
-    assert wandb_report.publish(comparison) == {"workspace": "workspace-address", "report": "report-address"}
+    assert wandb_report.publish(make_report(comparison)) == {
+        "workspace": "workspace-address",
+        "report": "report-address",
+    }
 
     def refuse(self: Any) -> None:
         raise ValueError("permission denied\n  details")
 
     monkeypatch.setattr(wr.Report, "save", refuse)
     with pytest.raises(GanzooError, match=r"does not take the comparison: permission denied$"):
-        wandb_report.publish(comparison)
+        wandb_report.publish(make_report(comparison))

@@ -1,0 +1,87 @@
+"""Options of the trackers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from ganzoo.plugin import Problem, RecipeView, TrackerConfig
+
+
+class WandbConfig(TrackerConfig):
+    """Tracking on Weights & Biases."""
+
+    by_default = True
+    off: ClassVar[Mapping[str, Any]] = {"mode": "disabled"}
+    flags: ClassVar[Mapping[str, str]] = {
+        "sweep": "Run nothing; register the sweep on W&B, for agents to run.",
+        "compare": "Build the workspace and a report on W&B.",
+    }
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """auto: WANDB_MODE if set, else online where a key is known, else offline; never a prompt."""
+    project: str = "ganzoo"
+    """Project on W&B."""
+    entity: str | None = None
+    """User or team; left out: the account's default."""
+    group: str | None = None
+    """Runs to be shown together; left out: the run's name, so that its seeds line up."""
+    job_type: str = "train"
+    """Kind of run within the group."""
+    tags: tuple[str, ...] = ()
+    """Tags beside those that ganzoo sets: the names of the parts."""
+    objective: str | None = None
+    """Metric that is sent as `objective` too; a sweep that optimizes it sets this."""
+    checkpoints: Literal[False, True, "best", "all"] = False
+    """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
+    run has ended; "best": only that; "all": each when it is saved."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the mode is another than "disabled"."""
+        return self.mode != "disabled"
+
+    def check_recipe(self, recipe: RecipeView) -> Iterator[Problem]:
+        """Yield that there is no best checkpoint to send."""
+        if self.checkpoints == "best" and recipe.checkpoint.best is None:
+            needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
+            yield Problem("checkpoints", needs)
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the sweep as the group, the variant as the kind of run, and both with the choice as tags."""
+        group = {"group": sweep}
+        return group | {"job_type": variant, "tags": [*self.tags, f"sweep:{sweep}", *choice]} if variant else group
+
+
+class TensorBoardConfig(TrackerConfig):
+    """What TensorBoard shows, in the folder `tensorboard` of the run directory."""
+
+
+class TrackioConfig(TrackerConfig):
+    """Tracking on Trackio, on this machine unless its environment variables say otherwise."""
+
+    project: str = "ganzoo"
+    """Project that the run is shown in."""
+    group: str | None = None
+    """Runs to be shown together; left out: the run's name."""
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the sweep as the group."""
+        return {"group": sweep}
+
+
+class MLflowConfig(TrackerConfig):
+    """Tracking on MLflow, in the file `mlflow.db` of the working directory unless there is a server."""
+
+    uri: str | None = None
+    """Server or database; left out: MLFLOW_TRACKING_URI, else the file."""
+    experiment: str = "ganzoo"
+    """Experiment that the run belongs to."""
+    tags: dict[str, str] = Field(default_factory=dict)
+    """Tags of the run."""
+
+    def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Return the sweep and the variant as tags."""
+        return {"tags": {**self.tags, "sweep": sweep, **({"variant": variant} if variant else {})}}

@@ -1,0 +1,67 @@
+"""A tracker for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+from PIL.Image import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from ganzoo.plugin import RunView, say
+from ganzoo_trackers.configs import TensorBoardConfig
+from ganzoo_trackers.steps import FILM, GRID, StepTracker
+
+FLUSH_SECONDS = 5
+"""Longest time that an event waits in memory."""
+
+
+class TensorBoardTracker(StepTracker):
+    """Writes events into the folder `tensorboard` of the run directory.
+
+    The events of a resumed run replace those of the same steps, which TensorBoard then leaves out.
+    """
+
+    Config = TensorBoardConfig
+    package, extra = "tensorboard", "tensorboard"
+
+    def begin(self, run: RunView) -> Mapping[str, int]:
+        """Open a file of events, and write the recipe into it."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = run.directory.path / "tensorboard"
+        purge = None if run.resumed_from is None else run.resumed_from + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purge, flush_secs=FLUSH_SECONDS)
+        recipe = (run.directory.path / "recipe.toml").read_text(encoding="utf-8")
+        self._writer.add_text("recipe", "    " + recipe.replace("\n", "\n    "), run.step)
+        say(f"TensorBoard: tensorboard --logdir {run.recipe.run.root}")
+        return {}
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write figures."""
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, grid: Image, caption: str) -> None:
+        """Write a grid of samples; TensorBoard shows no captions."""
+        self._writer.add_image(GRID, pil_to_tensor(grid), step)
+
+    def alert(self, step: int, title: str, text: str) -> None:
+        """Write an alert as a text."""
+        self._writer.add_text("alert", f"{title}: {text}", step)
+
+    def film(self, step: int, gif: Path) -> None:
+        """Write the GIF as a picture, which a browser plays."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        with PIL.Image.open(gif) as opened:
+            width, height = opened.size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif.read_bytes())
+        writer: Any = self._writer.file_writer  # torch's types have None alone
+        writer.add_summary(Summary(value=[Summary.Value(tag=FILM, image=image)]), step)
+
+    def end(self, run: RunView) -> None:
+        """Close the file of events."""
+        self._writer.close()

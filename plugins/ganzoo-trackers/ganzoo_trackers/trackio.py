@@ -1,0 +1,81 @@
+"""A tracker for Trackio."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from PIL.Image import Image
+
+from ganzoo.plugin import RunView
+from ganzoo_trackers.configs import TrackioConfig
+from ganzoo_trackers.facts import facts
+from ganzoo_trackers.steps import FILM, GRID, StepTracker
+
+RECORD = "trackio.json"
+
+
+class TrackioTracker(StepTracker):
+    """Logs to Trackio, into its folder for all projects, or where its environment variables say.
+
+    A run is found again by its name there, which `trackio.json` in the run directory holds.
+    """
+
+    Config = TrackioConfig
+    config: TrackioConfig
+    package = extra = "trackio"
+
+    def begin(self, run: RunView) -> Mapping[str, int]:
+        """Start the run there, or go on with it."""
+        import trackio
+
+        name = run.directory.read_json(RECORD).get("name")
+        if not isinstance(name, str):
+            name = f"{run.recipe.run.name}-{run.directory.path.name}-{token_hex(2)}"
+            run.directory.write_json(RECORD, {"project": self.config.project, "name": name})
+        with redirect_stdout(sys.stderr):  # where it says how to watch; stdout belongs to the result
+            self._run = trackio.init(
+                self.config.project,
+                name=name,
+                group=self.config.group or run.recipe.run.name,
+                config={**run.recipe.to_dict(), "facts": facts(run)},
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        sent: dict[str, int] = {}
+        if run.resumed_from is not None:
+            for row in trackio.SQLiteStorage.get_logs(self.config.project, name):
+                sent |= {key: max(row["step"], sent.get(key, -1)) for key in row}
+        return sent
+
+    def log(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Log figures or media."""
+        self._run.log(dict(figures), step=step)
+
+    def picture(self, step: int, grid: Image, caption: str) -> None:
+        """Log a grid of samples."""
+        import trackio
+
+        self.log(step, {GRID: trackio.Image(grid, caption=caption)})
+
+    def alert(self, step: int, title: str, text: str) -> None:
+        """Raise an alert there."""
+        with redirect_stdout(sys.stderr):
+            self._run.alert(title, text=text, step=step)
+
+    def film(self, step: int, gif: Path) -> None:
+        """Log the GIF as a video."""
+        import trackio
+
+        self.log(step, {FILM: trackio.Video(gif)})
+
+    def end(self, run: RunView) -> None:
+        """Wait until everything is written."""
+        with redirect_stdout(sys.stderr):
+            self._run.finish()

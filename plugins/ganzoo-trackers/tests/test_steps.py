@@ -1,0 +1,173 @@
+"""TensorBoard, Trackio and MLflow: what each wrote is read back by its own library, of a resumed run too."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ganzoo_trackers.configs import MLflowConfig, TrackioConfig
+
+from ganzoo import api
+from ganzoo.plugin import Alert, RunView, hookimpl
+from ganzoo.sampling.trained_run import TrainedRun
+
+CURVE = "loss/generator"
+
+
+@dataclass
+class Seen:
+    """What a library gives back of a run."""
+
+    scalars: dict[str, list[tuple[int, float]]]
+    grids: list[int]
+    film: int
+    """Number of films."""
+    recipe: str
+    alerts: str
+    ended: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def read_tensorboard(run: TrainedRun) -> Seen:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.path / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    tags = events.Tags()
+    films = events.Images("samples/evolution")
+    assert all(film.encoded_image_string.startswith(b"GIF8") for film in films)
+    return Seen(
+        {name: [(event.step, event.value) for event in events.Scalars(name)] for name in tags["scalars"]},
+        [event.step for event in events.Images("samples/grid")],
+        len(films),
+        events.Tensors("recipe/text_summary")[-1].tensor_proto.string_val[0].decode(),
+        events.Tensors("alert/text_summary")[-1].tensor_proto.string_val[0].decode(),
+    )
+
+
+def read_trackio(run: TrainedRun) -> Seen:
+    from trackio import SQLiteStorage
+
+    record = json.loads((run.path / "trackio.json").read_text())
+    rows = SQLiteStorage.get_logs(record["project"], record["name"])
+    numbers = [(name, row["step"], value) for row in rows for name, value in row.items() if isinstance(value, float)]
+    (about,) = [each for each in SQLiteStorage.get_run_records("ganzoo") if each["name"] == record["name"]]
+    config = SQLiteStorage.get_run_config("ganzoo", record["name"])
+    return Seen(
+        {name: [(step, value) for other, step, value in numbers if other == name] for name, _, _ in numbers},
+        [row["step"] for row in rows if "samples/grid" in row],
+        sum("samples/evolution" in row for row in rows),
+        json.dumps(config),
+        str(SQLiteStorage.get_alerts("ganzoo", run_name=record["name"])),
+        about={"group": config["_Group"], **about},
+    )
+
+
+def read_mlflow(run: TrainedRun) -> Seen:
+    from mlflow import MlflowClient
+
+    client, number = MlflowClient(), json.loads((run.path / "mlflow.json").read_text())["run_id"]
+    there = client.get_run(number)
+    histories = {name: client.get_metric_history(number, name) for name in there.data.metrics}
+    pictures = [file.path for file in client.list_artifacts(number, "images") if file.path.endswith(".png")]
+    assert client.list_artifacts(number, "")
+    return Seen(
+        {
+            name: [(each.step, each.value) for each in sorted(of, key=lambda m: m.step)]
+            for name, of in histories.items()
+        },
+        sorted(int(path.replace("%", "+").split("+")[2]) for path in pictures),
+        len(client.list_artifacts(number, "samples")),
+        json.dumps(there.data.params),
+        str(there.data.tags),
+        there.info.status,
+        {"name": there.info.run_name},
+    )
+
+
+READERS = {"tensorboard": read_tensorboard, "trackio": read_trackio, "mlflow": read_mlflow}
+
+
+class Alarm:
+    """Scores a step, and raises an alert at another."""
+
+    @hookimpl
+    def step_ended(self, run: RunView, step: int) -> None:
+        if step == 2:
+            run.fire("metrics_evaluated", step=step, scores={"fd_classifier": 12.5})
+            run.fire("alert_raised", step=step, alert=Alert("samples_alike", "all look the same", "more data"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep Trackio out of the user's folder; it reads the variable when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRACKIO_DIR", str(tmp_path_factory.mktemp("trackio")))
+        yield
+
+
+@pytest.fixture
+def recipe(tables: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """A recipe that is tracked by this one alone, below `tmp_path`; skips where its library is not installed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def with_tracker(name: str) -> dict[str, Any]:
+        pytest.importorskip(name)
+        if name == "mlflow":
+            pytest.importorskip("sqlalchemy")
+        tables["samples"] |= {"every": 2, "gif": True}
+        tables["tracking"][name] = {}
+        return tables
+
+    return with_tracker
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_reading_back(name: str, recipe: Callable[[str], dict[str, Any]], capsys: pytest.CaptureFixture[str]):
+    first = api.run(recipe(name), observers=[Alarm()])
+    seen = READERS[name](first)
+    rows = [row for row in first.metrics if CURVE in row]
+    assert [step for step, _ in seen.scalars[CURVE]] == [2, 4, 6]
+    assert [value for _, value in seen.scalars[CURVE]] == pytest.approx([row[CURVE] for row in rows])
+    assert seen.scalars["score/fd_classifier"] == [(2, 12.5)]
+    assert seen.scalars.keys() >= {key for row in rows for key in row} - {"step", "seconds"}
+    assert (seen.grids, seen.film) == ([2, 4, 6], 1)
+    assert "non_saturating" in seen.recipe
+    assert "all look the same. Try more data." in seen.alerts
+    assert seen.ended in ("", "FINISHED")
+    assert capsys.readouterr().out == ""
+
+    # As if killed after step 5: the last checkpoint is of step 3, and what follows is repeated.
+    last = first.checkpoint.path
+    last.rename(last.with_name("away"))
+    whole = api.resume(first.path, ["run.steps=10"])
+    seen = READERS[name](whole)
+    assert [step for step, _ in seen.scalars[CURVE]] == [2, 4, 6, 8, 10]
+    rows = [row for row in whole.metrics if CURVE in row]
+    assert [value for _, value in seen.scalars[CURVE]] == pytest.approx([row[CURVE] for row in rows])
+    assert seen.grids == [2, 4, 6, 8, 10]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_without_its_library_one_line_says_what_to_install(
+    name: str, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("ganzoo_trackers.steps.find_spec", lambda asked: None if asked == name else find(asked))
+    tables["tracking"][name] = {}
+    with pytest.raises(api.RequestError) as caught:
+        api.run(tables)
+    assert str(caught.value) == (f"tracking.{name}: needs {name}: pip install {name}, or leave out [tracking.{name}]")
+
+
+def test_runs_of_a_sweep():
+    assert TrackioConfig().sweep_options("losses", "hinge") == {"group": "losses"}
+    tagged = MLflowConfig(tags={"mine": "1"}).sweep_options("losses", "hinge", ["loss.name=hinge"])
+    assert tagged == {"tags": {"mine": "1", "sweep": "losses", "variant": "hinge"}}
