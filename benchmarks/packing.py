@@ -31,11 +31,11 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from ganzoo.builtin.datasets import files as turbo
-from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.data import image_files as turbo
 from ganzoo.data.decode import in_order
+from ganzoo.data.image_files import decode_image
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.data.transforms import to_pixels

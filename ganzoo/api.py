@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ganzoo.builtin.datasets.files import read_image, readable_suffixes
 from ganzoo.components.importer import ImportedWeights
 from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
+from ganzoo.data.image_files import read_image, readable_suffixes
 from ganzoo.data.packed_dataset import as_floats
 from ganzoo.data.transforms import to_stored
 from ganzoo.errors import (

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo.builtin.configs import GANTrainerConfig, NonSaturatingConfig
-    from ganzoo.builtin.datasets.files import Archive, FileDataset, LabeledImages, decode_image, file_info, is_web_page
     from ganzoo.builtin.gan_trainer import GANTrainer
     from ganzoo.builtin.losses import NonSaturating
     from ganzoo.builtin.optimizers import AdamConfig, NAdamConfig, RMSpropConfig, SGDConfig
     from ganzoo.builtin.penalties import squared_gradient_norm
-    from ganzoo.components.dataset import Batch, Dataset, FakeBatch, SampleSource, StoredImages
+    from ganzoo.components.dataset import Batch, Dataset, FakeBatch, LabeledImages, SampleSource, StoredImages
     from ganzoo.components.extractor import Extractor
     from ganzoo.components.importer import Assignment, ImportedWeights, Importer
     from ganzoo.components.loss import Loss
@@ -51,13 +50,17 @@ if TYPE_CHECKING:
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
-    from ganzoo.data.packed_dataset import real_images
+    from ganzoo.data.image_files import count_frames, decode_image, readable_suffixes
+    from ganzoo.data.packed_dataset import pack_dataset, real_images
+    from ganzoo.data.samples import SampleReader
     from ganzoo.data.tensor_cache import cached_tensors
+    from ganzoo.data.transforms import check_array
     from ganzoo.errors import (
         DataError,
         DivergedError,
         GanzooError,
         OutputError,
+        PluginError,
         Problem,
         RequestError,
         RunDirectoryError,
@@ -69,7 +72,8 @@ if TYPE_CHECKING:
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
     from ganzoo.registry.hookspecs import hookimpl
-    from ganzoo.registry.registry import Registrar
+    from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
+    from ganzoo.registry.registry import Entry, Registrar
     from ganzoo.runtime.random_state import kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.storage.disk import new_folder
@@ -77,7 +81,7 @@ if TYPE_CHECKING:
     from ganzoo.storage.run_directory import RunDirectory
     from ganzoo.storage.safe_load import CodeError, load_tensors
     from ganzoo.terminal import packing_progress, say, warn
-    from ganzoo.text import markdown, printable
+    from ganzoo.text import markdown, printable, shell_word
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
@@ -89,7 +93,6 @@ __all__ = [
     "AdamConfig",
     "AgentSweep",
     "Alert",
-    "Archive",
     "Assignment",
     "Batch",
     "CodeError",
@@ -102,12 +105,12 @@ __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "DivergedError",
+    "Entry",
     "Evaluation",
     "Extractor",
     "ExtractorConfig",
     "Failure",
     "FakeBatch",
-    "FileDataset",
     "GANTrainer",
     "GANTrainerConfig",
     "GanzooError",
@@ -138,6 +141,8 @@ __all__ = [
     "Penalty",
     "PenaltyConfig",
     "PenaltyStep",
+    "PluginError",
+    "PluginManager",
     "Problem",
     "Progress",
     "RMSpropConfig",
@@ -151,6 +156,7 @@ __all__ = [
     "RunDirectoryError",
     "RunView",
     "SGDConfig",
+    "SampleReader",
     "SampleSource",
     "Schedule",
     "Scheduled",
@@ -167,25 +173,30 @@ __all__ = [
     "VectorSpec",
     "World",
     "cached_tensors",
+    "check_array",
+    "check_hooks",
+    "count_frames",
     "current_lr",
     "decode_image",
-    "file_info",
     "first_line",
     "hookimpl",
-    "is_web_page",
     "kept_random_state",
     "load_tensors",
     "markdown",
     "new_folder",
     "open_file",
+    "pack_dataset",
     "packing_progress",
+    "plugin_manager",
     "printable",
     "read_bytes",
     "read_evaluations",
     "read_text",
+    "readable_suffixes",
     "real_images",
     "say",
     "seal_export",
+    "shell_word",
     "square_size",
     "squared_gradient_norm",
     "warn",

@@ -44,7 +44,6 @@ ROOMS = (
     {"sweeps"},
     {"comparison"},
     {"api"},
-    {"testing"},
     {"cli", "__main__"},
 )
 LOOSE_MODULES = 8
@@ -55,7 +54,6 @@ PUBLIC_MODULES = (
     "ganzoo.api",
     "ganzoo.sampling",
     "ganzoo.cli.options",
-    "ganzoo.testing",
 )
 
 
@@ -89,7 +87,7 @@ def imports(file: Path) -> Iterator[str]:
 
 
 # A package's __init__ re-exports, most often lazily, and is imported with each of its modules.
-INSIDE = {module_of(file): file for file in CORE if file.name != "__init__.py" and "templates" not in file.parts}
+INSIDE = {module_of(file): file for file in CORE if file.name != "__init__.py"}
 IMPORTS = {module: {other for other in imports(file) if other in INSIDE} - {module} for module, file in INSIDE.items()}
 
 
@@ -263,7 +261,7 @@ print([m for m in sys.modules if m.startswith(("ganzoo.", "ganzoo_"))] + [*libra
     ended = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
     imported = ast.literal_eval(ended.stdout.splitlines()[-1])
     plugins = {module for module in imported if module.startswith("ganzoo_")}
-    with_commands = {f"ganzoo_{name}.plugin" for name in ("analysis", "bench", "export")}
+    with_commands = {f"ganzoo_{name}.plugin" for name in ("analysis", "bench", "export", "testing")}
     assert {module for module in plugins if "." in module} <= with_commands
     extra = set(imported) - plugins - LIGHT - more
     assert not extra, "a module in ganzoo/cli imports these at its top: move that into the command's function"

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import tomli_w
 import typer
+from ganzoo_testing import check_component, components_of
 from PIL import Image
 
 import ganzoo
@@ -33,7 +34,6 @@ from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry import hookspecs
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing import check_component, components_of
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

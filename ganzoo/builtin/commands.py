@@ -16,14 +16,14 @@ COMMANDS: tuple[tuple[Section, str, str, str], ...] = (
     ("data", "recipe", "recipe_commands", "Check, show and describe recipes."),
     ("plugins", "list", "list_components", "List what is installed of one kind."),
     ("plugins", "plugins", "plugins", "List the installed plugins."),
-    ("plugins", "test-plugin", "test_plugin", "Check each component of a plugin against its contract."),
-    ("plugins", "new-plugin", "new_plugin", "Write a plugin that installs, passes its own tests and trains."),
 )
 """Section of `ganzoo --help`, which is the module in `ganzoo.cli` too; name; function; help."""
 
 ELSEWHERE = {
     "bench": "ganzoo-bench",
     "export": "ganzoo-export",
+    "new-plugin": "ganzoo-testing",
+    "test-plugin": "ganzoo-testing",
     **dict.fromkeys(
         ("latent-grid", "interpolate", "arithmetic", "direction", "invert", "neighbors", "filters", "probe"),
         "ganzoo-analysis",

@@ -1,4 +1,4 @@
-"""The options of the losses, penalties and trainers that ship with the core."""
+"""The options of the losses, penalties, trainers and datasets that ship with the core."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from ganzoo.builtin.optimizers import AdamConfig
 from ganzoo.components.options import (
     ComponentConfig,
+    ImageDatasetConfig,
+    ImageSize,
     LossConfig,
     OptimizerConfig,
     PenaltyConfig,
@@ -157,3 +159,31 @@ class GANTrainerConfig(TrainerConfig):
         if self.discriminator_update == "separate":
             raise ValueError('micro_batch_size needs discriminator_update = "joint"')
         return self
+
+
+class _LabeledConfig(ImageDatasetConfig):
+    """Options of a dataset whose images all have a class."""
+
+    @property
+    def has_labels(self) -> bool | None:
+        """True."""
+        return True
+
+
+class DigitsConfig(_LabeledConfig):
+    """scikit-learn's handwritten digits: 1,797 real images of 8×8 pixels, bundled, no download."""
+
+    image_size: ImageSize = 32
+    channels: PositiveInt = 1
+    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
+
+
+class SyntheticConfig(_LabeledConfig):
+    """Made-up pictures of colored discs, for tests and benchmarks; needs no data."""
+
+    count: PositiveInt = 1024
+    """How many images."""
+    num_classes: PositiveInt = 10
+    """How many classes; the class decides the disc's hue."""
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
+    """The same seed gives the same images."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from ganzoo.builtin import commands, configs, lints, optimizers
-from ganzoo.builtin.datasets import configs as datasets
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.registry import Registrar
 
 LOSSES = "ganzoo.builtin.losses"
 PENALTIES = "ganzoo.builtin.penalties"
-DATASETS = "ganzoo.builtin.datasets"
 
 
 @hookimpl
@@ -27,11 +25,9 @@ def register_losses(register: Registrar) -> None:
 
 @hookimpl
 def register_datasets(register: Registrar) -> None:
-    """scikit-learn's digits, folders of images, and made-up ones."""
-    register("digits", f"{DATASETS}.small_sets:Digits", config=datasets.DigitsConfig)
-    register("image_folder", f"{DATASETS}.image_folder:ImageFolder", config=datasets.ImageFolderConfig)
-    register("image_pairs", f"{DATASETS}.image_pairs:ImagePairs", config=datasets.ImagePairsConfig)
-    register("synthetic", f"{DATASETS}.small_sets:Synthetic", config=datasets.SyntheticConfig)
+    """scikit-learn's digits, and made-up images."""
+    register("digits", "ganzoo.builtin.datasets:Digits", config=configs.DigitsConfig)
+    register("synthetic", "ganzoo.builtin.datasets:Synthetic", config=configs.SyntheticConfig)
 
 
 @hookimpl

@@ -1,28 +1,24 @@
-"""`ganzoo list`, `plugins` and `new-plugin`: what there is to put into a recipe, and where it comes from."""
+"""`ganzoo list` and `plugins`: what there is to put into a recipe, and where it comes from."""
 
 from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.cli.command_group import report_broken
-from ganzoo.cli.options import AsJson, echo, echo_document, echo_path
-from ganzoo.registry import scaffold
+from ganzoo.cli.options import AsJson, echo, echo_document
 from ganzoo.registry.kinds import LISTS
-from ganzoo.text import printable, shell_word
+from ganzoo.text import printable
 
 if TYPE_CHECKING:
     from ganzoo.registry.registry import Entry
 
     Listed = str
-    Outlined = str
 else:
     Listed = Literal[LISTS]
-    Outlined = Literal[tuple(scaffold.OUTLINES)]
 
 
 def list_components(
@@ -83,54 +79,3 @@ def _table(rows: list[dict[str, str]], nothing: str) -> None:
     else:
         for row in rows:
             echo_document("\t".join(map(printable, row.values())).rstrip())
-
-
-def new_plugin(
-    name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
-    kind: Annotated[Outlined, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
-    out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
-) -> None:
-    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder.
-
-    Example: ganzoo new-plugin ganzoo-mine --kind loss
-    """
-    from ganzoo.registry.plugin_manager import plugin_manager
-
-    folder = out or Path(name)
-    files, recipe = scaffold.new_plugin(name, kind, folder, plugin_manager())
-    for path in files:
-        echo(f"wrote {path}", err=True)
-    steps = (f"cd {shell_word(folder)}", "pip install -e '.[test]'", "pytest", f"ganzoo run {shell_word(recipe)}")
-    echo(f"next: {' && '.join(steps)}", err=True)
-    echo_path(folder)
-
-
-def test_plugin(
-    plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
-) -> None:
-    """Check each component of a plugin against its contract: what it takes, gives, and keeps.
-
-    Example: ganzoo test-plugin ganzoo-dcgan
-    """
-    from ganzoo.errors import DataError
-    from ganzoo.registry.plugin_manager import plugin_manager
-    from ganzoo.testing import ConformanceError, check_component, components_of, describe
-
-    manager = plugin_manager()
-    if plugin.endswith(".py"):
-        manager = manager.with_files([Path(plugin)])
-    entries = components_of(plugin, manager)
-    failed = 0
-    for entry in entries:
-        try:
-            check_component(entry)
-        except ConformanceError as error:
-            failed += 1
-            echo(f"fails    {error}")
-        except DataError as error:
-            echo(f"skipped  {describe(entry)}: {error}")
-        else:
-            echo(f"conforms {describe(entry)}")
-    echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
-    if failed:
-        raise typer.Exit(1)

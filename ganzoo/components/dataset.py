@@ -37,6 +37,21 @@ class SampleSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class LabeledImages:
+    """Images that are read one by one, by their index and from several threads, and their labels."""
+
+    targets: Sequence[Any]
+    read: Callable[[int], Sample]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Sample, Label]:
+        label = self.targets[index]
+        return self.read(index), label
+
+
 class Dataset(ABC):
     """Images or vectors, with labels and conditions or without.
 

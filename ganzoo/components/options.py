@@ -166,6 +166,9 @@ class DatasetConfig(ComponentConfig):
     max_bad_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of unreadable samples to leave out (and list) rather than stop for."""
 
+    reads_any_folder: ClassVar[bool] = False
+    """Whether any folder of images can be the `root`, as `ganzoo evaluate --images` needs it."""
+
     @property
     def has_labels(self) -> bool | None:
         """Whether the dataset has labels; None unless overridden: known only after `prepare`."""
@@ -253,7 +256,7 @@ class ImageDatasetConfig(DatasetConfig):
             raise ValueError(f'is "{value}"; must be "white", "black", "gray" or "#rrggbb"')
         return value
 
-    def sample_spec(self) -> ImageSpec | VectorSpec:
+    def sample_spec(self) -> ImageSpec:
         """Return the shape of every image of this dataset."""
         return ImageSpec(self.channels, *sides(self.image_size))
 

@@ -15,6 +15,7 @@ from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
+from ganzoo.recipe.validate import lacking
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import write_text
@@ -93,15 +94,20 @@ def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device
 
     Raises:
         DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
-        RequestError: the dataset is of vectors.
+        RequestError: the dataset is of vectors, or none that is installed reads a folder.
     """
     dataset = recipe.dataset
     if not isinstance(dataset, ImageDatasetConfig):
         raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
-    config = manager.registries.datasets["image_folder"].config
+    registry = manager.registries.datasets
+    folders = registry.chosen(lambda options: options.reads_any_folder)
+    if not folders:
+        cure = "; ".join(lacking(registry.kind.usual, manager))
+        raise RequestError(f"--images {folder}: no installed dataset reads any folder of images: {cure}")
     shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
     size = recipe.evaluation.image_size or dataset.image_size
-    options = config.model_validate({"name": "image_folder", "root": str(folder), "image_size": size, **shape})
+    changes = {"root": str(folder), "image_size": size, **shape}
+    options = type(folders[0]).model_validate({"name": folders[0].name, **changes})
     with packing_progress() as progress:
         images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
     if len(images) < 2:

@@ -128,7 +128,7 @@ def test_a_folder_that_may_not_be_read(
     def closed(self: object) -> None:
         raise PermissionError(13, "Permission denied", "/private")
 
-    monkeypatch.setattr("ganzoo.builtin.datasets.image_folder.ImageFolder.prepare", closed)
+    monkeypatch.setattr("ganzoo_datasets.image_folder.ImageFolder.prepare", closed)
     tables["dataset"] = {"name": "image_folder"}
     with pytest.raises(DataError, match="/private: Permission denied"):
         datasets.examine(parse(tables), manager=manager)

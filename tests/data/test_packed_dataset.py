@@ -16,8 +16,8 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
-from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.configs import SyntheticConfig
+from ganzoo.builtin.datasets import Synthetic
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import LabelSpec
@@ -286,7 +286,7 @@ def test_what_a_killed_prepare_left_is_cleared_away(tmp_path):
 CHILD = """
 import sys, time
 from pathlib import Path
-from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.datasets import Synthetic
 from ganzoo.data.packed_dataset import pack_dataset
 
 def progress(done, total):

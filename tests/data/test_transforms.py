@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
-from ganzoo.builtin.datasets.files import decode_image
 from ganzoo.components.options import ImageDatasetConfig
+from ganzoo.data.image_files import decode_image
 from ganzoo.data.transforms import enlargement, to_pixels
 
 

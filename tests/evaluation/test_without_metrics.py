@@ -12,13 +12,14 @@ from ganzoo.registry import plugin_manager
 from ganzoo.registry.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
+KEPT = ("ganzoo-core", "ganzoo-dcgan", "ganzoo-trackers")
 MISSING = '"ganzoo-metrics" is not installed; pip installs it from its folder'
 
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> PluginManager:
     """Every plugin but that of the metrics and those that bring some of their own."""
-    kept = [each for each in plugin_manager._installed() if each[1] in ("ganzoo-core", "ganzoo-dcgan")]
+    kept = [each for each in plugin_manager._installed() if each[1].distribution in KEPT]
     monkeypatch.setattr(plugin_manager, "_installed", lambda: kept)
     return PluginManager()
 

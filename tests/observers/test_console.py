@@ -10,6 +10,7 @@ from ganzoo.observers.console import ConsoleObserver, describe
 from ganzoo.terminal import console, packing_progress, warn
 from ganzoo.text import count, duration, number
 from ganzoo.training.loop import train
+from ganzoo.training.run import ReadOnlyRun
 
 METRICS = {
     "loss/discriminator": 0.5234,
@@ -53,12 +54,12 @@ def test_plain_lines_of_a_real_run(build, manager, capsys) -> None:
 def test_about_one_line_a_second_and_always_the_first_and_the_last(build) -> None:
     run, where, clock = build(), plain(), Clock()
     observer = ConsoleObserver(where, clock)
-    observer.run_started(run)
+    observer.run_started(ReadOnlyRun(run))
     for step in range(1, 41):
         run.step = step
         clock.now += 0.3
-        observer.step_ended(run, step, METRICS if step % 2 == 0 else None)
-    observer.run_ended(run)
+        observer.step_ended(ReadOnlyRun(run), step, METRICS if step % 2 == 0 else None)
+    observer.run_ended(ReadOnlyRun(run))
     shown = [int(match[1]) for line in lines(where) if (match := re.match(r"step (\d+)/", line))]
     assert shown == [2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 40]
     assert lines(where)[1] == ("step 2/40  loss D 0.523 G 1.9  D(x) 0.71  D(G(z)) 0.22  310 images/s  left 0:00:11")
@@ -67,11 +68,11 @@ def test_about_one_line_a_second_and_always_the_first_and_the_last(build) -> Non
 def test_an_interrupted_run_shows_its_last_figures_and_the_way_on(build) -> None:
     run, where, clock = build(), plain(), Clock()
     observer = ConsoleObserver(where, clock)
-    observer.run_started(run)
+    observer.run_started(ReadOnlyRun(run))
     for run.step in (1, 2):
-        observer.step_ended(run, run.step, METRICS)
+        observer.step_ended(ReadOnlyRun(run), run.step, METRICS)
     run.error = Interrupted(2)
-    observer.run_ended(run)
+    observer.run_ended(ReadOnlyRun(run))
     assert lines(where)[-2].startswith("step 2/40  loss")
     assert lines(where)[-1] == f"interrupted at step 2 of 40: ganzoo resume {run.directory}"
 
@@ -80,9 +81,9 @@ def test_a_failed_and_resumed_run(build) -> None:
     run, where = build(), plain()
     run.step = run.resumed_from = 20
     observer = ConsoleObserver(where, Clock())
-    observer.run_started(run)
+    observer.run_started(ReadOnlyRun(run))
     run.error = TrainingError("step 21: not finite")
-    observer.run_ended(run)
+    observer.run_ended(ReadOnlyRun(run))
     assert lines(where)[1:] == ["goes on from step 20 of 40", "failed at step 20 of 40, after 0:00:00"]
 
 

@@ -18,6 +18,7 @@ from ganzoo.observers.watchdog import REMEDIES, StoppedByWatchdog, Watchdog
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.training.run import ReadOnlyRun
 
 Tables = dict[str, Any]
 COLLAPSING = ["trainer.generator_optimizer.lr=1.0", "trainer.discriminator_optimizer.lr=0.05"]
@@ -133,30 +134,30 @@ WON = FINE | {"probability/real": 0.999, "probability/fake": 0.001}
 def test_a_thing_is_told_once_until_it_was_good_again(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000", "watchdog.patience=3"), Watchdog()
     for step in range(100, 240, 10):
-        watchdog.step_ended(run, step, FINE if step in (120, 180) else WON)
-        watchdog.step_ended(run, step + 1, None)
+        watchdog.step_ended(ReadOnlyRun(run), step, FINE if step in (120, 180) else WON)
+        watchdog.step_ended(ReadOnlyRun(run), step + 1, None)
     assert heard.alerts == [(150, "discriminator_wins"), (210, "discriminator_wins")]
 
 
 def test_nothing_is_judged_while_it_warms_up(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000", "watchdog.patience=1", "watchdog.warm_up=0.1"), Watchdog()
-    watchdog.step_ended(run, 99, WON)
+    watchdog.step_ended(ReadOnlyRun(run), 99, WON)
     assert heard.alerts == []
-    watchdog.step_ended(run, 100, WON)
+    watchdog.step_ended(ReadOnlyRun(run), 100, WON)
     assert heard.alerts == [(100, "discriminator_wins")]
 
 
 def test_a_critic_that_is_far_apart_has_not_won(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000", "loss.name=wasserstein"), Watchdog()
     for step in range(100, 200):
-        watchdog.step_ended(run, step, WON)
+        watchdog.step_ended(ReadOnlyRun(run), step, WON)
     assert heard.alerts == []
 
 
 def test_a_gradient_is_compared_with_what_it_was(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000", "watchdog.patience=2"), Watchdog()
     for step, norm in enumerate((1e-6, 1e-6, 2e-6, 1e-12, 1e-12), 100):  # small as it is in some runs, then gone
-        watchdog.step_ended(run, step, FINE | {"gradient_norm/generator": norm})
+        watchdog.step_ended(ReadOnlyRun(run), step, FINE | {"gradient_norm/generator": norm})
     assert heard.alerts == [(104, "gradient_vanishes")]
 
 
@@ -165,19 +166,19 @@ def test_samples_that_become_alike(build: Callable[..., Any], heard: Heard):
     varied = torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     same = varied[:1].expand(9, -1, -1, -1)
     for step, images in ((60, same), (100, same), (150, varied), (200, same), (250, same), (300, varied)):
-        watchdog.samples_ready(run, step, images)
+        watchdog.samples_ready(ReadOnlyRun(run), step, images)
     assert heard.alerts == [(250, "samples_alike")]  # at the beginning they are alike in every run
     for step in (600, 700):
-        watchdog.samples_ready(run, step, same * 0.5)
+        watchdog.samples_ready(ReadOnlyRun(run), step, same * 0.5)
     assert heard.alerts[1:] == [(700, "samples_alike")]
 
 
 def test_classes_that_go_or_never_come(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000"), Watchdog()
     for step, covered in ((100, 1), (200, 2), (300, 8), (350, 3), (400, 3), (450, 5), (500, 4), (600, 4)):
-        watchdog.metrics_evaluated(run, step, {"classes_covered": covered, "fd_classifier": 1.0})
+        watchdog.metrics_evaluated(ReadOnlyRun(run), step, {"classes_covered": covered, "fd_classifier": 1.0})
     assert heard.alerts == [(400, "classes_missing"), (600, "classes_missing")]
-    watchdog.metrics_evaluated(run, 700, {"fd_classifier": float("nan")})
+    watchdog.metrics_evaluated(ReadOnlyRun(run), 700, {"fd_classifier": float("nan")})
     assert heard.alerts[2:] == [(700, "not_finite")]
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
-from ganzoo.components.options import ComponentConfig, LossConfig
+from ganzoo.components.options import ComponentConfig
 from ganzoo.recipe.load import recipe_model
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry import hookspecs
-from ganzoo.registry.kinds import KINDS, LISTS, Kind, kind_of
+from ganzoo.registry.kinds import KINDS, LISTS, Kind
 from ganzoo.registry.plugin_manager import PluginManager
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -26,14 +25,6 @@ def test_every_hook_that_registers_components_is_of_a_kind():
 
 def test_every_config_of_components_is_of_a_kind():
     assert {kind.config for kind in KINDS} == set(ComponentConfig.__subclasses__())
-    assert kind_of(LossConfig).name == "loss"
-
-
-@every_kind
-def test_what_a_kind_names_is_there(kind: Kind):
-    contract = resolve_name(kind.contract)
-    assert getattr(contract, "Config", contract) is kind.config
-    assert not kind.conformance or callable(resolve_name(kind.conformance))
 
 
 @every_kind

@@ -8,9 +8,9 @@ from pathlib import Path
 import bad_data_corpus as corpus
 import numpy as np
 import pytest
+from ganzoo_datasets.configs import ImageFolderConfig
+from ganzoo_datasets.image_folder import ImageFolder
 
-from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.image_folder import ImageFolder
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
 from ganzoo.text import printable

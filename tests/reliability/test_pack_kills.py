@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ganzoo_datasets.configs import ImageFolderConfig
+from ganzoo_datasets.image_folder import ImageFolder
 from killed import killed_at, lines_of
 from PIL import Image
 
-from ganzoo.builtin.datasets.configs import ImageFolderConfig
-from ganzoo.builtin.datasets.image_folder import ImageFolder
 from ganzoo.data import decode
 from ganzoo.data import packed_dataset as packed
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ganzoo_export import export_run
+from ganzoo_testing import ConformanceError, check_trainer
 from PIL import Image
 from safetensors.torch import load_file
 from same import assert_same_checkpoint, rows
@@ -22,8 +23,6 @@ from ganzoo.errors import RecipeError, RequestError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing import ConformanceError
-from ganzoo.testing.training import check_trainer
 
 RUNS = Path(__file__).parents[1] / "shared" / "translation_runs.py"
 FOUR = ("generator", "generator_back", "discriminator", "discriminator_back")

@@ -14,22 +14,11 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.plugin import (
-    Archive,
-    DataError,
-    FileDataset,
-    LabeledImages,
-    LabelSpec,
-    SampleSource,
-    decode_image,
-    file_info,
-    first_line,
-    is_web_page,
-    read_bytes,
-)
+from ganzoo.plugin import DataError, LabeledImages, LabelSpec, SampleSource, decode_image, first_line, read_bytes
 from ganzoo_datasets.celeba_parquet import fetch_parquet, parquet_files, unpack_parquet
 from ganzoo_datasets.configs import CelebAConfig
 from ganzoo_datasets.downloads import DownloadError, QuotaError, RemoteFile, fetch, google_drive
+from ganzoo_datasets.files import Archive, FileDataset, file_info, is_web_page
 
 IMAGES = "img_align_celeba"
 ARCHIVE = f"{IMAGES}.zip"

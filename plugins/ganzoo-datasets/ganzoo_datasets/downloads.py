@@ -16,7 +16,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from ganzoo.plugin import first_line, is_web_page, open_file, packing_progress
+from ganzoo.plugin import first_line, open_file, packing_progress
+from ganzoo_datasets.files import is_web_page
 
 ATTEMPTS = 5
 """Failures in a row, without a byte between them, after which a download is given up."""

@@ -9,8 +9,9 @@ from typing import Any
 
 from PIL import Image
 
-from ganzoo.plugin import DataError, FileDataset, LabeledImages, LabelSpec, SampleSource, decode_image, open_file
+from ganzoo.plugin import DataError, LabeledImages, LabelSpec, SampleSource, decode_image, open_file
 from ganzoo_datasets.configs import LSUNConfig
+from ganzoo_datasets.files import FileDataset
 
 
 class LSUN(FileDataset):

@@ -9,9 +9,10 @@ from typing import Any
 
 from torchvision import datasets
 
-from ganzoo.plugin import DataError, FileDataset, LabelSpec, SampleSource, file_info, first_line
+from ganzoo.plugin import DataError, LabelSpec, SampleSource, first_line
 from ganzoo_datasets.configs import CIFAR10Config, FashionMNISTConfig, MNISTConfig, SVHNConfig, TorchvisionConfig
 from ganzoo_datasets.downloads import RemoteFile, fetch
+from ganzoo_datasets.files import FileDataset, file_info
 
 
 class TorchvisionDataset(FileDataset):

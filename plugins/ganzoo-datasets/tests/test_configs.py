@@ -9,6 +9,8 @@ from ganzoo.registry.plugin_manager import plugin_manager
 
 # What a recipe that names nothing but the dataset trains on: channels and image_size.
 DEFAULTS = {
+    "image_folder": (3, 64),
+    "image_pairs": (3, 64),
     "mnist": (1, 28),
     "fashion_mnist": (1, 28),
     "cifar10": (3, 32),

@@ -10,13 +10,13 @@ import torch
 from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm, training_batches
 from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 from ganzoo_dcgan.extractors import DiscriminatorFeatures
+from ganzoo_testing import check_component
 from tiny_recipe import tiny_recipe
 
 from ganzoo import api
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.errors import DataError
 from ganzoo.sampling.trained_run import TrainedRun
-from ganzoo.testing import check_component
 from ganzoo.training.build import open_dataset
 
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision import models
 
-from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.configs import SyntheticConfig
+from ganzoo.builtin.datasets import Synthetic
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 from ganzoo.errors import DataError
 

@@ -7,8 +7,8 @@ import torch
 from ganzoo_metrics.memorization import memorization
 from torch import Tensor
 
-from ganzoo.builtin.datasets.configs import SyntheticConfig
-from ganzoo.builtin.datasets.small_sets import Synthetic
+from ganzoo.builtin.configs import SyntheticConfig
+from ganzoo.builtin.datasets import Synthetic
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 
 

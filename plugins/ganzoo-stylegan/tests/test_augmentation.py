@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from ganzoo_stylegan import augment_ops as ops
+from ganzoo_testing.fixtures import tiny_networks
 from torch import Tensor
 from torch.nn import functional as F
 
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.registry.plugin_manager import plugin_manager
-from ganzoo.testing.fixtures import tiny_networks
 
 LOW_PASS = torch.tensor(ops.LOW_PASS)
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from ganzoo_stylegan.configs import PathLengthConfig
 from ganzoo_stylegan.path_length import PathLength
+from ganzoo_testing import check_component, components_of, describe
+from ganzoo_testing.fixtures import tiny_networks
 from torch import Tensor
 
 from ganzoo import api
@@ -20,8 +22,6 @@ from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.world import World
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
-from ganzoo.testing import check_component, components_of, describe
-from ganzoo.testing.fixtures import tiny_networks
 from ganzoo.training.build import build_run
 
 SMALL = {"latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8}

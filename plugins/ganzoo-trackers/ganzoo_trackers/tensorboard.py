@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 from PIL.Image import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from ganzoo.plugin import RunView, say
+from ganzoo.plugin import RunView, open_file, read_text, say
+from ganzoo.sampling.image_io import open_picture
 from ganzoo_trackers.configs import TensorBoardConfig
 from ganzoo_trackers.steps import FILM, GRID, StepTracker
 
@@ -34,7 +34,7 @@ class TensorBoardTracker(StepTracker):
         folder = run.directory.path / "tensorboard"
         purge = None if run.resumed_from is None else run.resumed_from + 1
         self._writer = SummaryWriter(str(folder), purge_step=purge, flush_secs=FLUSH_SECONDS)
-        recipe = (run.directory.path / "recipe.toml").read_text(encoding="utf-8")
+        recipe = read_text(run.directory.path / "recipe.toml")
         self._writer.add_text("recipe", "    " + recipe.replace("\n", "\n    "), run.step)
         say(f"TensorBoard: tensorboard --logdir {run.recipe.run.root}")
         return {}
@@ -56,9 +56,10 @@ class TensorBoardTracker(StepTracker):
         """Write the GIF as a picture, which a browser plays."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        with PIL.Image.open(gif) as opened:
+        with open_picture(gif, "GIF") as opened:
             width, height = opened.size
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif.read_bytes())
+        with open_file(gif) as file:
+            image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=file.read())
         writer: Any = self._writer.file_writer  # torch's types have None alone
         writer.add_summary(Summary(value=[Summary.Value(tag=FILM, image=image)]), step)
 

@@ -1,1 +1,0 @@
-"""Built-in datasets, one module for each kind of source."""

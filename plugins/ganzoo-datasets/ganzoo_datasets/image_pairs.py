@@ -1,0 +1,122 @@
+"""Pairs of images for translation: aligned, side by side in one picture, or unpaired domains."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable
+from ganzoo_datasets.configs import ImagePairsConfig
+from ganzoo_datasets.files import FileDataset, read_file
+from ganzoo_datasets.image_folder import folder_notes, image_files, other_notes
+
+
+class ImagePairs(FileDataset):
+    """Images of a domain B, each with the image of a domain A that it belongs to as its condition; or the reverse.
+
+    Both are cropped, resized and mirrored alike.
+    """
+
+    Config = ImagePairsConfig
+    config: ImagePairsConfig
+    _files: tuple[list[Path], list[Path]]
+    """Files of the samples, and of the conditions."""
+    _notes: tuple[str, ...] = ()
+
+    def prepare(self) -> None:
+        """List the images.
+
+        Raises:
+            DataError: a folder is missing or has no images, or an image has no counterpart.
+        """
+        self._notes = ()
+        if self.config.pairing == "side_by_side":
+            files = self._list(self.root)
+            self._files = files, files
+            return
+        a, b = (self._list(self.root / folder) for folder in self.config.folders)
+        if self.config.pairing == "aligned":
+            domains = [
+                {file.relative_to(self.root / folder).with_suffix(""): file for file in files}
+                for folder, files in zip(self.config.folders, (a, b), strict=True)
+            ]
+            single = sorted(domains[0].keys() ^ domains[1].keys())
+            if single:
+                raise DataError(
+                    f"{self.root}: {len(single)} images have no counterpart of the same name in the other folder, such "
+                    f'as {printable(str(single[0]))}: remove them, or set dataset.pairing = "unpaired"'
+                )
+            a, b = ([domain[name] for name in sorted(domains[0])] for domain in domains)
+        self._files = (b, a) if self.config.direction == "AtoB" else (a, b)
+
+    def fingerprint(self) -> Sequence[object]:
+        """Return the relative paths, sizes and times of all images."""
+        facts = [(file, file.stat()) for files in self._files for file in files]
+        return [(str(file.relative_to(self.root)), fact.st_size, fact.st_mtime_ns) for file, fact in facts]
+
+    def open(self) -> SampleSource:
+        """Return the images, with their conditions unless they are unpaired."""
+        samples = self._files[0]
+        if self.config.pairing == "unpaired":
+            return LabeledImages([None] * len(samples), lambda index: self._read(samples[index]))
+        return _Pairs(self)
+
+    def open_conditions(self) -> SampleSource | None:
+        """Return the conditions of unpaired domains."""
+        conditions = self._files[1]
+        if self.config.pairing != "unpaired":
+            return None
+        return LabeledImages([None] * len(conditions), lambda index: self._read(conditions[index]))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return which folders are taken together, and how many files of other kinds lie among the images."""
+        return self._notes
+
+    def describe(self, index: int) -> str:
+        """Return the image's path."""
+        return printable(self._files[0][index])
+
+    def pair(self, index: int) -> tuple[Image.Image, Image.Image]:
+        """Return an image and its condition."""
+        samples, conditions = self._files
+        if self.config.pairing == "aligned":
+            return self._read(samples[index]), self._read(conditions[index])
+        picture = decode_image(read_file(samples[index]))
+        middle, width, height = picture.width // 2, picture.width, picture.height
+        left, right = picture.crop((0, 0, middle, height)), picture.crop((width - middle, 0, width, height))
+        return (right, left) if self.config.direction == "AtoB" else (left, right)
+
+    def _read(self, path: Path) -> Image.Image:
+        try:
+            return decode_image(read_file(path, self.config), self.config)
+        except Exception as error:  # of many types; a condition is named by nothing else
+            raise ValueError(f"{printable(path)}: {error}") from error
+
+    def _list(self, folder: Path) -> list[Path]:
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder} is not a folder: set dataset.root to the folder that holds it, "
+                f"or dataset.folders to the names of its two folders"
+            )
+        others: Counter[str] = Counter()
+        found = image_files(folder, others)
+        if not found:
+            raise DataError(f"no images in {folder} or the folders in it")
+        notes = (*folder_notes(found, folder, as_classes=False), *other_notes(others))
+        self._notes += tuple(f"{folder}: {note}" for note in notes)
+        return [folder / file.name for file in found]
+
+
+class _Pairs:
+    def __init__(self, dataset: ImagePairs) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset._files[0])
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, None, Image.Image]:
+        image, condition = self._dataset.pair(index)
+        return image, None, condition

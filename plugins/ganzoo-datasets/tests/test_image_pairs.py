@@ -1,0 +1,76 @@
+"""Pairs of images: aligned in two folders, side by side in one picture, and unpaired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ganzoo_datasets.configs import ImagePairsConfig
+from ganzoo_datasets.image_pairs import ImagePairs
+from PIL import Image
+
+from ganzoo.components.spec import ImageSpec
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
+from ganzoo.errors import DataError
+
+
+def pack(root: Path, **options: Any) -> PackedDataset:
+    config = ImagePairsConfig(root=str(root), **{"image_size": 4, "channels": 1, **options})
+    return pack_dataset(ImagePairs(config), cache=root.parent / "cache")
+
+
+def grays(array: Any) -> list[int]:
+    return array[:, 0, 0, 0].tolist()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for domain, suffix, offset in (("A", "png", 0), ("B", "bmp", 100)):
+        (tmp_path / "root" / domain / "x").mkdir(parents=True)
+        for index in range(3):
+            Image.new("RGB", (6, 6), (index + offset,) * 3).save(
+                tmp_path / "root" / domain / ("x" if index else "") / f"{index}.{suffix}"
+            )
+    return tmp_path / "root"
+
+
+def test_aligned_folders_are_matched_by_name(root: Path):
+    packed = pack(root)
+    assert packed.paired
+    assert packed.info.condition == packed.info.samples == ImageSpec(1, 4, 4)
+    assert (grays(packed.images), grays(packed.conditions)) == ([100, 101, 102], [0, 1, 2])
+    reverse = pack(root, direction="BtoA", condition_channels=3)
+    assert (grays(reverse.images), grays(reverse.conditions)) == ([0, 1, 2], [100, 101, 102])
+    assert reverse.info.condition == ImageSpec(3, 4, 4)
+    (root / "A" / "0.png").unlink()
+    with pytest.raises(DataError, match="1 images have no counterpart of the same name in the other folder, such as 0"):
+        pack(root)
+
+
+def test_unpaired_folders_differ_in_length(root: Path):
+    (root / "A" / "0.png").unlink()
+    packed = pack(root, pairing="unpaired")
+    assert not packed.paired
+    assert (grays(packed.images), grays(packed.conditions)) == ([100, 101, 102], [1, 2])
+    assert pack(root, pairing="unpaired").path == packed.path
+    (root / "A" / "x" / "1.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"A/x/1\.png"):
+        pack(root, pairing="unpaired")
+    assert grays(pack(root, pairing="unpaired", max_bad_fraction=0.5).conditions) == [2]
+
+
+@pytest.mark.parametrize(("direction", "sample", "condition"), [("AtoB", 200, 10), ("BtoA", 10, 200)])
+def test_side_by_side(tmp_path: Path, direction, sample, condition):
+    picture = Image.new("L", (9, 4), 10)
+    picture.paste(200, (5, 0, 9, 4))
+    (tmp_path / "root").mkdir()
+    picture.save(tmp_path / "root" / "0.png")
+    packed = pack(tmp_path / "root", pairing="side_by_side", direction=direction)
+    assert (packed.images == sample).all()
+    assert (packed.conditions == condition).all()
+
+
+def test_a_missing_folder(tmp_path: Path):
+    with pytest.raises(DataError, match=r"A is not a folder: set dataset.root .*dataset.folders"):
+        pack(tmp_path)

@@ -1,0 +1,155 @@
+"""Labels of a folder's images from folders, StyleGAN's dataset.json and tables; arrays in folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ganzoo_datasets.configs import ImageFolderConfig
+from ganzoo_datasets.image_folder import ImageFolder
+from ganzoo_datasets.label_files import natural_key
+from PIL import Image
+from pydantic import ValidationError
+
+from ganzoo.components.spec import LabelSpec
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
+from ganzoo.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    for index in range(3):
+        (folder / f"0000{index % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (4, 4), index).save(folder / f"0000{index % 2}" / f"img{index}.png")
+    return folder  # in the order of their paths: img0, img2, img1
+
+
+def folder(root: Path, **options: Any) -> ImageFolder:
+    return ImageFolder(ImageFolderConfig(root=str(root), **{"image_size": 4, "channels": 1, **options}))
+
+
+def pack(root: Path, **options: Any) -> PackedDataset:
+    return pack_dataset(folder(root, **options), cache=root.parent / "cache")
+
+
+@pytest.mark.parametrize("as_pairs", [True, False])
+@pytest.mark.parametrize(
+    ("values", "spec", "labels"),
+    [
+        ([3, 1, 0], LabelSpec.classes("0123"), [3, 0, 1]),
+        ([[1, 0], [0, 0], [0, 1]], LabelSpec("attributes", ("0", "1")), [[1, 0], [0, 1], [0, 0]]),
+        ([0.5, 1, 2], LabelSpec("continuous", ("0",)), [[0.5], [2], [1]]),
+    ],
+)
+def test_dataset_json(root: Path, values, spec, labels, as_pairs):
+    table = [[f"0000{index % 2}/img{index}.png", value] for index, value in enumerate(values)]
+    (root / "dataset.json").write_text(json.dumps({"labels": table if as_pairs else dict(table)}))
+    packed = pack(root, labels="dataset.json")
+    assert packed.info.labels == spec
+    assert packed.labels.tolist() == labels
+    (root / "dataset.json").write_text(json.dumps({"labels": [[name, 0] for name, _ in table]}))
+    assert pack(root, labels="dataset.json").info.labels == LabelSpec.classes("0")
+
+
+@pytest.mark.parametrize(
+    ("table", "spec", "labels"),
+    [
+        ("file,class\nimg0.png,owl\nimg1.png,cat\nimg2.png,owl\n", LabelSpec.classes(("cat", "owl")), [1, 1, 0]),
+        ("file,class\nimg0.png,10\nimg1.png,9\nimg2.png,10\n", LabelSpec.classes(("9", "10")), [1, 1, 0]),
+        (
+            "file,a,b\n00000/img0.png,-1,1\n00001/img1.png,1,1\n00000/img2.png,-1,-1\n",
+            LabelSpec("attributes", ("a", "b")),
+            [[0, 1], [0, 0], [1, 1]],
+        ),
+        (
+            "file,angle,age\nimg0.png,1.5,3\nimg1.png,2,4\nimg2.png,0,5\nother.png,1,1\n",
+            LabelSpec("continuous", ("angle", "age")),
+            [[1.5, 3], [0, 5], [2, 4]],
+        ),
+    ],
+)
+def test_tables(root: Path, table, spec, labels):
+    (root / "labels.csv").write_text(table)
+    packed = pack(root, labels="labels.csv")
+    assert packed.info.labels == spec
+    assert packed.labels.tolist() == labels
+    dataset = folder(root, labels="labels.csv")
+    dataset.prepare()
+    assert dataset.notes() == (f"the labels are {spec}: {', '.join(spec.names)}",)
+
+
+def test_the_kind_of_the_labels_can_be_said(root: Path):
+    (root / "labels.csv").write_text("file,smile\nimg0.png,1\nimg1.png,0\nimg2.png,1\n")
+    assert pack(root, labels="labels.csv").info.labels == LabelSpec.classes("01")
+    assert pack(root, labels="labels.csv", label_kind="attributes").labels.tolist() == [[1], [1], [0]]
+    assert pack(root, labels="labels.csv", label_kind="continuous").info.labels == LabelSpec("continuous", ("smile",))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("labels.csv", None, r"labels.csv: No such file.*set dataset.labels"),
+        ("labels.csv", "file\n", "has no header with the file's name and at least one column"),
+        ("labels.csv", "file,a\nimg0.png,1\n", "no label for 2 of 3 images, such as 00000/img2.png"),
+        ("labels.csv", "file,a,b\nimg0.png,1,x\nimg1.png,1,y\nimg2.png,2,z\n", 'text in the column "b"'),
+        ("labels.csv", "file,a,b\nimg0.png,1\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
+        ("dataset.json", "{}", "is not as StyleGAN has it"),
+        ("dataset.json", '{"labels": null}', "is not as StyleGAN has it"),
+        ("dataset.json", '{"labels": [["img0.png", "x"]]}', "has labels that are no numbers"),
+    ],
+)
+def test_damaged_label_files(root: Path, name, text, message):
+    if text is not None:
+        (root / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        pack(root, labels=name)
+
+
+def test_numbered_folders_are_in_natural_order(tmp_path: Path):
+    names = ["0", "1", "2", "9", "10", "11", "a2", "a10", "²"]
+    for name in names:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(tmp_path / "images" / name / "x.png")
+    assert pack(tmp_path / "images", labels="folders").info.class_names == tuple(names)
+    assert sorted(["02", "2", "10"], key=natural_key) == ["02", "2", "10"]
+
+
+def test_arrays_in_a_folder(tmp_path: Path):
+    root = tmp_path / "images"
+    root.mkdir()
+    array = np.random.default_rng(0).integers(0, 10_000, (4, 4, 13)).astype(np.uint16)
+    np.save(root / "a.npy", array)
+    np.savez(root / "b.npz", array)
+    packed = pack(root, channels=13)
+    assert packed.images.dtype == np.uint16
+    assert np.array_equal(packed.images, [array, array])
+    assert np.array_equal(pack(root, channels=3, bands=(3, 2, 1)).images[0], array[:, :, [3, 2, 1]])
+    scaled = pack(root, channels=13, value_range=(0, 10_000)).images
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled[0], array / 5000 - 1, atol=1e-6)
+    with pytest.raises(DataError, match=r"has no channels \[13\]"):
+        pack(root, bands=(13,))
+    with pytest.raises(ValidationError, match=r"bands names 2 channels: set dataset.channels = 2"):
+        folder(root, bands=(0, 1))
+    np.savez(root / "b.npz", array, array)
+    np.save(root / "c.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="holds 2 arrays") as error:
+        pack(root, channels=13)
+    assert "allow_pickle" in str(error.value)
+
+
+def test_sixteen_bits_are_kept_where_asked(tmp_path: Path):
+    root = tmp_path / "images"
+    root.mkdir()
+    gray = (np.arange(16, dtype=np.uint16) * 4001).reshape(4, 4)
+    Image.fromarray(gray).save(root / "a.png")
+    Image.fromarray(gray).save(root / "b.tif")
+    Image.fromarray((gray // 257).astype(np.uint8)).save(root / "c.png")
+    deep = pack(root, depth=16).images
+    assert deep.dtype == np.uint16
+    assert np.array_equal(deep[..., 0], [gray, gray, gray // 257 * 257])
+    assert pack(root).images.dtype == np.uint8

@@ -1,0 +1,66 @@
+"""`ganzoo test-plugin` and `ganzoo new-plugin`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ganzoo.cli.options import echo, echo_path
+from ganzoo_testing import scaffold
+
+if TYPE_CHECKING:
+    Outlined = str
+else:
+    Outlined = Literal[tuple(scaffold.OUTLINES)]
+
+
+def test_plugin(
+    plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
+) -> None:
+    """Check each component of a plugin against its contract: what it takes, gives, and keeps.
+
+    Example: ganzoo test-plugin ganzoo-dcgan
+    """
+    from ganzoo.plugin import DataError, plugin_manager
+    from ganzoo_testing import ConformanceError, check_component, components_of, describe
+
+    manager = plugin_manager()
+    if plugin.endswith(".py"):
+        manager = manager.with_files([Path(plugin)])
+    entries = components_of(plugin, manager)
+    failed = 0
+    for entry in entries:
+        try:
+            check_component(entry)
+        except ConformanceError as error:
+            failed += 1
+            echo(f"fails    {error}")
+        except DataError as error:
+            echo(f"skipped  {describe(entry)}: {error}")
+        else:
+            echo(f"conforms {describe(entry)}")
+    echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
+    kind: Annotated[Outlined, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
+    out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
+) -> None:
+    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder.
+
+    Example: ganzoo new-plugin ganzoo-mine --kind loss
+    """
+    from ganzoo.plugin import plugin_manager, shell_word
+
+    folder = out or Path(name)
+    files, recipe = scaffold.new_plugin(name, kind, folder, plugin_manager())
+    for path in files:
+        echo(f"wrote {path}", err=True)
+    steps = (f"cd {shell_word(folder)}", "pip install -e '.[test]'", "pytest", f"ganzoo run {shell_word(recipe)}")
+    echo(f"next: {' && '.join(steps)}", err=True)
+    echo_path(folder)

@@ -1,0 +1,175 @@
+"""Conformance checks of any component, and a short training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from ganzoo import api
+from ganzoo.plugin import (
+    ComponentConfig,
+    Dataset,
+    DatasetConfig,
+    Discriminator,
+    DiscriminatorConfig,
+    Entry,
+    Extractor,
+    ExtractorConfig,
+    Generator,
+    GeneratorConfig,
+    Importer,
+    ImporterConfig,
+    Loss,
+    LossConfig,
+    Metric,
+    MetricConfig,
+    Observer,
+    ObserverConfig,
+    OptimizerConfig,
+    Penalty,
+    PenaltyConfig,
+    PluginError,
+    PluginManager,
+    Tracker,
+    TrackerConfig,
+    TrainedRun,
+    Trainer,
+    TrainerConfig,
+    plugin_manager,
+)
+from ganzoo_testing.checks import check_dataset, check_extractor, check_metric, check_observer
+from ganzoo_testing.fixtures import ConformanceError, require, small_options
+from ganzoo_testing.networks import check_discriminator, check_generator
+from ganzoo_testing.training import check_loss, check_optimizer, check_penalty, check_trainer
+
+
+class Contract(NamedTuple):
+    """What components of a kind are: their base class (an optimizer is its config), and the check of one, if any."""
+
+    kind: str
+    config: type[ComponentConfig]
+    base: type[Any]
+    check: Callable[..., None] | None = None
+
+
+CONTRACTS = (
+    Contract("generator", GeneratorConfig, Generator, check_generator),
+    Contract("discriminator", DiscriminatorConfig, Discriminator, check_discriminator),
+    Contract("loss", LossConfig, Loss, check_loss),
+    Contract("penalty", PenaltyConfig, Penalty, check_penalty),
+    Contract("dataset", DatasetConfig, Dataset, check_dataset),
+    Contract("trainer", TrainerConfig, Trainer, check_trainer),
+    Contract("importer", ImporterConfig, Importer),
+    Contract("extractor", ExtractorConfig, Extractor, check_extractor),
+    Contract("metric", MetricConfig, Metric, check_metric),
+    Contract("optimizer", OptimizerConfig, OptimizerConfig, check_optimizer),
+    Contract("observer", ObserverConfig, Observer, check_observer),
+    Contract("tracker", TrackerConfig, Tracker, check_observer),
+)
+
+
+def contract_of(entry: Entry[Any]) -> Contract:
+    """Return the contract of a component, by its options."""
+    return next(each for each in CONTRACTS if issubclass(entry.options, each.config))
+
+
+def describe(entry: Entry[Any]) -> str:
+    """Return kind and name of a component, such as "generator dcgan"."""
+    return f"{contract_of(entry).kind} {entry.name}"
+
+
+def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
+    """Return all components that a distribution's plugins, or a plugin file, register.
+
+    Args:
+        plugin: name of the distribution, or path of a plugin file that the manager has.
+        manager: the plugins to look at; left out: those installed.
+
+    Raises:
+        PluginError: it is not installed, or one of its plugins is broken.
+    """
+    manager = manager or plugin_manager()
+    file = str(Path(plugin).resolve())
+    found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
+    if not found:
+        raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
+    for each in found:
+        if each.status != "loaded":
+            raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
+    names = {str(each) for each in found}
+    return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
+
+
+def check_component(entry: Entry[Any], **options: Any) -> None:
+    """Check that a component conforms to the interface of its kind.
+
+    Args:
+        entry: the component, as a registry or `components_of` gives it.
+        options: for its config, where those of `small_options` do not suit it.
+
+    Raises:
+        ConformanceError: it does not; the text says what to change.
+    """
+    try:
+        check_config(entry, **options)
+        if check := contract_of(entry).check:
+            check(entry, **options)
+    except ConformanceError as error:
+        error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
+        raise
+
+
+def check_config(entry: Entry[Any], **options: Any) -> None:
+    """Check the base class, and that options are documented, refuse unknown keys, and survive a recipe's round trip.
+
+    Raises:
+        ConformanceError: with what to change.
+    """
+    contract = contract_of(entry).base
+    try:
+        require(issubclass(entry.load(), contract), f"its class does not derive from {contract.__name__}")
+    except PluginError as error:
+        raise ConformanceError(str(error)) from error
+    config = small_options(entry, options)
+    again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
+    require(again == config, "its config changes on the way through a recipe: give options types that TOML has")
+    shown = entry.config.model_json_schema()["properties"]
+    undocumented = sorted(name for name, told in shown.items() if name != "name" and "description" not in told)
+    require(
+        not undocumented,
+        f"the options {', '.join(undocumented)} have no text under them, which the JSON schema and the docs show",
+    )
+    try:
+        entry.config(name=entry.name, **{**options, "no_such_option": 1})
+    except ValidationError:
+        return
+    raise ConformanceError('its config takes unknown keys: leave `extra` as it is, "forbid"')
+
+
+def train_briefly(
+    recipe: str | Path, folder: Path, *overrides: str, manager: PluginManager | None = None
+) -> TrainedRun:
+    """Train two steps of a recipe with small minibatches, on the CPU and without trackers that it does not name.
+
+    Args:
+        recipe: its file.
+        folder: where the run directory is made.
+        overrides: "path.to.key=value", applied last.
+        manager: the plugins to use; left out: those installed.
+    """
+    brief: dict[str, Any] = {
+        "run.steps": 2,
+        "run.log_every": 1,
+        "run.root": str(folder),
+        "trainer.batch_size": 8,
+        "device.accelerator": "cpu",
+        "device.precision": "fp32",
+        "samples.count": 4,
+        "samples.gif": False,
+    }
+    for entry in (manager or plugin_manager()).registries.trackers:
+        brief |= {f"tracking.{entry.name}.{key}": value for key, value in entry.options.off.items()}
+    return api.run(recipe, [*brief.items(), *overrides], manager=manager)

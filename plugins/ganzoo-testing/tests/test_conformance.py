@@ -1,0 +1,264 @@
+"""Every component that is installed keeps its contract: to register one is to have it tested."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, get_args
+
+import numpy as np
+import pytest
+import torch
+from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe
+from ganzoo_testing.checks import DIRECTIONS, SOURCES
+from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
+from ganzoo_testing.fixtures import TinyDiscriminator
+from PIL import Image
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from ganzoo.builtin.configs import GANTrainerConfig
+from ganzoo.builtin.datasets import Synthetic
+from ganzoo.builtin.gan_trainer import GANTrainer
+from ganzoo.cli.main import app
+from ganzoo.components.metric import Direction, Source
+from ganzoo.components.observer import Observer
+from ganzoo.components.options import DiscriminatorConfig, LossConfig, OptimizerConfig, PenaltyConfig
+from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.trainer import TrainingParts
+from ganzoo.components.world import World
+from ganzoo.errors import DataError
+from ganzoo.registry.kinds import KINDS
+from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Entry
+
+REGISTRIES = PluginManager().registries
+ENTRIES = [entry for registry in REGISTRIES.all() for entry in registry]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=describe)
+def test_component(entry: Entry[Any]) -> None:
+    try:
+        check_component(entry)
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", list(REGISTRIES.generators), ids=describe)
+def test_export(entry: Entry[Any]) -> None:
+    check_export(entry)
+
+
+def test_there_is_a_contract_for_every_kind_of_component() -> None:
+    assert {each.kind: each.config for each in CONTRACTS} == {kind.name: kind.config for kind in KINDS}
+    assert contract_of(Entry("mine", "module:Mine", LossConfig, "tests")).kind == "loss"
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.kind)
+def test_the_base_class_of_a_kind_has_its_options(contract: Contract) -> None:
+    assert getattr(contract.base, "Config", contract.base) is contract.config
+
+
+def test_metrics_may_have_every_source_and_direction_of_the_contract() -> None:
+    assert get_args(Source) == SOURCES
+    assert get_args(Direction) == DIRECTIONS
+
+
+class Blind(TinyDiscriminator):
+    """Has a layer that it does not use."""
+
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.unused = nn.Linear(2, 2)
+
+
+class LabelConfig(DiscriminatorConfig):
+    """Asks for labels."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+
+class IgnoresLabels(TinyDiscriminator):
+    """Takes labels and does nothing with them."""
+
+    Config = LabelConfig
+
+    def forward(self, images: Tensor, *, labels: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(images)
+
+
+class ConditionConfig(DiscriminatorConfig):
+    """Asks for conditions."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"condition"})
+
+
+class IgnoresConditions(TinyDiscriminator):
+    """Takes conditions and does nothing with them."""
+
+    Config = ConditionConfig
+
+    def forward(self, images: Tensor, *, condition: Tensor) -> Tensor:  # type: ignore[override]
+        assert condition.shape == images.shape
+        return super().forward(images)
+
+
+class Probabilities(TinyDiscriminator):
+    """Gives probabilities, by a function and not by a layer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).sigmoid()
+
+
+class InPlace(TinyDiscriminator):
+    """Changes the images it is given."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images.mul_(0.5))
+
+
+class Raises(TinyDiscriminator):
+    """Is built for images of another size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ torch.ones(7, 1)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (Blind, "no gradient reaches unused.weight, unused.bias: use it in forward, do not make it, or freeze it"),
+        (IgnoresLabels, "takes labels and gives the same for others: use them, or leave them out of `uses`"),
+        (IgnoresConditions, "takes condition and gives the same for others: use them, or leave them out of `uses`"),
+        (Probabilities, "gives numbers between 0 and 1 whatever its weights are: losses want logits"),
+        (InPlace, "forward(samples) → logits (4, …): it changes in place what it is given"),
+        (Raises, "forward(samples) → logits (4, …): it raises RuntimeError: mat1 and mat2 shapes"),
+        (nn.Linear, "its class does not derive from Discriminator"),
+        ("no_such_module:Blind", "cannot be imported"),
+    ],
+)
+def test_what_is_wrong_is_told_with_the_name_of_the_component(target: type | str, told: str) -> None:
+    entry = Entry("blind", target, getattr(target, "Config", DiscriminatorConfig), "tests")
+    with pytest.raises(ConformanceError, match=r"^discriminator blind of the plugin tests: ") as raised:
+        check_component(entry)
+    assert told in str(raised.value)
+
+
+class Deaf(Observer):
+    """Marks no method as a hook."""
+
+
+def test_every_kind_is_told_by_its_name() -> None:
+    with pytest.raises(ConformanceError, match=r"^observer mine of the plugin tests: hears of no event"):
+        check_component(entry_of(Deaf))
+
+
+class Forgets(GANTrainer):
+    """Moves by the gradient of its own process alone."""
+
+    def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
+        super().__init__(config, parts=replace(parts, world=World()))
+
+
+class Restless(Synthetic):
+    """Gives other images each time it is opened."""
+
+    def open(self) -> Any:
+        return [(Image.fromarray(np.random.default_rng().integers(0, 255, (16, 16, 3), np.uint8)), 0)] * 16
+
+
+class Draws(Penalty):
+    """Draws from the global random numbers."""
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        return step.fake_logits.mean() * torch.rand(())
+
+
+class Counts(Penalty):
+    """Has a term that depends on how often it was taken."""
+
+    def __init__(self, config: PenaltyConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.register_buffer("taken", torch.zeros(()))
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        self.taken += 1
+        return step.fake_logits.square().mean() * self.taken
+
+
+class CountsElsewhere(torch.optim.SGD):
+    """Takes smaller steps with time, and does not save how many it has taken."""
+
+    taken = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.taken += 1
+        self.param_groups[0]["lr"] = 0.1 / self.taken
+        return super().step(closure)
+
+
+class CountsElsewhereConfig(OptimizerConfig):
+    """An optimizer that cannot go on."""
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return CountsElsewhere(parameters, lr=float(self.lr))
+
+
+def entry_of(cls: Any) -> Entry[Any]:
+    return Entry("mine", cls, cls.Config, "tests")
+
+
+def test_a_trainer_that_does_not_average_over_the_world_is_told() -> None:
+    with pytest.raises(ConformanceError, match="by the gradient of one process: average gradients over all of them"):
+        check_trainer(entry_of(Forgets))
+
+
+def test_a_dataset_that_differs_between_two_opens_is_told() -> None:
+    with pytest.raises(ConformanceError, match="sample 0 differs between two calls of open"):
+        check_component(entry_of(Restless))
+
+
+def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> None:
+    check_component(entry_of(Counts))
+    with pytest.raises(ConformanceError, match=r"other values for the same rng: draw with `generator=step\.rng`"):
+        check_component(entry_of(Draws))
+
+
+def test_an_optimizer_that_cannot_go_on_is_told() -> None:
+    entry = Entry("mine", CountsElsewhereConfig, CountsElsewhereConfig, "tests")
+    with pytest.raises(ConformanceError, match="goes on differently from a saved state: keep all of it in"):
+        check_component(entry)
+
+
+def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good.write_text(FILE)
+    bad.write_text(FILE.replace("softplus(-fake_logits)", "softplus(fake_logits)"))
+    passed = CliRunner().invoke(app, ["test-plugin", str(good)])
+    assert (passed.exit_code, passed.stdout) == (0, "conforms loss smooth\n")
+    failed = CliRunner().invoke(app, ["test-plugin", str(bad)])
+    assert failed.exit_code == 1
+    assert "fails    loss smooth of the plugin bad.py" in failed.stdout
+    assert "generator_loss rises as generated images get higher logits: turn its sign" in failed.stdout
+
+
+FILE = """
+from torch.nn.functional import softplus
+
+from ganzoo.plugin import Loss, hookimpl
+
+
+class Smooth(Loss):
+    def discriminator_loss(self, real_logits, fake_logits):
+        return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+    def generator_loss(self, real_logits, fake_logits):
+        return softplus(-fake_logits).mean()
+
+
+@hookimpl
+def register_losses(register):
+    register("smooth", Smooth)
+"""

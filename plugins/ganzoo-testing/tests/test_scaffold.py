@@ -1,0 +1,78 @@
+"""`ganzoo new-plugin`: what it writes installs, passes its own tests and trains, untouched."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ganzoo_testing.scaffold import OUTLINES
+
+from ganzoo.registry.kinds import KINDS
+
+Command = Callable[..., Any]
+
+
+def test_there_is_one_for_every_kind_of_component():
+    used = {kind for outline in OUTLINES.values() for kind in outline.used}
+    assert used == {kind.name for kind in KINDS}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OUTLINES)
+def test_works_untouched(kind: str, command: Command, tmp_path: Path):
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling, which builds the distribution, is not installed")
+    folder, site = tmp_path / "plugin", tmp_path / "site"
+    ended = command("new-plugin", "ganzoo-brandnew", "--kind", kind, "--out", folder)
+    assert ended.code == 0, ended.err
+    assert ended.out == f"{folder}\n"
+    environment = {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(site), str(folder)]
+    tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")]  # they train two steps
+    check = ["-m", "ganzoo", "recipe", "check", str(folder / "recipes" / "brandnew.toml")]
+    for arguments in (pip, tests, check):
+        done = subprocess.run(
+            [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", OUTLINES)
+def test_is_python(kind: str, command: Command, tmp_path: Path):
+    command("new-plugin", "ganzoo-brandnew", "--kind", kind, "--out", tmp_path / "x")
+    for path in (tmp_path / "x").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        compile(text, str(path), "exec")
+        assert "$" not in text
+        assert text.startswith('"""')
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("-bad-", "is no name for a distribution"),
+        ("ganzoo-3d", "is no name in Python"),
+        ("ganzoo-class", "is no name in Python"),
+        ("ganzoo-dcgan", 'the distribution "ganzoo-dcgan"'),
+        ("json", 'there is a package "json" already'),
+        ("ganzoo-builtin", 'the plugin name "builtin" is taken'),
+        ("ganzoo-hinge", 'the loss name "hinge" is taken'),
+    ],
+)
+def test_wrong_name(name: str, told: str, command: Command, tmp_path: Path):
+    ended = command("new-plugin", "--kind", "loss", "--out", tmp_path / "x", "--", name)
+    assert ended.code == 2
+    assert told in ended.err
+    assert not (tmp_path / "x").exists()
+
+
+def test_folder_that_is_there(command: Command, tmp_path: Path):
+    ended = command("new-plugin", "ganzoo-brandnew", "--out", tmp_path)
+    assert ended.code == 2
+    assert "is there already" in ended.err
