@@ -82,7 +82,7 @@ def run(
     Plugin files that the recipe names are imported, which executes them.
 
     Args:
-        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
+        recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
         observers: objects with methods that implement event hooks, called for this run only.
         manager: the plugins to use; left out: those installed.
@@ -105,7 +105,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
     Makes its run directory, and seeds the global random numbers as training does.
 
     Args:
-        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
+        recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
         manager: the plugins to use; left out: those installed.
 
@@ -300,7 +300,7 @@ def evaluate_images(
 
     Args:
         folder: with image files, also in folders within.
-        against: a recipe, its tables or file; or a run directory or an export.
+        against: a recipe, its text, tables or file; or a run directory or an export.
         overrides: changes to its recipe, such as `{"evaluation.metrics": ["frechet"]}`.
         trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
             `GANZOO_TRUST_PLUGINS` says, which is no by default.
@@ -310,7 +310,7 @@ def evaluate_images(
         GanzooError: an image cannot be read, or the dataset or an extractor's weights are missing.
     """
     manager = manager or plugin_manager()
-    if isinstance(against, str | Path) and Path(against).is_dir():
+    if isinstance(against, str | Path) and "\n" not in str(against) and Path(against).is_dir():
         directory = RunDirectory(Path(against)) if is_export(Path(against)) else RunDirectory.open(against)
         recipe, manager = directory.load_recipe(manager, overrides, trust=trust_plugins)
     else:

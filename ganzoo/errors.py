@@ -11,6 +11,10 @@ class GanzooError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the text alone, which notebooks show in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class RequestError(GanzooError):
     """The request was wrong (a recipe, a path, an option): nothing was trained or written."""

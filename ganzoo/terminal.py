@@ -20,7 +20,11 @@ PACKING_LINE_SECONDS = 5.0
 @cache
 def console() -> Console:
     """Return the console of the process, on stderr."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    # In a notebook plain lines: rich's bars need ipywidgets there, and leave each of their states in the file.
+    terminal = False if Console().is_jupyter else None
+    return Console(
+        stderr=True, force_jupyter=False, force_terminal=terminal, highlight=False, markup=False, emoji=False
+    )
 
 
 def warn(message: str) -> None:

@@ -9,7 +9,7 @@ import json
 import shlex
 import tomllib
 import unicodedata
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,15 @@ def markdown(text: object) -> str:
     """Return text of any origin as Markdown shows it, without markup or HTML of its own."""
     escaped = html.escape(printable(text), quote=False)
     return "".join(f"\\{character}" if character in "\\`*_[]|#!~" else character for character in escaped)
+
+
+def html_table(*rows: Iterable[object]) -> str:
+    """Return rows of text of any origin as an HTML table, for notebooks; the first row is the head."""
+    lines = []
+    for tag, row in zip(itertools.chain(["th"], itertools.repeat("td")), rows, strict=False):
+        cells = (f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in row)
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(lines)}</table>"
 
 
 def shell_word(path: Path | str) -> str:

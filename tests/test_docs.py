@@ -177,6 +177,23 @@ def command_names(group: Any, prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that is called, and its arguments."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "get_command"):
+        name, *words = words
+        command = command.get_command(None, name)
+        assert command is not None, name
+    return command, words
+
+
+def parse_command(arguments: str) -> None:
+    """Parse what stands after `ganzoo`; raises where an option or argument is wrong."""
+    # Options of every command may stand anywhere.
+    command, words = find_command(shlex.split(re.sub(r"--(debug|trust|(no-)?plugin[= ]\S+)", "", arguments)))
+    command.make_context(arguments, words)
+
+
 class TestCommands:
     def test_every_command_is_listed(self) -> None:
         table = (PAGES_FOLDER / "commands.md").read_text(encoding="utf-8")
@@ -187,14 +204,14 @@ class TestCommands:
     def test_are_spelled_as_the_command_line_has_them(self, block: Block) -> None:
         for line in block.text.splitlines():
             for arguments in re.findall(r"(?:^|&& |do )ganzoo ([^;&>]+)", line):
-                command: Any = typer.main.get_command(app)
-                # Options of every command may stand anywhere.
-                words = shlex.split(re.sub(r"--(debug|trust|(no-)?plugin[= ]\S+)", "", arguments))
-                while hasattr(command, "get_command"):
-                    named = command.get_command(None, words.pop(0))
-                    assert named is not None, line
-                    command = named
-                command.make_context(line, words)  # raises where an option or argument is wrong
+                parse_command(arguments)
+
+    @pytest.mark.parametrize("name", [*command_names(typer.main.get_command(app))])
+    def test_has_an_example_that_it_takes(self, name: str) -> None:
+        command, _ = find_command(name.split())
+        (example,) = re.findall(r"^Example: ganzoo (.+)$", inspect.getdoc(command.callback) or "", re.MULTILINE)
+        assert example.partition(" > ")[0].startswith(name)
+        parse_command(example.partition(" > ")[0])
 
 
 class TestRecipes:

@@ -29,7 +29,10 @@ def compare(
     as_json: AsJson = False,
     trackers: Sequence[Any] = (),
 ) -> None:
-    """Show runs side by side, grouped by their recipe without its seed."""
+    """Show runs side by side, grouped by their recipe without its seed.
+
+    Example: ganzoo compare runs/dcgan-digits-sweep --out comparison.html
+    """
     from rich.console import Console
 
     from ganzoo.comparison.comparison import compare as compare_runs

@@ -20,7 +20,10 @@ data_commands = typer.Typer(help="Prepare datasets, and look at them.", no_args_
 
 @data_commands.command()
 def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
-    """Decode a recipe's dataset now, or check every byte that is ready. The last line on stdout is its folder."""
+    """Decode a recipe's dataset now, or check every byte that is ready. The last line on stdout is its folder.
+
+    Example: ganzoo data prepare recipes/dcgan_digits.toml
+    """
     from ganzoo.data import prepare as datasets
     from ganzoo.text import size_in_words
 
@@ -36,7 +39,10 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
 
 @data_commands.command()
 def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Report on every image of a recipe's dataset: counts, sizes, kinds, bad ones, duplicates. Trains nothing."""
+    """Report on every image of a recipe's dataset: counts, sizes, kinds, bad ones, duplicates. Trains nothing.
+
+    Example: ganzoo data doctor recipes/dcgan_digits.toml
+    """
     from ganzoo.data import prepare as datasets
 
     found = datasets.examine(recipe, set_ or ())
@@ -80,7 +86,10 @@ recipe_commands = typer.Typer(help="Check, show and describe recipes.", no_args_
 
 @recipe_commands.command()
 def check(recipe: RecipeFile, set_: Overrides = None) -> None:
-    """Say everything that is wrong with a recipe, or that nothing is; imports its plugin files only with --trust."""
+    """Say everything that is wrong with a recipe, or that nothing is; imports its plugin files only with --trust.
+
+    Example: ganzoo recipe check recipes/dcgan_digits.toml
+    """
     from ganzoo.recipe.lint import lint
     from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.registry.plugin_manager import plugin_manager
@@ -101,7 +110,10 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
 
 @recipe_commands.command()
 def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Print a recipe with every default written out."""
+    """Print a recipe with every default written out.
+
+    Example: ganzoo recipe show recipes/dcgan_digits.toml
+    """
     from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.registry.plugin_manager import plugin_manager
 
@@ -111,7 +123,10 @@ def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) ->
 
 @recipe_commands.command()
 def schema() -> None:
-    """Print the JSON schema of a recipe with all installed plugins, for completion in editors."""
+    """Print the JSON schema of a recipe with all installed plugins, for completion in editors.
+
+    Example: ganzoo recipe schema > recipe.schema.json
+    """
     from ganzoo.recipe.load import recipe_schema
     from ganzoo.registry.plugin_manager import plugin_manager
 

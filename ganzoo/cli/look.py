@@ -55,6 +55,8 @@ def sample(
     """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these.
 
     Vectors, and images with channels that a picture does not show, are written as .npy too.
+
+    Example: ganzoo sample runs/dcgan-digits/0001 --count 16 --out sixteen.png
     """
     from ganzoo import api
     from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images, shown_bands
@@ -139,6 +141,8 @@ def evaluate(
     """Score samples against the dataset, as the run's [evaluation] has it; adds to its evaluation.json.
 
     What is left out is as the recipe has it; --set evaluation.… changes anything of it.
+
+    Example: ganzoo evaluate runs/dcgan-digits/0001 --seeds 3
     """
     from ganzoo import api
     from ganzoo.recipe.overrides import override_pairs
@@ -241,6 +245,8 @@ def import_(
     """Bring weights from elsewhere into a run directory; runs no code from them.
 
     Prints what went where; the last line on stdout is the run directory.
+
+    Example: ganzoo import netG.pth --out runs/imported
     """
     from ganzoo import api
 

@@ -30,12 +30,20 @@ LOST_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 OTHERS_WAIT = 2.0
 """How long the other processes of a run leave it to the first to tell of an error."""
 
+HELP = """A configurable GAN zoo: train, resume, sample and compare GANs from recipes.
+
+\b
+Train a recipe:    ganzoo run recipes/dcgan_digits.toml
+Write a plugin:    ganzoo new-plugin ganzoo-mine --kind loss
+Compare variants:  ganzoo sweep recipes/dcgan_digits.toml --vary loss.name=hinge,wasserstein
+                   ganzoo compare runs/dcgan-digits-sweep
+"""
+
 app = typer.Typer(
     name="ganzoo",
     cls=CommandGroup,
-    help="A configurable GAN zoo: train, resume, sample and compare GANs from recipes.",
+    help=HELP,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -25,7 +25,10 @@ def list_components(
     kind: Annotated[Listed, typer.Argument(help="What to list; losses include penalties.")],
     as_json: AsJson = False,
 ) -> None:
-    """List what is installed of one kind, with what each is and the plugin it comes from."""
+    """List what is installed of one kind, with what each is and the plugin it comes from.
+
+    Example: ganzoo list losses
+    """
     from ganzoo.registry.plugin_manager import plugin_manager
 
     manager = plugin_manager()
@@ -42,7 +45,10 @@ def list_components(
 
 
 def plugins(as_json: AsJson = False) -> None:
-    """List the installed plugins, those that cannot be loaded included, with the reason."""
+    """List the installed plugins, those that cannot be loaded included, with the reason.
+
+    Example: ganzoo plugins
+    """
     from ganzoo.registry.plugin_manager import plugin_manager
 
     columns = ("name", "status", "distribution", "version", "module", "error")

@@ -27,25 +27,41 @@ def run(
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Train a GAN. The last line on stdout is the run directory."""
+    """Train a GAN. The last line on stdout is the run directory.
+
+    Example: ganzoo run recipes/dcgan_digits.toml --set loss.name=hinge
+    """
     from ganzoo import api
 
-    _print_path(api.run(recipe, [*(set_ or ()), *(changes or ())]))
+    _end(api.run(recipe, [*(set_ or ()), *(changes or ())]))
 
 
 def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges = False) -> None:
-    """Go on with a run from its last whole checkpoint."""
+    """Go on with a run from its last whole checkpoint.
+
+    Example: ganzoo resume runs/dcgan-digits/0001 --set run.steps=4000
+    """
     from ganzoo import api
 
-    _print_path(api.resume(run, set_ or (), accept_changes=accept_changes))
+    _end(api.resume(run, set_ or (), accept_changes=accept_changes))
 
 
-def _print_path(trained: TrainedRun) -> None:
-    """The run directory; of several processes, one says it."""
+def _end(trained: TrainedRun) -> None:
+    """Say on stderr what to do next, then the run directory; of several processes, one does."""
     from ganzoo.runtime.distributed import world_from_env
+    from ganzoo.sampling.image_io import grids
+    from ganzoo.terminal import say
+    from ganzoo.text import shell_word
 
-    if world_from_env().is_main:
-        echo_path(trained.path)
+    if not world_from_env().is_main:
+        return
+    run = shell_word(trained.path)
+    if made := grids(trained.directory.samples):
+        say(f"samples:   {made[-1]}")
+    say(f"sample:    ganzoo sample {run} --out {shell_word(f'{trained.path.name}.png')}")
+    say(f"evaluate:  ganzoo evaluate {run}")
+    say(f"compare:   ganzoo compare {shell_word(trained.path.parent)}")
+    echo_path(trained.path)
 
 
 def sweep(
@@ -74,7 +90,10 @@ def sweep(
     runs: Annotated[int | None, typer.Option(min=1, help="Most runs of random and bayes.")] = None,
     trackers: Sequence[Any] = (),
 ) -> None:
-    """Train every combination with several seeds; call it again to go on. The last line is the directory."""
+    """Train every combination with several seeds; call it again to go on. The last line is the directory.
+
+    Example: ganzoo sweep recipes/dcgan_digits.toml --vary loss.name=hinge,wasserstein --seeds 3
+    """
     from ganzoo.registry.plugin_manager import plugin_manager
     from ganzoo.sweeps.plan import agent_sweep, make_plan, parse_vary, split_ranges
     from ganzoo.sweeps.run_sweep import sweep as run_sweep

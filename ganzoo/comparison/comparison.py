@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.comparison.runs import Option, RunRecord, Variant, collect, group, options_that_differ
+from ganzoo.comparison.runs import Option, RunRecord, Variant, collect, group, options_that_differ, shown
 from ganzoo.comparison.scores import Score, score_all
-from ganzoo.text import printable
+from ganzoo.text import html_table, printable
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
@@ -36,6 +37,18 @@ class Comparison:
     def runs(self) -> list[RunRecord]:
         """All runs, variant after variant."""
         return [run for variant in self.variants for run in variant.runs]
+
+    def _repr_html_(self) -> str:
+        """Return the variants, in what they differ and their scores as a table, for notebooks; then the notes."""
+        runs = ("runs", *(variant.status for variant in self.variants))
+        options = [(option.key, *map(shown, option.values)) for option in self.differences]
+        scores = [
+            (f"{score.name} {score.arrow}",
+             *(f"{score.text(each.last)} {score.mark(place)}" for place, each in enumerate(score.variants)))
+            for score in self.scores
+        ]  # fmt: skip
+        notes = "".join(f"<br>{html.escape(printable(note))}" for note in self.notes)
+        return html_table(("", *(variant.name for variant in self.variants)), runs, *options, *scores) + notes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as a JSON object."""

@@ -118,7 +118,7 @@ def prepare(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
     """Pack the dataset of a recipe, or check every byte of the packed dataset that exists.
 
     Args:
-        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
+        recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         overrides: `{"dataset.image_size": 64}` and the like; or texts as `--set` takes them.
         manager: the plugins to use; left out: those installed.
 
@@ -180,7 +180,7 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
         found.notes += reader.findings()
         if reader.info.condition is not None and not reader.paired:
             conditions = SampleReader(dataset, conditions=True)
-            _check(conditions, found)
+            _check(conditions, found, progress)
             found.notes += conditions.findings()
         labels = reader.info.labels
         if labels is not None and labels.kind != "continuous":

@@ -65,7 +65,7 @@ def evaluate(
     options = recipe.evaluation
     run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
     generator = run.generator_with(options.weights)
-    evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network)
+    evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network, shows_progress=True)
     found = [
         evaluator.evaluate(
             generator,
@@ -113,5 +113,5 @@ def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device
     if len(images) < 2:
         raise DataError(f"--images {folder}: has one image, and scores need two or more")
     network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
-    evaluator = Evaluator(recipe, manager, device, network)
+    evaluator = Evaluator(recipe, manager, device, network, shows_progress=True)
     return Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])

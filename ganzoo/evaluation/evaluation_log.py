@@ -18,7 +18,7 @@ from ganzoo.evaluation.protocol import Card
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
 from ganzoo.terminal import warn
-from ganzoo.text import parse_json
+from ganzoo.text import html_table, number, parse_json
 from ganzoo.untrusted import read_text
 
 DAMAGED = "evaluation.damaged.json"
@@ -74,6 +74,13 @@ class Evaluated:
             for name, reason in evaluation.warnings.items():
                 reasons.setdefault(reason, {})[name] = None
         return [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+    def _repr_html_(self) -> str:
+        """Return the scores as a table, for notebooks."""
+        rows = [(name, number(value)) for name, value in self.scores.items()]
+        if deviations := self.deviations:
+            rows = [(name, f"{value} ± {number(deviations[name])}") for name, value in rows]
+        return html_table(("score", "mean ± deviation" if deviations else "value"), *rows)
 
     def _values(self) -> dict[str, list[float]]:
         """Return the values of each score that every seed has."""

@@ -47,6 +47,7 @@ class Evaluator:
         manager: the plugins that its components come from.
         device: to compute on.
         network: name of the generator to evaluate, where the trainer has several.
+        shows_progress: whether the samples that are done are counted on stderr.
 
     Raises:
         DataError: images or weights are missing; the text says which to put where.
@@ -54,13 +55,20 @@ class Evaluator:
     """
 
     def __init__(
-        self, recipe: Recipe, manager: PluginManager, device: torch.device, network: str = "generator"
+        self,
+        recipe: Recipe,
+        manager: PluginManager,
+        device: torch.device,
+        network: str = "generator",
+        *,
+        shows_progress: bool = False,
     ) -> None:
         self.recipe = recipe
         self.options = recipe.evaluation
         self.device = device
         self._manager = manager
         self._network = network
+        self._shows_progress = shows_progress
         with seeded_generators(self.options.seed):
             self.metrics = self._metrics()
             size = self.options.image_size
@@ -118,6 +126,7 @@ class Evaluator:
         self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int, targets: Tensor | None = None
     ) -> list[Evaluation]:
         timings: dict[str, float] = {}
+        batches = _counted(batches, samples.images) if self._shows_progress else batches
         with seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._collected(batches, timings)
@@ -305,6 +314,16 @@ class Evaluator:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         timings[name] = timings.get(name, 0.0) + time.perf_counter() - start
+
+
+def _counted(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
+    """Yield batches of samples and show how many are done."""
+    done = 0
+    with packing_progress(what="scoring samples") as progress:
+        for images in batches:
+            yield images
+            done += len(images)
+            progress(done, total)
 
 
 def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:

@@ -26,8 +26,8 @@ from ganzoo.text import parse_toml
 from ganzoo.untrusted import read_bytes
 
 Source = str | Path | Mapping[str, Any] | Recipe
-"""A TOML file, whose plugin files are relative to its folder; or tables, or a checked recipe, whose plugin files are
-relative to the working directory."""
+"""A TOML file, whose plugin files are relative to its folder; or TOML text (with a line break in it), tables or a
+checked recipe, whose plugin files are relative to the working directory."""
 
 Note = Callable[[str], None]
 
@@ -43,7 +43,7 @@ def load_recipe(
     """Read and check a recipe; return it and the plugins, those of its plugin files included.
 
     Args:
-        source: file, tables or recipe.
+        source: file, text, tables or recipe.
         manager: the installed plugins.
         overrides: changes to the recipe.
         trust: whether the plugin files may be imported, which executes them.
@@ -69,7 +69,9 @@ def read_tables(
         RequestError: the file cannot be read as TOML, or an override is not valid.
     """
     folder, name = Path(), "recipe"
-    if isinstance(source, str | Path):
+    if isinstance(source, str) and "\n" in source:
+        tables = _parsed(source.encode(), name)
+    elif isinstance(source, str | Path):
         folder, name = Path(source).parent, str(source)
         tables = read_toml(Path(source))
     else:
@@ -237,20 +239,22 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         content = read_bytes(path, LARGEST)
-        if b"\0" in content[:4]:
-            raise ValueError("it is UTF-16 text, and TOML is UTF-8: save it in that encoding")
-        text = content.decode("utf-8-sig")
-        return parse_toml(text)
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such recipe file") from None
     except IsADirectoryError:
         raise RequestError(f"{path}: is a folder; a recipe is one TOML file") from None
     except OSError as error:
         raise RequestError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _parsed(content, str(path))
+
+
+def _parsed(content: bytes, source: str) -> dict[str, Any]:
+    try:
+        if b"\0" in content[:4]:
+            raise ValueError("it is UTF-16 text, and TOML is UTF-8: save it in that encoding")
+        return parse_toml(content.decode("utf-8-sig"))
     except ValueError as error:
-        raise RecipeError(
-            str(path), [Problem("", f"is not valid TOML: {error}{_escape_hint(error, content)}")]
-        ) from error
+        raise RecipeError(source, [Problem("", f"is not valid TOML: {error}{_escape_hint(error, content)}")]) from error
 
 
 def _escape_hint(error: ValueError, content: bytes) -> str:

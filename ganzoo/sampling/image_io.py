@@ -200,14 +200,20 @@ def save_picture(picture: Tensor | Image.Image, path: Path, *, about: Mapping[st
     Raises:
         OutputError: it cannot be written.
     """
-    from torchvision.transforms.functional import to_pil_image
-
     text = PngInfo()
     for name, value in (about or {}).items():
         # A path may hold what is no text.
         text.add_text(f"ganzoo:{name}", str(value).encode(errors="backslashreplace").decode())
-    image = to_pil_image(picture.mul(255).round().byte()) if isinstance(picture, Tensor) else picture
+    image = as_image(picture) if isinstance(picture, Tensor) else picture
     write_atomic(path, lambda partial: image.save(partial, format="PNG", pnginfo=text))
+
+
+def as_image(picture: Tensor) -> Image.Image:
+    """Return a picture (C, H, W) in [0, 1] as PIL has it."""
+    from torchvision.transforms.functional import to_pil_image
+
+    image: Image.Image = to_pil_image(picture.mul(255).round().byte())
+    return image
 
 
 @contextmanager

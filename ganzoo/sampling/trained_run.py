@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ganzoo.components.network import Discriminator, Generator, Network
@@ -25,13 +27,14 @@ from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
-from ganzoo.sampling.image_io import picture_of, real_points
+from ganzoo.sampling.image_io import GIF, as_image, picture_of, real_points
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import best_and_last
 from ganzoo.terminal import packing_progress
-from ganzoo.text import did_you_mean
+from ganzoo.text import did_you_mean, html_table, number
 from ganzoo.training.build import build_networks, open_dataset
+from ganzoo.untrusted import PICTURE, read_bytes
 
 Weights = Literal["auto", "ema", "raw"]
 
@@ -39,6 +42,16 @@ Weights = Literal["auto", "ema", "raw"]
 def is_of_sampling(key: str) -> bool:
     """Return whether an override is of a generator's table `sampling`."""
     return re.match(r"(generator|networks\.\w+)\.sampling\.", key) is not None
+
+
+@dataclass(frozen=True)
+class Film:
+    """An animation at `path`, which a notebook plays."""
+
+    path: Path
+
+    def _repr_html_(self) -> str:
+        return f'<img src="data:image/gif;base64,{base64.b64encode(read_bytes(self.path, PICTURE)).decode()}">'
 
 
 @dataclass(eq=False, repr=False)
@@ -300,6 +313,37 @@ class TrainedRun:
             return None
 
         return picture_of(samples, real, self.recipe.samples.bands)
+
+    def show(self, count: int = 64, **options: Any) -> Image.Image:
+        """Return a grid of samples, which a notebook shows; `options` are those of `sample`.
+
+        Raises:
+            RequestError: the samples are vectors of more or less than two numbers.
+        """
+        picture = self.picture(self.sample(count, **options))
+        if picture is None:
+            raise RequestError(f"{self.path}: vectors of {self.info.samples} have no picture: take sample()")
+        return as_image(picture)
+
+    def film(self) -> Film:
+        """Return the animation of the samples during training, which a notebook plays.
+
+        Raises:
+            RequestError: the run has none.
+        """
+        film = Film(self.directory.samples / GIF)
+        if not film.path.is_file():
+            raise RequestError(f"{film.path}: is not there: a run makes it at its end, unless samples.gif is false")
+        return film
+
+    def _repr_html_(self) -> str:
+        """Return the run directory, the step and the scores of training as a table, for notebooks."""
+        scores = self.scores()
+        rows = [
+            (name, *(number(scores[which][name]["value"]) if name in scores[which] else "" for which in scores))
+            for name in scores["last"]
+        ]
+        return html_table((f"{self.path} at step {self.checkpoint.step}", *(scores if rows else ())), *rows)
 
     def training_set(self) -> PackedDataset:
         """Return the images that the run was trained on, packed now if they are not yet.

@@ -73,7 +73,7 @@ def sweep(
     A run that fails does not end the sweep.
 
     Args:
-        recipe: a TOML file, its tables as a dictionary, or a checked recipe.
+        recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         vary: the values of each option, such as `{"loss.name": ["hinge", "non_saturating"]}`.
         overrides: `{"run.steps": 1000}` and the like, for all runs.
         seeds: how many runs each combination gets: the recipe's seed, and those that follow it.

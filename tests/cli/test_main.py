@@ -23,7 +23,7 @@ def test_version(command: Command):
 def test_help_lists_every_command_under_its_heading(command: Command):
     ended = command("--help")
     assert (ended.code, ended.err) == (0, "")
-    sections = [part.strip().splitlines() for part in ended.out.split("\n\n")[3:]]
+    sections = [part.strip().splitlines() for part in ended.out.split("\n\n")[4:]]
     listed = {heading: [row.split()[0] for row in rows if row[2] != " "] for heading, *rows in sections}
     assert listed["Train:"] == ["run", "resume", "sweep", "bench"]
     assert listed["Look:"][:3] == ["sample", "evaluate", "import"]
@@ -31,6 +31,36 @@ def test_help_lists_every_command_under_its_heading(command: Command):
     assert listed["Compare:"] == ["compare"]
     assert listed["Data and recipes:"] == ["data", "recipe"]
     assert listed["Plugins:"] == ["list", "plugins", "test-plugin", "new-plugin"]
+
+
+def test_alone_it_shows_the_three_ways_to_use_it_before_the_commands(command: Command):
+    ended = command()
+    for way in (
+        "Train a recipe:    ganzoo run",
+        "Write a plugin:    ganzoo new-plugin",
+        "Compare variants:  ganzoo sweep",
+    ):
+        assert ended.err.index(f"\n  {way} ") < ended.err.index("\nTrain:\n")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_can_be_installed(tmp_path: Path, shell: str):
+    home = {**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    program = Path(sys.executable).with_name("ganzoo")
+    subprocess.run([program, "--install-completion", shell], env=home, check=True, capture_output=True)
+    asked = f"_GANZOO_COMPLETE=complete_{shell}"
+    assert any(asked in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("ev", ["evaluate"]), ("data ", ["prepare", "doctor"]), ("sample --ba", ["--batch-norm"])]
+)
+def test_completion_knows_commands_and_options(words: str, found: list[str]):
+    typed = {"COMP_WORDS": f"ganzoo {words}", "COMP_CWORD": str(words.count(" ") + 1)}
+    environment = {**os.environ, **typed, "_GANZOO_COMPLETE": "complete_bash"}
+    program = Path(sys.executable).with_name("ganzoo")
+    ended = subprocess.run([program], env=environment, check=True, capture_output=True, text=True)
+    assert ended.stdout.split() == found
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,12 @@ def test_last_line_is_the_run_directory(command: Command, recipe_file: RecipeFil
     assert json.loads((path / "summary.json").read_text())["status"] == "complete"
     resumed = command("resume", path, "--set", "run.steps=4")
     assert (resumed.code, resumed.out.splitlines()[-1]) == (0, str(path))
+    assert resumed.err.splitlines()[-4:] == [
+        f"samples:   {path}/samples/step_0000004.png",
+        f"sample:    ganzoo sample {path} --out 0001.png",
+        f"evaluate:  ganzoo evaluate {path}",
+        f"compare:   ganzoo compare {path.parent}",
+    ]
     assert json.loads((path / "summary.json").read_text())["steps"] == 4
 
 

@@ -66,6 +66,15 @@ def test_two_images_are_no_proof(trained: TrainedRun):
     assert verdict == "19 unseen images are too few to tell copies from chance"
 
 
+def test_samples_are_counted_while_they_are_scored(command: Command, trained: TrainedRun, tmp_path: Path):
+    ended = command("evaluate", trained.path, "--samples", "70", "--set", "evaluation.metrics=['diversity']",
+                    "--out", tmp_path / "scores.json")  # fmt: skip
+    assert [line for line in ended.err.splitlines() if "scoring" in line] == [
+        "scoring samples 64/70",
+        "scoring samples 70/70",
+    ]
+
+
 def test_warnings_are_stored_and_shown(command: Command, trained: TrainedRun, tmp_path: Path):
     ended = command("evaluate", trained.path, "--samples", "20", "--extractor", "classifier")
     lines = [line for line in ended.out.splitlines() if line.startswith("  warning: ")]

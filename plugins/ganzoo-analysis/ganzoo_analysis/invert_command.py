@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_folder, echo, echo_path
-from ganzoo.plugin import RequestError
+from ganzoo.plugin import RequestError, packing_progress
 from ganzoo_analysis.latent_commands import Label
 
 
@@ -33,6 +31,8 @@ def invert(
 
     `ganzoo interpolate`, `arithmetic` and `direction` take these files in place of cells. A distance is the L2 norm of
     the difference of two images in [−1, 1].
+
+    Example: ganzoo invert runs/dcgan-digits/0001 --images faces --out inverted
     """
     if out.suffix:
         raise RequestError(f"--out {out}: give a folder")
@@ -43,10 +43,7 @@ def invert(
     names, given = api.read_images(trained, images)
     check_folder(out, overwrite=overwrite)
     total = steps * inversion.rounds(len(given))
-    shown = (
-        typer.progressbar(length=total, label="inverting", file=sys.stderr) if sys.stderr.isatty() else nullcontext()
-    )
-    with shown as bar:
+    with packing_progress(what="inverting, step") as progress:
         found = inversion.invert(
             trained,
             given,
@@ -55,7 +52,7 @@ def invert(
             rate=rate,
             seed=seed,
             space=None if space == "auto" else space,
-            progress=None if bar is None else lambda done: bar.update(done - bar.pos),
+            progress=lambda done: progress(done, total),
             label=label,
             weights=weights,
             batch_norm=batch_norm,

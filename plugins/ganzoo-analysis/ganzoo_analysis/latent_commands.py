@@ -65,7 +65,10 @@ def latent_grid(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a grid of 100 numbered images, to pick the cells that the other commands take."""
+    """Draw a grid of 100 numbered images, to pick the cells that the other commands take.
+
+    Example: ganzoo latent-grid runs/dcgan-digits/0001 --out grid.png
+    """
     from ganzoo import api
     from ganzoo_analysis import latent_space
 
@@ -95,7 +98,10 @@ def interpolate(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back."""
+    """Walk from latent to latent, a row each; a .gif shows all the walks at once, there and back.
+
+    Example: ganzoo interpolate runs/dcgan-digits/0001 --from 3 --to 17 --out walk.gif
+    """
     walk_start = None if start is None else points("--from", start)
     walk_end = None if end is None else points("--to", end)
     walk_seeds = numbers("--seeds", seeds)
@@ -137,7 +143,10 @@ def arithmetic(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it."""
+    """Draw a − b + c: the mean latents of three concepts, and what comes of them with noise around it.
+
+    Example: ganzoo arithmetic runs/dcgan-digits/0001 --a 3,17 --b 5,22 --c 8,40 --out sum.png
+    """
     cells_a, cells_b, cells_c = (points(name, text) for name, text in (("--a", a), ("--b", b), ("--c", c)))
     from ganzoo import api
     from ganzoo_analysis import latent_space
@@ -173,7 +182,10 @@ def direction(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN."""
+    """Move random latents along mean(left) − mean(right), which turned the faces of DCGAN.
+
+    Example: ganzoo direction runs/dcgan-digits/0001 --left 3,17 --right 22,40 --out turn.gif
+    """
     cells_left, cells_right = points("--left", left), points("--right", right)
     from ganzoo import api
     from ganzoo_analysis import latent_space

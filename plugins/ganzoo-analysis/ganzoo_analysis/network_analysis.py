@@ -12,7 +12,7 @@ from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm, training_
 from ganzoo_metrics.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
 from torch import Tensor
 
-from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, real_images
+from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, packing_progress, real_images
 from ganzoo_analysis import filters, linear_probe
 from ganzoo_analysis.figures import Panel, save_figure
 from ganzoo_analysis.filters import Layer, Responses
@@ -66,13 +66,16 @@ def neighbors(
     """
     packed = run.training_set()
     images = images_of(run, run.latents(max(count, COMPARED), seed), options)
-    found = nearest(images[:count], packed, k)
+    with packing_progress(what="searching training images") as progress:
+        found = nearest(images[:count], packed, k, progress=progress)
+        samples = nearest(images[:COMPARED], packed, 1, progress=progress)
+        training = nearest_of_its_own(packed, COMPARED, progress=progress)
     return Neighborhood(
         samples=images[:count],
         neighbors=torch.stack([real_images(packed, one) for one in found.indices]),
         found=found,
-        samples_median=float(nearest(images[:COMPARED], packed, 1).distances.median()),
-        training_median=float(nearest_of_its_own(packed, COMPARED).distances.median()),
+        samples_median=float(samples.distances.median()),
+        training_median=float(training.distances.median()),
         about=describe(run, options, seed=seed),
     )
 

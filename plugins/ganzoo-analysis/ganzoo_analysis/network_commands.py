@@ -40,7 +40,10 @@ def filters(
     batch_norm: WhichStatistics = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw the filters next to the images, what discriminator features respond to, and images without some maps."""
+    """Draw the filters next to the images, what discriminator features respond to, and images without some maps.
+
+    Example: ganzoo filters runs/dcgan-digits/0001 --out filters
+    """
     if out.suffix:
         raise RequestError(f"--out {out}: give a folder")
     chosen, dropped = numbers("--features", features), _maps(drop or [])
@@ -80,7 +83,10 @@ def neighbors(
     batch_norm: WhichStatistics = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw samples beside the training images nearest to them by pixels, and print the distances."""
+    """Draw samples beside the training images nearest to them by pixels, and print the distances.
+
+    Example: ganzoo neighbors runs/dcgan-digits/0001 --out neighbors.png
+    """
     from ganzoo import api
     from ganzoo_analysis import network_analysis
 

@@ -25,7 +25,10 @@ def probe(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fit a linear SVM to the discriminator's features, beside raw pixels and random weights; writes probe.json."""
+    """Fit a linear SVM to the discriminator's features, beside raw pixels and random weights; writes probe.json.
+
+    Example: ganzoo probe runs/dcgan-digits/0001 --train 500
+    """
     from ganzoo import api
     from ganzoo_analysis import network_analysis
 

@@ -43,6 +43,15 @@ def test_filters_without_the_dataset(command: Command, trained: Path, tmp_path: 
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_neighbors_counts_the_images_searched(
+    command: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ganzoo_metrics.nearest_neighbors.CHUNK_BYTES", 32 * 4 * 3 * 16 * 16)
+    ended = command("neighbors", trained, "--out", tmp_path / "neighbors.png")
+    assert ended.err.splitlines()[0] == "searching training images 32/64"
+    assert ended.err.splitlines()[-1] == "searching training images 64/64"
+
+
 def test_neighbors(command: Command, trained: Path, tmp_path: Path):
     out = tmp_path / "neighbors.png"
     ended = command("neighbors", trained, "--count", "2", "--k", "3", "--out", out)

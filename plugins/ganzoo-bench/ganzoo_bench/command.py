@@ -25,7 +25,10 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do."""
+    """Measure training: images a second, memory, where the time goes, and the share of what the machine can do.
+
+    Example: ganzoo bench recipes/dcgan_digits.toml
+    """
     from ganzoo_bench.measure import measure
     from ganzoo_bench.report import to_text
 

@@ -24,13 +24,24 @@ def export(
     batch_norm: WhichStatistics = None,
     license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
 ) -> None:
-    """Write the generator into a folder to give away, with its recipe, checksums and a model card."""
+    """Write the generator into a folder to give away, with its recipe, checksums and a model card.
+
+    Example: ganzoo export runs/dcgan-digits/0001 --out shared --format hub
+    """
     from ganzoo import api
+    from ganzoo.plugin import packing_progress
     from ganzoo_export.export import export_run
 
     trained = api.load_run(run, step=step, network=network)
-    echo_path(
-        export_run(
-            trained, out, format_, weights=weights, discriminator=discriminator, batch_norm=batch_norm, license=license_
+    with packing_progress(what="writing the export, part") as progress:
+        folder = export_run(
+            trained,
+            out,
+            format_,
+            weights=weights,
+            discriminator=discriminator,
+            batch_norm=batch_norm,
+            license=license_,
+            progress=progress,
         )
-    )
+    echo_path(folder)

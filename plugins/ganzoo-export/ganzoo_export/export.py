@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +33,8 @@ Format = Literal["safetensors", "onnx", "hub"]
 HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."
 GRID = "samples.png"
 SAMPLES = 64
+PARTS = 3
+"""Parts that progress is shown by: networks and recipe, samples, model card and checksums."""
 PLUGINS = "plugins"
 """Folder of plugin files, as a run directory has it."""
 
@@ -49,6 +51,7 @@ def export_run(
     discriminator: bool = False,
     batch_norm: BatchNormMode | None = None,
     license: str | None = None,  # noqa: A002
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Path:
     """Write the generator with its recipe, samples and model card into the new folder `out`.
 
@@ -61,6 +64,7 @@ def export_run(
         discriminator: export it too; not as ONNX.
         batch_norm: statistics that are fixed in an ONNX file; left out: those of the recipe's [samples].
         license: SPDX name of the license of the weights.
+        progress: called with the number of parts that are written and in all.
 
     Raises:
         RequestError: `out` is taken, or the run cannot be exported in this way; nothing is written.
@@ -81,6 +85,7 @@ def export_run(
     name = trained.tensors_name(weights)
     mode = batch_norm or trained.recipe.samples.batch_norm
     with new_folder(out) as folder:
+        progress(0, PARTS)
         generator, recipe = trained.generator_with(weights), _public_recipe(trained.recipe)
         about: dict[str, Any] = {
             "format": form,
@@ -99,6 +104,7 @@ def export_run(
         for network, file in networks.items():
             shutil.copyfile(trained.checkpoint.file(network), folder / file)
         _write_recipe(trained, recipe, folder)
+        progress(1, PARTS)
         if form == "hub":
             config = _hub_config(trained, recipe, about)
             _write(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
@@ -107,8 +113,10 @@ def export_run(
             if picture is not None:
                 about_samples = trained.about(weights=weights, batch_norm=batch_norm, seed=0)
                 save_picture(picture, folder / GRID, about=about_samples)
+        progress(2, PARTS)
         _write(folder / "README.md", model_card(trained, recipe, form, about, samples=(folder / GRID).is_file()))
         seal_export(folder, trained.checkpoint, networks, about)
+        progress(PARTS, PARTS)
     return out
 
 

@@ -213,6 +213,7 @@ def test_plugin_files_come_along_and_are_not_trusted(tables: dict, tmp_path: Pat
 def test_the_command(trained: TrainedRun, command: Callable[..., Any], tmp_path: Path):
     ended = command("export", trained.path, "--out", tmp_path / "given", "--format", "hub", "--license", "mit")
     assert (ended.code, ended.out) == (0, f"{tmp_path / 'given'}\n")
+    assert ended.err.splitlines() == ["writing the export, part 0/3", "writing the export, part 3/3"]
     assert command("sample", tmp_path / "given", "--out", tmp_path / "grid.png").code == 0
     again = command("export", trained.path, "--out", tmp_path / "given")
     assert again.code == 2

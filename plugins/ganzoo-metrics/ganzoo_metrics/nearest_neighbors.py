@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ganzoo.plugin import RequestError, StoredImages, real_images
 
+Progress = Callable[[int, int], None]
 CHUNK_BYTES = 64 * 2**20
 SPARE = 8
 """Candidates beyond k whose distances are computed exactly, since fast distances of near copies are rounded."""
@@ -26,7 +28,14 @@ class Neighbors:
 
 
 @torch.inference_mode()
-def nearest(queries: Tensor, packed: StoredImages, k: int = 5, *, leave_out: Tensor | None = None) -> Neighbors:
+def nearest(
+    queries: Tensor,
+    packed: StoredImages,
+    k: int = 5,
+    *,
+    leave_out: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Neighbors:
     """Find the k images of `packed` nearest to each of `queries` by pixels, in one pass of 64 MB chunks.
 
     Args:
@@ -34,6 +43,7 @@ def nearest(queries: Tensor, packed: StoredImages, k: int = 5, *, leave_out: Ten
         packed: the images to search.
         k: number of neighbors.
         leave_out: index (N,) of one image to skip for each query, such as itself.
+        progress: called with the number of images searched and in all, after each chunk.
 
     Raises:
         RequestError: the pack has fewer images, or images of another shape.
@@ -57,16 +67,20 @@ def nearest(queries: Tensor, packed: StoredImages, k: int = 5, *, leave_out: Ten
         found = torch.cat([found, chunk.expand(len(flat), -1)], 1)
         rough, places = rough.topk(min(k + SPARE, rough.shape[1]), largest=False)
         found = found.gather(1, places)
+        if progress is not None:
+            progress(start + len(chunk), len(packed))
     exact = torch.stack([_distances(query, packed, those) for query, those in zip(flat, found, strict=True)])
     exact[rough.isinf()] = torch.inf
     distances, places = exact.topk(k, largest=False)
     return Neighbors(found.gather(1, places), distances)
 
 
-def nearest_of_its_own(packed: StoredImages, count: int, seed: int = 0) -> Neighbors:
+def nearest_of_its_own(
+    packed: StoredImages, count: int, seed: int = 0, *, progress: Progress | None = None
+) -> Neighbors:
     """Find the nearest other image of each of `count` random images of `packed`, as a baseline for distances."""
     chosen = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:count]
-    return nearest(real_images(packed, chosen), packed, 1, leave_out=chosen)
+    return nearest(real_images(packed, chosen), packed, 1, leave_out=chosen, progress=progress)
 
 
 def _distances(query: Tensor, packed: StoredImages, indices: Tensor) -> Tensor:

@@ -19,7 +19,10 @@ else:
 def test_plugin(
     plugin: Annotated[str, typer.Argument(help="A distribution, such as ganzoo-example, or a plugin file.")],
 ) -> None:
-    """Check each component of a plugin against its contract: what it takes, gives, and keeps."""
+    """Check each component of a plugin against its contract: what it takes, gives, and keeps.
+
+    Example: ganzoo test-plugin ganzoo-dcgan
+    """
     from ganzoo.plugin import DataError, plugin_manager
     from ganzoo_testing import ConformanceError, check_component, components_of, describe
 
@@ -48,7 +51,10 @@ def new_plugin(
     kind: Annotated[Outlined, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
 ) -> None:
-    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder."""
+    """Write a plugin that installs, passes its own tests and trains. The last line on stdout is its folder.
+
+    Example: ganzoo new-plugin ganzoo-mine --kind loss
+    """
     from ganzoo.plugin import plugin_manager, shell_word
 
     folder = out or Path(name)
