@@ -155,7 +155,7 @@ class TestReadme:
     def test_has_the_command_that_trains_and_the_command_that_tests(self) -> None:
         train, check = re.findall(r"^pip install .*&&.*$", README.read_text(encoding="utf-8"), re.MULTILINE)[:2]
         assert train.endswith("&& ganzoo run recipes/dcgan_digits.toml")
-        assert check.endswith("&& pytest")
+        assert check.endswith('&& pytest -n auto -m "not slow"')
 
     def test_fits_a_screen_and_a_half(self) -> None:
         assert len(README.read_text(encoding="utf-8").splitlines()) <= 100
