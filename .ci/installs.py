@@ -2,7 +2,7 @@
 
     python .ci/installs.py lines PIP... --into PYTHON    each command of `LINES`, as a dry run of each pip
     python .ci/installs.py sets PIP...                   wheels, editable installs and folders, in any order
-    python .ci/installs.py lowest                        print the lowest version of each dependency, as pip's constraints
+    python .ci/installs.py lowest                        print the lowest versions, as constraints of pip
 
 PIP is a pip executable; PYTHON is the interpreter of an environment in which ganzoo is installed.
 """
@@ -106,7 +106,7 @@ def compare_sets(pips: list[str]) -> list[str]:
 
 
 def lowest() -> list[str]:
-    """Return the constraints, such as "rich==13.0", that hold every dependency to the lowest version that is declared."""
+    """Return the constraints, such as "rich==14.1", that hold each dependency to its lowest declared version."""
     declared: dict[str, list[str]] = {}
     for folder in [ROOT, *PLUGINS]:
         for requirement in tomllib.loads((folder / "pyproject.toml").read_text())["project"]["dependencies"]:
