@@ -33,6 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable) -> Path:
     return place / "runs" / "tiny" / "0001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("arguments", [["compare"], ["sample", "--out", "{run}/ö-{environment}.png"]])
 def test_what_cannot_be_shown_is_escaped(run: Path, environment: str, arguments: list[str]):

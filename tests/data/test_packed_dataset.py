@@ -306,6 +306,7 @@ def start_child(cache: Path, pause: float) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_two_processes_make_it_once(tmp_path):
     children = [start_child(tmp_path, 0.05) for _ in range(2)]
     outputs = [child.communicate(timeout=60)[0] for child in children]

@@ -75,6 +75,7 @@ def test_samples_are_counted_while_they_are_scored(command: Command, trained: Tr
     ]
 
 
+@pytest.mark.slow
 def test_warnings_are_stored_and_shown(command: Command, trained: TrainedRun, tmp_path: Path):
     ended = command("evaluate", trained.path, "--samples", "20", "--extractor", "classifier")
     lines = [line for line in ended.out.splitlines() if line.startswith("  warning: ")]
@@ -121,6 +122,7 @@ def test_small_distances_keep_digits(means: list[float], shown: list[str]):
     assert [score.text(each) for each in spreads] == shown
 
 
+@pytest.mark.slow
 def test_a_folder_is_scored_as_a_run_is(command: Command, trained: TrainedRun, recipe_file: Callable, tmp_path: Path):
     folder = tmp_path / "images"
     folder.mkdir()

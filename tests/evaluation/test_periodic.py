@@ -97,6 +97,7 @@ def test_a_resumed_run_has_each_evaluation_once(scored: Tables):
     assert evaluations[-2].scores == last.scores
 
 
+@pytest.mark.slow
 def test_several_extractors_each_with_its_card(tables: Tables):
     tables["evaluation"] = {
         "samples": 32,

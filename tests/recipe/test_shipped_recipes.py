@@ -16,6 +16,9 @@ from ganzoo.registry.plugin_manager import PluginManager
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
 
+HEAVY = {"stylegan2_image_folder", "stylegan2_cifar10", "fastgan_images", "fastgan_freezed", "cyclegan_image_folders"}
+"""Recipes of which two steps take seconds, however narrow the networks."""
+
 every_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.relative_to(ROOT).as_posix() for path in RECIPES])
 
 
@@ -46,7 +49,11 @@ def test_resolves_to_itself(path: Path, manager: PluginManager) -> None:
     assert parse_recipe(resolved, manager).to_dict() == resolved
 
 
-@every_recipe
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.stem in HEAVY else []) for path in RECIPES],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_trains_for_two_steps(path: Path, tmp_path: Path, manager: PluginManager) -> None:
     tables = in_miniature(read_toml(path), load_recipe(path, manager)[0], tmp_path)
     trained = ganzoo.run(tables, manager=manager)

@@ -240,6 +240,7 @@ ASKED_FOR = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_part_takes_the_place_of_every_other(manager: PluginManager):
     """Only what samples, labels, conditions or other parts ask for may be wrong: nothing that the old part left."""
     walked: set[tuple[str, str, str]] = set()

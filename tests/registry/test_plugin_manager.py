@@ -228,6 +228,7 @@ def test_unknown_name_points_at_the_broken_plugin(install: Install, tables: dict
         parse_recipe(tables, PluginManager())
 
 
+@pytest.mark.slow
 def test_commands_that_do_not_need_a_broken_plugin_go_on(install: Install, tmp_path: Path, tables: dict):
     """In processes of their own, as a user has them: the culprit is named, and the cure, and nothing else suffers."""
     install("ganzoo-late", "3.1", {"late": "gz_late"}, gz_late="GANZOO_API = 2\n" + good("half"))

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parents[1]
 
 
@@ -28,6 +30,7 @@ def test_each_row_is_whole_and_names_a_test_that_is_there():
     assert {row["mended"] for row in rows} == {"yes", ""}
 
 
+@pytest.mark.slow
 def test_the_command_runs_and_counts():
     ended = subprocess.run(
         [sys.executable, "tests/reliability/attacks.py", "400", "digits"],

@@ -244,6 +244,7 @@ WHOLE: Tables = {
 }
 
 
+@pytest.mark.slow
 def test_recipes_that_are_changed_at_random(tmp_path: Path, manager: PluginManager):
     """From the file, as a user would have it read."""
     file = tmp_path / "recipe.toml"
@@ -292,6 +293,7 @@ SETTINGS = st.one_of(
 )
 
 
+@pytest.mark.slow
 def test_settings_at_random(manager: PluginManager):
     tried = {"right": 0, "wrong": 0}
 

@@ -130,6 +130,7 @@ def train(tables: Tables, recipe_file: Callable[[Tables], Path], process: Callab
     return train
 
 
+@pytest.mark.slow
 def test_folder_does_not_say_where_the_key_goes(stranger: Server, train: Callable[[], str]):
     said = train()
     assert not has_the_key(stranger)
@@ -139,6 +140,7 @@ def test_folder_does_not_say_where_the_key_goes(stranger: Server, train: Callabl
     assert KEY not in said
 
 
+@pytest.mark.slow
 def test_server_of_the_environment_is_stronger(
     stranger: Server, server: Server, train: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -148,6 +150,7 @@ def test_server_of_the_environment_is_stronger(
     assert has_the_key(server)
 
 
+@pytest.mark.slow
 def test_server_of_the_users_own_file_is_taken(stranger: Server, train: Callable[[], str], tmp_path: Path):
     """Which the folder may name too; so does `wandb init` in one's own."""
     (tmp_path / "config").mkdir()

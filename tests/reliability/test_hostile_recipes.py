@@ -113,6 +113,7 @@ def test_the_module_can_be_imported(stranger: Tables, tmp_path: Path):
     assert ("open", str(tmp_path / "evil.py")) in seen
 
 
+@pytest.mark.slow
 def test_every_text_in_it_may_name_a_module(stranger: Tables, tmp_path: Path, recipe_file: Any, manager: PluginManager):
     """What the two commands do, without the time that they take to load the plugins."""
 

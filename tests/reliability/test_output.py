@@ -48,6 +48,7 @@ def assert_complete(recipe: Path, *, told: bool = True) -> None:
     assert [alert["kind"] for alert in alerts] == ["output_lost"] * told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [0, 1])
 def test_a_closed_pipe(recipe: Path, process: Process, lines: int):
     read, write = os.pipe()
@@ -60,6 +61,7 @@ def test_a_closed_pipe(recipe: Path, process: Process, lines: int):
     assert_complete(recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stderr", "stdout", "both"])
 def test_a_full_disk_of_the_log(recipe: Path, process: Process, stream: str):
     with Path("/dev/full").open("w") as full:
@@ -95,6 +97,7 @@ def start_on_a_terminal(process: Process, recipe: Path, *, ignoring: bool) -> tu
     return child, master
 
 
+@pytest.mark.slow
 def test_a_dead_terminal_with_hangups_ignored(recipe: Path, process: Process):
     child, master = start_on_a_terminal(process, recipe, ignoring=True)
     os.close(master)
@@ -103,6 +106,7 @@ def test_a_dead_terminal_with_hangups_ignored(recipe: Path, process: Process):
     assert_complete(recipe)
 
 
+@pytest.mark.slow
 def test_a_hangup_saves(recipe: Path, process: Process):
     child, master = start_on_a_terminal(process, recipe, ignoring=False)
     os.close(master)
@@ -116,6 +120,7 @@ def test_a_hangup_saves(recipe: Path, process: Process):
     assert_same_checkpoint(api.resume(run.path).checkpoint.path, whole(recipe, 300))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["hup", "int"])
 @pytest.mark.parametrize("verb", ["run", "sweep"])
 def test_an_ignored_signal_stays_ignored(recipe: Path, process: Process, verb: str, number: signal.Signals):

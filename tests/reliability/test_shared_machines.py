@@ -34,6 +34,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
+@pytest.mark.slow
 @needs_posix
 def test_everything_has_the_permissions_that_the_umask_leaves(
     tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
@@ -101,6 +102,7 @@ def test_homes_of_nobody(monkeypatch: pytest.MonkeyPatch, tables: Tables):
         cache_folder()
 
 
+@pytest.mark.slow
 def test_scores_of_a_run_that_may_only_be_read(
     tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ):

@@ -69,6 +69,7 @@ def test_an_image_does_not_depend_on_the_count(trained: TrainedRun, mode: str):
         torch.testing.assert_close(images, whole[:count])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["batch", "standing"])
 def test_nor_does_one_of_a_conditional_generator(tables_in: Callable, tmp_path: Path, mode: str):
     trained = ganzoo.run(tables_in(tmp_path, **CONDITIONAL))

@@ -45,6 +45,7 @@ def test_new_directory_holds_the_resolved_recipe(directory: RunDirectory, recipe
     assert directory.checkpoints.is_dir()
 
 
+@pytest.mark.slow
 def test_processes_never_share_a_directory(tmp_path: Path, tables: dict):
     tables["run"] |= {"root": str(tmp_path), "name": "r"}
     script = """

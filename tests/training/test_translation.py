@@ -118,6 +118,7 @@ def test_a_run_is_resumed_to_the_bit(trained: dict[str, TrainedRun], tmp_path: P
     assert rows(whole.path) == rows(trained[kind].path)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(trained: dict[str, TrainedRun], tmp_path: Path):
     child = start(2, RUNS, tmp_path)
     _, err = child.communicate(timeout=300)

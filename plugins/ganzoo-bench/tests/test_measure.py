@@ -58,6 +58,7 @@ def test_the_text_says_the_same(file: Path) -> None:
     assert "where the time goes: generator" in text
 
 
+@pytest.mark.slow
 def test_nothing_is_tracked_unless_asked(
     tables: dict[str, Any], recipe_file: Callable[..., Path], command: Callable[..., Any]
 ) -> None:

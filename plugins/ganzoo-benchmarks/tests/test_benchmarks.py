@@ -169,6 +169,7 @@ def test_mnist_that_is_missing_is_told(tmp_path: Path):
         dataset.prepare()
 
 
+@pytest.mark.slow
 def test_stacked_mnist_is_run_and_scored(mnist: Path, tmp_path: Path):
     """The whole way: triples, the 28-pixel DCGAN, the classifier of triples and the modes that it finds."""
     recipe = {

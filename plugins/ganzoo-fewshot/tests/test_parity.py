@@ -94,6 +94,7 @@ def test_hinge_is_the_mean_over_the_targets(make: Any) -> None:
     assert loss.generator_loss(None, fake).item() == pytest.approx(-fake.mean().item())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_size", [128, 224])
 def test_projected_discriminator(make: Any, input_size: int) -> None:
     ours = make("discriminators", "projected", model="shufflenet_v2_x0_5", weights="random", input_size=input_size)

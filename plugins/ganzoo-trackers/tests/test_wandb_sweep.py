@@ -87,6 +87,7 @@ def test_without_a_key_nothing_is_sent(
     assert ended.err == "error: --wandb: no API key of W&B is known here; `wandb login` keeps one\n"
 
 
+@pytest.mark.slow
 def test_a_process_of_wandb_that_has_ended_is_told(
     recipe_file: Callable[[dict], Path], tables: dict[str, Any], process: Callable[..., Any]
 ):

@@ -28,7 +28,7 @@ from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.standard import MetricsLog, standard_observers
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.training.loop import train
-from ganzoo.training.run import Run
+from ganzoo.training.run import ReadOnlyRun, Run
 
 OFFLINE = "tracking.wandb.mode=offline"
 AUTO = "tracking.wandb.mode=auto"
@@ -185,20 +185,20 @@ def test_a_resumed_run_keeps_its_id(observe, manager, capsys) -> None:
 )
 def test_the_exit_code_tells_how_the_run_ended(build, error: Exception, exit_code: int, preempting: bool) -> None:
     run, tracker = build(OFFLINE), WandbTracker()
-    tracker.run_started(run)
+    tracker.run_started(ReadOnlyRun(run))
     run.error = error
-    tracker.run_ended(run)
+    tracker.run_ended(ReadOnlyRun(run))
     seen = recorded(run)
     assert (seen.exit_code, seen.preempting) == (exit_code, preempting)
 
 
 def test_scores_that_come_late_are_kept(build) -> None:
     run, tracker = build(OFFLINE), WandbTracker()
-    tracker.run_started(run)
+    tracker.run_started(ReadOnlyRun(run))
     tracker.step_ended(10, {"loss/generator": 1.0})
     tracker.step_ended(20, {"loss/generator": 2.0})
     tracker.metrics_evaluated(10, {"fid": 50.0, "broken": float("nan")})
-    tracker.run_ended(run)
+    tracker.run_ended(ReadOnlyRun(run))
     row = next(row for row in recorded(run).history if "score/fid" in row)
     assert (row["step"], row["loss/generator"], row["score/fid"]) == (20, 2.0, 50.0)
     assert "score/broken" not in row
