@@ -95,7 +95,7 @@ def compare_sets(pips: list[str]) -> list[str]:
             first: dict[str, str] = {}
             for pip in pips:
                 for way, requirements in ways.items():
-                    if pip != pips[-1] and way not in ("wheels", "editable, last first"):
+                    if pip != pips[-1] and (extra or way not in ("wheels", "editable, last first")):
                         continue  # older pips are slow to resolve; the last one tries every way
                     found = resolve(pip, requirements, Path(made))
                     first = first or found
