@@ -28,7 +28,7 @@ MODULES = [*CORE, *PLUGIN_MODULES]
 
 # Lowest first: a module may import its own room and those before it, for the type checker too.
 ROOMS = (
-    {"errors", "env", "text", "untrusted", "terminal"},
+    {"errors", "text", "untrusted", "terminal"},
     {"components"},
     {"registry"},
     {"recipe"},
