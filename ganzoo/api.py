@@ -42,7 +42,7 @@ from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint
 from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY
-from ganzoo.terminal import packing_progress, warn
+from ganzoo.terminal import count_progress, warn
 from ganzoo.text import shell_word
 from ganzoo.training import loop
 from ganzoo.training.build import build_run
@@ -448,7 +448,7 @@ def _build(
     directory: RunDirectory | None = None,
     initial: Checkpoint | None = None,
 ) -> Run:
-    with packing_progress() as progress:
+    with count_progress() as progress:
         return build_run(
             recipe,
             manager,

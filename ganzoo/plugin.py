@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from ganzoo.storage.exported import seal_export
     from ganzoo.storage.run_directory import RunDirectory
     from ganzoo.storage.safe_load import CodeError, load_tensors
-    from ganzoo.terminal import packing_progress, say, warn
+    from ganzoo.terminal import count_progress, say, warn
     from ganzoo.text import markdown, printable, shell_word
     from ganzoo.training.ema import EMA
     from ganzoo.training.optimizer_step import current_lr
@@ -176,6 +176,7 @@ __all__ = [
     "check_array",
     "check_hooks",
     "count_frames",
+    "count_progress",
     "current_lr",
     "decode_image",
     "first_line",
@@ -186,7 +187,6 @@ __all__ = [
     "new_folder",
     "open_file",
     "pack_dataset",
-    "packing_progress",
     "plugin_manager",
     "printable",
     "read_bytes",

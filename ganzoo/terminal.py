@@ -70,10 +70,10 @@ class _PrintableColumn(TextColumn):
 
 
 @contextmanager
-def packing_progress(
+def count_progress(
     where: Console | None = None, *, what: str = "decoding images"
 ) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows progress, called with the number of images done and in all.
+    """Yield a function that shows progress, called with how many are done and how many there are in all.
 
     It shows a bar on a terminal, a few lines elsewhere, and nothing where all is done at the first call.
     """

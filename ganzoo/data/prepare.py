@@ -31,7 +31,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.runtime.random_state import kept_random_state
-from ganzoo.terminal import packing_progress
+from ganzoo.terminal import count_progress
 
 _STEP = 16
 _COMMON_SIZES = 10
@@ -126,7 +126,7 @@ def prepare(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
         GanzooError: the recipe is wrong, or the data missing or unreadable.
     """
     _, dataset = _dataset(recipe, overrides, manager)
-    with packing_progress() as progress:
+    with count_progress() as progress:
         return pack_dataset(dataset, progress=progress, check=True)
 
 
@@ -139,7 +139,7 @@ def examine(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
     checked, dataset = _dataset(recipe, overrides, manager)
     if isinstance(dataset.config, ImageDatasetConfig):
         dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
-    with packing_progress(what="checking images") as progress:
+    with count_progress(what="checking images") as progress:
         found = examine_dataset(dataset, progress)
     needed = checked.trainer.batch_size * checked.trainer.batches_per_step
     if found.usable < needed:

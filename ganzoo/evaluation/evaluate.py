@@ -19,7 +19,7 @@ from ganzoo.recipe.validate import lacking
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import write_text
-from ganzoo.terminal import packing_progress, warn
+from ganzoo.terminal import count_progress, warn
 from ganzoo.training.build import open_dataset
 
 
@@ -108,7 +108,7 @@ def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device
     size = recipe.evaluation.image_size or dataset.image_size
     changes = {"root": str(folder), "image_size": size, **shape}
     options = type(folders[0]).model_validate({"name": folders[0].name, **changes})
-    with packing_progress() as progress:
+    with count_progress() as progress:
         images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
     if len(images) < 2:
         raise DataError(f"--images {folder}: has one image, and scores need two or more")

@@ -31,7 +31,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
-from ganzoo.terminal import packing_progress, warn
+from ganzoo.terminal import count_progress, warn
 from ganzoo.training.build import build_part, open_dataset
 
 CONDITIONS_AT_ONCE = 1024
@@ -214,7 +214,7 @@ class Evaluator:
         if label not in self._real_features:
             with (
                 self._timed(f"real_features/{label}", timings),
-                packing_progress(what=f"features of real images ({label})") as progress,
+                count_progress(what=f"features of real images ({label})") as progress,
             ):
                 self._real_features[label] = features_of_real(
                     extractor, self.real, self.options.real_images, self.device, progress
@@ -248,7 +248,7 @@ class Evaluator:
 
     def _open(self, changes: dict[str, Any], image_size: ImageSize | None) -> PackedDataset:
         dataset = other_images(self.recipe.dataset, changes, image_size)
-        with packing_progress() as progress:
+        with count_progress() as progress:
             packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
         return seen_by(self._network, packed, self.recipe.trainer)
 
@@ -319,7 +319,7 @@ class Evaluator:
 def _counted(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
     """Yield batches of samples and show how many are done."""
     done = 0
-    with packing_progress(what="scoring samples") as progress:
+    with count_progress(what="scoring samples") as progress:
         for images in batches:
             yield images
             done += len(images)

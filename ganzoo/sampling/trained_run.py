@@ -31,7 +31,7 @@ from ganzoo.sampling.image_io import GIF, as_image, picture_of, real_points
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import best_and_last
-from ganzoo.terminal import packing_progress
+from ganzoo.terminal import count_progress
 from ganzoo.text import did_you_mean, html_table, number
 from ganzoo.training.build import build_networks, open_dataset
 from ganzoo.untrusted import PICTURE, read_bytes
@@ -383,7 +383,7 @@ class TrainedRun:
                 tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
             foreign = self.recipe.foreign and name is None
             recipe = parse_recipe(tables, self.manager, changes, source="dataset", foreign=foreign)
-        with packing_progress() as progress:
+        with count_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset
 
     def untrained_discriminator(self, seed: int = 0) -> Discriminator:

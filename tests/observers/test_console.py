@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.observers.console import ConsoleObserver, describe
-from ganzoo.terminal import console, packing_progress, warn
+from ganzoo.terminal import console, count_progress, warn
 from ganzoo.text import count, duration, number
 from ganzoo.training.loop import train
 from ganzoo.training.run import ReadOnlyRun
@@ -124,22 +124,22 @@ def test_warnings_are_one_line_on_stderr_however_long(capsys) -> None:
 
 def test_packing_says_nothing_when_the_pack_is_ready() -> None:
     where = plain()
-    with packing_progress(where):
+    with count_progress(where):
         pass
-    with packing_progress(where) as report:
+    with count_progress(where) as report:
         report(100, 100)
     assert lines(where) == []
 
 
 def test_packing_shows_a_few_lines_or_a_bar() -> None:
     where = plain()
-    with packing_progress(where) as report:
+    with count_progress(where) as report:
         for done in range(1, 101):
             report(done, 100)
     assert lines(where) == ["decoding images 1/100", "decoding images 100/100"]
 
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
-    with packing_progress(terminal) as report:
+    with count_progress(terminal) as report:
         report(1, 3)
         report(2, 3)
     assert isinstance(terminal.file, io.StringIO)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_folder, echo, echo_path
-from ganzoo.plugin import RequestError, packing_progress
+from ganzoo.plugin import RequestError, count_progress
 from ganzoo_analysis.latent_commands import Label
 
 
@@ -43,7 +43,7 @@ def invert(
     names, given = api.read_images(trained, images)
     check_folder(out, overwrite=overwrite)
     total = steps * inversion.rounds(len(given))
-    with packing_progress(what="inverting, step") as progress:
+    with count_progress(what="inverting, step") as progress:
         found = inversion.invert(
             trained,
             given,

@@ -12,7 +12,7 @@ from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm, training_
 from ganzoo_metrics.nearest_neighbors import Neighbors, nearest, nearest_of_its_own
 from torch import Tensor
 
-from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, packing_progress, real_images
+from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, count_progress, real_images
 from ganzoo_analysis import filters, linear_probe
 from ganzoo_analysis.figures import Panel, save_figure
 from ganzoo_analysis.filters import Layer, Responses
@@ -66,7 +66,7 @@ def neighbors(
     """
     packed = run.training_set()
     images = images_of(run, run.latents(max(count, COMPARED), seed), options)
-    with packing_progress(what="searching training images") as progress:
+    with count_progress(what="searching training images") as progress:
         found = nearest(images[:count], packed, k, progress=progress)
         samples = nearest(images[:COMPARED], packed, 1, progress=progress)
         training = nearest_of_its_own(packed, COMPARED, progress=progress)

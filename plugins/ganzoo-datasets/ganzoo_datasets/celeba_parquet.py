@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.plugin import DataError, first_line, open_file, packing_progress
+from ganzoo.plugin import DataError, count_progress, first_line, open_file
 
 REPOSITORY = "flwrlabs/celeba"
 """Holds the images in the authors' three splits, with the 40 attributes."""
@@ -81,7 +81,7 @@ def unpack_parquet(files: Sequence[Path], archive: Path, partition: Path, attrib
     columns: list[str] = []
     unfinished = archive.with_name(f"{archive.name}.unfinished")
     try:
-        with zipfile.ZipFile(unfinished, "w") as zipped, packing_progress(what="unpacking parquet files") as progress:
+        with zipfile.ZipFile(unfinished, "w") as zipped, count_progress(what="unpacking parquet files") as progress:
             for name, split, row, total in _rows(files):
                 zipped.writestr(zipfile.ZipInfo(f"{archive.stem}/{name}"), row["image"]["bytes"])
                 columns = [each for each, value in row.items() if isinstance(value, bool)]

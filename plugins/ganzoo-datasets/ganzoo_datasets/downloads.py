@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
-from ganzoo.plugin import first_line, open_file, packing_progress
+from ganzoo.plugin import count_progress, first_line, open_file
 from ganzoo_datasets.files import is_web_page
 
 ATTEMPTS = 5
@@ -112,7 +112,7 @@ def _has_sum(path: Path, md5: str | None) -> bool:
 def _download(url: str, part: Path) -> None:
     """Append to `part` until it is whole."""
     failures, wait = 0, FIRST_WAIT
-    with packing_progress(what=f"downloading {part.name.removesuffix(_PART)}, MB") as progress:
+    with count_progress(what=f"downloading {part.name.removesuffix(_PART)}, MB") as progress:
         while True:
             before = _size(part)
             try:

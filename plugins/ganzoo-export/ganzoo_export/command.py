@@ -29,11 +29,11 @@ def export(
     Example: ganzoo export runs/dcgan-digits/0001 --out shared --format hub
     """
     from ganzoo import api
-    from ganzoo.plugin import packing_progress
+    from ganzoo.plugin import count_progress
     from ganzoo_export.export import export_run
 
     trained = api.load_run(run, step=step, network=network)
-    with packing_progress(what="writing the export, part") as progress:
+    with count_progress(what="writing the export, part") as progress:
         folder = export_run(
             trained,
             out,

@@ -59,9 +59,13 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 class StandardMetric(Metric):
-    """A metric of this distribution: the card notes the same libraries for each."""
+    """A metric of this distribution: the card notes the same libraries for each, and few images are told."""
 
     libraries = ("torchmetrics", "torch-fidelity")
+
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Few images."""
+        return too_few(inputs)
 
 
 class Frechet(StandardMetric):
@@ -113,10 +117,6 @@ class Kernel(StandardMetric):
         mean, deviation = kernel_distance(inputs.real, inputs.fake, self.config.subsets, self.config.subset_size)
         inputs.details["kernel_deviation"] = deviation
         return {"kd": mean}
-
-    def caveat(self, inputs: MetricInputs) -> str:
-        """Few images."""
-        return too_few(inputs)
 
 
 def inception_score(logits: Tensor, splits: int = 10) -> float:
@@ -182,10 +182,6 @@ class PrecisionRecall(StandardMetric):
         found = precision_recall(inputs.real, inputs.fake, self.config.neighbors, self.config.images)
         return dict(zip(self.directions, found, strict=True))
 
-    def caveat(self, inputs: MetricInputs) -> str:
-        """Few images."""
-        return too_few(inputs)
-
 
 def density_coverage(real: Tensor, fake: Tensor, neighbors: int = 5, images: int = 10_000) -> tuple[float, float]:
     """Return the mean number of real neighborhoods a sample lies in over k, and the share with a sample in them.
@@ -217,10 +213,6 @@ class DensityCoverage(StandardMetric):
         found = density_coverage(inputs.real, inputs.fake, self.config.neighbors, self.config.images)
         return dict(zip(self.directions, found, strict=True))
 
-    def caveat(self, inputs: MetricInputs) -> str:
-        """Few images."""
-        return too_few(inputs)
-
 
 def diversity(real: Tensor, fake: Tensor) -> float:
     """Return the mean distance of two samples over that of two real images, (N, …) each: near 0 for mode collapse."""
@@ -241,10 +233,6 @@ class Diversity(StandardMetric):
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
         """Return the share."""
         return {"diversity": diversity(inputs.real.cpu(), inputs.fake.cpu())}
-
-    def caveat(self, inputs: MetricInputs) -> str:
-        """Few images."""
-        return too_few(inputs)
 
     def settings(self, inputs: MetricInputs) -> dict[str, int]:
         """Return the number of images."""
