@@ -19,6 +19,9 @@ RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
 HEAVY = {"stylegan2_image_folder", "stylegan2_cifar10", "fastgan_images", "fastgan_freezed", "cyclegan_image_folders"}
 """Recipes of which two steps take seconds, however narrow the networks."""
 
+NARROW = {"width": 4, "channel_base": 1024, "max_channels": 8, "style_dim": 16}
+"""Options of networks that say how wide they are."""
+
 every_recipe = pytest.mark.parametrize("path", RECIPES, ids=[path.relative_to(ROOT).as_posix() for path in RECIPES])
 
 
@@ -88,9 +91,9 @@ def in_miniature(tables: dict[str, Any], recipe: Recipe, root: Path) -> dict[str
         tables["dataset"] |= {"name": "derived_pairs", "source": made_up, "pairing": pairing}
     tables.get("init", {}).pop("from", None)
     for name in ("generator", "discriminator"):
-        if "width" in type(getattr(recipe, name)).model_fields:
-            tables[name]["width"] = 4
-        if "weights" in type(getattr(recipe, name)).model_fields:
+        fields = type(getattr(recipe, name)).model_fields
+        tables[name] |= {key: value for key, value in NARROW.items() if key in fields}
+        if "weights" in fields:
             tables[name]["weights"] = "random"  # instead of a download
     tables["trainer"]["batch_size"] = batch
     if "micro_batch_size" in tables["trainer"]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import plugin_manager
@@ -54,26 +55,28 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.fixture
 def process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `ganzoo` with these arguments as a process of its own, which does not outlive the test."""
+    yield from _starting(lambda arguments, **options: subprocess.Popen([sys.executable, *arguments], **options))
+
+
+@pytest.fixture
+def forked() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Do as `process` does, without the seconds that an interpreter takes to import torch."""
+    yield from _starting(lambda arguments, **options: Forked(*arguments, **options))
+
+
+def _starting(start: Callable[..., subprocess.Popen[str]]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    def begin(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
         # WANDB_SERVICE leads to W&B's process of an earlier test, which may have ended.
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
         environment |= {"OMP_NUM_THREADS": "1"}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "ganzoo", *map(str, arguments)],
-            text=True,
-            **{
-                "env": environment,
-                "stdout": subprocess.PIPE,
-                "stderr": subprocess.PIPE,
-                **options,
-            },
-        )
-        started.append(child)
-        return child
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        given = {"env": environment, "text": True, **streams, **options}
+        started.append(start(["-m", "ganzoo", *map(str, arguments)], **given))
+        return started[-1]
 
-    yield start
+    yield begin
     for child in started:
         if child.poll() is None:
             child.kill()

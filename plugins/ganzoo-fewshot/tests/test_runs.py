@@ -12,7 +12,7 @@ import torch
 from literal_fewshot import two_processes
 from literal_fewshot.two_processes import CASES, recipe, train_all
 from safetensors.torch import load_file
-from torchrun import start
+from torchrun import Ranks
 from torchvision.models import shufflenet_v2_x0_5
 
 import ganzoo
@@ -34,7 +34,7 @@ def test_resumes_to_the_bit(tmp_path: Path, case: str) -> None:
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    child = start(2, Path(two_processes.__file__), tmp_path / "joint")
+    child = Ranks(2, Path(two_processes.__file__), tmp_path / "joint")
     _, err = child.communicate(timeout=600)
     assert child.returncode == 0, err
     train_all(tmp_path / "alone")

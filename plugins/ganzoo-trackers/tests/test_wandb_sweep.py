@@ -89,7 +89,7 @@ def test_without_a_key_nothing_is_sent(
 
 @pytest.mark.slow
 def test_a_process_of_wandb_that_has_ended_is_told(
-    recipe_file: Callable[[dict], Path], tables: dict[str, Any], process: Callable[..., Any]
+    recipe_file: Callable[[dict], Path], tables: dict[str, Any], forked: Callable[..., Any]
 ):
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -97,7 +97,7 @@ def test_a_process_of_wandb_that_has_ended_is_told(
     recipe = recipe_file(tables | {"tracking": {"wandb": {"mode": "offline"}}})
     left = {**os.environ, "WANDB_SERVICE": f"3-1-tcp-localhost-{port}", "OMP_NUM_THREADS": "1"}
     for what in ("sweep", recipe, "--vary", "loss.name=hinge", "--wandb"), ("run", recipe):
-        child = process(*what, env=left)
+        child = forked(*what, env=left)
         _, err = child.communicate(timeout=60)
         assert "Traceback" not in err
         assert "the variable WANDB_SERVICE leads to a process of W&B that is not there: unset it" in err
