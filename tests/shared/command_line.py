@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import pytest
 from forked import Forked
 
 from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
-from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.registry import plugin_manager as plugins
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+
+INSTALLED = plugins._installed
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,23 @@ class Ended:
     err: str
 
 
+@cache
+def _all_plugins() -> PluginManager:
+    """The installed plugins, which no command changes: loaded once for all of them."""
+    return PluginManager()
+
+
+def _plugins(disabled: Iterable[str] = (), files: Iterable[Path] = ()) -> PluginManager:
+    disabled, files = [*disabled], [*files]
+    return PluginManager(disabled, files) if disabled or files else _all_plugins()
+
+
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Ended]]:
     """Run `ganzoo` with these arguments in this process."""
+    made = str(tmp_path_factory.getbasetemp())
     for variable in (DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE):
         monkeypatch.setenv(variable, "")
 
@@ -36,6 +54,8 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         from ganzoo.cli.main import main
 
         plugin_manager.cache_clear()
+        others = plugins._installed is not INSTALLED or any(place.startswith(made) for place in sys.path)
+        monkeypatch.setattr(plugins, "PluginManager", PluginManager if others else _plugins)
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
         monkeypatch.setattr("ganzoo.cli.main._leave_soon", sys.exit)  # which would end the tests too
         monkeypatch.setattr("ganzoo.cli.main._leave_within", lambda seconds, code: None)

@@ -160,10 +160,13 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     first, *words = request["arguments"]
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = [
-        str(Path.cwd() if first == "-m" else Path(first).resolve().parent),
+        str(Path.cwd() if first in ("-m", "-c") else Path(first).resolve().parent),
         *(place for place in places if place and place not in sys.path[1:]),
     ]
-    if first == "-m":
+    if first == "-c":
+        sys.argv = [first, *words[1:]]
+        exec(compile(words[0], "<string>", "exec"), {"__name__": "__main__"})
+    elif first == "-m":
         sys.argv = words
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     else:

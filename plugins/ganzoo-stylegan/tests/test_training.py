@@ -225,9 +225,7 @@ def test_path_length_neither_generates_nor_judges_images_for_nothing(tmp_path: P
 
 
 @pytest.mark.slow
-def test_two_processes_train_the_same_networks_as_one_at_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_train_the_same_networks_as_one_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     script = tmp_path / "train.py"
     script.write_text(

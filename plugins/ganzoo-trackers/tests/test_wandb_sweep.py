@@ -14,7 +14,6 @@ import pytest
 from ganzoo_trackers.configs import WandbConfig
 from ganzoo_trackers.wandb import sweep as wandb_sweep
 from typer.main import get_command
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from ganzoo.cli.main import app
 from ganzoo.errors import GanzooError, RequestError
@@ -43,6 +42,8 @@ def plan(recipe_file: Callable[[dict], Path], tables: dict[str, Any], manager: P
 
 def agent_arguments(config: dict[str, Any], values: tuple[Any, ...]) -> list[str]:
     """What wandb's agent would call for one choice, by the function that it uses itself."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # seconds, for every process that lists tests
+
     args = {key: {"value": value} for key, value in zip(config["parameters"], values, strict=True)}
     given = {**create_sweep_command_args({"args": args}), "env": ["/usr/bin/env"]}
     return [word for part in config["command"] for word in (given[part[2:-1]] if part[0] == "$" else [part])]
