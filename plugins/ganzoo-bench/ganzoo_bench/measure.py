@@ -19,7 +19,7 @@ from typing import Any, cast
 import torch
 
 from ganzoo import api
-from ganzoo.plugin import Overrides, RequestError, Run, hookimpl, kept_random_state
+from ganzoo.plugin import Overrides, RequestError, Run, count_progress, hookimpl, kept_random_state
 from ganzoo_bench.profile import flop_of_step, matrix_product_speed, peak_memory, reset_peak_memory, time_by_part
 from ganzoo_bench.report import report
 
@@ -87,6 +87,7 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
     speeds = dict.fromkeys(precisions, 0.0)
 
     def between_rounds() -> None:
+        progress(len(seconds["run"]), rounds)
         for name, loop in loops.items():
             start = _now(bare)
             images = sum(loop() for _ in range(steps))
@@ -96,7 +97,8 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
 
     whole = _build_shorter(bare, rounds * steps, steps, tracked=tracked)
     timer, costs = RoundTimer(whole, seconds["run"], rounds, steps, between_rounds), CostTimer(whole)
-    api.train(whole, observers=[timer, costs])
+    with count_progress(what="rounds") as progress:
+        api.train(whole, observers=[timer, costs])
     options = bare.recipe
     measured = {
         "machine": _machine(bare),
@@ -138,10 +140,12 @@ def _measure_under_load(bare: Run, rounds: int) -> dict[str, float]:
         return speed()
 
     alone, beside = [], []
-    for _ in range(rounds):
-        alone.append(adapted())
-        with busy_process():
-            beside.append(adapted())
+    with count_progress(what="rounds under load") as progress:
+        for number in range(rounds):
+            alone.append(adapted())
+            with busy_process():
+                beside.append(adapted())
+            progress(number + 1, rounds)
     return {"alone": statistics.median(alone), "beside": statistics.median(beside)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,8 @@ def test_the_command_measures_all_that_it_promises(
     ended = command("bench", file, "--baseline", TUTORIAL, "--rounds", "2", "--steps", "1", "--under-load", "--json")
     found = json.loads(ended.out)
     assert ended.code == 0
+    for what in ("rounds", "rounds under load"):
+        assert f"\n{what} 1/2\n{what} 2/2\n" in re.sub(r"\n(?!rounds).*", "", ended.err) + "\n", ended.err
     assert set(found["images_per_second"]) == {"baseline", "step", "run"}
     for speed in found["images_per_second"].values():
         assert 0 < speed["median"] <= speed["best"]
