@@ -29,7 +29,6 @@ def test_resume_of_a_run_that_is_under_way(
 ):
     """Refused while the process lives, with its number; granted as soon as it is killed, W&B's own still there."""
     tables["run"] |= {"steps": 100_000, "log_every": 1}
-    tables["checkpoint"]["every"] = 50  # one is not to go while it is read
     tables["tracking"]["wandb"]["mode"] = "offline"
     child = forked("run", recipe_file(tables), cwd=recipe_file(tables).parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
