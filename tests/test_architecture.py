@@ -187,6 +187,7 @@ def private_names(cls: type) -> set[str]:
     return {each for each in {*vars(cls), *assigned} if is_private(each) and not each.startswith("_abc_")}
 
 
+@pytest.mark.slow
 def test_plugins_use_no_private_name_of_a_class_they_derive_from():
     """Neither to call it nor to put another in its place: what a subclass may change has a public name."""
     wrong = []

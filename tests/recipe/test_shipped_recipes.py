@@ -17,7 +17,13 @@ from ganzoo.training.fit import expected_tensors
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("**/*.toml"))
 
-HEAVY = {"stylegan2_image_folder", "fastgan_images", "fastgan_freezed", "cyclegan_image_folders"}
+HEAVY = {
+    "stylegan2_image_folder",
+    "fastgan_images",
+    "fastgan_freezed",
+    "cyclegan_image_folders",
+    "projected_images",
+}
 """Recipes of which two steps take seconds, however narrow the networks."""
 
 NARROW = {"width": 4, "channel_base": 1024, "max_channels": 8, "style_dim": 16}

@@ -238,6 +238,7 @@ def test_any_generator_is_exported_and_opened_again(trained: dict[str, TrainedRu
     assert "for inputs of 1×16×16" in (tmp_path / "export/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_generator_with_a_condition_and_no_latents_is_exported_as_onnx(
     trained: dict[str, TrainedRun], tmp_path: Path
 ):

@@ -119,6 +119,7 @@ def step_of(generator: Any, latents: Tensor, seed: int = 3) -> PenaltyStep:
     )
 
 
+@pytest.mark.slow
 def test_path_length_is_the_length_of_the_jacobian_on_half_the_minibatch(make: Any) -> None:
     generator, latents = make("generators", style_mixing=0.0, **SMALL), torch.randn(6, 8)
     penalty = PathLength(PathLengthConfig(name="path_length"), info=generator.info)
@@ -184,6 +185,7 @@ def same_files(ours: Path, theirs: Path) -> None:
     assert [name for name in names if (ours / name).read_bytes() != (theirs / name).read_bytes()] == []
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
     whole = api.run(tables(tmp_path, "whole"))
     assert whole.metrics[-1]["penalty/ada_probability"] > 0.2
