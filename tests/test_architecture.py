@@ -283,7 +283,8 @@ import sys
 import ganzoo
 HEAVY = ("torch", "torchvision", "wandb", "sklearn", "numpy")
 assert not [m for m in HEAVY if m in sys.modules], "import ganzoo"
-from ganzoo.cli.main import main
+from ganzoo.cli import main as program
+program.HOOK_SECONDS = 600  # a command's process is ended so long after it, and this one goes on
 commands = ["--help", "--version", "plugins", "plugins --json", "recipe schema",
             "run --help", "sample --help", "resume --help", "import --help",
             f"recipe check {sys.argv[1]}", f"recipe show {sys.argv[1]}",
@@ -292,7 +293,7 @@ commands = ["--help", "--version", "plugins", "plugins --json", "recipe schema",
 for command in commands:
     sys.argv = ["ganzoo", *command.split()]
     try:
-        main()
+        program.main()
     except SystemExit as stop:
         assert not stop.code, command
     heavy = [m for m in HEAVY if m in sys.modules]
