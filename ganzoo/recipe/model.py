@@ -35,9 +35,9 @@ class TargetOptions(Options):
 
     score: str
     """Name of the score at which the run ends, of those that are evaluated while training, such as "fd_classifier"."""
-    below: float | None = None
+    below: float | None = Field(default=None, ge=-1e12, le=1e12)
     """Reached by a value lower than this, of a score whose lower values are better; this or `above`."""
-    above: float | None = None
+    above: float | None = Field(default=None, ge=-1e12, le=1e12)
     """Reached by a value higher than this, of a score whose higher values are better; this or `below`."""
 
     @model_validator(mode="after")
