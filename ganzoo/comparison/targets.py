@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from ganzoo.comparison.runs import RunRecord, Variant
+from ganzoo.comparison.runs import number as finite
 from ganzoo.comparison.scores import Score
 from ganzoo.recipe.model import TargetOptions
 from ganzoo.storage.summary import SCORE, first_reaching
@@ -154,13 +156,13 @@ def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
 
     None where neither is known: of a run that is not over, or was never scored.
     """
-    row = first_reaching(target, run.rows)
-    if row is not None and "seconds" in row:
-        return float(row["seconds"]), True
-    scored = any(SCORE + target.score in row for row in run.rows)
+    if row := first_reaching(target, run.rows):
+        seconds = finite(row.get("seconds"))
+        return None if seconds is None else (seconds, True)
+    scored = any(SCORE + target.score in each for each in run.rows)
     over = run.done or run.status == "failed"
-    seconds = run.seconds if run.seconds is not None else max((row.get("seconds", 0.0) for row in run.rows), default=0)
-    return (seconds, False) if scored and over else None
+    trained = run.seconds if run.seconds is not None or not scored else finite(run.rows[-1].get("seconds"))
+    return (trained, False) if scored and over and trained is not None else None
 
 
 def _times(target: TargetOptions, runs: Iterable[RunRecord]) -> TargetTimes:
@@ -176,4 +178,5 @@ def _apart(one: TargetTimes, other: TargetTimes) -> bool:
     from scipy.stats import CensoredData, logrank  # half a second, for comparisons with a target alone
 
     samples = [CensoredData(uncensored=each.reached, right=each.unreached) for each in (one, other)]
-    return bool(logrank(*samples).pvalue < LEVEL)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all times are the same, it is of no difference at all
+        return bool(logrank(*samples).pvalue < LEVEL)

@@ -53,9 +53,8 @@ def train(run: Run) -> None:
                         metrics = run.latest_metrics | run.trainer.expensive_metrics()
                         figures = fetch_metrics(metrics, run.step, run.world)
                         run.compute.synchronize()
-                        if (
-                            run.step % run.recipe.run.log_every == 0
-                        ):  # a longer run would go on from any other last step
+                        # A longer run would go on from any other last step.
+                        if run.step % run.recipe.run.log_every == 0:
                             run.latest_metrics = {}
                 if figures is not None:
                     figures |= speed.lap()

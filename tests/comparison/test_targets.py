@@ -90,6 +90,9 @@ def test_what_a_log_rank_test_does_not_tell_apart_is_marked(aimed: MakeRun):
     assert ranking is not None
     assert [ranking.mark(index) for index in range(3)] == ["★", "≈", "≈"]
     assert compare(aimed("d", [None, None])).target.order == [0]  # type: ignore[union-attr]
+    same = compare([*aimed("e", [10]), *aimed("f", [10])]).target
+    assert same is not None
+    assert [same.mark(index) for index in range(2)] == ["★", "≈"]
 
 
 def test_failed_runs_count_as_longer_and_those_that_are_not_over_do_not(aimed: MakeRun):
