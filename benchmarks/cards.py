@@ -89,7 +89,7 @@ def table(cards: dict[str, Card]) -> str:
 
 def with_table(text: str, cards: dict[str, Card]) -> str:
     """The text of the results page with the table."""
-    return re.sub(rf"(?<={BEGIN}\n).*?(?=\n{END})", lambda _: table(cards), text, flags=re.DOTALL)
+    return re.sub(rf"(?<={BEGIN}\n).*?(?={END})", lambda _: table(cards) + "\n", text, flags=re.DOTALL)
 
 
 def write(cards: dict[str, Card]) -> None:
