@@ -19,7 +19,7 @@ from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in
 from ganzoo.recipe.swap import Swaps
-from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
+from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unfit_target, unmet_conditions, unusable_values
 from ganzoo.registry import TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
@@ -101,7 +101,8 @@ def parse_recipe(
         overrides: changes to the tables; options that a part lacks which they put in another's place are dropped.
         source: name of the recipe in error messages.
         note: called with what was dropped; left out: it is printed as a warning.
-        foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name.
+        foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name,
+            and a target that overrides leave alone is not checked again.
 
     Raises:
         RecipeError: lists every problem with its TOML path.
@@ -110,11 +111,14 @@ def parse_recipe(
     tables, checked = _checked(tables, manager, overrides, note)
     problems = missing_plugins(tables, manager)
     problems += unmet_conditions(checked) if isinstance(checked, Recipe) else checked
+    changed = [key for key, _ in override_pairs(overrides)]
+    if isinstance(checked, Recipe) and (not foreign or any(key.startswith("run.target") for key in changed)):
+        problems += unfit_target(checked, manager)
     told = {problem.path for problem in problems}
     problems += [problem for problem in unusable_values(tables) if problem.path not in told]
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
-    if foreign and not {"dataset.root", "dataset.download"} & {key for key, _ in override_pairs(overrides)}:
+    if foreign and not {"dataset.root", "dataset.download"} & {*changed}:
         checked.mark_foreign()
     return checked
 
@@ -293,12 +297,18 @@ def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem
     try:
         model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:
-        return [*explain(error, tables, model, manager), *unmet_conditions(_right_tables(error, tables, model))]
+        right, wrong = _right_tables(error, tables, model)
+        problems = [*explain(error, tables, model, manager), *unmet_conditions(right)]
+        whole = all(hasattr(right, table) and table not in wrong for table in ("run", "dataset", "evaluation"))
+        return [*problems, *unfit_target(right, manager)] if whole else problems
     raise AssertionError("a recipe that does not pass is wrong whatever else is installed")
 
 
-def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type[Recipe]) -> Recipe:
-    """Return a recipe of the tables without an error; in a list, None is in the place of one with an error."""
+def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type[Recipe]) -> tuple[Recipe, set[str]]:
+    """Return a recipe of the tables without an error, and the names of the others.
+
+    In a list of tables, None is in the place of one with an error.
+    """
     wrong = {tuple(toml_location(detail["loc"], tables)[:2]) for detail in error.errors(include_url=False)}
     right: dict[str, Any] = {}
     for name in [] if () in wrong else tables.keys() & model.model_fields.keys():
@@ -314,4 +324,4 @@ def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type
         if isinstance(value := tables[name], list):
             rest = iter(checked[name])
             checked[name] = tuple(None if (name, index) in wrong else next(rest) for index in range(len(value)))
-    return Recipe.model_construct(**checked)
+    return Recipe.model_construct(**checked), {str(place[0]) for place in wrong if place}
