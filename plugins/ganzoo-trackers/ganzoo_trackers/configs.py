@@ -40,9 +40,8 @@ class WandbConfig(TrackerConfig):
     registry: str | None = None
     """Registry that the best of the checkpoints sent is linked to, such as "model", else the last; the name of the run
     is that of the collection there, unless it follows: "model/digits"."""
-    tables: Literal[False, "last", "all"] = "last"
-    """Send a table of samples with the label of each, 64 of them at most: "last": of the last grid; "all": with each
-    grid, which doubles what is sent of samples."""
+    table: bool = True
+    """Send a table of the last samples, 64 of them at most, each with its label."""
 
     @property
     def enabled(self) -> bool:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ganzoo.plugin import LabelSpec, RunView
 from ganzoo.sampling.image_io import as_image, shown_bands
+from ganzoo_trackers.wandb.lineage import FOLDER
 
 if TYPE_CHECKING:
     import wandb
@@ -33,6 +38,23 @@ def sample_table(run: RunView, images: Tensor) -> dict[str, wandb.Table]:
         told = [label_text(labels[number], spec)] if labels is not None and spec is not None else []
         table.add_data(number, *told, wandb.Image(as_image((image / 2 + 0.5).clamp(0, 1))))
     return {TABLE: table}
+
+
+@contextmanager
+def staged(tracked: wandb.Run) -> Iterator[None]:
+    """While open, have W&B stage the images of tables in the run directory, unless the user says where.
+
+    Elsewhere they would be missing where an offline run is copied to a machine that uploads it.
+    """
+    name = "WANDB_DATA_DIR"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(Path(tracked.dir).resolve().parent / FOLDER)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def label_text(label: Tensor, spec: LabelSpec) -> str:

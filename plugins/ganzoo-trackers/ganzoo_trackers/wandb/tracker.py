@@ -20,15 +20,15 @@ from ganzoo_trackers.wandb.checkpoints import CheckpointArtifacts
 from ganzoo_trackers.wandb.lineage import declare_dataset, declare_parent
 from ganzoo_trackers.wandb.record import RECORD
 from ganzoo_trackers.wandb.report import publish
-from ganzoo_trackers.wandb.samples import sample_table
-from ganzoo_trackers.wandb.session import FINISH_SECONDS, STOP_SECONDS, finish, go_on, in_short, start
+from ganzoo_trackers.wandb.samples import sample_table, staged
+from ganzoo_trackers.wandb.session import FINISH_SECONDS, STOP_SECONDS, finish, go_on, in_short, start, within
 from ganzoo_trackers.wandb.sweep import register
 
 if TYPE_CHECKING:
     import wandb
 STEP, LATER = "step", "later"
-LINEAGE_SECONDS = 5.0
-"""Longest that the end of a run waits for the server to be told what the run was made from."""
+ARTIFACT_SECONDS = 5.0
+"""Longest that the end of a run waits for the server to answer what W&B asks it before it takes an artifact."""
 EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
@@ -57,10 +57,11 @@ class WandbTracker(Tracker):
         self._lineage: Thread | None = None
         self._samples: Tensor | None = None
         self._defined: set[str] = set()
-        self._waiting: list[Callable[[wandb.Run], None]] = []
+        self._waiting: list[Callable[[wandb.Run], object]] = []
         self._step = 0
         self._later = 0
         self._ended = False
+        self._missing = ""
         self._warned = False
 
     @hookimpl
@@ -87,10 +88,10 @@ class WandbTracker(Tracker):
     def _declare(self, run: RunView, tracked: wandb.Run) -> None:
         """Declare what the run is made from."""
         parent = run.directory.read_json(RECORD).get("parent")
-        with self._surviving():
+        with self._noting():
             declare_dataset(run, tracked)
         if parent:
-            with self._surviving():
+            with self._noting():
                 declare_parent(tracked, parent)
 
     @hookimpl
@@ -106,7 +107,7 @@ class WandbTracker(Tracker):
 
     @hookimpl
     def samples_ready(self, run: RunView, step: int, images: Tensor, grid: Tensor | None) -> None:
-        """Send a grid of samples, and a table of them where one of each is wanted."""
+        """Send a grid of samples."""
         if grid is None or (self._tracked is None and not self._is_starting()):
             return
         picture, classes = to_pil_image(grid), run.sample_classes
@@ -116,10 +117,7 @@ class WandbTracker(Tracker):
             import wandb
 
             caption = f"step {step}" + (f"; classes, in turn: {classes}" if classes else "")
-            row: dict[str, Any] = {"samples/grid": wandb.Image(picture, caption=caption)}
-            if self.config.tables == "all":
-                row |= sample_table(run, images)
-            self._log_now(tracked, step, row)
+            self._log_now(tracked, step, {"samples/grid": wandb.Image(picture, caption=caption)})
 
         self._send(send)
 
@@ -162,10 +160,11 @@ class WandbTracker(Tracker):
         animation, record = run.directory.samples / GIF, run.directory.read_json(RECORD)
         with self._surviving():
             run.directory.write_json(RECORD, record | {"step": self._step})
-            if self._lineage is not None:
-                self._lineage.join(LINEAGE_SECONDS if patience is None else patience)
-            if self._samples is not None and self.config.tables == "last" and status != "interrupted":
-                self._log_now(tracked, self._step, sample_table(run, self._samples))
+        if self._lineage is not None:
+            self._lineage.join(ARTIFACT_SECONDS if patience is None else patience)
+            if status != "interrupted" and not self._lineage.is_alive():  # else the server does not answer
+                self._send_table(run, tracked)
+        with self._surviving():
             if run.recipe.samples.gif and animation.is_file():
                 self._log_now(tracked, self._step, {"samples/evolution": wandb.Video(animation)})
             # No row follows that would undo the summary.
@@ -186,6 +185,8 @@ class WandbTracker(Tracker):
                 files = Path(tracked.dir).parent
                 warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
             else:
+                if self._missing and not self._warned:
+                    warn(f"W&B: something is missing there: {self._missing}")
                 if self._artifacts is not None and not tracked.offline:
                     self._artifacts.close()
 
@@ -222,10 +223,24 @@ class WandbTracker(Tracker):
         """Build a workspace of the runs, and a report with their tables and curves."""
         return publish(report)
 
+    def _send_table(self, run: RunView, tracked: wandb.Run) -> None:
+        """Send a table of the last samples."""
+        images = self._samples
+
+        if images is None or not self.config.table:
+            return
+
+        def send() -> None:
+            with staged(tracked):
+                self._log_now(tracked, self._step, sample_table(run, images))
+
+        with self._noting():
+            within(ARTIFACT_SECONDS, send)
+
     def _is_starting(self) -> bool:
         return self._starting is not None and self._starting.is_alive()
 
-    def _send(self, send: Callable[[wandb.Run], None]) -> None:
+    def _send(self, send: Callable[[wandb.Run], object]) -> None:
         """Send at once, or when tracking has started."""
         self._waiting.append(send)
         if not self._is_starting():
@@ -262,6 +277,14 @@ class WandbTracker(Tracker):
             if not self._warned:
                 warn(f"W&B: something is missing there, the run goes on: {in_short(error)}")
             self._warned = True
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note a failure inside to be told at the end, where the server has everything else, and go on."""
+        try:
+            yield
+        except Exception as error:
+            self._missing = in_short(error)
 
 
 def define_axis(tracked: wandb.Run) -> None:

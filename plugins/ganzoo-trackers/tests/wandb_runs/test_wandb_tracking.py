@@ -94,6 +94,11 @@ def test_an_offline_run_holds_all_there_is_to_see(observe, capsys) -> None:
 
     assert record == {
         "id": seen.run.run_id,
+        "name": "tiny/0001",
+        "artifact": f"tiny-{seen.run.run_id}",
+        "parent": None,
+        "settings": record["settings"],
+        "step": 40,
         "mode": "offline",
         "project": "ganzoo",
         "entity": None,
