@@ -74,11 +74,17 @@ class TrackioTracker(StepTracker):
     def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:
         """Log figures to the run there, with which nothing else begins."""
         record = directory.read_json(RECORD)
-        if isinstance(record.get("name"), str):
-            self._run = start(str(record.get("project")), record["name"])
-            self.log(step, figures)
-            with redirect_stdout(sys.stderr):
-                self._run.finish()
+        project, name = record.get("project"), record.get("name")
+        if not isinstance(project, str) or not isinstance(name, str):
+            return
+        import trackio
+
+        there = trackio.SQLiteStorage.get_run_config(project, name) or {}  # else an empty one would replace it
+        config = {key: value for key, value in there.items() if not key.startswith("_")}
+        self._run = start(project, name, group=there.get("_Group"), config=config)
+        self.log(step, figures)
+        with redirect_stdout(sys.stderr):
+            self._run.finish()
 
 
 def start(project: str, name: str, **options: Any) -> Any:
