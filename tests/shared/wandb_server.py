@@ -17,6 +17,13 @@ KEY = "0123456789abcdef" * 2 + "01234567"
 
 
 PROJECT = {"id": "project", "internalId": "1", "name": "ganzoo", "entity": {"id": "entity", "name": "somebody"}}
+MANIFEST = {
+    "version": 1,
+    "storagePolicy": "wandb-storage-policy-v1",
+    "storagePolicyConfig": {},
+    "contents": {"samples/table.table.json": {"digest": "MTIz", "size": 3}},
+}
+"""Of every artifact, for older clients, which look where their table is."""
 
 
 class Server(ThreadingHTTPServer):
@@ -79,6 +86,13 @@ class Handler(BaseHTTPRequestHandler):
             rows = json.loads(body).get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
             self.server.rows += [json.loads(row) for row in rows]
             self.server.owners += [self.path.split("/")[-2]] * len(rows)
+        elif self.path == "/manifest":
+            answer = {
+                "version": 1,
+                "storagePolicy": "wandb-storage-policy-v1",
+                "storagePolicyConfig": {},
+                "contents": {},
+            }
         text = json.dumps(answer).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Type", "application/json")
@@ -91,7 +105,13 @@ class Handler(BaseHTTPRequestHandler):
     def _data(self, question: dict[str, Any]) -> dict[str, Any]:
         asked, server = question.get("variables") or {}, self.server
         found = re.search(r"(?:query|mutation)\s+(\w+)", question["query"])
-        what, given = found[1] if found else "", asked.get("input", {})
+        what, given = found[1] if found else "", asked.get("input") or asked  # older clients have no "input"
+        if "TypeInfo" in question["query"]:
+            names = ("aliases", "clientID", "sequenceClientID", "enableDigestDeduplication", "tags", "storagePathInfo")
+            fields = [{"name": name} for name in names]
+            return {"TypeInfo": {"fields": fields, "inputFields": fields}}
+        if what == "ServerFeaturesQuery":
+            return {"serverInfo": {"features": []}}
         if what == "ArtifactType":
             return {"project": None}  # any type will do
         if what == "UpsertBucket":
@@ -104,7 +124,7 @@ class Handler(BaseHTTPRequestHandler):
             return {"upsertBucket": {"inserted": not known, "bucket": bucket}}
         if what == "RunResumeStatus":
             return {"model": {**PROJECT, "bucket": self._bucket(asked["name"])}}
-        if what in ("Viewer", "GetDefaultEntity", "GetViewer"):
+        if re.search(r"\bviewer\b", question["query"]):
             return {"viewer": {"id": "viewer", "username": "somebody", "entity": "somebody", "name": "", "email": "",
                                "admin": False, "flags": "{}", "teams": {"edges": []}}}  # fmt: skip
         if "createRunFiles" in question["query"]:
@@ -169,6 +189,13 @@ class Handler(BaseHTTPRequestHandler):
         if what == "LinkArtifact":
             server.links.append(given)
             return {"result": {"versionIndex": 0}}
+        if what == "FetchArtifactManifest":
+            return {
+                "artifact": {"currentManifest": {"id": "manifest", "file": {"directUrl": f"{server.url}/manifest"}}}
+            }
+        if what == "ArtifactByName":
+            found = self._membership(asked)
+            return {"project": {"artifact": found and found["artifact"]}}
         if what == "ArtifactMembershipByName":
             return {"project": {"artifactCollectionMembership": self._membership(asked)}}
         return {}
