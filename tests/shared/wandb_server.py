@@ -46,7 +46,7 @@ class Server(ThreadingHTTPServer):
         """The run of each row."""
         self.headers: list[str] = []
         self.artifacts: list[dict[str, Any]] = []
-        """What was asked for to create each artifact; its id is its place in this list."""
+        """What was asked for to create each artifact; its id is its place in this list, in four digits."""
         self.used: list[str] = []
         """Names of the artifacts that runs use."""
         self.links: list[dict[str, Any]] = []
@@ -87,12 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.rows += [json.loads(row) for row in rows]
             self.server.owners += [self.path.split("/")[-2]] * len(rows)
         elif self.path == "/manifest":
-            answer = {
-                "version": 1,
-                "storagePolicy": "wandb-storage-policy-v1",
-                "storagePolicyConfig": {},
-                "contents": {},
-            }
+            answer = MANIFEST
         text = json.dumps(answer).encode()
         self.send_response(self.server.status)
         self.send_header("Content-Type", "application/json")
@@ -205,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         server, (name, _, alias) = self.server, asked["name"].partition(":")
         linked = [link["artifactID"] for link in server.links if link["artifactPortfolioName"] == name]
         logged = [
-            str(number)
+            f"{number:04d}"
             for number, each in enumerate(server.artifacts)
             if each["artifactCollectionName"] == name and alias in {known["alias"] for known in each["aliases"]}
         ]
