@@ -155,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         if what == "CreateArtifact":
             server.artifacts.append(given)
             made = {
-                "id": str(len(server.artifacts) - 1),
+                "id": f"{len(server.artifacts) - 1:04d}",
                 "state": "PENDING",
                 "artifactSequence": {"latestArtifact": None},
             }
