@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,16 @@ def recipe_model(
         names: names of the components to include; left out: all.
         roles: kinds of the trainer's networks by name; left out: [networks] is not checked.
     """
+    entries = tuple((entry.name, entry.options) for registry in registries.all() for entry in registry)
+    chosen = None if names is None else frozenset(names) & {name for name, _ in entries}
+    return _recipe_model(registries, entries, chosen, None if roles is None else tuple(roles.items()))
+
+
+@lru_cache(maxsize=32)  # pydantic takes longer to build one than a step of training takes
+def _recipe_model(
+    registries: Registries, entries: object, names: Collection[str] | None, roles: tuple[tuple[str, str], ...] | None
+) -> type[Recipe]:
+    """Build the model for the components that are registered now, `entries`."""
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
         outer, _, table = registry.kind.table.rpartition(".")
@@ -192,7 +203,7 @@ def recipe_model(
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
     if roles is not None:
-        further = {role: (types[kind], None) for role, kind in roles.items() if role not in ROLES}
+        further = {role: (types[kind], None) for role, kind in roles if role not in ROLES}
         types["networks"] = create_model("NetworkTables", __base__=Options, **further)  # type: ignore[call-overload]
     for table, inner in inside.items():
         types[table] = _with_types(Recipe.model_fields[table].annotation, inner)

@@ -287,6 +287,7 @@ def test_a_failing_service_costs_one_line_and_no_step(build, manager, capsys) ->
 
 
 def test_a_run_reaches_a_server_and_its_key_stays_where_it_was(observe, server, monkeypatch, tmp_path, capsys) -> None:
+    server.has_artifacts = True
     run = observe(AUTO, extra=(Scores(),))
     record = record_of(run)
     assert record["mode"] == "online"
