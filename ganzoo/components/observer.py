@@ -73,6 +73,18 @@ class Tracker:
     def __init__(self, config: TrackerConfig) -> None:
         self.config = config
 
+    def send_scores(self, directory: Any, recipe: RecipeView, step: int, scores: Mapping[str, float]) -> None:
+        """Send scores that `ganzoo evaluate` takes of a run later; nothing where it did not track that run.
+
+        Nobody trains in the run directory meanwhile. An error is told in a warning.
+
+        Args:
+            directory: the run directory, `ganzoo.storage.run_directory.RunDirectory`.
+            recipe: what the scores were taken by: the run's, with the changes that were asked for.
+            step: of the weights.
+            scores: by name, such as "fid"; of several seeds the mean.
+        """
+
     def register_sweep(self, sweep: AgentSweep) -> str:
         """Register a sweep for agents to run, say how they join in, and return what names it there.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ganzoo.components.observer import Tracker
 from ganzoo.components.options import ImageDatasetConfig, ImageSize
-from ganzoo.errors import DataError, OutputError, RequestError
+from ganzoo.errors import DataError, OutputError, RequestError, first_line
 from ganzoo.evaluation.evaluation_log import Evaluated, add_evaluations, json_of
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipe.load import parse_recipe
@@ -19,6 +20,7 @@ from ganzoo.recipe.validate import lacking
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import write_text
+from ganzoo.storage.run_directory import run_lock
 from ganzoo.terminal import count_progress, warn
 from ganzoo.training.build import open_dataset
 
@@ -37,7 +39,8 @@ def evaluate(
 ) -> Evaluated:
     """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
 
-    Where that cannot be written, as in a run directory that may only be read, a warning says so.
+    Where that cannot be written, as in a run directory that may only be read, a warning says so. Else trackers that
+    tracked the run get the scores too.
 
     Args:
         run: the trained run, whose dataset must be available.
@@ -77,15 +80,31 @@ def evaluate(
         )
         for each in range(options.seed, options.seed + seeds)
     ]
-    new = [each for evaluations in found for each in evaluations]
+    evaluated, new = Evaluated(found), [each for evaluations in found for each in evaluations]
     if out is not None:
         write_text(out, json_of(new))
-        return Evaluated(found)
+        return evaluated
     try:
         add_evaluations(run.directory, new)
     except OutputError as error:
         warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
-    return Evaluated(found)
+    else:
+        send_scores(run, recipe, evaluated.scores)
+    return evaluated
+
+
+def send_scores(run: TrainedRun, recipe: Recipe, scores: Mapping[str, float]) -> None:
+    """Hand scores of a run to its trackers that take them; a failure, and that it is being trained, are warned of."""
+    for name, config in recipe.tracking.chosen().items():
+        if not config.enabled:
+            continue
+        try:
+            tracker = run.manager.registries.trackers[name].load()(config)
+            if type(tracker).send_scores is not Tracker.send_scores:
+                with run_lock(run.directory):
+                    tracker.send_scores(run.directory, recipe, run.checkpoint.step, scores)
+        except Exception as error:  # the scores are kept, whatever becomes of somebody's library
+            warn(f"tracking.{name}: the scores do not get there: {first_line(error)}")
 
 
 def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:

@@ -33,6 +33,10 @@ class Recorded:
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[Any] = field(default_factory=list)
     artifacts: list[Any] = field(default_factory=list)
+    used: list[Any] = field(default_factory=list)
+    """Artifacts that the run was made from."""
+    tables: list[Any] = field(default_factory=list)
+    """Artifacts that W&B makes of tables."""
     alerts: list[Any] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     exit_code: int | None = None
@@ -41,6 +45,10 @@ class Recorded:
     def column(self, key: str) -> list[Any]:
         """The values of one key, over the rows that have it."""
         return [row[key] for row in self.history if key in row]
+
+    def used_facts(self) -> dict[str, dict[str, Any]]:
+        """What is told of each artifact that the run was made from, by its type."""
+        return {each.type: json.loads(each.metadata) for each in self.used}
 
 
 def read(path: Path) -> Recorded:
@@ -60,7 +68,9 @@ def read(path: Path) -> Recorded:
         elif kind == "metric":
             result.metrics.append(record.metric)
         elif kind == "artifact":
-            result.artifacts.append(record.artifact)
+            artifact = record.artifact
+            others = result.tables if artifact.type == "run_table" else result.artifacts
+            (result.used if artifact.use_after_commit else others).append(artifact)
         elif kind == "alert":
             result.alerts.append(record.alert)
         elif kind == "files":

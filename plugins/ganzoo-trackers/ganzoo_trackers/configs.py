@@ -37,6 +37,11 @@ class WandbConfig(TrackerConfig):
     checkpoints: Literal[False, True, "best", "all"] = False
     """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
     run has ended; "best": only that; "all": each when it is saved."""
+    registry: str | None = None
+    """Registry that the best of the checkpoints sent is linked to, such as "model", else the last; the name of the run
+    is that of the collection there, unless it follows: "model/digits"."""
+    table: bool = True
+    """Send a table of the last samples, 64 of them at most, each with its label."""
 
     @property
     def enabled(self) -> bool:
@@ -44,7 +49,9 @@ class WandbConfig(TrackerConfig):
         return self.mode != "disabled"
 
     def check_recipe(self, recipe: RecipeView) -> Iterator[Problem]:
-        """Yield that there is no best checkpoint to send."""
+        """Yield that there is no best checkpoint to send, or none to link to the Registry."""
+        if self.registry is not None and self.checkpoints is False:
+            yield Problem("registry", 'links a checkpoint that is sent, and checkpoints is false: take "best" or true')
         if self.checkpoints == "best" and recipe.checkpoint.best is None:
             needs = 'is "best", which nothing says: name the score to go by in checkpoint.best, or take true'
             yield Problem("checkpoints", needs)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from ganzoo.plugin import RunView
+from ganzoo.plugin import RecipeView, RunDirectory, RunView
 
 SCORE = "score/"
 """Prefix of the scores among the metrics."""
+PROTOCOL = re.compile(
+    r"evaluation\.(?!every|seed|extractors|metrics)|dataset\.(?!root|download)|samples\.batch_norm|.*\.sampling\."
+)
+"""Options that scores of one name depend on."""
 
 
 def facts(run: RunView) -> dict[str, Any]:
@@ -34,3 +40,28 @@ def finite(figures: Mapping[str, float], prefix: str = "") -> dict[str, float]:
 def time_to_target(run: RunView) -> dict[str, float]:
     """Return the seconds of training after which the run reached its target, by the name for it; empty: it did not."""
     return {} if run.time_to_target is None else {"time_to_target": run.time_to_target}
+
+
+def later_scores(directory: RunDirectory, recipe: RecipeView, scores: Mapping[str, float]) -> dict[str, float]:
+    """Return the finite scores of a later evaluation under the names that they have while training.
+
+    Taken with other options than the run's, they do not compare to those: the fid of `--samples 50000` is then
+    "score.samples_50000/fid".
+    """
+    before, now = dict(flat(directory.read_recipe())), dict(flat(recipe.to_dict()))
+    changed = {key: value for key, value in now.items() if PROTOCOL.match(key) and not alike(value, before.get(key))}
+    told = "".join(f".{key.rpartition('.')[2]}_{value}" for key, value in changed.items())
+    return finite(scores, re.sub(r"[^\w.-]+", "_", SCORE[:-1] + told) + "/")
+
+
+def alike(value: Any, other: Any) -> bool:
+    """Return whether two values of an option are the same to JSON, which has no tuples."""
+    return json.dumps(value) == json.dumps(other)
+
+
+def flat(tables: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return every option with its dotted path."""
+    found: list[tuple[str, Any]] = []
+    for key, value in tables.items():
+        found += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return found

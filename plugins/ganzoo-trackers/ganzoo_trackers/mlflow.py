@@ -8,16 +8,18 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
-from ganzoo.plugin import RunView, say
+from ganzoo.plugin import RunDirectory, RunView, say
 from ganzoo_trackers.configs import MLflowConfig
-from ganzoo_trackers.facts import facts
+from ganzoo_trackers.facts import facts, flat
 from ganzoo_trackers.steps import GRID, StepTracker
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
     from mlflow.utils.async_logging.run_operations import RunOperations
 
 RECORD = "mlflow.json"
@@ -40,14 +42,9 @@ class MLflowTracker(StepTracker):
 
     def begin(self, run: RunView) -> Mapping[str, int]:
         """Create the run there, or go on with it."""
-        # A server that does not answer holds up training for half a minute, and not for MLflow's quarter of an hour.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table of a new file
-        from mlflow import MlflowClient
+        self._client = client = connect(self.config.uri)
         from mlflow.entities import Param
 
-        self._client = client = MlflowClient(tracking_uri=self.config.uri)
         uri = client.tracking_uri
         if not uri.startswith("http"):
             say(f"MLflow: mlflow ui --backend-store-uri {uri}")
@@ -74,10 +71,7 @@ class MLflowTracker(StepTracker):
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Log figures together."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        rows = [Metric(key, value, now, step) for key, value in figures.items()]
+        rows = as_metrics(step, figures)
         self._last = self._client.log_batch(self._id, metrics=rows, synchronous=False)  # a commit takes milliseconds
 
     def picture(self, step: int, grid: Image, caption: str) -> None:
@@ -98,10 +92,27 @@ class MLflowTracker(StepTracker):
             self._last.wait()
         self._client.set_terminated(self._id, ENDS[run.status])
 
+    def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:
+        """Log figures to the run there, whose status stays as it is."""
+        number = directory.read_json(RECORD).get("run_id")
+        if number is not None:
+            connect(self.config.uri).log_batch(str(number), metrics=as_metrics(step, figures))
 
-def flat(tables: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return every option with its dotted path."""
-    found: list[tuple[str, Any]] = []
-    for key, value in tables.items():
-        found += flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
-    return found
+
+def connect(uri: str | None) -> MlflowClient:
+    """Return a client of the server or file."""
+    # A server that does not answer holds up training for half a minute, and not for MLflow's quarter of an hour.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table of a new file
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def as_metrics(step: int, figures: Mapping[str, float]) -> list[Metric]:
+    """Return figures as MLflow takes them."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(key, value, now, step) for key, value in figures.items()]

@@ -11,9 +11,18 @@ from PIL.Image import Image
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.plugin import Alert, RequestError, RunView, Tracker, TrackerConfig, hookimpl
+from ganzoo.plugin import (
+    Alert,
+    RecipeView,
+    RequestError,
+    RunDirectory,
+    RunView,
+    Tracker,
+    TrackerConfig,
+    hookimpl,
+)
 from ganzoo.sampling.image_io import GIF
-from ganzoo_trackers.facts import SCORE, finite, time_to_target
+from ganzoo_trackers.facts import SCORE, finite, later_scores, time_to_target
 
 GRID, FILM = "samples/grid", "samples/evolution"
 
@@ -58,6 +67,14 @@ class StepTracker(Tracker):
     def end(self, run: RunView) -> None:
         """Send what is left and note how the run ended."""
         raise NotImplementedError
+
+    def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:
+        """Send figures of a run that has ended; nothing where it was not tracked."""
+
+    def send_scores(self, directory: RunDirectory, recipe: RecipeView, step: int, scores: Mapping[str, float]) -> None:
+        """Send scores of a later evaluation."""
+        if figures := later_scores(directory, recipe, scores):
+            self.add(directory, step, figures)
 
     @hookimpl
     def run_started(self, run: RunView) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from ganzoo.plugin import RunView, open_file, read_text, say
+from ganzoo.plugin import RunDirectory, RunView, open_file, read_text, say
 from ganzoo.sampling.image_io import open_picture
 from ganzoo_trackers.configs import TensorBoardConfig
 from ganzoo_trackers.steps import FILM, GRID, StepTracker
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+FOLDER = "tensorboard"
 FLUSH_SECONDS = 5
 """Longest time that an event waits in memory."""
 
@@ -31,7 +35,7 @@ class TensorBoardTracker(StepTracker):
         """Open a file of events, and write the recipe into it."""
         from torch.utils.tensorboard import SummaryWriter
 
-        folder = run.directory.path / "tensorboard"
+        folder = run.directory.path / FOLDER
         purge = None if run.resumed_from is None else run.resumed_from + 1
         self._writer = SummaryWriter(str(folder), purge_step=purge, flush_secs=FLUSH_SECONDS)
         recipe = read_text(run.directory.path / "recipe.toml")
@@ -41,8 +45,7 @@ class TensorBoardTracker(StepTracker):
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Write figures."""
-        for name, value in figures.items():
-            self._writer.add_scalar(name, value, step)
+        write(self._writer, step, figures)
 
     def picture(self, step: int, grid: Image, caption: str) -> None:
         """Write a grid of samples; TensorBoard shows no captions."""
@@ -66,3 +69,18 @@ class TensorBoardTracker(StepTracker):
     def end(self, run: RunView) -> None:
         """Close the file of events."""
         self._writer.close()
+
+    def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:
+        """Write figures into a file of events of their own."""
+        folder = directory.path / FOLDER
+        if folder.is_dir():
+            from torch.utils.tensorboard import SummaryWriter
+
+            with SummaryWriter(str(folder)) as writer:
+                write(writer, step, figures)
+
+
+def write(writer: SummaryWriter, step: int, figures: Mapping[str, float]) -> None:
+    """Write figures, each as a scalar."""
+    for name, value in figures.items():
+        writer.add_scalar(name, value, step)

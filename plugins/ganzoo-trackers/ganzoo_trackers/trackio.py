@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL.Image import Image
 
-from ganzoo.plugin import RunView
+from ganzoo.plugin import RunDirectory, RunView
 from ganzoo_trackers.configs import TrackioConfig
 from ganzoo_trackers.facts import facts
 from ganzoo_trackers.steps import FILM, GRID, StepTracker
@@ -37,17 +37,8 @@ class TrackioTracker(StepTracker):
         if not isinstance(name, str):
             name = f"{run.recipe.run.name}-{run.directory.path.name}-{token_hex(2)}"
             run.directory.write_json(RECORD, {"project": self.config.project, "name": name})
-        with redirect_stdout(sys.stderr):  # where it says how to watch; stdout belongs to the result
-            self._run = trackio.init(
-                self.config.project,
-                name=name,
-                group=self.config.group or run.recipe.run.name,
-                config={**run.recipe.to_dict(), "facts": facts(run)},
-                resume="allow",
-                embed=False,
-                auto_log_gpu=False,
-                auto_log_cpu=False,
-            )
+        config = {**run.recipe.to_dict(), "facts": facts(run)}
+        self._run = start(self.config.project, name, group=self.config.group or run.recipe.run.name, config=config)
         sent: dict[str, int] = {}
         if run.resumed_from is not None:
             for row in trackio.SQLiteStorage.get_logs(self.config.project, name):
@@ -79,3 +70,28 @@ class TrackioTracker(StepTracker):
         """Wait until everything is written."""
         with redirect_stdout(sys.stderr):
             self._run.finish()
+
+    def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:
+        """Log figures to the run there, with which nothing else begins."""
+        record = directory.read_json(RECORD)
+        project, name = record.get("project"), record.get("name")
+        if not isinstance(project, str) or not isinstance(name, str):
+            return
+        import trackio
+
+        there = trackio.SQLiteStorage.get_run_config(project, name) or {}  # else an empty one would replace it
+        config = {key: value for key, value in there.items() if not key.startswith("_")}
+        self._run = start(project, name, group=there.get("_Group"), config=config)
+        self.log(step, figures)
+        with redirect_stdout(sys.stderr):
+            self._run.finish()
+
+
+def start(project: str, name: str, **options: Any) -> Any:
+    """Start the run of a name, or go on with it."""
+    import trackio
+
+    with redirect_stdout(sys.stderr):  # where it says how to watch; stdout belongs to the result
+        return trackio.init(
+            project, name=name, resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False, **options
+        )

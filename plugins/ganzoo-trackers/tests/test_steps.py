@@ -122,6 +122,7 @@ def recipe(tables: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
         if name == "mlflow":
             pytest.importorskip("sqlalchemy")
         tables["samples"] |= {"every": 2, "gif": True}
+        tables["evaluation"] = {"samples": 8, "metrics": ["diversity"]}
         tables["tracking"][name] = {}
         return tables
 
@@ -153,6 +154,27 @@ def test_reading_back(name: str, recipe: Callable[[str], dict[str, Any]], capsys
     assert [value for _, value in seen.scalars[CURVE]] == pytest.approx([row[CURVE] for row in rows])
     assert seen.grids == [2, 4, 6, 8, 10]
     assert capsys.readouterr().out == ""
+
+    # Scores of later are added to it.
+    score = api.evaluate(whole).scores["diversity"]
+    api.evaluate(whole, 9)
+    scored = READERS[name](whole)
+    assert scored.scalars["score/diversity"] == [(10, pytest.approx(score))]
+    assert [step for step, _ in scored.scalars["score.samples_9/diversity"]] == [10]
+    assert scored.scalars[CURVE] == seen.scalars[CURVE]
+    assert (scored.ended, scored.about) == (seen.ended, seen.about)
+    assert scored.recipe.partition('"_Created"')[0] == seen.recipe.partition('"_Created"')[0]  # Trackio's own date
+    assert capsys.readouterr().err.count("the scores do not get there") == 0
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_scores_of_a_run_that_was_not_tracked_go_nowhere(name: str, recipe: Callable[[str], dict[str, Any]]):
+    tables = recipe(name)
+    del tables["tracking"][name]
+    run = api.run(tables, ["run.steps=1"])
+    before = sorted(run.path.glob(f"{name}*"))
+    assert api.evaluate(run, overrides={f"tracking.{name}": {}}).scores
+    assert sorted(run.path.glob(f"{name}*")) == before == []
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])

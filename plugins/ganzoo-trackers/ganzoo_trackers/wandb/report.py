@@ -10,7 +10,8 @@ from typing import Any
 
 from ganzoo.plugin import GanzooError, Report, RequestError, RunDirectory, printable, warn
 from ganzoo_trackers.facts import SCORE
-from ganzoo_trackers.wandb.session import RECORD, in_short, require_key
+from ganzoo_trackers.wandb.record import RECORD
+from ganzoo_trackers.wandb.session import in_short, require_key
 
 PANELS = 12
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import configparser
 import netrc
 import os
-import secrets
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from ganzoo.plugin import GanzooError, RequestError, first_line, read_text, say, warn
+from ganzoo.plugin import GanzooError, RecipeView, RequestError, RunDirectory, first_line, read_text, say, warn
+from ganzoo_trackers.configs import WandbConfig
 from ganzoo_trackers.facts import facts
+from ganzoo_trackers.wandb.record import RECORD, artifact_name, identify, is_on_the_server
 
 if TYPE_CHECKING:
     import wandb
@@ -29,44 +31,166 @@ FINISH_SECONDS = 40.0
 STOP_SECONDS = 2.0
 """The same in an interrupted run, whose process may be killed soon."""
 
-RECORD = "wandb.json"
-
 # Values of WANDB_MODE; any other is taken as none.
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 
 
 def start(run: RunView) -> wandb.Run | None:
-    """Start the W&B run, online or else offline; None: disabled.
+    """Start the W&B run, or go on with it, online or else offline; None: disabled.
 
     Raises:
         Exception: of any kind: the working directory would say where the key goes, or W&B cannot even write into the
             run directory.
     """
-    mode: str | None = run.recipe.tracking.wandb.mode
-    if mode == "auto":
-        mode = MODES.get(os.environ.get("WANDB_MODE", ""))
+    options, directory = run.recipe.tracking.wandb, run.directory
+    mode = wanted_mode(options)
     if mode == "disabled":
         return None
+    check_writable(directory)
+    before, record = directory.read_json(RECORD), identify(run)
+    resumed, parent = record["id"] == before.get("id"), record["parent"]
+    about: dict[str, Any] = {"config": {**run.recipe.to_dict(), "facts": facts(run)}}
+    fork = None
+    if parent:
+        about["config"]["parent"] = parent
+        forks = parent["id"] == before.get("id")
+        whence = f"{parent['name'] or parent['id']}{' at' if forks else ', weights of'} step {parent['step']}"
+        if not resumed:  # else the notes may have been changed there since
+            about["notes"] = f"{'Forked' if forks else 'Started'} from {whence} ({parent['url'] or parent['id']})"
+        if forks:
+            say(f"W&B: a run of its own, forked from {whence}, which has later steps of other options")
+            fork = f"{parent['id']}?_step={parent['step']}" if is_on_the_server(directory, before) else None
+    tracked = begin(directory, mode, describe(run.recipe, record, resumed=resumed) | about, fork)
+    try:
+        folder = directory.path.resolve()
+        tracked.save(folder / "recipe.toml", base_path=folder, policy="now")
+        record |= {
+            "id": tracked.id,  # a sweep's agent gives another
+            "mode": "offline" if tracked.offline else "online",
+            "artifact": artifact_name(run.recipe.run.name, tracked.id),
+            "project": tracked.project,
+            "entity": tracked.entity or options.entity,
+            "path": str(Path(tracked.dir).resolve().parent.relative_to(folder)),
+            "url": tracked.url,
+        }
+        directory.write_json(RECORD, record)
+    except Exception:
+        tracked.finish(exit_code=1)
+        raise
+    return tracked
+
+
+def go_on(directory: RunDirectory, recipe: RecipeView) -> wandb.Run | None:
+    """Go on with a run that has ended, as it was tracked; None: it was not, or tracking is disabled now.
+
+    Raises:
+        Exception: of any kind, as of `start`.
+    """
+    mode, record = wanted_mode(recipe.tracking.wandb), directory.read_json(RECORD)
+    if mode == "disabled" or not record.get("mode"):
+        return None
+    check_writable(directory)
+    if not is_on_the_server(directory, record):
+        mode = "offline"  # what follows may not come before the run itself
+    place = {key: record[key] for key in ("project", "entity") if record.get(key)}
+    return begin(directory, mode, describe(recipe, record, resumed=True) | place)
+
+
+def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> None:
+    """Finish a run within `seconds`, or W&B's own limit and five more, since it does not always keep it.
+
+    Raises:
+        TimeoutError: the server has not taken everything by then.
+    """
+    within(FINISH_SECONDS + 5 if seconds is None else seconds, lambda: tracked.finish(exit_code=exit_code))
+
+
+def within(seconds: float, do: Callable[[], object]) -> None:
+    """Call a function of W&B in a thread, which is left behind where it takes longer.
+
+    Raises:
+        TimeoutError: it takes longer.
+        Exception: what the function raises.
+    """
+    errors: list[Exception] = []
+
+    def call() -> None:
+        try:
+            do()
+        except Exception as error:
+            errors.append(error)
+
+    calling = Thread(target=call, daemon=True)
+    calling.start()
+    calling.join(seconds)
+    if calling.is_alive() or errors:
+        raise errors[0] if errors else TimeoutError
+
+
+def wanted_mode(options: WandbConfig) -> str | None:
+    """Return the mode that the recipe, or for "auto" the environment, asks for; None: none."""
+    return MODES.get(os.environ.get("WANDB_MODE", "")) if options.mode == "auto" else options.mode
+
+
+def check_writable(directory: RunDirectory) -> None:
+    """Check that the working directory leaves the server to the user, and that W&B can write into the run directory.
+
+    Raises:
+        Exception: of any kind.
+    """
     check_settings()
-    folder = run.directory.path / "wandb"
+    folder = directory.path / "wandb"
     folder.mkdir(exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass  # writable; where it is not, W&B would quietly take the system's temporary folder
+
+
+def describe(recipe: RecipeView, record: Mapping[str, Any], *, resumed: bool) -> dict[str, Any]:
+    """Return the arguments of `wandb.init` that each part of a run has."""
+    options = recipe.tracking.wandb
+    return {
+        "project": options.project,
+        "entity": options.entity,
+        "id": record["id"],
+        "name": record.get("name"),
+        "group": options.group or recipe.run.name,
+        "job_type": options.job_type,
+        "tags": tags(recipe),
+        "resume": "allow" if resumed else None,
+    }
+
+
+def begin(
+    directory: RunDirectory, mode: str | None, options: Mapping[str, Any], fork_from: str | None = None
+) -> wandb.Run:
+    """Begin a part of a run online, or else offline, and say where it is.
+
+    Args:
+        directory: of the run.
+        mode: "online", "offline", or None for online where a key is known.
+        options: of `wandb.init`.
+        fork_from: the run and step that a server forks it from, where it can; a run without that history elsewhere.
+
+    Raises:
+        Exception: of any kind, where not even an offline run can be started.
+    """
+    folder = directory.path / "wandb"
     # W&B's reports on itself go to the same server, and delay the exit where that does not answer.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     problem = ""
     if mode != "offline" and key_is_known():
-        before = set(folder.iterdir())
-        try:
-            tracked = _begin(run, "online")
-            say(f"W&B: {tracked.url}")
-            return tracked
-        except Exception as error:
-            problem = in_short(error)
-            _forget_attempt(set(folder.iterdir()) - before)
+        for branch in [{"fork_from": fork_from}, {}] if fork_from else [{}]:
+            before = set(folder.iterdir())
+            try:
+                tracked = _init(directory, "online", {**options, **branch})
+                say(f"W&B: {tracked.url}")
+                return tracked
+            except Exception as error:
+                problem = in_short(error)
+                _forget_attempt(set(folder.iterdir()) - before)
     elif mode == "online":
         problem = "no API key is known here, `wandb login` keeps one"
-    tracked = _begin(run, "offline")
+    tracked = _init(directory, "offline", options)
     files = folder / f"offline-run-*-{tracked.id}*"  # one of each part, where the run was resumed
     parts = list(folder.glob(files.name))
     hint = f"upload it with: wandb sync {shlex.quote(str(parts[0])) if len(parts) == 1 else files}"
@@ -77,79 +201,30 @@ def start(run: RunView) -> wandb.Run | None:
     return tracked
 
 
-def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> None:
-    """Finish a run within `seconds`, or W&B's own limit and five more, since it does not always keep it.
-
-    Raises:
-        TimeoutError: the server has not taken everything by then.
-    """
-    errors: list[Exception] = []
-
-    def end() -> None:
-        try:
-            tracked.finish(exit_code=exit_code)
-        except Exception as error:
-            errors.append(error)
-
-    ending = Thread(target=end, daemon=True)
-    ending.start()
-    ending.join(FINISH_SECONDS + 5 if seconds is None else seconds)
-    if ending.is_alive() or errors:
-        raise errors[0] if errors else TimeoutError
-
-
-def _begin(run: RunView, mode: Literal["online", "offline"]) -> wandb.Run:
-    options, record = run.recipe.tracking.wandb, run.directory.read_json(RECORD)
-    folder = run.directory.path.resolve()
-    resumed = bool(record.get("id"))
-    if not resumed:  # written before W&B starts, so that a run killed meanwhile resumes under the same id
-        record["id"] = secrets.token_hex(8)
-        run.directory.write_json(RECORD, record)
-    import wandb  # after it: the import takes as long as many first steps
+def _init(directory: RunDirectory, mode: Literal["online", "offline"], options: Mapping[str, Any]) -> wandb.Run:
+    import wandb  # late: the import takes as long as many first steps
 
     wandb.setup(wandb.Settings(silent=True))
-    tracked = wandb.init(
-        project=options.project,
-        entity=options.entity,
-        dir=folder,
-        id=record["id"],
-        name=f"{run.recipe.run.name}/{folder.name}",
-        group=options.group or run.recipe.run.name,
-        job_type=options.job_type,
-        tags=tags(run),
-        config={**run.recipe.to_dict(), "facts": facts(run)},
-        allow_val_change=True,
+    settings = {
+        "silent": True,
+        "console": "off",
+        "symlink": False,
+        "save_code": False,
+        "disable_code": True,
+        "disable_git": True,
+        "label_disable": True,
+        "init_timeout": START_SECONDS,
+        "finish_timeout": FINISH_SECONDS,
+        "finish_timeout_raises": True,
+    }
+    return wandb.init(
+        dir=directory.path.resolve(),
         mode=mode,
-        resume="allow" if resumed and mode == "online" else None,
+        allow_val_change=True,
         reinit="create_new",  # leaves alone a run that the calling program has of its own
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            symlink=False,
-            save_code=False,
-            disable_code=True,
-            disable_git=True,
-            label_disable=True,
-            init_timeout=START_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-            finish_timeout_raises=True,
-        ),
+        settings=wandb.Settings(**{key: settings[key] for key in settings.keys() & wandb.Settings.model_fields.keys()}),
+        **options,
     )
-    try:
-        tracked.save(folder / "recipe.toml", base_path=folder, policy="now")
-        values = {
-            "id": tracked.id,
-            "mode": mode,
-            "project": tracked.project,
-            "entity": tracked.entity or options.entity,
-            "path": str(Path(tracked.dir).resolve().parent.relative_to(folder)),
-            "url": tracked.url,
-        }
-        run.directory.write_json(RECORD, values)
-    except Exception:
-        tracked.finish(exit_code=1)
-        raise
-    return tracked
 
 
 def _forget_attempt(leftovers: set[Path]) -> None:
@@ -162,9 +237,8 @@ def _forget_attempt(leftovers: set[Path]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def tags(run: RunView) -> list[str]:
+def tags(recipe: RecipeView) -> list[str]:
     """List the components, the seed and the recipe's tags, each cut to the 64 characters that W&B takes."""
-    recipe = run.recipe
     components = (
         *(recipe.network(role) for role in recipe.trainer.roles),
         recipe.loss,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,21 +12,26 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
-from ganzoo.plugin import AgentSweep, Alert, Report, RunView, Tracker, hookimpl, warn
+from ganzoo.plugin import AgentSweep, Alert, RecipeView, Report, RunDirectory, RunView, Tracker, hookimpl, warn
 from ganzoo.sampling.image_io import GIF
 from ganzoo_trackers.configs import WandbConfig
-from ganzoo_trackers.facts import SCORE, finite, time_to_target
+from ganzoo_trackers.facts import SCORE, finite, later_scores, time_to_target
+from ganzoo_trackers.wandb.checkpoints import CheckpointArtifacts
+from ganzoo_trackers.wandb.lineage import declare_dataset, declare_parent
+from ganzoo_trackers.wandb.record import RECORD
 from ganzoo_trackers.wandb.report import publish
-from ganzoo_trackers.wandb.session import STOP_SECONDS, finish, in_short, start
+from ganzoo_trackers.wandb.samples import sample_table, staged
+from ganzoo_trackers.wandb.session import FINISH_SECONDS, STOP_SECONDS, finish, go_on, in_short, start, within
 from ganzoo_trackers.wandb.sweep import register
 
 if TYPE_CHECKING:
     import wandb
-STEP = "step"
+STEP, LATER = "step", "later"
+ARTIFACT_SECONDS = 5.0
+"""Longest that the end of a run waits for the server to answer what W&B asks it before it takes an artifact."""
 EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
-FOLDER = "artifacts"
 EXIT_CODES = {"complete": 0, "reached": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B marks a run that will be resumed."""
 
@@ -50,10 +54,14 @@ class WandbTracker(Tracker):
         self._starting: Thread | None = None
         self._tracked: wandb.Run | None = None
         self._artifacts: CheckpointArtifacts | None = None
+        self._lineage: Thread | None = None
+        self._samples: Tensor | None = None
         self._defined: set[str] = set()
-        self._waiting: list[Callable[[wandb.Run], None]] = []
+        self._waiting: list[Callable[[wandb.Run], object]] = []
         self._step = 0
+        self._later = 0
         self._ended = False
+        self._missing = ""
         self._warned = False
 
     @hookimpl
@@ -67,13 +75,24 @@ class WandbTracker(Tracker):
         try:
             tracked = start(run)
             if tracked is not None:
-                tracked.define_metric(STEP, hidden=True)
-                tracked.define_metric("*", step_metric=STEP)
+                define_axis(tracked)
                 self._artifacts = CheckpointArtifacts(run, tracked)
+                self._later = run.directory.read_json(RECORD).get(LATER, 0)
+                self._lineage = Thread(target=self._declare, args=(run, tracked), daemon=True)
+                self._lineage.start()
                 self._tracked = tracked
         except Exception as error:
             if not self._ended:
                 warn(f"W&B: tracking is off: {in_short(error)}; the metrics are in {run.directory.metrics}")
+
+    def _declare(self, run: RunView, tracked: wandb.Run) -> None:
+        """Declare what the run is made from."""
+        parent = run.directory.read_json(RECORD).get("parent")
+        with self._noting():
+            declare_dataset(run, tracked)
+        if parent:
+            with self._noting():
+                declare_parent(tracked, parent)
 
     @hookimpl
     def step_ended(self, step: int, metrics: Mapping[str, float] | None) -> None:
@@ -87,11 +106,12 @@ class WandbTracker(Tracker):
         self._log(step, finite(figures))
 
     @hookimpl
-    def samples_ready(self, run: RunView, step: int, grid: Tensor | None) -> None:
+    def samples_ready(self, run: RunView, step: int, images: Tensor, grid: Tensor | None) -> None:
         """Send a grid of samples."""
         if grid is None or (self._tracked is None and not self._is_starting()):
             return
         picture, classes = to_pil_image(grid), run.sample_classes
+        self._samples = images
 
         def send(tracked: wandb.Run) -> None:
             import wandb
@@ -137,17 +157,27 @@ class WandbTracker(Tracker):
             return
         import wandb
 
-        animation = run.directory.samples / GIF
+        animation, record = run.directory.samples / GIF, run.directory.read_json(RECORD)
+        with self._surviving():
+            run.directory.write_json(RECORD, record | {"step": self._step})
+        if self._lineage is not None:
+            self._lineage.join(ARTIFACT_SECONDS if patience is None else patience)
+            if status != "interrupted" and not self._lineage.is_alive():  # else the server does not answer
+                self._send_table(run, tracked)
         with self._surviving():
             if run.recipe.samples.gif and animation.is_file():
-                tracked.log({"samples/evolution": wandb.Video(animation), STEP: self._step}, step=self._step)
-            tracked.log({STEP: self._step}, step=self._step, commit=True)  # no row follows that would undo the summary
+                self._log_now(tracked, self._step, {"samples/evolution": wandb.Video(animation)})
+            # No row follows that would undo the summary.
+            tracked.log({STEP: self._step}, step=self._step + self._later, commit=True)
             tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status, **time_to_target(run)})
             if status == "interrupted":
                 tracked.mark_preempting()
         if self._artifacts is not None and status != "interrupted":  # which is to go on
             with self._surviving():
-                self._artifacts.ended()
+                sent, begun = self._artifacts.ended(), time.monotonic()
+                if sent is not None and self.config.registry:
+                    self._artifacts.link(sent, FINISH_SECONDS)
+                    patience = max(STOP_SECONDS, FINISH_SECONDS + 5 - (time.monotonic() - begun))
         with self._surviving():
             try:
                 finish(tracked, EXIT_CODES[status], patience)
@@ -155,8 +185,35 @@ class WandbTracker(Tracker):
                 files = Path(tracked.dir).parent
                 warn(f"W&B: the server does not take the last rows; upload them with: wandb sync {files}")
             else:
+                if self._missing and not self._warned:
+                    warn(f"W&B: something is missing there: {self._missing}")
                 if self._artifacts is not None and not tracked.offline:
                     self._artifacts.close()
+
+    def send_scores(self, directory: RunDirectory, recipe: RecipeView, step: int, scores: Mapping[str, float]) -> None:
+        """Send scores of a later evaluation to the run that they are of, at their step on the axis of its charts.
+
+        W&B takes rows in the order of its own steps alone, so that each such row shifts those of a run that is resumed.
+        """
+        figures = later_scores(directory, recipe, scores)
+        tracked = go_on(directory, recipe) if figures else None
+        if tracked is None:
+            return
+        rows, record = directory.read_metrics(), directory.read_json(RECORD)
+        later = record.get(LATER, 0) + 1
+        define_axis(tracked)
+        last = max([step, *(row["step"] for row in rows)])
+        tracked.log({**figures, STEP: step}, step=max(last + later, tracked.step), commit=True)
+        known = extremes([*rows, {**figures, STEP: step}])
+        tracked.summary.update({name: known.get(name, value) for name, value in figures.items()})
+        directory.write_json(RECORD, record | {LATER: later})
+        status = directory.read_json("summary.json").get("status", "complete")
+        if status == "interrupted":
+            tracked.mark_preempting()
+        try:
+            finish(tracked, EXIT_CODES.get(status, 0))
+        except TimeoutError:
+            warn(f"W&B: the server does not take the scores; upload them with: wandb sync {Path(tracked.dir).parent}")
 
     def register_sweep(self, sweep: AgentSweep) -> str:
         """Create the sweep on W&B, whose agents call `ganzoo run` on any number of machines."""
@@ -166,10 +223,24 @@ class WandbTracker(Tracker):
         """Build a workspace of the runs, and a report with their tables and curves."""
         return publish(report)
 
+    def _send_table(self, run: RunView, tracked: wandb.Run) -> None:
+        """Send a table of the last samples."""
+        images = self._samples
+
+        if images is None or not self.config.table:
+            return
+
+        def send() -> None:
+            with staged(tracked):
+                self._log_now(tracked, self._step, sample_table(run, images))
+
+        with self._noting():
+            within(ARTIFACT_SECONDS, send)
+
     def _is_starting(self) -> bool:
         return self._starting is not None and self._starting.is_alive()
 
-    def _send(self, send: Callable[[wandb.Run], None]) -> None:
+    def _send(self, send: Callable[[wandb.Run], object]) -> None:
         """Send at once, or when tracking has started."""
         self._waiting.append(send)
         if not self._is_starting():
@@ -195,7 +266,7 @@ class WandbTracker(Tracker):
                 self._defined.add(name)
         objective = self.config.objective
         optimized = {"objective": row[objective]} if objective is not None and objective in row else {}
-        tracked.log({**row, **optimized, STEP: self._step}, step=self._step)
+        tracked.log({**row, **optimized, STEP: self._step}, step=self._step + self._later)
 
     @contextmanager
     def _surviving(self) -> Iterator[None]:
@@ -206,6 +277,20 @@ class WandbTracker(Tracker):
             if not self._warned:
                 warn(f"W&B: something is missing there, the run goes on: {in_short(error)}")
             self._warned = True
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note a failure inside to be told at the end, where the server has everything else, and go on."""
+        try:
+            yield
+        except Exception as error:
+            self._missing = in_short(error)
+
+
+def define_axis(tracked: wandb.Run) -> None:
+    """Set the training step as the axis of every chart."""
+    tracked.define_metric(STEP, hidden=True)
+    tracked.define_metric("*", step_metric=STEP)
 
 
 def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -220,99 +305,3 @@ def extremes(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
                 known = found.get(name, {"min": value, "max": value})
                 found[name] = {"min": min(known["min"], value), "max": max(known["max"], value), "last": value}
     return found
-
-
-class CheckpointArtifacts:
-    """Sends the checkpoints that `tracking.wandb.checkpoints` asks for.
-
-    W&B reads files late, in an offline run at `wandb sync`, when the checkpoint may have been removed. So each is kept
-    until then by hard links beside W&B's own file, which take no disk space.
-    """
-
-    def __init__(self, run: RunView, tracked: wandb.Run) -> None:
-        self._run = run
-        self._tracked = tracked
-        self._which = run.recipe.tracking.wandb.checkpoints
-        self._folder = Path(tracked.dir).resolve().parent / FOLDER
-
-    def ended(self) -> None:
-        """Send the best and the last checkpoint at the end of a run, where these are wanted.
-
-        The last is sent last, since W&B calls that "latest"; it stores equal files once.
-        """
-        folders = [path for path in self._run.directory.checkpoints.glob("step_*") if path.name[5:].isdecimal()]
-        checkpoints = sorted(folders, key=checkpoint_step)
-        if self._which is False or not checkpoints:
-            return
-        best = best_checkpoint(checkpoints, self._run)
-        if best is not None:
-            self.send(best, "best")
-        if checkpoints[-1] != best and (self._which is True or (self._which == "all" and best is not None)):
-            self.send(checkpoints[-1])
-
-    def close(self) -> None:
-        """Remove the links once the server has everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def send(self, checkpoint: Path, *aliases: str) -> None:
-        """Send a checkpoint under the alias of its step, and these."""
-        import wandb
-
-        step, name = checkpoint_step(checkpoint), self._run.recipe.run.name
-        artifact = wandb.Artifact(
-            f"{name}-{self._tracked.id}",
-            type="model",
-            description=f"{name} at step {step}: a run directory, for `ganzoo sample` and the like",
-            metadata=describe_checkpoint(self._run, step),
-        )
-        kept = self._folder / checkpoint.name
-        kept.mkdir(parents=True, exist_ok=True)
-        inside = Path("checkpoints") / checkpoint.name
-        files = {"recipe.toml": self._run.directory.path / "recipe.toml"}
-        files |= {str(inside / file.name): file for file in sorted(checkpoint.iterdir())}
-        for place, file in files.items():
-            target = kept / file.name
-            if not target.exists():
-                link(file, target)
-            artifact.add_file(str(target), name=place, policy="immutable", skip_cache=True)
-        self._tracked.log_artifact(artifact, aliases=[f"step-{step}", *aliases])
-
-
-def describe_checkpoint(run: RunView, step: int) -> dict[str, Any]:
-    """Make the metadata of an artifact: the step, what it was made with, and its scores."""
-    rows = [row for row in run.directory.read_metrics() if row["step"] == step]
-    scores = {name: value for row in rows for name, value in row.items() if name.startswith(SCORE)}
-    return {
-        "step": step,
-        "seed": run.recipe.run.seed,
-        "generator": run.recipe.generator.name,
-        "dataset": run.recipe.dataset.name,
-        "plugins": dict(run.plugin_versions),
-        "scores": {name.removeprefix(SCORE): value for name, value in scores.items()},
-    }
-
-
-def checkpoint_step(folder: Path) -> int:
-    """Return the step of a checkpoint from the name of its folder."""
-    return int(folder.name.removeprefix("step_"))
-
-
-def best_checkpoint(checkpoints: Sequence[Path], run: RunView) -> Path | None:
-    """Find the kept checkpoint whose score by `checkpoint.best` is the best; None where none was scored."""
-    name = run.recipe.checkpoint.best
-    sign = {"lower": 1, "higher": -1}.get(run.directory.score_directions().get(name), 0)
-    kept = {checkpoint_step(path): path for path in checkpoints}
-    scores = {
-        row["step"]: row[f"{SCORE}{name}"]
-        for row in run.directory.read_metrics()
-        if row["step"] in kept and f"{SCORE}{name}" in row
-    }
-    return kept[min(scores, key=lambda step: sign * scores[step])] if scores and sign else None
-
-
-def link(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it where the file system has no hard links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)

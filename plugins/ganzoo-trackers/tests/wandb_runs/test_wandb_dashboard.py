@@ -14,7 +14,7 @@ import torch
 import wandb
 from directions import note_directions
 from ganzoo_trackers.wandb import session
-from ganzoo_trackers.wandb.tracker import link
+from ganzoo_trackers.wandb.checkpoints import link
 from wandb_reader import Recorded, read
 from wandb_server import KEY, Server
 
@@ -93,6 +93,7 @@ def test_panels_of_variants_line_up(train, tables, manager) -> None:
         "lr/discriminator",
         "score/fid",
         "samples/grid",
+        "samples/table",
         "samples/evolution",
     }
     assert figures(critic) == figures(plain) | {"penalty/gradient_penalty"}

@@ -94,6 +94,11 @@ def test_an_offline_run_holds_all_there_is_to_see(observe, capsys) -> None:
 
     assert record == {
         "id": seen.run.run_id,
+        "name": "tiny/0001",
+        "artifact": f"tiny-{seen.run.run_id}",
+        "parent": None,
+        "settings": record["settings"],
+        "step": 40,
         "mode": "offline",
         "project": "ganzoo",
         "entity": None,
@@ -292,6 +297,7 @@ def test_a_failing_service_costs_one_line_and_no_step(build, manager, capsys) ->
 
 
 def test_a_run_reaches_a_server_and_its_key_stays_where_it_was(observe, server, monkeypatch, tmp_path, capsys) -> None:
+    server.has_artifacts = True
     run = observe(AUTO, extra=(Scores(),))
     record = record_of(run)
     assert record["mode"] == "online"
