@@ -3,7 +3,8 @@
     python benchmarks/speedrun/record.py benchmarks/speedrun/records/cpu --root data
 
 Runs the baseline with `--baselines` seeds and the contestant with `--runs` seeds, spread evenly between them, judges
-all samples, and writes the record: `record.json`, the recipe, logs, statistics and a picture of each side's first seed.
+all samples, and writes the record: `record.json`, the recipe, logs, statistics and a picture of each side's first seed,
+and all of it for the reader into docs/pages/speedrun.md where `--page` asks for it.
 A run that is in the `--work` folder is not repeated, so the command can be stopped and given again. One run of a single
 step comes first and is not counted, so that programs lie in memory. Every counted run starts with an empty cache.
 """
@@ -14,12 +15,13 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from safetensors.numpy import save_file
 from verify import BASELINE, CONTESTANT, HERE, misses, result, sha256, told
 
 RECIPES = {"cpu": HERE / "cpu.toml", "cuda": HERE / "cuda.toml"}
+PAGE = HERE.parents[1] / "docs" / "pages" / "speedrun.md"
 SIDE = 10
 
 
@@ -46,17 +49,29 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1, help="of either side")
     parser.add_argument("--work", type=Path, default=Path("runs/speedrun"), help="keeps samples and logs")
-    parser.add_argument("--only", metavar="NAME", help='measure one run, such as "baseline-0", and write no record')
+    parser.add_argument("--page", action="store_true", help=f"bring {PAGE.name} up to date")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help='measure this run alone, such as "baseline-0", and write no record',
+    )
     options = parser.parse_args()
     options.recipe = options.recipe or RECIPES[options.track]
-    order = [options.only] if options.only else spread(options.baselines, options.runs)
+    order = options.only or spread(options.baselines, options.runs)
     if any(not (options.work / name / "run.json").is_file() for name in order):
         warm_up(options)
     for name in order:
         if not (options.work / name / "run.json").is_file():
             measure(options, name)
-    if not options.only:
-        write(options)
+    if options.only:
+        return
+    record = write(options)
+    print(shown(record), *misses(record["result"]), sep="\n")
+    if options.page:
+        for who in (BASELINE, CONTESTANT):
+            shutil.copy(options.record / f"{who}.png", PAGE.parent / "images" / f"speedrun_{options.track}_{who}.png")
+        PAGE.write_text(with_record(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
 
 
 def spread(baselines: int, runs: int) -> list[str]:
@@ -119,12 +134,12 @@ def measure(options: argparse.Namespace, name: str) -> None:
     )
 
 
-def write(options: argparse.Namespace) -> None:
-    """Write the record of all runs."""
+def write(options: argparse.Namespace) -> dict[str, Any]:
+    """Write the record of all runs, and return it."""
     folder: Path = options.record
     (folder / "logs").mkdir(parents=True, exist_ok=True)
     shutil.copy(options.recipe, folder / "recipe.toml")
-    network, *real = judge.load_judge()
+    _, *real = judge.load_judge()
     runs: list[dict[str, Any]] = []
     features: dict[str, np.ndarray] = {}
     for who, count in ((BASELINE, options.baselines), (CONTESTANT, options.runs)):
@@ -133,14 +148,13 @@ def write(options: argparse.Namespace) -> None:
             work = options.work / name
             shutil.copy(work / "log.txt", folder / "logs" / f"{name}.txt")
             samples = np.load(work / "samples.npy")
-            mean, covariance = (each.astype(np.float32) for each in judge.statistics_of(network.features(samples)))
+            mean, covariance = (each.astype(np.float32) for each in judge.judged(samples)[:2])
             features |= {f"{name}.mean": mean, f"{name}.covariance": covariance}
             runs.append(json.loads((work / "run.json").read_text()))
             runs[-1]["score"] = judge.frechet((mean, covariance), (real[0], real[1]))
             if not seed:
                 picture(samples).save(folder / f"{who}.png", optimize=True)
     save_file(features, folder / "statistics.safetensors")
-    found = result(runs)
     record = {
         "track": options.track,
         "date": datetime.now(UTC).date().isoformat(),
@@ -149,10 +163,10 @@ def write(options: argparse.Namespace) -> None:
         "frozen": {name: sha256(HERE / name) for name in ("judge.safetensors", "baseline.py")},
         "recipe": sha256(folder / "recipe.toml"),
         "runs": runs,
-        "result": found,
+        "result": result(runs),
     }
     (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(table(runs), told(found), *misses(found), sep="\n")
+    return record
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
@@ -178,15 +192,31 @@ def picture(samples: np.ndarray) -> Image.Image:
     return Image.fromarray(rows.reshape(SIDE * judge.SIZE, SIDE * judge.SIZE))
 
 
-def table(runs: Sequence[dict[str, Any]]) -> str:
-    """Return the runs as a table for the page."""
-    lines = ["| run | score | wall time, s | processor time, s | load before |", "|---|---|---|---|---|"]
+def shown(record: Mapping[str, Any]) -> str:
+    """Return a record as the page shows it."""
+    computer, track = record["machine"], record["track"]
+    lines = [
+        f"{record['date']}, {computer['cores']} cores of {computer['processor']}, {computer['device']}, "
+        f"{computer['threads']} thread(s) for either side, torch {computer['torch']}: {told(record['result'])}.",
+        "",
+        "| run | score | wall time, s | processor time, s | load before |",
+        "|---|---|---|---|---|",
+    ]
     lines += [
         f"| {run['who']}, seed {run['seed']} | {run['score']:.2f} | {run['wall']:.1f} | {run['cpu']:.1f} "
         f"| {run['load']:.1f} |"
-        for run in runs
+        for run in record["runs"]
     ]
-    return "\n".join(lines)
+    pictures = [
+        f"![A hundred samples of the {who}](images/speedrun_{track}_{who}.png)" for who in (BASELINE, CONTESTANT)
+    ]
+    return "\n".join([*lines, "", "| baseline | contestant |", "|---|---|", f"| {' | '.join(pictures)} |"])
+
+
+def with_record(page: str, record: Mapping[str, Any]) -> str:
+    """Return the page with the record of its track brought up to date; it stands between two comments."""
+    begin, end = f"<!-- record {record['track']} -->\n", f"\n<!-- end of record {record['track']} -->"
+    return re.sub(f"{begin}.*?{end}", lambda _: begin + shown(record) + end, page, flags=re.DOTALL)
 
 
 if __name__ == "__main__":

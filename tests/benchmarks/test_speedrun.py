@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from dataset_files import write_mnist
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -24,6 +25,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 
 SPEEDRUN = Path(__file__).parents[2] / "benchmarks" / "speedrun"
 RECORDS = sorted((SPEEDRUN / "records").glob("*/record.json"))
+PAGE = Path(__file__).parents[2] / "docs" / "pages" / "speedrun.md"
 RUNS = {"baseline": 2, "contestant": 5}
 
 
@@ -91,6 +93,16 @@ class TestVerify:
     @pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
     def test_the_records_that_ship_hold(self, verify: ModuleType, path: Path) -> None:
         assert [*verify.problems(path.parent, json.loads(path.read_text()))] == []
+
+    @pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
+    def test_the_page_shows_them(self, module: Callable[[str], ModuleType], path: Path) -> None:
+        record, page = module("record"), PAGE.read_text(encoding="utf-8")
+        assert page == record.with_record(page, json.loads(path.read_text())), "run record.py with --page"
+
+    def test_the_page_takes_a_record(self, module: Callable[[str], ModuleType], record: dict[str, Any]) -> None:
+        page = module("record").with_record(PAGE.read_text(encoding="utf-8"), record)
+        assert "| baseline, seed 1 |" in page
+        assert "| contestant, seed 4 |" in page
 
     def test_a_record_as_it_was_written_holds(
         self, verify: ModuleType, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -213,6 +225,20 @@ class TestJudge:
         assert features.shape == (3, 64)
         assert np.ptp(features, axis=0).max() == 0
 
+    def test_what_was_enlarged_comes_back(self, judge: ModuleType) -> None:
+        digits = torch.from_numpy(load_digits().images[:8] * 15.9).byte()
+        small = F.interpolate(digits[:, None].float(), 28, mode="bilinear")
+        large = F.interpolate(small, 64, mode="bilinear").round().byte()[:, 0]
+        assert (judge.at_28(large) * 255 - small).abs().max() < 2
+
+    def test_the_better_way_to_28_pixels_counts(self, judge: ModuleType) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (200, 64, 64), dtype=np.uint8)
+        network, mean, covariance = judge.load_judge()
+        each = [
+            judge.frechet(judge.statistics_of(network.features(noise, way)), (mean, covariance)) for way in judge.WAYS
+        ]
+        assert judge.judged(noise)[2] == min(each) < max(each)
+
     def test_frechet_is_that_of_gaussians(self, judge: ModuleType) -> None:
         rng = np.random.default_rng(0)
         shift = rng.normal(size=3)
@@ -224,7 +250,7 @@ class TestJudge:
         assert found == pytest.approx(((deviations - others) ** 2).sum())
 
     def test_it_scores_so_many_samples_alone(self, judge: ModuleType) -> None:
-        with pytest.raises(ValueError, match=r"must be uint8 \(5000, H, W\)"):
+        with pytest.raises(ValueError, match=r"must be uint8 \(5000, S, S\)"):
             judge.score(np.zeros((4999, 28, 28), np.uint8))
 
 
