@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.runtime.cpu_threads import set_defaults
+
 if TYPE_CHECKING:
     __version__: str
     from ganzoo.api import evaluate, evaluate_images, import_run, load_export, load_run, resume, run
@@ -33,6 +35,8 @@ __all__ = [
     "run",
     "sweep",
 ]
+
+set_defaults()  # before torch is imported, which reads them
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,8 @@ from ganzoo.text import printable, printable_lines
 
 PACKING_LINE_SECONDS = 5.0
 """Least time between two plain lines while a dataset is packed."""
+QUIET_SECONDS = 2.0
+"""How long the progress of what is mostly fast is not shown."""
 
 
 @cache
@@ -71,21 +73,23 @@ class _PrintableColumn(TextColumn):
 
 @contextmanager
 def count_progress(
-    where: Console | None = None, *, what: str = "decoding images"
+    where: Console | None = None, *, what: str = "decoding images", only_if_slow: bool = False
 ) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows progress, called with how many are done and how many there are in all.
 
-    It shows a bar on a terminal, a few lines elsewhere, and nothing where all is done at the first call.
+    It shows a bar on a terminal, a few lines elsewhere, and nothing where all is done at the first call or, with
+    `only_if_slow`, within two seconds.
     """
     where = where or console()
     bar = progress_bar(where, what + " {task.completed:.0f}/{task.total:.0f}")
     shown: float | None = None
+    begun = time.monotonic()
 
     def report(done: int, total: int) -> None:
         nonlocal shown
         now = time.monotonic()
-        if shown is None and done >= total:
-            return  # there was nothing to do
+        if shown is None and (done >= total or (only_if_slow and now - begun < QUIET_SECONDS)):
+            return  # there was nothing to do, or it may be done before anyone wonders
         if has_bar(where):
             if shown is None:
                 bar.add_task("", figures="")

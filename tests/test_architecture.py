@@ -228,7 +228,10 @@ LIGHT = {
     "ganzoo.registry",
     "ganzoo.errors",
     "ganzoo.registry.commands",
+    "ganzoo.runtime",
+    "ganzoo.runtime.cpu_threads",
     "ganzoo.text",
+    "ganzoo.untrusted",
 }
 
 

@@ -20,6 +20,7 @@ from ganzoo.components.spec import UnfitDataError
 from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import RequestError
 from ganzoo.storage.disk import write_atomic
+from ganzoo.terminal import count_progress
 from ganzoo.untrusted import PICTURE, open_file
 
 GIF = "evolution.gif"
@@ -164,10 +165,12 @@ def save_single_images(
     images = shown_bands(images, bands)
     digits = max(4, len(str(len(images) - 1)))
     names = names or [f"{index:0{digits}d}" for index in range(len(images))]
-    for index, (name, image) in enumerate(zip(names, (images / 2 + 0.5).clamp(0, 1), strict=True)):
-        own = {} if classes is None else {"class": classes[index]}
-        ending = "".join("_" + re.sub(r"[^\w.-]+", "-", each)[:LONGEST_CLASS] for each in own.values())
-        save_picture(image, folder / f"{name}{ending}.png", about={**(about or {}), **own})
+    with count_progress(what="writing images", only_if_slow=True) as progress:
+        for index, (name, image) in enumerate(zip(names, (images / 2 + 0.5).clamp(0, 1), strict=True)):
+            own = {} if classes is None else {"class": classes[index]}
+            ending = "".join("_" + re.sub(r"[^\w.-]+", "-", each)[:LONGEST_CLASS] for each in own.values())
+            save_picture(image, folder / f"{name}{ending}.png", about={**(about or {}), **own})
+            progress(index + 1, len(images))
 
 
 def save_gif(

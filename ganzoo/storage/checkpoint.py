@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,7 @@ from uuid import uuid4
 import torch
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganzoo.components.spec import DatasetInfo
@@ -44,12 +44,19 @@ class Manifest(BaseModel, extra="forbid", frozen=True):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder whose `files`, all that its manifest names, match their checksums."""
+    """A checkpoint folder whose `files`, all that its manifest names, match their checksums.
+
+    Its networks are held open: the process that trains in the run may remove the checkpoint while others read it.
+    """
 
     path: Path
     step: int
     info: DatasetInfo
     files: frozenset[str]
+    _opened: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": {}}  # another process opens them itself
 
     def file(self, name: str) -> Path:
         """Return the safetensors file of one network.
@@ -70,9 +77,23 @@ class Checkpoint:
         """
         file = self.file(name)
         try:
-            return load_file(file)
+            opened: Any = self._opened.get(name) or safe_open(file, "pt")
+            return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (it is no mapping)
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{file}: cannot be read: {error}") from error
+
+    def hold_open(self) -> None:
+        """Open the file of each network, so that it can be read also when it has been removed.
+
+        Raises:
+            CheckpointError: one cannot be read.
+        """
+        for name in self.networks():
+            file = self.file(name)
+            try:
+                self._opened[name] = safe_open(file, "pt")
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{file}: cannot be read: {error}") from error
 
     def networks(self) -> list[str]:
         """Return the names of its networks."""
@@ -155,12 +176,9 @@ def _check_opens(partial: Path, step: int) -> None:
     """
     try:
         checkpoint = open_checkpoint(partial, step)
-        for name in checkpoint.networks():
-            with safe_open(partial / f"{name}.safetensors", "pt"):
-                pass
         if checkpoint.resumable:
             checkpoint.state(mapped=True)
-    except (CheckpointError, SafetensorError) as error:
+    except CheckpointError as error:
         raise OutputError(
             f"{partial.parent}: the checkpoint of step {step} was written and does not open again: {error}. "
             f"The state of a trainer, penalty or optimizer is of tensors, numbers, texts, lists and dictionaries"
@@ -213,9 +231,11 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
     for path in reversed(checkpoint_folders(folder)):
         try:
             checkpoint = open_checkpoint(path)
-        except UnreadableCheckpointError:
-            raise
         except CheckpointError as error:
+            if not path.exists():  # removed since it was listed, by the process that trains: there are newer ones
+                return latest_checkpoint(folder, warn)
+            if isinstance(error, UnreadableCheckpointError):
+                raise
             damage.append(str(error))
             continue
         for text in damage:
@@ -284,7 +304,9 @@ def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
             raise unreadable(path / name, error) from error
         if found != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
-    return Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
+    checkpoint = Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
+    checkpoint.hold_open()
+    return checkpoint
 
 
 def load_network(network: nn.Module, checkpoint: Checkpoint, name: str) -> None:

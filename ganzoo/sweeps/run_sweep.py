@@ -15,6 +15,7 @@ from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Source
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager, plugin_manager
+from ganzoo.runtime.cpu_threads import available_cores
 from ganzoo.runtime.environment import plugin_code
 from ganzoo.runtime.output import surviving_output
 from ganzoo.storage.run_directory import RunDirectory, run_lock
@@ -223,8 +224,8 @@ def _pass_on(received: list[int], running: Sequence[Job]) -> None:
 def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
     """Return the environment of a child process, with its GPU and share of the threads."""
     environment = {}
-    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
+    if jobs > 1 and os.environ.get("OMP_NUM_THREADS", str(cores)) == str(cores):
         environment["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FrameType, MappingProxyType
@@ -27,6 +27,7 @@ from ganzoo.data.packed_dataset import example_batch
 from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.cpu_threads import adaptive_spinning
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
@@ -102,6 +103,7 @@ class Run:
         """
         when, batch_size = lambda: f"in step {self.step + 1}", self.recipe.trainer.batch_size
         with (
+            adaptive_spinning() if self.device.type == "cpu" else nullcontext(),
             self.compute.fp32_products(),
             self.compute.compiler_errors(),
             memory_errors(self.device, batch_size, when),

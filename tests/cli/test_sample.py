@@ -42,6 +42,14 @@ def test_folder_of_single_images(command: Command, trained: TrainedRun, tmp_path
     assert pixels(out / "0000.png").shape == (16, 16, 3)
 
 
+def test_progress_where_it_takes_long(
+    command: Command, trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ganzoo.terminal.QUIET_SECONDS", 0.0)
+    told = command("sample", trained.path, "--count", "70", "--out", tmp_path / "images").err.splitlines()
+    assert told == ["making images 64/70", "making images 70/70", "writing images 1/70", "writing images 70/70"]
+
+
 def test_same_seed_same_bytes(command: Command, trained: TrainedRun, tmp_path: Path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         command("sample", trained.path, "--count", "4", "--seed", seed, "--out", tmp_path / f"{name}.png")

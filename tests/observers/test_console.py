@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from ganzoo.errors import Interrupted, TrainingError
@@ -129,6 +130,16 @@ def test_packing_says_nothing_when_the_pack_is_ready() -> None:
     with count_progress(where) as report:
         report(100, 100)
     assert lines(where) == []
+
+
+def test_what_is_mostly_fast_says_something_only_where_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for quiet, expected in ((60.0, []), (0.0, ["making images 64/200", "making images 200/200"])):
+        where = plain()
+        monkeypatch.setattr("ganzoo.terminal.QUIET_SECONDS", quiet)
+        with count_progress(where, what="making images", only_if_slow=True) as report:
+            for done in (64, 128, 200):
+                report(done, 200)
+        assert lines(where) == expected
 
 
 def test_packing_shows_a_few_lines_or_a_bar() -> None:

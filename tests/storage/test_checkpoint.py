@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ganzoo.errors import CheckpointError, Interrupted, OutputError, RequestErro
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
+from ganzoo.storage import checkpoint as checkpoint_module
 from ganzoo.storage.checkpoint import checkpoint_folders, latest_checkpoint, open_checkpoint
 
 
@@ -151,6 +153,27 @@ def test_damage_to_any_file_is_noticed_and_the_earlier_checkpoint_taken(trained:
             assert "the checkpoint of step 3 is taken instead" in warning
             (newest / name).write_bytes(whole)
     assert latest_checkpoint(folder, silent).step == 6
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_read(trained: TrainedRun):
+    """The process that trains removes old checkpoints; who opened one before reads it to the end."""
+    expected = {name: trained.checkpoint.network(name) for name in trained.checkpoint.networks()}
+    opened = api.load_run(trained.path)
+    shutil.rmtree(opened.checkpoint.path)
+    for name in opened.checkpoint.networks():
+        torch.testing.assert_close(opened.checkpoint.network(name), expected[name], rtol=0, atol=0)
+    assert opened.sample(1).shape == (1, 3, 16, 16)
+
+
+def test_a_checkpoint_that_is_removed_before_it_is_opened(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch):
+    """Newer ones have come since they were listed: the newest of those is taken, without a warning."""
+    folder = trained.directory.checkpoints
+    stale = folder / "step_0000004"
+    monkeypatch.setattr(checkpoint_module, "checkpoint_folders", lambda folder: next(listings))
+    listings = iter([[stale], checkpoint_folders(folder)])
+    warnings: list[str] = []
+    assert latest_checkpoint(folder, warnings.append).step == 6
+    assert warnings == []
 
 
 def cut_short(path: Path) -> None:

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from ganzoo.plugin import DataError, Discriminator, RequestError, StoredImages, real_images
+from ganzoo.plugin import DataError, Discriminator, RequestError, StoredImages, count_progress, real_images
 from ganzoo.sampling.generate import batch_norm_mode
 
 GRID = 4
@@ -134,10 +134,18 @@ def probe(
     parts = list(split(packed, train=train, draws=draws, seed=seed))
     kinds: dict[str, Any] = {}
     networks = (("discriminator", discriminator, PENALTIES), ("random_weights", random, WIDER))
-    for name, network, penalties in networks:
-        with calibrated_batch_norm(network, training_batches(packed)):
-            kinds[name] = score(partial(pooled_features, network), packed, parts, seed, penalties)
-    kinds["raw_pixels"] = score(lambda images: images.flatten(1), packed, parts, seed, WIDER)
+    with count_progress(what="fitting SVMs") as progress:
+        fitted, total = 0, len(parts) * (len(PENALTIES) + 2 * len(WIDER))
+
+        def told() -> None:
+            nonlocal fitted
+            fitted += 1
+            progress(fitted, total)
+
+        for name, network, penalties in networks:
+            with calibrated_batch_norm(network, training_batches(packed)):
+                kinds[name] = score(partial(pooled_features, network), packed, parts, seed, penalties, told)
+        kinds["raw_pixels"] = score(lambda images: images.flatten(1), packed, parts, seed, WIDER, told)
     return {
         "scores": {name: asdict(kind) for name, kind in kinds.items()},
         "protocol": {
@@ -198,8 +206,12 @@ def score(
     parts: Sequence[Draw],
     seed: int,
     penalties: Sequence[float],
+    fitted: Callable[[], None] = lambda: None,
 ) -> ProbeScore:
-    """Fit and score SVMs on `features` (N, D) of images (N, C, H, W) in [−1, 1], one draw at a time."""
+    """Fit and score SVMs on `features` (N, D) of images (N, C, H, W) in [−1, 1], one draw at a time.
+
+    `fitted` is called after each.
+    """
     assert packed.labels is not None
     shape = len(parts), len(penalties)
     validation, test, converged = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
@@ -210,6 +222,7 @@ def score(
         for column, penalty in enumerate(penalties):
             machine, converged[row, column] = _fit((seen @ basis).numpy(), packed.labels[draw.train], penalty, seed)
             machines.append(machine)
+            fitted()
         for table, indices in ((validation, draw.validation), (test, draw.test)):
             for part in torch.split(indices, CHUNK):
                 x = (features(real_images(packed, part)) @ basis).numpy()

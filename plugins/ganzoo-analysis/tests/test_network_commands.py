@@ -69,6 +69,7 @@ def test_probe(command: Command, trained: Path):
     (trained / "probe.json").unlink(missing_ok=True)
     options = ["--set", "dataset.num_classes=2", "--train", "20", "--draws", "2"]
     ended = command("probe", trained, *options, "--json")
+    assert [line for line in ended.err.splitlines() if "SVMs" in line] == ["fitting SVMs 1/54", "fitting SVMs 54/54"]
     result = json.loads(ended.out)
     assert result["scores"].keys() == {"discriminator", "random_weights", "raw_pixels"}
     assert json.loads((trained / "probe.json").read_text()) == result

@@ -23,6 +23,9 @@ def bench(
     ] = None,
     rounds: Annotated[int, typer.Option(min=2, help="Turns of each way to train.")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
+    under_load: Annotated[
+        bool, typer.Option("--under-load", help="Also train beside a process that keeps one core busy.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure training: images a second, memory, where the time goes, and the share of what the machine can do.
@@ -32,5 +35,5 @@ def bench(
     from ganzoo_bench.measure import measure
     from ganzoo_bench.report import to_text
 
-    found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps)
+    found = measure(recipe, set_ or (), baseline=baseline, rounds=rounds, steps=steps, under_load=under_load)
     echo_document(json.dumps(found, indent=2) if as_json else to_text(found))

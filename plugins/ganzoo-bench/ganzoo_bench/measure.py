@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 import platform
 import runpy
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +19,7 @@ from typing import Any, cast
 import torch
 
 from ganzoo import api
-from ganzoo.plugin import Overrides, RequestError, Run, hookimpl, kept_random_state
+from ganzoo.plugin import Overrides, RequestError, Run, count_progress, hookimpl, kept_random_state
 from ganzoo_bench.profile import flop_of_step, matrix_product_speed, peak_memory, reset_peak_memory, time_by_part
 from ganzoo_bench.report import report
 
@@ -23,6 +27,8 @@ Step = Callable[[], int]
 """Trains one step and returns its number of real images."""
 GRIDS = 20
 """Grids of samples in a run, unless the recipe sets how often."""
+ADAPTING, TIMED = 3.0, 4.0
+"""Seconds of training until the threads have adapted to a load, and those that are timed then."""
 
 
 @kept_random_state()
@@ -33,6 +39,7 @@ def measure(
     baseline: Path | None = None,
     rounds: int = 5,
     steps: int = 3,
+    under_load: bool = False,
 ) -> dict[str, Any]:
     """Time the bare step, the whole run and the baseline in interleaved rounds, and return the report.
 
@@ -45,6 +52,7 @@ def measure(
             `run` and returns its number of images; the file is executed.
         rounds: number of rounds.
         steps: timed steps of each in a round.
+        under_load: whether to time the bare step also beside a process that keeps one core busy.
 
     Raises:
         GanzooError: the recipe is invalid, or something in it or the baseline is missing.
@@ -54,7 +62,8 @@ def measure(
         bare = api.build(recipe, [*given, ("run.root", folder)])
         with bare.computing():
             tracked = any((each if isinstance(each, str) else each[0]).startswith("tracking.") for each in given)
-            return {"recipe": str(recipe), **_measure(bare, baseline, rounds, steps, tracked=tracked)}
+            found = {"recipe": str(recipe), **_measure(bare, baseline, rounds, steps, tracked=tracked)}
+            return found | ({"under_load": _measure_under_load(bare, rounds)} if under_load else {})
 
 
 def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, tracked: bool) -> dict[str, Any]:
@@ -78,6 +87,7 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
     speeds = dict.fromkeys(precisions, 0.0)
 
     def between_rounds() -> None:
+        progress(len(seconds["run"]), rounds)
         for name, loop in loops.items():
             start = _now(bare)
             images = sum(loop() for _ in range(steps))
@@ -87,7 +97,8 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
 
     whole = _build_shorter(bare, rounds * steps, steps, tracked=tracked)
     timer, costs = RoundTimer(whole, seconds["run"], rounds, steps, between_rounds), CostTimer(whole)
-    api.train(whole, observers=[timer, costs])
+    with count_progress(what="rounds") as progress:
+        api.train(whole, observers=[timer, costs])
     options = bare.recipe
     measured = {
         "machine": _machine(bare),
@@ -108,6 +119,45 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
         },
     }
     return report(seconds, measured)
+
+
+def _measure_under_load(bare: Run, rounds: int) -> dict[str, float]:
+    """Return the images a second of the bare step, "alone" and "beside" a busy process, in interleaved rounds."""
+    batch = bare.loader.next()
+
+    def speed() -> float:
+        start = end = _now(bare)
+        images = 0
+        while end < start + TIMED:
+            bare.trainer.train_step(batch)
+            images, end = images + len(batch), _now(bare)
+        return images / (end - start)
+
+    def adapted() -> float:
+        until = _now(bare) + ADAPTING
+        while _now(bare) < until:
+            bare.trainer.train_step(batch)
+        return speed()
+
+    alone, beside = [], []
+    with count_progress(what="rounds under load") as progress:
+        for number in range(rounds):
+            alone.append(adapted())
+            with busy_process():
+                beside.append(adapted())
+            progress(number + 1, rounds)
+    return {"alone": statistics.median(alone), "beside": statistics.median(beside)}
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """While open, another process keeps one core busy."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _build_shorter(bare: Run, timed: int, steps: int, *, tracked: bool) -> Run:

@@ -83,6 +83,12 @@ def to_text(found: Mapping[str, Any]) -> str:
         "",
         "where the time goes: " + ", ".join(f"{part} {share:.1%}" for part, share in found["parts"].items()),
     ]
+    if load := found.get("under_load"):
+        share = load["beside"] / load["alone"]
+        lines += [
+            "",
+            f"beside a busy process: {load['beside']:.1f} images a second of {load['alone']:.1f}, {share:.0%}",
+        ]
     return "\n".join(lines)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ganzoo_bench import measure as measurement
 from ganzoo_bench.measure import load_baseline, measure
 from ganzoo_bench.profile import flop_of_step
 from ganzoo_bench.report import to_text
@@ -28,10 +31,24 @@ def file(tables: dict[str, Any], recipe_file: Callable[..., Path]) -> Path:
     return recipe_file(tables)
 
 
-def test_the_command_measures_all_that_it_promises(file: Path, command: Callable[..., Any], tmp_path: Path) -> None:
-    ended = command("bench", file, "--baseline", TUTORIAL, "--rounds", "2", "--steps", "1", "--json")
+def test_the_command_measures_all_that_it_promises(
+    file: Path, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen.__init__
+
+    def noted(self: subprocess.Popen[bytes], *arguments: Any, **options: Any) -> None:
+        start(self, *arguments, **options)
+        started.append(self)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    monkeypatch.setattr(measurement, "ADAPTING", 0.02)
+    monkeypatch.setattr(measurement, "TIMED", 0.02)
+    ended = command("bench", file, "--baseline", TUTORIAL, "--rounds", "2", "--steps", "1", "--under-load", "--json")
     found = json.loads(ended.out)
     assert ended.code == 0
+    for what in ("rounds", "rounds under load"):
+        assert f"\n{what} 1/2\n{what} 2/2\n" in re.sub(r"\n(?!rounds).*", "", ended.err) + "\n", ended.err
     assert set(found["images_per_second"]) == {"baseline", "step", "run"}
     for speed in found["images_per_second"].values():
         assert 0 < speed["median"] <= speed["best"]
@@ -47,6 +64,11 @@ def test_the_command_measures_all_that_it_promises(file: Path, command: Callable
     assert found["periodic_costs"]["checkpoint"]["every"] == 3, "as often as the recipe has it"
     assert found["periodic_costs"]["samples"]["seconds"] > 0
     assert found["peak_memory_bytes"] is None or found["peak_memory_bytes"] > 10_000_000
+    assert found["under_load"]["beside"] > 0
+    assert found["under_load"]["alone"] > 0
+    busy = [process for process in started if "while True" in str(process.args)]
+    assert len(busy) == 2, "one in each round"
+    assert all(process.poll() is not None for process in busy)
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
 
 
@@ -56,6 +78,9 @@ def test_the_text_says_the_same(file: Path) -> None:
     assert f"bare step      {found['images_per_second']['step']['best']:9.1f}" in text
     assert "baseline" not in text.replace("times the baseline", "")
     assert "where the time goes: generator" in text
+    assert "busy" not in text
+    loaded = to_text(found | {"under_load": {"alone": 1000.0, "beside": 600.0}})
+    assert loaded == text + "\n\nbeside a busy process: 600.0 images a second of 1000.0, 60%"
 
 
 @pytest.mark.slow

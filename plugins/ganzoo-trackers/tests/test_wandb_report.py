@@ -43,6 +43,16 @@ def test_without_a_key_one_line_says_so(command: Callable[..., Any], comparison:
     assert ended.err == "error: --wandb: no API key of W&B is known here; `wandb login` keeps one\n"
 
 
+def test_without_the_extra_one_line_says_what_to_install(
+    command: Callable[..., Any], comparison: Comparison, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setattr(wandb_report, "find_spec", lambda name: None)
+    ended = command("compare", *sorted(run.path.parent for run in comparison.runs if run.path)[::2], "--wandb")
+    assert ended.code == 2
+    assert ended.err == "error: --wandb: needs wandb-workspaces: pip install wandb-workspaces\n"
+
+
 def test_where_the_runs_are(comparison: Comparison):
     assert wandb_report.find(make_report(comparison)) == wandb_report.Tracked("e", "p", [["h0", "h1"], ["m0", "m1"]])
 
