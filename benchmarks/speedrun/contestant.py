@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from clock import since_start
 
 import ganzoo
@@ -30,7 +29,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="for trials")
     options = parser.parse_args()
-    print(f"imported at {since_start():.2f} s", flush=True)
     fixed = {
         "run.seed": options.seed,
         "run.root": options.out.parent / "runs",
@@ -40,7 +38,7 @@ def main() -> None:
     run = ganzoo.run(options.recipe, [*options.overrides, *(f"{key}={value}" for key, value in fixed.items())])
     print(f"trained at {since_start():.2f} s", flush=True)
     images = run.sample(options.samples, seed=options.seed)
-    np.save(options.out, ((images[:, 0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy())
+    np.save(options.out, ((images[:, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy())
     facts = {"seed": options.seed, "steps": run.checkpoint.step, "seconds": round(since_start(), 2)}
     print(json.dumps({**facts, "cpu": round(time.process_time(), 2)}), flush=True)
 

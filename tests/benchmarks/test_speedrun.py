@@ -26,6 +26,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 SPEEDRUN = Path(__file__).parents[2] / "benchmarks" / "speedrun"
 RECORDS = sorted((SPEEDRUN / "records").glob("*/record.json"))
 PAGE = Path(__file__).parents[2] / "docs" / "pages" / "speedrun.md"
+NETWORKS = ("generator", "discriminator")
 RUNS = {"baseline": 2, "contestant": 5}
 
 
@@ -262,6 +263,26 @@ class TestSides:
         samples = baseline.draw(generator, 5, torch.device("cpu"))
         assert steps == 2
         assert (samples.shape, samples.dtype) == ((5, 64, 64), np.uint8)
+
+    def test_the_contestant_trains_and_draws(
+        self,
+        module: Callable[[str], ModuleType],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        write_mnist(tmp_path, train=40)
+        out = tmp_path / "samples.npy"
+        smaller = [
+            f"{network}.{key}={size}" for network in NETWORKS for key, size in (("width", 2), ("dense_width", 4))
+        ]
+        changes = [word for each in ("run.steps=2", *smaller) for word in ("--set", each)]
+        arguments = ["--root", str(tmp_path), "--out", str(out), "--samples", "20", "--seed", "3", *changes]
+        monkeypatch.setattr("sys.argv", ["contestant.py", str(SPEEDRUN / "cpu.toml"), *arguments])
+        module("contestant").main()
+        samples, told = np.load(out), json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (samples.shape, samples.dtype) == ((20, 28, 28), np.uint8)
+        assert (told["seed"], told["steps"]) == (3, 2)
 
     @pytest.mark.parametrize("track", ["cpu", "cuda"])
     def test_the_recipes_are_right(
