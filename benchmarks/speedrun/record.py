@@ -59,11 +59,11 @@ def main() -> None:
     options = parser.parse_args()
     options.recipe = options.recipe or RECIPES[options.track]
     order = options.only or spread(options.baselines, options.runs)
-    if any(not (options.work / name / "run.json").is_file() for name in order):
+    missing = [name for name in order if not is_measured(options, name)]
+    if missing:
         warm_up(options)
-    for name in order:
-        if not (options.work / name / "run.json").is_file():
-            measure(options, name)
+    for name in missing:
+        measure(options, name)
     if options.only:
         return
     record = write(options)
@@ -81,12 +81,24 @@ def spread(baselines: int, runs: int) -> list[str]:
     return [name for _, name in sorted(places)]
 
 
+def is_measured(options: argparse.Namespace, name: str) -> bool:
+    """Return whether the work folder has a run of the program or recipe as it is now."""
+    file: Path = options.work / name / "run.json"
+    return file.is_file() and json.loads(file.read_text())["of"] == sha256(program(options, name))
+
+
+def program(options: argparse.Namespace, name: str) -> Path:
+    """Return what a run is of: the baseline's file or the contestant's recipe."""
+    recipe: Path = options.recipe
+    return HERE / "baseline.py" if name.startswith(BASELINE) else recipe
+
+
 def command(options: argparse.Namespace, name: str, out: Path) -> list[str]:
     """Return the command of a run."""
     who, _, seed = name.partition("-")
-    program = [f"{HERE / 'baseline.py'}"] if who == BASELINE else [f"{HERE / 'contestant.py'}", str(options.recipe)]
+    started = [str(program(options, name))] if who == BASELINE else [f"{HERE / 'contestant.py'}", str(options.recipe)]
     arguments = ["--root", options.root, "--out", str(out), "--seed", seed, "--device", options.track]
-    return [sys.executable, *program, *arguments]
+    return [sys.executable, *started, *arguments]
 
 
 def environment(options: argparse.Namespace, cache: str) -> dict[str, str]:
@@ -128,6 +140,7 @@ def measure(options: argparse.Namespace, name: str) -> None:
     who, _, seed = name.partition("-")
     found = {"who": who, "seed": int(seed), "wall": round(wall, 3), "cpu": round(usage.ru_utime + usage.ru_stime, 3)}
     found |= {"load": round(load, 2), "score": judge.score(np.load(samples)), "samples": sha256(samples)}
+    found |= {"of": sha256(program(options, name))}
     (folder / "run.json").write_text(json.dumps(found))
     print(
         f"{name}: {found['score']:.3f} after {found['wall']:.1f} s, {found['cpu']:.1f} s of processor time", flush=True
@@ -146,7 +159,7 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
         for seed in range(count):
             name = f"{who}-{seed}"
             work = options.work / name
-            shutil.copy(work / "log.txt", folder / "logs" / f"{name}.txt")
+            (folder / "logs" / f"{name}.txt").write_text(without_paths(options, (work / "log.txt").read_text()))
             samples = np.load(work / "samples.npy")
             mean, covariance = (each.astype(np.float32) for each in judge.judged(samples)[:2])
             features |= {f"{name}.mean": mean, f"{name}.covariance": covariance}
@@ -158,7 +171,7 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
     record = {
         "track": options.track,
         "date": datetime.now(UTC).date().isoformat(),
-        "command": f"python {' '.join(sys.argv)}",
+        "command": without_paths(options, f"python {' '.join(sys.argv)}"),
         "machine": machine(options),
         "frozen": {name: sha256(HERE / name) for name in ("judge.safetensors", "baseline.py")},
         "recipe": sha256(folder / "recipe.toml"),
@@ -167,6 +180,13 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
     }
     (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record
+
+
+def without_paths(options: argparse.Namespace, text: str) -> str:
+    """Return a text with names in the place of folders of this machine."""
+    for path, name in ((options.work, "WORK"), (Path(options.root), "DATA"), (HERE.parents[1], ".")):
+        text = text.replace(str(path), name) if path.is_absolute() else text
+    return text
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:

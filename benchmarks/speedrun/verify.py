@@ -63,6 +63,8 @@ def problems(folder: Path, record: Mapping[str, Any], samples: Path | None = Non
     features, frozen = load_file(folder / "statistics.safetensors"), judge.load_judge()
     for run in runs:
         name = f"{run['who']}-{run['seed']}"
+        if run["of"] != (record["frozen"]["baseline.py"] if run["who"] == BASELINE else record["recipe"]):
+            yield f"{name}: is of another program or recipe"
         score = judge.frechet((features[f"{name}.mean"], features[f"{name}.covariance"]), frozen[1:])
         if abs(score - run["score"]) > 1e-3:
             yield f"{name}: scores {score:.4f} by its statistics, and the record says {run['score']:.4f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import math
@@ -26,6 +27,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 SPEEDRUN = Path(__file__).parents[2] / "benchmarks" / "speedrun"
 RECORDS = sorted((SPEEDRUN / "records").glob("*/record.json"))
 PAGE = Path(__file__).parents[2] / "docs" / "pages" / "speedrun.md"
+OF = {"baseline": "baseline.py", "contestant": "cpu.toml"}
 NETWORKS = ("generator", "discriminator")
 RUNS = {"baseline": 2, "contestant": 5}
 
@@ -60,7 +62,7 @@ def made(module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathF
             noise = rng.integers(0, 256, (200, 64, 64), dtype=np.uint8)
             np.save(folder / "samples.npy", noise if who == "baseline" else digits[200 * seed : 200 * (seed + 1)])
             seconds = (100 if who == "baseline" else 5) + seed / 10
-            (folder / "log.txt").write_text(f'trained\n{{"seed": {seed}, "seconds": {seconds}}}\n')
+            (folder / "log.txt").write_text(f'trained in {folder}\n{{"seed": {seed}, "seconds": {seconds}}}\n')
             run = {
                 "who": who,
                 "seed": seed,
@@ -68,12 +70,15 @@ def made(module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathF
                 "cpu": seconds,
                 "load": 0.5,
                 "samples": "of no file",
+                "of": hashlib.sha256((SPEEDRUN / OF[who]).read_bytes()).hexdigest(),
             }
             (folder / "run.json").write_text(json.dumps(run))
     measured = module("record")
     counts = {"baselines": RUNS["baseline"], "runs": RUNS["contestant"]}
     measured.write(
-        Namespace(record=record, recipe=measured.RECIPES["cpu"], work=work, track="cpu", threads=1, **counts)
+        Namespace(
+            record=record, recipe=measured.RECIPES["cpu"], work=work, root="data", track="cpu", threads=1, **counts
+        )
     )
     return record
 
@@ -111,6 +116,7 @@ class TestVerify:
         monkeypatch.setattr("sys.argv", ["verify.py", str(made)])
         verify.main()
         assert f"{made}: nothing wrong" in capsys.readouterr().out
+        assert (made / "logs" / "contestant-2.txt").read_text().splitlines()[0] == "trained in WORK/contestant-2"
         assert {path.name for path in made.iterdir()} == {
             "baseline.png",
             "contestant.png",
@@ -137,6 +143,7 @@ class TestVerify:
             (lambda runs: runs[-1].update(wall=runs[-1]["wall"] / 2), "s by the record, and its log says"),
             (lambda runs: runs[0].update(wall=runs[0]["wall"] * 2), "s by the record, and its log says"),
             (lambda runs: runs[-1].update(cpu=runs[-1]["cpu"] / 2), "cpu is "),
+            (lambda runs: runs[-1].update(of=runs[0]["of"]), "is of another program or recipe"),
             (lambda runs: runs.pop(2), "none left out"),
             (lambda runs: [runs.pop() for _ in range(len(runs) - 4)], "at least 5"),
             (lambda runs: runs[-1].update(seed=99), "none left out"),
