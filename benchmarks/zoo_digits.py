@@ -103,7 +103,10 @@ ROWS = {
     "dcgan": Row("DCGAN, 4×4"),
     "upsampling": Row("DCGAN, pixels repeated and convolved", ("generator.upsampling=nearest",)),
     "dcgan_dense": Row("DCGAN, dense 5×5", both("dcgan_dense")),
-    "dcgan_authors": Row("DCGAN as its authors ran it", both("dcgan_authors")),
+    "dcgan_authors": Row(
+        "DCGAN as its authors ran it, of their least width",
+        both("dcgan_authors", "generator.width=64", "discriminator.width=64"),
+    ),
     "dcgan_authors_imagenet32": Row("their network for ImageNet", both("dcgan_authors_imagenet32")),
     "dcgan_authors_mnist": Row(
         "their conditional network",

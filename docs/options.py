@@ -135,7 +135,8 @@ def options(
     definitions = {"$defs": schema.get("$defs", {})}
     for key, option in schema["properties"].items():
         about = " ".join(option.get("description", "").split()).replace("|", "\\|").replace("<", "&lt;")
-        inner = resolve(option, schema)
+        forms = [each for each in option.get("anyOf", [option]) if each.get("type") != "null"]
+        inner = resolve(forms[0] if len(forms) == 1 else option, schema)
         if option == inherited.get(key):
             continue
         if inner.get("title") == OptimizerConfig.__name__:
@@ -144,7 +145,7 @@ def options(
             yield key, "table of a [dataset](index.md#datasets)", f"`{option['default']['name']}`", about
         elif "properties" in inner:
             for name, kind, default, text in options({**inner, **definitions}):
-                yield f"{key}.{name}", kind, default, text
+                yield f"{key}.{name}", kind, default if "anyOf" not in option else "unset", text
         else:
             kind = describe(option, schema).replace(TABLES, f"tables, see [{key.capitalize()}](#{key})")
             yield key, kind, shown_default(key, option, schema), about

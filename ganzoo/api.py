@@ -41,7 +41,7 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
-from ganzoo.storage.summary import SUMMARY
+from ganzoo.storage.summary import SUMMARY, first_reaching
 from ganzoo.terminal import count_progress, warn
 from ganzoo.text import shell_word
 from ganzoo.training import loop
@@ -156,7 +156,7 @@ def resume(
 
     Raises:
         GanzooError: another process trains in it, each of its checkpoints is damaged, its data or plugins have
-            changed, the run is complete or was imported, or it failed.
+            changed, the run is complete, has reached its target or was imported, or it failed.
     """
     if is_export(Path(path)):
         raise RequestError(f"{path}: is an export, without the state of the optimizers, which nothing can go on from")
@@ -202,7 +202,18 @@ def _resume(
         raise RequestError(
             f"{directory}: is complete at step {built.step}; to go on, ask for more with --set {length}=…"
         )
+    rows = [row for row in directory.read_metrics() if row["step"] <= built.step]
+    target, ended = recipe.run.target, directory.read_json(SUMMARY)
+    if target is not None and (row := first_reaching(target, rows)):
+        raise RequestError(
+            f"{directory}: is complete: it reached its target, {target}, at step {row['step']}; to go on, ask for more "
+            f"with --set run.target.{'above' if target.below is None else 'below'}=…, or have none with "
+            f"--set 'run.target={{}}'"
+        )
     built.resumed_from = built.step
+    built.clock.seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
+    if ended.get("steps") == built.step and type(ended.get("seconds")) is float:  # steps after the last row count too
+        built.clock.seconds = max(built.clock.seconds, ended["seconds"])
     if world.is_main:
         directory.write_recipe(recipe)
         kept = {Path(file).name for file in recipe.plugins.files}
@@ -402,7 +413,7 @@ def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
         return False
     reached = max((row["step"] for row in directory.read_metrics()), default=0)
     ended = directory.read_json(SUMMARY)
-    saved = ended.get("status") == "complete" or str(ended.get("error")).startswith(Interrupted.__name__)
+    saved = ended.get("status") in ("complete", "reached") or str(ended.get("error")).startswith(Interrupted.__name__)
     return not saved and (reached <= recipe.checkpoint.every if directory.checkpoints.is_dir() else not reached)
 
 

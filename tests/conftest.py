@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from command_line import command, process  # noqa: F401
+from command_line import command, forked, process  # noqa: F401
+from plugin_fixtures import _no_fsync, _own_cache  # noqa: F401
 from recipe_fixtures import manager, parse, recipe_file, tables, tables_in  # noqa: F401
 from wandb_server import no_wandb_account, server  # noqa: F401
 
@@ -26,9 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep packs out of the user's cache; one folder for all tests, so that each pack is made once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker one stretch of the tests, so that a module's fixtures are made once, and the idle one a part."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None

@@ -233,7 +233,7 @@ class TestRecipes:
                 "trainer": {"name": "adversarial"},
                 **tables,
             }
-        if "run" not in tables:
+        if "name" not in tables.get("run", {}):
             base = read_toml(ROOT / "recipes" / "dcgan_digits.toml")
             for name, table in tables.items():
                 base[name] = {**base.get(name, {}), **table} if isinstance(table, dict) else table

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganzoo.cli.options import AsJson, Overrides, RecipeFile, echo, echo_document, echo_path
-from ganzoo.errors import RecipeError
+from ganzoo.errors import RecipeError, RequestError
 
 if TYPE_CHECKING:
     from ganzoo.data.prepare import Examination
@@ -109,14 +109,30 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
 
 
 @recipe_commands.command()
-def show(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) -> None:
+def show(
+    recipe: RecipeFile,
+    set_: Overrides = None,
+    as_json: AsJson = False,
+    card: Annotated[
+        bool, typer.Option("--card", help="Print what its header says to expect: score, time, machine, memory.")
+    ] = False,
+) -> None:
     """Print a recipe with every default written out.
 
     Example: ganzoo recipe show recipes/dcgan_digits.toml
     """
+    from dataclasses import asdict
+
+    from ganzoo.recipe.card import read_card
     from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.registry.plugin_manager import plugin_manager
 
+    if card:
+        if set_:
+            raise RequestError("--card: shows what was measured of the recipe as it is: leave out --set")
+        shown = read_card(recipe)
+        echo_document(json.dumps(asdict(shown), indent=2) if as_json else str(shown))
+        return
     resolved, _ = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
     echo_document(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
 

@@ -137,9 +137,10 @@ def _main() -> None:
     except OSError as error:
         if error.errno not in LOST_OUTPUT:
             raise
-        if error.errno != errno.EPIPE:
-            typer.echo(f"error: the output cannot be written: {error.strerror}", err=True)
         _let_go(sys.stdout)
+        if error.errno != errno.EPIPE:
+            with suppress(OSError):  # stderr may be on the same full disk
+                typer.echo(f"error: the output cannot be written: {error.strerror}", err=True)
         sys.exit(1)
 
 

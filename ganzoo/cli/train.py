@@ -94,6 +94,8 @@ def sweep(
 
     Example: ganzoo sweep recipes/dcgan_digits.toml --vary loss.name=hinge,wasserstein --seeds 3
     """
+    from ganzoo.comparison.comparison import compare
+    from ganzoo.comparison.table import ranking_lines
     from ganzoo.registry.plugin_manager import plugin_manager
     from ganzoo.sweeps.plan import agent_sweep, make_plan, parse_vary, split_ranges
     from ganzoo.sweeps.run_sweep import sweep as run_sweep
@@ -122,4 +124,6 @@ def sweep(
         if swept.failed:
             lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
         raise GanzooError("\n".join(lines))
+    for line in ranking_lines(compare(swept.path)):
+        say(line)
     say(f"compare them:  ganzoo compare {shell_word(swept.path)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ganzoo.comparison.runs import Option, RunRecord, Variant, collect, group, options_that_differ, shown
 from ganzoo.comparison.scores import Score, score_all
+from ganzoo.comparison.targets import TargetRanking, rank_by_target, targets_of
 from ganzoo.text import html_table, printable
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
@@ -26,12 +27,14 @@ class Comparison:
         differences: the options in which the recipes differ.
         scores: with their spread over seeds.
         notes: caveats for the reader of the figures.
+        target: the variants by the time to the target of their recipes; None where they have none, or several.
     """
 
     variants: Sequence[Variant]
     differences: Sequence[Option]
     scores: Sequence[Score]
     notes: Sequence[str]
+    target: TargetRanking | None = None
 
     @property
     def runs(self) -> list[RunRecord]:
@@ -47,8 +50,11 @@ class Comparison:
              *(f"{score.text(each.last)} {score.mark(place)}" for place, each in enumerate(score.variants)))
             for score in self.scores
         ]  # fmt: skip
+        target = [] if self.target is None else [
+            (self.target.name, *(f"{each} {self.target.mark(index)}" for index, each in enumerate(self.target.times)))
+        ]  # fmt: skip
         notes = "".join(f"<br>{html.escape(printable(note))}" for note in self.notes)
-        return html_table(("", *(variant.name for variant in self.variants)), runs, *options, *scores) + notes
+        return html_table(("", *(variant.name for variant in self.variants)), runs, *options, *target, *scores) + notes
 
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as a JSON object."""
@@ -78,6 +84,7 @@ class Comparison:
             ],
             "differences": {option.key: dict(zip(names, option.values, strict=True)) for option in self.differences},
             "scores": [score.to_dict(names) for score in self.scores],
+            "target": None if self.target is None else self.target.to_dict(names),
             "notes": list(self.notes),
         }
 
@@ -96,7 +103,9 @@ def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[s
         GanzooError: there is no run at one of them.
     """
     variants = group(collect([places] if isinstance(places, str | Path) else places))
-    return Comparison(variants, options_that_differ(variants), score_all(variants, ignoring), _notes(variants))
+    scores = score_all(variants, ignoring)
+    differences, ranking = options_that_differ(variants), rank_by_target(variants, scores)
+    return Comparison(variants, differences, scores, _notes(variants), ranking)
 
 
 def _notes(variants: Sequence[Variant]) -> list[str]:
@@ -117,6 +126,8 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
     if len(set(seeds.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in seeds.items())
         notes.append(f"the variants have different numbers of complete runs: {listed}")
+    if len(targets := targets_of(variants)) > 1:
+        notes.append(f"not ranked by time, since they have different targets: {', '.join(map(printable, targets))}")
     if max(seeds.values()) == 1:
         notes.append("one seed each: differences may be chance")
     for fact in (*MACHINE, *DATA):

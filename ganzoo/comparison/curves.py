@@ -1,4 +1,4 @@
-"""Curves over the steps of training: mean and range over the seeds, and where the page draws them."""
+"""Curves over the steps of training, of scores over its seconds too: mean and range over seeds, and their places."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ganzoo.comparison.comparison import Comparison
-from ganzoo.comparison.scores import Series
+from ganzoo.comparison.runs import Variant
+from ganzoo.comparison.scores import Score, Series
 from ganzoo.storage.summary import POSITION, SCORE
-from ganzoo.text import count
+from ganzoo.text import count, number, printable
 
 POINTS = 100
 """Largest number of points of a curve; rows between them are averaged."""
@@ -28,7 +29,7 @@ FEW = 12
 
 @dataclass(frozen=True)
 class Point:
-    """A step, with the mean, lowest and highest value over the seeds."""
+    """A step, or second, with the mean, lowest and highest value over the seeds."""
 
     step: float
     mean: float
@@ -38,10 +39,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Figure:
-    """The curves of one score or metric, one for each variant, empty where it has none."""
+    """The curves of one score or metric, one for each variant, empty where it has none.
+
+    `over` says what `Point.step` counts: "step", or "seconds of training".
+    """
 
     name: str
     curves: list[list[Point]]
+    over: str = "step"
 
     @property
     def flat(self) -> bool:
@@ -50,20 +55,31 @@ class Figure:
 
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """Return all curves that can be drawn: those of scores first, constant ones last."""
-    found = [
-        _figure(score.name, [list(each.series.values()) for each in score.variants])
-        for score in comparison.scores
+    """Return all curves that can be drawn.
+
+    Those of scores come first, of them that of the target; then metrics, scores over seconds, and what is constant.
+    """
+    scores = [
+        score
+        for score in sorted(comparison.scores, key=lambda score: score.name != _target_score(comparison))
         if any(len(series) > 1 for each in score.variants for series in each.series.values())
     ]
+    found = [_figure(score.name, [list(each.series.values()) for each in score.variants]) for score in scores]
+    timed = [_over_seconds(score, comparison.variants) for score in scores]
+    if scores and scores[0].name == _target_score(comparison):
+        found.insert(0, timed.pop(0))
     runs = [variant.complete or variant.runs for variant in comparison.variants]
     names = dict.fromkeys(key for each in runs for run in each for row in run.rows[:3] + run.rows[-3:] for key in row)
     wanted = [name for name in names if name not in POSITION and not name.startswith(SCORE)]
     found += [
         _figure(name, [[run.series(name) for run in each] for each in runs]) for name in sorted(wanted, key=_rank)
     ]
-    drawn = [figure for figure in found if any(len(curve) > 1 for curve in figure.curves)]
+    drawn = [figure for figure in [*found, *timed] if any(len(curve) > 1 for curve in figure.curves)]
     return sorted(drawn, key=lambda figure: figure.flat)
+
+
+def _target_score(comparison: Comparison) -> str:
+    return "" if comparison.target is None else printable(comparison.target.target.score)
 
 
 def _rank(name: str) -> int:
@@ -72,9 +88,32 @@ def _rank(name: str) -> int:
 
 
 def _figure(name: str, variants: Sequence[Sequence[Series]]) -> Figure:
-    steps = {step for runs in variants for series in runs for step in series}
-    width = max(steps, default=0) / POINTS if len(steps) > POINTS else 0.0
+    width = _width(variants)
     return Figure(name, [_curve(runs, width) for runs in variants])
+
+
+def _over_seconds(score: Score, variants: Sequence[Variant]) -> Figure:
+    """Return the curves of a score over the seconds of training at which the runs had taken its steps, on average."""
+    values: list[list[Series]] = []
+    times: list[list[Series]] = []
+    for own, variant in zip(score.variants, variants, strict=True):
+        seconds = {run.name: run.series("seconds") for run in variant.runs}
+        known = [(series, seconds[name], series.keys() & seconds[name].keys()) for name, series in own.series.items()]
+        values.append([{step: series[step] for step in sorted(steps)} for series, _, steps in known])
+        times.append([{step: when[step] for step in sorted(steps)} for _, when, steps in known])
+    width = _width(values)
+    curves = [
+        [replace(point, step=when.mean) for point, when in zip(_curve(runs, width), _curve(whens, width), strict=True)]
+        for runs, whens in zip(values, times, strict=True)
+    ]
+    ordered = [sorted(curve, key=lambda point: point.step) for curve in curves]
+    return Figure(score.name, ordered, over="seconds of training")
+
+
+def _width(variants: Sequence[Sequence[Series]]) -> float:
+    """Return the width in steps of the bins of a figure; 0 where each step is a point."""
+    steps = {step for runs in variants for series in runs for step in series}
+    return max(steps, default=0) / POINTS if len(steps) > POINTS else 0.0
 
 
 def _curve(runs: Sequence[Series], width: float) -> list[Point]:
@@ -117,9 +156,10 @@ def chart(figure: Figure, names: Sequence[str]) -> dict[str, Any]:
     curves = [(index, curve) for index, curve in enumerate(figure.curves) if curve]
     return {
         "name": figure.name,
+        "over": figure.over,
         "description": "; ".join(
-            f"{names[index]} from {curve[0].mean:.3g} at step {curve[0].step:.0f} "
-            f"to {curve[-1].mean:.3g} at step {curve[-1].step:.0f}"
+            f"{names[index]} from {curve[0].mean:.3g} at {_place(curve[0], figure.over)} "
+            f"to {curve[-1].mean:.3g} at {_place(curve[-1], figure.over)}"
             for index, curve in curves
         ),
         "rows": [(y(tick), _label(tick)) for tick in rows],
@@ -133,6 +173,10 @@ def chart(figure: Figure, names: Sequence[str]) -> dict[str, Any]:
         "lines": [(index, joined((p.step, p.mean) for p in curve)) for index, curve in curves],
         "dots": [(index, x(p.step), y(p.mean)) for index, curve in curves if len(curve) <= FEW for p in curve],
     }
+
+
+def _place(point: Point, over: str) -> str:
+    return f"step {point.step:.0f}" if over == "step" else f"{number(point.step)} {over}"
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:

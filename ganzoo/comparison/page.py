@@ -26,7 +26,7 @@ from ganzoo.evaluation.protocol import Card, noted
 from ganzoo.sampling.image_io import GIF, grid_step, grids, open_picture
 from ganzoo.storage.disk import write_text
 from ganzoo.sweeps.directory import flatten
-from ganzoo.text import printable
+from ganzoo.text import number, printable
 from ganzoo.untrusted import read_bytes
 
 HEADLINE = ("fid", "fd_", "kid", "precision", "recall")
@@ -133,6 +133,8 @@ def page(comparison: Comparison, title: str = "") -> str:
         animations=[each for each in _row(map(_first, (v.runs for v in variants)), media, animation) if each[2]],
         media=media,
         protocols=list(_protocols(comparison.scores)),
+        target=comparison.target,
+        number=number,
         shown=shown,
         time_words=time_words,
     )

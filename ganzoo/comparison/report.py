@@ -17,7 +17,8 @@ from ganzoo.text import markdown
 def make_report(comparison: Comparison, title: str = "") -> Report:
     """Return the report of a comparison; without a title, it has one of what differs."""
     scores = {score.name for score in comparison.scores}
-    names = [SCORE + each.name if each.name in scores else each.name for each in figures(comparison)]
+    drawn = [each for each in figures(comparison) if each.over == "step"]
+    names = [SCORE + each.name if each.name in scores else each.name for each in drawn]
     differences = "\n".join([differences_table(comparison), "", *(f"- {markdown(note)}" for note in comparison.notes)])
     return Report(
         title=title or default_title(comparison),

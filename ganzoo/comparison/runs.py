@@ -18,7 +18,7 @@ from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
 from ganzoo.sweeps.plan import names
 from ganzoo.text import printable
 
-COMPLETE = ("complete", "imported")
+COMPLETE = ("complete", "reached", "imported")
 """Statuses of the runs whose figures count."""
 APART = (
     *("run.seed", "run.name", "run.root", "plugins."),
@@ -38,7 +38,8 @@ class RunRecord:
         path: the run directory; None for a run of a sweep that has none yet.
         name: `<run.name>/<number>`, or its name in the sweep.
         variant: name of its combination in its sweep; empty for a run outside a sweep.
-        status: "complete", "imported", "interrupted", "failed", "waiting", or "unfinished" where its files do not say.
+        status: "complete", "reached", "imported", "interrupted", "failed", "waiting", or "unfinished" where its files
+            do not say.
         recipe: its options by dotted path.
         notes: what could not be read.
     """
@@ -70,7 +71,7 @@ class RunRecord:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds spent in training."""
+        """Seconds of training."""
         return number(self.summary.get("seconds"))
 
     @property

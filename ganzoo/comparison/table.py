@@ -18,6 +18,10 @@ from ganzoo.text import duration
 CELL = 18
 FIRST = 26
 BEST, TIED = "best last score", "not told from it by two standard errors"
+TIMED = (
+    "median seconds of training (lowest–highest of those that reached it), not of evaluation, samples and checkpoints; "
+    "★ the shortest, ≈ not told from it by a log-rank test at 5 %"
+)
 MARKS = {"★": "bold green", "≈": "green", "?": "yellow"}
 PIPED_WIDTH = 160
 """Width in columns where the output is no terminal."""
@@ -35,15 +39,32 @@ def print_tables(comparison: Comparison, where: Console) -> None:
             where.print(Text.assemble((f"{score.name} is not ranked: ", "yellow"), reason), soft_wrap=True)
         for note in score.notes:
             where.print(Text(f"{score.name}: {note}"), soft_wrap=True)
+    for line in ranking_lines(comparison):
+        where.print(Text(line), soft_wrap=True)
     for note in comparison.notes:
         where.print(Text(note), soft_wrap=True)
 
 
 def figure_rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
-    """Yield how the runs of each variant ended and how long they took."""
+    """Yield how the runs of each variant ended, how long they trained, and how long until the target."""
     yield "runs", [variant.status for variant in comparison.variants]
-    yield "wall time", [time_words(variant.seconds) for variant in comparison.variants]
+    if (ranking := comparison.target) is not None:
+        cells = [f"{times} {ranking.mark(index)}".strip() for index, times in enumerate(ranking.times)]
+        yield f"until {ranking.name}", cells
+    yield "training time", [time_words(variant.seconds) for variant in comparison.variants]
     yield "images/s", [str(variant.speed) for variant in comparison.variants]
+
+
+def ranking_lines(comparison: Comparison) -> Iterator[str]:
+    """Yield the variants by their time to the target, a line each, the fastest first, and what is counted."""
+    ranking = comparison.target
+    if ranking is None:
+        return
+    yield f"{ranking.name}: {TIMED}"
+    for reason in ranking.refused:
+        yield f"{ranking.name} is not ranked: {reason}"
+    for place, index in enumerate(ranking.order, start=1):
+        yield f"  {place}. {comparison.variants[index].name}: {ranking.times[index]} {ranking.mark(index)}".rstrip()
 
 
 def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:

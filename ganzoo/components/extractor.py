@@ -50,8 +50,8 @@ class Extractor(nn.Module, ABC):
 
     @property
     def label(self) -> str:
-        """Its name within the names of scores."""
-        return self.config.name
+        """Its name within the names of scores, as its options say."""
+        return self.config.label
 
     @property
     def source(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ganzoo.components.dataset import StoredImages
+    from ganzoo.components.extractor import Extractor
 
 Source = Literal["features", "logits", "class_logits", "pixels", "points"]
 """What a metric is computed on: an extractor's features or logits, its logits over the classes of the dataset; or the
@@ -82,3 +83,30 @@ class Metric(ABC):
     def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:
         """Return the numbers that the values depend on, for the protocol card: by default the options."""
         return self.config.model_dump(exclude={"name"})
+
+
+def score_name(value: str, source: Source, label: str, extractor: Extractor | type[Extractor]) -> str:
+    """Return the name of the score that a metric's value is, computed on what an extractor of this label gives."""
+    if source == "class_logits":
+        return value
+    return extractor.score_names.get(f"{value}_{label}", f"{value}_{label}")
+
+
+def score_directions(
+    metrics: Iterable[type[Metric]], own: Source, extractors: Mapping[str, type[Extractor]]
+) -> dict[str, Direction]:
+    """Return the direction of each score that metrics may give, by its name.
+
+    Args:
+        metrics: to be computed.
+        own: what samples are themselves, "pixels" or "points".
+        extractors: to be computed on, by their labels.
+    """
+    found: dict[str, Direction] = {}
+    for metric in metrics:
+        for value, direction in metric.directions.items():
+            if own in metric.needs:
+                found[value] = direction
+            for source in sorted(metric.needs - {"pixels", "points"}):
+                found |= {score_name(value, source, *each): direction for each in extractors.items()}
+    return found

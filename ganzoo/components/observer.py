@@ -189,13 +189,17 @@ class RunView(Protocol):
     epoch: float
     """Passes over the dataset so far."""
     seconds: float
-    """Training time so far, over all parts of a resumed run."""
+    """Seconds of training so far, over all parts of a resumed run; what observers do does not count."""
+    time_to_target: float | None
+    """The seconds of training after which `run.target` was reached; None: it is not, or there is none."""
+    ending: bool
+    """Whether no step comes after this one; in `step_ended` known to be so, for the target, once it is evaluated."""
     resumed_from: int | None
     """The step that the run was resumed from; None: it was not."""
     error: BaseException | None
     """What the run ended early by; None while it goes on and after it is complete."""
-    status: Literal["complete", "interrupted", "failed"]
-    """How it ended; "interrupted" where it is to be resumed."""
+    status: Literal["complete", "reached", "interrupted", "failed"]
+    """How it ended; "reached" at its target, before its length or with it, "interrupted" where it is to be resumed."""
     device: torch.device
     """The device that it trains on."""
     precision: str

@@ -273,6 +273,11 @@ class ImporterConfig(ComponentConfig):
 class ExtractorConfig(ComponentConfig):
     """Options that every extractor of features has: none."""
 
+    @property
+    def label(self) -> str:
+        """Name of the extractor within the names of scores."""
+        return self.name
+
     @classmethod
     def default_for(cls, info: DatasetInfo) -> bool:  # noqa: ARG003 (an override's)
         """Return whether it serves for such images where a recipe names no extractor; not unless overridden."""

@@ -61,6 +61,7 @@ def evaluate(
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
     overrides = [*override_pairs(overrides), *changes.items()]
     tables, foreign = run.recipe.to_dict(), run.recipe.foreign
+    tables["run"].pop("target", None)  # was for the scores of training
     recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
     options = recipe.evaluation
     run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])

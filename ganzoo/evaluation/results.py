@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ganzoo.components.extractor import Extractor
-from ganzoo.components.metric import Direction, Metric, MetricInputs
+from ganzoo.components.metric import Direction, Metric, MetricInputs, score_name
 from ganzoo.errors import PluginError
 
 
@@ -56,10 +56,7 @@ def compute(metrics: Sequence[Metric], inputs: Sequence[MetricInputs], extractor
                     raise PluginError(
                         f'the metric "{own}" gives "{value}", which its `directions` does not have: add it there'
                     )
-                name = value
-                if extractor is not None and given.source != "class_logits":
-                    name = f"{value}_{extractor.label}"
-                    name = extractor.score_names.get(name, name)
+                name = value if extractor is None else score_name(value, given.source, extractor.label, extractor)
                 results.scores[name], results.directions[name] = float(score), metric.directions[value]
                 if value in metric.ideals:
                     results.ideals[name] = metric.ideals[value]

@@ -42,7 +42,7 @@ class CheckpointWriter:
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:
         """Save on schedule and at the last step."""
-        if step % run.recipe.checkpoint.every == 0 or step == run.total_steps:
+        if step % run.recipe.checkpoint.every == 0 or run.ending:
             self._save(run)
 
     @hookimpl

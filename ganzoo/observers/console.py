@@ -73,7 +73,7 @@ class ConsoleObserver:
             self._bar.update(self._bar.task_ids[0], completed=step, figures=self._figures)
         elif metrics is not None:
             self._unseen = f"step {step}/{run.total_steps}  {self._figures}"
-            if step >= run.total_steps or self._clock() - self._last_line >= LINE_SECONDS:
+            if run.ending or self._clock() - self._last_line >= LINE_SECONDS:
                 self._print_unseen()
         self._tell_lost_output(run, step)
 
@@ -102,8 +102,9 @@ class ConsoleObserver:
         self._print_unseen()
         self._say_scores(run)
         status, took = run.status, duration(self._clock() - self._started)
-        if status == "complete":
+        if status in ("complete", "reached"):
             self._say(f"complete: {run.step - self._first_step} steps in {took}")
+            self._say_target(run)
         elif status == "interrupted":
             self._say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.resume_command()}")
         else:
@@ -130,6 +131,17 @@ class ConsoleObserver:
             shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
             if values:
                 self._say(f"{which} scores: {', '.join(shown)}")
+
+    def _say_target(self, run: RunView) -> None:
+        """Print whether the target was reached, and after how much training."""
+        target = run.recipe.run.target
+        if target is None:
+            return
+        if run.time_to_target is None:
+            self._say(f"not reached: {target}, in {number(run.seconds)} s of training")
+        else:
+            after = f"{number(run.time_to_target)} s of training, without evaluation, samples and checkpoints"
+            self._say(f"reached: {target} at step {run.step}, after {after}")
 
     def _print_unseen(self) -> None:
         if self._unseen:

@@ -46,6 +46,7 @@ class SampleWriter:
 
     def __init__(self) -> None:
         self._warned = False
+        self._made_at: int | None = None
 
     @hookimpl
     def run_started(self, run: RunView) -> None:
@@ -59,8 +60,19 @@ class SampleWriter:
     def step_ended(self, run: RunView, step: int) -> None:
         """Make a grid on schedule and at the last step."""
         every = run.recipe.samples.every or math.ceil(run.total_steps / GRIDS)
-        if step % every and step != run.total_steps:
+        if step % every == 0 or run.ending:
+            self._make(run, step)
+
+    @hookimpl
+    def metrics_evaluated(self, run: RunView) -> None:
+        """Make a grid where scores end the run."""
+        if run.ending:
+            self._make(run, run.step)
+
+    def _make(self, run: RunView, step: int) -> None:
+        if self._made_at == step:
             return
+        self._made_at = step
         images, options = fixed_samples(run), run.recipe.samples
         shown = fixed_grid(run, images)
         about = {

@@ -7,13 +7,14 @@ from dataclasses import asdict
 from functools import partial
 
 from ganzoo.components.observer import Alert, RunView
+from ganzoo.errors import RequestError
 from ganzoo.evaluation.evaluation_log import Evaluated, add_evaluations, all_scores
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.observers.checkpoints import CheckpointWriter
 from ganzoo.observers.console import ConsoleObserver
 from ganzoo.observers.samples import SampleWriter
 from ganzoo.observers.watchdog import Watchdog
-from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.model import Recipe, TargetOptions
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import ALERT
@@ -26,7 +27,8 @@ from ganzoo.training.run import Run
 def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     """Make the observers that every run has, for `Events.register_standard`; `manager` has the extractors.
 
-    The order matters where one needs what another made: metrics are on disk before anything else can fail;
+    The order matters where one needs what another made: metrics are on disk before anything else can fail; whether the
+    run ends is known before anybody does something at its end;
     samples and their animation are written before trackers send them; a step is scored before its checkpoint is saved,
     so that no resumed run lacks scores; trackers finish before the console prints its last line.
     """
@@ -36,7 +38,9 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     trackers = {name: config for name, config in recipe.tracking.chosen().items() if config.enabled}
     tracking = [manager.registries.trackers[name].load()(config) for name, config in trackers.items()]
     watching = [Watchdog()] if recipe.watchdog.enabled else []
-    return [MetricsLog(), SampleWriter(), *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
+    target = [] if recipe.run.target is None else [TargetObserver(recipe.run.target, run.end_at_target)]
+    first = [MetricsLog(), *target, SampleWriter()]
+    return [*first, *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
 
 
 def recipe_observers(recipe: Recipe, manager: PluginManager) -> dict[str, object]:
@@ -83,6 +87,25 @@ def _position(run: RunView, step: int) -> dict[str, float]:
     return {"step": step, "epoch": run.epoch, "seconds": run.seconds}
 
 
+class TargetObserver:
+    """Ends the run at the step whose scores reach its target.
+
+    Args:
+        target: of the recipe.
+        end: ends the run after the step.
+    """
+
+    def __init__(self, target: TargetOptions, end: Callable[[], None]) -> None:
+        self._target, self._end = target, end
+
+    @hookimpl
+    def metrics_evaluated(self, scores: Mapping[str, float]) -> None:
+        """End the run if a score reaches the target."""
+        value = drop_non_finite(scores).get(self._target.score)
+        if value is not None and self._target.reached_by(value):
+            self._end()
+
+
 class PeriodicEvaluation:
     """Evaluates every `evaluation.every` steps and at the end, adds to `evaluation.json`, fires `metrics_evaluated`.
 
@@ -98,13 +121,20 @@ class PeriodicEvaluation:
         self._warned = False
 
     @hookimpl
-    def run_started(self) -> None:
+    def run_started(self, run: RunView) -> None:
         """Load the real images and the extractors, so that what is missing is reported before the first step.
 
         Raises:
             DataError: images or weights are missing; the text says which to put where.
+            RequestError: `run.target` names a score that is not evaluated, for lack of classes in the dataset.
         """
         self._evaluator = self._load()
+        target, scores = run.recipe.run.target, self._evaluator.score_names()
+        if target is not None and target.score not in scores:
+            raise RequestError(
+                f'run.target.score: "{target.score}" is not among the scores of this dataset; name one of '
+                f"{', '.join(sorted(scores))}"
+            )
 
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:

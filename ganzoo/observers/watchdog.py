@@ -60,7 +60,7 @@ class Watchdog:
         if metrics is not None:
             self._check_discriminator(run, step, metrics)
             self._check_gradient(run, step, metrics)
-        if self._first is not None and run.recipe.watchdog.stop and step < run.total_steps:
+        if self._first is not None and run.recipe.watchdog.stop and not run.ending:
             raise StoppedByWatchdog(
                 f"step {step}: stopped by the watchdog (watchdog.stop): {self._first.text}; try {self._first.remedy}"
             )

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in
 from ganzoo.recipe.swap import Swaps
-from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unmet_conditions, unusable_values
+from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unfit_target, unmet_conditions, unusable_values
 from ganzoo.registry import TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
@@ -100,7 +101,8 @@ def parse_recipe(
         overrides: changes to the tables; options that a part lacks which they put in another's place are dropped.
         source: name of the recipe in error messages.
         note: called with what was dropped; left out: it is printed as a warning.
-        foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name.
+        foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name,
+            and a target that overrides leave alone is not checked again.
 
     Raises:
         RecipeError: lists every problem with its TOML path.
@@ -109,11 +111,14 @@ def parse_recipe(
     tables, checked = _checked(tables, manager, overrides, note)
     problems = missing_plugins(tables, manager)
     problems += unmet_conditions(checked) if isinstance(checked, Recipe) else checked
+    changed = [key for key, _ in override_pairs(overrides)]
+    if isinstance(checked, Recipe) and (not foreign or any(key.startswith("run.target") for key in changed)):
+        problems += unfit_target(checked, manager)
     told = {problem.path for problem in problems}
     problems += [problem for problem in unusable_values(tables) if problem.path not in told]
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
-    if foreign and not {"dataset.root", "dataset.download"} & {key for key, _ in override_pairs(overrides)}:
+    if foreign and not {"dataset.root", "dataset.download"} & {*changed}:
         checked.mark_foreign()
     return checked
 
@@ -182,6 +187,16 @@ def recipe_model(
         names: names of the components to include; left out: all.
         roles: kinds of the trainer's networks by name; left out: [networks] is not checked.
     """
+    entries = tuple((entry.name, entry.options) for registry in registries.all() for entry in registry)
+    chosen = None if names is None else frozenset(names) & {name for name, _ in entries}
+    return _recipe_model(registries, entries, chosen, None if roles is None else tuple(roles.items()))
+
+
+@lru_cache(maxsize=32)  # pydantic takes longer to build one than a step of training takes
+def _recipe_model(
+    registries: Registries, entries: object, names: Collection[str] | None, roles: tuple[tuple[str, str], ...] | None
+) -> type[Recipe]:
+    """Build the model for the components that are registered now, `entries`."""
     inside: dict[str, dict[str, Any]] = {"": {}}
     for registry in registries.all():
         outer, _, table = registry.kind.table.rpartition(".")
@@ -192,7 +207,7 @@ def recipe_model(
             inside.setdefault(outer, {})[table] = tuple[of, ...] if registry.kind.many else of
     types = inside.pop("")
     if roles is not None:
-        further = {role: (types[kind], None) for role, kind in roles.items() if role not in ROLES}
+        further = {role: (types[kind], None) for role, kind in roles if role not in ROLES}
         types["networks"] = create_model("NetworkTables", __base__=Options, **further)  # type: ignore[call-overload]
     for table, inner in inside.items():
         types[table] = _with_types(Recipe.model_fields[table].annotation, inner)
@@ -282,12 +297,18 @@ def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem
     try:
         model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:
-        return [*explain(error, tables, model, manager), *unmet_conditions(_right_tables(error, tables, model))]
+        right, wrong = _right_tables(error, tables, model)
+        problems = [*explain(error, tables, model, manager), *unmet_conditions(right)]
+        whole = all(hasattr(right, table) and table not in wrong for table in ("run", "dataset", "evaluation"))
+        return [*problems, *unfit_target(right, manager)] if whole else problems
     raise AssertionError("a recipe that does not pass is wrong whatever else is installed")
 
 
-def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type[Recipe]) -> Recipe:
-    """Return a recipe of the tables without an error; in a list, None is in the place of one with an error."""
+def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type[Recipe]) -> tuple[Recipe, set[str]]:
+    """Return a recipe of the tables without an error, and the names of the others.
+
+    In a list of tables, None is in the place of one with an error.
+    """
     wrong = {tuple(toml_location(detail["loc"], tables)[:2]) for detail in error.errors(include_url=False)}
     right: dict[str, Any] = {}
     for name in [] if () in wrong else tables.keys() & model.model_fields.keys():
@@ -303,4 +324,4 @@ def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type
         if isinstance(value := tables[name], list):
             rest = iter(checked[name])
             checked[name] = tuple(None if (name, index) in wrong else next(rest) for index in range(len(value)))
-    return Recipe.model_construct(**checked)
+    return Recipe.model_construct(**checked), {str(place[0]) for place in wrong if place}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import tomli_w
 from pydantic import (
@@ -30,6 +30,31 @@ from ganzoo.components.options import (
 )
 
 
+class TargetOptions(Options):
+    """A score at which the run ends."""
+
+    score: str
+    """Name of the score at which the run ends, of those that are evaluated while training, such as "fd_classifier"."""
+    below: float | None = Field(default=None, ge=-1e12, le=1e12)
+    """Reached by a value lower than this, of a score whose lower values are better; this or `above`."""
+    above: float | None = Field(default=None, ge=-1e12, le=1e12)
+    """Reached by a value higher than this, of a score whose higher values are better; this or `below`."""
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Self:
+        if (self.below is None) == (self.above is None):
+            raise ValueError("give either below or above, one of the two")
+        return self
+
+    def reached_by(self, value: float) -> bool:
+        """Return whether a value of the score reaches it."""
+        return value < self.below if self.below is not None else value > cast("float", self.above)
+
+    def __str__(self) -> str:
+        side, bound = ("<", self.below) if self.below is not None else (">", self.above)
+        return f"{self.score} {side} {bound:g}"
+
+
 class RunOptions(Options):
     """Name, seed, length and folder of a run."""
 
@@ -45,6 +70,13 @@ class RunOptions(Options):
     """Folder that run directories are made in, relative to the working directory."""
     log_every: PositiveInt = 10
     """Steps between two rows of metrics."""
+    target: TargetOptions | None = None
+    """Score at which the run ends before its length; left out, or empty: none."""
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _none_where_empty(cls, value: Any) -> Any:
+        return None if value == {} else value
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

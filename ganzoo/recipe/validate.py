@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ganzoo.components.metric import Direction, score_directions
 from ganzoo.components.options import (
     ROLES,
     ComponentConfig,
@@ -19,12 +20,14 @@ from ganzoo.components.options import (
     TrainerConfig,
     sides,
 )
-from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import EvaluationOptions, Recipe
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import Registries
+from ganzoo.text import did_you_mean
 
 
 def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
@@ -138,6 +141,52 @@ def _unmet_wishes(recipe: Recipe) -> list[Problem]:
         needs = f"is true, but torch.compile has no second derivatives for {', '.join(twice)}: set it to false"
         problems.append(Problem("device.compile", needs))
     return problems
+
+
+def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
+    """Yield why `run.target` cannot be reached: no such score is taken while training, or others of it are better.
+
+    Where there is one, this imports the metrics and extractors.
+    """
+    target = recipe.run.target
+    if target is None:
+        return
+    if recipe.evaluation.every is None:
+        yield Problem("run.target", "needs scores while training: set evaluation.every, in steps")
+    registry, scores = manager.registries.metrics, scores_taken(recipe, manager.registries)
+    direction = scores.get(target.score)
+    if direction is None:
+        known = ", ".join(sorted(scores)) or "; ".join(["none", *lacking(registry.kind.usual, manager)])
+        suggestion = did_you_mean(target.score, scores)
+        yield Problem(
+            "run.target.score", f'[evaluation] takes no score "{target.score}"{suggestion}; it takes: {known}'
+        )
+    elif direction == "none":
+        yield Problem("run.target.score", f'no values of "{target.score}" are better than others: name another score')
+    elif (direction == "lower") != (target.below is not None):
+        given, wanted = ("above", "below") if direction == "lower" else ("below", "above")
+        yield Problem(
+            f"run.target.{given}", f'{direction} values of "{target.score}" are better: give {wanted} in its place'
+        )
+
+
+def scores_taken(recipe: Recipe, registries: Registries) -> dict[str, Direction]:
+    """Return the direction of each score that the recipe's [evaluation] may take, by its name.
+
+    Whether the dataset has classes is known when it is opened, so the extractors for either case count.
+    """
+    dataset, options = recipe.dataset, recipe.evaluation
+    info = DatasetInfo(dataset.sample_spec())
+    infos = [info, replace(info, labels=LabelSpec("classes", ("0", "1")))][: 1 if dataset.has_labels is False else 2]
+    metrics = options.metrics or registries.metrics.chosen(lambda each: each.by_default)
+    extractors = [] if isinstance(info.samples, VectorSpec) else options.extractors
+    if not extractors and isinstance(info.samples, ImageSpec):
+        extractors = registries.extractors.chosen(lambda each: any(map(each.default_for, infos)))
+    return score_directions(
+        [registries.metrics[each.name].load() for each in metrics],
+        "points" if isinstance(info.samples, VectorSpec) else "pixels",
+        {each.label: registries.extractors[each.name].load() for each in extractors},
+    )
 
 
 def _parts(recipe: Recipe) -> Iterator[tuple[str, ComponentConfig]]:

@@ -100,6 +100,15 @@ class HookManager(pluggy.PluginManager):
         check_hooks(plugin)
         return super().register(plugin, name)
 
+    def observers(self) -> list[tuple[str, Any]]:
+        """Return the names and modules of the plugins that have a hook for events of a run, in the order of loading."""
+        found = []
+        for name, plugin in self.list_name_plugin():
+            hooks = [caller.name for caller in self.get_hookcallers(plugin) or ()] if plugin else []
+            if any(not hook.startswith("register_") and hook != "lint_recipe" for hook in hooks):
+                found.append((name, plugin))
+        return found
+
 
 class PluginManager:
     """All installed plugins and what they registered.

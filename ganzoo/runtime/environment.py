@@ -44,10 +44,7 @@ def called_plugins(recipe: Recipe, manager: PluginManager) -> list[PluginInfo]:
         for entry in registry
         if any(config.name == entry.name and isinstance(config, entry.options) for config in configs)
     }
-    for name, plugin in manager.pluggy.list_name_plugin():
-        hooks = [caller.name for caller in manager.pluggy.get_hookcallers(plugin) or ()] if plugin else []
-        if any(not hook.startswith("register_") and hook != "lint_recipe" for hook in hooks):
-            called.add(name)
+    called |= {name for name, _ in manager.pluggy.observers()}
     files = {file.name for file in manager.files}
     return [each for each in manager.plugins if each.status == "loaded" and (str(each) in called or each.name in files)]
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.components.metric import Direction
+from ganzoo.recipe.model import TargetOptions
 from ganzoo.storage.run_directory import ALERT
 
 if TYPE_CHECKING:
     from ganzoo.components.observer import RunView
 
-Status = Literal["complete", "interrupted", "failed"]
+Status = Literal["complete", "reached", "interrupted", "failed"]
 
 SUMMARY = "summary.json"
 POSITION = ("step", "epoch", "seconds")
@@ -46,9 +47,26 @@ def summarize(run: RunView, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "scores": best_and_last(rows, run.directory.score_directions()),
         "alerts": [{"step": row["step"], **row[ALERT]} for row in run.directory.read_alerts()],
     }
+    if run.recipe.run.target is not None:
+        summary |= at_target(run.recipe.run.target, rows)
     if run.error is not None:
         summary["error"] = f"{type(run.error).__name__}: {run.error}"
     return summary
+
+
+def at_target(target: TargetOptions, rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what `summary.json` says of a target: whether it was reached, at which step, after how much training."""
+    row, options = first_reaching(target, rows), target.model_dump(exclude_none=True)
+    if row is None:
+        return {"target": options | {"reached": False}, "time_to_target": None}
+    reached = {"reached": True, "value": row[SCORE + target.score], "step": row["step"]}
+    return {"target": options | reached, "time_to_target": row.get("seconds")}
+
+
+def first_reaching(target: TargetOptions, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the first row of metrics with a score that reaches the target; None where none does."""
+    name = SCORE + target.score
+    return next((row for row in rows if name in row and target.reached_by(row[name])), None)
 
 
 def best_and_last(

@@ -15,10 +15,11 @@ from typing import Any
 
 from ganzoo.components.options import TrackerConfig
 from ganzoo.errors import RunDirectoryError
+from ganzoo.recipe.model import TargetOptions
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.storage.disk import output_errors
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.storage.summary import SUMMARY
+from ganzoo.storage.summary import SUMMARY, first_reaching
 from ganzoo.sweeps.directory import BASE, Member, Status, SweepDirectory
 from ganzoo.sweeps.plan import settings
 from ganzoo.untrusted import open_file
@@ -112,6 +113,8 @@ def _time_of_summary(run: RunDirectory | None) -> int | None:
 def ended(run: RunDirectory) -> Status | None:
     """Return the status of a run from its own files; None where it was killed or is still running."""
     status = run.read_json(SUMMARY).get("status")
+    if status == "reached":
+        return "complete"
     if status in ("complete", "interrupted", "failed"):
         return status  # type: ignore[no-any-return]
     return "complete" if _at_its_end(run) else None
@@ -130,10 +133,13 @@ def _at_its_end(run: RunDirectory) -> bool:
     """Return whether a run was killed between its last checkpoint and its summary."""
     try:
         length = run.read_recipe()["run"]
-        row = run.read_metrics()[-1]
+        rows = run.read_metrics()
+        row = rows[-1]
         done = row["step"] >= length["steps"] if "steps" in length else row["epoch"] >= length["epochs"]
+        if "target" in length:
+            done = done or first_reaching(TargetOptions.model_validate(length["target"]), rows) is not None
         return bool(done) and (run.checkpoints / f"step_{row['step']:07d}").is_dir()
-    except (RunDirectoryError, OSError, KeyError, TypeError, IndexError):
+    except (RunDirectoryError, OSError, KeyError, TypeError, ValueError, IndexError):
         return False
 
 

@@ -134,7 +134,7 @@ def build_run(
         compute=compute,
         trainer=trainer,
         loader=loader,
-        events=Events(manager.pluggy.list_name_plugin() if world.is_main else (), warn),
+        events=Events(manager.pluggy.observers() if world.is_main else (), warn),
         total_steps=parts.total_steps,
         manager=manager,
         plugin_code=MappingProxyType(plugin_code(called_plugins(recipe, manager), manager.code)),

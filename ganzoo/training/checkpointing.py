@@ -100,6 +100,7 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
         OutputError: it could not be written; the checkpoints before it are untouched.
         DivergedError: a loss, gradient or weight is not finite.
     """
+    run.clock.settle()
     stop_if_diverged(run)
     networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
     check_weights(networks, run.step)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,19 +16,20 @@ from ganzoo.terminal import warn
 from ganzoo.training.non_finite import fetch_metrics, stop_if_diverged
 from ganzoo.training.run import Run
 
+REACHED = 1 << 10
+"""What processes tell each other in the place of a signal where the target is reached; above all signals."""
 DRIFT = 1e-6
 """Largest difference of two processes' weights, as a share of their L1 norm: different processors round differently."""
 
 
 def train(run: Run) -> None:
-    """Take steps until the run is complete, fire its events, and write its summary before the last of them.
+    """Take steps until the run is complete or at its target, fire its events, and write its summary before the last.
 
     Raises:
         Interrupted: a signal asked for a stop; the observers have saved the state.
         DivergedError: a loss or a gradient is not finite.
         TrainingError: there is not enough memory, or another process of the run is lost.
     """
-    run.start_clock()
     try:
         with run.noting_interrupts():
             run.fire("run_started")
@@ -38,22 +38,26 @@ def train(run: Run) -> None:
             run.computing(),
             lost_processes(run),
         ):
-            clock = Clock(run)
+            speed = Speed(run)
             while run.step < run.total_steps:
-                if (signal := run.world.all_reduce_signal(run.stop_signal)) is not None:
-                    stop_if_diverged(run)
-                    raise Interrupted(signal)
-                with joint_step(run):
-                    run.latest_metrics |= run.trainer.train_step(run.loader.next())
-                run.step += 1
-                figures = None
-                if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
-                    stop_if_diverged(run)
-                    check_drift(run)
-                    metrics = run.latest_metrics | run.trainer.expensive_metrics()
-                    figures = fetch_metrics(metrics, run.step, run.world) | clock.lap()
-                    if run.step % run.recipe.run.log_every == 0:  # a longer run would go on from any other last step
-                        run.latest_metrics = {}
+                with run.clock.running():
+                    if target_reached(run):
+                        break
+                    with joint_step(run):
+                        run.latest_metrics |= run.trainer.train_step(run.loader.next())
+                    run.step += 1
+                    figures = None
+                    if run.step % run.recipe.run.log_every == 0 or run.step == run.total_steps:
+                        stop_if_diverged(run)
+                        check_drift(run)
+                        metrics = run.latest_metrics | run.trainer.expensive_metrics()
+                        figures = fetch_metrics(metrics, run.step, run.world)
+                        run.compute.synchronize()
+                        # A longer run would go on from any other last step.
+                        if run.step % run.recipe.run.log_every == 0:
+                            run.latest_metrics = {}
+                if figures is not None:
+                    figures |= speed.lap()
                 run.fire("step_ended", step=run.step, metrics=figures)
     except BaseException as error:
         run.error = error
@@ -73,18 +77,33 @@ def write_summary(run: Run) -> None:
         warn(f"the summary of the run is missing: {error}")
 
 
-class Clock:
-    """Measures the speed of the run between two log points."""
+def target_reached(run: Run) -> bool:
+    """Return whether the target is reached, which the process with the observers knows and all are told before a step.
+
+    Raises:
+        Interrupted: a process received a signal that asks for a stop.
+    """
+    signal = run.world.all_reduce_signal(run.stop_signal if run.time_to_target is None else REACHED)
+    if signal is None:
+        return False
+    if signal != REACHED:
+        stop_if_diverged(run)
+        raise Interrupted(signal)
+    run.end_at_target()
+    return True
+
+
+class Speed:
+    """Measures the speed of training between two log points, by the clock of the run."""
 
     def __init__(self, run: Run) -> None:
-        self._run, self._step, self._time = run, run.step, time.perf_counter()
+        self._run, self._step, self._seconds = run, run.step, run.clock.seconds
 
     def lap(self) -> dict[str, float]:
         """Return the epoch and the images a second since the last lap."""
-        self._run.compute.synchronize()
-        now, step = time.perf_counter(), self._run.step
-        speed = (step - self._step) * self._run.images_per_step / (now - self._time)
-        self._step, self._time = step, now
+        seconds, step = self._run.clock.seconds, self._run.step
+        speed = (step - self._step) * self._run.images_per_step / (seconds - self._seconds)
+        self._step, self._seconds = step, seconds
         return {"epoch": self._run.epoch, "images_per_second": speed}
 
 

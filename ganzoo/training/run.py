@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import signal
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -33,6 +32,7 @@ from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.run_directory import ALERT, RunDirectory
 from ganzoo.storage.summary import POSITION, SCORE, Status
+from ganzoo.training.clock import Clock
 from ganzoo.training.events import Events
 
 
@@ -66,12 +66,21 @@ class Run:
     resumed_from: int | None = None
     stop_signal: int | None = field(default=None, repr=False)
     error: BaseException | None = field(default=None, repr=False)
-    _clock_started: float = field(default_factory=time.monotonic, init=False, repr=False)
+    time_to_target: float | None = None
+    clock: Clock = field(init=False, repr=False)
 
-    def start_clock(self) -> None:
-        """Start counting `seconds` from where an earlier part of the run ended."""
-        rows = self.directory.read_metrics()
-        self._clock_started = time.monotonic() - (float(rows[-1].get("seconds", 0.0)) if rows else 0.0)
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.compute.synchronize)
+
+    def end_at_target(self) -> None:
+        """End the run after this step, at whose samples its target was reached."""
+        if self.time_to_target is None:
+            self.time_to_target = self.seconds
+
+    @property
+    def ending(self) -> bool:
+        """Whether no step comes after this one: the run has its length, or has reached its target."""
+        return self.step >= self.total_steps or self.time_to_target is not None
 
     @property
     def view(self) -> RunView:
@@ -117,15 +126,17 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """How it ended: "complete", "interrupted" or "failed"."""
+        """How it ended: "complete", "reached" its target, "interrupted" or "failed"."""
         if isinstance(self.error, Interrupted | KeyboardInterrupt | LostProcessError):
             return "interrupted"
+        if self.error is None and self.time_to_target is not None:
+            return "reached"
         return "complete" if self.error is None and self.step >= self.total_steps else "failed"
 
     @property
     def seconds(self) -> float:
-        """Training time so far, over all parts of a resumed run."""
-        return round(time.monotonic() - self._clock_started, 3)
+        """Seconds of training so far, over all parts of a resumed run, as `clock` counts them."""
+        return round(self.clock.seconds, 3)
 
     @property
     def device(self) -> torch.device:
@@ -185,7 +196,11 @@ class Run:
         return "ema" if weights != "raw" and "generator_ema" in self.trainer.networks() else "raw"
 
     def sampling_generator(self, weights: str) -> Generator:
-        """Return the generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""
+        """Return the generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one.
+
+        The steps before are waited for, so that their time is counted as theirs.
+        """
+        self.clock.settle()
         name = {"ema": "generator_ema", "raw": "generator"}[self.weights_name(weights)]
         generator = self.trainer.networks()[name]
         assert isinstance(generator, Generator)

@@ -66,7 +66,7 @@ def wait_for_steps(child: subprocess.Popen[str], run: Path, steps: int) -> None:
 
 @pytest.mark.slow
 def test_processes_that_are_told_to_stop_and_one_that_is_killed(
-    process: Callable[..., subprocess.Popen[str]], recipe_file: RecipeFile, tables: dict
+    forked: Callable[..., subprocess.Popen[str]], recipe_file: RecipeFile, tables: dict
 ):
     """SIGTERM and SIGINT save where they stop, SIGKILL loses what is after the last checkpoint; all go on."""
     tables["run"] |= {"steps": 1_000_000, "log_every": 1}
@@ -74,7 +74,7 @@ def test_processes_that_are_told_to_stop_and_one_that_is_killed(
     tables["samples"]["every"] = 1_000_000
     recipe = recipe_file(tables)
     signals = {"term": signal.SIGTERM, "int": signal.SIGINT, "kill": signal.SIGKILL}
-    children = {name: process("run", recipe, "--set", f"run.name={name}") for name in signals}
+    children = {name: forked("run", recipe, "--set", f"run.name={name}") for name in signals}
     runs = {name: Path(tables["run"]["root"]) / name / "0001" for name in signals}
     for name, child in children.items():
         wait_for_steps(child, runs[name], 6)

@@ -115,7 +115,7 @@ def test_variable_that_says_no(
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("given", ["files", "--plugin"])
 def test_the_hint_after_ctrl_c_is_a_command_that_works(
-    process: Any, recipe_file: Callable[[Tables], Path], tables: Tables, tmp_path: Path, given: str
+    forked: Any, recipe_file: Callable[[Tables], Path], tables: Tables, tmp_path: Path, given: str
 ):
     """In a folder whose name a shell takes apart, with a plugin file, whose copy the run directory holds."""
     (tmp_path / "mine.py").write_text(LOSS)
@@ -123,7 +123,7 @@ def test_the_hint_after_ctrl_c_is_a_command_that_works(
     tables["loss"] = {"name": "mine"}
     if given == "files":
         tables["plugins"] = {"files": ["mine.py"]}
-    child = process("run", recipe_file(tables), *(["--plugin", tmp_path / "mine.py"] if given == "--plugin" else []))
+    child = forked("run", recipe_file(tables), *(["--plugin", tmp_path / "mine.py"] if given == "--plugin" else []))
     for line in child.stderr:
         if line.startswith("step "):
             break

@@ -88,7 +88,7 @@ class TestText:
         assert len(pictures) == 9 + 3  # three seeds side by side, and an animation each
         assert pictures[0]["alt"] == "Grid of 16 samples of non_saturating, seed 0, at step 40"
         assert sum(each["src"].startswith("data:image/gif") for each in pictures) == 3
-        assert text.count("<polygon") == 2 * 3 + 2 * 3 + 3  # bands: two scores, two losses, the speed
+        assert text.count("<polygon") == 2 * 2 * 3 + 2 * 3 + 3  # bands: two scores twice, two losses, speed
 
     def test_it_needs_no_network_and_runs_nothing(self, runs: list[Path]):
         text = page(compare(runs))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
@@ -301,9 +302,7 @@ print("ready", len(pack), flush=True)
 def start_child(cache: Path, pause: float) -> subprocess.Popen[str]:
     """A process that prepares made-up images, with a pause after each chunk."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(cache), str(pause)], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    return Forked("-c", CHILD, cache, str(pause), stdout=subprocess.PIPE, env=environment)
 
 
 @pytest.mark.slow

@@ -107,6 +107,7 @@ def test_mistakes_of_the_file_stay_errors_where_nothing_is_swapped(load: Load, t
     assert [each.split(": ")[0] for each in problems(load, tables, overrides)] == ["run.stepz", "generator.widht"]
 
 
+@pytest.mark.slow
 def test_a_table_that_overrides_make_is_of_the_part_that_is_the_default(load: Load):
     for path in RECIPES.glob("*.toml"):
         recipe, notes = load(path.stem, ["trainer.generator_optimizer.lr=1e-5"])

@@ -401,7 +401,6 @@ READS = {
 """Methods and functions that open a file by its path; `Dataset.open`, `RunDirectory.open` and such are none."""
 OWN_DOOR = {
     "ganzoo/untrusted.py": "the door itself",
-    "ganzoo/storage/checkpoint.py:load_file": "safetensors maps it, once its checksum was taken through the door",
     "ganzoo/storage/checkpoint.py:safe_open": "safetensors maps it, once its checksum was taken through the door",
     "ganzoo/registry/plugin_manager.py:read_bytes": "the code of an installed package",
     "ganzoo/storage/safe_load.py:load_file": "safetensors maps it, once it was opened through the door",

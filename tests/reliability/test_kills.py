@@ -27,7 +27,7 @@ Start = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.mark.slow
 def test_killed_twenty_times(
-    tables: Tables, recipe_file: Callable[[Tables], Path], tmp_path: Path, process: Callable[..., Any]
+    tables: Tables, recipe_file: Callable[[Tables], Path], tmp_path: Path, forked: Callable[..., Any]
 ):
     """Two runs, ten times each: every other time as it starts, else as it trains; one is tracked by W&B, offline."""
     tables["run"] |= {"steps": STEPS, "log_every": 3}
@@ -37,7 +37,7 @@ def test_killed_twenty_times(
     recipe = recipe_file(tables)
 
     def begin(*arguments: str | Path) -> Any:
-        return process(*arguments, cwd=tmp_path)
+        return forked(*arguments, cwd=tmp_path)
 
     with ThreadPoolExecutor() as pool:
         modes = {"plain": "disabled", "tracked": "offline"}
@@ -67,11 +67,11 @@ def killed_again_and_again(begin: Callable[..., Any], recipe: Path, name: str, m
     identities = set()
     for kill in range(KILLS):
         if kill % 2:
-            time.sleep(chance.uniform(0, 3))
+            time.sleep(chance.uniform(0, 0.4))
         else:
             length = size(run / "metrics.jsonl")
             wait_until(lambda length=length: size(run / "metrics.jsonl") != length, child)
-            time.sleep(chance.uniform(0, 0.4))
+            time.sleep(chance.uniform(0, 0.2))
         if child.poll() is not None:
             return kill
         child.kill()

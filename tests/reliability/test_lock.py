@@ -25,12 +25,12 @@ Tables = dict[str, Any]
 
 @pytest.mark.slow
 def test_resume_of_a_run_that_is_under_way(
-    tables: Tables, recipe_file: Callable[[Tables], Path], process: Callable[..., subprocess.Popen[str]], command: Any
+    tables: Tables, recipe_file: Callable[[Tables], Path], forked: Callable[..., subprocess.Popen[str]], command: Any
 ):
     """Refused while the process lives, with its number; granted as soon as it is killed, W&B's own still there."""
     tables["run"] |= {"steps": 100_000, "log_every": 1}
     tables["tracking"]["wandb"]["mode"] = "offline"
-    child = process("run", recipe_file(tables), cwd=recipe_file(tables).parent)
+    child = forked("run", recipe_file(tables), cwd=recipe_file(tables).parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
     deadline = time.monotonic() + 120
     while not list(run.glob("checkpoints/step_*")):

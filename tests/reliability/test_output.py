@@ -24,65 +24,68 @@ Tables = dict[str, Any]
 Process = Callable[..., subprocess.Popen[str]]
 
 
+def telling(tables: Tables) -> Tables:
+    """Runs for some hundred steps, each of which is told."""
+    tables["run"] |= {"steps": 150, "log_every": 1}
+    tables["checkpoint"]["every"] = 50
+    return tables
+
+
 @pytest.fixture
 def recipe(tables: Tables, recipe_file: Callable[[Tables], Path]) -> Path:
-    """Runs for some hundred steps, each of which is told."""
-    tables["run"] |= {"steps": 300, "log_every": 1}
-    tables["checkpoint"]["every"] = 100
-    return recipe_file(tables)
+    return recipe_file(telling(tables))
 
 
-def whole(recipe: Path, steps: int) -> Path:
-    return api.run(recipe, {"run.steps": steps, "run.name": "whole"}).checkpoint.path
+@pytest.fixture(scope="module")
+def whole(tables_in: Callable[[Path], Tables], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of a run that nothing happened to."""
+    return api.run(telling(tables_in(tmp_path_factory.mktemp("whole")))).checkpoint.path
 
 
 def run_of(recipe: Path) -> RunDirectory:
     return RunDirectory(recipe.parent / "runs/tiny/0001")
 
 
-def assert_complete(recipe: Path, *, told: bool = True) -> None:
+def assert_complete(recipe: Path, whole: Path, *, told: bool = True) -> None:
     run = run_of(recipe)
     assert json.loads((run.path / "summary.json").read_text())["status"] == "complete"
-    assert_same_checkpoint(latest_checkpoint(run.checkpoints, pytest.fail).path, whole(recipe, 300))
+    assert_same_checkpoint(latest_checkpoint(run.checkpoints, pytest.fail).path, whole)
     alerts = [row["alert"] for row in run.read_alerts()]
     assert [alert["kind"] for alert in alerts] == ["output_lost"] * told
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lines", [0, 1])
-def test_a_closed_pipe(recipe: Path, process: Process, lines: int):
+def test_a_closed_pipe(recipe: Path, whole: Path, forked: Process, lines: int):
     read, write = os.pipe()
-    child = process("run", recipe, stdout=write, stderr=write)
+    child = forked("run", recipe, stdout=write, stderr=write)
     os.close(write)
     with os.fdopen(read) as reader:
         for _ in range(lines):
             reader.readline()
     child.wait(timeout=120)
-    assert_complete(recipe)
+    assert_complete(recipe, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stderr", "stdout", "both"])
-def test_a_full_disk_of_the_log(recipe: Path, process: Process, stream: str):
+def test_a_full_disk_of_the_log(recipe: Path, whole: Path, forked: Process, stream: str):
     with Path("/dev/full").open("w") as full:
         options = {name: full for name in ("stdout", "stderr") if stream in (name, "both")}
-        child = process("run", recipe, **options)
+        child = forked("run", recipe, **options)
         _, err = child.communicate(timeout=120)
     assert "Traceback" not in (err or "")
     assert child.returncode == (0 if stream == "stderr" else 1)
-    assert_complete(recipe, told=stream != "stdout")
+    assert_complete(recipe, whole, told=stream != "stdout")
     if stream == "stdout":
         assert err.splitlines()[-1] == "error: the output cannot be written: No space left on device"
 
 
-def start_on_a_terminal(process: Process, recipe: Path, *, ignoring: bool) -> tuple[subprocess.Popen[str], int]:
+def start_on_a_terminal(forked: Process, recipe: Path, *, ignoring: bool) -> tuple[subprocess.Popen[str], int]:
     master, slave = pty.openpty()
-
-    def begin() -> None:
-        os.setsid()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignoring else signal.SIG_DFL)
-
-    child = process("run", recipe, stdin=slave, stdout=slave, stderr=slave, preexec_fn=begin)
+    ignored = [signal.SIGHUP] if ignoring else []
+    streams = {"stdin": slave, "stdout": slave, "stderr": slave}
+    child = forked("run", recipe, **streams, start_new_session=True, ignored=ignored)
     os.close(slave)
     metrics = run_of(recipe).metrics
     deadline = time.monotonic() + 120
@@ -98,17 +101,17 @@ def start_on_a_terminal(process: Process, recipe: Path, *, ignoring: bool) -> tu
 
 
 @pytest.mark.slow
-def test_a_dead_terminal_with_hangups_ignored(recipe: Path, process: Process):
-    child, master = start_on_a_terminal(process, recipe, ignoring=True)
+def test_a_dead_terminal_with_hangups_ignored(recipe: Path, whole: Path, forked: Process):
+    child, master = start_on_a_terminal(forked, recipe, ignoring=True)
     os.close(master)
     os.kill(child.pid, signal.SIGHUP)
     child.wait(timeout=120)
-    assert_complete(recipe)
+    assert_complete(recipe, whole)
 
 
 @pytest.mark.slow
-def test_a_hangup_saves(recipe: Path, process: Process):
-    child, master = start_on_a_terminal(process, recipe, ignoring=False)
+def test_a_hangup_saves(recipe: Path, whole: Path, forked: Process):
+    child, master = start_on_a_terminal(forked, recipe, ignoring=False)
     os.close(master)
     os.kill(child.pid, signal.SIGHUP)
     child.wait(timeout=60)
@@ -117,15 +120,15 @@ def test_a_hangup_saves(recipe: Path, process: Process):
     summary = json.loads((run.path / "summary.json").read_text())
     assert (summary["status"], summary["error"]) == ("interrupted", "Interrupted: stopped by SIGHUP")
     assert latest_checkpoint(run.checkpoints, pytest.fail).step == summary["steps"] > 0
-    assert_same_checkpoint(api.resume(run.path).checkpoint.path, whole(recipe, 300))
+    assert_same_checkpoint(api.resume(run.path).checkpoint.path, whole)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT], ids=["hup", "int"])
 @pytest.mark.parametrize("verb", ["run", "sweep"])
-def test_an_ignored_signal_stays_ignored(recipe: Path, process: Process, verb: str, number: signal.Signals):
+def test_an_ignored_signal_stays_ignored(recipe: Path, forked: Process, verb: str, number: signal.Signals):
     arguments = [verb, recipe, *(["--vary", "run.log_every=1"] if verb == "sweep" else [])]
-    child = process(*arguments, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+    child = forked(*arguments, ignored=[number])
     deadline = time.monotonic() + 120
     while not list((recipe.parent / "runs").rglob("metrics.jsonl")):
         assert child.poll() is None, child.communicate()[1]

@@ -190,16 +190,16 @@ def recipe(tables: dict[str, Any], recipe_file: Callable[[dict[str, Any]], Path]
 
 @pytest.mark.slow
 def test_the_command_killed_and_twice_at_once(
-    recipe: Path, process: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    recipe: Path, forked: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ):
-    killed = process("data", "prepare", recipe)
+    killed = forked("data", "prepare", recipe)
     assert killed.stderr is not None
     assert killed.stderr.readline().startswith("decoding images")
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
     packed_datasets = tmp_path / "cache" / "packs"
     assert [path.name[0] for path in packed_datasets.iterdir() if path.is_dir()] == ["."]
-    two = [process("data", "prepare", recipe) for _ in range(2)]
+    two = [forked("data", "prepare", recipe) for _ in range(2)]
     (out, err), (other_out, other_err) = [each.communicate(timeout=120) for each in two]
     assert [each.returncode for each in two] == [0, 0], err + other_err
     assert out == other_out

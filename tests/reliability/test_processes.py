@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from same import assert_same_checkpoint, rows
-from torchrun import start
+from torchrun import Ranks, start
 
 from ganzoo.storage.checkpoint import latest_checkpoint
 
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 Tables = dict[str, Any]
 Together = Callable[..., subprocess.Popen[str]]
+ForkedTogether = Callable[..., Ranks]
 
 
 @pytest.fixture
@@ -40,6 +41,20 @@ def together() -> Iterator[Together]:
         for member in members(child.pid):
             os.kill(member, signal.SIGKILL)
         child.communicate()
+
+
+@pytest.fixture
+def forked_together() -> Iterator[ForkedTogether]:
+    """The same without torchrun, which takes seconds to start and has no part in what is tested then."""
+    started: list[Ranks] = []
+
+    def begin(count: int, *arguments: str | Path) -> Ranks:
+        started.append(Ranks(count, "-m", "ganzoo", *arguments))
+        return started[-1]
+
+    yield begin
+    for ranks in started:
+        ranks.kill()
 
 
 @pytest.fixture
@@ -77,7 +92,7 @@ def wait_until(reached: Callable[[], Any], child: subprocess.Popen[str]) -> None
         time.sleep(0.05)
 
 
-def finished(child: subprocess.Popen[str]) -> str:
+def finished(child: subprocess.Popen[str] | Ranks) -> str:
     out, err = child.communicate(timeout=300)
     assert child.returncode == 0, err
     assert "Traceback" not in err
@@ -85,7 +100,7 @@ def finished(child: subprocess.Popen[str]) -> str:
 
 
 def test_a_run_of_two_processes_is_resumed_to_the_bit(
-    tables: Tables, recipe_file: Callable[[Tables], Path], together: Together
+    tables: Tables, recipe_file: Callable[[Tables], Path], together: Together, forked_together: ForkedTogether
 ):
     tables["trainer"] |= {"ema_decay": 0.9}
     tables["penalties"] = [{"name": "gradient_penalty"}]
@@ -93,14 +108,14 @@ def test_a_run_of_two_processes_is_resumed_to_the_bit(
     recipe, root = recipe_file(tables), Path(tables["run"]["root"])
     whole = finished(together(2, "run", recipe, "--set", "run.name=whole"))
     assert whole == f"{root}/whole/0001\n"  # printed once
-    finished(together(2, "run", recipe, "--set", "run.name=parts", "--set", "run.steps=3"))
-    finished(together(2, "resume", root / "parts/0001", "--set", "run.steps=6"))
+    finished(forked_together(2, "run", recipe, "--set", "run.name=parts", "--set", "run.steps=3"))
+    finished(forked_together(2, "resume", root / "parts/0001", "--set", "run.steps=6"))
     assert [path.name for path in sorted(root.iterdir())] == ["parts", "whole"]
     assert_same_checkpoint(*(root / name / "0001/checkpoints/step_0000006" for name in ("parts", "whole")))
     # The first part logged its last step, which is none of the whole run's log points.
     parts = [row for row in rows(root / "parts/0001") if row["step"] != 3]
     assert parts == rows(root / "whole/0001")
-    finished(together(4, "resume", root / "parts/0001", "--set", "run.steps=7"))  # with another number
+    finished(forked_together(4, "resume", root / "parts/0001", "--set", "run.steps=7"))  # with another number
     assert latest_checkpoint(root / "parts/0001/checkpoints", pytest.fail).step == 7
 
 
@@ -124,7 +139,9 @@ def test_a_signal_to_torchrun_saves_the_state(
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_process_that_is_killed_ends_the_run(endless: Path, tables: Tables, together: Together, rank: int):
+def test_a_process_that_is_killed_ends_the_run(
+    endless: Path, tables: Tables, together: Together, forked_together: ForkedTogether, rank: int
+):
     child = together(2, "run", endless)
     run = Path(tables["run"]["root"]) / "tiny/0001"
     wait_until(lambda: lines(run / "metrics.jsonl") > 6, child)
@@ -139,25 +156,27 @@ def test_a_process_that_is_killed_ends_the_run(endless: Path, tables: Tables, to
     step = latest_checkpoint(run / "checkpoints", pytest.fail).step
     assert step >= 5
     steps = f"run.steps={step + 2}"
-    finished(together(2, "resume", run, "--set", steps))
-    finished(together(2, "run", endless, "--set", "run.name=whole", "--set", steps))
+    finished(forked_together(2, "resume", run, "--set", steps))
+    finished(forked_together(2, "run", endless, "--set", "run.name=whole", "--set", steps))
     whole = run.parents[1] / "whole/0001"
     assert_same_checkpoint(*(each / f"checkpoints/step_{step + 2:07d}" for each in (run, whole)))
 
 
 def test_the_first_evaluates_while_the_others_wait(
-    tables: Tables, recipe_file: Callable[[Tables], Path], together: Together
+    tables: Tables, recipe_file: Callable[[Tables], Path], forked_together: ForkedTogether
 ):
     tables["evaluation"] = {"every": 3, "samples": 32}
-    finished(together(2, "run", recipe_file(tables)))
+    finished(forked_together(2, "run", recipe_file(tables)))
     scored = [row for row in rows(Path(tables["run"]["root"]) / "tiny/0001") if "score/fd_classifier" in row]
     assert [row["step"] for row in scored] == [3, 6]
 
 
-def test_processes_diverge_together(tables: Tables, recipe_file: Callable[[Tables], Path], together: Together):
+def test_processes_diverge_together(
+    tables: Tables, recipe_file: Callable[[Tables], Path], forked_together: ForkedTogether
+):
     tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 1e38}
     tables["run"]["log_every"] = 6
-    child = together(2, "run", recipe_file(tables))
+    child = forked_together(2, "run", recipe_file(tables))
     _, err = child.communicate(timeout=300)
     assert child.returncode == 1
     (ours,) = [line for line in err.splitlines() if line.startswith("error:")]

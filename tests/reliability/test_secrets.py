@@ -101,7 +101,7 @@ def leaking(folder: Path) -> list[tuple[str, list[str]]]:
 def test_a_tracked_run(
     tables: Tables,
     recipe_file: Callable[[Tables], Path],
-    process: Callable[..., subprocess.Popen[str]],
+    forked: Callable[..., subprocess.Popen[str]],
     secrets: None,
     listening: Listening,
     monkeypatch: pytest.MonkeyPatch,
@@ -113,7 +113,7 @@ def test_a_tracked_run(
     if mode == "failing":
         tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 1e30}
     file = recipe_file(tables)
-    child = process("run", file, cwd=file.parent)
+    child = forked("run", file, cwd=file.parent)
     out, err = child.communicate(timeout=200)
     assert child.returncode == (1 if mode == "failing" else 0), err
     run = Path(tables["run"]["root"]) / "tiny/0001"

@@ -69,10 +69,10 @@ def exit_code(child: subprocess.Popen[str]) -> int:
     ids=["offline", "online", "server_gone"],
 )
 def test_one_signal(
-    endless: Path, process: Process, server: Server, tracking: str, number: signal.Signals, tables: Tables
+    endless: Path, forked: Process, server: Server, tracking: str, number: signal.Signals, tables: Tables
 ):
     mode = "offline" if tracking == "offline" else "online"
-    child = process("run", endless, "--set", f"tracking.wandb.mode={mode}", cwd=endless.parent)
+    child = forked("run", endless, "--set", f"tracking.wandb.mode={mode}", cwd=endless.parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
     wait_until(lambda: lines(run / "metrics.jsonl") > 30 and has_begun(run), child)
     server.gone = tracking == "server_gone"
@@ -103,9 +103,9 @@ def test_one_signal(
 
 
 @pytest.mark.parametrize("second", EXIT_CODES, ids=["int", "term"])
-def test_a_second_signal(endless: Path, process: Process, server: Server, second: signal.Signals, tables: Tables):
+def test_a_second_signal(endless: Path, forked: Process, server: Server, second: signal.Signals, tables: Tables):
     """While W&B waits for a server that has gone."""
-    child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
+    child = forked("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
     run = Path(tables["run"]["root"]) / "tiny/0001"
     wait_until(lambda: lines(run / "metrics.jsonl") > 30 and has_begun(run), child)
     server.gone = True
@@ -128,14 +128,14 @@ def test_a_second_signal(endless: Path, process: Process, server: Server, second
 
 @pytest.mark.parametrize("number", EXIT_CODES, ids=["int", "term"])
 def test_a_signal_before_tracking_begins(
-    endless: Path, process: Process, server: Server, number: signal.Signals, tables: Tables, monkeypatch: Any
+    endless: Path, forked: Process, server: Server, number: signal.Signals, tables: Tables, monkeypatch: Any
 ):
     """While W&B waits for a server that does not answer, which the steps do not: it ends with those it has taken."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
-        child = process("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
+        child = forked("run", endless, "--set", "tracking.wandb.mode=online", cwd=endless.parent)
         run = Path(tables["run"]["root"]) / "tiny/0001"
         wait_until(lambda: lines(run / "metrics.jsonl") > 2, child)
         begun = time.monotonic()

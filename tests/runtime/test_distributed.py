@@ -11,7 +11,7 @@ import pytest
 import torch
 from joint_runs import CASES, train_all
 from safetensors.torch import load_file
-from torchrun import start
+from torchrun import Ranks
 
 from ganzoo.components.world import World
 from ganzoo.errors import DeviceError
@@ -27,7 +27,7 @@ TIMED = ("seconds", "images_per_second")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case, trained by two processes below `joint` and by this one below `alone`."""
     root = tmp_path_factory.mktemp("runs")
-    child = start(2, Path(joint_runs.__file__), root / "joint")
+    child = Ranks(2, Path(joint_runs.__file__), root / "joint")
     _, err = child.communicate(timeout=600)
     assert child.returncode == 0, err
     assert "Traceback" not in err

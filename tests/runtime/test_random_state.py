@@ -69,6 +69,7 @@ def test_the_callers_random_numbers_stay_as_they_were(path: Path, tmp_path: Path
     assert state() == before
 
 
+@pytest.mark.slow
 def test_a_measurement_leaves_them_too(tables: dict, recipe_file: Callable[[dict], Path]):
     seed_everything(99)
     before = state()

@@ -71,7 +71,10 @@ def test_an_image_does_not_depend_on_the_count(trained: TrainedRun, mode: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["batch", "standing"])
-def test_nor_does_one_of_a_conditional_generator(tables_in: Callable, tmp_path: Path, mode: str):
+def test_nor_does_one_of_a_conditional_generator(
+    tables_in: Callable, tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("ganzoo.sampling.generate.STANDING_BATCHES", 8)
     trained = ganzoo.run(tables_in(tmp_path, **CONDITIONAL))
     for labels in (None, [3], [1, 2, 8]):
         whole = trained.sample(130, seed=7, labels=labels, batch_norm=mode)

@@ -1,6 +1,6 @@
 """Runs of three steps of every kind that several processes could get wrong.
 
-Started by torchrun with a folder as its argument, it trains all of them there, one after the other.
+Started in several processes with a folder as its argument, it trains all of them there, one after the other.
 """
 
 from __future__ import annotations

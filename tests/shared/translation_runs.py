@@ -1,4 +1,4 @@
-"""Runs of four steps of pix2pix and CycleGAN; torchrun starts it with a folder, in which it trains both."""
+"""Runs of four steps of pix2pix and CycleGAN; started with a folder, it trains both there."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forked import Forked
 
 from ganzoo.errors import OutputError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import parse_recipe
@@ -61,10 +61,7 @@ sys.stdin.readline()
 print(json.dumps([RunDirectory.create(recipe).path.name for _ in range(30)]))
 """
     children = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, json.dumps(tables)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3)
+        Forked("-c", script, json.dumps(tables), stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(3)
     ]
     for child in children:
         assert child.stdout is not None

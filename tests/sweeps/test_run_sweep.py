@@ -28,12 +28,13 @@ from ganzoo.sweeps.plan import make_plan
 Tables = dict[str, Any]
 Start = Callable[..., subprocess.Popen[str]]
 LR = "trainer.generator_optimizer"
+STEPS = 200
 
 
 @pytest.fixture
 def words(recipe_file: Callable[[Tables], Path], tables: Tables) -> list[str]:
     """The command of a sweep of two losses."""
-    tables["run"] |= {"steps": 600, "log_every": 1}
+    tables["run"] |= {"steps": STEPS, "log_every": 1}
     tables["samples"]["every"] = 1000
     return ["sweep", str(recipe_file(tables)), "--vary", "loss.name=hinge,wasserstein"]
 
@@ -53,15 +54,18 @@ def wait_for(path: Path, child: subprocess.Popen[str], lines: int = 1) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_gone_on_with_and_widened(process: Start, words: list[str], tables: Tables):
+def test_interrupted_gone_on_with_and_widened(forked: Start, words: list[str], tables: Tables):
     sweep = Path(tables["run"]["root"]) / "tiny-sweep"
-    child = process(*words)
+    child = forked(*words)
     wait_for(sweep / "hinge/0001/metrics.jsonl", child, 5)
-    second = process(*words)  # another process cannot run the same sweep
+    training = json.loads((sweep / "hinge/0001" / HOLDER).read_text())["pid"]
+    os.kill(training, signal.SIGSTOP)  # it is not to end meanwhile
+    second = forked(*words)  # another process cannot run the same sweep
     out, err = second.communicate(timeout=240)
     assert second.returncode == 2, err
     assert f"process {child.pid} is training in it" in err
     child.send_signal(signal.SIGINT)
+    os.kill(training, signal.SIGCONT)
     out, err = child.communicate(timeout=120)
     assert (child.returncode, out) == (130, "")
     assert "Traceback" not in err
@@ -69,9 +73,9 @@ def test_interrupted_gone_on_with_and_widened(process: Start, words: list[str], 
     assert state(sweep) == {"hinge 7": ("interrupted", "hinge/0001"), "wasserstein 7": ("waiting", "")}
     stopped = json.loads((sweep / "hinge/0001/summary.json").read_text())
     assert stopped["status"] == "interrupted"
-    assert 5 <= stopped["steps"] < 600
+    assert 5 <= stopped["steps"] < STEPS
 
-    child = process(*words)
+    child = forked(*words)
     out, err = child.communicate(timeout=240)
     assert (child.returncode, out) == (0, f"{sweep}\n"), err
     assert "hinge seed 7: goes on" in err
@@ -80,14 +84,14 @@ def test_interrupted_gone_on_with_and_widened(process: Start, words: list[str], 
         "hinge 7": ("complete", "hinge/0001"),
         "wasserstein 7": ("complete", "wasserstein/0001"),
     }
-    assert [row["step"] for row in RunDirectory(sweep / "hinge/0001").read_metrics()] == list(range(1, 601))
+    assert [row["step"] for row in RunDirectory(sweep / "hinge/0001").read_metrics()] == list(range(1, STEPS + 1))
     recipe = RunDirectory(sweep / "wasserstein/0001").read_recipe()
     wandb = recipe["tracking"]["wandb"]
     assert (wandb["group"], wandb["job_type"]) == ("tiny-sweep", "wasserstein")
     assert wandb["tags"] == ["sweep:tiny-sweep", "loss.name=wasserstein"]
 
     before = {path: path.stat().st_mtime_ns for path in sweep.glob("*/0001/summary.json")}
-    child = process(*words, "--seeds", "2")
+    child = forked(*words, "--seeds", "2")
     out, err = child.communicate(timeout=240)
     assert child.returncode == 0, err
     assert "4 runs, 2 variants; 2 are complete" in err
@@ -96,11 +100,11 @@ def test_interrupted_gone_on_with_and_widened(process: Start, words: list[str], 
 
 
 @pytest.mark.slow
-def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(process: Start, words: list[str], tables: Tables):
+def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(forked: Start, words: list[str], tables: Tables):
     sweep = Path(tables["run"]["root"]) / "tiny-sweep"
     failing = '{name="sgd", lr=1e38}'
     words = [*words[:2], "--vary", f'{LR}={{name="adam"}},{failing}', "--seeds", "2", "--jobs", "2"]
-    child = process(*words)
+    child = forked(*words)
     wait_for(sweep / "adam/0001/metrics.jsonl", child, 5)
     os.kill(json.loads((sweep / "adam/0001" / HOLDER).read_text())["pid"], signal.SIGKILL)
     out, err = child.communicate(timeout=240)
@@ -115,17 +119,17 @@ def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(process: S
         "sgd-lr-1e-38 8": "failed",
     }
     log = (sweep / "logs/adam-7.log").read_text()
-    assert "step 1/600" in log
+    assert f"step 1/{STEPS}" in log
 
-    again = process(*words)
+    again = forked(*words)
     assert "1 of 4 runs are complete" in again.communicate(timeout=240)[1]
     assert (sweep / "logs/adam-7.log").read_text() == log  # failed runs are left alone
 
-    retried = process(*words, "--retry-failed")
+    retried = forked(*words, "--retry-failed")
     assert "2 of 4 runs are complete" in retried.communicate(timeout=240)[1]
     assert state(sweep)["adam 7"] == ("complete", "adam/0001")
     steps = [row["step"] for row in RunDirectory(sweep / "adam/0001").read_metrics()]
-    assert steps == list(range(1, 601))  # gone on with, in the same directory
+    assert steps == list(range(1, STEPS + 1))  # gone on with, in the same directory
 
 
 @pytest.mark.slow

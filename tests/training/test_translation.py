@@ -14,7 +14,7 @@ from ganzoo_testing import ConformanceError, check_trainer
 from PIL import Image
 from safetensors.torch import load_file
 from same import assert_same_checkpoint, rows
-from torchrun import start
+from torchrun import Ranks
 from translation_runs import tables_of
 
 import ganzoo
@@ -120,7 +120,7 @@ def test_a_run_is_resumed_to_the_bit(trained: dict[str, TrainedRun], tmp_path: P
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(trained: dict[str, TrainedRun], tmp_path: Path):
-    child = start(2, RUNS, tmp_path)
+    child = Ranks(2, RUNS, tmp_path)
     _, err = child.communicate(timeout=300)
     assert child.returncode == 0, err
     for kind, alone in trained.items():
@@ -238,6 +238,7 @@ def test_any_generator_is_exported_and_opened_again(trained: dict[str, TrainedRu
     assert "for inputs of 1×16×16" in (tmp_path / "export/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_generator_with_a_condition_and_no_latents_is_exported_as_onnx(
     trained: dict[str, TrainedRun], tmp_path: Path
 ):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from command_line import command  # noqa: F401
+from plugin_fixtures import _no_fsync, _own_cache  # noqa: F401
 from tiny_recipe import tiny_recipe
 
 pytest.importorskip("ganzoo_dcgan")
 
 torch.set_num_threads(1)  # networks this small lose more by waiting for each other's threads than they gain
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="session")

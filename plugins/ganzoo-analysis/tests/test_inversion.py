@@ -55,6 +55,7 @@ def styled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StackedGenerator, "from_style", from_style, raising=False)
 
 
+@pytest.mark.slow
 def test_finds_what_the_generator_can_make(trained: TrainedRun):
     images = trained.sample(3, seed=77)
     begin = inversion.invert(trained, images, steps=0)

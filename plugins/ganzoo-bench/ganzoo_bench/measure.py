@@ -167,6 +167,7 @@ def _build_shorter(bare: Run, timed: int, steps: int, *, tracked: bool) -> Run:
     """
     changes = {
         "run.steps": timed + 2,
+        "run.target": {},
         "run.log_every": min(steps, bare.recipe.run.log_every),
         "samples.every": timed + 1,
         "samples.gif": False,

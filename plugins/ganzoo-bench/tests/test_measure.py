@@ -31,6 +31,7 @@ def file(tables: dict[str, Any], recipe_file: Callable[..., Path]) -> Path:
     return recipe_file(tables)
 
 
+@pytest.mark.slow
 def test_the_command_measures_all_that_it_promises(
     file: Path, command: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_the_command_measures_all_that_it_promises(
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
 
 
+@pytest.mark.slow
 def test_the_text_says_the_same(file: Path) -> None:
     found = measure(file, {"run.epochs": 2}, rounds=2, steps=1)
     text = to_text(found)

@@ -131,6 +131,7 @@ def test_tutorials_recipe(
     assert run.about()["batch_norm"] == "running"
 
 
+@pytest.mark.slow
 def test_an_import_can_be_trained_on(
     generator: nn.Module, discriminator: nn.Module, save: Callable[..., Path], bring: Callable[..., TrainedRun]
 ):

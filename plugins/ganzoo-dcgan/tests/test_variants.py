@@ -61,6 +61,19 @@ def test_makes_and_judges_images(name: str, channels: int) -> None:
     assert all(feature.ndim == 4 and len(feature) == 6 for feature in discriminator.features(images))
 
 
+@pytest.mark.parametrize(("name", "sees"), [("dcgan_authors", False), ("dcgan", True), ("dcgan_dense", True)])
+def test_contrast_of_a_minibatch(name: str, sees: bool) -> None:
+    """Without biases and with next to no epsilon in batch norm the authors' discriminator does not see it."""
+    _, discriminator = narrow(name)
+    for bias in (each for key, each in discriminator.named_parameters() if key.endswith("bias")):
+        nn.init.normal_(bias, std=0.1)  # as after some updates
+    images = torch.rand(16, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        logits, faint = discriminator(images), discriminator(0.25 * images)
+    change = ((logits - faint).norm() / logits.norm()).item()
+    assert change > 0.1 if sees else change < 1e-2
+
+
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [

@@ -129,7 +129,8 @@ def small(entry: Entry[Any]) -> Generator:
         image = ImageSpec(channels, side, side)
         info = DatasetInfo(image, LabelSpec.classes("abcdefghij"), condition=image)
         fields = entry.config.model_fields
-        for few in ({"width": 8, "latent_dim": 16}, {"width": 8}):  # some have latents of one size alone
+        narrow = {"width": 8, "channel_base": 256, "max_channels": 16, "style_dim": 16}
+        for few in ({**narrow, "latent_dim": 16}, narrow):  # some have latents of one size alone
             try:
                 config = entry.config(name=entry.name, **{key: few[key] for key in few if key in fields})
                 config.check_info(info)

@@ -160,6 +160,7 @@ def test_reconstruction_is_the_sum_of_the_distances(make: Any) -> None:
     assert any(parameter.grad is not None for parameter in discriminator.parameters())
 
 
+@pytest.mark.slow
 def test_perceptual_distance_as_lpips_without_its_weights(make: Any) -> None:
     penalty = make("penalties", "reconstruction", distance="perceptual", vgg_weights="random")
     first, second = torch.rand(2, 2, 3, 64, 64) * 2 - 1

@@ -23,7 +23,7 @@ def _double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.parametrize("size", [256, 512, 1024])
+@pytest.mark.parametrize("size", [256, 512, pytest.param(1024, marks=pytest.mark.slow)])
 def test_generator(make: Any, size: int) -> None:
     ours = make("generators", "fastgan", size=size, width=8, latent_dim=16, small_output=True)
     exact_spectral_norms(ours)
@@ -60,6 +60,7 @@ def test_discriminator(make: Any, size: int) -> None:
     torch.testing.assert_close(maps[3], last_small, **CLOSE)
 
 
+@pytest.mark.slow
 def test_decoders_and_quarters(make: Any) -> None:
     discriminator = make("discriminators", "fastgan", size=256, width=8)
     penalty = make("penalties", "reconstruction", size=256)

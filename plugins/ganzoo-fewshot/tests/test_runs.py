@@ -12,13 +12,14 @@ import torch
 from literal_fewshot import two_processes
 from literal_fewshot.two_processes import CASES, recipe, train_all
 from safetensors.torch import load_file
-from torchrun import start
+from torchrun import Ranks
 from torchvision.models import shufflenet_v2_x0_5
 
 import ganzoo
 from ganzoo.errors import CheckpointError, DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_resumes_to_the_bit(tmp_path: Path, case: str) -> None:
     noisy = ["generator.noise=true"]
@@ -34,7 +35,7 @@ def test_resumes_to_the_bit(tmp_path: Path, case: str) -> None:
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    child = start(2, Path(two_processes.__file__), tmp_path / "joint")
+    child = Ranks(2, Path(two_processes.__file__), tmp_path / "joint")
     _, err = child.communicate(timeout=600)
     assert child.returncode == 0, err
     train_all(tmp_path / "alone")
@@ -55,6 +56,7 @@ def test_two_processes_train_what_one_does(tmp_path: Path, monkeypatch: pytest.M
                 torch.testing.assert_close(theirs[name], tensor, rtol=margin, atol=margin, msg=f"{file.stem}: {name}")
 
 
+@pytest.mark.slow
 def test_a_run_is_sampled_without_the_classifier_and_resumed_with_the_same_alone(tmp_path: Path) -> None:
     file = tmp_path / "mine.pth"
     torch.save(shufflenet_v2_x0_5(weights=None).state_dict(), file)

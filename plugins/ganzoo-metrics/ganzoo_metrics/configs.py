@@ -109,6 +109,11 @@ class TorchvisionBackboneConfig(ExtractorConfig):
     antialias: bool = True
     """Average over the pixels between where that shrinks them."""
 
+    @property
+    def label(self) -> str:
+        """Name of the model, marked where its weights are random."""
+        return self.model + ("_random" if self.weights == "random" else "")
+
     def check_info(self, info: DatasetInfo) -> None:
         """Check that the images are gray or RGB."""
         _check_colors(info)

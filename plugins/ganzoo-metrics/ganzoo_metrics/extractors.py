@@ -131,11 +131,6 @@ class TorchvisionBackbone(Extractor):
         self.antialias = config.antialias
 
     @property
-    def label(self) -> str:
-        """Name of the model, marked where its weights are random."""
-        return self.config.model + ("_random" if self.config.weights == RANDOM else "")
-
-    @property
     def source(self) -> str:
         """Name of the weights or of their file."""
         return Path(self.config.weights).name

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 from command_line import command  # noqa: F401
-from plugin_fixtures import _one_thread, _own_cache  # noqa: F401
+from plugin_fixtures import _no_fsync, _one_thread, _own_cache  # noqa: F401
 from tiny_recipe import tiny_recipe
 
 pytest.importorskip("ganzoo_dcgan")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from plugin_fixtures import _one_thread, _own_cache  # noqa: F401
+from plugin_fixtures import _no_fsync, _one_thread, _own_cache  # noqa: F401
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
 from ganzoo.registry.plugin_manager import plugin_manager

@@ -136,6 +136,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
     )
     require(extractor.digest() == extractor.digest() != "", "digest must be the same for the same weights")
     require(extractor.label.isidentifier(), f'label "{extractor.label}" is no word that a score can end with')
+    require(extractor.label == extractor.config.label, "label is not that of the options: override it there")
 
 
 class LabeledPoints(Dataset):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 from ganzoo_testing.scaffold import OUTLINES
 
 from ganzoo.registry.kinds import KINDS
@@ -37,10 +37,9 @@ def test_works_untouched(kind: str, command: Command, tmp_path: Path):
     tests = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder / "tests")]  # they train two steps
     check = ["-m", "ganzoo", "recipe", "check", str(folder / "recipes" / "brandnew.toml")]
     for arguments in (pip, tests, check):
-        done = subprocess.run(
-            [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = Forked(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=tmp_path)
+        out, _ = done.communicate(timeout=300)
+        assert done.returncode == 0, out
 
 
 @pytest.mark.parametrize("kind", OUTLINES)

@@ -29,3 +29,8 @@ def facts(run: RunView) -> dict[str, Any]:
 def finite(figures: Mapping[str, float], prefix: str = "") -> dict[str, float]:
     """Return the finite ones among `figures`, with a prefix to their names."""
     return {prefix + name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def time_to_target(run: RunView) -> dict[str, float]:
+    """Return the seconds of training after which the run reached its target, by the name for it; empty: it did not."""
+    return {} if run.time_to_target is None else {"time_to_target": run.time_to_target}

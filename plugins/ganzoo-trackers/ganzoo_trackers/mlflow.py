@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.utils.async_logging.run_operations import RunOperations
 
 RECORD = "mlflow.json"
-ENDS = {"complete": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+ENDS = {"complete": "FINISHED", "reached": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LONGEST_VALUE = 500
 """Most characters of a parameter's value, of those that every MLflow takes."""
 

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from ganzoo.plugin import Alert, RequestError, RunView, Tracker, TrackerConfig, hookimpl
 from ganzoo.sampling.image_io import GIF
-from ganzoo_trackers.facts import SCORE, finite
+from ganzoo_trackers.facts import SCORE, finite, time_to_target
 
 GRID, FILM = "samples/grid", "samples/evolution"
 
@@ -100,10 +100,11 @@ class StepTracker(Tracker):
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
-        """Send the film, unless the run is to be resumed, and end."""
+        """Send the film, unless the run is to be resumed, and the seconds to the target, and end."""
         gif = run.directory.samples / GIF
         if run.status != "interrupted" and run.recipe.samples.gif and gif.is_file():
             self.film(run.step, gif)
+        self._log(run.step, time_to_target(run))
         self.end(run)
 
     def _log(self, step: int, figures: Mapping[str, float]) -> None:

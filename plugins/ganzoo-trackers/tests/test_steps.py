@@ -155,6 +155,18 @@ def test_reading_back(name: str, recipe: Callable[[str], dict[str, Any]], capsys
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_the_time_to_the_target(name: str, recipe: Callable[[str], dict[str, Any]]):
+    tables = recipe(name)
+    tables["run"]["target"] = {"score": "fd_classifier", "below": 20.0}
+    tables["evaluation"] = {"every": 100, "samples": 16, "metrics": ["frechet"]}
+    run = api.run(tables, observers=[Alarm()])  # scores 12.5 at step 2
+    (row,) = [row for row in run.metrics if "score/fd_classifier" in row]
+    seen = READERS[name](run)
+    assert seen.scalars["time_to_target"] == [(2, pytest.approx(row["seconds"]))]
+    assert seen.ended in ("", "FINISHED")
+
+
 @pytest.mark.parametrize("name", READERS)
 def test_without_its_library_one_line_says_what_to_install(
     name: str, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch

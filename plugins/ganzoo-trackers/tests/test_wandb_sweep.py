@@ -14,7 +14,6 @@ import pytest
 from ganzoo_trackers.configs import WandbConfig
 from ganzoo_trackers.wandb import sweep as wandb_sweep
 from typer.main import get_command
-from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from ganzoo.cli.main import app
 from ganzoo.errors import GanzooError, RequestError
@@ -43,6 +42,8 @@ def plan(recipe_file: Callable[[dict], Path], tables: dict[str, Any], manager: P
 
 def agent_arguments(config: dict[str, Any], values: tuple[Any, ...]) -> list[str]:
     """What wandb's agent would call for one choice, by the function that it uses itself."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args  # seconds, for every process that lists tests
+
     args = {key: {"value": value} for key, value in zip(config["parameters"], values, strict=True)}
     given = {**create_sweep_command_args({"args": args}), "env": ["/usr/bin/env"]}
     return [word for part in config["command"] for word in (given[part[2:-1]] if part[0] == "$" else [part])]
@@ -89,7 +90,7 @@ def test_without_a_key_nothing_is_sent(
 
 @pytest.mark.slow
 def test_a_process_of_wandb_that_has_ended_is_told(
-    recipe_file: Callable[[dict], Path], tables: dict[str, Any], process: Callable[..., Any]
+    recipe_file: Callable[[dict], Path], tables: dict[str, Any], forked: Callable[..., Any]
 ):
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -97,7 +98,7 @@ def test_a_process_of_wandb_that_has_ended_is_told(
     recipe = recipe_file(tables | {"tracking": {"wandb": {"mode": "offline"}}})
     left = {**os.environ, "WANDB_SERVICE": f"3-1-tcp-localhost-{port}", "OMP_NUM_THREADS": "1"}
     for what in ("sweep", recipe, "--vary", "loss.name=hinge", "--wandb"), ("run", recipe):
-        child = process(*what, env=left)
+        child = forked(*what, env=left)
         _, err = child.communicate(timeout=60)
         assert "Traceback" not in err
         assert "the variable WANDB_SERVICE leads to a process of W&B that is not there: unset it" in err

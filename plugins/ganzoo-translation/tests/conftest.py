@@ -5,6 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from plugin_fixtures import _one_thread, _own_cache  # noqa: F401
+from plugin_fixtures import _no_fsync, _one_thread, _own_cache  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -1,4 +1,4 @@
-"""Two short runs with every part of the plugin; started by torchrun with a folder, it trains them there."""
+"""Two short runs with every part of the plugin; started with a folder, it trains them there."""
 
 from __future__ import annotations
 

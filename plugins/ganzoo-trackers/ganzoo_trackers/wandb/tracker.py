@@ -16,7 +16,7 @@ from torchvision.transforms.functional import to_pil_image
 from ganzoo.plugin import AgentSweep, Alert, Report, RunView, Tracker, hookimpl, warn
 from ganzoo.sampling.image_io import GIF
 from ganzoo_trackers.configs import WandbConfig
-from ganzoo_trackers.facts import SCORE, finite
+from ganzoo_trackers.facts import SCORE, finite, time_to_target
 from ganzoo_trackers.wandb.report import publish
 from ganzoo_trackers.wandb.session import STOP_SECONDS, finish, in_short, start
 from ganzoo_trackers.wandb.sweep import register
@@ -28,7 +28,7 @@ EXTREMES = ("loss/", "probability/", "gradient_norm/", "penalty/", SCORE)
 """Prefixes of the metrics whose lowest and highest values W&B's summary holds beside the last."""
 
 FOLDER = "artifacts"
-EXIT_CODES = {"complete": 0, "failed": 1, "interrupted": 255}
+EXIT_CODES = {"complete": 0, "reached": 0, "failed": 1, "interrupted": 255}
 """255 together with "preempting" is how W&B marks a run that will be resumed."""
 
 
@@ -142,7 +142,7 @@ class WandbTracker(Tracker):
             if run.recipe.samples.gif and animation.is_file():
                 tracked.log({"samples/evolution": wandb.Video(animation), STEP: self._step}, step=self._step)
             tracked.log({STEP: self._step}, step=self._step, commit=True)  # no row follows that would undo the summary
-            tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status})
+            tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status, **time_to_target(run)})
             if status == "interrupted":
                 tracked.mark_preempting()
         if self._artifacts is not None and status != "interrupted":  # which is to go on

@@ -192,6 +192,16 @@ def test_the_exit_code_tells_how_the_run_ended(build, error: Exception, exit_cod
     assert (seen.exit_code, seen.preempting) == (exit_code, preempting)
 
 
+def test_the_time_to_the_target_is_in_the_summary(build) -> None:
+    run, tracker = build(OFFLINE), WandbTracker()
+    tracker.run_started(ReadOnlyRun(run))
+    run.clock.seconds = 12.5
+    run.end_at_target()
+    tracker.run_ended(ReadOnlyRun(run))
+    seen = recorded(run)
+    assert (seen.summary["time_to_target"], seen.summary["status"], seen.exit_code) == (12.5, "reached", 0)
+
+
 def test_scores_that_come_late_are_kept(build) -> None:
     run, tracker = build(OFFLINE), WandbTracker()
     tracker.run_started(ReadOnlyRun(run))

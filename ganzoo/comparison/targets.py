@@ -1,0 +1,182 @@
+"""Rank variants by the seconds of training until a score reaches a target; runs that never reach it are censored."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from ganzoo.comparison.runs import RunRecord, Variant
+from ganzoo.comparison.runs import number as finite
+from ganzoo.comparison.scores import Score
+from ganzoo.recipe.model import TargetOptions
+from ganzoo.storage.summary import SCORE, first_reaching
+from ganzoo.text import number, printable
+
+LEVEL = 0.05
+"""Two variants are told apart where the p-value of the log-rank test is below this."""
+PREFIX = "run.target."
+
+
+@dataclass(frozen=True)
+class TargetTimes:
+    """Seconds of training until the target, a value for each run of a variant; false without any.
+
+    Attributes:
+        reached: of the runs that reached it.
+        unreached: how long those trained that ended without it.
+    """
+
+    reached: tuple[float, ...] = ()
+    unreached: tuple[float, ...] = ()
+
+    @property
+    def median(self) -> float:
+        """Median over the runs; infinite where it is of a run that never reached the target."""
+        return statistics.median([*self.reached, *(math.inf for _ in self.unreached)])
+
+    @property
+    def at_least(self) -> float:
+        """Seconds that the median is at least."""
+        return statistics.median([*self.reached, *self.unreached])
+
+    @property
+    def order(self) -> tuple[float, float, float]:
+        """What variants are sorted by: their medians, then the share of runs that reached it."""
+        if not self:
+            return math.inf, 1.0, math.inf
+        return self.median, -len(self.reached) / len(self), -self.at_least
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return the times as a JSON object; the median is None where it is of a run that never reached the target."""
+        if not self:
+            return None
+        median = self.median if math.isfinite(self.median) else None
+        return {"median": median, "reached": list(self.reached), "not_reached": list(self.unreached)}
+
+    def __len__(self) -> int:
+        return len(self.reached) + len(self.unreached)
+
+    def __str__(self) -> str:
+        if not self:
+            return "—"
+        known = math.isfinite(self.median)
+        parts = [f"{number(self.median)} s" if known else f"> {number(self.at_least)} s"]
+        if len(self.reached) > 1:
+            parts[0] += f" ({number(min(self.reached))}–{number(max(self.reached))})"
+        if self.unreached:
+            parts.append("not reached" + (f" in {len(self.unreached)} of {len(self)}" if len(self) > 1 else ""))
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class TargetRanking:
+    """Variants by the time to a target.
+
+    Attributes:
+        target: of the recipes.
+        times: of each variant, in order.
+        refused: why it is not ranked; empty where it is.
+        best: index of the variant with the shortest median; None where no run reached it, or none is ranked.
+        tied: indices of those that cannot be told from it.
+    """
+
+    target: TargetOptions
+    times: Sequence[TargetTimes]
+    refused: Sequence[str] = ()
+    best: int | None = None
+    tied: Sequence[int] = ()
+
+    @property
+    def name(self) -> str:
+        """The target in words, such as "fd_classifier < 6"."""
+        return printable(self.target)
+
+    @property
+    def order(self) -> list[int]:
+        """Indices of the variants, the fastest first."""
+        return sorted(range(len(self.times)), key=lambda index: self.times[index].order)
+
+    def mark(self, index: int) -> str:
+        """Return "★" for the best variant, "≈" for those not told from it, "?" where none is ranked, else nothing."""
+        if self.refused:
+            return "?"
+        return "★" if index == self.best else "≈" if index in self.tied else ""
+
+    def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the ranking as a JSON object; `names` are those of the variants."""
+        return {
+            **self.target.model_dump(exclude_none=True),
+            "refused": list(self.refused),
+            "best": None if self.best is None else names[self.best],
+            "not_told_from_best": [names[index] for index in self.tied],
+            "variants": {name: times.to_dict() for name, times in zip(names, self.times, strict=True)},
+        }
+
+
+def targets_of(variants: Iterable[Variant]) -> list[TargetOptions]:
+    """Return the different targets of the recipes, those that are damaged left out."""
+    found: dict[str, TargetOptions] = {}
+    for variant in variants:
+        options = {key.removeprefix(PREFIX): value for key, value in variant.recipe.items() if key.startswith(PREFIX)}
+        try:
+            target = TargetOptions.model_validate(options)
+        except ValidationError:  # none, or damaged
+            continue
+        found[str(target)] = target
+    return list(found.values())
+
+
+def rank_by_target(variants: Sequence[Variant], scores: Iterable[Score]) -> TargetRanking | None:
+    """Rank variants by the target that their recipes have; None where they have none, or several.
+
+    Runs without a target, and those that went on after it, count by the scores that they were given.
+    """
+    targets = targets_of(variants)
+    if len(targets) != 1:
+        return None
+    target = targets[0]
+    times = [_times(target, variant.runs) for variant in variants]
+    refused = [reason for score in scores if score.name == printable(target.score) for reason in score.refused]
+    known = [index for index, each in enumerate(times) if each.reached]
+    if refused or len(variants) < 2 or not known:
+        return TargetRanking(target, times, refused)
+    best = min(known, key=lambda index: times[index].order)
+    others = [index for index, each in enumerate(times) if each and index != best]
+    return TargetRanking(target, times, (), best, [index for index in others if not _apart(times[best], times[index])])
+
+
+def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
+    """Return the seconds until a run reached a target, or those it trained without; and whether it did.
+
+    None where neither is known: of a run that is not over, or was never scored.
+    """
+    if row := first_reaching(target, run.rows):
+        seconds = finite(row.get("seconds"))
+        return None if seconds is None else (seconds, True)
+    scored = any(SCORE + target.score in each for each in run.rows)
+    over = run.done or run.status == "failed"
+    trained = run.seconds if run.seconds is not None or not scored else finite(run.rows[-1].get("seconds"))
+    return (trained, False) if scored and over and trained is not None else None
+
+
+def _times(target: TargetOptions, runs: Iterable[RunRecord]) -> TargetTimes:
+    known = [each for run in runs if (each := time_to(target, run)) is not None]
+    return TargetTimes(
+        tuple(seconds for seconds, reached in known if reached),
+        tuple(seconds for seconds, reached in known if not reached),
+    )
+
+
+def _apart(one: TargetTimes, other: TargetTimes) -> bool:
+    """Return whether a log-rank test tells two variants apart, which takes censored times as what they are."""
+    from scipy.stats import CensoredData, logrank  # half a second, for comparisons with a target alone
+
+    samples = [CensoredData(uncensored=each.reached, right=each.unreached) for each in (one, other)]
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all times are the same, it is of no difference at all
+        return bool(logrank(*samples).pvalue < LEVEL)

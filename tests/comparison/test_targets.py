@@ -1,0 +1,141 @@
+"""Time to a target: medians with runs that never reach it, what is ranked, and what the page shows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganzoo import compare
+from ganzoo.comparison.curves import figures
+from ganzoo.comparison.page import page
+from ganzoo.comparison.targets import TargetTimes
+
+MakeRun = Callable[..., Path]
+Command = Callable[..., Any]
+TARGET = {"score": "fd_classifier", "below": 6.0}
+ABOVE, BELOW = 9.0, 5.0
+
+
+@pytest.fixture
+def aimed(make_run: MakeRun) -> MakeRun:
+    """Runs of a loss that reach the target after so many seconds each, or never (None)."""
+
+    def make(loss: str, times: list[float | None], **more: Any) -> list[Path]:
+        made = []
+        for seed, seconds in enumerate(times):
+            values = {10: ABOVE, 20: ABOVE, 30: ABOVE if seconds is None else BELOW}
+            status = "complete" if seconds is None else "reached"
+            scores = {step: {"fd_classifier": value} for step, value in values.items()}
+            options = {"status": status, "run__target": TARGET, "loss__name": loss, "scores": scores, **more}
+            run = make_run(loss, seed, **options)
+            rows = [
+                {"step": step, "epoch": 1.0, "seconds": step * (seconds or 40.0) / 30, "score/fd_classifier": value}
+                for step, value in values.items()
+            ]
+            (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            made.append(run)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("reached", "unreached", "text"),
+    [
+        ([312.0], [], "312 s"),
+        ([298.0, 312.0, 340.0], [], "312 s (298–340)"),
+        ([10.0, 20.0, 30.0, 40.0], [], "25 s (10–40)"),
+        ([298.0, 312.0], [400.0], "312 s (298–312), not reached in 1 of 3"),
+        ([298.0, 310.0], [312.0, 320.0, 330.0], "> 312 s (298–310), not reached in 3 of 5"),
+        ([], [312.0], "> 312 s, not reached"),
+        ([], [312.0, 350.0], "> 331 s, not reached in 2 of 2"),
+        ([], [], "—"),
+    ],
+)
+def test_the_median_with_runs_that_never_reach_it(reached: list[float], unreached: list[float], text: str):
+    assert str(TargetTimes(tuple(reached), tuple(unreached))) == text
+
+
+def test_variants_are_ranked_by_their_medians(aimed: MakeRun, command: Command):
+    runs = [*aimed("slow", [30, 32, 35]), *aimed("fast", [10, 12, 11]), *aimed("never", [None, None, 31])]
+    comparison = compare(runs)
+    ranking = comparison.target
+    assert ranking is not None
+    names = [variant.name for variant in comparison.variants]
+    assert [names[index] for index in ranking.order] == ["fast", "slow", "never"]
+    assert names[ranking.best or 0] == "fast"
+    assert ranking.tied == []  # a log-rank test of three against three that do not overlap: p = 0.025
+    assert [variant.status for variant in comparison.variants] == ["3 reached", "3 reached", "2 complete, 1 reached"]
+    told = comparison.to_dict()["target"]
+    assert told["variants"]["never"] == {"median": None, "reached": [31.0], "not_reached": [60.0, 61.0]}
+    assert (told["score"], told["below"], told["best"], told["not_told_from_best"]) == (
+        "fd_classifier",
+        6.0,
+        "fast",
+        [],
+    )
+    printed = command("compare", *runs).out
+    assert "1. fast: 11 s (10–12) ★\n  2. slow: 32 s (30–35)\n  3. never: > 60 s, not reached in 2 of 3" in printed
+    assert "not of evaluation, samples and checkpoints" in printed
+    assert "fd_classifier &lt; 6" in comparison._repr_html_()
+
+
+def test_what_a_log_rank_test_does_not_tell_apart_is_marked(aimed: MakeRun):
+    ranking = compare([*aimed("a", [10, 20, 30]), *aimed("b", [15, 25, 28]), *aimed("c", [None])]).target
+    assert ranking is not None
+    assert [ranking.mark(index) for index in range(3)] == ["★", "≈", "≈"]
+    assert compare(aimed("d", [None, None])).target.order == [0]  # type: ignore[union-attr]
+    same = compare([*aimed("e", [10]), *aimed("f", [10])]).target
+    assert same is not None
+    assert [same.mark(index) for index in range(2)] == ["★", "≈"]
+
+
+def test_failed_runs_count_as_longer_and_those_that_are_not_over_do_not(aimed: MakeRun):
+    runs = [*aimed("a", [10, None], status="failed", error="diverged"), *aimed("a", [None], status="interrupted")]
+    ranking = compare(runs).target
+    assert ranking is not None
+    assert ranking.times == [TargetTimes((10.0,), (61.0,))]
+    assert math.isinf(ranking.times[0].median)
+
+
+def test_a_run_without_the_target_counts_by_its_scores(aimed: MakeRun):
+    comparison = compare([*aimed("a", [20]), *aimed("b", [10], status="complete", run__target={})])
+    assert comparison.target is not None
+    assert [times.reached for times in comparison.target.times] == [(20.0,), (10.0,)]
+
+
+def test_what_is_not_ranked(aimed: MakeRun, make_run: MakeRun, make_card: Callable[..., Any]):
+    other = aimed("b", [10], run__target={**TARGET, "below": 5.5})
+    comparison = compare([*aimed("a", [20]), *other])
+    assert comparison.target is None
+    assert any("different targets: fd_classifier < 6, fd_classifier < 5.5" in note for note in comparison.notes)
+    cards = aimed("c", [10], made_by=lambda step: make_card(step, samples=1000))
+    ranking = compare([*aimed("d", [20]), *cards]).target
+    assert ranking is not None
+    assert (ranking.best, ranking.refused) == (None, ["samples.images: 2000 / 1000"])
+    assert compare(make_run("e")).target is None
+    damaged = make_run("f", run__target={"score": 3, "below": "x"})
+    assert compare(damaged).target is None
+
+
+def test_the_page_has_the_ranking_and_the_score_over_seconds(aimed: MakeRun):
+    comparison = compare([*aimed("fast<b>", [10, 20]), *aimed("never", [None, None])])
+    drawn = {(figure.name, figure.over): figure.curves for figure in figures(comparison)}
+    assert list(drawn)[:2] == [("fd_classifier", "seconds of training"), ("fd_classifier", "step")]
+    over_seconds = drawn["fd_classifier", "seconds of training"]
+    assert [[round(point.step, 3) for point in curve] for curve in over_seconds] == [
+        [5.0, 10.0, 15.0],  # on average of both seeds
+        [13.333, 26.667, 40.0],
+    ]
+    assert [point.mean for point in over_seconds[0]] == [ABOVE, ABOVE, BELOW]
+    html = page(comparison)
+    assert '<h2 id="target">Time to fd_classifier &lt; 6</h2>' in html
+    assert "&gt; 60.5 s, not reached in 2 of 2" in html
+    assert "fast&lt;b&gt;" in html
+    assert "2 of 2</td>" in html
+    assert "over seconds of training" in html
