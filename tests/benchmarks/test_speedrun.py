@@ -1,0 +1,309 @@
+"""benchmarks/speedrun: the record that ships holds, a doctored one is refused, and the judge is the frozen one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import math
+import shutil
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from dataset_files import write_mnist
+from scipy import stats
+from sklearn.datasets import load_digits
+
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import PluginManager
+
+SPEEDRUN = Path(__file__).parents[2] / "benchmarks" / "speedrun"
+RECORDS = sorted((SPEEDRUN / "records").glob("*/record.json"))
+PAGE = Path(__file__).parents[2] / "docs" / "pages" / "speedrun.md"
+OF = {"baseline": "baseline.py", "contestant": "cpu.toml"}
+NETWORKS = ("generator", "discriminator")
+RUNS = {"baseline": 2, "contestant": 5}
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Callable[[str], ModuleType]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SPEEDRUN))
+        yield importlib.import_module
+
+
+@pytest.fixture
+def verify(module: Callable[[str], ModuleType]) -> ModuleType:
+    return module("verify")
+
+
+@pytest.fixture
+def judge(module: Callable[[str], ModuleType]) -> ModuleType:
+    return module("judge")
+
+
+@pytest.fixture(scope="module")
+def made(module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A record of runs that took no time to make: the baseline draws noise, the contestant scikit-learn's digits."""
+    work, record = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("records") / "made"
+    rng = np.random.default_rng(0)
+    digits = np.kron(load_digits().images[:1000] * 15.9, np.ones((3, 3))).astype(np.uint8)
+    for who, count in RUNS.items():
+        for seed in range(count):
+            folder = work / f"{who}-{seed}"
+            folder.mkdir()
+            noise = rng.integers(0, 256, (200, 64, 64), dtype=np.uint8)
+            np.save(folder / "samples.npy", noise if who == "baseline" else digits[200 * seed : 200 * (seed + 1)])
+            seconds = (100 if who == "baseline" else 5) + seed / 10
+            (folder / "log.txt").write_text(f'trained in {folder}\n{{"seed": {seed}, "seconds": {seconds}}}\n')
+            run = {
+                "who": who,
+                "seed": seed,
+                "wall": seconds + 0.2,
+                "cpu": seconds,
+                "load": 0.5,
+                "samples": "of no file",
+                "of": hashlib.sha256((SPEEDRUN / OF[who]).read_bytes()).hexdigest(),
+            }
+            (folder / "run.json").write_text(json.dumps(run))
+    measured = module("record")
+    counts = {"baselines": RUNS["baseline"], "runs": RUNS["contestant"]}
+    measured.write(
+        Namespace(
+            record=record, recipe=measured.RECIPES["cpu"], work=work, root="data", track="cpu", threads=1, **counts
+        )
+    )
+    return record
+
+
+@pytest.fixture
+def record(made: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((made / "record.json").read_text())
+    return found
+
+
+@pytest.fixture
+def copied(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "record")
+    return tmp_path / "record"
+
+
+class TestVerify:
+    @pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
+    def test_the_records_that_ship_hold(self, verify: ModuleType, path: Path) -> None:
+        assert [*verify.problems(path.parent, json.loads(path.read_text()))] == []
+
+    @pytest.mark.parametrize("path", RECORDS, ids=[path.parent.name for path in RECORDS])
+    def test_the_page_shows_them(self, module: Callable[[str], ModuleType], path: Path) -> None:
+        record, page = module("record"), PAGE.read_text(encoding="utf-8")
+        assert page == record.with_record(page, json.loads(path.read_text())), "run record.py with --page"
+
+    def test_the_page_takes_a_record(self, module: Callable[[str], ModuleType], record: dict[str, Any]) -> None:
+        page = module("record").with_record(PAGE.read_text(encoding="utf-8"), record)
+        assert "| baseline, seed 1 |" in page
+        assert "| contestant, seed 4 |" in page
+
+    def test_a_record_as_it_was_written_holds(
+        self, verify: ModuleType, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.argv", ["verify.py", str(made)])
+        verify.main()
+        assert f"{made}: nothing wrong" in capsys.readouterr().out
+        assert (made / "logs" / "contestant-2.txt").read_text().splitlines()[0] == "trained in WORK/contestant-2"
+        assert {path.name for path in made.iterdir()} == {
+            "baseline.png",
+            "contestant.png",
+            "logs",
+            "recipe.toml",
+            "record.json",
+            "statistics.safetensors",
+        }
+
+    def test_a_doctored_one_ends_with_1(
+        self, verify: ModuleType, copied: Path, record: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        record["result"]["wall_ratio"] = 99.0
+        (copied / "record.json").write_text(json.dumps(record))
+        monkeypatch.setattr("sys.argv", ["verify.py", str(copied)])
+        with pytest.raises(SystemExit) as ended:
+            verify.main()
+        assert ended.value.code == 1
+
+    @pytest.mark.parametrize(
+        ("doctored", "told"),
+        [
+            (lambda runs: runs[-1].update(score=runs[-1]["score"] / 2), "by its statistics, and the record says"),
+            (lambda runs: runs[-1].update(wall=runs[-1]["wall"] / 2), "s by the record, and its log says"),
+            (lambda runs: runs[0].update(wall=runs[0]["wall"] * 2), "s by the record, and its log says"),
+            (lambda runs: runs[-1].update(cpu=runs[-1]["cpu"] / 2), "cpu is "),
+            (lambda runs: runs[-1].update(of=runs[0]["of"]), "is of another program or recipe"),
+            (lambda runs: runs.pop(2), "none left out"),
+            (lambda runs: [runs.pop() for _ in range(len(runs) - 4)], "at least 5"),
+            (lambda runs: runs[-1].update(seed=99), "none left out"),
+        ],
+    )
+    def test_other_figures_of_a_run_are_refused(
+        self, verify: ModuleType, made: Path, record: dict[str, Any], doctored: Callable[[list[Any]], object], told: str
+    ) -> None:
+        doctored(record["runs"])
+        assert any(told in each for each in verify.problems(made, record))
+
+    @pytest.mark.parametrize("key", ["bar", "score", "wall_ratio", "p_score", "p_wall", "p_cpu"])
+    def test_another_result_is_refused(self, verify: ModuleType, made: Path, record: dict[str, Any], key: str) -> None:
+        record["result"][key] = record["result"][key] * 0.5 + 1e-3
+        assert any(each.startswith(f"{key} is ") for each in verify.problems(made, record))
+
+    @pytest.mark.parametrize("name", ["judge.safetensors", "baseline.py"])
+    def test_another_judge_or_baseline_is_refused(
+        self, verify: ModuleType, made: Path, record: dict[str, Any], name: str
+    ) -> None:
+        record["frozen"][name] = "0" * 64
+        assert f"{name} is not the one that the record was measured with" in [*verify.problems(made, record)]
+
+    def test_another_recipe_is_refused(self, verify: ModuleType, record: dict[str, Any], copied: Path) -> None:
+        recipe = copied / "recipe.toml"
+        recipe.write_text(recipe.read_text().replace("steps = ", "steps = 1"))
+        assert "recipe.toml is not the one that was measured" in [*verify.problems(copied, record)]
+
+    def test_another_log_is_refused(self, verify: ModuleType, record: dict[str, Any], copied: Path) -> None:
+        (copied / "logs" / "contestant-3.txt").unlink()
+        assert any(each.startswith("contestant-3: took ") for each in verify.problems(copied, record))
+
+    def test_other_samples_are_refused(
+        self, verify: ModuleType, made: Path, record: dict[str, Any], tmp_path: Path
+    ) -> None:
+        (tmp_path / "contestant-0").mkdir()
+        np.save(tmp_path / "contestant-0" / "samples.npy", np.zeros((5000, 28, 28), np.uint8))
+        found = [*verify.problems(made, record, tmp_path)]
+        assert f"{tmp_path / 'contestant-0' / 'samples.npy'}: is not what was judged" in found
+        assert f"{tmp_path / 'baseline-0' / 'samples.npy'}: is not there" in found
+
+    def test_too_slow_or_too_bad_is_no_record(self, verify: ModuleType) -> None:
+        def runs(score: float, seconds: float) -> list[dict[str, Any]]:
+            ours = [
+                {
+                    "who": "contestant",
+                    "score": score + 0.1 * seed,
+                    "wall": seconds + 0.1 * seed,
+                    "cpu": seconds + 0.1 * seed,
+                }
+                for seed in range(5)
+            ]
+            return [{"who": "baseline", "score": 10.0, "wall": 100.0, "cpu": 100.0}, *ours]
+
+        wrong = {each.partition(" is ")[0] for each in verify.misses(verify.result(runs(9.9, 11.0)))}
+        assert wrong == {"p_score", "wall_ratio", "cpu_ratio", "p_wall", "p_cpu"}
+
+    def test_p_is_of_students_test_against_the_best_baseline(self, verify: ModuleType) -> None:
+        scores, times = np.array([8.0, 9.0, 8.5, 9.5, 8.2]), np.array([9.0, 9.1, 9.2, 9.3, 9.4])
+        runs = [{"who": "baseline", "score": bar, "wall": wall, "cpu": 2 * wall} for bar, wall in ((11, 120), (10, 99))]
+        runs += [
+            {"who": "contestant", "score": score, "wall": wall, "cpu": wall}
+            for score, wall in zip(scores, times, strict=True)
+        ]
+        found = verify.result(runs)
+        for key, values, limit in (("score", scores, 10), ("wall", times, 9.9), ("cpu", times, 19.8)):
+            t = (values.mean() - limit) / (values.std(ddof=1) / math.sqrt(5))
+            assert found[f"p_{key}"] == pytest.approx(stats.t.cdf(t, 4), rel=1e-6)
+        assert found["wall_ratio"] == pytest.approx(99 / 9.2)
+        assert found["bar"] == 10
+
+
+class TestJudge:
+    def test_another_file_is_refused(self, judge: ModuleType, tmp_path: Path) -> None:
+        data = bytearray(judge.FILE.read_bytes())
+        data[-1] ^= 1
+        (tmp_path / "judge.safetensors").write_bytes(data)
+        with pytest.raises(ValueError, match="restore the file"):
+            judge.load_judge(tmp_path / "judge.safetensors")
+
+    def test_it_is_small_and_frozen(self, judge: ModuleType) -> None:
+        network, mean, covariance = judge.load_judge()
+        assert judge.FILE.stat().st_size < 300_000
+        assert mean.shape == (64,)
+        assert np.allclose(covariance, covariance.T)
+        features = network.features(np.zeros((3, 64, 64), np.uint8))
+        assert features.shape == (3, 64)
+        assert np.ptp(features, axis=0).max() == 0
+
+    def test_what_was_enlarged_comes_back(self, judge: ModuleType) -> None:
+        digits = torch.from_numpy(load_digits().images[:8] * 15.9).byte()
+        small = F.interpolate(digits[:, None].float(), 28, mode="bilinear")
+        large = F.interpolate(small, 64, mode="bilinear").round().byte()[:, 0]
+        assert (judge.at_28(large) * 255 - small).abs().max() < 2
+
+    def test_the_better_way_to_28_pixels_counts(self, judge: ModuleType) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (200, 64, 64), dtype=np.uint8)
+        network, mean, covariance = judge.load_judge()
+        each = [
+            judge.frechet(judge.statistics_of(network.features(noise, way)), (mean, covariance)) for way in judge.WAYS
+        ]
+        assert judge.judged(noise)[2] == min(each) < max(each)
+
+    def test_frechet_is_that_of_gaussians(self, judge: ModuleType) -> None:
+        rng = np.random.default_rng(0)
+        shift = rng.normal(size=3)
+        covariance = np.cov(rng.normal(size=(3, 50)))
+        assert judge.frechet((shift, covariance), (0 * shift, covariance)) == pytest.approx((shift**2).sum())
+        deviations, others = np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 5.0])
+        same = np.zeros(3)
+        found = judge.frechet((same, np.diag(deviations**2)), (same, np.diag(others**2)))
+        assert found == pytest.approx(((deviations - others) ** 2).sum())
+
+    def test_it_scores_so_many_samples_alone(self, judge: ModuleType) -> None:
+        with pytest.raises(ValueError, match=r"must be uint8 \(5000, S, S\)"):
+            judge.score(np.zeros((4999, 28, 28), np.uint8))
+
+
+class TestSides:
+    def test_the_baseline_trains_and_draws(self, module: Callable[[str], ModuleType], tmp_path: Path) -> None:
+        write_mnist(tmp_path, train=130)
+        baseline = module("baseline")
+        generator, steps = baseline.train(str(tmp_path), 2, 1, torch.device("cpu"))
+        samples = baseline.draw(generator, 5, torch.device("cpu"))
+        assert steps == 2
+        assert (samples.shape, samples.dtype) == ((5, 64, 64), np.uint8)
+
+    def test_the_contestant_trains_and_draws(
+        self,
+        module: Callable[[str], ModuleType],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        write_mnist(tmp_path, train=40)
+        out = tmp_path / "samples.npy"
+        smaller = [
+            f"{network}.{key}={size}" for network in NETWORKS for key, size in (("width", 2), ("dense_width", 4))
+        ]
+        changes = [word for each in ("run.steps=2", *smaller) for word in ("--set", each)]
+        arguments = ["--root", str(tmp_path), "--out", str(out), "--samples", "20", "--seed", "3", *changes]
+        monkeypatch.setattr("sys.argv", ["contestant.py", str(SPEEDRUN / "cpu.toml"), *arguments])
+        module("contestant").main()
+        samples, told = np.load(out), json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (samples.shape, samples.dtype) == ((20, 28, 28), np.uint8)
+        assert (told["seed"], told["steps"]) == (3, 2)
+
+    @pytest.mark.parametrize("track", ["cpu", "cuda"])
+    def test_the_recipes_are_right(
+        self, module: Callable[[str], ModuleType], manager: PluginManager, track: str
+    ) -> None:
+        recipe, _ = load_recipe(module("record").RECIPES[track], manager)
+        assert recipe.dataset.name == "mnist"
+
+    def test_both_sides_take_turns(self, module: Callable[[str], ModuleType]) -> None:
+        assert module("record").spread(2, 4) == [
+            "contestant-0",
+            "baseline-0",
+            "contestant-1",
+            "contestant-2",
+            "baseline-1",
+            "contestant-3",
+        ]
