@@ -180,8 +180,9 @@ def _leave_soon(code: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends at once
     _leave_within(EXIT_SECONDS, code)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # the terminal may be gone
+            stream.flush()
     atexit._run_exitfuncs()
     os._exit(code)
 
