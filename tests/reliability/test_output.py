@@ -81,11 +81,10 @@ def test_a_full_disk_of_the_log(recipe: Path, whole: Path, forked: Process, stre
         assert err.splitlines()[-1] == "error: the output cannot be written: No space left on device"
 
 
-def start_on_a_terminal(forked: Process, recipe: Path, *, ignoring: bool) -> tuple[subprocess.Popen[str], int]:
+def start_on_a_terminal(start: Process, recipe: Path, **options: Any) -> tuple[subprocess.Popen[str], int]:
     master, slave = pty.openpty()
-    ignored = [signal.SIGHUP] if ignoring else []
     streams = {"stdin": slave, "stdout": slave, "stderr": slave}
-    child = forked("run", recipe, **streams, start_new_session=True, ignored=ignored)
+    child = start("run", recipe, **streams, start_new_session=True, **options)
     os.close(slave)
     metrics = run_of(recipe).metrics
     deadline = time.monotonic() + 120
@@ -102,7 +101,7 @@ def start_on_a_terminal(forked: Process, recipe: Path, *, ignoring: bool) -> tup
 
 @pytest.mark.slow
 def test_a_dead_terminal_with_hangups_ignored(recipe: Path, whole: Path, forked: Process):
-    child, master = start_on_a_terminal(forked, recipe, ignoring=True)
+    child, master = start_on_a_terminal(forked, recipe, ignored=[signal.SIGHUP])
     os.close(master)
     os.kill(child.pid, signal.SIGHUP)
     child.wait(timeout=120)
@@ -110,8 +109,8 @@ def test_a_dead_terminal_with_hangups_ignored(recipe: Path, whole: Path, forked:
 
 
 @pytest.mark.slow
-def test_a_hangup_saves(recipe: Path, whole: Path, forked: Process):
-    child, master = start_on_a_terminal(forked, recipe, ignoring=False)
+def test_a_hangup_saves(recipe: Path, whole: Path, process: Process):
+    child, master = start_on_a_terminal(process, recipe)
     os.close(master)
     os.kill(child.pid, signal.SIGHUP)
     child.wait(timeout=60)
