@@ -6,10 +6,12 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER_BYTES = 7
@@ -21,6 +23,20 @@ def has_begun(run: Path) -> bool:
     """Whether W&B tracks the run of that directory: it knows then where the records are."""
     record = run / "wandb.json"
     return record.is_file() and "path" in json.loads(record.read_text())
+
+
+def kill_service(run: Any = None) -> None:
+    """End W&B's own process: an orderly end waits, now and then for ever, for servers that have gone."""
+    service = wandb.setup()._connection
+    if service is not None:
+        service._proc._process.kill()
+        service._proc._process.wait()
+
+
+def forget_service() -> None:
+    """Have W&B begin anew, also where its process was killed."""
+    with suppress(ConnectionError, SystemExit):  # it leaves with the code of its process
+        wandb.teardown()
 
 
 @dataclass

@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import wandb
 from ganzoo_trackers.wandb import session
 from same import assert_same_checkpoint, rows
-from wandb_reader import has_begun
+from wandb_reader import forget_service, has_begun, kill_service
 from wandb_server import KEY, Server
 
 from ganzoo import api
@@ -33,17 +32,8 @@ def surroundings(no_wandb_account: None, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)
     wandb.teardown()
     yield
-    kill()  # an orderly end waits, now and then for ever, for servers that have gone
-    with suppress(ConnectionError, SystemExit):  # it leaves with the code of its process
-        wandb.teardown()
-
-
-def kill(run: Any = None) -> None:
-    """End W&B's own process."""
-    service = wandb.setup()._connection
-    if service is not None:
-        service._proc._process.kill()
-        service._proc._process.wait()
+    kill_service()
+    forget_service()
 
 
 @pytest.fixture
@@ -163,7 +153,7 @@ def test_a_folder_that_is_not_writable(tables: Tables, capsys: pytest.CaptureFix
 def test_its_process_is_killed(tables: Tables, capsys: pytest.CaptureFixture[str]):
     """W&B's own process, which a machine short of memory may pick."""
 
-    assert_same_as_untracked(tables, At(5, kill))
+    assert_same_as_untracked(tables, At(5, kill_service))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: W&B")]
     assert len(lines) == 1
 

@@ -19,7 +19,7 @@ from ganzoo_trackers.wandb import session
 from ganzoo_trackers.wandb.session import key_is_known
 from ganzoo_trackers.wandb.tracker import WandbTracker
 from PIL import Image
-from wandb_reader import Recorded, has_begun, read
+from wandb_reader import Recorded, forget_service, has_begun, kill_service, read
 from wandb_server import KEY
 
 import ganzoo.api
@@ -42,7 +42,7 @@ def fresh_wandb() -> Iterator[None]:
     """W&B reads the environment once; every test begins with one of its own."""
     wandb.teardown()
     yield
-    wandb.teardown()
+    forget_service()
 
 
 @pytest.fixture
@@ -343,7 +343,14 @@ def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, cap
     files = run.directory.path.resolve() / record_of(run)["path"]
     assert online.startswith("W&B: http://")
     assert last == f"warning: W&B: the server does not take the last rows; upload them with: wandb sync {files}"
-    assert recorded(run).column("loss/generator") == [row["loss/generator"] for row in run.directory.read_metrics()]
+    file, losses = (
+        files / f"run-{record_of(run)['id']}.wandb",
+        [row["loss/generator"] for row in run.directory.read_metrics()],
+    )
+    while read(file).column("loss/generator") != losses:
+        assert time.monotonic() - started < 30
+        time.sleep(0.1)
+    kill_service()
 
 
 def test_a_server_that_is_not_there(observe, monkeypatch, capsys) -> None:
