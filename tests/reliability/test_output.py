@@ -110,7 +110,9 @@ def test_a_dead_terminal_with_hangups_ignored(recipe: Path, whole: Path, forked:
 
 @pytest.mark.slow
 def test_a_hangup_saves(recipe: Path, whole: Path, process: Process):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup has the tests ignore, and so all below them
     child, master = start_on_a_terminal(process, recipe)
+    signal.signal(signal.SIGHUP, before)
     os.close(master)
     os.kill(child.pid, signal.SIGHUP)
     child.wait(timeout=60)
