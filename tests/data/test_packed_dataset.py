@@ -313,6 +313,7 @@ def test_two_processes_make_it_once(tmp_path):
     assert all(output.endswith("ready 500\n") for output in outputs)
 
 
+@pytest.mark.slow
 def test_a_killed_prepare_is_no_obstacle_and_leaves_nothing_that_counts(tmp_path):
     child = start_child(tmp_path, 60)
     assert child.stdout is not None

@@ -92,6 +92,7 @@ def test_warnings_are_stored_and_shown(command: Command, trained: TrainedRun, tm
     assert f"Warning: 20 samples, fewer than 128: {why}." in (tmp_path / "export" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_enough_samples_carry_no_warning(trained: TrainedRun):
     found = api.evaluate(trained, samples=160, overrides=FRECHET)
     assert found.warnings == []

@@ -39,6 +39,7 @@ def networks(path: Path) -> dict[str, Any]:
     return {f"{file.stem}.{key}": value for file in files for key, value in load_file(file).items()}
 
 
+@pytest.mark.slow
 def test_scores_are_told_everywhere(scored: Tables, capsys: pytest.CaptureFixture[str]):
     run = api.run(scored)
     rows = [row for row in run.metrics if "score/fd_classifier" in row]

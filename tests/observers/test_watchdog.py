@@ -50,6 +50,7 @@ def alerts(path: Path) -> dict[str, dict[str, Any]]:
     return {each["kind"]: each for each in found}
 
 
+@pytest.mark.slow
 def test_a_run_that_collapses_is_told_everywhere(dcgan: Tables, capsys: pytest.CaptureFixture[str]):
     dcgan["tracking"] = {"wandb": {"mode": "offline"}}
     wandb.teardown()

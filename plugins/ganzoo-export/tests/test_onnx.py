@@ -35,6 +35,7 @@ def run_onnx(content: bytes | Path, **inputs: Tensor) -> Tensor:
     return torch.from_numpy(images)
 
 
+@pytest.mark.slow
 def test_images_are_those_of_the_run(tables: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     trained = api.run(tables, ["trainer.ema_decay=0.5"])
     capsys.readouterr()

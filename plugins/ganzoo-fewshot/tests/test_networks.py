@@ -224,6 +224,7 @@ def test_what_else_is_warned_of(tmp_path: Path) -> None:
     assert not any(word in text for text in warnings_of(recipe(tmp_path)) for word in alone)
 
 
+@pytest.mark.slow
 def test_the_small_image_reaches_the_discriminator(tmp_path: Path) -> None:
     start = ganzoo.run(recipe(tmp_path), ["run.steps=1", "trainer.ema_decay=0.0"])
     after = ganzoo.run(recipe(tmp_path), ["run.steps=2", "trainer.ema_decay=0.0"])

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from ganzoo_objectives.diffaugment_ops import augment
 from same import assert_same_checkpoint
@@ -103,6 +104,7 @@ class Literal:
             average.copy_(kept * average + (1 - kept) * weight.detach())
 
 
+@pytest.mark.slow
 def test_steps_are_the_authors() -> None:
     """Ten steps of all five schedules; both networks and the average agree in fp64."""
     info = DatasetInfo(ImageSpec(3, 16, 16))

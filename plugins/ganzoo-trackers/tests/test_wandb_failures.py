@@ -121,6 +121,7 @@ def test_a_key_that_is_refused(tables: Tables, server: Server, capsys: pytest.Ca
     assert SYNC in told(capsys)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies(tables: Tables, server: Server, capsys: pytest.CaptureFixture[str]):
     assert_same_as_untracked(tables, At(5, lambda run: setattr(server, "gone", True)))
     assert "the server does not take the last rows; upload them with: wandb sync " in told(capsys)

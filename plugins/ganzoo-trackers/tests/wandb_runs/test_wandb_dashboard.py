@@ -69,6 +69,7 @@ def figures(seen: Recorded) -> set[str]:
     return {"/".join(key.split("/")[:2]) for row in seen.history for key in row if not key.startswith("_")}
 
 
+@pytest.mark.slow
 def test_panels_of_variants_line_up(train, tables, manager) -> None:
     plain = recorded(train())
     tables["loss"] = {"name": "wasserstein"}

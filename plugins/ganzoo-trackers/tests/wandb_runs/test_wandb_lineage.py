@@ -340,6 +340,7 @@ def keeping(server: Server) -> Server:
     return server
 
 
+@pytest.mark.slow
 def test_what_a_server_hears(train: Train, keeping: Server, manager: PluginManager) -> None:
     """Artifacts come after the run, forks have a parent, and scores of later come to the run that is there."""
     online = "tracking.wandb.mode=online"
@@ -360,6 +361,7 @@ def test_what_a_server_hears(train: Train, keeping: Server, manager: PluginManag
     assert f"run-{first['id']}" in keeping.used
 
 
+@pytest.mark.slow
 def test_a_server_that_forks_no_runs(train: Train, keeping: Server, manager: PluginManager, capsys: Any) -> None:
     run = train("tracking.wandb.mode=online")
     first = record_of(run.path)
@@ -375,6 +377,7 @@ def test_a_server_that_forks_no_runs(train: Train, keeping: Server, manager: Plu
     assert not [line for line in w_and_b(capsys) if "warning" in line]
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_the_parent_is_what_is_used(train: Train, keeping: Server) -> None:
     online = ("tracking.wandb.mode=online", "tracking.wandb.checkpoints=true", "run.steps=10")
     parent = train(*online)

@@ -322,6 +322,7 @@ def test_a_key_that_the_server_refuses(observe, server, capsys, status: int) -> 
     assert [path.name for path in (run.directory.path / "wandb").iterdir()] == [Path(record["path"]).name]
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, capsys) -> None:
     class Gone:
         @hookimpl
