@@ -41,7 +41,7 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
-from ganzoo.storage.summary import SUMMARY, first_reaching
+from ganzoo.storage.summary import SUMMARY, first_reaching, seconds_trained
 from ganzoo.terminal import count_progress, warn
 from ganzoo.text import shell_word
 from ganzoo.training import loop
@@ -203,7 +203,7 @@ def _resume(
             f"{directory}: is complete at step {built.step}; to go on, ask for more with --set {length}=…"
         )
     rows = [row for row in directory.read_metrics() if row["step"] <= built.step]
-    target, ended = recipe.run.target, directory.read_json(SUMMARY)
+    target = recipe.run.target
     if target is not None and (row := first_reaching(target, rows)):
         raise RequestError(
             f"{directory}: is complete: it reached its target, {target}, at step {row['step']}; to go on, ask for more "
@@ -211,9 +211,7 @@ def _resume(
             f"--set 'run.target={{}}'"
         )
     built.resumed_from = built.step
-    built.clock.seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
-    if ended.get("steps") == built.step and type(ended.get("seconds")) is float:  # steps after the last row count too
-        built.clock.seconds = max(built.clock.seconds, ended["seconds"])
+    built.clock.seconds = seconds_trained(rows, directory.read_json(SUMMARY), built.step)
     if world.is_main:
         directory.write_recipe(recipe)
         kept = {Path(file).name for file in recipe.plugins.files}

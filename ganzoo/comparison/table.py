@@ -49,8 +49,7 @@ def figure_rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
     """Yield how the runs of each variant ended, how long they trained, and how long until the target."""
     yield "runs", [variant.status for variant in comparison.variants]
     if (ranking := comparison.target) is not None:
-        cells = [f"{times} {ranking.mark(index)}".strip() for index, times in enumerate(ranking.times)]
-        yield f"until {ranking.name}", cells
+        yield f"until {ranking.name}", [ranking.cell(index) for index in range(len(ranking.times))]
     yield "training time", [time_words(variant.seconds) for variant in comparison.variants]
     yield "images/s", [str(variant.speed) for variant in comparison.variants]
 
@@ -64,7 +63,7 @@ def ranking_lines(comparison: Comparison) -> Iterator[str]:
     for reason in ranking.refused:
         yield f"{ranking.name} is not ranked: {reason}"
     for place, index in enumerate(ranking.order, start=1):
-        yield f"  {place}. {comparison.variants[index].name}: {ranking.times[index]} {ranking.mark(index)}".rstrip()
+        yield f"  {place}. {comparison.variants[index].name}: {ranking.cell(index)}"
 
 
 def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:

@@ -108,6 +108,10 @@ class TargetRanking:
             return "?"
         return "★" if index == self.best else "≈" if index in self.tied else ""
 
+    def cell(self, index: int) -> str:
+        """Return the times of a variant with its mark."""
+        return f"{self.times[index]} {self.mark(index)}".rstrip()
+
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the ranking as a JSON object; `names` are those of the variants."""
         return {

@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ganzoo.data.samples import SampleReader
 from ganzoo.errors import DataError
+from ganzoo.runtime.cpu_threads import available_cores
 
 _TASK_IMAGES = 64
 _TASK_BYTES = 4 * 1024 * 1024
@@ -115,7 +116,7 @@ def in_order(
     Threads suffice, since PIL releases the interpreter's lock while it decodes and resizes. PIL's warnings are
     silenced: an image that can be read in spite of them is used.
     """
-    workers = os.cpu_count() or 1
+    workers = available_cores()
     tasks = deque(range(start, min(start + step, count)) for start in range(0, count, step))
     running: deque[Future[list[T]]] = deque()
     done = 0

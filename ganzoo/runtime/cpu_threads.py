@@ -33,8 +33,8 @@ def set_defaults() -> None:
     """Set the variables that OpenMP reads when torch is imported, those that the user has set excepted."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
-    if available_cores() < _affinity():  # OpenMP heeds the affinity itself
-        os.environ.setdefault("OMP_NUM_THREADS", str(available_cores()))
+    if (cores := available_cores()) < _affinity():  # OpenMP heeds the affinity itself
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
 def available_cores(root: Path = Path("/")) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -29,6 +29,7 @@ def generate(
     *,
     batch_norm: BatchNormMode = "auto",
     batch_size: int = BATCH_SIZE,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Generate samples (N, …), fp32 on the CPU, from latents (N, latent_dim).
 
@@ -40,9 +41,14 @@ def generate(
         batch_norm: source of the batch-norm statistics, see `batch_norm_mode`.
         batch_size: images generated at a time. "batch" statistics are always of so many: a smaller batch is
             filled up with images from latents of a fixed seed.
+        progress: called after each batch with how many are generated and how many there will be.
     """
-    batches = generate_batches(generator, latents, labels, condition, batch_norm=batch_norm, batch_size=batch_size)
-    return torch.cat([batch.cpu() for batch in batches]).contiguous()
+    made: list[Tensor] = []
+    for batch in generate_batches(generator, latents, labels, condition, batch_norm=batch_norm, batch_size=batch_size):
+        made.append(batch.cpu())
+        if progress is not None:
+            progress(min(len(made) * batch_size, len(latents)), len(latents))
+    return torch.cat(made).contiguous()
 
 
 @torch.no_grad()  # rather than inference mode, whose tensors a caller could neither train on nor change

@@ -26,7 +26,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
-from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate_batches, made_together
+from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import GIF, as_image, picture_of, real_points
 from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
@@ -241,12 +241,8 @@ class TrainedRun:
         """
         mode, generator = batch_norm or self.recipe.samples.batch_norm, self.generator_with(weights)
         condition = self.conditions(len(latents)) if condition is None else condition
-        made: list[Tensor] = []
         with seeded_generators(seed), count_progress(what="making images", only_if_slow=True) as progress:
-            for batch in generate_batches(generator, latents, labels, condition, batch_norm=mode):
-                made.append(batch.cpu())
-                progress(sum(map(len, made)), len(latents))
-        return torch.cat(made).contiguous()
+            return generate(generator, latents, labels, condition, batch_norm=mode, progress=progress)
 
     def sample(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,9 @@ class Checkpoint:
             CheckpointError: the checkpoint holds no such network, or its file cannot be read.
         """
         file = self.file(name)
-        try:
+        with _reading(file):
             opened: Any = self._opened.get(name) or safe_open(file, "pt")
             return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (it is no mapping)
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{file}: cannot be read: {error}") from error
 
     def hold_open(self) -> None:
         """Open the file of each network, so that it can be read also when it has been removed.
@@ -90,10 +89,8 @@ class Checkpoint:
         """
         for name in self.networks():
             file = self.file(name)
-            try:
+            with _reading(file):
                 self._opened[name] = safe_open(file, "pt")
-            except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"{file}: cannot be read: {error}") from error
 
     def networks(self) -> list[str]:
         """Return the names of its networks."""
@@ -110,11 +107,18 @@ class Checkpoint:
         Raises:
             CheckpointError: its file cannot be read.
         """
-        try:
+        with _reading(self.path / STATE):
             state: dict[str, Any] = load_tensors(self.path / STATE, mapped=mapped)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.path / STATE}: cannot be read: {error}") from error
         return state
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Raise CheckpointError where the file cannot be read."""
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read: {error}") from error
 
 
 def write_checkpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -135,12 +136,10 @@ def probe(
     kinds: dict[str, Any] = {}
     networks = (("discriminator", discriminator, PENALTIES), ("random_weights", random, WIDER))
     with count_progress(what="fitting SVMs") as progress:
-        fitted, total = 0, len(parts) * (len(PENALTIES) + 2 * len(WIDER))
+        done, total = itertools.count(1), len(parts) * (len(PENALTIES) + 2 * len(WIDER))
 
         def told() -> None:
-            nonlocal fitted
-            fitted += 1
-            progress(fitted, total)
+            progress(next(done), total)
 
         for name, network, penalties in networks:
             with calibrated_batch_norm(network, training_batches(packed)):
