@@ -21,6 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A shell's background job has SIGINT ignored, and so would every child process. Figures are those of a CPU.
     """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the workers and of processes that tests start, as of this one
     if "cuda" not in config.option.markexpr:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
