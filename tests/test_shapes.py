@@ -147,6 +147,7 @@ def mode_and_size(path: Path) -> tuple[str, tuple[int, int]]:
         return opened.mode, opened.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_whole_way(
     command: Command, tables: dict[str, Any], tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

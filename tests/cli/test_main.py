@@ -121,6 +121,7 @@ def test_no_plugin_without_a_name(command: Command):
     assert command("plugins", "--no-plugin").code == 2
 
 
+@pytest.mark.slow
 def test_python_m_ganzoo_and_a_reader_that_leaves():
     """`ganzoo recipe schema | head -1` ends without a traceback."""
     child = subprocess.Popen(

@@ -305,6 +305,7 @@ class TestCommand:
         assert all(f"v{width}" in out for width in range(1, 31))
 
 
+@pytest.mark.slow
 def test_a_hundred_runs_take_seconds(make_run: MakeRun, tmp_path: Path):
     scores = {step: {"fd_classifier": 100.0 / step, "precision": 0.5} for step in range(1, 41, 2)}
     for width in range(20):

@@ -73,6 +73,7 @@ def test_a_run_that_collapses_is_told_everywhere(dcgan: Tables, capsys: pytest.C
     assert all("Try " in each.text and each.level == "WARN" for each in sent)
 
 
+@pytest.mark.slow
 def test_it_ends_the_run_where_it_is_to(dcgan: Tables):
     dcgan["checkpoint"] = {"every": 2}
     with pytest.raises(StoppedByWatchdog, match=r"step \d+: stopped by the watchdog .*; try .*") as raised:
@@ -85,6 +86,7 @@ def test_it_ends_the_run_where_it_is_to(dcgan: Tables):
     assert api.load_run(path).sample(1).shape == (1, 3, 16, 16)
 
 
+@pytest.mark.slow
 def test_it_changes_nothing(dcgan: Tables):
     def weights(run: TrainedRun) -> dict[str, torch.Tensor]:
         return run.checkpoint.network("generator") | run.checkpoint.network("discriminator")
@@ -174,6 +176,7 @@ def test_samples_that_become_alike(build: Callable[..., Any], heard: Heard):
     assert heard.alerts[1:] == [(700, "samples_alike")]
 
 
+@pytest.mark.slow
 def test_classes_that_go_or_never_come(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000"), Watchdog()
     for step, covered in ((100, 1), (200, 2), (300, 8), (350, 3), (400, 3), (450, 5), (500, 4), (600, 4)):

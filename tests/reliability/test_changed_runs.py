@@ -210,6 +210,7 @@ def test_hash_of_a_package_is_of_all_its_files(tmp_path: Path, monkeypatch: pyte
     assert len(set(seen)) == 4
 
 
+@pytest.mark.slow
 def test_another_machine_is_told_in_one_line_and_kept(
     tables: Tables, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

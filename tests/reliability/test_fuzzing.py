@@ -270,6 +270,7 @@ def test_recipes_that_are_changed_at_random(tmp_path: Path, manager: PluginManag
     assert sum(tried.values()) > 25, tried
 
 
+@pytest.mark.slow
 def test_files_of_any_bytes(tmp_path: Path, manager: PluginManager):
     file = tmp_path / "recipe.toml"
 
@@ -327,6 +328,7 @@ def test_settings_at_random(manager: PluginManager):
     assert tried["right"] > 0, tried
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_right_is_taken():
     """Whatever a text is, as TOML or bare, it arrives as it was meant."""
 

@@ -113,6 +113,7 @@ def run_path(tables: dict) -> Path:
     return Path(tables["run"]["root"]) / "tiny/0001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signal_lets_the_step_finish_and_saves(tables: dict, number: int, code: int):
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

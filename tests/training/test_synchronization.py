@@ -107,6 +107,7 @@ STYLEGAN2 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "overrides"),
     [

@@ -417,6 +417,7 @@ def test_celebas_parquet_files_are_taken(drive: Server, tmp_path: Path, names: b
     assert sorted(left) == ["img_align_celeba.zip", "list_attr_celeba.txt", "list_eval_partition.txt"]
 
 
+@pytest.mark.slow
 def test_celeba_from_the_hub(drive: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     hub = pytest.importorskip("huggingface_hub")
 

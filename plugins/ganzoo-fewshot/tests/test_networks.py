@@ -69,6 +69,7 @@ def test_of_the_projected_discriminator_only_the_heads_learn(make: Any) -> None:
     assert not any(module.training for module in discriminator.train().backbone.modules())
 
 
+@pytest.mark.slow
 def test_a_state_dict_names_the_classifier_by_its_checksum(make: Any) -> None:
     discriminator = make("discriminators", "projected", **RANDOM)
     state = discriminator.state_dict()

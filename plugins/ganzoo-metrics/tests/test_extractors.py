@@ -53,6 +53,7 @@ class TestTorchvision:
         normalized = (pixels - torch.tensor(standard.mean)[:, None, None]) / torch.tensor(standard.std)[:, None, None]
         torch.testing.assert_close(extractor.logits(features), network(normalized))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("model", "features"), [("vgg11", 4096), ("densenet121", 1024), ("mobilenet_v3_small", 1024), ("vit_b_32", 768)]
     )

@@ -166,6 +166,7 @@ def recipe(folder: Path) -> dict[str, Any]:
     return {**tables, "trainer": TRAINER}
 
 
+@pytest.mark.slow
 def test_a_conditional_run_resumes_to_the_bit_in_the_middle_of_its_schedules(tmp_path: Path) -> None:
     whole = ganzoo.run(recipe(tmp_path / "whole"))
     broken = ganzoo.run(recipe(tmp_path / "broken"), ["run.steps=3"])
