@@ -100,11 +100,11 @@ def write(cards: dict[str, Card]) -> None:
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), cards), encoding="utf-8")
 
 
-def measure(name: str, settings: Sequence[str]) -> Card:
+def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) -> Card:
     """Train a recipe in a process of its own, score its last weights in another, and return the figures."""
     changes = [word for setting in settings for word in ("--set", setting)]
-    with tempfile.TemporaryDirectory() as folder:
-        recipe, root = str(ROOT / "recipes" / f"{name}.toml"), f"run.root={folder}"
+    with tempfile.TemporaryDirectory() as scratch:
+        recipe, root = str(ROOT / "recipes" / f"{name}.toml"), f"run.root={(keep or Path(scratch)).absolute()}"
         threads = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
         command = [sys.executable, "-m", "ganzoo", "run", recipe, "--set", root, *changes]
         child = subprocess.Popen(command, env=os.environ | threads, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -131,7 +131,7 @@ def measure(name: str, settings: Sequence[str]) -> Card:
         "memory_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         "machine": "one CPU core" + (" with AVX-512" if environment["cpu"] == "AVX512" else ""),
         "precision": environment["precision"],
-        "note": "CPU time",
+        "note": ", ".join(part for part in (note, "CPU time") if part),
         "torch": environment["torch"],
         **({"settings": list(settings)} if settings else {}),
     }
@@ -145,14 +145,16 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="A change, noted with the card."
     )
+    parser.add_argument("--note", default="", help='What is special, such as "9,000 of the 60,000 images".')
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="Keep the runs there.")
     options = parser.parse_args()
-    cards = json.loads(CARDS.read_text(encoding="utf-8"))
     if options.what == "write":
-        write(cards)
+        write(json.loads(CARDS.read_text(encoding="utf-8")))
     for name in options.names if options.what == "measure" else ():
-        cards[name] = measure(name, options.set)
-        print(f"{name}: {expectation(cards[name])}", flush=True)
-        ordered = dict(sorted(cards.items()))
+        card = measure(name, options.set, options.note, options.keep)
+        print(f"{name}: {expectation(card)}", flush=True)
+        # Read again: another process may have measured other recipes meanwhile.
+        ordered = dict(sorted((json.loads(CARDS.read_text(encoding="utf-8")) | {name: card}).items()))
         CARDS.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -217,7 +217,8 @@ def shown(record: Mapping[str, Any]) -> str:
     computer, track = record["machine"], record["track"]
     lines = [
         f"{record['date']}, {computer['cores']} cores of {computer['processor']}, {computer['device']}, "
-        f"{computer['threads']} thread(s) for either side, torch {computer['torch']}: {told(record['result'])}.",
+        f"torch {computer['torch']}, threads on either side: {computer['threads']}. "
+        f"{told(record['result']).capitalize()}.",
         "",
         "| run | score | wall time, s | processor time, s | load before |",
         "|---|---|---|---|---|",

@@ -1,0 +1,208 @@
+"""Trains benchmarks of mode collapse by their papers' protocols; tables the figures beside the published ones.
+
+    python benchmarks/published.py run --only ring-gan --seeds 0 1     trains, or goes on where it was stopped
+    python benchmarks/published.py note                                notes in published.jsonl how far each run is
+    python benchmarks/published.py table                               writes the table into docs/pages/results.md
+    python benchmarks/published.py rows                                prints each row's command
+
+A row is a recipe that ships with some changes. Its length is that of the protocol; a run that was stopped before that
+counts with the share that it has, and the table says so. Scores are the last that a run took in training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ganzoo
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_suffix(".jsonl")
+PAGE = ROOT / "docs" / "pages" / "results.md"
+BEGIN, END = "<!-- published -->", "<!-- end of published -->"
+SEEDS = tuple(range(10))
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one protocol: the recipe, its changes, and what papers say."""
+
+    protocol: str
+    method: str
+    recipe: str
+    published: str
+    changes: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What a reader types."""
+        changes = "".join(f' --set "{change}"' for change in self.changes)
+        return f"ganzoo run recipes/{self.recipe}.toml{changes}"
+
+
+def rpgan(weight: float) -> tuple[str, ...]:
+    """R3GAN's objective; its paper gives no weights for points."""
+    penalties = ", ".join(f"{{name='{name}', weight={weight}}}" for name in ("r1", "r2"))
+    return ("loss.name=relativistic_pairing", f"penalties=[{penalties}]")
+
+
+def pacgan(packing: int, packs: int) -> tuple[str, ...]:
+    """Packs of so many samples; the papers' minibatch counts packs, ganzoo's samples."""
+    return ("trainer.name=pacgan", f"trainer.packing={packing}", f"trainer.batch_size={packing * packs}")
+
+
+RING, GRID = "ring of 8 Gaussians, PacGAN's protocol", "grid of 25 Gaussians, PacGAN's protocol"
+UNROLLED = "ring of 8 Gaussians, Unrolled GAN's protocol"
+STACKED = "stacked MNIST, 1,000 modes, VEEGAN's protocol"
+ON_GRID = ("dataset.name=grid", "dataset.count=100000")
+
+ROWS = {
+    "ring-gan": Row(RING, "GAN", "pacgan_ring", "6.3 modes, 98.2 % (PacGAN's paper); 1 mode (VEEGAN's)"),
+    "ring-pacgan2": Row(RING, "PacGAN2", "pacgan_ring", "7.9 modes, 95.6 %", pacgan(2, 100)),
+    "ring-rpgan": Row(RING, "RpGAN + R1 + R2", "pacgan_ring", "none", rpgan(0.1)),
+    "grid-gan": Row(GRID, "GAN", "pacgan_ring", "17.3 modes (PacGAN's paper); 3.3 (VEEGAN's)", ON_GRID),
+    "grid-pacgan4": Row(GRID, "PacGAN4", "pacgan_ring", "24.8 modes", (*ON_GRID, *pacgan(4, 100))),
+    "grid-rpgan": Row(GRID, "RpGAN + R1 + R2", "pacgan_ring", "none", (*ON_GRID, *rpgan(0.1))),
+    **{
+        f"unrolled-k{steps}": Row(
+            UNROLLED,
+            f"K = {steps}",
+            "unrolled_ring",
+            "pictures: one mode after the other" if steps == 0 else "pictures" if steps == 1 else "pictures: all modes",
+            (f"trainer.unrolled_steps={steps}",),
+        )
+        for steps in (0, 1, 5, 10)
+    },
+    "unrolled-rpgan": Row(
+        UNROLLED, "RpGAN + R1 + R2", "unrolled_ring", "none", ("trainer.unrolled_steps=0", *rpgan(0.1))
+    ),
+    "stacked-dcgan": Row(
+        STACKED, "DCGAN", "stacked_mnist", "99 modes, KL 3.40 (VEEGAN's paper); 78.9 ± 6.5, 4.50 (PacGAN's)"
+    ),
+    "stacked-pacgan2": Row(STACKED, "PacDCGAN2", "stacked_mnist", "1,000 modes, KL 0.06", pacgan(2, 64)),
+    "stacked-rpgan": Row(
+        STACKED, "RpGAN + R1 + R2", "stacked_mnist", "1,000 modes, KL 0.078 (R3GAN's networks)", rpgan(1.0)
+    ),
+}
+
+
+def run_directory(runs: Path, name: str, seed: int) -> Path | None:
+    """The directory of a row's run from a seed, where it was begun."""
+    return max((runs / name / f"seed{seed}").glob("*/[0-9]*"), default=None)
+
+
+def train(runs: Path, name: str, seed: int, more: Iterable[str]) -> None:
+    """Train a row from a seed to its end, from where it stands."""
+    begun = run_directory(runs, name, seed)
+    if begun is None:
+        root = (runs / name / f"seed{seed}").as_posix()
+        changes = (*ROWS[name].changes, f"run.seed={seed}", f"run.root={root}", *more)
+        ganzoo.run(ROOT / "recipes" / f"{ROWS[name].recipe}.toml", changes)
+    elif json.loads((begun / "summary.json").read_text(encoding="utf-8"))["status"] != "complete":
+        ganzoo.resume(begun)
+
+
+def records(runs: Path) -> Iterator[Record]:
+    """What each run that was begun has scored last."""
+    for name in ROWS:
+        for seed in SEEDS:
+            begun = run_directory(runs, name, seed)
+            rows = [row for row in ganzoo.load_run(begun).metrics if "score/modes" in row] if begun else []
+            if begun and rows:
+                summary = json.loads((begun / "summary.json").read_text(encoding="utf-8"))
+                yield {
+                    "row": name,
+                    "seed": seed,
+                    "step": rows[-1]["step"],
+                    "total_steps": summary["total_steps"],
+                    "seconds": round(rows[-1]["seconds"], 1),
+                    **{key.removeprefix("score/"): rows[-1][key] for key in rows[-1] if key.startswith("score/")},
+                }
+
+
+def noted(path: Path = RESULTS) -> list[Record]:
+    """The records of the file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def note(path: Path, runs: Path) -> None:
+    """Take the state of all runs into the file; records of runs that are not there stay."""
+    known = {(each["row"], each["seed"]): each for each in noted(path)}
+    known |= {(each["row"], each["seed"]): each for each in records(runs)}
+    order = sorted(known.values(), key=lambda each: (list(ROWS).index(each["row"]), each["seed"]))
+    path.write_text("".join(json.dumps(each) + "\n" for each in order), encoding="utf-8")
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean, with its standard deviation where there are several."""
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):,.{digits}f}{deviation}"
+
+
+def cells(found: list[Record]) -> list[str]:
+    """The figures of a row: scores, seeds, share of the length, minutes a seed."""
+    if not found:
+        return ["not measured", "", "", ""]
+    scores = f"{spread([each['modes'] for each in found], 1)} modes"
+    if "high_quality" in found[0]:
+        scores += f", {spread([100 * each['high_quality'] for each in found], 1)} %"
+    else:
+        scores += f", KL {spread([each['kl_to_uniform'] for each in found], 2)}"
+    shares = {each["step"] / each["total_steps"] for each in found}
+    length = " to ".join(f"{share:.0%}" for share in sorted({min(shares), max(shares)}))
+    minutes = statistics.mean(each["seconds"] for each in found) / 60
+    return [scores, str(len(found)), length, f"{minutes:.0f}"]
+
+
+def table(measured: list[Record]) -> str:
+    """The Markdown of the table, protocol by protocol."""
+    lines = ["| protocol | method | published | ganzoo | seeds | of its length | minutes a seed |", "|---" * 7 + "|"]
+    before = ""
+    for name, row in ROWS.items():
+        figures = cells([each for each in measured if each["row"] == name])
+        protocol, before = ("" if row.protocol == before else row.protocol), row.protocol
+        lines.append("| " + " | ".join([protocol, row.method, row.published, *figures]) + " |")
+    return "\n".join(lines)
+
+
+def with_table(page: str, measured: list[Record]) -> str:
+    """The page with the table brought up to date."""
+    return re.sub(rf"(?<={BEGIN}\n).*?(?={END})", lambda _: table(measured) + "\n", page, flags=re.DOTALL)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["run", "note", "table", "rows"])
+    parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
+    parser.add_argument("--runs", type=Path, default=Path("runs", "published"), help="folder of the run directories")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")
+    options = parser.parse_args()
+    if options.action == "run":
+        torch.set_num_threads(options.threads)
+        for seed in options.seeds:
+            for name in options.only:
+                train(options.runs, name, seed, options.set)
+                note(RESULTS, options.runs)
+    elif options.action == "note":
+        note(RESULTS, options.runs)
+    elif options.action == "rows":
+        print("\n".join(f"{name}: {row.command}" for name, row in ROWS.items()))
+    else:
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), noted()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

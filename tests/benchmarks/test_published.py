@@ -1,0 +1,69 @@
+"""The table beside published figures: its rows are recipes, and it shows what was noted of runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import ganzoo
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import PluginManager
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["run.steps=4", "dataset.count=160", "evaluation.every=2", "evaluation.samples=40", "trainer.batch_size=8"]
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("published")
+
+
+def test_the_page_shows_what_was_noted(published: ModuleType) -> None:
+    page = published.PAGE.read_text(encoding="utf-8")
+    assert page == published.with_table(page, published.noted()), "run: python benchmarks/published.py table"
+    assert published.table(published.noted()) in page
+
+
+def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: PluginManager) -> None:
+    lengths = {}
+    for name, row in published.ROWS.items():
+        recipe, _ = load_recipe(ROOT / "recipes" / f"{row.recipe}.toml", manager, row.changes)
+        lengths[name] = (recipe.run.steps or recipe.run.epochs, recipe.trainer.batch_size)
+    assert lengths["ring-gan"] == lengths["grid-gan"] == (400, 100)
+    assert (lengths["ring-pacgan2"], lengths["grid-pacgan4"]) == ((400, 200), (400, 400))
+    assert {lengths[f"unrolled-k{steps}"] for steps in (0, 1, 5, 10)} == {(25_000, 512)}
+    assert (lengths["stacked-dcgan"], lengths["stacked-pacgan2"]) == ((50, 64), (50, 128))
+
+
+def test_a_run_is_noted_with_its_share_and_goes_on(published: ModuleType, tmp_path: Path) -> None:
+    runs, results = tmp_path / "runs", tmp_path / "published.jsonl"
+    published.train(runs, "unrolled-k0", 3, SHORT)
+    published.note(results, runs)
+    (record,) = published.noted(results)
+    assert (record["row"], record["seed"], record["step"], record["total_steps"]) == ("unrolled-k0", 3, 4, 4)
+    rows = ganzoo.load_run(published.run_directory(runs, "unrolled-k0", 3)).metrics
+    assert record["modes"] == rows[-1]["score/modes"]
+    summary = published.run_directory(runs, "unrolled-k0", 3) / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "interrupted", "total_steps": 8}))
+    published.note(results, runs)
+    assert "| 1 | 50% | 0 |" in published.table(published.noted(results))
+
+
+def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:
+    common = {"row": "ring-gan", "step": 400_000, "total_steps": 400_000, "seconds": 3600.0, "kl_to_uniform": 0.1}
+    found = [
+        common | {"seed": seed, "modes": modes, "high_quality": share}
+        for seed, modes, share in [(0, 6, 0.9), (1, 8, 1.0)]
+    ]
+    row = next(line for line in published.table(found).splitlines() if "6.3 modes" in line)
+    assert row.endswith("| 7.0 ± 1.4 modes, 95.0 ± 7.1 % | 2 | 100% | 60 |")
+    found = [
+        common
+        | {"row": "stacked-dcgan", "seed": 0, "step": 1, "total_steps": 50, "modes": 1000, "kl_to_uniform": 0.078}
+    ]
+    assert "| 1,000.0 modes, KL 0.08 | 1 | 2% | 60 |" in published.table(found)
