@@ -308,6 +308,7 @@ def scored(tables: Tables, *scoring: Scoring, resumed: Path | None = None, steps
     return api.run(tables, [f"run.steps={steps}"], manager=manager)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "values", "kept"),
     [
@@ -324,6 +325,7 @@ def test_the_best_is_kept(tables: Tables, name: str, values: dict[int, float], k
     assert steps_in(run.directory.checkpoints) == kept
 
 
+@pytest.mark.slow
 def test_the_best_so_far_is_known_to_a_resumed_run(tables: Tables):
     tables["checkpoint"] = {"every": 4, "best": "fd_classifier"}
     run = scored(tables, Scoring("fd_classifier", {2: 2.0, 3: 5.0}))

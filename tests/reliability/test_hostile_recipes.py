@@ -135,6 +135,7 @@ def test_every_text_in_it_may_name_a_module(stranger: Tables, tmp_path: Path, re
     assert not any(opened(put(stranger, place, name)) for place in names for name in NAMES[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plugins",
     [

@@ -385,6 +385,7 @@ def ghostscript(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attack(name: str, place: Place, ghostscript: None, command: Callable[..., Any]):
     """Nothing is run, nothing is written elsewhere, and one line says what is wrong."""

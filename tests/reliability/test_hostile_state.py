@@ -256,6 +256,7 @@ def resumed(run: Path) -> str:
     return said.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ATTACKS)
 def test_state_that_is_not_the_runs_is_refused(name: str, run: Path):
     act, told = ATTACKS[name]

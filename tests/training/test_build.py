@@ -81,6 +81,7 @@ def test_facts_reach_the_networks(build: Callable[..., Run]):
     assert run.trainer.parts.discriminator(batch.real).shape == (8,)
 
 
+@pytest.mark.slow
 def test_request_that_cannot_be_served_leaves_no_folder(build: Callable[..., Run], tables: dict):
     with pytest.raises(DataError, match=r"the dataset has 64 images and trainer\.batch_size is 65"):
         build("trainer.batch_size=65")

@@ -109,6 +109,7 @@ def test_a_real_database(tmp_path):
         prepare(tmp_path, scenes=("bedroom_val",))
 
 
+@pytest.mark.slow
 def test_a_truncated_database_is_told_and_kills_nobody(tmp_path):
     """LMDB maps as many pages as its header promises; to read one that is not there is SIGBUS."""
     pytest.importorskip("lmdb")

@@ -42,6 +42,7 @@ def test_generator(make: Any, size: int) -> None:
     assert ours(latents).allclose(images, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [256, 512, 1024])
 def test_discriminator(make: Any, size: int) -> None:
     ours = make("discriminators", "fastgan", size=size, width=8)

@@ -81,6 +81,7 @@ class TestKernelDistance:
         expected = within / (30 * 29) - 2 * between / 30**2
         assert kernel_distance(real, fake)[0] == pytest.approx(expected, rel=1e-4)
 
+    @pytest.mark.slow
     def test_is_that_of_torch_fidelity(self):
         real, fake = gaussian(1500, 16, 0), gaussian(1500, 16, 1) * 1.2
         torch.manual_seed(0)

@@ -37,6 +37,7 @@ def test_attention_starts_as_the_identity() -> None:
     assert SelfAttention(8)(images).equal(images)
 
 
+@pytest.mark.slow
 def test_attention_is_what_the_paper_writes() -> None:
     attention = SelfAttention(16).double()
     with torch.no_grad():

@@ -203,6 +203,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path: Path) -> None:
             assert all(torch.equal(ours_of[key], theirs_of[key]) for key in ours_of)
 
 
+@pytest.mark.slow
 def test_rates_are_corrected_for_lazy_terms_and_the_mean_is_in_the_average(tmp_path: Path) -> None:
     run = api.run(tables(tmp_path))
     last = run.metrics[-1]
