@@ -69,6 +69,9 @@ ON_GRID = ("dataset.name=grid", "dataset.count=100000")
 ROWS = {
     "ring-gan": Row(RING, "GAN", "pacgan_ring", "6.3 modes, 98.2 % (PacGAN's paper); 1 mode (VEEGAN's)"),
     "ring-pacgan2": Row(RING, "PacGAN2", "pacgan_ring", "7.9 modes, 95.6 %", pacgan(2, 100)),
+    "ring-unrolled": Row(
+        RING, "Unrolled GAN, K = 5", "pacgan_ring", "7.6 modes (VEEGAN's paper)", ("trainer.name=unrolled",)
+    ),
     "ring-rpgan": Row(RING, "RpGAN + R1 + R2", "pacgan_ring", "none", rpgan(0.1)),
     "grid-gan": Row(GRID, "GAN", "pacgan_ring", "17.3 modes (PacGAN's paper); 3.3 (VEEGAN's)", ON_GRID),
     "grid-pacgan4": Row(GRID, "PacGAN4", "pacgan_ring", "24.8 modes", (*ON_GRID, *pacgan(4, 100))),
@@ -78,7 +81,7 @@ ROWS = {
             UNROLLED,
             f"K = {steps}",
             "unrolled_ring",
-            "pictures: one mode after the other" if steps == 0 else "pictures" if steps == 1 else "pictures: all modes",
+            "pictures: one mode after the other" if steps == 0 else "pictures: all modes" if steps > 1 else "pictures",
             (f"trainer.unrolled_steps={steps}",),
         )
         for steps in (0, 1, 5, 10)
