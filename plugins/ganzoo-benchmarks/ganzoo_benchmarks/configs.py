@@ -117,6 +117,8 @@ class MLPDiscriminatorConfig(MLPOptions, DiscriminatorConfig):
     """Activation of the hidden layers; "maxout" (arXiv 1302.4389) is the largest of several linear pieces."""
     pieces: PositiveInt = 5
     """Pieces of maxout."""
+    input_scale: PositiveFloat = 1.0
+    """Factor on the samples; Unrolled GAN's discriminator divides them by 4."""
 
 
 class DCGAN28GeneratorConfig(GeneratorConfig):

@@ -85,7 +85,7 @@ class MLPDiscriminator(Discriminator):
 
     def features(self, samples: Tensor) -> list[Tensor]:
         """Return the output of each hidden layer."""
-        features, values = [], samples.flatten(1)
+        features, values = [], samples.flatten(1) * self.config.input_scale
         for block in self.blocks:
             values = block(values)
             features.append(values)

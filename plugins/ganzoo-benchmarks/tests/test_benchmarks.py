@@ -112,10 +112,19 @@ def test_networks_of_pacgans_experiments():
 
 def test_networks_of_unrolled_gans_experiments_are_orthogonal():
     generator = make(
-        "generators", "mlp", latent_dim=256, activation="tanh", init="orthogonal", init_scale=1.4, hidden=[128, 128]
+        "generators", "mlp", latent_dim=256, activation="relu", init="orthogonal", init_scale=0.8, hidden=[128, 128]
     )
     weight = generator.layers[0].weight
-    torch.testing.assert_close(weight @ weight.T, 1.4**2 * torch.eye(128), atol=1e-4, rtol=0)
+    torch.testing.assert_close(weight @ weight.T, 0.8**2 * torch.eye(128), atol=1e-4, rtol=0)
+
+
+def test_unrolled_gans_discriminator_divides_its_input_by_4():
+    scaled = make("discriminators", "mlp", hidden=[16], input_scale=0.25)
+    plain = make("discriminators", "mlp", hidden=[16])
+    plain.load_state_dict(scaled.state_dict())
+    points = torch.randn(6, 2)
+    torch.testing.assert_close(scaled(points), plain(points / 4))
+    torch.testing.assert_close(scaled.features(points)[0], plain.features(points / 4)[0])
 
 
 def test_dcgan_of_28_pixels_passes_through_14_7_4_and_2():
