@@ -104,6 +104,12 @@ def run_directory(runs: Path, name: str, seed: int) -> Path | None:
     return max((runs / name / f"seed{seed}").glob("*/[0-9]*"), default=None)
 
 
+def summary_of(run: Path) -> dict[str, Any]:
+    """The summary of a run; empty where it has not been stopped yet, or was killed."""
+    path = run / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def train(runs: Path, name: str, seed: int, more: Iterable[str]) -> None:
     """Train a row from a seed to its end, from where it stands."""
     begun = run_directory(runs, name, seed)
@@ -111,7 +117,7 @@ def train(runs: Path, name: str, seed: int, more: Iterable[str]) -> None:
         root = (runs / name / f"seed{seed}").as_posix()
         changes = (*ROWS[name].changes, f"run.seed={seed}", f"run.root={root}", *more)
         ganzoo.run(ROOT / "recipes" / f"{ROWS[name].recipe}.toml", changes)
-    elif json.loads((begun / "summary.json").read_text(encoding="utf-8"))["status"] != "complete":
+    elif summary_of(begun).get("status") != "complete":
         ganzoo.resume(begun)
 
 
@@ -120,9 +126,9 @@ def records(runs: Path) -> Iterator[Record]:
     for name in ROWS:
         for seed in SEEDS:
             begun = run_directory(runs, name, seed)
-            rows = [row for row in ganzoo.load_run(begun).metrics if "score/modes" in row] if begun else []
-            if begun and rows:
-                summary = json.loads((begun / "summary.json").read_text(encoding="utf-8"))
+            summary = summary_of(begun) if begun else {}
+            rows = [row for row in ganzoo.load_run(begun).metrics if "score/modes" in row] if begun and summary else []
+            if rows:
                 yield {
                     "row": name,
                     "seed": seed,
