@@ -18,6 +18,8 @@ from ganzoo.text import size_in_words
 
 TEXT = 64 * 2**20
 """Largest file in bytes that is read as one text; ganzoo's own are far smaller."""
+PIECE = 2**20
+"""Bytes that are read at a time where a file has more than it told."""
 LOG, LINE = 2**32, 2**20
 """Largest file in bytes that is read line by line, and its longest line."""
 PICTURE = 2**28
@@ -60,7 +62,9 @@ def read_bytes(path: Path, largest: int = TEXT) -> bytes:
     """Return the content of a file; raises as `open_file` does."""
     with open_file(path, largest) as file:
         content = file.read(os.fstat(file.fileno()).st_size + 1)  # memory of the file's size, not of the largest
-        content += file.read(largest + 1 - len(content)) if len(content) <= largest and file.peek(1) else b""
+        # More where it grew, or where the system tells no size, as in /proc: piece by piece, for the same reason.
+        while len(content) <= largest and (more := file.read(min(PIECE, largest + 1 - len(content)))):
+            content += more
     if len(content) > largest:  # it grew meanwhile
         raise UnfitFileError(f"it has more than the {size_in_words(largest)} read")
     return content

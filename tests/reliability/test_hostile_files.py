@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,6 +196,18 @@ def test_sizes_are_bounded(tmp_path: Path):
         untrusted.read_bytes(tmp_path / "file", 4)
     (tmp_path / "lines").write_bytes(b"a\n" + b"b" * (untrusted.LINE + 1) + b"\nc")
     assert [len(line) for line in untrusted.read_lines(tmp_path / "lines")] == [2, untrusted.LINE, 2, 1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="this system has no /proc")
+def test_a_file_that_tells_no_size_takes_the_memory_of_what_it_has():
+    status = Path("/proc/self/status")
+    assert status.stat().st_size == 0
+    tracemalloc.start()
+    content = untrusted.read_bytes(status)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert content.startswith(b"Name:")
+    assert peak < 4 * untrusted.PIECE < untrusted.TEXT
 
 
 # Links

@@ -31,6 +31,9 @@ LIBRARIES = ("torch._dynamo", "torch.distributed.run", "torchvision", "sklearn.d
 LARGEST = 2**20
 """Bytes that a request may take: the environment, mostly."""
 
+LOCK = threading.Lock()
+"""Held while a process starts: two threads at once would make two servers, and one end the adoption of the other."""
+
 PR_SET_CHILD_SUBREAPER = 36  # of Linux's <sys/prctl.h>
 
 
@@ -63,7 +66,8 @@ class Forked(subprocess.Popen[str]):
                 "ignored": self.ignored,
             }
             streams = [own if given == -1 else given for own, given in enumerate((p2cread, c2pwrite, errwrite))]
-            self.pid = _server().fork(request, streams)
+            with LOCK:
+                self.pid = _server().fork(request, streams)
             self._child_created = True
             self._close_pipe_fds(p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
 
@@ -73,7 +77,6 @@ class _Server:
 
     def __init__(self) -> None:
         self.link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.lock = threading.Lock()
         with theirs:
             number = theirs.fileno()
             self.process = subprocess.Popen(
@@ -85,7 +88,7 @@ class _Server:
 
     def fork(self, request: dict[str, Any], streams: Sequence[int]) -> int:
         """Return the number of a process that does what is asked for."""
-        with self.lock, _adopting():
+        with _adopting():
             socket.send_fds(self.link, [json.dumps(request).encode()], streams)
             answer = self.link.recv(32)
         assert answer, "the process that others are forked from has ended"
