@@ -40,6 +40,7 @@ def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: Pl
     assert (lengths["stacked-dcgan"], lengths["stacked-pacgan2"]) == ((50, 64), (50, 128))
 
 
+@pytest.mark.slow
 def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) -> None:
     runs, results = tmp_path / "runs", tmp_path / "published.jsonl"
     published.train(runs, "unrolled-k0", 3, SHORT)

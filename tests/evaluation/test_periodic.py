@@ -61,6 +61,7 @@ def test_scores_are_told_everywhere(scored: Tables, capsys: pytest.CaptureFixtur
     assert len(read_evaluations(run.directory)) == len(evaluations)
 
 
+@pytest.mark.slow
 def test_training_is_the_same_to_the_bit(tables: Tables):
     tables["trainer"]["ema_decay"] = 0.9
     tables["evaluation"] = {"samples": 16, "extractors": [{"name": "classifier"}]}

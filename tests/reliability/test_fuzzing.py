@@ -358,6 +358,7 @@ def sealed(manifest: Any) -> str:
     return json.dumps(manifest, indent=2)
 
 
+@pytest.mark.slow
 def test_manifests_at_random(trained: Path, tmp_path: Path):
     """Sealed anew, so that nothing but their content can give them away; the checkpoint before is taken then."""
     run = tmp_path / "run"

@@ -135,6 +135,7 @@ def test_loss_that_is_no_number(tables: dict, attempt: Callable[..., Witness], n
     assert_equal(witness.weights(), trained_for(tables, 2 if network == "discriminator" else 3), "discriminator")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer", ["generator.blocks.0.0.weight", "generator.blocks.1.1.weight", "discriminator.blocks.1.0.weight"]
 )

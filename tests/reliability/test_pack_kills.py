@@ -93,6 +93,7 @@ def test_killed_at_every_line(root: Path, before: Callable[[Path], None]):
         assert left_overs(root) == []
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path: Path):
     """One prepare after the other, each killed, in the same cache."""
     root, rng = tmp_path / "pictures", random.Random(SEED)
@@ -311,6 +312,7 @@ def test_a_damaged_file_of_a_pack(root: Path, file: str, damage: str):
     assert left_overs(root) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["images.npy", "labels.npy", "pack.json"])
 def test_any_flipped_bit_in_a_header_or_in_labels_ends_in_a_whole_pack(root: Path, file: str):
     first = prepare(root)

@@ -148,18 +148,21 @@ PENALTIES: dict[str, list[Tables]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["defaults", "two_in_turn"])
 def test_after_every_step(tables: Tables, manager: PluginManager, name: str):
     tables["trainer"] |= OPTIONS[name]
     assert_resumes_to_the_bit(tables, manager, tuple(range(1, STEPS)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_of_the_trainer(tables: Tables, manager: PluginManager, name: str):
     tables["trainer"] |= OPTIONS[name]
     assert_resumes_to_the_bit(tables, manager, (1, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PENALTIES)
 def test_penalties(tables: Tables, manager: PluginManager, name: str):
     tables["penalties"] = PENALTIES[name]
@@ -169,6 +172,7 @@ def test_penalties(tables: Tables, manager: PluginManager, name: str):
         assert {"penalty_moving.safetensors", "penalty_moving-2.safetensors"} < files
 
 
+@pytest.mark.slow
 def test_micro_batches(tables: Tables, manager: PluginManager):
     tables["trainer"] |= {"micro_batch_size": tables["trainer"]["batch_size"] // 2, "fake_batch": "fresh"}
     tables["discriminator"]["norm"] = "none"
@@ -176,6 +180,7 @@ def test_micro_batches(tables: Tables, manager: PluginManager):
     assert_resumes_to_the_bit(tables, manager, (1, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["defaults", "separate", "average"])
 def test_bf16(tables: Tables, manager: PluginManager, name: str):
     tables["device"]["precision"] = "bf16"
@@ -270,6 +275,7 @@ def test_every_dataset_has_its_case(manager: PluginManager):
     assert {entry.name for entry in manager.registries.datasets} == set(DATASETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True], ids=["as_they_are", "mirrored"])
 @pytest.mark.parametrize("name", DATASETS)
 def test_datasets(tables: Tables, manager: PluginManager, tmp_path: Path, name: str, flip: bool, small_sets: None):

@@ -108,6 +108,7 @@ def test_it_ends_at_the_target_with_the_bits_of_the_run_without_one(
     assert ended(RunDirectory(run.path)) == "complete"
 
 
+@pytest.mark.slow
 def test_a_reached_run_is_resumed_with_a_harder_target_or_none(aimed: Tables, whole: Path, target: Tables):
     run = api.run(aimed)
     before = summary(run.path)["seconds"]

@@ -164,6 +164,7 @@ def test_as_many_names_as_fit_can_be_read(tmp_path: Path):
     assert open_checkpoint(path).info == info
 
 
+@pytest.mark.slow
 def test_more_names_are_refused_before_training(tables: Tables, parse: Callable[..., Recipe], manager: PluginManager):
     run = build_run(parse(tables), manager, warn=print)
     check_room_for_run(run.recipe, run.trainer, info_of(240_000), 6)

@@ -60,6 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path]
     return ganzoo.run(tables, {"generator.latent_dim": 7})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["running", "batch", "standing"])
 def test_an_image_does_not_depend_on_the_count(trained: TrainedRun, mode: str):
     whole = trained.sample(130, seed=7, batch_norm=mode)

@@ -173,6 +173,7 @@ def test_saturation_multiplies_what_is_not_gray() -> None:
     assert torch.allclose(recolored(images, at=4, value=1.0), gray + 2 * (images - gray), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_right_and_can_be_differentiated_again() -> None:
     images = torch.rand(2, 1, 9, 9, dtype=torch.float64, generator=rng(1)).requires_grad_()
     matrix = ops.rotation(torch.tensor([[0.4], [2.0]], dtype=torch.float64))

@@ -79,6 +79,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
     return found[-1]
 
 
+@pytest.mark.slow
 def test_all_is_well(tables: Tables, server: Server):
     assert_same_as_untracked(tables)
     assert [row["step"] for row in server.rows if "loss/generator" in row] == list(range(1, 13))

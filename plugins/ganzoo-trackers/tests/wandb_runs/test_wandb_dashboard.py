@@ -112,6 +112,7 @@ def test_panels_of_variants_line_up(train, tables, manager) -> None:
     assert set(unrolled.run.tags) - set(plain.run.tags) == {"wasserstein", "unrolled"}
 
 
+@pytest.mark.slow
 def test_summary_of_a_resumed_run_is_that_of_all_its_parts(train, manager) -> None:
     part = train("run.steps=20")
     whole = api.resume(part.path, ["run.steps=40"], manager=manager)
@@ -206,6 +207,7 @@ def test_links_where_there_are_none(tmp_path, monkeypatch) -> None:
     assert (tmp_path / "b").read_text() == "content"
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_no_artifacts_costs_little(train, monkeypatch, capsys) -> None:
     """The one of the tests answers a request for an artifact with nothing, as a server without them would."""
     monkeypatch.setattr(session, "FINISH_SECONDS", 2.0)

@@ -81,6 +81,7 @@ def w_and_b(capsys: pytest.CaptureFixture[str]) -> list[str]:
 # Lineage
 
 
+@pytest.mark.slow
 def test_runs_on_the_same_data_use_one_artifact(train: Train) -> None:
     first, second, other = train("run.steps=1"), train("run.steps=1", "run.seed=1"), train("dataset.count=40")
     seen, again, another = (recorded(run.path) for run in (first, second, other))
@@ -114,6 +115,7 @@ def test_a_run_that_starts_from_untracked_weights_names_none(train: Train) -> No
     assert not seen.run.notes
 
 
+@pytest.mark.slow
 def test_a_downloaded_checkpoint_names_its_run(train: Train, tmp_path: Path, manager: PluginManager) -> None:
     parent = train("run.steps=20", "tracking.wandb.checkpoints=true")
     (artifact,) = recorded(parent.path).artifacts
@@ -153,6 +155,7 @@ def test_other_options_from_an_earlier_step_fork(train: Train, manager: PluginMa
     assert not third.run.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "changes"),
     [(20, ()), (20, ("run.steps=50", "samples.every=20")), (40, (LR, "run.steps=50"))],
@@ -167,6 +170,7 @@ def test_what_is_no_fork(train: Train, manager: PluginManager, step: int, change
     assert continues(recorded(run.path))
 
 
+@pytest.mark.slow
 def test_a_killed_run_forks_where_options_change(train: Train, manager: PluginManager) -> None:
     run = train()
     before = record_of(run.path)
@@ -282,6 +286,7 @@ def test_scores_that_do_not_compare_have_names_of_their_own(train: Train, manage
     assert "score/diversity" in recorded(run.path).history[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_after_it_was_scored_loses_no_step(train: Train, manager: PluginManager) -> None:
     run = train("run.steps=20", "run.log_every=1")
     api.evaluate(run)
@@ -399,6 +404,7 @@ class Scored:
 BEST = ("tracking.wandb.checkpoints=best", "checkpoint.best=fid")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("registry", "target"),
     [("model", ("wandb-registry-model", "tiny")), ("zoo/digits", ("wandb-registry-zoo", "digits"))],

@@ -171,6 +171,7 @@ def test_its_id_is_kept_before_wandb_hears_of_it(observe, monkeypatch) -> None:
     assert kept == [(record_of(run)["id"],) * 2]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_id(observe, manager, capsys) -> None:
     run = observe(OFFLINE, "run.steps=20")
     first = record_of(run)
@@ -354,6 +355,7 @@ def test_a_server_that_goes_away_costs_no_step(observe, server, monkeypatch, cap
     kill_service()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there(observe, monkeypatch, capsys) -> None:
     monkeypatch.setattr(session, "START_SECONDS", 1.0)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
