@@ -118,7 +118,7 @@ class MLPDiscriminatorConfig(MLPOptions, DiscriminatorConfig):
     pieces: PositiveInt = 5
     """Pieces of maxout."""
     input_scale: PositiveFloat = 1.0
-    """Factor on the samples; Unrolled GAN's discriminator divides them by 4."""
+    """Factor on the samples, which brings those far from −1 to 1 there."""
 
 
 class DCGAN28GeneratorConfig(GeneratorConfig):

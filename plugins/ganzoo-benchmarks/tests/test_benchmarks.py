@@ -118,7 +118,7 @@ def test_networks_of_unrolled_gans_experiments_are_orthogonal():
     torch.testing.assert_close(weight @ weight.T, 0.8**2 * torch.eye(128), atol=1e-4, rtol=0)
 
 
-def test_unrolled_gans_discriminator_divides_its_input_by_4():
+def test_a_discriminator_scales_its_input():
     scaled = make("discriminators", "mlp", hidden=[16], input_scale=0.25)
     plain = make("discriminators", "mlp", hidden=[16])
     plain.load_state_dict(scaled.state_dict())
