@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from results_page import PAGE, replaced
+
 from ganzoo.recipe.card import EXPECT, NOT_MEASURED
 
 ROOT = Path(__file__).parents[1]
 CARDS = Path(__file__).with_suffix(".json")
-PAGE = ROOT / "docs" / "pages" / "results.md"
-BEGIN, END = "<!-- cards -->", "<!-- end of cards -->"
 SAMPLES, SCORE = 1000, "fd_classifier"
 
 Card = dict[str, Any]
@@ -89,7 +88,7 @@ def table(cards: dict[str, Card]) -> str:
 
 def with_table(text: str, cards: dict[str, Card]) -> str:
     """The text of the results page with the table."""
-    return re.sub(rf"(?<={BEGIN}\n).*?(?={END})", lambda _: table(cards) + "\n", text, flags=re.DOTALL)
+    return replaced(text, "cards", table(cards))
 
 
 def write(cards: dict[str, Card]) -> None:

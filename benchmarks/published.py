@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results_page import PAGE, read_records, replaced, spread
 
 import ganzoo
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
-PAGE = ROOT / "docs" / "pages" / "results.md"
-BEGIN, END = "<!-- published -->", "<!-- end of published -->"
 SEEDS = tuple(range(10))
 
 Record = dict[str, Any]
@@ -66,6 +64,14 @@ UNROLLED = "ring of 8 Gaussians, Unrolled GAN's protocol"
 STACKED = "stacked MNIST, 1,000 modes, VEEGAN's protocol"
 ON_GRID = ("dataset.name=grid", "dataset.count=100000")
 
+UNROLLED_PICTURES = {
+    0: "pictures: one mode after the other",
+    1: "pictures",
+    5: "pictures: all modes",
+    10: "pictures: all modes",
+}
+"""What the paper shows of its unrolled steps, without figures."""
+
 ROWS = {
     "ring-gan": Row(RING, "GAN", "pacgan_ring", "6.3 modes, 98.2 % (PacGAN's paper); 1 mode (VEEGAN's)"),
     "ring-pacgan2": Row(RING, "PacGAN2", "pacgan_ring", "7.9 modes, 95.6 %", pacgan(2, 100)),
@@ -78,13 +84,9 @@ ROWS = {
     "grid-rpgan": Row(GRID, "RpGAN + R1 + R2", "pacgan_ring", "none", (*ON_GRID, *rpgan(0.1))),
     **{
         f"unrolled-k{steps}": Row(
-            UNROLLED,
-            f"K = {steps}",
-            "unrolled_ring",
-            "pictures: one mode after the other" if steps == 0 else "pictures: all modes" if steps > 1 else "pictures",
-            (f"trainer.unrolled_steps={steps}",),
+            UNROLLED, f"K = {steps}", "unrolled_ring", pictures, (f"trainer.unrolled_steps={steps}",)
         )
-        for steps in (0, 1, 5, 10)
+        for steps, pictures in UNROLLED_PICTURES.items()
     },
     "unrolled-rpgan": Row(
         UNROLLED, "RpGAN + R1 + R2", "unrolled_ring", "none", ("trainer.unrolled_steps=0", *rpgan(0.1))
@@ -139,23 +141,12 @@ def records(runs: Path) -> Iterator[Record]:
                 }
 
 
-def noted(path: Path = RESULTS) -> list[Record]:
-    """The records of the file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def note(path: Path, runs: Path) -> None:
     """Take the state of all runs into the file; records of runs that are not there stay."""
-    known = {(each["row"], each["seed"]): each for each in noted(path)}
+    known = {(each["row"], each["seed"]): each for each in read_records(path)}
     known |= {(each["row"], each["seed"]): each for each in records(runs)}
     order = sorted(known.values(), key=lambda each: (list(ROWS).index(each["row"]), each["seed"]))
     path.write_text("".join(json.dumps(each) + "\n" for each in order), encoding="utf-8")
-
-
-def spread(values: list[float], digits: int) -> str:
-    """Mean, with its standard deviation where there are several."""
-    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):,.{digits}f}{deviation}"
 
 
 def cells(found: list[Record]) -> list[str]:
@@ -186,7 +177,7 @@ def table(measured: list[Record]) -> str:
 
 def with_table(page: str, measured: list[Record]) -> str:
     """The page with the table brought up to date."""
-    return re.sub(rf"(?<={BEGIN}\n).*?(?={END})", lambda _: table(measured) + "\n", page, flags=re.DOTALL)
+    return replaced(page, "published", table(measured))
 
 
 def main() -> None:
@@ -210,7 +201,7 @@ def main() -> None:
     elif options.action == "rows":
         print("\n".join(f"{name}: {row.command}" for name, row in ROWS.items()))
     else:
-        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), noted()), encoding="utf-8")
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), read_records(RESULTS)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 from ganzoo_analysis.figures import BACKGROUND, PANEL_GAP, Panel, draw
 from PIL import Image
+from results_page import PAGE, read_records, replaced, spread
 
 import ganzoo
 from ganzoo.errors import GanzooError, Interrupted
@@ -34,7 +34,6 @@ from ganzoo.sampling.trained_run import Weights
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
-PAGE = ROOT / "docs" / "pages" / "results.md"
 PICTURE = ROOT / "docs" / "pages" / "images" / "zoo_digits.png"
 SHOWN, COLUMNS = 8, 2
 """Samples of each row, and rows side by side, in the picture."""
@@ -227,14 +226,9 @@ def measure(name: str, seed: int, runs: Path) -> dict[str, Any]:
     }
 
 
-def results(path: Path = RESULTS) -> list[dict[str, Any]]:
-    """What was measured so far."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-
-
 def run_all(path: Path, runs: Path, only: list[str]) -> None:
     """Measure what is missing, seed after seed, and append each result as it comes."""
-    done = {(result["row"], result["seed"]) for result in results(path)}
+    done = {(result["row"], result["seed"]) for result in read_records(path)}
     for seed in SEEDS:
         for name in only or ROWS:
             if (name, seed) not in done:
@@ -258,10 +252,10 @@ def table(measured: list[dict[str, Any]]) -> str:
             continue
         cells = [
             covered(found, "classes_covered"),
-            spread(good, "fd_classifier", 1),
+            spread([result["fd_classifier"] for result in good], 1),
             covered(found, "last_classes_covered"),
-            spread(good, "last_fd_classifier", 1),
-            spread(good, "diversity", 2),
+            spread([result["last_fd_classifier"] for result in good], 1),
+            spread([result["diversity"] for result in good], 2),
             f"{statistics.median(result['images_per_cpu_second'] for result in good):,.0f}",
         ]
         lines.append(f"| `{name}` | {row.title} | {' | '.join(cells)} |")
@@ -273,13 +267,6 @@ def covered(found: list[dict[str, Any]], key: str) -> str:
     return ", ".join("failed" if "error" in result else f"{result[key]:.0f}" for result in found)
 
 
-def spread(found: list[dict[str, Any]], key: str, digits: int) -> str:
-    """Mean ± standard deviation."""
-    values = [result[key] for result in found]
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
-
-
 def changed() -> Iterator[str]:
     """What each row changes of the base, for those who want to repeat it."""
     for name, row in ROWS.items():
@@ -288,8 +275,7 @@ def changed() -> Iterator[str]:
 
 def with_table(page: str, measured: list[dict[str, Any]]) -> str:
     """The page with its table brought up to date; it stands between two comments."""
-    begin, end = "<!-- zoo_digits -->\n", "\n<!-- end of zoo_digits -->"
-    return re.sub(f"{begin}.*?{end}", lambda _: begin + table(measured) + end, page, flags=re.DOTALL)
+    return replaced(page, "zoo_digits", table(measured))
 
 
 def picture(runs: Path) -> Image.Image:
@@ -323,7 +309,7 @@ def main() -> None:
         save_picture(picture(arguments.runs), PICTURE)
     else:
         page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(with_table(page, results(arguments.results)), encoding="utf-8")
+        PAGE.write_text(with_table(page, read_records(arguments.results)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -326,7 +326,7 @@ class TestResults:
 
     def test_the_table_is_of_what_was_measured(self, zoo: ModuleType) -> None:
         page = zoo.PAGE.read_text(encoding="utf-8")
-        measured = zoo.results()
+        measured = zoo.read_records(zoo.RESULTS)
         assert {(each["row"], each["seed"]) for each in measured} == {
             (row, seed) for row in zoo.ROWS for seed in zoo.SEEDS
         }

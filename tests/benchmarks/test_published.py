@@ -25,8 +25,10 @@ def published(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_page_shows_what_was_noted(published: ModuleType) -> None:
     page = published.PAGE.read_text(encoding="utf-8")
-    assert page == published.with_table(page, published.noted()), "run: python benchmarks/published.py table"
-    assert published.table(published.noted()) in page
+    assert page == published.with_table(page, published.read_records(published.RESULTS)), (
+        "run: python benchmarks/published.py table"
+    )
+    assert published.table(published.read_records(published.RESULTS)) in page
 
 
 def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: PluginManager) -> None:
@@ -45,17 +47,17 @@ def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) ->
     runs, results = tmp_path / "runs", tmp_path / "published.jsonl"
     published.train(runs, "unrolled-k0", 3, SHORT)
     published.note(results, runs)
-    (record,) = published.noted(results)
+    (record,) = published.read_records(results)
     assert (record["row"], record["seed"], record["step"], record["total_steps"]) == ("unrolled-k0", 3, 4, 4)
     rows = ganzoo.load_run(published.run_directory(runs, "unrolled-k0", 3)).metrics
     assert record["modes"] == rows[-1]["score/modes"]
     summary = published.run_directory(runs, "unrolled-k0", 3) / "summary.json"
     summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "interrupted", "total_steps": 8}))
     published.note(results, runs)
-    assert "| 1 | 50% | 0 |" in published.table(published.noted(results))
+    assert "| 1 | 50% | 0 |" in published.table(published.read_records(results))
     summary.unlink()  # it trains in another process, or was killed
     published.note(results, runs)
-    assert len(published.noted(results)) == 1
+    assert len(published.read_records(results)) == 1
 
 
 def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:

@@ -21,7 +21,9 @@ Command = Callable[..., Any]
 @pytest.fixture(scope="module")
 def cards() -> dict[str, Any]:
     """The figures, and the functions of the program that writes them."""
-    module = runpy.run_path(str(ROOT / "benchmarks" / "cards.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        module = runpy.run_path(str(ROOT / "benchmarks" / "cards.py"))
     return module | {"cards": json.loads(module["CARDS"].read_text(encoding="utf-8"))}
 
 
