@@ -20,6 +20,8 @@ FIRST_STEPS = 50
 """Steps at the start of every run that raise no alert."""
 IN_A_ROW = 2
 """Consecutive bad grids or evaluations that raise an alert."""
+CLASS_COUNTS = ("classes_covered", "modes")
+"""Scores that count the classes of the dataset among the samples."""
 
 REMEDIES = {
     "discriminator_wins": "a lower trainer.discriminator_optimizer.lr, a penalty such as r1, or label smoothing",
@@ -82,8 +84,8 @@ class Watchdog:
         """Check for missing classes and for scores that are not finite."""
         wrong = [name for name, value in scores.items() if not math.isfinite(value)]
         self._judge(run, step, "not_finite", bool(wrong), f"the scores {', '.join(wrong)} are not finite", 1)
-        if "classes_covered" in scores:
-            covered = scores["classes_covered"]
+        covered = min((scores[name] for name in CLASS_COUNTS if name in scores), default=None)
+        if covered is not None:
             due = run.info.num_classes if _half_over(run, step) else self._most_classes
             self._most_classes = max(self._most_classes, covered)
             bad = covered < run.recipe.watchdog.least_coverage * due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 from pathlib import Path
@@ -205,3 +206,15 @@ def test_classifier_of_triples_refuses_other_images():
     other = SimpleNamespace(info=DatasetInfo(ImageSpec(1, 28, 28), LabelSpec.classes("01")), labels=np.zeros(2))
     with pytest.raises(RequestError, match="1,000 classes"):
         StackedDigits(StackedDigitsConfig(name="stacked_digits"), info=other.info).prepare(other)  # type: ignore[arg-type]
+
+
+def test_the_watchdog_names_missing_modes(tmp_path: Path):
+    """A plain GAN on the ring, too short a run to find the modes."""
+    recipe = Path(__file__).parents[3] / "recipes" / "unrolled_ring.toml"
+    small = ["dataset.count=800", "trainer.batch_size=16", "evaluation.samples=100", "evaluation.every=30"]
+    changes = ["trainer.unrolled_steps=0", "run.steps=120", f"run.root={tmp_path.as_posix()}", *small]
+    run = ganzoo.run(recipe, changes)
+    (alert,) = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))["alerts"]
+    assert (alert["kind"], alert["step"]) == ("classes_missing", 90)
+    assert "of 8 classes are among the samples" in alert["text"]
+    assert "the unrolled trainer" in alert["remedy"]
