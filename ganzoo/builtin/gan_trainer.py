@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -39,6 +39,9 @@ class GANTrainer(OptimizingTrainer):
 
     Config = GANTrainerConfig
     config: GANTrainerConfig
+
+    cuda_graph_safe: ClassVar[bool] = True
+    """Whether `compute_step` does the same work on the device at each step, as a CUDA graph needs; not inherited."""
 
     def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
@@ -296,8 +299,8 @@ class GANTrainer(OptimizingTrainer):
 
     def unrecordable(self) -> str | None:
         """Return what in the options, or in a derived class, may make one step differ from another."""
-        if type(self) is not GANTrainer:
-            return f"{type(self).__name__} may do other work at each step than what it derives from"
+        if not vars(type(self)).get("cuda_graph_safe", False):
+            return f"{type(self).__name__} does not say that it does the same work at each step (cuda_graph_safe)"
         return super().unrecordable()
 
 

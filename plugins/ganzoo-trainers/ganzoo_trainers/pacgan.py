@@ -25,6 +25,7 @@ class PacGAN(GANTrainer):
 
     Config = PacGANConfig
     config: PacGANConfig
+    cuda_graph_safe = True
 
     def __init__(self, config: PacGANConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
