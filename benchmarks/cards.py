@@ -4,7 +4,8 @@
     python benchmarks/cards.py write             writes the figures into recipes/*.toml and docs/pages/results.md
 
 `cards.json` is the one source of these figures; a test holds that headers and page agree with it. Time is that of the
-processor, start-up and the end of the run included, so that it says the same on a machine that is busy.
+processor, start-up and the end of the run included, so that it says the same on a machine that is busy; with a GPU it
+is that of the clock, and the memory, which would be the processor's, is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,10 +108,12 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         recipe, root = str(ROOT / "recipes" / f"{name}.toml"), f"run.root={(keep or Path(scratch)).absolute()}"
         threads = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
         command = [sys.executable, "-m", "ganzoo", "run", recipe, "--set", root, *changes]
+        begun = time.perf_counter()
         child = subprocess.Popen(command, env=os.environ | threads, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert child.stdout is not None
         run = Path(child.stdout.read().strip())
         _, status, usage = os.wait4(child.pid, 0)  # of this child alone, not of the largest so far
+        wall = time.perf_counter() - begun
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             raise SystemExit(f"{name}: exit code {child.returncode}")
@@ -120,17 +124,20 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         scores = json.loads(told.stdout)["scores"]
         summary = json.loads((run / "summary.json").read_text())
         environment = json.loads((run / "environment.json").read_text())
+    accelerator = environment["device_name"]
+    core = "one CPU core" + (" with AVX-512" if environment["cpu"] == "AVX512" else "")
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "score": SCORE,
         "value": round(scores[SCORE], 4),
         "step": summary["steps"],
         "samples": SAMPLES,
-        "seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "seconds": round(wall if accelerator else usage.ru_utime + usage.ru_stime, 1),
         "training_seconds": round(summary["seconds"], 1),
-        "memory_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-        "machine": "one CPU core" + (" with AVX-512" if environment["cpu"] == "AVX512" else ""),
+        **({} if accelerator else {"memory_bytes": memory}),
+        "machine": f"one {accelerator}" if accelerator else core,
         "precision": environment["precision"],
-        "note": ", ".join(part for part in (note, "CPU time") if part),
+        "note": ", ".join(part for part in (note, "wall time" if accelerator else "CPU time") if part),
         "torch": environment["torch"],
         **({"settings": list(settings)} if settings else {}),
     }

@@ -1,0 +1,141 @@
+"""Trains the recipes for MNIST until their score no longer falls; tables the last and the averaged weights.
+
+    python benchmarks/mnist_converged.py run --only gan_mnist --seeds 0    trains what is not in the records yet
+    python benchmarks/mnist_converged.py table                             writes the table into docs/pages/results.md
+    python benchmarks/mnist_converged.py plot                              draws the score over the updates
+    python benchmarks/mnist_converged.py picture                           puts samples of the first seed together
+    python benchmarks/mnist_converged.py rows                              prints each row's command
+
+A row is a recipe that ships, with another length; nothing else of its training is changed. Where a recipe keeps no
+average of the generator, one is kept beside it, which training does not see. The score is `fd_classifier` at 28 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ganzoo_analysis.figures import Panel, save_figure
+from results_page import PAGE, read_records, replaced, spread
+
+import ganzoo
+from ganzoo.sampling.trained_run import Weights
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).with_suffix(".jsonl")
+SEEDS = (0, 1, 2)
+SCORE, SAMPLES, SCORED_SIZE, EVALUATIONS = "fd_classifier", 5_000, 28, 20
+SHOWN = 40
+
+AVERAGED = ("trainer.ema_decay=0.999",)
+"""For recipes that keep no average."""
+GRAPHS = ("device.cuda_graphs=true",)
+"""For steps that can be recorded, on a GPU; the same training, faster."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe, how many updates it makes, and what is added to it."""
+
+    title: str
+    steps: int
+    added: tuple[str, ...] = ()
+    recordable: bool = True
+
+
+ROWS = {
+    "gan_mnist": Row("the plain GAN", 200_000, AVERAGED),
+    "gan_in_action_mnist": Row("*GANs in Action*", 40_000, AVERAGED),
+    "dcgan_4x4_mnist": Row("DCGAN, 4×4, 64 pixels", 20_000, AVERAGED),
+    "dcgan_dense_mnist": Row("DCGAN, dense, 5×5", 20_000, AVERAGED),
+    "dcgan_authors_mnist": Row("DCGAN, its authors' conditional network", 20_000, AVERAGED),
+    "r3gan_mnist": Row("R3GAN, small", 20_000, recordable=False),
+    "stylegan2_mnist": Row("StyleGAN2, small", 20_000, recordable=False),
+}
+
+
+def changes(name: str, seed: int, root: Path) -> list[str]:
+    """Return what a row's run changes of its recipe."""
+    row = ROWS[name]
+    return [
+        f"run.steps={row.steps}",
+        f"run.seed={seed}",
+        f"run.root={(root / name / f'seed{seed}').as_posix()}",
+        "run.log_every=500",
+        "samples.every=1_000_000",
+        "checkpoint.every=1_000_000",
+        f"evaluation.every={row.steps // EVALUATIONS}",
+        f"evaluation.samples={SAMPLES}",
+        f"evaluation.image_size={SCORED_SIZE}",
+        'evaluation.metrics=["frechet", "class_coverage"]',
+        *row.added,
+    ]
+
+
+def train(name: str, seed: int, runs: Path, more: Sequence[str]) -> Record:
+    """Train a row from a seed, and return its scores over the updates and those of both kinds of weights at the end."""
+    graphs = GRAPHS if torch.cuda.is_available() and ROWS[name].recordable else ()
+    trained = ganzoo.run(ROOT / "recipes" / f"{name}.toml", [*changes(name, seed, runs), *graphs, *more])
+    kinds: dict[str, Weights] = {"last": "raw", "averaged": "ema"}
+    scores = {kind: ganzoo.evaluate(trained, weights=weights).scores for kind, weights in kinds.items()}
+    for kind, weights in kinds.items():
+        save_figure([Panel(trained.sample(SHOWN, weights=weights), 10)], picture_of(runs, name, kind, seed))
+    found = [row for row in trained.metrics if f"score/{SCORE}" in row]
+    environment = json.loads((trained.path / "environment.json").read_text(encoding="utf-8"))
+    return {
+        "row": name,
+        "seed": seed,
+        "steps": found[-1]["step"],
+        "batch_size": trained.recipe.trainer.batch_size,
+        "images": environment["images"],
+        "seconds": round(found[-1]["seconds"], 1),
+        "device": environment["device_name"] or environment["device"],
+        "precision": environment["precision"],
+        "torch": environment["torch"],
+        "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in found],
+        **{
+            f"{kind}_{key}": round(values[key], 3)
+            for kind, values in scores.items()
+            for key in (SCORE, "classes_covered")
+        },
+    }
+
+
+def picture_of(runs: Path, name: str, kind: str, seed: int) -> Path:
+    """Return the file of a run's samples with one kind of weights."""
+    return runs / f"{name}-{seed}-{kind}.png"
+
+
+def run_all(path: Path, runs: Path, only: Sequence[str], seeds: Sequence[int], more: Sequence[str]) -> None:
+    """Train what is missing, seed after seed, and append each record as it comes."""
+    for seed in seeds:
+        for name in only:
+            if not any(each["row"] == name and each["seed"] == seed for each in read_records(path)):
+                record = train(name, seed, runs, more)
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record) + "\n")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["run", "table", "plot", "picture", "rows"])
+    parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
+    parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="a file of JSON lines")
+    parser.add_argument("--runs", type=Path, default=Path("runs", "mnist"), help="folder of the run directories")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")
+    options = parser.parse_args()
+    if options.action == "run":
+        run_all(options.results, options.runs, options.only, options.seeds, options.set)
+
+
+if __name__ == "__main__":
+    main()
