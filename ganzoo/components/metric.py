@@ -66,6 +66,10 @@ class Metric(ABC):
     ideals: ClassVar[Mapping[str, float]] = {}
     """The value of samples that are like the real images, for values that are better neither lower nor higher."""
 
+    class_count: ClassVar[str] = ""
+    """The value that counts the classes of the dataset among the samples, where there is one: the watchdog raises
+    `classes_missing` from it."""
+
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions beside torch on whose version the values depend; the protocol card notes it."""
 
@@ -92,21 +96,35 @@ def score_name(value: str, source: Source, label: str, extractor: Extractor | ty
     return extractor.score_names.get(f"{value}_{label}", f"{value}_{label}")
 
 
-def score_directions(
+@dataclass(frozen=True)
+class PossibleScore:
+    """A score that a metric may give.
+
+    Attributes:
+        direction: which values are better.
+        counts_classes: whether it is the number of the dataset's classes among the samples.
+    """
+
+    direction: Direction
+    counts_classes: bool
+
+
+def possible_scores(
     metrics: Iterable[type[Metric]], own: Source, extractors: Mapping[str, type[Extractor]]
-) -> dict[str, Direction]:
-    """Return the direction of each score that metrics may give, by its name.
+) -> dict[str, PossibleScore]:
+    """Return the scores that metrics may give, by their names.
 
     Args:
         metrics: to be computed.
         own: what samples are themselves, "pixels" or "points".
         extractors: to be computed on, by their labels.
     """
-    found: dict[str, Direction] = {}
+    found: dict[str, PossibleScore] = {}
     for metric in metrics:
         for value, direction in metric.directions.items():
+            score = PossibleScore(direction, value == metric.class_count)
             if own in metric.needs:
-                found[value] = direction
+                found[value] = score
             for source in sorted(metric.needs - {"pixels", "points"}):
-                found |= {score_name(value, source, *each): direction for each in extractors.items()}
+                found |= {score_name(value, source, *each): score for each in extractors.items()}
     return found

@@ -15,7 +15,7 @@ from torchvision.transforms.functional import resize
 
 from ganzoo.components.dataset import StoredImages
 from ganzoo.components.extractor import Extractor
-from ganzoo.components.metric import Metric, MetricInputs, Source, score_directions
+from ganzoo.components.metric import Metric, MetricInputs, Source, possible_scores
 from ganzoo.components.network import Generator
 from ganzoo.components.options import ImageSize
 from ganzoo.components.spec import VectorSpec
@@ -105,7 +105,7 @@ class Evaluator:
     def score_names(self) -> set[str]:
         """Return the names of the scores that its metrics may give."""
         extractors = {each.label: type(each) for each in self.extractors}
-        return {*score_directions(map(type, self.metrics), self.own, extractors)}
+        return {*possible_scores(map(type, self.metrics), self.own, extractors)}
 
     def evaluate_images(self, images: StoredImages, source: str, resize: str) -> list[Evaluation]:
         """Score images that are there already, such as another program's, as `evaluate` does those of a generator.

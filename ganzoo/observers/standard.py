@@ -15,6 +15,7 @@ from ganzoo.observers.console import ConsoleObserver
 from ganzoo.observers.samples import SampleWriter
 from ganzoo.observers.watchdog import Watchdog
 from ganzoo.recipe.model import Recipe, TargetOptions
+from ganzoo.recipe.validate import scores_taken
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.run_directory import ALERT
@@ -37,7 +38,9 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
     trackers = {name: config for name, config in recipe.tracking.chosen().items() if config.enabled}
     tracking = [manager.registries.trackers[name].load()(config) for name, config in trackers.items()]
-    watching = [Watchdog()] if recipe.watchdog.enabled else []
+    scores = scores_taken(recipe, manager.registries) if recipe.evaluation.every else {}
+    class_counts = [name for name, score in scores.items() if score.counts_classes]
+    watching = [Watchdog(class_counts)] if recipe.watchdog.enabled else []
     target = [] if recipe.run.target is None else [TargetObserver(recipe.run.target, run.end_at_target)]
     first = [MetricsLog(), *target, SampleWriter()]
     return [*first, *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
@@ -20,8 +20,6 @@ FIRST_STEPS = 50
 """Steps at the start of every run that raise no alert."""
 IN_A_ROW = 2
 """Consecutive bad grids or evaluations that raise an alert."""
-CLASS_COUNTS = ("classes_covered", "modes")
-"""Scores that count the classes of the dataset among the samples."""
 
 REMEDIES = {
     "discriminator_wins": "a lower trainer.discriminator_optimizer.lr, a penalty such as r1, or label smoothing",
@@ -42,9 +40,13 @@ class Watchdog:
     """Checks metrics, grids, scores and the end of a run; fires `alert_raised` once when a problem begins.
 
     It computes nothing of its own: it reads the trainer's metrics, the grids of samples and the evaluations.
+
+    Args:
+        class_counts: scores that count the classes of the dataset among the samples.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, class_counts: Collection[str] = ()) -> None:
+        self._class_counts = class_counts
         self._in_a_row: dict[str, int] = {}
         self._norms: list[float] = []
         self._real_spread: float | None = None
@@ -84,7 +86,7 @@ class Watchdog:
         """Check for missing classes and for scores that are not finite."""
         wrong = [name for name, value in scores.items() if not math.isfinite(value)]
         self._judge(run, step, "not_finite", bool(wrong), f"the scores {', '.join(wrong)} are not finite", 1)
-        covered = min((scores[name] for name in CLASS_COUNTS if name in scores), default=None)
+        covered = min((scores[name] for name in self._class_counts if name in scores), default=None)
         if covered is not None:
             due = run.info.num_classes if _half_over(run, step) else self._most_classes
             self._most_classes = max(self._most_classes, covered)

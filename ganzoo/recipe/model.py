@@ -224,7 +224,7 @@ class WatchdogOptions(Options):
     of the run, of the most that samples did before."""
     least_coverage: float = Field(default=0.5, ge=0, le=1)
     """Alert where less than this share of the classes is covered, or, in the first half of the run, of the most that
-    were before; needs `classes_covered` or `modes` among the scores."""
+    were before; needs a score that counts classes, such as `classes_covered` or `modes`."""
 
 
 class NamedTables(Options):

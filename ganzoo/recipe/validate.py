@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.components.metric import Direction, score_directions
+from ganzoo.components.metric import PossibleScore, possible_scores
 from ganzoo.components.options import (
     ROLES,
     ComponentConfig,
@@ -154,7 +154,7 @@ def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
     if recipe.evaluation.every is None:
         yield Problem("run.target", "needs scores while training: set evaluation.every, in steps")
     registry, scores = manager.registries.metrics, scores_taken(recipe, manager.registries)
-    direction = scores.get(target.score)
+    direction = scores[target.score].direction if target.score in scores else None
     if direction is None:
         known = ", ".join(sorted(scores)) or "; ".join(["none", *lacking(registry.kind.usual, manager)])
         suggestion = did_you_mean(target.score, scores)
@@ -170,8 +170,8 @@ def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
         )
 
 
-def scores_taken(recipe: Recipe, registries: Registries) -> dict[str, Direction]:
-    """Return the direction of each score that the recipe's [evaluation] may take, by its name.
+def scores_taken(recipe: Recipe, registries: Registries) -> dict[str, PossibleScore]:
+    """Return each score that the recipe's [evaluation] may take, by its name.
 
     Whether the dataset has classes is known when it is opened, so the extractors for either case count.
     """
@@ -182,7 +182,7 @@ def scores_taken(recipe: Recipe, registries: Registries) -> dict[str, Direction]
     extractors = [] if isinstance(info.samples, VectorSpec) else options.extractors
     if not extractors and isinstance(info.samples, ImageSpec):
         extractors = registries.extractors.chosen(lambda each: any(map(each.default_for, infos)))
-    return score_directions(
+    return possible_scores(
         [registries.metrics[each.name].load() for each in metrics],
         "points" if isinstance(info.samples, VectorSpec) else "pixels",
         {each.label: registries.extractors[each.name].load() for each in extractors},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from wandb_reader import read
 from ganzoo import api
 from ganzoo.errors import DivergedError
 from ganzoo.observers.watchdog import REMEDIES, StoppedByWatchdog, Watchdog
-from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.plugin import Metric, MetricInputs, Registrar, hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.training.run import ReadOnlyRun
@@ -178,12 +178,38 @@ def test_samples_that_become_alike(build: Callable[..., Any], heard: Heard):
 
 @pytest.mark.slow
 def test_classes_that_go_or_never_come(build: Callable[..., Any], heard: Heard):
-    run, watchdog = build("run.steps=1000"), Watchdog()
+    run, watchdog = build("run.steps=1000"), Watchdog(["kinds"])
     for step, covered in ((100, 1), (200, 2), (300, 8), (350, 3), (400, 3), (450, 5), (500, 4), (600, 4)):
-        watchdog.metrics_evaluated(ReadOnlyRun(run), step, {"classes_covered": covered, "fd_classifier": 1.0})
+        watchdog.metrics_evaluated(ReadOnlyRun(run), step, {"kinds": covered, "fd_classifier": 1.0})
     assert heard.alerts == [(400, "classes_missing"), (600, "classes_missing")]
     watchdog.metrics_evaluated(ReadOnlyRun(run), 700, {"fd_classifier": float("nan")})
     assert heard.alerts[2:] == [(700, "not_finite")]
+
+
+class Kinds(Metric):
+    """A stranger's count of classes, which sees one alone."""
+
+    needs = frozenset({"pixels"})
+    directions: ClassVar = {"kinds": "higher"}
+    class_count = "kinds"
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        return {"kinds": 1.0}
+
+
+class KindsPlugin:
+    @hookimpl
+    def register_metrics(self, register: Registrar) -> None:
+        register("kinds", Kinds)
+
+
+def test_classes_that_the_metric_of_a_plugin_misses(dcgan: Tables):
+    manager = PluginManager()
+    manager._register(KindsPlugin(), "mine (mine 1.0)")
+    dcgan["dataset"]["num_classes"] = 4
+    dcgan["evaluation"] = {"every": 20, "samples": 8, "metrics": ["kinds"]}
+    run = api.run(dcgan, manager=manager)
+    assert alerts(run.path)["classes_missing"]["text"] == "only 1 of 4 classes are among the samples"
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ class Modes(Metric):
     config: ModesConfig
     needs = frozenset({"points", "class_logits"})
     directions: ClassVar = {"modes": "higher", "high_quality": "higher", "kl_to_uniform": "lower"}
+    class_count = "modes"
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
         """Return modes, high_quality (of points) and kl_to_uniform.

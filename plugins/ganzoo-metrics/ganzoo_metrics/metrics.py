@@ -278,6 +278,7 @@ class ClassCoverage(StandardMetric):
     Config = configs.ClassCoverageConfig
     needs = frozenset({"class_logits"})
     directions: ClassVar = {"classes_covered": "higher", "balance": "higher", "confidence": "none"}
+    class_count = "classes_covered"
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
         """Return how many, how evenly, and how surely; the number of samples of each as a detail."""

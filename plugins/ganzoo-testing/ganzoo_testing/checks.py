@@ -168,6 +168,8 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
     metric: Metric = entry.load()(small_options(entry, options))
     require(metric.needs and set(metric.needs) <= {*SOURCES}, f"needs must name some of {', '.join(SOURCES)}")
     require({*metric.directions.values()} <= {*DIRECTIONS}, f"directions must each be one of {', '.join(DIRECTIONS)}")
+    known = metric.class_count in ("", *metric.directions)
+    require(known, f'class_count is "{metric.class_count}", which directions does not have: name one of its values')
     dataset = _synthetic(image_size=16, count=COUNT, num_classes=4)
     with tempfile.TemporaryDirectory() as folder:
         images = pack_dataset(dataset, cache=Path(folder))

@@ -21,7 +21,7 @@ from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.builtin.datasets import Synthetic
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
-from ganzoo.components.metric import Direction, Source
+from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.observer import Observer
 from ganzoo.components.options import DiscriminatorConfig, LossConfig, OptimizerConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
@@ -153,6 +153,22 @@ class Deaf(Observer):
 def test_every_kind_is_told_by_its_name() -> None:
     with pytest.raises(ConformanceError, match=r"^observer mine of the plugin tests: hears of no event"):
         check_component(entry_of(Deaf))
+
+
+class Miscounts(Metric):
+    """Names a count of classes that it does not give."""
+
+    needs = frozenset({"pixels"})
+    directions: ClassVar = {"kinds": "higher"}
+    class_count = "classes"
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        return {"kinds": 1.0}
+
+
+def test_a_metric_that_counts_classes_names_one_of_its_values() -> None:
+    with pytest.raises(ConformanceError, match='class_count is "classes", which directions does not have'):
+        check_component(entry_of(Miscounts))
 
 
 class Forgets(GANTrainer):
