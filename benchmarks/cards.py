@@ -124,7 +124,7 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         scores = json.loads(told.stdout)["scores"]
         summary = json.loads((run / "summary.json").read_text())
         environment = json.loads((run / "environment.json").read_text())
-    accelerator = environment["device_name"]
+    accelerator = "" if environment["device"] == "cpu" else environment["device_name"]
     core = "one CPU core" + (" with AVX-512" if environment["cpu"] == "AVX512" else "")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {

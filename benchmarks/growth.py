@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from log_plot import log_plot
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.data.decode import npy_header
@@ -180,41 +181,13 @@ def plot(results: dict[str, list[Row]]) -> str:
         "plugins": "plugins_s",
         "runs": "page_s",
     }
-    colors = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f", "#e69f00")
-    width, height, margin, decades_x, decades_y = 640, 400, 56, 3.0, 3.0
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-    ]
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = margin + math.log10(x) / decades_x * (width - 2 * margin - 80)
-        up = height - margin - (math.log10(max(y, 0.1)) + 0.3) / (decades_y + 0.3) * (height - 1.5 * margin)
-        return across, up
-
-    for decade in range(4):
-        (x, _), (_, y) = place(10**decade, 1), place(1, 10**decade)
-        right, bottom = place(10**decades_x, 0.5)
-        parts.append(
-            f'<path d="M{x:.1f} {bottom:.1f}V{margin / 2}M{margin} {y:.1f}H{right:.1f}" stroke="#dddddd" fill="none"/>'
-        )
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16:.1f}" text-anchor="middle">×{10**decade}</text>')
-        parts.append(f'<text x="{margin - 6}" y="{y + 4:.1f}" text-anchor="end">×{10**decade}</text>')
-    for color, (name, figure) in zip(colors, curves.items(), strict=True):
+    found = {}
+    for name, figure in curves.items():
         rows = [row for row in results[name] if next(iter(row.values()))]
         first = rows[0]
         key = next(iter(first))
-        points = [place(row[key] / first[key], row[figure] / first[figure]) for row in rows]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in points]
-        parts.append(f'<text x="{points[-1][0] + 8:.1f}" y="{points[-1][1] + 4:.1f}" fill="{color}">{name}</text>')
-    parts.append(f'<text x="{width / 2}" y="{height - 14}" text-anchor="middle">how much more there is</text>')
-    parts.append(
-        f'<text transform="rotate(-90)" x="{-height / 2}" y="14" text-anchor="middle">how much more it costs</text>'
-    )
-    return "\n".join([*parts, "</svg>"]) + "\n"
+        found[name] = [(row[key] / first[key], row[figure] / first[figure]) for row in rows]
+    return log_plot(found, "how much more there is", "how much more it costs", "×{:,g}")
 
 
 def main() -> None:

@@ -21,16 +21,21 @@ from typing import Any
 
 import torch
 from ganzoo_analysis.figures import Panel, save_figure
+from log_plot import log_plot
+from PIL import Image
 from results_page import PAGE, read_records, replaced, spread
 
 import ganzoo
+from ganzoo.sampling.image_io import save_picture
 from ganzoo.sampling.trained_run import Weights
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = (0, 1, 2)
 SCORE, SAMPLES, SCORED_SIZE, EVALUATIONS = "fd_classifier", 5_000, 28, 20
-SHOWN = 40
+SHOWN, GAP = 20, 6
+"""Samples of each picture, and pixels between two."""
+PLOT, PICTURE = (PAGE.parent / "images" / name for name in ("mnist_converged.svg", "mnist_converged.png"))
 
 AVERAGED = ("trainer.ema_decay=0.999",)
 """For recipes that keep no average."""
@@ -96,7 +101,7 @@ def train(name: str, seed: int, runs: Path, more: Sequence[str]) -> Record:
         "batch_size": trained.recipe.trainer.batch_size,
         "images": environment["images"],
         "seconds": round(found[-1]["seconds"], 1),
-        "device": environment["device_name"] or environment["device"],
+        "device": "cpu" if environment["device"] == "cpu" else environment["device_name"],
         "precision": environment["precision"],
         "torch": environment["torch"],
         "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in found],
@@ -123,6 +128,59 @@ def run_all(path: Path, runs: Path, only: Sequence[str], seeds: Sequence[int], m
                     file.write(json.dumps(record) + "\n")
 
 
+def table(measured: Sequence[Record]) -> str:
+    """Return the Markdown of the table: scores at the end, and where the score was lowest on the way."""
+    lines = [
+        "| recipe | | updates | averaged weights | classes | last weights | classes | lowest on the way | seeds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in ROWS.items():
+        found = [each for each in measured if each["row"] == name]
+        cells = [f"`{name}`", row.title]
+        if found:
+            steps = sorted({each["steps"] for each in found})
+            of = "" if steps == [row.steps] else f" of {row.steps:,}"
+            cells += [" to ".join(f"{each:,}" for each in sorted({steps[0], steps[-1]})) + of]
+            for kind in ("averaged", "last"):
+                scored = [each for each in found if f"{kind}_{SCORE}" in each]
+                cells += [
+                    spread([each[f"{kind}_{SCORE}"] for each in scored], 2) if scored else "not measured",
+                    ", ".join(f"{each[f'{kind}_classes_covered']:.0f}" for each in scored),
+                ]
+            lowest = [min(each["averaged_curve"], key=lambda point: point[1]) for each in found]
+            cells += [", ".join(f"{score:.2f} at {step:,}" for step, score in lowest), str(len(found))]
+        else:
+            cells += ["not measured", "", "", "", "", "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_table(page: str, measured: Sequence[Record]) -> str:
+    """Return the page with its table brought up to date; it stands between two comments."""
+    return replaced(page, "mnist_converged", table(measured))
+
+
+def plot(measured: Sequence[Record]) -> str:
+    """Return an SVG of the first seed's score with the averaged weights over the updates."""
+    curves = {each["row"]: each["averaged_curve"] for each in measured if each["seed"] == SEEDS[0]}
+    named = {name.removesuffix("_mnist"): curves[name] for name in ROWS if name in curves}
+    return log_plot(named, "updates", f"{SCORE}, averaged weights")
+
+
+def picture(runs: Path) -> Image.Image:
+    """Return samples of the first seed, row by row: left with the averaged weights, right with the last."""
+    pairs = [[picture_of(runs, name, kind, SEEDS[0]) for kind in ("averaged", "last")] for name in ROWS]
+    rows = [[Image.open(path).convert("L") for path in pair] for pair in pairs if all(path.exists() for path in pair)]
+    width = max(image.width for row in rows for image in row) + GAP
+    drawn = Image.new("L", (2 * width, sum(row[0].height + GAP for row in rows)), 255)
+    top = 0
+    for row in rows:
+        for place, image in enumerate(row):
+            drawn.paste(image, (place * width, top))
+        top += row[0].height + GAP
+    return drawn.quantize(16)  # small enough for a page
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -135,6 +193,16 @@ def main() -> None:
     options = parser.parse_args()
     if options.action == "run":
         run_all(options.results, options.runs, options.only, options.seeds, options.set)
+    elif options.action == "table":
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), read_records(options.results)), encoding="utf-8")
+    elif options.action == "plot":
+        PLOT.write_text(plot(read_records(options.results)), encoding="utf-8")
+    elif options.action == "picture":
+        save_picture(picture(options.runs), PICTURE)
+    else:
+        for name, row in ROWS.items():
+            changed = " ".join(f"--set '{change}'" for change in (f"run.steps={row.steps}", *row.added))
+            print(f"{name}: ganzoo run recipes/{name}.toml {changed}")
 
 
 if __name__ == "__main__":

@@ -130,13 +130,15 @@ def records(runs: Path) -> Iterator[Record]:
             begun = run_directory(runs, name, seed)
             summary = summary_of(begun) if begun else {}
             rows = [row for row in ganzoo.load_run(begun).metrics if "score/modes" in row] if begun and summary else []
-            if rows:
+            if begun and rows:
+                environment = json.loads((begun / "environment.json").read_text(encoding="utf-8"))
                 yield {
                     "row": name,
                     "seed": seed,
                     "step": rows[-1]["step"],
                     "total_steps": summary["total_steps"],
                     "seconds": round(rows[-1]["seconds"], 1),
+                    "device": "cpu" if environment["device"] == "cpu" else environment["device_name"],
                     **{key.removeprefix("score/"): rows[-1][key] for key in rows[-1] if key.startswith("score/")},
                 }
 
@@ -161,7 +163,8 @@ def cells(found: list[Record]) -> list[str]:
     shares = {each["step"] / each["total_steps"] for each in found}
     length = " to ".join(f"{share:.0%}" for share in sorted({min(shares), max(shares)}))
     minutes = statistics.mean(each["seconds"] for each in found) / 60
-    return [scores, str(len(found)), length, f"{minutes:.0f}"]
+    accelerators = sorted({each["device"] for each in found} - {"cpu"})
+    return [scores, str(len(found)), length, ", ".join([f"{minutes:.0f}", *accelerators])]
 
 
 def table(measured: list[Record]) -> str:

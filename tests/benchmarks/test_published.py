@@ -61,7 +61,8 @@ def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) ->
 
 
 def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:
-    common = {"row": "ring-gan", "step": 400_000, "total_steps": 400_000, "seconds": 3600.0, "kl_to_uniform": 0.1}
+    common = {"row": "ring-gan", "step": 400_000, "total_steps": 400_000, "seconds": 3600.0, "device": "cpu"}
+    common |= {"kl_to_uniform": 0.1}
     found = [
         common | {"seed": seed, "modes": modes, "high_quality": share}
         for seed, modes, share in [(0, 6, 0.9), (1, 8, 1.0)]
@@ -71,5 +72,6 @@ def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:
     found = [
         common
         | {"row": "stacked-dcgan", "seed": 0, "step": 1, "total_steps": 50, "modes": 1000, "kl_to_uniform": 0.078}
+        | {"device": "NVIDIA H200"}
     ]
-    assert "| 1,000.0 modes, KL 0.08 | 1 | 2% | 60 |" in published.table(found)
+    assert "| 1,000.0 modes, KL 0.08 | 1 | 2% | 60, NVIDIA H200 |" in published.table(found)

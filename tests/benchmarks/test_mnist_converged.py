@@ -1,0 +1,63 @@
+"""The table of MNIST's recipes trained to the end of their score: it shows the records, and a short run makes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import PluginManager
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def converged(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("mnist_converged")
+
+
+def test_page_and_plot_show_the_records(converged: ModuleType) -> None:
+    page, records = converged.PAGE.read_text(encoding="utf-8"), converged.read_records(converged.RESULTS)
+    assert page == converged.with_table(page, records), "run: python benchmarks/mnist_converged.py table"
+    assert converged.table(records) in page
+    plot = converged.PLOT.read_text(encoding="utf-8")
+    assert plot == converged.plot(records), "run: python benchmarks/mnist_converged.py plot"
+    lines = [each for each in ElementTree.fromstring(plot) if each.tag.endswith("polyline")]
+    assert [len(each.get("points", "").split()) for each in lines] == [
+        len(each["averaged_curve"]) for each in records if each["seed"] == 0
+    ]
+
+
+def test_each_row_is_a_recipe_with_an_average(converged: ModuleType, manager: PluginManager) -> None:
+    for name in converged.ROWS:
+        recipe, _ = load_recipe(
+            ROOT / "recipes" / f"{name}.toml", manager, tuple(converged.changes(name, 1, Path("runs")))
+        )
+        options = recipe.trainer.model_dump()
+        assert options["ema_decay"] or options["ema_half_life"] is not None, name
+        assert recipe.run.steps == converged.ROWS[name].steps
+        assert recipe.run.steps == converged.EVALUATIONS * (recipe.evaluation.every or 0)
+
+
+@pytest.mark.slow
+def test_a_short_run_is_recorded_once(converged: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = dataclasses.replace(converged.ROWS["gan_mnist"], steps=4)
+    monkeypatch.setitem(converged.ROWS, "gan_mnist", short)
+    monkeypatch.setattr(converged, "EVALUATIONS", 2)
+    monkeypatch.setattr(converged, "SAMPLES", 100)
+    results = tmp_path / "results.jsonl"
+    digits = ["dataset={name = 'digits', image_size = 16}", "generator.hidden=[8]", "evaluation.image_size=16"]
+    for _ in range(2):
+        converged.run_all(results, tmp_path / "runs", ["gan_mnist"], [3], digits)
+    (record,) = converged.read_records(results)
+    assert (record["row"], record["seed"], record["steps"], record["images"]) == ("gan_mnist", 3, 4, 1797)
+    assert [step for step, _ in record["averaged_curve"]] == [2, 4]
+    assert record["averaged_fd_classifier"] == pytest.approx(record["averaged_curve"][-1][1], abs=0.01)
+    assert record["last_fd_classifier"] != record["averaged_fd_classifier"]
+    assert converged.picture_of(tmp_path / "runs", "gan_mnist", "last", 3).is_file()
