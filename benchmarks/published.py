@@ -23,6 +23,7 @@ import torch
 from results_page import PAGE, read_records, replaced, spread
 
 import ganzoo
+from ganzoo.storage.disk import write_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -148,7 +149,7 @@ def note(path: Path, runs: Path) -> None:
     known = {(each["row"], each["seed"]): each for each in read_records(path)}
     known |= {(each["row"], each["seed"]): each for each in records(runs)}
     order = sorted(known.values(), key=lambda each: (list(ROWS).index(each["row"]), each["seed"]))
-    path.write_text("".join(json.dumps(each) + "\n" for each in order), encoding="utf-8")
+    write_text(path, "".join(json.dumps(each) + "\n" for each in order))  # whole at any time: several may train at once
 
 
 def cells(found: list[Record]) -> list[str]:
