@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ganzoo_analysis.figures import Panel, save_figure
 from log_plot import log_plot
 from PIL import Image
 from results_page import PAGE, read_records, replaced, spread
+from side_by_side import run_side_by_side
 
 import ganzoo
 from ganzoo.sampling.image_io import save_picture
@@ -118,14 +120,12 @@ def picture_of(runs: Path, name: str, kind: str, seed: int) -> Path:
     return runs / f"{name}-{seed}-{kind}.png"
 
 
-def run_all(path: Path, runs: Path, only: Sequence[str], seeds: Sequence[int], more: Sequence[str]) -> None:
-    """Train what is missing, seed after seed, and append each record as it comes."""
-    for seed in seeds:
-        for name in only:
-            if not any(each["row"] == name and each["seed"] == seed for each in read_records(path)):
-                record = train(name, seed, runs, more)
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
+def train_and_note(path: Path, runs: Path, seed: int, name: str, more: Sequence[str]) -> None:
+    """Train a row from a seed and append its record, unless there is one."""
+    if not any(each["row"] == name and each["seed"] == seed for each in read_records(path)):
+        record = train(name, seed, runs, more)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
 
 
 def table(measured: Sequence[Record]) -> str:
@@ -187,12 +187,14 @@ def main() -> None:
     parser.add_argument("action", choices=["run", "table", "plot", "picture", "rows"])
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a file of JSON lines")
     parser.add_argument("--runs", type=Path, default=Path("runs", "mnist"), help="folder of the run directories")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")
     options = parser.parse_args()
     if options.action == "run":
-        run_all(options.results, options.runs, options.only, options.seeds, options.set)
+        asked = product([options.results], [options.runs], options.seeds, options.only, [options.set])
+        run_side_by_side(train_and_note, asked, options.jobs)
     elif options.action == "table":
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), read_records(options.results)), encoding="utf-8")
     elif options.action == "plot":

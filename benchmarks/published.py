@@ -14,13 +14,15 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from results_page import PAGE, read_records, replaced, spread
+from side_by_side import run_side_by_side
 
 import ganzoo
 from ganzoo.storage.disk import write_text
@@ -184,6 +186,13 @@ def with_table(page: str, measured: list[Record]) -> str:
     return replaced(page, "published", table(measured))
 
 
+def train_and_note(runs: Path, seed: int, name: str, more: Sequence[str], threads: int) -> None:
+    """Train a row from a seed to its end and take it into the records."""
+    torch.set_num_threads(threads)
+    train(runs, name, seed, more)
+    note(RESULTS, runs)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,15 +200,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
     parser.add_argument("--runs", type=Path, default=Path("runs", "published"), help="folder of the run directories")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of each run")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")
     options = parser.parse_args()
     if options.action == "run":
-        torch.set_num_threads(options.threads)
-        for seed in options.seeds:
-            for name in options.only:
-                train(options.runs, name, seed, options.set)
-                note(RESULTS, options.runs)
+        asked = product([options.runs], options.seeds, options.only, [options.set], [options.threads])
+        run_side_by_side(train_and_note, asked, options.jobs)
     elif options.action == "note":
         note(RESULTS, options.runs)
     elif options.action == "rows":

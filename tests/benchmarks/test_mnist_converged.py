@@ -54,7 +54,7 @@ def test_a_short_run_is_recorded_once(converged: ModuleType, tmp_path: Path, mon
     results = tmp_path / "results.jsonl"
     digits = ["dataset={name = 'digits', image_size = 16}", "generator.hidden=[8]", "evaluation.image_size=16"]
     for _ in range(2):
-        converged.run_all(results, tmp_path / "runs", ["gan_mnist"], [3], digits)
+        converged.train_and_note(results, tmp_path / "runs", 3, "gan_mnist", digits)
     (record,) = converged.read_records(results)
     assert (record["row"], record["seed"], record["steps"], record["images"]) == ("gan_mnist", 3, 4, 1797)
     assert [step for step, _ in record["averaged_curve"]] == [2, 4]

@@ -1,0 +1,28 @@
+"""Runs calls in processes side by side, as small trainings on one large GPU gain from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+
+def run_side_by_side(function: Callable[..., None], calls: Iterable[tuple[Any, ...]], processes: int) -> None:
+    """Call a function of a module with each tuple of arguments, in order, so many at a time.
+
+    Each call has a process of its own, except where there is to be one at a time. The first error is raised once the
+    calls that have begun are over.
+    """
+    if processes == 1:
+        for arguments in calls:
+            function(*arguments)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        begun = [pool.submit(function, *arguments) for arguments in calls]
+        try:
+            for each in begun:
+                each.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
