@@ -9,7 +9,7 @@ Points = Sequence[tuple[float, float]]
 
 WIDTH, HEIGHT, MARGIN, NAMES = 640, 400, 56, 110
 """Of the picture; what is left free around the axes; and right of them, for the names of the curves."""
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f", "#e69f00", "#56b4e9")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7f7f7f", "#e69f00", "#56b4e9", "#000000")
 LINE = 14
 """Least distance of two names, which are moved apart."""
 

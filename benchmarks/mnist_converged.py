@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -41,6 +42,10 @@ PLOT, PICTURE = (PAGE.parent / "images" / name for name in ("mnist_converged.svg
 
 AVERAGED = ("trainer.ema_decay=0.999",)
 """For recipes that keep no average."""
+TRANSLATED = (
+    'penalties=[{name = "diff_augment", policies = ["translation"]}]',
+    'plugins.requires=["ganzoo-datasets", "ganzoo-dcgan", "ganzoo-objectives"]',
+)
 GRAPHS = ("device.cuda_graphs=true",)
 """For steps that can be recorded, on a GPU; the same training, faster."""
 
@@ -49,16 +54,20 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A recipe, how many updates it makes, and what is added to it."""
+    """A recipe, how many updates it makes, and what is added to it; `recipe` where it is not of the row's name."""
 
     title: str
     steps: int
     added: tuple[str, ...] = ()
     recordable: bool = True
+    recipe: str = ""
 
 
 ROWS = {
     "gan_mnist": Row("the plain GAN", 200_000, AVERAGED),
+    "gan_mnist_augmented": Row(
+        "the plain GAN with DiffAugment's translation", 200_000, (*AVERAGED, *TRANSLATED), False, "gan_mnist"
+    ),
     "gan_in_action_mnist": Row("*GANs in Action*", 40_000, AVERAGED),
     "dcgan_4x4_mnist": Row("DCGAN, 4×4, 64 pixels", 20_000, AVERAGED),
     "dcgan_dense_mnist": Row("DCGAN, dense, 5×5", 20_000, AVERAGED),
@@ -66,6 +75,11 @@ ROWS = {
     "r3gan_mnist": Row("R3GAN, small", 20_000, recordable=False),
     "stylegan2_mnist": Row("StyleGAN2, small", 20_000, recordable=False),
 }
+
+
+def recipe_of(name: str) -> Path:
+    """Return the recipe of a row."""
+    return ROOT / "recipes" / f"{ROWS[name].recipe or name}.toml"
 
 
 def changes(name: str, seed: int, root: Path) -> list[str]:
@@ -89,7 +103,7 @@ def changes(name: str, seed: int, root: Path) -> list[str]:
 def train(name: str, seed: int, runs: Path, more: Sequence[str]) -> Record:
     """Train a row from a seed, and return its scores over the updates and those of both kinds of weights at the end."""
     graphs = GRAPHS if torch.cuda.is_available() and ROWS[name].recordable else ()
-    trained = ganzoo.run(ROOT / "recipes" / f"{name}.toml", [*changes(name, seed, runs), *graphs, *more])
+    trained = ganzoo.run(recipe_of(name), [*changes(name, seed, runs), *graphs, *more])
     kinds: dict[str, Weights] = {"last": "raw", "averaged": "ema"}
     scores = {kind: ganzoo.evaluate(trained, weights=weights).scores for kind, weights in kinds.items()}
     for kind, weights in kinds.items():
@@ -163,7 +177,7 @@ def with_table(page: str, measured: Sequence[Record]) -> str:
 def plot(measured: Sequence[Record]) -> str:
     """Return an SVG of the first seed's score with the averaged weights over the updates."""
     curves = {each["row"]: each["averaged_curve"] for each in measured if each["seed"] == SEEDS[0]}
-    named = {name.removesuffix("_mnist"): curves[name] for name in ROWS if name in curves}
+    named = {name.replace("_mnist", ""): curves[name] for name in ROWS if name in curves}
     return log_plot(named, "updates", f"{SCORE}, averaged weights")
 
 
@@ -203,8 +217,8 @@ def main() -> None:
         save_picture(picture(options.runs), PICTURE)
     else:
         for name, row in ROWS.items():
-            changed = " ".join(f"--set '{change}'" for change in (f"run.steps={row.steps}", *row.added))
-            print(f"{name}: ganzoo run recipes/{name}.toml {changed}")
+            changed = " ".join(f"--set {shlex.quote(each)}" for each in (f"run.steps={row.steps}", *row.added))
+            print(f"{name}: ganzoo run recipes/{recipe_of(name).name} {changed}")
 
 
 if __name__ == "__main__":

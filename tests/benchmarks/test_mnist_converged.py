@@ -36,9 +36,7 @@ def test_page_and_plot_show_the_records(converged: ModuleType) -> None:
 
 def test_each_row_is_a_recipe_with_an_average(converged: ModuleType, manager: PluginManager) -> None:
     for name in converged.ROWS:
-        recipe, _ = load_recipe(
-            ROOT / "recipes" / f"{name}.toml", manager, tuple(converged.changes(name, 1, Path("runs")))
-        )
+        recipe, _ = load_recipe(converged.recipe_of(name), manager, tuple(converged.changes(name, 1, Path("runs"))))
         options = recipe.trainer.model_dump()
         assert options["ema_decay"] or options["ema_half_life"] is not None, name
         assert recipe.run.steps == converged.ROWS[name].steps
