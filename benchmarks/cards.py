@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results_page import PAGE, replaced
+from results_page import PAGE, device_of, replaced
 
 from ganzoo.recipe.card import EXPECT, NOT_MEASURED
 
@@ -124,7 +124,8 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         scores = json.loads(told.stdout)["scores"]
         summary = json.loads((run / "summary.json").read_text())
         environment = json.loads((run / "environment.json").read_text())
-    accelerator = "" if environment["device"] == "cpu" else environment["device_name"]
+        device = device_of(run)
+    on_cpu = device == "cpu"
     core = "one CPU core" + (" with AVX-512" if environment["cpu"] == "AVX512" else "")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
@@ -132,12 +133,12 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         "value": round(scores[SCORE], 4),
         "step": summary["steps"],
         "samples": SAMPLES,
-        "seconds": round(wall if accelerator else usage.ru_utime + usage.ru_stime, 1),
+        "seconds": round(usage.ru_utime + usage.ru_stime if on_cpu else wall, 1),
         "training_seconds": round(summary["seconds"], 1),
-        **({} if accelerator else {"memory_bytes": memory}),
-        "machine": f"one {accelerator}" if accelerator else core,
+        **({"memory_bytes": memory} if on_cpu else {}),
+        "machine": core if on_cpu else f"one {device}",
         "precision": environment["precision"],
-        "note": ", ".join(part for part in (note, "wall time" if accelerator else "CPU time") if part),
+        "note": ", ".join(part for part in (note, "CPU time" if on_cpu else "wall time") if part),
         "torch": environment["torch"],
         **({"settings": list(settings)} if settings else {}),
     }

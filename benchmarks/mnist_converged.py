@@ -25,7 +25,7 @@ import torch
 from ganzoo_analysis.figures import Panel, save_figure
 from log_plot import log_plot
 from PIL import Image
-from results_page import PAGE, read_records, replaced, spread
+from results_page import PAGE, device_of, read_records, replaced, spread
 from side_by_side import run_side_by_side
 
 import ganzoo
@@ -46,6 +46,7 @@ TRANSLATED = (
     'penalties=[{name = "diff_augment", policies = ["translation"]}]',
     'plugins.requires=["ganzoo-datasets", "ganzoo-dcgan", "ganzoo-objectives"]',
 )
+"""Against discriminators that learn the images by heart."""
 GRAPHS = ("device.cuda_graphs=true",)
 """For steps that can be recorded, on a GPU; the same training, faster."""
 
@@ -117,7 +118,7 @@ def train(name: str, seed: int, runs: Path, more: Sequence[str]) -> Record:
         "batch_size": trained.recipe.trainer.batch_size,
         "images": environment["images"],
         "seconds": round(found[-1]["seconds"], 1),
-        "device": "cpu" if environment["device"] == "cpu" else environment["device_name"],
+        "device": device_of(trained.path),
         "precision": environment["precision"],
         "torch": environment["torch"],
         "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in found],

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from results_page import PAGE, read_records, replaced, spread
+from results_page import PAGE, device_of, read_records, replaced, spread
 from side_by_side import run_side_by_side
 
 import ganzoo
@@ -134,14 +134,13 @@ def records(runs: Path) -> Iterator[Record]:
             summary = summary_of(begun) if begun else {}
             rows = [row for row in ganzoo.load_run(begun).metrics if "score/modes" in row] if begun and summary else []
             if begun and rows:
-                environment = json.loads((begun / "environment.json").read_text(encoding="utf-8"))
                 yield {
                     "row": name,
                     "seed": seed,
                     "step": rows[-1]["step"],
                     "total_steps": summary["total_steps"],
                     "seconds": round(rows[-1]["seconds"], 1),
-                    "device": "cpu" if environment["device"] == "cpu" else environment["device_name"],
+                    "device": device_of(begun),
                     **{key.removeprefix("score/"): rows[-1][key] for key in rows[-1] if key.startswith("score/")},
                 }
 

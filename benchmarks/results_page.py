@@ -1,4 +1,4 @@
-"""What the programs share that keep tables of the results page: records of a file, figures over seeds, a place."""
+"""What the programs share that keep tables of the results page: records, the device of a run, figures, a place."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "pages" / "results.md"
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Return the records of a file of JSON lines; none where there is no file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def device_of(run: Path) -> str:
+    """Return what a run computed on: the GPU's name, or "cpu" or "mps"."""
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    name: str = environment["device_name" if environment["device"].startswith("cuda") else "device"]
+    return name
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -38,12 +38,16 @@ def standard_observers(run: Run, manager: PluginManager) -> list[object]:
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
     trackers = {name: config for name, config in recipe.tracking.chosen().items() if config.enabled}
     tracking = [manager.registries.trackers[name].load()(config) for name, config in trackers.items()]
-    scores = scores_taken(recipe, manager.registries) if recipe.evaluation.every else {}
-    class_counts = [name for name, score in scores.items() if score.counts_classes]
-    watching = [Watchdog(class_counts)] if recipe.watchdog.enabled else []
+    watching = [Watchdog(class_counts(recipe, manager))] if recipe.watchdog.enabled else []
     target = [] if recipe.run.target is None else [TargetObserver(recipe.run.target, run.end_at_target)]
     first = [MetricsLog(), *target, SampleWriter()]
     return [*first, *scoring, checkpoints, *tracking, *watching, ConsoleObserver()]
+
+
+def class_counts(recipe: Recipe, manager: PluginManager) -> list[str]:
+    """Return the scores, of those taken while training, that count the classes of the dataset."""
+    scores = scores_taken(recipe, manager.registries) if recipe.evaluation.every else {}
+    return [name for name, score in scores.items() if score.counts_classes]
 
 
 def recipe_observers(recipe: Recipe, manager: PluginManager) -> dict[str, object]:
