@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results_page import PAGE, device_of, replaced
+from results_page import PAGE, replaced
+from row_runs import device_of
 
 from ganzoo.recipe.card import EXPECT, NOT_MEASURED
 

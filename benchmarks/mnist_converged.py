@@ -1,6 +1,7 @@
 """Trains the recipes for MNIST until their score no longer falls; tables the last and the averaged weights.
 
-    python benchmarks/mnist_converged.py run --only gan_mnist --seeds 0    trains what is not in the records yet
+    python benchmarks/mnist_converged.py run --only gan_mnist --seeds 0    trains, or goes on where it was stopped
+    python benchmarks/mnist_converged.py note                              notes how far all runs are, even killed ones
     python benchmarks/mnist_converged.py table                             writes the table into docs/pages/results.md
     python benchmarks/mnist_converged.py plot                              draws the score over the updates
     python benchmarks/mnist_converged.py picture                           puts samples of the first seed together
@@ -13,24 +14,25 @@ average of the generator, one is kept beside it, which training does not see. Th
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 from ganzoo_analysis.figures import Panel, save_figure
 from log_plot import log_plot
 from PIL import Image
-from results_page import PAGE, device_of, read_records, replaced, spread
+from results_page import PAGE, Record, note, read_records, replaced, spread
+from row_runs import device_of, environment, rows_with, run_directory, train
 from side_by_side import run_side_by_side
 
 import ganzoo
 from ganzoo.sampling.image_io import save_picture
 from ganzoo.sampling.trained_run import Weights
+from ganzoo.storage.checkpoint import checkpoint_folders, checkpoint_step
+from ganzoo.storage.run_directory import RunDirectory
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -49,8 +51,6 @@ TRANSLATED = (
 """Against discriminators that learn the images by heart."""
 GRAPHS = ("device.cuda_graphs=true",)
 """For steps that can be recorded, on a GPU; the same training, faster."""
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -83,16 +83,14 @@ def recipe_of(name: str) -> Path:
     return ROOT / "recipes" / f"{ROWS[name].recipe or name}.toml"
 
 
-def changes(name: str, seed: int, root: Path) -> list[str]:
+def changes(name: str) -> list[str]:
     """Return what a row's run changes of its recipe."""
     row = ROWS[name]
     return [
         f"run.steps={row.steps}",
-        f"run.seed={seed}",
-        f"run.root={(root / name / f'seed{seed}').as_posix()}",
         "run.log_every=500",
         "samples.every=1_000_000",
-        "checkpoint.every=1_000_000",
+        f"checkpoint.every={row.steps // EVALUATIONS}",
         f"evaluation.every={row.steps // EVALUATIONS}",
         f"evaluation.samples={SAMPLES}",
         f"evaluation.image_size={SCORED_SIZE}",
@@ -101,33 +99,38 @@ def changes(name: str, seed: int, root: Path) -> list[str]:
     ]
 
 
-def train(name: str, seed: int, runs: Path, more: Sequence[str]) -> Record:
-    """Train a row from a seed, and return its scores over the updates and those of both kinds of weights at the end."""
-    graphs = GRAPHS if torch.cuda.is_available() and ROWS[name].recordable else ()
-    trained = ganzoo.run(recipe_of(name), [*changes(name, seed, runs), *graphs, *more])
-    kinds: dict[str, Weights] = {"last": "raw", "averaged": "ema"}
-    scores = {kind: ganzoo.evaluate(trained, weights=weights).scores for kind, weights in kinds.items()}
-    for kind, weights in kinds.items():
-        save_figure([Panel(trained.sample(SHOWN, weights=weights), 10)], picture_of(runs, name, kind, seed))
-    found = [row for row in trained.metrics if f"score/{SCORE}" in row]
-    environment = json.loads((trained.path / "environment.json").read_text(encoding="utf-8"))
-    return {
+def records(runs: Path, name: str, seed: int) -> list[Record]:
+    """Return a run's scores over the updates, with those of both kinds of weights at the last; empty: it has none.
+
+    Both kinds are left out, and their pictures not drawn, where a run that was killed has no checkpoint there.
+    """
+    run = run_directory(runs, name, seed)
+    scored = rows_with(run, SCORE) if run else []
+    if run is None or not scored:
+        return []
+    where, step = environment(run), scored[-1]["step"]
+    ends: Record = {}
+    if any(checkpoint_step(folder) == step for folder in checkpoint_folders(run / "checkpoints")):
+        trained = ganzoo.load_run(run, step=step)
+        kinds: dict[str, Weights] = {"last": "raw", "averaged": "ema"}
+        for kind, weights in kinds.items():
+            scores = ganzoo.evaluate(trained, weights=weights).scores
+            ends |= {f"{kind}_{key}": round(scores[key], 3) for key in (SCORE, "classes_covered")}
+            save_figure([Panel(trained.sample(SHOWN, weights=weights), 10)], picture_of(runs, name, kind, seed))
+    made: Record = {
         "row": name,
         "seed": seed,
-        "steps": found[-1]["step"],
-        "batch_size": trained.recipe.trainer.batch_size,
-        "images": environment["images"],
-        "seconds": round(found[-1]["seconds"], 1),
-        "device": device_of(trained.path),
-        "precision": environment["precision"],
-        "torch": environment["torch"],
-        "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in found],
-        **{
-            f"{kind}_{key}": round(values[key], 3)
-            for kind, values in scores.items()
-            for key in (SCORE, "classes_covered")
-        },
+        "step": step,
+        "batch_size": RunDirectory(run).read_recipe()["trainer"]["batch_size"],
+        "images": where["images"],
+        "seconds": round(scored[-1]["seconds"], 1),
+        "device": device_of(run),
+        "precision": where["precision"],
+        "torch": where["torch"],
+        "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in scored],
+        **ends,
     }
+    return [made]
 
 
 def picture_of(runs: Path, name: str, kind: str, seed: int) -> Path:
@@ -135,12 +138,18 @@ def picture_of(runs: Path, name: str, kind: str, seed: int) -> Path:
     return runs / f"{name}-{seed}-{kind}.png"
 
 
-def train_and_note(path: Path, runs: Path, seed: int, name: str, more: Sequence[str]) -> None:
-    """Train a row from a seed and append its record, unless there is one."""
-    if not any(each["row"] == name and each["seed"] == seed for each in read_records(path)):
-        record = train(name, seed, runs, more)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+def train_and_note(results: Path, runs: Path, seed: int, name: str, more: Sequence[str]) -> None:
+    """Train a row from a seed to its end and take it into the records, unless they have it."""
+    if not is_recorded(results, name, seed):
+        graphs = GRAPHS if torch.cuda.is_available() and ROWS[name].recordable else ()
+        train(runs, name, seed, recipe_of(name), [*changes(name), *graphs, *more])
+        note(results, records(runs, name, seed), list(ROWS))
+
+
+def is_recorded(results: Path, name: str, seed: int) -> bool:
+    """Check whether the records have a row's run from a seed to its end."""
+    run = {"row": name, "seed": seed, "step": ROWS[name].steps}
+    return any(run.items() <= each.items() for each in read_records(results))
 
 
 def table(measured: Sequence[Record]) -> str:
@@ -153,7 +162,7 @@ def table(measured: Sequence[Record]) -> str:
         found = [each for each in measured if each["row"] == name]
         cells = [f"`{name}`", row.title]
         if found:
-            steps = sorted({each["steps"] for each in found})
+            steps = sorted({each["step"] for each in found})
             of = "" if steps == [row.steps] else f" of {row.steps:,}"
             cells += [" to ".join(f"{each:,}" for each in sorted({steps[0], steps[-1]})) + of]
             for kind in ("averaged", "last"):
@@ -199,7 +208,7 @@ def picture(runs: Path) -> Image.Image:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("action", choices=["run", "table", "plot", "picture", "rows"])
+    parser.add_argument("action", choices=["run", "note", "table", "plot", "picture", "rows"])
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
@@ -210,6 +219,10 @@ def main() -> None:
     if options.action == "run":
         asked = product([options.results], [options.runs], options.seeds, options.only, [options.set])
         run_side_by_side(train_and_note, asked, options.jobs)
+    elif options.action == "note":
+        for name, seed in product(options.only, options.seeds):
+            if not is_recorded(options.results, name, seed):
+                note(options.results, records(options.runs, name, seed), list(ROWS))
     elif options.action == "table":
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), read_records(options.results)), encoding="utf-8")
     elif options.action == "plot":

@@ -1,7 +1,7 @@
 """Trains benchmarks of mode collapse by their papers' protocols; tables the figures beside the published ones.
 
     python benchmarks/published.py run --only ring-gan --seeds 0 1     trains, or goes on where it was stopped
-    python benchmarks/published.py note                                notes in published.jsonl how far each run is
+    python benchmarks/published.py note                                notes how far all runs are, even killed ones
     python benchmarks/published.py table                               writes the table into docs/pages/results.md
     python benchmarks/published.py rows                                prints each row's command
 
@@ -12,26 +12,20 @@ counts with the share that it has, and the table says so. Scores are the last th
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
-from results_page import PAGE, device_of, read_records, replaced, spread
+from results_page import PAGE, Record, note, read_records, replaced, spread
+from row_runs import device_of, rows_with, run_directory, total_steps, train
 from side_by_side import run_side_by_side
-
-import ganzoo
-from ganzoo.storage.disk import write_text
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
 SEEDS = tuple(range(10))
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -104,53 +98,21 @@ ROWS = {
 }
 
 
-def run_directory(runs: Path, name: str, seed: int) -> Path | None:
-    """The directory of a row's run from a seed, where it was begun."""
-    return max((runs / name / f"seed{seed}").glob("*/[0-9]*"), default=None)
-
-
-def summary_of(run: Path) -> dict[str, Any]:
-    """The summary of a run; empty where it has not been stopped yet, or was killed."""
-    path = run / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def train(runs: Path, name: str, seed: int, more: Iterable[str]) -> None:
-    """Train a row from a seed to its end, from where it stands."""
-    begun = run_directory(runs, name, seed)
-    if begun is None:
-        root = (runs / name / f"seed{seed}").as_posix()
-        changes = (*ROWS[name].changes, f"run.seed={seed}", f"run.root={root}", *more)
-        ganzoo.run(ROOT / "recipes" / f"{ROWS[name].recipe}.toml", changes)
-    elif summary_of(begun).get("status") != "complete":
-        ganzoo.resume(begun)
-
-
 def records(runs: Path) -> Iterator[Record]:
     """What each run that was begun has scored last."""
-    for name in ROWS:
-        for seed in SEEDS:
-            begun = run_directory(runs, name, seed)
-            summary = summary_of(begun) if begun else {}
-            rows = [row for row in ganzoo.load_run(begun).metrics if "score/modes" in row] if begun and summary else []
-            if begun and rows:
-                yield {
-                    "row": name,
-                    "seed": seed,
-                    "step": rows[-1]["step"],
-                    "total_steps": summary["total_steps"],
-                    "seconds": round(rows[-1]["seconds"], 1),
-                    "device": device_of(begun),
-                    **{key.removeprefix("score/"): rows[-1][key] for key in rows[-1] if key.startswith("score/")},
-                }
-
-
-def note(path: Path, runs: Path) -> None:
-    """Take the state of all runs into the file; records of runs that are not there stay."""
-    known = {(each["row"], each["seed"]): each for each in read_records(path)}
-    known |= {(each["row"], each["seed"]): each for each in records(runs)}
-    order = sorted(known.values(), key=lambda each: (list(ROWS).index(each["row"]), each["seed"]))
-    write_text(path, "".join(json.dumps(each) + "\n" for each in order))  # whole at any time: several may train at once
+    for name, seed in product(ROWS, SEEDS):
+        begun = run_directory(runs, name, seed)
+        scored = rows_with(begun, "modes") if begun else []
+        if begun and scored:
+            yield {
+                "row": name,
+                "seed": seed,
+                "step": scored[-1]["step"],
+                "total_steps": total_steps(begun),
+                "seconds": round(scored[-1]["seconds"], 1),
+                "device": device_of(begun),
+                **{key.removeprefix("score/"): value for key, value in scored[-1].items() if key.startswith("score/")},
+            }
 
 
 def cells(found: list[Record]) -> list[str]:
@@ -185,11 +147,11 @@ def with_table(page: str, measured: list[Record]) -> str:
     return replaced(page, "published", table(measured))
 
 
-def train_and_note(runs: Path, seed: int, name: str, more: Sequence[str], threads: int) -> None:
+def train_and_note(results: Path, runs: Path, seed: int, name: str, more: Sequence[str], threads: int) -> None:
     """Train a row from a seed to its end and take it into the records."""
     torch.set_num_threads(threads)
-    train(runs, name, seed, more)
-    note(RESULTS, runs)
+    train(runs, name, seed, ROOT / "recipes" / f"{ROWS[name].recipe}.toml", [*ROWS[name].changes, *more])
+    note(results, records(runs), list(ROWS))
 
 
 def main() -> None:
@@ -198,20 +160,23 @@ def main() -> None:
     parser.add_argument("action", choices=["run", "note", "table", "rows"])
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="a file of JSON lines")
     parser.add_argument("--runs", type=Path, default=Path("runs", "published"), help="folder of the run directories")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")
     options = parser.parse_args()
     if options.action == "run":
-        asked = product([options.runs], options.seeds, options.only, [options.set], [options.threads])
+        asked = product(
+            [options.results], [options.runs], options.seeds, options.only, [options.set], [options.threads]
+        )
         run_side_by_side(train_and_note, asked, options.jobs)
     elif options.action == "note":
-        note(RESULTS, options.runs)
+        note(options.results, records(options.runs), list(ROWS))
     elif options.action == "rows":
         print("\n".join(f"{name}: {row.command}" for name, row in ROWS.items()))
     else:
-        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), read_records(RESULTS)), encoding="utf-8")
+        PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), read_records(options.results)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,37 @@
-"""What the programs share that keep tables of the results page: records, the device of a run, figures, a place."""
+"""What the programs share that keep tables of the results page: records, figures, a place."""
 
 from __future__ import annotations
 
 import json
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from ganzoo.storage.disk import write_text
 
 PAGE = Path(__file__).parents[1] / "docs" / "pages" / "results.md"
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+Record = dict[str, Any]
+
+
+def read_records(path: Path) -> list[Record]:
     """Return the records of a file of JSON lines; none where there is no file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def device_of(run: Path) -> str:
-    """Return what a run computed on: the GPU's name, or "cpu" or "mps"."""
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    name: str = environment["device_name" if environment["device"].startswith("cuda") else "device"]
-    return name
+def note(path: Path, found: Iterable[Record], order: Sequence[str]) -> None:
+    """Take records into the file, sorted by row and seed; one that is longer than another of its row and seed stays."""
+    known = {(each["row"], each["seed"]): each for each in read_records(path)}
+    for each in found:
+        key = (each["row"], each["seed"])
+        if key not in known or known[key]["step"] <= each["step"]:
+            known[key] = each
+    sorted_records = sorted(known.values(), key=lambda each: (order.index(each["row"]), each["seed"]))
+    # Whole at any time: several programs may read and write it.
+    write_text(path, "".join(json.dumps(each) + "\n" for each in sorted_records))
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -45,19 +46,31 @@ def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: Pl
 @pytest.mark.slow
 def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) -> None:
     runs, results = tmp_path / "runs", tmp_path / "published.jsonl"
-    published.train(runs, "unrolled-k0", 3, SHORT)
-    published.note(results, runs)
+    published.train_and_note(results, runs, 3, "unrolled-k0", SHORT, 1)
     (record,) = published.read_records(results)
     assert (record["row"], record["seed"], record["step"], record["total_steps"]) == ("unrolled-k0", 3, 4, 4)
-    rows = ganzoo.load_run(published.run_directory(runs, "unrolled-k0", 3)).metrics
+    run = published.run_directory(runs, "unrolled-k0", 3)
+    rows = ganzoo.load_run(run).metrics
     assert record["modes"] == rows[-1]["score/modes"]
-    summary = published.run_directory(runs, "unrolled-k0", 3) / "summary.json"
-    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"status": "interrupted", "total_steps": 8}))
-    published.note(results, runs)
+    (run / "summary.json").unlink()  # it trains in another process, or was killed
+    shutil.rmtree(run / "checkpoints")
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if row["step"] <= 2))
+    published.note(results, published.records(runs), list(published.ROWS))
+    assert published.read_records(results) == [record]  # the longer one
+    results.unlink()
+    published.note(results, published.records(runs), list(published.ROWS))
     assert "| 1 | 50% | 0 |" in published.table(published.read_records(results))
-    summary.unlink()  # it trains in another process, or was killed
-    published.note(results, runs)
-    assert len(published.read_records(results)) == 1
+    published.train_and_note(results, runs, 3, "unrolled-k0", SHORT, 1)  # anew: it has no checkpoint
+    (again,) = published.read_records(results)
+    assert again | {"seconds": 0} == record | {"seconds": 0}
+
+
+@pytest.mark.slow
+def test_the_length_of_a_run_in_epochs(published: ModuleType, tmp_path: Path) -> None:
+    epochs = ["run.epochs=0.1", "dataset.count=160", "trainer.batch_size=7", "evaluation.every=1"]
+    published.train_and_note(tmp_path / "f.jsonl", tmp_path, 0, "ring-gan", [*epochs, "evaluation.samples=40"], 1)
+    (record,) = published.read_records(tmp_path / "f.jsonl")
+    assert (record["step"], record["total_steps"]) == (3, 3)  # 16 of 160 points, 7 at a time
 
 
 def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:
