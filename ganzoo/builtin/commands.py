@@ -24,10 +24,8 @@ ELSEWHERE = {
     "export": "ganzoo-export",
     "new-plugin": "ganzoo-testing",
     "test-plugin": "ganzoo-testing",
-    **dict.fromkeys(
-        ("latent-grid", "interpolate", "arithmetic", "direction", "invert", "neighbors", "filters", "probe"),
-        "ganzoo-analysis",
-    ),
+    **dict.fromkeys(("latent-grid", "interpolate", "arithmetic", "direction", "invert"), "ganzoo-analysis"),
+    **dict.fromkeys(("neighbors", "overfitting", "filters", "probe"), "ganzoo-analysis"),
 }
 """Commands of distributions beside the core, to say which one to install."""
 

@@ -1,13 +1,16 @@
-"""`ganzoo filters` and `ganzoo neighbors`: what the networks hold, and whether samples are copies."""
+"""`ganzoo filters`, `neighbors` and `overfitting`: what the networks hold, and what they know by heart."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ganzoo.cli.options import (
+    AsJson,
     Overwrite,
     RunFolder,
     WhichStatistics,
@@ -15,6 +18,7 @@ from ganzoo.cli.options import (
     check_file,
     check_folder,
     echo,
+    echo_document,
     echo_path,
 )
 from ganzoo.plugin import RequestError
@@ -100,6 +104,45 @@ def neighbors(
     echo(f"to the nearest training image, median: samples {found.samples_median:.2f}")
     echo(f"to the nearest other training image, median: training images {found.training_median:.2f}")
     save(found, out)
+
+
+def overfitting(
+    run: RunFolder,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="What makes the dataset's images unseen ones; may be given again.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Another dataset of unseen images, at the run's image size and channels.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, help="Images of each group.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images, and of the latents.")] = 0,
+    step: Annotated[int | None, typer.Option(min=1, help="Of the checkpoint; left out: the last.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the discriminator's logits for training images, unseen images and generated ones.
+
+    Example: ganzoo overfitting runs/dcgan-mnist/0001 --set dataset.split=test
+    """
+    from ganzoo import api
+    from ganzoo_analysis.overfitting import overfitting as compare
+
+    found = compare(api.load_run(run, step=step), dataset=dataset, overrides=set_ or (), count=count, seed=seed)
+    if as_json:
+        echo_document(json.dumps(asdict(found), indent=2))
+        return
+    for name in ("training", "unseen", "generated"):
+        group = getattr(found, name)
+        probability = "" if group.probability is None else f", mean probability {group.probability:.3f}"
+        echo(f"{group.count} {name} images: logits {group.mean:.3g} ± {group.deviation:.3g}{probability}")
+    if found.ratio is None:
+        echo("training images are not told from generated ones")
+    else:
+        echo(
+            f"overfitting: {found.ratio:.2f} (0: unseen images are judged as training images are, 1: as generated ones)"
+        )
 
 
 def _maps(drop: list[str]) -> dict[int, list[int]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_commands(register: CommandRegistrar) -> None:
-    """Register the commands for the figures of the DCGAN paper."""
+    """Register the commands that look into a run."""
     latent, networks = "ganzoo_analysis.latent_commands", "ganzoo_analysis.network_commands"
     register("latent-grid", f"{latent}:latent_grid", help="Draw a grid of 100 numbered images, to pick latents from.")
     register("interpolate", f"{latent}:interpolate", help="Walk from latent to latent.")
@@ -20,6 +20,9 @@ def register_commands(register: CommandRegistrar) -> None:
     register("direction", f"{latent}:direction", help="Move images along the difference of two properties.")
     register("invert", "ganzoo_analysis.invert_command:invert", help="Find the latents of given images.")
     register("neighbors", f"{networks}:neighbors", help="Draw samples beside the training images nearest to them.")
+    register(
+        "overfitting", f"{networks}:overfitting", help="Measure how far the discriminator knows its images by heart."
+    )
     register("filters", f"{networks}:filters", help="Draw filters, and what features respond to.")
     register("probe", "ganzoo_analysis.probe_command:probe", help="Measure the discriminator as a feature extractor.")
 

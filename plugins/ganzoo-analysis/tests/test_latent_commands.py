@@ -106,7 +106,7 @@ def test_help_is_light():
     script = """
 import sys
 from ganzoo.cli.main import main
-for name in ("latent-grid", "interpolate", "arithmetic", "direction", "filters", "neighbors", "probe"):
+for name in ("latent-grid", "interpolate", "arithmetic", "direction", "filters", "neighbors", "overfitting", "probe"):
     sys.argv = ["ganzoo", name, "--help"]
     try:
         main()

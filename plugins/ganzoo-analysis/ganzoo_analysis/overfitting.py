@@ -1,0 +1,148 @@
+"""How far a discriminator overfits: its logits for training images, unseen images and generated ones (ADA, fig. 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import sqrt
+from operator import itemgetter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
+from ganzoo.plugin import Batch, DatasetInfo, Discriminator, Overrides, RequestError, TrainedRun
+
+BATCH = 128
+TOLD_APART = 2.0
+"""Standard errors between two means from which on they count as different."""
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits of a group of samples, over patches the mean of each sample's.
+
+    Attributes:
+        count: number of samples.
+        mean: of the logits.
+        deviation: their standard deviation.
+        probability: mean probability of being real; None under a loss whose logits have none.
+    """
+
+    count: int
+    mean: float
+    deviation: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Overfitting:
+    """What a discriminator says of three groups of samples.
+
+    Attributes:
+        step: of the checkpoint.
+        training: of images that it was trained on.
+        unseen: of real images that it was not.
+        generated: of the generator's images with its raw weights, which it was trained against.
+        ratio: (training − unseen) / (training − generated) of the means, r_v of ADA (arXiv 2006.06676, eq. 1): 0 where
+            unseen images are judged as training images are, 1 where they are as generated ones. None where training
+            images are not told from generated ones, so that there is nothing to compare.
+    """
+
+    step: int
+    training: Logits
+    unseen: Logits
+    generated: Logits
+    ratio: float | None
+
+
+def overfitting(
+    run: TrainedRun, *, dataset: str | None = None, overrides: Overrides = (), count: int = 2000, seed: int = 0
+) -> Overfitting:
+    """Compare a discriminator's logits for training images, unseen images and generated ones; needs the dataset.
+
+    Augmentations of training are not applied. Labels and conditions of generated images are those of the training
+    images.
+
+    Args:
+        run: a trained run.
+        dataset: with the unseen images, by name, at the run's image size and channels; left out: the run's.
+        overrides: changes to its options, such as `{"dataset.split": "test"}`; with neither, the recipe's
+            `[evaluation.held_out]` says which images are unseen.
+        count: images of each group, at most as many as there are.
+        seed: of the choice of images, and of latents.
+
+    Raises:
+        DataError: the images are not there.
+        RequestError: no unseen images are named, or they are the training images or of another kind; or the
+            discriminator judges something else than single samples, such as packs.
+    """
+    if "discriminator" not in run.recipe.trainer.roles:
+        raise RequestError(f'{run.path}: the trainer "{run.recipe.trainer.name}" has no network named discriminator')
+    changes = overrides or ({} if dataset else held_out(run))
+    if not dataset and not changes:
+        raise RequestError("name images that it was not trained on, such as --set dataset.split=test")
+    training, unseen = run.training_set(), run.open_dataset(dataset, changes)[0]
+    if unseen.checksum == training.checksum:
+        raise RequestError("the unseen images are those that it was trained on: name others, by --set or --dataset")
+    discriminator = run.discriminator
+    training, unseen = (seen_by("discriminator", packed, run.recipe.trainer) for packed in (training, unseen))
+    for packed, which in ((training, "training"), (unseen, "unseen")):
+        check_fits(discriminator, packed.info, f"{run.path}: the {which} images")
+    count = min(count, len(training), len(unseen))
+    seen, other = drawn(training, count, seed), drawn(unseen, count, seed)
+    made = run.images(run.latents(count, seed), seen.labels, seen.condition, weights="raw", seed=seed)
+    loss = run.manager.registries.losses[run.recipe.loss.name].load()
+    said = [logits(discriminator, group) for group in (seen, other, replace(seen, real=made))]
+    told = [summary(each, has_probabilities=loss.outputs_probabilities) for each in said]
+    return Overfitting(run.checkpoint.step, told[0], told[1], told[2], ratio(*said))
+
+
+def held_out(run: TrainedRun) -> dict[str, Any]:
+    """Return the changes to the dataset by which the recipe names unseen images; empty where it names none."""
+    return {f"dataset.{key}": value for key, value in run.recipe.evaluation.held_out.items()}
+
+
+def check_fits(discriminator: Discriminator, info: DatasetInfo, what: str) -> None:
+    """Check that a discriminator judges samples of this kind, one by one, and knows their labels.
+
+    Raises:
+        RequestError: it does not.
+    """
+    judged = discriminator.info
+    if info.samples != judged.samples:
+        raise RequestError(f"{what} are {info.samples}, and the discriminator judges {judged.samples}")
+    if "labels" in discriminator.uses and info.labels != judged.labels:
+        raise RequestError(f"{what} do not have the labels that the discriminator takes")
+    if "condition" in discriminator.uses and info.condition != judged.condition:
+        raise RequestError(f"{what} do not have the conditions that the discriminator takes")
+
+
+def drawn(packed: PackedDataset, count: int, seed: int) -> Batch:
+    """Draw samples with their labels and conditions, each at most once."""
+    return example_batch(packed, torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:count])
+
+
+@torch.inference_mode()
+def logits(discriminator: Discriminator, samples: Batch) -> Tensor:
+    """Return logits (N,) on the CPU, of patches or scales the mean; batch norm as in evaluation."""
+    device = next(discriminator.parameters()).device
+    found = []
+    for start in range(0, len(samples), BATCH):
+        part = samples.map(itemgetter(slice(start, start + BATCH))).map(lambda tensor: tensor.to(device))
+        said = discriminator(part.real, **discriminator.inputs(part.labels, part.condition))
+        found.append(said.float().reshape(len(part), -1).mean(1).cpu())
+    return torch.cat(found)
+
+
+def summary(said: Tensor, *, has_probabilities: bool) -> Logits:
+    """Summarize logits (N,)."""
+    probability = said.sigmoid().mean().item() if has_probabilities else None
+    return Logits(len(said), said.mean().item(), said.std().item(), probability)
+
+
+def ratio(training: Tensor, unseen: Tensor, generated: Tensor) -> float | None:
+    """Return r_v of logits (N,) each; None where those of training and of generated images are not told apart."""
+    gap = (training.mean() - generated.mean()).item()
+    error = sqrt((training.var() / len(training) + generated.var() / len(generated)).item())
+    return (training.mean() - unseen.mean()).item() / gap if gap > TOLD_APART * error else None
