@@ -111,7 +111,9 @@ def overfitting(
     set_: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="What makes the dataset's images unseen ones; may be given again.", metavar="KEY=VALUE"
+            "--set",
+            help="Change the dataset's options to those of unseen images, dataset.…; may be given again.",
+            metavar="KEY=VALUE",
         ),
     ] = None,
     dataset: Annotated[

@@ -20,7 +20,7 @@ TOLD_APART = 2.0
 
 @dataclass(frozen=True)
 class Logits:
-    """Logits of a group of samples, over patches the mean of each sample's.
+    """Summary of the logits for a group of samples; of patches, each sample's mean is taken.
 
     Attributes:
         count: number of samples.
@@ -37,7 +37,7 @@ class Logits:
 
 @dataclass(frozen=True)
 class Overfitting:
-    """What a discriminator says of three groups of samples.
+    """Summaries of the logits for three groups of samples.
 
     Attributes:
         step: of the checkpoint.
