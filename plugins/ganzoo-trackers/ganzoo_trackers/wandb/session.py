@@ -204,7 +204,7 @@ def begin(
 def _init(directory: RunDirectory, mode: Literal["online", "offline"], options: Mapping[str, Any]) -> wandb.Run:
     import wandb  # late: the import takes as long as many first steps
 
-    wandb.setup(wandb.Settings(silent=True))
+    _set_up()
     settings = {
         "silent": True,
         "console": "off",
@@ -225,6 +225,31 @@ def _init(directory: RunDirectory, mode: Literal["online", "offline"], options: 
         settings=wandb.Settings(**{key: settings[key] for key in settings.keys() & wandb.Settings.model_fields.keys()}),
         **options,
     )
+
+
+def _set_up() -> Any:
+    """Start W&B's own process, unless it runs, without this one's output.
+
+    Where a server is away it goes on after the run, and who reads the run's output through a pipe would wait for it.
+    """
+    import wandb
+
+    kept = [stream for stream in (1, 2) if os.name == "posix" and _is_inherited(stream)]
+    for stream in kept:
+        os.set_inheritable(stream, False)
+    try:
+        return wandb.setup(wandb.Settings(silent=True))
+    finally:
+        for stream in kept:
+            os.set_inheritable(stream, True)
+
+
+def _is_inherited(stream: int) -> bool:
+    """Return whether a file descriptor is open, and given to the processes that this one starts."""
+    try:
+        return os.get_inheritable(stream)
+    except OSError:
+        return False
 
 
 def _forget_attempt(leftovers: set[Path]) -> None:
@@ -272,7 +297,7 @@ def key_is_known() -> bool:
 
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    settings = wandb.setup(wandb.Settings(silent=True)).settings
+    settings = _set_up().settings
     if settings.api_key or settings.identity_token_file:
         return True
     hosts = {urlsplit(settings.base_url).netloc}
