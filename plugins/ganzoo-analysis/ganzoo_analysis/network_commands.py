@@ -131,20 +131,21 @@ def overfitting(
     from ganzoo import api
     from ganzoo_analysis.overfitting import overfitting as compare
 
-    found = compare(api.load_run(run, step=step), dataset=dataset, overrides=set_ or (), count=count, seed=seed)
+    trained = api.load_run(run, step=step)
+    found = compare(trained, dataset=dataset, overrides=set_ or (), count=count, seed=seed)
     if as_json:
         echo_document(json.dumps(asdict(found), indent=2))
         return
+    noun = trained.checkpoint.info.noun
     for name in ("training", "unseen", "generated"):
         group = getattr(found, name)
         probability = "" if group.probability is None else f", mean probability {group.probability:.3f}"
-        echo(f"{group.count} {name} images: logits {group.mean:.3g} ± {group.deviation:.3g}{probability}")
+        echo(f"{group.count} {name} {noun}: logits {group.mean:.3g} ± {group.deviation:.3g}{probability}")
     if found.ratio is None:
-        echo("training images are not told from generated ones")
+        echo(f"training {noun} are not told from generated ones")
     else:
-        echo(
-            f"overfitting: {found.ratio:.2f} (0: unseen images are judged as training images are, 1: as generated ones)"
-        )
+        between = f"0: unseen {noun} are judged as training {noun} are, 1: as generated ones"
+        echo(f"overfitting: {found.ratio:z.2f} ({between})")
 
 
 def _maps(drop: list[str]) -> dict[int, list[int]]:

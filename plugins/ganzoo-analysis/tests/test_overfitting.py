@@ -126,6 +126,17 @@ def test_a_discriminator_of_patches_with_conditions(command: Command, tmp_path: 
     assert told["training"]["mean"] == pytest.approx(patches.mean().item(), abs=1e-4)
 
 
+def test_vectors(command: Command, tmp_path: Path, tables_in: Tables):
+    pytest.importorskip("ganzoo_benchmarks")
+    dense = {"name": "mlp", "hidden": [8]}
+    tables = tables_in(
+        tmp_path, dataset={"name": "ring", "count": 80}, generator=dense, discriminator=dense, run={"steps": 2}
+    )
+    ended = command("overfitting", api.run(tables).path, "--set", "dataset.data_seed=1")
+    assert ended.code == 0
+    assert ended.out.startswith("80 training vectors: logits ")
+
+
 def test_packs(command: Command, tmp_path: Path, tables_in: Tables):
     pytest.importorskip("ganzoo_trainers")
     run = api.run(tables_in(tmp_path, trainer={"name": "pacgan", "batch_size": 8}, run={"steps": 2})).path
