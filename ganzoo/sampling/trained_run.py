@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
 from ganzoo.components.spec import DatasetInfo
@@ -216,8 +217,7 @@ class TrainedRun:
         """
         if "condition" not in self.generator.uses:
             return None
-        seen = seen_by(self.network, self.training_set(), self.recipe.trainer)
-        return example_batch(seen, torch.arange(count)).condition
+        return self.real_batch(self.training_set(), torch.arange(count), self.network).condition
 
     def images(
         self,
@@ -385,6 +385,16 @@ class TrainedRun:
             recipe = parse_recipe(tables, self.manager, changes, source="dataset", foreign=foreign)
         with count_progress() as progress:
             return open_dataset(recipe, self.manager, progress), recipe.dataset
+
+    def real_batch(self, packed: PackedDataset, indices: Tensor, role: str) -> Batch:
+        """Return real samples with labels and conditions, on the CPU, as a network of the trainer sees them.
+
+        Args:
+            packed: as `training_set` and `open_dataset` return it.
+            indices: (N,) of samples; beyond the last it begins again.
+            role: name of the network.
+        """
+        return example_batch(seen_by(role, packed, self.recipe.trainer), indices)
 
     def untrained_discriminator(self, seed: int = 0) -> Discriminator:
         """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.plugin import Batch, DatasetInfo, Discriminator, Overrides, RequestError, TrainedRun
 
+ROLE = "discriminator"
 BATCH = 128
 TOLD_APART = 2.0
 """Standard errors between two means from which on they count as different."""
@@ -77,8 +77,8 @@ def overfitting(
         RequestError: no unseen images are named, or they are the training images or of another kind; or the
             discriminator judges something else than single samples, such as packs.
     """
-    if "discriminator" not in run.recipe.trainer.roles:
-        raise RequestError(f'{run.path}: the trainer "{run.recipe.trainer.name}" has no network named discriminator')
+    if ROLE not in run.recipe.trainer.roles:
+        raise RequestError(f'{run.path}: the trainer "{run.recipe.trainer.name}" has no network named {ROLE}')
     changes = overrides or ({} if dataset else held_out(run))
     if not dataset and not changes:
         raise RequestError("name images that it was not trained on, such as --set dataset.split=test")
@@ -86,11 +86,10 @@ def overfitting(
     if unseen.checksum == training.checksum:
         raise RequestError("the unseen images are those that it was trained on: name others, by --set or --dataset")
     discriminator = run.discriminator
-    training, unseen = (seen_by("discriminator", packed, run.recipe.trainer) for packed in (training, unseen))
-    for packed, which in ((training, "training"), (unseen, "unseen")):
-        check_fits(discriminator, packed.info, f"{run.path}: the {which} images")
+    check_fits(discriminator, training.info, f"{run.path}: the training images")
+    check_fits(discriminator, unseen.info, f"{run.path}: the unseen images")
     count = min(count, len(training), len(unseen))
-    seen, other = drawn(training, count, seed), drawn(unseen, count, seed)
+    seen, other = (run.real_batch(packed, drawn(len(packed), count, seed), ROLE) for packed in (training, unseen))
     made = run.images(run.latents(count, seed), seen.labels, seen.condition, weights="raw", seed=seed)
     loss = run.manager.registries.losses[run.recipe.loss.name].load()
     said = [logits(discriminator, group) for group in (seen, other, replace(seen, real=made))]
@@ -118,9 +117,9 @@ def check_fits(discriminator: Discriminator, info: DatasetInfo, what: str) -> No
         raise RequestError(f"{what} do not have the conditions that the discriminator takes")
 
 
-def drawn(packed: PackedDataset, count: int, seed: int) -> Batch:
-    """Draw samples with their labels and conditions, each at most once."""
-    return example_batch(packed, torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))[:count])
+def drawn(total: int, count: int, seed: int) -> Tensor:
+    """Draw indices (count,), each at most once."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
 
 
 @torch.inference_mode()

@@ -13,7 +13,6 @@ from ganzoo_analysis.overfitting import overfitting, ratio
 from PIL import Image
 
 from ganzoo import api
-from ganzoo.data.packed_dataset import example_batch
 
 Command = Callable[..., Any]
 Tables = Callable[..., dict[str, Any]]
@@ -119,7 +118,7 @@ def test_a_discriminator_of_patches_with_conditions(command: Command, tmp_path: 
     short = {"run.steps": 2, "run.root": str(tmp_path), "dataset.source": discs, "trainer.batch_size": 4}
     trained = api.run(recipe, short)
     told = json.loads(command("overfitting", trained.path, "--set", "dataset.source.seed=1", "--json").out)
-    seen = example_batch(trained.training_set(), torch.arange(16))
+    seen = trained.real_batch(trained.training_set(), torch.arange(16), "discriminator")
     with torch.inference_mode():
         patches = trained.discriminator(seen.real, condition=seen.condition)
     assert patches[0].numel() > 1
