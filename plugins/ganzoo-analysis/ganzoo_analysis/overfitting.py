@@ -81,7 +81,11 @@ def overfitting(
         raise RequestError(f'{run.path}: the trainer "{run.recipe.trainer.name}" has no network named {ROLE}')
     changes = overrides or ({} if dataset else held_out(run))
     if not dataset and not changes:
-        raise RequestError("name images that it was not trained on, such as --set dataset.split=test")
+        has_test_split = getattr(run.recipe.dataset, "split", "test") != "test"
+        way = (
+            "--set dataset.split=test" if has_test_split else "an option of the dataset by --set, or another --dataset"
+        )
+        raise RequestError(f"name images that it was not trained on: {way}")
     training, unseen = run.training_set(), run.open_dataset(dataset, changes)[0]
     if unseen.checksum == training.checksum:
         raise RequestError("the unseen images are those that it was trained on: name others, by --set or --dataset")

@@ -147,7 +147,7 @@ def test_packs(command: Command, tmp_path: Path, tables_in: Tables):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name images that it was not trained on, such as --set dataset.split=test"),
+        ([], "name images that it was not trained on: an option of the dataset by --set, or another --dataset"),
         (["--set", "dataset.count=64"], "the unseen images are those that it was trained on: name others"),
         (["--set", "run.seed=3"], "--set run.seed: only options of the dataset"),
         (["--set", "dataset.image_size=32"], "the unseen images are 3×32×32, and the discriminator judges 3×16×16"),
