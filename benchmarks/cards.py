@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from results_page import PAGE, replaced
-from row_runs import device_of
+from row_runs import device_of, environment
 
 from ganzoo.recipe.card import EXPECT, NOT_MEASURED
 
@@ -124,10 +124,10 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         )
         scores = json.loads(told.stdout)["scores"]
         summary = json.loads((run / "summary.json").read_text())
-        environment = json.loads((run / "environment.json").read_text())
+        where = environment(run)
         device = device_of(run)
     on_cpu = device == "cpu"
-    core = "one CPU core" + (" with AVX-512" if environment["cpu"] == "AVX512" else "")
+    core = "one CPU core" + (" with AVX-512" if where["cpu"] == "AVX512" else "")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "score": SCORE,
@@ -138,9 +138,9 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         "training_seconds": round(summary["seconds"], 1),
         **({"memory_bytes": memory} if on_cpu else {}),
         "machine": core if on_cpu else f"one {device}",
-        "precision": environment["precision"],
+        "precision": where["precision"],
         "note": ", ".join(part for part in (note, "CPU time" if on_cpu else "wall time") if part),
-        "torch": environment["torch"],
+        "torch": where["torch"],
         **({"settings": list(settings)} if settings else {}),
     }
 

@@ -117,20 +117,21 @@ def records(runs: Path, name: str, seed: int) -> list[Record]:
             scores = ganzoo.evaluate(trained, weights=weights).scores
             ends |= {f"{kind}_{key}": round(scores[key], 3) for key in (SCORE, "classes_covered")}
             save_figure([Panel(trained.sample(SHOWN, weights=weights), 10)], picture_of(runs, name, kind, seed))
-    made: Record = {
-        "row": name,
-        "seed": seed,
-        "step": step,
-        "batch_size": RunDirectory(run).read_recipe()["trainer"]["batch_size"],
-        "images": where["images"],
-        "seconds": round(scored[-1]["seconds"], 1),
-        "device": device_of(run),
-        "precision": where["precision"],
-        "torch": where["torch"],
-        "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in scored],
-        **ends,
-    }
-    return [made]
+    return [
+        {
+            "row": name,
+            "seed": seed,
+            "step": step,
+            "batch_size": RunDirectory(run).read_recipe()["trainer"]["batch_size"],
+            "images": where["images"],
+            "seconds": round(scored[-1]["seconds"], 1),
+            "device": device_of(run),
+            "precision": where["precision"],
+            "torch": where["torch"],
+            "averaged_curve": [[row["step"], round(row[f"score/{SCORE}"], 2)] for row in scored],
+            **ends,
+        }
+    ]
 
 
 def picture_of(runs: Path, name: str, kind: str, seed: int) -> Path:

@@ -24,6 +24,10 @@ Overrides = Annotated[list[str] | None, _changes("Change the recipe, such as tra
 Sampling = Annotated[
     list[str] | None, _changes("Change how samples are made, such as generator.sampling.truncation=0.7")
 ]
+DatasetOverrides = Annotated[list[str] | None, _changes("Change the dataset's options, dataset.…")]
+OtherDataset = Annotated[
+    str | None, typer.Option("--dataset", help="Another dataset than the run's, at its image size and channels.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names that are there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[

@@ -11,9 +11,12 @@ import typer
 
 from ganzoo.cli.options import (
     AsJson,
+    DatasetOverrides,
+    OtherDataset,
     Overwrite,
     RunFolder,
     WhichStatistics,
+    WhichStep,
     WhichWeights,
     check_file,
     check_folder,
@@ -108,23 +111,16 @@ def neighbors(
 
 def overfitting(
     run: RunFolder,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change the dataset's options to those of unseen images, dataset.…; may be given again.",
-            metavar="KEY=VALUE",
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Another dataset of unseen images, at the run's image size and channels.")
-    ] = None,
+    set_: DatasetOverrides = None,
+    dataset: OtherDataset = None,
     count: Annotated[int, typer.Option(min=2, help="Images of each group.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images, and of the latents.")] = 0,
-    step: Annotated[int | None, typer.Option(min=1, help="Of the checkpoint; left out: the last.")] = None,
+    step: WhichStep = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the discriminator's logits for training images, unseen images and generated ones.
+
+    --set or --dataset names the unseen images; with neither, they are those of [evaluation.held_out].
 
     Example: ganzoo overfitting runs/dcgan-mnist/0001 --set dataset.split=test
     """

@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overwrite, RunFolder, check_unused, echo, echo_document
+from ganzoo.cli.options import (
+    AsJson,
+    DatasetOverrides,
+    OtherDataset,
+    Overwrite,
+    RunFolder,
+    check_unused,
+    echo,
+    echo_document,
+)
 
 
 def probe(
@@ -15,13 +24,8 @@ def probe(
     train: Annotated[int, typer.Option(min=1, help="Labeled images to fit, over all classes.")] = 1000,
     draws: Annotated[int, typer.Option(min=1, help="How often to draw them.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws, and of the random weights.")] = 0,
-    dataset: Annotated[
-        str | None, typer.Option(help="Another dataset than the run's, at its image size and channels.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change the dataset's options, dataset.…; may be given again.", metavar="KEY=VALUE"),
-    ] = None,
+    dataset: OtherDataset = None,
+    set_: DatasetOverrides = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
