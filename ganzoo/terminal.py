@@ -73,7 +73,7 @@ class _PrintableColumn(TextColumn):
 
 @contextmanager
 def count_progress(
-    where: Console | None = None, *, what: str = "decoding images", only_if_slow: bool = False
+    where: Console | None = None, *, what: str = "reading samples", only_if_slow: bool = False
 ) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows progress, called with how many are done and how many there are in all.
 

@@ -147,7 +147,7 @@ def test_packing_shows_a_few_lines_or_a_bar() -> None:
     with count_progress(where) as report:
         for done in range(1, 101):
             report(done, 100)
-    assert lines(where) == ["decoding images 1/100", "decoding images 100/100"]
+    assert lines(where) == ["reading samples 1/100", "reading samples 100/100"]
 
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
     with count_progress(terminal) as report:

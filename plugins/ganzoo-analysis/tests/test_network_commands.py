@@ -110,7 +110,7 @@ def test_wrong_requests(
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (16, 16)).save(tmp_path / "pictures" / "one.png")
     ended = command(arguments[0], trained, *arguments[1:])
-    lines = [line for line in ended.err.splitlines() if not line.startswith(("decoding images", "generator layer"))]
+    lines = [line for line in ended.err.splitlines() if not line.startswith(("reading samples", "generator layer"))]
     assert ended.code == 2
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
