@@ -41,7 +41,7 @@ from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
-from ganzoo.storage.summary import SUMMARY, first_reaching, seconds_trained
+from ganzoo.storage.summary import SUMMARY, first_reaching
 from ganzoo.terminal import count_progress, warn
 from ganzoo.text import shell_word
 from ganzoo.training import loop
@@ -211,7 +211,6 @@ def _resume(
             f"--set 'run.target={{}}'"
         )
     built.resumed_from = built.step
-    built.clock.seconds = seconds_trained(rows, directory.read_json(SUMMARY), built.step)
     if world.is_main:
         directory.write_recipe(recipe)
         kept = {Path(file).name for file in recipe.plugins.files}

@@ -69,14 +69,6 @@ def first_reaching(target: TargetOptions, rows: Iterable[Mapping[str, Any]]) -> 
     return next((row for row in rows if name in row and target.reached_by(row[name])), None)
 
 
-def seconds_trained(rows: Sequence[Mapping[str, Any]], ended: Mapping[str, Any], step: int) -> float:
-    """Return the seconds of training until a step, by the rows of metrics until then and the summary of the run."""
-    seconds = float(rows[-1].get("seconds", 0.0)) if rows else 0.0
-    if ended.get("steps") == step and type(ended.get("seconds")) is float:  # steps after the last row count too
-        return max(seconds, float(ended["seconds"]))
-    return seconds
-
-
 def best_and_last(
     rows: Sequence[Mapping[str, Any]], directions: Mapping[str, Direction]
 ) -> dict[str, dict[str, dict[str, float]]]:

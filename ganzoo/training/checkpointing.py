@@ -114,6 +114,7 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
             "trainer": run.trainer.state_dict(),
             "position": run.loader.position,
             "latest_metrics": dict(run.latest_metrics),
+            "seconds": run.clock.seconds,
             "random": random_state(run.compute.device, run.trainer.parts.rng),
         },
     )
@@ -138,6 +139,10 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
             check_like(value, torch.zeros((), dtype=getattr(value, "dtype", None)), f"latest_metrics.{name}")
         run.latest_metrics = {name: value.to(run.device) for name, value in state["latest_metrics"].items()}
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
+        check_like(state["seconds"], 0.0, "seconds")
+        if state["seconds"] < 0:
+            raise ValueError("seconds is negative")
+        run.clock.seconds = state["seconds"]
     except Exception as error:  # of any kind: the content was not checked before
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{checkpoint.path / STATE}: does not fit the recipe: {reason}") from error

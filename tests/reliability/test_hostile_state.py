@@ -218,6 +218,21 @@ def metric_of_three_values(state: State) -> None:
     state["latest_metrics"]["loss/generator"] = torch.zeros(3)
 
 
+@attack("seconds is nan")
+def seconds_that_are_no_number(state: State) -> None:
+    state["seconds"] = math.nan
+
+
+@attack("seconds is of type str")
+def seconds_of_text(state: State) -> None:
+    state["seconds"] = "1"
+
+
+@attack("seconds is negative")
+def seconds_before_the_start(state: State) -> None:
+    state["seconds"] = -1.0
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], Tables]) -> Path:
     """A run of six steps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -179,6 +180,25 @@ def test_only_training_is_counted(base: Tables, monkeypatch: pytest.MonkeyPatch)
     assert [row["images_per_second"] for row in logged] == [8.0, 8.0]
     assert [row["seconds"] for row in run.metrics if "score/narrow" in row] == [2.0, 4.0, 6.0]
     assert summary(run.path)["seconds"] == 6.0
+
+
+def test_a_killed_run_goes_on_with_the_seconds_of_its_checkpoint(base: Tables, monkeypatch: pytest.MonkeyPatch):
+    """Its last row of metrics may be far before that, and it has no summary."""
+    now = [0.0]
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    train_step = GANTrainer.train_step
+
+    def slow(self: GANTrainer, *arguments: Any) -> Any:
+        now[0] += 1
+        return train_step(self, *arguments)
+
+    monkeypatch.setattr(GANTrainer, "train_step", slow)
+    run = api.run(base, ["run.log_every=1000", "evaluation.every=1000"])
+    (run.path / "summary.json").unlink()
+    for step in (5, 6):
+        shutil.rmtree(run.path / "checkpoints" / f"step_{step:07d}")
+    api.resume(run.path, ["run.steps=7"], trust_plugins=True)
+    assert summary(run.path)["seconds"] == 7.0
 
 
 class Late:
