@@ -211,6 +211,8 @@ def _resume(
             f"--set 'run.target={{}}'"
         )
     built.resumed_from = built.step
+    if not built.clock.seconds and rows:  # by a checkpoint of an earlier version
+        built.clock.seconds = float(rows[-1].get("seconds", 0.0))
     if world.is_main:
         directory.write_recipe(recipe)
         kept = {Path(file).name for file in recipe.plugins.files}

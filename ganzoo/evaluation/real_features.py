@@ -12,16 +12,17 @@ from ganzoo.components.extractor import Extractor
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.data.tensor_cache import cached_tensors
 
-VERSION = 1
-"""Version of the preprocessing, raised with every change to it."""
+VERSION = 2
+"""Version of the preprocessing and of the order of the images, raised with every change to either."""
 BATCH = 64
 SPREAD_IMAGES = 1000
 
 
 def reference_indices(packed: PackedDataset, most: int | None) -> Tensor:
-    """Return the indices (n,) of the real images to compare with: all, or the first `most` of a fixed shuffle."""
-    if most is None or len(packed) <= most:
-        return torch.arange(len(packed))
+    """Return the indices (n,) of the real images to compare with: all, or `most`, in a fixed shuffle.
+
+    Datasets may be sorted by class, and metrics may take the first of what they get.
+    """
     return torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:most]
 
 

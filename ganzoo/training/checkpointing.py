@@ -139,10 +139,11 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
             check_like(value, torch.zeros((), dtype=getattr(value, "dtype", None)), f"latest_metrics.{name}")
         run.latest_metrics = {name: value.to(run.device) for name, value in state["latest_metrics"].items()}
         set_random_state(state["random"], run.compute.device, run.trainer.parts.rng)
-        check_like(state["seconds"], 0.0, "seconds")
-        if state["seconds"] < 0:
+        seconds = state.get("seconds", 0.0)  # checkpoints of earlier versions have none
+        check_like(seconds, 0.0, "seconds")
+        if seconds < 0:
             raise ValueError("seconds is negative")
-        run.clock.seconds = state["seconds"]
+        run.clock.seconds = seconds
     except Exception as error:  # of any kind: the content was not checked before
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{checkpoint.path / STATE}: does not fit the recipe: {reason}") from error

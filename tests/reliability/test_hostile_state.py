@@ -23,6 +23,7 @@ from ganzoo.errors import CheckpointError, GanzooError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.manifest import MANIFEST, file_sha256, write_checksummed
+from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.safe_load import load_tensors
 
 Tables = dict[str, Any]
@@ -287,6 +288,17 @@ def test_state_that_is_not_the_runs_is_refused(name: str, run: Path):
 def test_state_that_was_left_alone_is_taken(run: Path):
     seal(run / STEP)
     assert resumed(run) == ""
+
+
+def test_state_without_seconds_goes_on_from_the_last_row_of_metrics(run: Path):
+    """Checkpoints of earlier versions have none."""
+    state = torch.load(run / STEP / "state.pt", weights_only=True)
+    del state["seconds"]
+    torch.save(state, run / STEP / "state.pt")
+    seal(run / STEP)
+    last = RunDirectory(run).read_metrics()[-1]["seconds"]
+    assert resumed(run) == ""
+    assert RunDirectory(run).read_json("summary.json")["seconds"] > last > 0
 
 
 @pytest.mark.parametrize("network", ["generator", "generator_ema", "discriminator"])
