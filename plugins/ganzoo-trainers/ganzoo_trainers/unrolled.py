@@ -23,7 +23,8 @@ class Unrolled(GANTrainer):
     optimizer included. (The paper ascends f, which is minus the discriminator's loss.)
 
     The steps are Adam's from the moments that the discriminator's has, as in the paper's experiments, or plain
-    gradient descent, as in its equations. Penalties take part with their own parameters fixed.
+    gradient descent, as in its equations. Penalties take part with their own parameters fixed, and their state, such
+    as the probability of adaptive augmentation, does not change.
     """
 
     Config = UnrolledConfig
@@ -39,19 +40,22 @@ class Unrolled(GANTrainer):
         if not self.config.unrolled_steps:
             return super().generator_objective(batch, fake)
         discriminator = FunctionalDiscriminator(self.parts.discriminator)
+        judges = FunctionalDiscriminator(self.parts.discriminator, *self.parts.penalties.values())
         named = discriminator.named_parameters()
         parameters = {name: parameter for name, parameter in named if id(parameter) in self.trained}
-        # The real discriminator's weights and statistics must not change by steps that are only thought ahead.
+        # The real weights, statistics and probabilities must not change by steps that are only thought ahead.
         weights = {name: parameter.detach().requires_grad_(True) for name, parameter in parameters.items()}
-        buffers = {name: buffer.clone() for name, buffer in discriminator.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in judges.named_buffers()}
         steps = self.unrolled_optimizer(list(parameters.values()))
         for _ in range(self.config.unrolled_steps):
-            loss, _ = discriminator.call(weights | buffers, lambda: self.discriminator_objective(batch, fake))
+            loss, _ = judges.call(weights | buffers, lambda: self.discriminator_objective(batch, fake))
             before = list(weights.values())
             own = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
             mean = self.parts.world.all_reduce_mean
             gradients = [None if gradient is None else mean(gradient) for gradient in own]
             weights = dict(zip(weights, steps.step(before, gradients), strict=True))
+        # For the generator's loss they are the real ones again: its penalties' state changes with it.
+        buffers = {name: buffer for name, buffer in buffers.items() if name in dict(discriminator.named_buffers())}
         objective = super().generator_objective
         return cast(
             "tuple[Tensor, dict[str, Tensor]]",
@@ -74,11 +78,13 @@ class FunctionalDiscriminator(nn.Module):
 
     Args:
         discriminator: whose weights are replaced while a function is evaluated, for penalties too.
+        penalties: whose buffers are replaced too.
     """
 
-    def __init__(self, discriminator: nn.Module) -> None:
+    def __init__(self, discriminator: nn.Module, *penalties: nn.Module) -> None:
         super().__init__()
         self.discriminator = discriminator
+        self.penalties = nn.ModuleList(penalties)
 
     def forward(self, function: Callable[[], Any]) -> Any:
         """Return what `function` returns."""

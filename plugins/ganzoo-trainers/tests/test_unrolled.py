@@ -183,6 +183,20 @@ def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch
     assert not ours.allclose(theirs)
 
 
+@pytest.mark.parametrize("steps", [0, 5])
+def test_looking_ahead_does_not_adapt_an_augmentation(tmp_path: Path, steps: int) -> None:
+    """Its probability rises by the share of `ramp_images` that the discriminator really saw."""
+    run = ganzoo.run(
+        tiny_recipe(
+            tmp_path,
+            run={"steps": 5},
+            trainer={"name": "unrolled", "batch_size": 10, "unrolled_steps": steps},
+            penalties=[{"name": "adaptive_augment", "adjust_every": 1, "target": -1, "ramp_images": 1000}],
+        )
+    )
+    assert run.metrics[-1]["penalty/adaptive_augment_probability"] == pytest.approx(5 * 10 / 1000)
+
+
 def recipe(folder: Path) -> dict[str, Any]:
     return tiny_recipe(
         folder,
