@@ -43,10 +43,10 @@ def color(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def translation(images: Tensor, rng: torch.Generator, ratio: float) -> Tensor:
-    """Shift each image by whole pixels, up to `ratio` of its height and width, and fill with 0."""
+    """Shift each image by whole pixels, up to `ratio` of its height and width, rounded, and fill with 0."""
     for dim in (2, 3):
         size = images.shape[dim]
-        reach = int(size * ratio)
+        reach = int(size * ratio + 0.5)
         shift = torch.randint(-reach, reach + 1, (len(images), 1), generator=rng, device=images.device)
         source = torch.arange(size, device=images.device) - shift
         # Turning round instead of clamping takes no pixel twice, so that the gradient is the same at every run.

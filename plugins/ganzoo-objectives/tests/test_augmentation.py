@@ -68,7 +68,15 @@ def test_shifts_by_whole_pixels_up_to_the_ratio() -> None:
 
 def test_shift_of_nothing_is_nothing() -> None:
     images = some_images()
-    assert torch.equal(translation(images, rng(), 0.1), images), "a tenth of 8 pixels is less than one"
+    assert torch.equal(translation(images, rng(), 0.05), images), "a twentieth of 8 pixels is less than half of one"
+
+
+@pytest.mark.parametrize(("size", "reach"), [(28, 4), (32, 4), (36, 5), (100, 13)])
+def test_translation_rounds_as_the_authors_code_does(size: int, reach: int):
+    row = torch.arange(1.0, size + 1).expand(2000, 1, 1, size)
+    moved = translation(row, rng(), 0.125)
+    shifts = {int(each[0, 0, size // 2] - row[0, 0, 0, size // 2]) for each in moved if each.any()}
+    assert (min(shifts), max(shifts)) == (-reach, reach)
 
 
 def test_cuts_out_one_rectangle_around_a_point_in_the_image() -> None:
