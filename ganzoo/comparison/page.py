@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -135,6 +136,7 @@ def page(comparison: Comparison, title: str = "") -> str:
         protocols=list(_protocols(comparison.scores)),
         target=comparison.target,
         number=number,
+        infinity=math.inf,
         shown=shown,
         time_words=time_words,
     )

@@ -46,7 +46,7 @@ class Score:
         notes: caveats.
         ideal: the value of samples like real images, where neither lower nor higher ones are better.
         best: index of the best variant by its last score; None without one.
-        tied: indices of those not significantly worse.
+        tied: indices of those not significantly different from it.
     """
 
     name: str

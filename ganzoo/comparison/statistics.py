@@ -1,4 +1,4 @@
-"""Mean and deviation over seeds, and whether two means differ significantly."""
+"""Mean and deviation over seeds, and which means differ significantly from the best."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-SEPARATED = 2.0
-"""Standard errors of their difference beyond which two means count as different."""
+LEVEL = 0.05
+"""Probability at most that any variant is told from the best where all are the same."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,36 @@ def _written(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 
 
-def separated(one: Spread, other: Spread) -> bool:
-    """Return whether two means differ significantly; never with fewer than two seeds each."""
+def p_value(one: Spread, other: Spread) -> float:
+    """Return the p-value of Welch's t-test for two means; 1 with fewer than two seeds each."""
     if min(len(one.values), len(other.values)) < 2:
-        return False
-    error = math.sqrt(sum(statistics.variance(each.values) / len(each.values) for each in (one, other)))
-    return abs(one.mean - other.mean) > SEPARATED * error
+        return 1.0
+    parts = [statistics.variance(each.values) / len(each.values) for each in (one, other)]
+    squared = sum(parts)
+    if not squared:
+        return float(one.mean == other.mean)
+    shares = [(part / squared) ** 2 / (len(each.values) - 1) for part, each in zip(parts, (one, other), strict=True)]
+    from scipy.special import stdtr  # slow to import, for comparisons of several seeds alone
+
+    return float(2 * stdtr(1 / sum(shares), -abs(one.mean - other.mean) / math.sqrt(squared)))
+
+
+def significant(p_values: Sequence[float]) -> list[bool]:
+    """Return which of several tests are significant together, by Holm's method."""
+    found = [False] * len(p_values)
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] >= LEVEL / (len(p_values) - rank):
+            break
+        found[index] = True
+    return found
 
 
 def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
-    """Return the index of the best mean, and of those not significantly worse; None where all are the same."""
+    """Return the index of the best mean, and of those not significantly different; None where all are the same."""
     known = {index: spread for index, spread in enumerate(spreads) if spread}
     if len({spread.mean for spread in known.values()}) < 2:
         return None, []
     best = (min if lower else max)(known, key=lambda index: known[index].mean)
-    return best, [index for index in known if index != best and not separated(known[best], known[index])]
+    others = [index for index in known if index != best]
+    apart = significant([p_value(known[best], known[index]) for index in others])
+    return best, [index for index, told in zip(others, apart, strict=True) if not told]

@@ -17,10 +17,10 @@ from ganzoo.text import duration
 
 CELL = 18
 FIRST = 26
-BEST, TIED = "best last score", "not told from it by two standard errors"
+BEST, TIED = "best last score", "not told from it by Welch's t-tests at 5 % together"
 TIMED = (
     "median seconds of training (lowest–highest of those that reached it), not of evaluation, samples and checkpoints; "
-    "★ the shortest, ≈ not told from it by a log-rank test at 5 %"
+    "★ the shortest, ≈ not told from it by log-rank tests at 5 % together"
 )
 MARKS = {"★": "bold green", "≈": "green", "?": "yellow"}
 PIPED_WIDTH = 160

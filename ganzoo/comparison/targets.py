@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from ganzoo.comparison.runs import RunRecord, Variant
 from ganzoo.comparison.runs import number as finite
 from ganzoo.comparison.scores import Score
+from ganzoo.comparison.statistics import significant
+from ganzoo.errors import DivergedError
 from ganzoo.recipe.model import TargetOptions
 from ganzoo.storage.summary import SCORE, first_reaching
 from ganzoo.text import number, printable
 
-LEVEL = 0.05
-"""Two variants are told apart where the p-value of the log-rank test is below this."""
 PREFIX = "run.target."
 
 
@@ -29,7 +29,7 @@ class TargetTimes:
 
     Attributes:
         reached: of the runs that reached it.
-        unreached: how long those trained that ended without it.
+        unreached: how long those trained that ended without it; infinite for those that diverged, which never would.
     """
 
     reached: tuple[float, ...] = ()
@@ -50,14 +50,22 @@ class TargetTimes:
         """What variants are sorted by: their medians, then the share of runs that reached it."""
         if not self:
             return math.inf, 1.0, math.inf
-        return self.median, -len(self.reached) / len(self), -self.at_least
+        least = -self.at_least if math.isfinite(self.at_least) else math.inf
+        return self.median, -len(self.reached) / len(self), least
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return the times as a JSON object; the median is None where it is of a run that never reached the target."""
         if not self:
             return None
         median = self.median if math.isfinite(self.median) else None
-        return {"median": median, "reached": list(self.reached), "not_reached": list(self.unreached)}
+        trained = [seconds for seconds in self.unreached if math.isfinite(seconds)]
+        told: dict[str, Any] = {"median": median, "reached": list(self.reached), "not_reached": trained}
+        return told | {"diverged": self.diverged}
+
+    @property
+    def diverged(self) -> int:
+        """Number of runs that diverged."""
+        return sum(map(math.isinf, self.unreached))
 
     def __len__(self) -> int:
         return len(self.reached) + len(self.unreached)
@@ -65,12 +73,14 @@ class TargetTimes:
     def __str__(self) -> str:
         if not self:
             return "—"
-        known = math.isfinite(self.median)
-        parts = [f"{number(self.median)} s" if known else f"> {number(self.at_least)} s"]
+        known, bounded = math.isfinite(self.median), math.isfinite(self.at_least)
+        parts = [f"{number(self.median)} s" if known else f"> {number(self.at_least)} s" if bounded else "never"]
         if len(self.reached) > 1:
             parts[0] += f" ({number(min(self.reached))}–{number(max(self.reached))})"
         if self.unreached:
             parts.append("not reached" + (f" in {len(self.unreached)} of {len(self)}" if len(self) > 1 else ""))
+        if self.diverged:
+            parts.append(f"{self.diverged} diverged")
         return ", ".join(parts)
 
 
@@ -152,18 +162,22 @@ def rank_by_target(variants: Sequence[Variant], scores: Iterable[Score]) -> Targ
         return TargetRanking(target, times, refused)
     best = min(known, key=lambda index: times[index].order)
     others = [index for index, each in enumerate(times) if each and index != best]
-    return TargetRanking(target, times, (), best, [index for index in others if not _apart(times[best], times[index])])
+    apart = significant([_p_value(times[best], times[index]) for index in others])
+    tied = [index for index, told in zip(others, apart, strict=True) if not told]
+    return TargetRanking(target, times, (), best, tied)
 
 
 def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
     """Return the seconds until a run reached a target, or those it trained without; and whether it did.
 
-    None where neither is known: of a run that is not over, or was never scored.
+    None where neither is known: of a run that is not over, or was never scored. Infinite for one that diverged.
     """
     if row := first_reaching(target, run.rows):
         seconds = finite(row.get("seconds"))
         return None if seconds is None else (seconds, True)
     scored = any(SCORE + target.score in each for each in run.rows)
+    if run.status == "failed" and run.error.startswith(DivergedError.__name__):
+        return math.inf, False
     over = run.done or run.status == "failed"
     trained = run.seconds if run.seconds is not None or not scored else finite(run.rows[-1].get("seconds"))
     return (trained, False) if scored and over and trained is not None else None
@@ -177,10 +191,16 @@ def _times(target: TargetOptions, runs: Iterable[RunRecord]) -> TargetTimes:
     )
 
 
-def _apart(one: TargetTimes, other: TargetTimes) -> bool:
-    """Return whether a log-rank test tells two variants apart, which takes censored times as what they are."""
-    from scipy.stats import CensoredData, logrank  # half a second, for comparisons with a target alone
+def _p_value(one: TargetTimes, other: TargetTimes) -> float:
+    """Return the p-value of a log-rank test, which takes censored times as what they are."""
+    from scipy.stats import CensoredData, logrank  # slow to import, for comparisons with a target alone
 
-    samples = [CensoredData(uncensored=each.reached, right=each.unreached) for each in (one, other)]
+    # A run that diverged would not have reached it later either: it is censored after all others.
+    last = 1 + max(time for each in (one, other) for time in (*each.reached, *each.unreached) if math.isfinite(time))
+    samples = [
+        CensoredData(uncensored=each.reached, right=[min(time, last) for time in each.unreached])
+        for each in (one, other)
+    ]
     with np.errstate(divide="ignore", invalid="ignore"):  # where all times are the same, it is of no difference at all
-        return bool(logrank(*samples).pvalue < LEVEL)
+        found = float(logrank(*samples).pvalue)
+    return 1.0 if math.isnan(found) else found

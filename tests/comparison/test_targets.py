@@ -54,6 +54,9 @@ def aimed(make_run: MakeRun) -> MakeRun:
         ([298.0, 310.0], [312.0, 320.0, 330.0], "> 312 s (298–310), not reached in 3 of 5"),
         ([], [312.0], "> 312 s, not reached"),
         ([], [312.0, 350.0], "> 331 s, not reached in 2 of 2"),
+        ([298.0], [310.0, math.inf], "> 310 s, not reached in 2 of 3, 1 diverged"),
+        ([298.0], [math.inf, math.inf], "never, not reached in 2 of 3, 2 diverged"),
+        ([], [math.inf], "never, not reached, 1 diverged"),
         ([], [], "—"),
     ],
 )
@@ -72,7 +75,7 @@ def test_variants_are_ranked_by_their_medians(aimed: MakeRun, command: Command):
     assert ranking.tied == []  # a log-rank test of three against three that do not overlap: p = 0.025
     assert [variant.status for variant in comparison.variants] == ["3 reached", "3 reached", "2 complete, 1 reached"]
     told = comparison.to_dict()["target"]
-    assert told["variants"]["never"] == {"median": None, "reached": [31.0], "not_reached": [60.0, 61.0]}
+    assert told["variants"]["never"] == {"median": None, "reached": [31.0], "not_reached": [60.0, 61.0], "diverged": 0}
     assert (told["score"], told["below"], told["best"], told["not_told_from_best"]) == (
         "fd_classifier",
         6.0,
@@ -101,6 +104,24 @@ def test_failed_runs_count_as_longer_and_those_that_are_not_over_do_not(aimed: M
     assert ranking is not None
     assert ranking.times == [TargetTimes((10.0,), (61.0,))]
     assert math.isinf(ranking.times[0].median)
+
+
+def test_runs_that_diverged_early_never_reach_it(aimed: MakeRun):
+    """Were they censored when they ended, the test would not see them."""
+    good = aimed("good", [100, 110, 120, 130, 140])
+    bad = aimed("bad", [None] * 5, status="failed", error="DivergedError: step 3: the generator's loss is not finite")
+    comparison = compare([*good, *bad])
+    ranking = comparison.target
+    assert ranking is not None
+    told = dict(zip((variant.name for variant in comparison.variants), map(ranking.cell, (0, 1)), strict=True))
+    assert told == {"good": "120 s (100–140) ★", "bad": "never, not reached in 5 of 5, 5 diverged"}
+    assert comparison.to_dict()["target"]["variants"]["bad"] == {
+        "median": None,
+        "reached": [],
+        "not_reached": [],
+        "diverged": 5,
+    }
+    assert "diverged, diverged" in page(comparison)
 
 
 def test_a_run_without_the_target_counts_by_its_scores(aimed: MakeRun):
