@@ -6,6 +6,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ganzoo.components.schedule import Progress, Scheduled, value_at
 
@@ -14,6 +15,9 @@ class EMA:
     """The exponential moving average of the weights and buffers of a network, which starts as a copy of it.
 
     Torch's `AveragedModel` counts its updates in a tensor, which each update copies to or from the device.
+
+    The singular vectors of spectral norm belong to the weight that they were estimated on, so those of the average are
+    its own: a power iteration on it follows each update.
 
     Args:
         network: whose weights are averaged.
@@ -40,6 +44,8 @@ class EMA:
         """Updates since the average began; at 0 the next one copies."""
         self._decay, self._half_life, self._ramp, self._start = decay, half_life, ramp, start
         self._copies_buffers = copies_buffers
+        self._parametrized = [module for module in self.module.modules() if is_parametrized(module)]
+        self._own = [".parametrizations." in f".{name}" for name, _ in self.module.named_buffers()]
 
     def decay(self, at: Progress) -> float:
         """Return the share of the average that the update of a step keeps."""
@@ -57,6 +63,8 @@ class EMA:
             self.updates = 0
         weights = list(zip(self.module.parameters(), network.parameters(), strict=True))
         buffers = list(zip(self.module.buffers(), network.buffers(), strict=True))
+        if self.updates:
+            buffers = [pair for pair, own in zip(buffers, self._own, strict=True) if not own]
         lerped = [] if not self.updates else weights if self._copies_buffers else weights + buffers
         averaged = [pair for pair in lerped if pair[0].is_floating_point()]
         copied = (weights + buffers)[len(lerped) :] + [pair for pair in lerped if not pair[0].is_floating_point()]
@@ -65,4 +73,10 @@ class EMA:
             torch._foreach_lerp_(averages, towards, 1 - self.decay(at))
         for average, value in copied:
             average.copy_(value)
+        for module in self._parametrized if self.updates else ():
+            was_training = module.parametrizations.training
+            module.parametrizations.train()
+            for name in module.parametrizations:
+                getattr(module, name)  # computes it, with one power iteration while training
+            module.parametrizations.train(was_training)
         self.updates += 1

@@ -137,7 +137,7 @@ class FastGANTrainerConfig(GANTrainerConfig):
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     """Keep an exponential moving average of the generator's weights with this decay; 0: none."""
     ema_buffers: Literal["average", "copy"] = "copy"
-    """Average the buffers too, or copy them, as weights with spectral norm want it."""
+    """Average the statistics of batch norm too, or copy them, as the paper's authors do."""
 
 
 def check_size(info: DatasetInfo) -> None:

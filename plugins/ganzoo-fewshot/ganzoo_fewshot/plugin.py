@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ganzoo.plugin import GANTrainerConfig, Problem, RecipeView, Registrar, hookimpl
+from ganzoo.plugin import Problem, RecipeView, Registrar, hookimpl
 from ganzoo_fewshot import configs
 
 HERE = "ganzoo_fewshot"
@@ -35,8 +35,8 @@ def register_trainers(register: Registrar) -> None:
 
 @hookimpl
 def lint_recipe(recipe: RecipeView) -> list[Problem]:
-    """Few images without augmentation, averaged singular vectors, a second output that nobody sees."""
-    return [*_few_images(recipe), *_averages(recipe), *_unseen(recipe)]
+    """Warn of few images without augmentation, and of a second output that nobody sees."""
+    return [*_few_images(recipe), *_unseen(recipe)]
 
 
 def _few_images(recipe: RecipeView) -> Iterator[Problem]:
@@ -48,17 +48,6 @@ def _few_images(recipe: RecipeView) -> Iterator[Problem]:
             "penalties",
             f"the discriminator soon knows {count} images by heart, since nothing augments them: add "
             f'[[penalties]] name = "diff_augment" (arXiv 2006.10738)',
-        )
-
-
-def _averages(recipe: RecipeView) -> Iterator[Problem]:
-    trainer = recipe.trainer
-    if not isinstance(recipe.generator, configs.FastGANGeneratorConfig) or not isinstance(trainer, GANTrainerConfig):
-        return
-    if (trainer.ema_decay or trainer.ema_half_life is not None) and trainer.ema_buffers == "average":
-        yield Problem(
-            "trainer.ema_buffers",
-            'averages the singular vectors of spectral norm in "fastgan", whose mean is none of any weight: set "copy"',
         )
 
 
