@@ -44,7 +44,11 @@ class EMA:
         """Updates since the average began; at 0 the next one copies."""
         self._decay, self._half_life, self._ramp, self._start = decay, half_life, ramp, start
         self._copies_buffers = copies_buffers
-        self._parametrized = [module for module in self.module.modules() if is_parametrized(module)]
+        self._parametrized = [
+            (module, found)
+            for module in self.module.modules()
+            if is_parametrized(module) and isinstance(found := module.parametrizations, nn.ModuleDict)
+        ]
         self._own = [".parametrizations." in f".{name}" for name, _ in self.module.named_buffers()]
 
     def decay(self, at: Progress) -> float:
@@ -73,10 +77,10 @@ class EMA:
             torch._foreach_lerp_(averages, towards, 1 - self.decay(at))
         for average, value in copied:
             average.copy_(value)
-        for module in self._parametrized if self.updates else ():
-            was_training = module.parametrizations.training
-            module.parametrizations.train()
-            for name in module.parametrizations:
+        for module, parametrizations in self._parametrized if self.updates else ():
+            was_training = parametrizations.training
+            parametrizations.train()
+            for name in parametrizations:
                 getattr(module, name)  # computes it, with one power iteration while training
-            module.parametrizations.train(was_training)
+            parametrizations.train(was_training)
         self.updates += 1
