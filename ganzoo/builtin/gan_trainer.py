@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, cast
 
@@ -165,7 +166,7 @@ class GANTrainer(OptimizingTrainer):
             fake_logits = self.logits(augmented, fake)
         self.optimizer_step("discriminator", self.discriminator_loss(real_logits, fake_logits))
         real_logits, fake_logits = real_logits.detach(), self.logits(augmented, fake)
-        step = self.penalties.step(batch, fake, (real, augmented), (real_logits, fake_logits))
+        step = self.penalty_step(batch, fake, (real, augmented), (real_logits, fake_logits))
         return self._discriminator_total(step, real_logits, penalties)
 
     def _discriminator_total(
@@ -197,7 +198,7 @@ class GANTrainer(OptimizingTrainer):
         elif penalties[name].from_latents:
             none = batch.real[:0]
             fake = FakeBatch(none, self.latents(batch), batch.labels, batch.condition)
-            step = self.penalties.step(batch, fake, (none, none), (None, none))
+            step = self.penalty_step(batch, fake, (none, none), (None, none))
         else:
             step = self.generator_step(batch, self.generate(batch))
         terms = self.penalty_terms(role, step, penalties)
@@ -208,7 +209,7 @@ class GANTrainer(OptimizingTrainer):
         batch, fake = tracked(batch, fake, penalties)
         real, augmented = self.augment(batch.real), self.augment(fake.samples)
         real_logits, fake_logits = self.logits(real, batch), self.logits(augmented, fake)
-        return self.penalties.step(batch, fake, (real, augmented), (real_logits, fake_logits))
+        return self.penalty_step(batch, fake, (real, augmented), (real_logits, fake_logits))
 
     def generator_step(self, batch: Batch, fake: FakeBatch) -> PenaltyStep:
         """Return what the discriminator sees and says, differentiable in the generator alone."""
@@ -217,7 +218,7 @@ class GANTrainer(OptimizingTrainer):
         with torch.no_grad():
             real = self.augment(batch.real)
             real_logits = self.logits(real, batch) if self.parts.loss.needs_real_logits else None
-        return self.penalties.step(batch, fake, (real, augmented), (real_logits, fake_logits))
+        return self.penalty_step(batch, fake, (real, augmented), (real_logits, fake_logits))
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return the loss on the minibatch of all processes: some losses compare its images with each other."""
@@ -269,6 +270,30 @@ class GANTrainer(OptimizingTrainer):
         with self.parts.autocast():
             logits = discriminator(samples, **discriminator.inputs(beside.labels, beside.condition))
         return cast("Tensor", logits.float())
+
+    def penalty_step(
+        self,
+        batch: Batch,
+        fake: FakeBatch,
+        seen: tuple[Tensor, Tensor],
+        logits: tuple[Tensor | None, Tensor],
+        role: str = "discriminator",
+    ) -> PenaltyStep:
+        """Return what the penalties may look at; the arguments are those of `Penalties.step`.
+
+        Where a penalty needs logits elsewhere, or in fp32, they are those of `logits` for `role`, with the labels and
+        the condition of the generated samples.
+        """
+
+        def logits_of(samples: Tensor) -> Tensor:
+            parts = self.parts
+            self.parts = replace(parts, autocast=nullcontext)  # a derived class opens its context in `logits` too
+            try:
+                return self.logits(samples, Batch(samples, fake.labels, fake.condition), role)
+            finally:
+                self.parts = parts
+
+        return replace(self.penalties.step(batch, fake, seen, logits), logits_of=logits_of)
 
     def penalty_terms(self, role: Role, step: PenaltyStep, penalties: Mapping[str, Penalty]) -> dict[str, Tensor]:
         """Return the weighted terms of penalties for a network, by the names of their metrics."""

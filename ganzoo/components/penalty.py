@@ -31,7 +31,8 @@ class PenaltyStep:
     With several processes these are one's share; a statistic over the minibatch is a `world.all_reduce_mean`.
     `step` counts the training steps before this one and `images_seen` their real samples, over all processes, of the
     `total_steps` of the run: scalars on the device, so that a CUDA graph holds none of their values.
-    `low_precision` says that autocast computed `real_logits` and `fake_logits`.
+    `low_precision` says that autocast computed `real_logits` and `fake_logits`. `logits_of` returns logits (N, …) in
+    fp32 that the trainer takes of other samples, maybe by several discriminators; None: those of `discriminator`.
     """
 
     generator: Generator
@@ -52,6 +53,7 @@ class PenaltyStep:
     images_seen: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     total_steps: int = 1
     low_precision: bool = False
+    logits_of: Callable[[Tensor], Tensor] | None = None
 
     def differentiable_logits(self, kind: Kind, at: Place = "unaugmented") -> tuple[Tensor, Tensor]:
         """Return logits (N, …) of the real or generated samples in fp32, and these samples, to differentiate at.
@@ -69,7 +71,9 @@ class PenaltyStep:
         return logits, samples
 
     def logits(self, images: Tensor) -> Tensor:
-        """Return the discriminator's logits (N, …) in fp32 for other images, with this step's labels and condition."""
+        """Return the logits (N, …) of other images in fp32, with this step's labels and condition."""
+        if self.logits_of is not None:
+            return self.logits_of(images)
         inputs = self.discriminator.inputs(self.labels, self.condition)
         return cast("Tensor", self.discriminator(images, **inputs).float())
 

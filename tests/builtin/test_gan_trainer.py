@@ -6,7 +6,7 @@ import copy
 import io
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,8 +16,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.builtin.losses import NonSaturating
-from ganzoo.builtin.penalties import R1, R2
-from ganzoo.components.dataset import Batch
+from ganzoo.builtin.penalties import R1, R2, GradientPenalty
+from ganzoo.components.dataset import Batch, FakeBatch
 from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
@@ -349,6 +349,46 @@ def test_r1_loses_nothing_to_bf16(make: Make):
         terms.append(trainer.train_step(*batches(trainer, 1))["penalty/r1"].item())
     assert terms[0] > 0
     assert terms[0] == pytest.approx(terms[1], rel=1e-6)
+
+
+class TwoDiscriminators(GANTrainer):
+    """Both judge every sample, and their logits stand side by side."""
+
+    def logits(self, samples: Tensor, beside: Batch | FakeBatch, role: str = "discriminator") -> Tensor:
+        each = (super(TwoDiscriminators, self).logits(samples, beside, name) for name in self.parts.discriminators)
+        return torch.stack(list(each), 1)
+
+
+@pytest.mark.parametrize("at", ["unaugmented", "augmented"])
+@pytest.mark.parametrize("cls", [R1, R2, GradientPenalty])
+def test_penalties_on_gradients_reach_every_discriminator_in_either_precision(
+    make: Make, cls: type[Penalty], at: str
+) -> None:
+    terms = []
+    for autocast in (nullcontext, lambda: torch.autocast("cpu", torch.bfloat16)):
+        one = make(autocast=autocast, penalties={"it": cls(cls.Config(at=at), info=FACTS)})
+        second = build_second(one.parts.discriminator)
+        trainer = TwoDiscriminators(one.config, parts=replace(one.parts, networks=one.parts.networks | second))
+        (batch,) = batches(trainer, 1)
+        fake = FakeBatch(batch.real.flip(0), torch.zeros(BATCH, 8))
+        trainer.begin_step()
+        penalties = trainer.penalties.due("discriminator")
+        step = trainer.discriminator_step(batch, fake, penalties)
+        (term,) = trainer.penalty_terms("discriminator", step, penalties).values()
+        term.backward()
+        terms.append(term.item())
+        assert all(gradient_norm(network) > 0 for network in trainer.parts.discriminators.values())
+        assert step.logits(batch.real).shape == (BATCH, 2)
+    assert terms[0] == pytest.approx(terms[1], rel=1e-6)
+
+
+def build_second(first: Discriminator) -> dict[str, Discriminator]:
+    """Return a discriminator like the first with other weights."""
+    second = copy.deepcopy(first)
+    with torch.no_grad():
+        for parameter in second.parameters():
+            parameter.mul_(-0.5)
+    return {"second": second}
 
 
 class Recording(Penalty):

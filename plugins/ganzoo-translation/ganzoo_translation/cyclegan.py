@@ -169,10 +169,11 @@ class CycleGAN(GANTrainer):
         self, ending: str, batch: Batch, fake: FakeBatch, seen: tuple[Tensor, Tensor], logits: tuple[Tensor, Tensor]
     ) -> PenaltyStep:
         """Return what penalties may look at, of the networks whose names end so."""
+        role = f"discriminator{ending}"
         return replace(
-            self.penalties.step(batch, fake, seen, logits),
+            self.penalty_step(batch, fake, seen, logits, role),
             generator=cast("Generator", self.parts.networks[f"generator{ending}"]),
-            discriminator=cast("Discriminator", self.parts.networks[f"discriminator{ending}"]),
+            discriminator=cast("Discriminator", self.parts.networks[role]),
         )
 
     def state_dict(self) -> dict[str, Any]:
