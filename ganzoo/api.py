@@ -339,9 +339,10 @@ def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tenso
     Raises:
         RequestError: an image cannot be read, there is none, or two have one name; or the generator takes none.
     """
-    spec = trained.info.condition
-    if "condition" not in trained.generator.uses or not isinstance(spec, ImageSpec):
-        raise RequestError(f"--input {path}: the {trained.network} of {trained.path} takes no images")
+    spec = trained.info.condition if "condition" in trained.generator.uses else None
+    if not isinstance(spec, ImageSpec):
+        instead = f"but vectors of {spec}: give them in Python, sample(condition=…)" if spec else "nor other conditions"
+        raise RequestError(f"--input {path}: the {trained.network} of {trained.path} takes no images, {instead}")
     return _read_images(trained, Path(path), spec, "--input")
 
 

@@ -40,7 +40,11 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
     labels: Annotated[
-        str | None, typer.Option(help="Classes for a conditional generator, by name or index: cat,dog or 0,1,2.")
+        list[str] | None,
+        typer.Option(
+            help="Classes for a conditional generator, by name or index: cat,dog or 0,1,2; or the attributes or values "
+            "of one sample: 0.5,1. May be given again: they are taken in turn."
+        ),
     ] = None,
     input_: Annotated[
         Path | None, typer.Option("--input", help="An image, or a folder of images, for a generator with a condition.")
@@ -78,15 +82,19 @@ def sample(
         condition = condition.repeat_interleave(each, 0)
     if condition is not None:
         count = len(condition)
-    classes = None if labels is None else labels.split(",")
+    if labels and trained.info.class_names:
+        labels = ",".join(labels).split(",")
     images = trained.sample(
-        count, seed=seed, weights=weights, labels=classes, condition=condition, batch_norm=batch_norm
+        count, seed=seed, weights=weights, labels=labels or None, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
-    indices = trained.class_indices(len(images), classes)
+    indices = trained.class_indices(len(images), labels or None)
     if indices is not None:
-        about = {**about, "classes": trained.told_classes(classes)}
+        about = {**about, "classes": trained.told_classes(labels or None)}
         say(f"classes, in turn: {about['classes']}")
+    elif labels and trained.info.labels:
+        about = {**about, "labels": f"{'; '.join(labels)} ({trained.info.labels.first_names})"}
+        say(f"labels, in turn: {about['labels']}")
     bands = trained.recipe.samples.bands
     if out.suffix.lower() == ".npy":
         save_array(images, out)

@@ -97,6 +97,11 @@ class LabelSpec:
         names = tuple(names)
         return cls("classes", names) if names else None
 
+    @property
+    def first_names(self) -> str:
+        """The first ten names."""
+        return ", ".join(self.names[:10]) + (", …" if len(self.names) > 10 else "")
+
     def index(self, wanted: str | int) -> int:
         """Return the index of a name; an index, or a text that is one, stands for itself.
 
@@ -110,11 +115,10 @@ class LabelSpec:
         only_names = isinstance(wanted, str) and any(name.isdecimal() for name in self.names)
         index = int(wanted) if str(wanted).isdecimal() and not only_names else -1
         if not 0 <= index < len(self.names):
-            known = ", ".join(self.names[:10]) + (", …" if len(self.names) > 10 else "")
             indices = "" if only_names else f" or indices from 0 to {len(self.names) - 1}"
             raise ValueError(
                 f'there is no "{wanted}" among the {self}{did_you_mean(str(wanted), self.names)}: '
-                f"give names ({known}){indices}"
+                f"give names ({self.first_names}){indices}"
             )
         return index
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.spec import DatasetInfo, LabelSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.errors import DataError, RequestError
 from ganzoo.recipe.load import parse_recipe
@@ -38,6 +38,8 @@ from ganzoo.training.build import build_networks, open_dataset
 from ganzoo.untrusted import PICTURE, read_bytes
 
 Weights = Literal["auto", "ema", "raw"]
+Labels = Sequence[int | str] | Sequence[Sequence[float]] | Tensor
+"""Classes, by name or index, or indices (N,); where labels are attributes or values, (N, K) or N texts "0.5,1"."""
 
 
 def is_of_sampling(key: str) -> bool:
@@ -161,34 +163,30 @@ class TrainedRun:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
         return self.generator.latents_of_seed(count, seed)
 
-    def labels(self, count: int, classes: Sequence[int | str] | None = None) -> Tensor | None:
+    def labels(self, count: int, chosen: Labels | None = None) -> Tensor | None:
         """Return labels for a conditional generator, None for any other.
 
-        For classes they are (count,), cycling through `classes`, which may be names or indices, or through all. For
-        attributes and values they are (count, K), those of samples all over the training set.
+        For classes they are (count,), cycling through those that are chosen, or through all. For attributes and values
+        they are (count, K), cycling through those that are chosen, or those of samples all over the training set.
 
         Raises:
-            RequestError: the generator takes no labels, or there is no such class.
+            RequestError: the generator takes no labels, or none like these.
         """
         if "labels" not in self.generator.uses:
-            if classes is not None:
+            if chosen is not None:
                 raise RequestError(f'{self.path}: the generator "{self.recipe.generator.name}" takes no labels')
             return None
         labels = self.info.labels
         assert labels is not None, "a network that uses labels was built for some"
-        if labels.kind != "classes":
-            if classes is not None:
-                raise RequestError(f"{self.path}: the labels are {labels}: classes cannot be chosen")
+        if labels.kind == "classes":
+            rows = torch.tensor(_indices(labels, range(len(labels.names)) if chosen is None else chosen))
+        elif chosen is None:
             return self.training_set().example_labels(count)
-        try:
-            chosen = [labels.index(each) for each in (range(len(labels.names)) if classes is None else classes)]
-        except ValueError as error:
-            raise RequestError(f"labels: {error}") from None
-        if not chosen:
-            raise RequestError("labels: name at least one class")
-        return torch.tensor(chosen).repeat(count // len(chosen) + 1)[:count]
+        else:
+            rows = _values(labels, chosen)
+        return rows[torch.arange(count) % len(rows)]
 
-    def class_indices(self, count: int, classes: Sequence[int | str] | None = None) -> list[int] | None:
+    def class_indices(self, count: int, classes: Labels | None = None) -> list[int] | None:
         """Return the class of each image that `sample` makes with these arguments; None where it chooses no classes.
 
         Raises:
@@ -199,7 +197,7 @@ class TrainedRun:
         labels = self.labels(count, classes)
         return None if labels is None else labels.tolist()
 
-    def told_classes(self, classes: Sequence[int | str] | None = None) -> str:
+    def told_classes(self, classes: Labels | None = None) -> str:
         """Say which classes `labels` takes in turn, by index and name; empty for a generator without classes.
 
         Raises:
@@ -233,7 +231,7 @@ class TrainedRun:
 
         Args:
             latents: any, not only from the prior.
-            labels: class indices (N,) for a conditional generator.
+            labels: for a conditional generator, class indices (N,), or attributes or values (N, K).
             condition: (N, …) for a generator that takes one; left out: the first ones of the training set.
             weights: "ema", "raw", or "auto" for ema where there is one.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
@@ -250,7 +248,7 @@ class TrainedRun:
         *,
         seed: int = 0,
         weights: Weights = "auto",
-        labels: Sequence[int | str] | None = None,
+        labels: Labels | None = None,
         condition: Tensor | None = None,
         batch_norm: BatchNormMode | None = None,
     ) -> Tensor:
@@ -262,7 +260,8 @@ class TrainedRun:
             count: number of images; left out: one for each condition that is given, else 64.
             seed: of the latents, and of noise that the generator draws itself.
             weights: "ema", "raw", or "auto" for ema where there is one.
-            labels: classes, by name or index, for a conditional generator, taken in turn; left out: class after class.
+            labels: for a conditional generator, taken in turn: classes, by name or index, or numbers (M, K) where the
+                labels are attributes or values; left out: class after class, or those of samples of the training set.
             condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors; left
                 out: the first ones of the training set.
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
@@ -413,3 +412,34 @@ class TrainedRun:
             load_network(network, self.checkpoint, name)
             self._networks[name] = network.eval()
         return self._networks[name]
+
+
+def _indices(labels: LabelSpec, chosen: Sequence[Any] | range | Tensor) -> list[int]:
+    chosen = torch.atleast_1d(chosen).tolist() if isinstance(chosen, Tensor) else chosen
+    try:
+        indices = [labels.index(each) for each in chosen]
+    except ValueError as error:
+        raise RequestError(f"labels: {error}") from None
+    if not indices:
+        raise RequestError("labels: name at least one class")
+    return indices
+
+
+def _values(labels: LabelSpec, chosen: Sequence[Any] | Tensor) -> Tensor:
+    if isinstance(chosen, Tensor):
+        chosen = chosen.tolist()
+    try:
+        values = torch.tensor([[float(value) for value in _split(each)] for each in chosen])
+    except (TypeError, ValueError):
+        values = torch.empty(0)
+    size = len(labels.names)
+    if not len(values) or values.shape[1:] != (size,) or not values.isfinite().all():
+        raise RequestError(
+            f"labels: these are {labels} ({labels.first_names}): give {size} numbers for each sample, with commas "
+            f"between them, or a tensor (N, {size})"
+        )
+    return values
+
+
+def _split(row: str | Iterable[float]) -> Iterable[str | float]:
+    return row.split(",") if isinstance(row, str) else row

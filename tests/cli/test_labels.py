@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from labeled_values import train_values
 from PIL import Image
 
 from ganzoo import api
 from ganzoo.components.spec import LabelSpec
+from ganzoo.errors import RequestError
 from ganzoo.sampling.trained_run import TrainedRun
 
 Command = Callable[..., Any]
@@ -108,3 +110,56 @@ def test_an_export_knows_its_classes(command: Command, named: TrainedRun, tmp_pa
     exported = api.load_export(tmp_path / "export")
     assert exported.told_classes(["zebra", 1]) == "2 = zebra, 1 = cat"
     assert "3 classes (0 = Hund &amp; Katze, 1 = cat, 2 = zebra)" in (tmp_path / "export" / "README.md").read_text()
+
+
+@pytest.fixture(scope="module", params=["attributes", "continuous"])
+def of_values(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]
+) -> TrainedRun:
+    place = tmp_path_factory.mktemp(request.param)
+    return train_values(place, tables_in(place), request.param)
+
+
+def test_values_are_given_by_a_tensor_and_taken_in_turn(of_values: TrainedRun):
+    values = torch.tensor([[0.5, 1.0], [0.0, 0.25]])
+    made = of_values.sample(3, labels=values)
+    assert torch.equal(made, of_values.images(of_values.latents(3), values[[0, 1, 0]]))
+    assert torch.equal(made, of_values.sample(3, labels=values.tolist()))
+    assert not torch.equal(made, of_values.sample(3))
+
+
+def test_values_are_given_on_the_command_line(command: Command, of_values: TrainedRun, tmp_path: Path):
+    options = ("--trust", "--labels", "-0.5,1", "--labels", "0,.25", "--count", "3", "--out")
+    ended = command("sample", of_values.path, *options, tmp_path / "a.npy")
+    assert (ended.code, ended.err) == (0, "labels, in turn: -0.5,1; 0,.25 (smile, hat)\n")
+    made = of_values.sample(3, labels=torch.tensor([[-0.5, 1.0], [0.0, 0.25]]))
+    assert np.array_equal(np.load(tmp_path / "a.npy"), made.numpy())
+    assert command("sample", of_values.path, *options, tmp_path / "a.png").code == 0
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.info["ganzoo:labels"] == "-0.5,1; 0,.25 (smile, hat)"
+
+
+@pytest.mark.parametrize("labels", ["smile", "0", "0,1,0", "0,x", "0,nan", "0,1e99", ""])
+def test_what_are_no_values_is_told(command: Command, of_values: TrainedRun, tmp_path: Path, labels: str):
+    ended = command("sample", of_values.path, "--trust", "--labels", labels, "--out", tmp_path / "a.png")
+    assert ended.code == 2
+    assert f"labels: these are {of_values.info.labels} (smile, hat): give 2 numbers for each sample" in (
+        " ".join(ended.err.split())
+    )
+    assert not (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(4), torch.zeros(0, 2), torch.zeros(2, 3), [0, 1], ["cat"], [[0], [0, 1]]]
+)
+def test_numbers_of_another_shape_are_told(of_values: TrainedRun, labels: Any):
+    with pytest.raises(RequestError, match=r"give 2 numbers for each sample.*tensor \(N, 2\)"):
+        of_values.sample(4, labels=labels)
+
+
+def test_classes_may_be_a_tensor_of_indices_or_given_one_by_one(command: Command, named: TrainedRun, tmp_path: Path):
+    assert torch.equal(named.sample(3, labels=torch.tensor([2, 0])), named.sample(3, labels=["zebra", 0]))
+    with pytest.raises(RequestError, match=r'there is no "0\.5"'):
+        named.sample(3, labels=torch.tensor([0.5]))
+    options = ("--labels", "zebra,0", "--labels", "cat", "--out", tmp_path / "a.png")
+    assert command("sample", named.path, *options).err == "classes, in turn: 2 = zebra, 0 = Hund & Katze, 1 = cat\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from translation_runs import tables_of
 
 import ganzoo
 from ganzoo import api
+from ganzoo.components.spec import DatasetInfo, VectorSpec
 from ganzoo.errors import RecipeError, RequestError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
@@ -212,6 +214,18 @@ def test_wrong_inputs_are_told(
     assert ended.code == 2
     assert told in ended.err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_conditions_that_are_vectors_are_told(trained: dict[str, TrainedRun], inputs: Path):
+    class OfVectors(TrainedRun):
+        @property
+        def info(self) -> DatasetInfo:
+            return replace(super().info, condition=VectorSpec(6))
+
+    of_images = trained["pix2pix"]
+    run = OfVectors(of_images.directory, of_images.recipe, of_images.checkpoint, of_images.compute, of_images.manager)
+    with pytest.raises(RequestError, match=r"takes no images, but vectors of 6 numbers: .* sample\(condition=…\)"):
+        api.read_inputs(run, inputs)
 
 
 def test_conditions_that_do_not_fit_are_told(trained: dict[str, TrainedRun]):

@@ -23,7 +23,10 @@ from ganzoo.plugin import RequestError
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
 GridSeed = Annotated[int, typer.Option(min=0, help="Of the numbered grid: the same seed, the same cells.")]
-Label = Annotated[str | None, typer.Option(help="Class for a conditional generator, by name or index.")]
+Label = Annotated[
+    str | None,
+    typer.Option(help="Class for a conditional generator, by name or index, or its attributes or values: 0.5,1."),
+]
 
 
 class _Picture(Protocol):

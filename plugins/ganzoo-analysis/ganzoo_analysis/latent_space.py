@@ -21,8 +21,8 @@ from ganzoo_analysis.points import CELLS, Point, Space, in_space, name_of, point
 class SamplingOptions(TypedDict, total=False):
     """Sampling options that every function here takes.
 
-    `label` is the class of a conditional generator, by name or index, and must be left out for any other. `weights` and
-    `batch_norm` are those of `TrainedRun.images`.
+    `label` is the class of a conditional generator, by name or index, or its attributes or values as "0.5,1", and must
+    be left out for any other. `weights` and `batch_norm` are those of `TrainedRun.images`.
     """
 
     label: int | str | None
@@ -295,7 +295,7 @@ def images_of(
     _ = run.info.image
     label = options.get("label")
     labels = run.labels(len(latents) // each, None if label is None else [label])
-    labels = None if labels is None else labels.repeat_interleave(each)
+    labels = None if labels is None else labels.repeat_interleave(each, 0)
     weights, batch_norm = options.get("weights", "auto"), options.get("batch_norm")
     if space == "styles":
         mode = batch_norm or run.recipe.samples.batch_norm
@@ -306,6 +306,11 @@ def images_of(
 def require_label(run: TrainedRun, options: SamplingOptions) -> None:
     """Raise RequestError without a label for a conditional generator, whose latents compare only within a class."""
     if "labels" in run.generator.uses and options.get("label") is None:
+        if (labels := run.info.labels) and labels.kind != "classes":
+            raise RequestError(
+                f"{run.path}: the generator is conditional: give a label, {labels} with commas between them "
+                f"({labels.first_names})"
+            )
         last = run.info.num_classes - 1
         raise RequestError(
             f"{run.path}: the generator is conditional: give a label, a class index from 0 to {last} "

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from ganzoo_analysis import latent_space
+from labeled_values import train_values
 from PIL import Image
 
 from ganzoo import api
@@ -146,3 +147,21 @@ def test_nothing_of_the_run_changes(trained: TrainedRun):
     assert torch.get_rng_state().equal(state)
     for name, value in trained.generator.state_dict().items():
         assert value.equal(before[name]), name
+
+
+def test_attributes_and_values_are_a_label_too(tmp_path: Path, tables_in: Callable[[Path], dict]):
+    run = train_values(tmp_path, tables_in(tmp_path), "continuous")
+    walks = latent_space.interpolate(run, rows=2, steps=3, label="0.5,1")
+    values = torch.tensor([[0.5, 1.0]]).expand(6, 2)
+    torch.testing.assert_close(walks.images.flatten(0, 1), run.images(walks.latents.flatten(0, 1), values))
+    own = run.labels(2)
+    assert own is not None
+    found = latent_space.interpolate(run, rows=2, steps=3)
+    torch.testing.assert_close(
+        found.images.flatten(0, 1), run.images(found.latents.flatten(0, 1), own.repeat_interleave(3, 0))
+    )
+    with pytest.raises(RequestError, match=r"give a label, 2 continuous values with commas .*\(smile, hat\)"):
+        latent_space.arithmetic(run, [1], [2], [3])
+    assert latent_space.arithmetic(run, [1], [2], [3], label="0,1").result.shape[1:] == (1, 16, 16)
+    with pytest.raises(RequestError, match="give 2 numbers for each sample"):
+        latent_space.arithmetic(run, [1], [2], [3], label=3)
