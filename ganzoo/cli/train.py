@@ -49,17 +49,17 @@ def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges
 def _end(trained: TrainedRun) -> None:
     """Say on stderr what to do next, then the run directory; of several processes, one does."""
     from ganzoo.runtime.distributed import world_from_env
-    from ganzoo.sampling.image_io import grids
+    from ganzoo.sampling.image_io import grids, has_picture
     from ganzoo.terminal import say
     from ganzoo.text import shell_word
 
     if not world_from_env().is_main:
         return
-    run = shell_word(trained.path)
     if made := grids(trained.directory.samples):
         say(f"samples:   {made[-1]}")
-    say(f"sample:    ganzoo sample {run} --out {shell_word(f'{trained.path.name}.png')}")
-    say(f"evaluate:  ganzoo evaluate {run}")
+    suffix = ".png" if has_picture(trained.info.samples.shape) else ".npy"
+    say(f"sample:    {trained.directory.command('sample', out=trained.path.name + suffix)}")
+    say(f"evaluate:  {trained.directory.command('evaluate')}")
     say(f"compare:   ganzoo compare {shell_word(trained.path.parent)}")
     echo_path(trained.path)
 

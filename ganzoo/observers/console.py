@@ -106,7 +106,7 @@ class ConsoleObserver:
             self._say(f"complete: {run.step - self._first_step} steps in {took}")
             self._say_target(run)
         elif status == "interrupted":
-            self._say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.resume_command()}")
+            self._say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.command('resume')}")
         else:
             self._say(f"failed at step {run.step} of {run.total_steps}, after {took}")
         self._tell_lost_output(run, run.step)

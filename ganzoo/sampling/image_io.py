@@ -106,6 +106,11 @@ def density_plot(points: Tensor, real: Tensor | None = None) -> Tensor:
     return picture.repeat_interleave(PIXELS_PER_BIN, 1).repeat_interleave(PIXELS_PER_BIN, 2)
 
 
+def has_picture(shape: Sequence[int]) -> bool:
+    """Return whether samples of this shape can be drawn: images (C, H, W) and points (2,)."""
+    return len(shape) == 3 or tuple(shape) == (2,)
+
+
 def picture_of(samples: Tensor, real: Callable[[], Tensor | None], bands: Bands = None) -> Tensor | None:
     """Return a picture (C, H', W') in [0, 1] of samples: images in a grid, points of two dimensions by density.
 
@@ -114,9 +119,9 @@ def picture_of(samples: Tensor, real: Callable[[], Tensor | None], bands: Bands 
         real: gives the points to draw them over, where they are points; None: none.
         bands: channels to show.
     """
-    if samples.ndim == 4:
-        return grid(samples, bands=bands)
-    return density_plot(samples, real()) if samples.shape[1] == 2 else None
+    if not has_picture(samples.shape[1:]):
+        return None
+    return grid(samples, bands=bands) if samples.ndim == 4 else density_plot(samples, real())
 
 
 def save_array(samples: Tensor, path: Path) -> None:

@@ -220,10 +220,11 @@ class RunDirectory:
         rows = [row for row in self._rows() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
-    def resume_command(self) -> str:
-        """Return the command that goes on with the run, as a shell takes it."""
+    def command(self, verb: str, out: str | None = None) -> str:
+        """Return a command on the run as a shell takes it, such as `ganzoo resume runs/gan/0001 --trust`."""
+        option = "" if out is None else f" --out {shell_word(out)}"
         trust = " --trust" if (self.path / PLUGINS).is_dir() else ""
-        return f"ganzoo resume {shell_word(self.path)}{trust}"
+        return f"ganzoo {verb} {shell_word(self.path)}{option}{trust}"
 
     def __str__(self) -> str:
         return str(self.path)

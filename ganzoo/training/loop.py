@@ -160,6 +160,6 @@ def lost_processes(run: Run) -> Iterator[None]:
         yield
     except LostProcessError as error:
         raise LostProcessError(
-            f"step {run.step + 1}: {error}: `{run.directory.resume_command()}`, started as this run was, goes on from "
+            f"step {run.step + 1}: {error}: `{run.directory.command('resume')}`, started as this run was, goes on from "
             "its last checkpoint"
         ) from error

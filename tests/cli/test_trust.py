@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tomli_w
 import typer
 from command_line import Ended
 
@@ -44,6 +47,50 @@ def register_losses(register):
     Path(__file__).with_name("imported").touch()
     register("mine", Mine)
 """
+
+
+TRIPLES = """
+from ganzoo.plugin import Dataset, VectorDatasetConfig, hookimpl
+
+
+class TriplesConfig(VectorDatasetConfig):
+    size: int = 3
+
+
+class Triples(Dataset):
+    Config = TriplesConfig
+
+    def fingerprint(self):
+        return ["triples"]
+
+    def open(self):
+        return [([index / 8, 0.0, 1.0], None) for index in range(8)]
+
+
+@hookimpl
+def register_datasets(register):
+    register("triples", Triples)
+"""
+
+
+def tables_of_triples(folder: Path) -> Tables:
+    return {
+        "run": {"name": "triples", "steps": 1, "root": str(folder / "runs")},
+        "plugins": {"files": [str(folder / "triples.py")]},
+        "device": {"accelerator": "cpu"},
+        "dataset": {"name": "triples"},
+        "generator": {"name": "mlp", "latent_dim": 4},
+        "discriminator": {"name": "mlp"},
+        "loss": {"name": "non_saturating"},
+        "trainer": {"name": "adversarial", "batch_size": 4},
+        "tracking": {"wandb": {"mode": "disabled"}},
+    }
+
+
+def printed(ended: Ended, verb: str) -> list[str]:
+    """Return the words of a command that `run` or `resume` ended with."""
+    (line,) = re.findall(rf"(?m)^{verb}: +ganzoo (.*)$", ended.err)
+    return shlex.split(line)
 
 
 def commands(parameter: str) -> list[str]:
@@ -109,6 +156,23 @@ def test_variable_that_says_no(
     monkeypatch.setenv(TRUST_VARIABLE, word)
     ended = command("sample", made, "--out", tmp_path / "x.png")
     assert (ended.code, "give --trust" in ended.err) == (2, True)
+
+
+def test_the_commands_printed_after_a_run_work(command: Command, made: Path, tmp_path: Path):
+    """Of a run with a plugin file; of vectors that no picture shows, they write numbers."""
+    copy = shutil.copytree(made, tmp_path / "run")
+    ended = command("resume", copy, "--trust", "--set", "run.steps=7")
+    assert printed(ended, "sample") == ["sample", str(copy), "--out", "run.png", "--trust"]
+    assert printed(ended, "evaluate") == ["evaluate", str(copy), "--trust"]
+    assert command(*printed(ended, "evaluate")).code == 0
+    (tmp_path / "triples.py").write_text(TRIPLES)
+    tables = tables_of_triples(tmp_path)
+    (tmp_path / "recipe.toml").write_text(tomli_w.dumps(tables))
+    run = command("run", tmp_path / "recipe.toml")
+    verb, place, _, file, trust = printed(run, "sample")
+    assert (file, trust) == ("0001.npy", "--trust")
+    assert command(verb, place, "--out", tmp_path / file, trust).code == 0
+    assert np.load(tmp_path / file).shape == (64, 3)
 
 
 @pytest.mark.slow
