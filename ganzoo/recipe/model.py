@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from ganzoo.components.options import (
+    ROLES,
     ComponentConfig,
     DatasetConfig,
     DiscriminatorConfig,
@@ -298,6 +299,13 @@ class Recipe(Options):
         """Return the options of a network of the trainer, by its name: its own, or those of the first of its kind."""
         own: ComponentConfig | None = getattr(self.networks, role, None)
         return own or getattr(self, self.trainer.roles[role])
+
+    def missing_table(self, role: str) -> str:
+        """Return what to add to a problem of a network whose options are those of the first of its kind; else ""."""
+        if role in ROLES or getattr(self.networks, role, None):
+            return ""
+        first = self.trainer.roles[role]
+        return f" (the recipe has no such table, and takes that of [{first}]: add [networks.{role}])"
 
     def to_dict(self) -> dict[str, Any]:
         """Return every option as a TOML value; unset options are left out, since TOML has no null."""

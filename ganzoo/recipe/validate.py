@@ -99,7 +99,9 @@ def _unfit_parts(recipe: Recipe) -> list[Problem]:
         except ValueError as error:
             return [*problems, Problem("trainer", f'"{recipe.trainer.name}" {error}')]
         if network is not None:
-            problems += _unfit(role if role in ROLES else f"networks.{role}", network, of_role, dataset)
+            unfit = _unfit(role if role in ROLES else f"networks.{role}", network, of_role, dataset)
+            missing = recipe.missing_table(role) if trainer else ""
+            problems += [replace(each, message=each.message + missing) for each in unfit]
     if trainer is not None:
         try:
             trainer.check_parts(dict(_parts(recipe)))

@@ -197,33 +197,36 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
     config, path = recipe.network(role), role if role in ROLES else f"networks.{role}"
     with _fitting("trainer", recipe.trainer.name):
         of_role = recipe.trainer.info_for(role, info)
-    network: Network = build_part(registry, config, path, of_role)
+    missing_table = recipe.missing_table(role)
+    network: Network = build_part(registry, config, path, of_role, note=missing_table)
     if missing := of_role.lacks(network.uses):
         needs = " and ".join(missing)
         lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
-        raise RecipeError("recipe", [Problem(path, f'"{network.config.name}" needs {needs}, and {lacking}')])
+        raise RecipeError(
+            "recipe", [Problem(path, f'"{network.config.name}" needs {needs}, and {lacking}{missing_table}')]
+        )
     return network
 
 
-def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo) -> Any:
+def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo, *, note: str = "") -> Any:
     """Build a component from its options and the dataset's info.
 
     Raises:
-        RecipeError: its options do not fit the dataset; `path` names its table.
+        RecipeError: its options do not fit the dataset; `path` names its table, and `note` ends the text.
     """
     component = registry[config.name].load()
-    with _fitting(path, config.name):
+    with _fitting(path, config.name, note):
         config.check_info(info)
         return component(config, info=info)
 
 
 @contextmanager
-def _fitting(path: str, name: str) -> Iterator[None]:
-    """Tell a ValueError as a problem of the component `name` in the table `path` of the recipe."""
+def _fitting(path: str, name: str, note: str = "") -> Iterator[None]:
+    """Tell a ValueError as a problem of the component `name` in the table `path` of the recipe, and `note` after it."""
     try:
         yield
     except ValueError as error:
-        raise RecipeError("recipe", [Problem(path, f'"{name}" {error}')]) from error
+        raise RecipeError("recipe", [Problem(path, f'"{name}" {error}{note}')]) from error
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:

@@ -66,6 +66,69 @@ def test_a_further_network_is_checked_like_the_first_of_its_kind(tmp_path: Path)
     assert 'networks.discriminator_back.name: there is no discriminator back "unet"' in text
 
 
+ENCODER = """
+from ganzoo.plugin import DatasetInfo, GANTrainer, GANTrainerConfig, Generator, GeneratorConfig, VectorSpec, hookimpl
+
+
+class EncoderConfig(GANTrainerConfig):
+    @property
+    def roles(self):
+        return {**super().roles, "encoder": "generator"}
+
+    def info_for(self, role, info):
+        return DatasetInfo(VectorSpec(32)) if role == "encoder" else info
+
+
+class Encoder(GANTrainer):
+    Config = EncoderConfig
+
+
+class Picky(Generator):
+    "Notices only when it is built."
+
+    def __init__(self, config, *, info):
+        super().__init__(config, info=info)
+        _ = info.image
+
+    def forward(self, latents):
+        raise NotImplementedError
+
+
+@hookimpl
+def register_trainers(register):
+    register("encoder", Encoder)
+
+
+@hookimpl
+def register_architectures(register):
+    register("picky", Picky)
+"""
+
+
+@pytest.mark.parametrize("generator", ["dcgan", "picky"])
+def test_a_network_that_has_no_table_is_told_with_the_table_to_add(tmp_path: Path, generator: str):
+    (tmp_path / "encoder.py").write_text(ENCODER)
+    tables = tables_of("pix2pix", tmp_path)
+    tables |= {
+        "plugins": {"files": [str(tmp_path / "encoder.py")]},
+        "dataset": {"name": "synthetic", "image_size": 16, "count": 16},
+        "generator": {"name": generator},
+        "discriminator": {"name": "dcgan", "width": 4},
+        "trainer": {"name": "encoder", "batch_size": 8},
+    }
+    wrong = f'networks.encoder: "{generator}" needs images, and the samples are vectors of 32 numbers'
+    with pytest.raises(RecipeError) as caught:
+        api.build(tables)
+    assert f"{wrong} (the recipe has no such table, and takes that of [generator]: add [networks.encoder])" in str(
+        caught.value
+    )
+    tables["networks"] = {"encoder": {"name": generator}}
+    with pytest.raises(RecipeError) as caught:
+        api.build(tables)
+    assert wrong in str(caught.value)
+    assert "no such table" not in str(caught.value)
+
+
 def test_a_further_network_has_options_of_its_own_or_those_of_the_first(tmp_path: Path):
     tables = tables_of("cyclegan", tmp_path, networks={"generator_back": {"name": "unet", "width": 6}})
     recipe, _ = load_recipe(tables, plugin_manager(), ["discriminator.width=5"])
