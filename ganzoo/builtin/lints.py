@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ganzoo.builtin.configs import GANTrainerConfig, WassersteinConfig
+from ganzoo.components.schedule import Progress, schedules
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import Recipe
 
 
 def lint_recipe(recipe: Recipe) -> list[Problem | str]:
-    """Warn of penalties on a critic with batch norm, an unbounded critic, too slow an EMA, and unscaled fp16."""
-    return [*_penalties(recipe), *_critic(recipe), *_average(recipe), *_precision(recipe)]
+    """Warn of penalties on a critic with batch norm, an unbounded critic, too slow an EMA, jumps, and unscaled fp16."""
+    return [*_penalties(recipe), *_critic(recipe), *_average(recipe), *_jumps(recipe), *_precision(recipe)]
 
 
 def _penalties(recipe: Recipe) -> Iterator[Problem]:
@@ -56,6 +57,21 @@ def _average(recipe: Recipe) -> Iterator[Problem]:
             f"is {trainer.ema_decay}, which averages over {memory:.0f} steps, and the run has {averaged} of them: "
             f"samples will show the beginning; a decay below {1 - 10 / (averaged + 10):.2g} suits so short a run",
         )
+
+
+def _jumps(recipe: Recipe) -> Iterator[Problem]:
+    """Warn of schedules between moments in different units, whose order depends on the length of the run."""
+    trainer, steps = recipe.trainer, recipe.run.steps
+    if steps is None:
+        return
+    start_of_run = Progress(0, steps, trainer.batch_size * trainer.batches_per_step)
+    for path, schedule in schedules(recipe):
+        if schedule.jumps(start_of_run):
+            yield Problem(
+                path,
+                "jumps to its second value at once: its until comes before its start in this run "
+                f"(step {start_of_run.steps(schedule.until):g} and step {start_of_run.steps(schedule.start):g})",
+            )
 
 
 def _precision(recipe: Recipe) -> Iterator[Problem]:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, Self, TypeVar, Union
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WrapValidator,
+    model_validator,
+)
 
 T = TypeVar("T")
 NUMBER_TAG, SCHEDULE_TAG = "(number)", "(schedule)"
@@ -32,8 +43,7 @@ class Progress:
         """Return a moment of the run in steps: a share of it, or a text such as "20M images" or "10k steps"."""
         if not isinstance(moment, str):
             return moment * self.total_steps
-        number, unit, what = _parts(moment)
-        count = float(number) * UNITS[unit]
+        count, what = _counted(moment)
         return count / self.images_per_step if what == "images" else count
 
 
@@ -42,6 +52,14 @@ def _parts(text: str) -> tuple[str, str, str]:
     if found is None:
         raise ValueError(f'is "{text}": give a share of the run such as 0.5, "20M images" or "10k steps"')
     return found[1], found[2], found[3]
+
+
+def _counted(moment: float | str) -> tuple[float, str]:
+    """Return the number in a moment and its unit: "images", "steps", or "" for a share of the run."""
+    if not isinstance(moment, str):
+        return moment, ""
+    number, unit, what = _parts(moment)
+    return float(number) * UNITS[unit], what
 
 
 def _check_moment(moment: Any) -> Any:
@@ -89,6 +107,24 @@ class Schedule(BaseModel, Generic[T]):
         default=0.0, description="Until then the value is also multiplied by a factor that rises from 0 to 1."
     )
 
+    @model_validator(mode="after")
+    def _until_after_start(self) -> Self:
+        (start, unit), (until, other) = _counted(self.start), _counted(self.until)
+        if unit == other and self._ends_before(start, until):
+            told = f"start = {json.dumps(self.start)} to until = {json.dumps(self.until)}"
+            raise ValueError(
+                f'goes from {told}, which is not after it: swap them, or take shape = "step" without start'
+            )
+        return self
+
+    def _ends_before(self, start: float, until: float) -> bool:
+        return until < start or (until == start and self.shape != "step")
+
+    def jumps(self, at: Progress) -> bool:
+        """Return whether, in a run of this length, it comes to its second value before it leaves the first."""
+        start, until = at.steps(self.start), at.steps(self.until)
+        return until < at.total_steps and self._ends_before(start, until)
+
     def value(self, at: Progress) -> float:
         """Return the value at a step of a run."""
         first, last = float(self.from_), float(self.to)  # type: ignore[arg-type]
@@ -123,6 +159,15 @@ else:
 def has_schedule(value: Any) -> bool:
     """Return whether a value is a schedule, or a sequence that holds one."""
     return isinstance(value, Schedule) or (isinstance(value, tuple) and any(map(has_schedule, value)))
+
+
+def schedules(value: Any, path: str = "") -> Iterator[tuple[str, Schedule[Any]]]:
+    """Yield the schedules in options or a sequence, at any depth, by their dotted paths."""
+    if isinstance(value, Schedule):
+        yield path, value
+    elif isinstance(value, BaseModel | tuple):
+        for key, each in enumerate(value) if isinstance(value, tuple) else value:
+            yield from schedules(each, f"{path}.{key}" if path else str(key))
 
 
 def value_at(value: Any, at: Progress) -> Any:

@@ -32,6 +32,11 @@ def test_a_cosine_and_a_step():
     assert values(shape="step", until="3 steps") == [2, 2, 2, 1, 1, 1, 1, 1]
 
 
+def test_a_step_has_no_use_for_start():
+    assert values(shape="step", until=0.0) == [1] * 8
+    assert values(shape="step", start=0.5, until=0.5) == [2, 2, 2, 2, 1, 1, 1, 1]
+
+
 def test_warm_up_multiplies():
     assert values(to=2.0, warmup="4 steps") == [0.5, 1, 1.5, 2, 2, 2, 2, 2]
 
@@ -60,6 +65,15 @@ def test_a_recipe_keeps_schedules_through_toml(tables: dict, parse: Callable[...
         ),
         ({"from": 1, "to": 0, "until": "20 apples"}, 'lr.until: is "20 apples": give a share of the run such as 0.5'),
         ({"from": 1, "to": 0, "until": 2}, "lr.until: is 2: give a share of the run from 0 to 1"),
+        (
+            {"from": 1, "to": 0, "start": 0.75, "until": 0.5},
+            "lr: goes from start = 0.75 to until = 0.5, which is not after",
+        ),
+        (
+            {"from": 1, "to": 0, "start": "2k steps", "until": "2000 steps"},
+            'lr: goes from start = "2k steps" to until = ',
+        ),
+        ({"from": 1, "to": 0, "start": "1M images", "until": "1k images", "shape": "step"}, "lr: goes from start = "),
         ({"from": 1, "to": 0, "shape": "cosin"}, 'lr.shape: is "cosin", did you mean cosine?; must be "linear"'),
     ],
 )

@@ -47,6 +47,11 @@ DUE: dict[str, tuple[str, dict[str, Any], str]] = {
         {"trainer": {"name": "adversarial", "ema_decay": 0.5, "ema_start": 100}},
         "never begins",
     ),
+    "a schedule that ends before it starts, by another unit": (
+        "penalties.0.weight",
+        {"penalties": [{"name": "r2", "weight": {"from": 1, "to": 2, "start": 0.5, "until": "1 images"}}], **SPECTRAL},
+        "jumps to its second value at once: its until comes before its start in this run",
+    ),
 }
 
 
