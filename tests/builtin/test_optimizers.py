@@ -25,6 +25,18 @@ BUILT = {
 }
 
 
+@pytest.mark.parametrize("name", [*BUILT, "lion"])
+def test_the_largest_numbers_that_a_recipe_takes_diverge(parse: Parse, tables: dict, name: str):
+    """The rate and the decay are multiplied, and torch takes no number beyond those of float32."""
+    largest = 9.2e18
+    optimizer = options(parse, tables, name=name, lr=largest, weight_decay=largest).build([nn.Parameter(torch.ones(2))])
+    (parameter,) = optimizer.param_groups[0]["params"]
+    for _ in range(2):
+        parameter.grad = torch.ones(2)
+        optimizer.step()
+    assert (~parameter.isfinite() | (parameter.abs() > 1e6)).all()
+
+
 def options(parse: Parse, tables: dict, **table: Any) -> Any:
     tables["trainer"]["generator_optimizer"] = table
     trainer: Any = parse(tables).trainer
