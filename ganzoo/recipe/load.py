@@ -309,7 +309,7 @@ def _right_tables(error: ValidationError, tables: Mapping[str, Any], model: type
 
     In a list of tables, None is in the place of one with an error.
     """
-    wrong = {tuple(toml_location(detail["loc"], tables)[:2]) for detail in error.errors(include_url=False)}
+    wrong = {tuple(toml_location(detail, tables)[:2]) for detail in error.errors(include_url=False)}
     right: dict[str, Any] = {}
     for name in [] if () in wrong else tables.keys() & model.model_fields.keys():
         value, places = tables[name], {place for place in wrong if place[0] == name}

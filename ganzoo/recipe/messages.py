@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -18,9 +18,12 @@ from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from ganzoo.registry.plugin_manager import PluginManager
 
 Location = Sequence[str | int]
+StepKind = Literal["key", "part", "form"]
 
 
 def explain(
@@ -28,8 +31,8 @@ def explain(
 ) -> list[Problem]:
     """Return one problem for each error, with the paths and values of the recipe."""
     problems, files = [], _not_imported(tables, manager)
-    for detail in error.errors(include_url=False):
-        location = toml_location(detail["loc"], tables)
+    for detail in _told(error.errors(include_url=False), tables):
+        location = toml_location(detail, tables)
         parent = value_at(location[:-1], tables)
         context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
@@ -59,7 +62,7 @@ def explain(
             case "literal_error" if key == "name" and isinstance(parent, Mapping):
                 message, unchecked = _unknown_name(location[:-1], tables, model, manager), bool(files)
             case "literal_error":
-                expected = context["expected"].replace("'", '"').replace("True", "true").replace("False", "false")
+                expected = _literals(detail)
                 options = expected.replace('"', "").replace(" or ", ", ").split(", ")
                 message = (
                     f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"
@@ -87,21 +90,75 @@ def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
     return f'the trainer "{trainer}" has no such network{did_you_mean(role, roles)}; it trains: {", ".join(roles)}'
 
 
-def toml_location(location: Location, tables: Mapping[str, Any]) -> list[str | int]:
-    """Return the path as written in the file, without the names of components and forms that pydantic inserts."""
-    result: list[str | int] = []
-    value: Any = tables
-    for step in location:
-        if step in (NUMBER_TAG, SCHEDULE_TAG):
+def _told(errors: Iterable[ErrorDetails], tables: Mapping[str, Any], beyond: int = -1) -> Iterator[ErrorDetails]:
+    """Yield errors, and for an option of several forms those of the form that is meant, or one of all forms.
+
+    Meant is a form with an error within it, or one whose only fault is the value. Forms whose steps come up to
+    `beyond` in the place of an error are chosen already.
+    """
+    groups: dict[Any, list[ErrorDetails]] = {}
+    for number, detail in enumerate(errors):
+        forms = (depth for depth, (_, what) in enumerate(_steps(detail, tables)) if what == "form" and depth > beyond)
+        depth = next(forms, None)
+        groups.setdefault(number if depth is None else detail["loc"][:depth], []).append(detail)
+    for place, group in groups.items():
+        if isinstance(place, int):
+            yield from group
             continue
-        if isinstance(value, Mapping) and step not in value and value.get("name") == step:
-            continue
-        if isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
+        depth = len(place)
+        within = [each for each in group if any(what == "key" for _, what in [*_steps(each, tables)][depth:])]
+        fitting = [each for each in group if not each["type"].endswith(("_type", "literal_error"))]
+        if meant := within or fitting:
+            form = meant[0]["loc"][depth]
+            yield from _told([each for each in meant if each["loc"][depth] == form], tables, depth)
         else:
-            value = value.get(step) if isinstance(value, Mapping) else None
-        result.append(step)
-    return result
+            forms_in_words = list(dict.fromkeys(map(_form_in_words, group)))
+            wanted = " or ".join(filter(None, [", ".join(forms_in_words[:-1]), forms_in_words[-1]]))
+            yield {**group[0], "type": "union", "loc": place, "msg": f"Input should be {wanted}"}
+
+
+def _form_in_words(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "model_attributes_type" | "model_type" | "dict_type":
+            return "a table"
+        case "list_type" | "tuple_type":
+            return "a list in square brackets"
+        case "literal_error":
+            return _literals(detail)
+    return detail["msg"].removeprefix("Input should be ")
+
+
+def _literals(detail: ErrorDetails) -> str:
+    expected: str = detail["ctx"]["expected"]
+    return expected.replace("'", '"').replace("True", "true").replace("False", "false")
+
+
+def _steps(
+    detail: ErrorDetails, tables: Mapping[str, Any]
+) -> Iterator[tuple[str | int, Literal["key", "part", "form"]]]:
+    """Yield each step in the place of an error: a key of the file, or what pydantic inserts.
+
+    It inserts the name of a part, and the type of a form, such as "constrained-int", where an option has several.
+    """
+    value: Any = tables
+    for depth, step in enumerate(detail["loc"], 1):
+        table = value if isinstance(value, Mapping) else {}
+        missing = isinstance(value, Mapping) and detail["type"] == "missing" and depth == len(detail["loc"])
+        if step in (NUMBER_TAG, SCHEDULE_TAG):
+            yield step, "part"
+        elif step not in table and step in (table.get("name"), value):
+            value = {} if step == value else value  # a name in the place of a table
+            yield step, "part"
+        elif isinstance(step, str) and step not in table and not missing:
+            yield step, "form"
+        else:
+            value = value_at([step], value)
+            yield step, "key"
+
+
+def toml_location(detail: ErrorDetails, tables: Mapping[str, Any]) -> list[str | int]:
+    """Return the place of an error as written in the file, without what pydantic inserts."""
+    return [step for step, what in _steps(detail, tables) if what == "key"]
 
 
 def value_at(location: Location, tables: Any) -> Any:

@@ -42,8 +42,9 @@ class Swaps:
     def mend(self, error: ValidationError, model: type[BaseModel]) -> bool:
         """Mend what can be of the errors that `model` found; return whether the tables have changed."""
         changed = False
-        for detail in error.errors(include_url=False):
-            location = tuple(toml_location(detail["loc"], self._tables))
+        errors = error.errors(include_url=False)
+        places = [tuple(toml_location(detail, self._tables)) for detail in errors]  # before the tables change
+        for detail, location in zip(errors, places, strict=True):
             match detail["type"]:
                 case "string_type" if location in self._texts:
                     value_at(location[:-1], self._tables)[location[-1]] = self._texts.pop(location)

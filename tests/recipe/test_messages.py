@@ -6,12 +6,14 @@ import copy
 import datetime
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from ganzoo.components.options import LossConfig, Options
 from ganzoo.errors import Problem, RecipeError
 from ganzoo.recipe.model import Recipe
+from ganzoo.registry.plugin_manager import PluginManager
 
 Tables = dict[str, Any]
 Parse = Callable[..., Recipe]
@@ -124,6 +126,24 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("run.seed", datetime.date(2020, 1, 1), "run.seed", "2020-01-01"),
     ("dataset.channels", 0, "dataset.channels", "greater than 0"),
     ("dataset.image_size", [64], "dataset.image_size", "must be a whole number > 0, [height, width]"),
+    (
+        "evaluation",
+        {"image_size": "big"},
+        "evaluation.image_size",
+        'is "big": input should be a valid integer or a list in square brackets',
+    ),
+    ("evaluation", {"image_size": math.nan}, "evaluation.image_size", "is nan: input should be a valid integer or a"),
+    ("evaluation", {"image_size": {"x": 1}}, "evaluation.image_size", "is a table: input should be a valid integer or"),
+    ("evaluation", {"image_size": 0}, "evaluation.image_size", "is 0: input should be greater than 0"),
+    ("evaluation", {"image_size": [0, 3]}, "evaluation.image_size.0", "is 0: input should be greater than 0"),
+    ("evaluation", {"image_size": [64]}, "evaluation.image_size.1", "is missing: this value is required"),
+    ("evaluation", {"image_size": [1, 2, 3]}, "evaluation.image_size", "is [1, 2, 3]: tuple should have at most 2"),
+    (
+        "dataset.classes",
+        [3, {"x": 1}],
+        "dataset.classes.1",
+        "is a table: input should be a valid string or a valid integer",
+    ),
     ("lr", 1e-4, "lr", "; lr lives at trainer.generator_optimizer.lr and trainer.discriminator_optimizer.lr"),
     ("optimizer", {"lr": 1e-4}, "optimizer", "; lr lives at trainer.generator_optimizer.lr and trainer.disc"),
     ("generator.batch_size", 4, "generator.batch_size", "; batch_size lives at trainer.batch_size"),
@@ -150,6 +170,29 @@ def test_one_mistake_is_one_problem(tables: Tables, parse: Parse, path: str, val
     found = problems(parse, changed(tables, path, value))
     assert [problem.path for problem in found] == [where]
     assert told in found[0].message
+
+
+def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables, parse: Parse, manager: PluginManager):
+    class Inner(Options):
+        least: int
+
+    class Odd(LossConfig):
+        how: Literal["much", "little"] | Inner | tuple[int | str, ...] | bool = "much"
+
+    manager.registries.losses.register("odd", "nowhere:Odd", config=Odd, plugin="test")
+    for how, where, told in (
+        (
+            "muhc",
+            "loss.how",
+            'is "muhc": input should be "much" or "little", a table, a list in square brackets or a v',
+        ),
+        ({"least": 1.5}, "loss.how.least", "is 1.5: input should be a valid integer"),
+        ({}, "loss.how.least", "is missing"),
+        ([2, [3]], "loss.how.1", "is [3]: input should be a valid integer or a valid string"),
+    ):
+        (found,) = problems(parse, changed(tables, "loss", {"name": "odd", "how": how}))
+        assert found.path == where
+        assert told in found.message
 
 
 def test_the_recipe_that_these_change_is_right(tables: Tables, parse: Parse):
