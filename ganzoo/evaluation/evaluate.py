@@ -16,7 +16,6 @@ from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs
-from ganzoo.recipe.validate import lacking
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import write_text
@@ -122,7 +121,7 @@ def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device
     registry = manager.registries.datasets
     folders = registry.chosen(lambda options: options.reads_any_folder)
     if not folders:
-        cure = "; ".join(lacking(registry.kind.usual, manager))
+        cure = "; ".join(manager.lacking(registry.kind.usual))
         raise RequestError(f"--images {folder}: no installed dataset reads any folder of images: {cure}")
     shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
     size = recipe.evaluation.image_size or dataset.image_size

@@ -26,7 +26,7 @@ from ganzoo.evaluation.protocol import ANY, Card, ExtractorCard, RealCard, Sampl
 from ganzoo.evaluation.real_features import features_of_real, reference_indices
 from ganzoo.evaluation.results import compute
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.validate import lacking, other_images
+from ganzoo.recipe.validate import other_images
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import fp32_products
 from ganzoo.runtime.random_state import seeded_generators
@@ -230,7 +230,7 @@ class Evaluator:
         registry = self._manager.registries.metrics
         configs = self.options.metrics or registry.chosen(lambda options: options.by_default)
         if not configs:
-            cure = "; ".join(lacking(registry.kind.usual, self._manager)) or "name one"
+            cure = "; ".join(self._manager.lacking(registry.kind.usual)) or "name one"
             raise RequestError(f"evaluation.metrics: names none, and none is there by default: {cure}")
         return [registry[config.name].load()(config) for config in configs]
 

@@ -110,7 +110,7 @@ def parse_recipe(
     """
     tables, checked = _checked(tables, manager, overrides, note)
     problems = missing_plugins(tables, manager)
-    problems += unmet_conditions(checked) if isinstance(checked, Recipe) else checked
+    problems += unmet_conditions(checked, manager) if isinstance(checked, Recipe) else checked
     changed = [key for key, _ in override_pairs(overrides)]
     if isinstance(checked, Recipe) and (not foreign or any(key.startswith("run.target") for key in changed)):
         problems += unfit_target(checked, manager)
@@ -156,7 +156,7 @@ def _checked(
             model = recipe_model(manager.registries, names, roles_of(changed, manager.registries))
         try:
             recipe = model.model_validate_json(json.dumps(changed), strict=True)
-            mended = swaps.mend_images(recipe) or swaps.mend_unmet(unmet_conditions(recipe))
+            mended = swaps.mend_images(recipe) or swaps.mend_unmet(unmet_conditions(recipe, manager))
             checked = None if mended else recipe
         except ValidationError as error:
             if not swaps.mend(error, model):
@@ -298,7 +298,7 @@ def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem
         model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:
         right, wrong = _right_tables(error, tables, model)
-        problems = [*explain(error, tables, model, manager), *unmet_conditions(right)]
+        problems = [*explain(error, tables, model, manager), *unmet_conditions(right, manager)]
         whole = all(hasattr(right, table) and table not in wrong for table in ("run", "dataset", "evaluation"))
         return [*problems, *unfit_target(right, manager)] if whole else problems
     raise AssertionError("a recipe that does not pass is wrong whatever else is installed")

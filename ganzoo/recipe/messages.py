@@ -13,7 +13,6 @@ from ganzoo.components.options import ROLES
 from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG, Schedule
 from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
-from ganzoo.recipe.validate import lacking
 from ganzoo.registry.kinds import KINDS
 from ganzoo.text import did_you_mean
 
@@ -45,7 +44,7 @@ def explain(
                 whose = _whose(location, tables, model)
                 for kind in KINDS:
                     if kind.keyed and kind.usual and location[:-1] == [kind.table]:
-                        whose += "".join(f"; {text}" for text in lacking(kind.usual, manager))
+                        whose += "".join(f"; {text}" for text in manager.lacking(kind.usual))
                 message = f"there is no such key{did_you_mean(key, known)}; known: {', '.join(known) or 'none'}{whose}"
             case "missing" if key == "name" and (names := _names_at(location[:-1], tables, model)):
                 location = location[:-1]
@@ -278,7 +277,7 @@ def _unknown_name(location: Location, tables: Mapping[str, Any], model: type[Bas
     if required:
         message += f"; the recipe expects it from {', '.join(required)}"
     for distribution in (kind.usual for kind in KINDS if kind.name == what and kind.usual):
-        message += "".join(f"; {text}" for text in lacking(distribution, manager))
+        message += "".join(f"; {text}" for text in manager.lacking(distribution))
     for plugin in manager.broken:
         message += f"; the plugin {plugin} could not be loaded, see `ganzoo plugins`"
     return message

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from ganzoo.components.metric import PossibleScore, possible_scores
 from ganzoo.components.options import (
@@ -22,6 +22,7 @@ from ganzoo.components.options import (
 )
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec
 from ganzoo.errors import Problem
+from ganzoo.recipe.messages import explain
 from ganzoo.recipe.model import EvaluationOptions, Recipe
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
@@ -33,25 +34,7 @@ from ganzoo.text import did_you_mean
 def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
     """List the distributions that the recipe requires and that have no working plugin."""
     required = plugins_in(tables, "requires")
-    return [Problem("plugins.requires", text) for each in required for text in lacking(each, manager)]
-
-
-def lacking(distribution: str, manager: PluginManager) -> list[str]:
-    """Say what keeps the components of a distribution from being there; nothing where they are."""
-    found = [plugin for plugin in manager.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
-    if not found:
-        return [f'"{distribution}" is not installed; pip installs it from its folder']
-    told = {"disabled": "is disabled", "broken": "does not load"}
-    return [
-        f"the plugin {plugin} {told[plugin.status]}" + (f": {plugin.error}" if plugin.status == "broken" else "")
-        for plugin in found
-        if plugin.status in told
-    ]
-
-
-def _canonical(distribution: str) -> str:
-    """Return the normalized name of a distribution (PyPA's name normalization)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    return [Problem("plugins.requires", text) for each in required for text in manager.lacking(each)]
 
 
 LARGEST = 2**63 - 1
@@ -74,22 +57,23 @@ def unusable_values(value: Any, path: str = "") -> Iterator[Problem]:
             yield Problem(path, f"has the control character {control!r}, as an escape gives it: {SINGLE_QUOTES}")
 
 
-def unmet_conditions(recipe: Recipe) -> list[Problem]:
+def unmet_conditions(recipe: Recipe, manager: PluginManager) -> list[Problem]:
     """List what is wrong with valid tables together.
 
     Args:
         recipe: need not be whole: what is missing, or None in a list, is left out.
+        manager: the plugins.
     """
-    return [*_unfit_parts(recipe), *_unmet_wishes(recipe)]
+    return [*_unfit_parts(recipe, manager), *_unmet_wishes(recipe)]
 
 
-def _unfit_parts(recipe: Recipe) -> list[Problem]:
+def _unfit_parts(recipe: Recipe, manager: PluginManager) -> list[Problem]:
     """List the parts that cannot work on samples of the dataset's shape, or without labels or a condition."""
     dataset: DatasetConfig | None = getattr(recipe, "dataset", None)
     if dataset is None:
         return []
     info = DatasetInfo(dataset.sample_spec(), condition=dataset.condition_spec())
-    problems = unfit_evaluation(recipe.evaluation, dataset)
+    problems = unfit_evaluation(recipe.evaluation, dataset, manager)
     for path, config in _parts(recipe):
         if path not in ROLES and not path.startswith("networks."):
             problems += _unfit(path, config, info, dataset)
@@ -160,7 +144,7 @@ def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
     registry, scores = manager.registries.metrics, scores_taken(recipe, manager.registries)
     direction = scores[target.score].direction if target.score in scores else None
     if direction is None:
-        known = ", ".join(sorted(scores)) or "; ".join(["none", *lacking(registry.kind.usual, manager)])
+        known = ", ".join(sorted(scores)) or "; ".join(["none", *manager.lacking(registry.kind.usual)])
         suggestion = did_you_mean(target.score, scores)
         yield Problem(
             "run.target.score", f'[evaluation] takes no score "{target.score}"{suggestion}; it takes: {known}'
@@ -208,22 +192,34 @@ def other_images(
     """Return the options of a dataset with some of them changed.
 
     Raises:
-        ValueError: a changed option is unknown, has a wrong value, or is fixed by the networks.
+        ValidationError: a changed option is unknown or has a wrong value.
     """
-    taken = [key for key in changes if key in FIXED_BY_NETWORKS]
-    if taken:
-        raise ValueError(f"{', '.join(taken)} must be as in [dataset]: leave out")
+    return type(dataset).model_validate_json(json.dumps(_with(dataset, changes, image_size)), strict=True)
+
+
+def _with(dataset: DatasetConfig, changes: Mapping[str, Any], image_size: ImageSize | None) -> dict[str, Any]:
     size = {"image_size": image_size} if image_size else {}
-    options = {**dataset.model_dump(mode="json", exclude_none=True), **changes, **size}
+    return {**dataset.model_dump(mode="json", exclude_none=True, by_alias=True), **changes, **size}
+
+
+def _unfit_images(
+    table: str, options: EvaluationOptions, dataset: DatasetConfig, manager: PluginManager
+) -> Iterator[Problem]:
+    """Yield what is wrong with a table of [evaluation] whose options go over the dataset's."""
+    changes = dict(getattr(options, table))
+    for key in [key for key in changes if key in FIXED_BY_NETWORKS]:
+        yield Problem(f"evaluation.{table}.{key}", "must be as in [dataset]: leave out")
+        del changes[key]
+    inner = create_model("Images", **{table: (type(dataset), ...)})  # type: ignore[call-overload]
+    model = create_model("Tables", evaluation=(inner, ...))
+    tables = {"evaluation": {table: _with(dataset, changes, options.image_size)}}
     try:
-        return type(dataset).model_validate(options)
+        model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
+        yield from explain(error, tables, model, manager)
 
 
-def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig) -> list[Problem]:
+def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig, manager: PluginManager) -> list[Problem]:
     """List the problems with the images and metrics that [evaluation] names."""
     problems = []
     spec = dataset.sample_spec()
@@ -236,10 +232,8 @@ def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig) -> list
             told = f"must have the proportions of the images, which are {spec}: such as {wanted}"
             return [Problem("evaluation.image_size", told)]
     for table in ("real", "held_out"):
-        try:
-            other_images(dataset, getattr(options, table), options.image_size)
-        except ValueError as error:
-            problems.append(Problem(f"evaluation.{table}", str(error)))
+        if getattr(options, table) or options.image_size:
+            problems += _unfit_images(table, options, dataset, manager)
     names = [metric.name for metric in options.metrics]
     for index, name in enumerate(names):
         if name in names[:index]:

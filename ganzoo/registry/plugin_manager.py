@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Iterator
@@ -157,6 +158,18 @@ class PluginManager:
         """The plugins that could not be used."""
         return [plugin for plugin in self.plugins if plugin.status == "broken"]
 
+    def lacking(self, distribution: str) -> list[str]:
+        """Say what keeps the components of a distribution from being there; nothing where they are."""
+        found = [plugin for plugin in self.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
+        if not found:
+            return [f'"{distribution}" is not installed; pip installs it from its folder']
+        told = {"disabled": "is disabled", "broken": "does not load"}
+        return [
+            f"the plugin {plugin} {told[plugin.status]}" + (f": {plugin.error}" if plugin.status == "broken" else "")
+            for plugin in found
+            if plugin.status in told
+        ]
+
     def distributions(self) -> dict[str, str]:
         """Return name and version of every distribution, or plugin file, that a loaded plugin came from."""
         return {plugin.source: plugin.version for plugin in self.plugins if plugin.status == "loaded"}
@@ -237,6 +250,11 @@ def _own_first(installed: tuple[EntryPoint, PluginInfo]) -> tuple[bool, str, str
     """Return a sort key that puts the core's components first, so that errors name a plugin which takes their name."""
     entry_point, info = installed
     return (not entry_point.module.startswith("ganzoo."), info.distribution, info.name)
+
+
+def _canonical(distribution: str) -> str:
+    """Return the normalized name of a distribution (PyPA's name normalization)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _import_source(name: str, path: Path, source: bytes) -> Any:

@@ -142,8 +142,8 @@ def test_real_and_held_out_images_of_their_own(tables: Tables):
 @pytest.mark.parametrize(
     ("evaluation", "message"),
     [
-        ({"real": {"splitt": "test"}}, "evaluation.real: splitt: extra inputs are not permitted"),
-        ({"held_out": {"image_size": 8}}, "evaluation.held_out: image_size must be as in [dataset]: leave out"),
+        ({"real": {"splitt": "test"}}, "evaluation.real.splitt: there is no such key; known: name, root, "),
+        ({"held_out": {"image_size": 8}}, "evaluation.held_out.image_size: must be as in [dataset]: leave out"),
         ({"extractors": [{"name": "inceptionn"}]}, 'there is no extractor "inceptionn", did you mean inception?'),
         ({"metrics": ["frechett"]}, 'evaluation.metrics.0: there is no metric "frechett", did you mean frechet?'),
         ({"metrics": ["kernel", {"name": "kernel"}]}, 'evaluation.metrics.1: "kernel" is there before'),

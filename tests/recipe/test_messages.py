@@ -237,7 +237,7 @@ def test_checks_across_tables_come_with_the_others(tables: Tables, parse: Parse)
         "generator.widht",
         "penalties.0.wight",
         "discriminator",
-        "evaluation.real",
+        "evaluation.real.splitt",
         "device.compile",
         "tracking.wandb.checkpoints",
     }
@@ -245,6 +245,26 @@ def test_checks_across_tables_come_with_the_others(tables: Tables, parse: Parse)
     assert '"r2" (penalties.2)' in told["device.compile"]
     del tables["dataset"]
     assert {"dataset", "device.compile"} <= {problem.path for problem in problems(parse, tables)}
+
+
+def test_every_mistake_in_other_images_is_told_at_its_place(tables: Tables, parse: Parse):
+    tables["evaluation"] = {
+        "real": {"limti": 3, "seed": "5", "channels": 1, "num_classes": 4},
+        "held_out": {"limit": math.nan, "root": 3, "crop": "larges"},
+    }
+    told = {problem.path: problem.message for problem in problems(parse, tables)}
+    assert told.keys() == {
+        "evaluation.real.limti",
+        "evaluation.real.seed",
+        "evaluation.real.channels",
+        "evaluation.held_out.limit",
+        "evaluation.held_out.root",
+        "evaluation.held_out.crop",
+    }
+    assert "there is no such key, did you mean limit?; known: name, root, " in told["evaluation.real.limti"]
+    assert told["evaluation.real.seed"] == 'is "5": input should be a valid integer'
+    assert told["evaluation.real.channels"] == "must be as in [dataset]: leave out"
+    assert 'must be a whole number > 0, [height, width], "largest"' in told["evaluation.held_out.crop"]
 
 
 def test_compiled_networks_have_no_second_derivatives(tables: Tables, parse: Parse):

@@ -137,7 +137,7 @@ def test_other_images_of_evaluation_are_of_the_new_dataset(load: Load, tables: T
     assert notes == ['dataset: "digits" has no split, evaluation.real.split, evaluation.held_out.split: left out']
     assert (recipe.evaluation.real, recipe.evaluation.held_out) == ({}, {"root": "other"})
     told = problems(load, tables, ["dataset.name=digits", "evaluation.real.split=test"])
-    assert told[0].startswith("evaluation.real: split: ")
+    assert told[0].startswith("evaluation.real.split: there is no such key")
     assert load(tables, ["dataset.name=svhn"])[1] == []
 
 
