@@ -67,10 +67,12 @@ def explain(
                     f"is {_shown(detail['input'])}{did_you_mean(str(detail['input']), options)}; must be {expected}"
                 )
             case "model_attributes_type" | "model_type" | "dict_type":
-                message = f"is {_shown(detail['input'])}, but must be a table: [{dotted(location)}]"
+                form = _table_form(location, tables, model)
+                message = f"is {_shown(detail['input'])}, but must be a table: {form}"
             case "list_type" | "tuple_type":
                 bare = {kind.table for kind in KINDS if kind.bare}
-                of_tables = _classes_at(location, tables, model) and dotted(location) not in bare
+                options = [each for each in _classes_at(location, tables, model) if not issubclass(each, Schedule)]
+                of_tables = options and dotted(location) not in bare
                 what = f"of tables: [[{dotted(location)}]]" if of_tables else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
@@ -79,6 +81,16 @@ def explain(
                 message = f"is {_shown(detail['input'])}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
         problems.append(Problem(dotted(location), message, unchecked))
     return problems
+
+
+def _table_form(location: Location, tables: Mapping[str, Any], model: type[BaseModel]) -> str:
+    """Return how a file writes the table at a path."""
+    if not isinstance(location[-1], int):
+        inline = any(isinstance(step, int) for step in location)
+        return f"{location[-1]} = {{ … }}" if inline else f"[{dotted(location)}]"
+    given, names = value_at(location, tables), _names_at(location, tables, model)
+    name = given if given in names else next(iter(names), "…")
+    return f'[[{dotted(location[:-1])}]], or {{ name = "{name}" }} in the list'
 
 
 def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:

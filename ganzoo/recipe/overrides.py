@@ -19,7 +19,8 @@ Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
     """Copy `tables` and set each override in turn.
 
-    Setting steps removes the epochs of the file, and the other way round, since a run has one length.
+    A table or list that is not there is made, the latter where a number follows; a number that is the length of a list
+    adds to it. Setting steps removes the epochs of the file, and the other way round, since a run has one length.
 
     Raises:
         RequestError: an override is not KEY=VALUE, or its key leads through a value that is not a table.
@@ -115,17 +116,24 @@ def _set(tables: dict[str, Any], dotted: str, value: Any) -> None:
     for depth, key in enumerate(keys):
         place = ".".join(keys[:depth])
         if isinstance(table, list):
-            if key not in map(str, range(len(table))):
-                raise error(f"{place} is a list of {len(table)}; {_shown(key)} is not one of its places")
+            if not table and key != "0":
+                raise error(f"the recipe has no list {place}: set the whole list, {place}=[…]")
+            if key not in map(str, range(len(table) + 1)):
+                raise error(f"{place} is a list of {len(table)}; {_shown(key)} is not one of its places, nor the next")
             index: Any = int(key)
+            table += [None] * (index == len(table))
         elif isinstance(table, dict):
             index = key
         else:
             raise error(f"{place} is a value, not a table, so it has no {key}")
         if depth == len(keys) - 1:
             table[index] = value
+        elif isinstance(table, list) and table[index] is not None:
+            table = table[index]
         else:
-            table = table[index] if isinstance(table, list) else table.setdefault(index, {})
+            if isinstance(table, list) or index not in table:
+                table[index] = [] if keys[depth + 1].isdecimal() else {}
+            table = table[index]
 
 
 def plugins_in(tables: Mapping[str, Any], key: Literal["files", "requires"]) -> list[str]:

@@ -56,6 +56,11 @@ def test_override_reaches_into_lists():
     assert tables["betas"] == [0.5, 0.9]
 
 
+def test_override_makes_and_lengthens_lists():
+    made = apply_overrides({"b": [1]}, ["a.0.name=r1", "a.0.weight=3", "a.1.name=r2", "b.1=2", "c.0=x"])
+    assert made == {"a": [{"name": "r1", "weight": 3}, {"name": "r2"}], "b": [1, 2], "c": ["x"]}
+
+
 def test_later_override_wins():
     assert apply_overrides({}, ["a=1", "a=2"]) == {"a": 2}
 
@@ -67,7 +72,8 @@ def test_later_override_wins():
         ("=3", "write KEY=VALUE"),
         ("a..b=3", "write KEY=VALUE"),
         ("run.steps.x=3", "run.steps is a value, not a table"),
-        ("penalties.1.weight=3", "penalties is a list of 1"),
+        ("penalties.2.weight=3", "penalties is a list of 1"),
+        ("new.1.weight=3", "the recipe has no list new: set the whole list, new=[…]"),
         ("penalties.last.weight=3", "penalties is a list of 1"),
         ("penalties.²=3", "penalties is a list of 1"),
     ],
