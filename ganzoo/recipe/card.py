@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RequestError
-from ganzoo.recipe.load import LARGEST
+from ganzoo.recipe.load import LARGEST, recipe_text
 from ganzoo.untrusted import read_bytes
 
 NOT_MEASURED = "not measured"
@@ -65,7 +65,7 @@ def read_card(path: Path) -> RecipeCard:
         RequestError: the file cannot be read, has no header, or its line "# expect:" has another form.
     """
     try:
-        lines = read_bytes(path, LARGEST).decode("utf-8-sig").splitlines()
+        lines = recipe_text(read_bytes(path, LARGEST)).splitlines()
     except (OSError, ValueError) as error:
         raise RequestError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     header = list(itertools.takewhile(lambda line: line.startswith("#"), lines))

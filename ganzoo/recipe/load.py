@@ -265,11 +265,27 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def _parsed(content: bytes, source: str) -> dict[str, Any]:
     try:
-        if b"\0" in content[:4]:
-            raise ValueError("it is UTF-16 text, and TOML is UTF-8: save it in that encoding")
-        return parse_toml(content.decode("utf-8-sig"))
+        return parse_toml(recipe_text(content))
     except ValueError as error:
         raise RecipeError(source, [Problem("", f"is not valid TOML: {error}{_escape_hint(error, content)}")]) from error
+
+
+def recipe_text(content: bytes) -> str:
+    """Return the text of a recipe file.
+
+    Raises:
+        ValueError: it is not in UTF-8; the text says where, and the cure.
+    """
+    cure = "and TOML is UTF-8: save it in that encoding"
+    if b"\0" in content[:4]:
+        raise ValueError(f"it is UTF-16 text, {cure}")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"line {line} has the byte 0x{content[error.start]:02x} of another encoding, such as Latin-1, {cure}"
+        ) from None
 
 
 def _escape_hint(error: ValueError, content: bytes) -> str:

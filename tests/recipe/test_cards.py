@@ -86,6 +86,13 @@ def test_no_card(text: str, message: str, tmp_path: Path):
         read_card(path)
 
 
+def test_a_card_in_another_encoding(tmp_path: Path):
+    path = tmp_path / "latin.toml"
+    path.write_bytes("# Digits.\n# Données\n".encode("latin-1"))
+    with pytest.raises(RequestError, match=r"cannot be read: line 2 has the byte 0xe9 .* save it in that encoding"):
+        read_card(path)
+
+
 def test_changes_and_a_card_do_not_go_together(command: Command):
     told = command("recipe", "show", RECIPES[0], "--card", "--set", "run.steps=3")
     assert "--card: shows what was measured of the recipe as it is: leave out --set" in told.err
