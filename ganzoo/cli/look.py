@@ -14,6 +14,7 @@ from ganzoo.cli.options import (
     Overwrite,
     RunFolder,
     Sampling,
+    Scoring,
     WhichNetwork,
     WhichStatistics,
     WhichStep,
@@ -137,13 +138,13 @@ def evaluate(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Score the images of this folder against the dataset instead; nothing is stored."),
+        typer.Option(help="Score the images of this folder against the dataset instead; stored by --out alone."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A .json file for the result, in place of the run's evaluation.json.")
     ] = None,
     overwrite: Overwrite = False,
-    set_: Overrides = None,
+    set_: Scoring = None,
     as_json: AsJson = False,
 ) -> None:
     """Score samples against the dataset, as the run's [evaluation] has it; adds to its evaluation.json.
@@ -165,7 +166,9 @@ def evaluate(
             changes.append(("evaluation.extractors", [{"name": name} for name in extractor]))
         if image_size is not None:
             changes.append(("evaluation.image_size", image_size))
-        of_folder = api.evaluate_images(images, run, changes)
+        if out is not None:
+            check_file(out, ".json", overwrite=overwrite)
+        of_folder = api.evaluate_images(images, run, changes, out=out)
         _print_json(of_folder) if as_json else _print(of_folder)
         return
     trained = api.load_run(run, step=step, network=network)

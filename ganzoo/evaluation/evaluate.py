@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,26 @@ from ganzoo.evaluation.evaluation_log import Evaluated, add_evaluations, json_of
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, override_pairs
+from ganzoo.recipe.overrides import Overrides, limited_overrides
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.device import choose_compute
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import write_text
 from ganzoo.storage.run_directory import run_lock
 from ganzoo.terminal import count_progress, warn
 from ganzoo.training.build import open_dataset
+
+ONLY = "how scores are taken can be set here, evaluation.…, dataset.…, device.accelerator"
+
+
+def is_of_real_images(key: str) -> bool:
+    """Return whether an override is of how images are compared with the dataset's."""
+    return re.match(r"(evaluation|dataset)(\.|$)|device\.accelerator$", key) is not None
+
+
+def _is_of_scoring(key: str) -> bool:
+    made = is_of_sampling(key) or key == "samples.batch_norm"
+    return made or is_of_real_images(key) or key.startswith("tracking.")
 
 
 def evaluate(
@@ -49,24 +64,30 @@ def evaluate(
         weights: "ema", "raw", or "auto" for ema where there is one.
         image_size: resize samples and real images to this size first, to compare runs of different sizes.
         extractors: names of the extractors to use, with their default options.
-        overrides: changes to the recipe, such as `{"dataset.root": "/data"}` where the images have moved.
+        overrides: changes to how scores are taken, such as `{"dataset.root": "/data"}` where the images have moved: to
+            the recipe's dataset, evaluation, tracking, `samples.batch_norm`, `device.accelerator` and the generator's
+            sampling.
         out: a JSON file that gets the result in place of the run's `evaluation.json`.
 
     Raises:
         DataError: the dataset or an extractor's weights are missing; the text says which to put where.
         RecipeError: one of these options is invalid.
+        RequestError: an override is of something that the scores do not depend on.
         OutputError: `out` cannot be written.
     """
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
     changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
     if extractors:
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
-    overrides = [*override_pairs(overrides), *changes.items()]
+    only = f"{ONLY}, tracking.…, samples.batch_norm and generator.sampling.…"
+    overrides = [*limited_overrides(overrides, _is_of_scoring, only), *changes.items()]
     tables, foreign = run.recipe.to_dict(), run.recipe.foreign
     tables["run"].pop("target", None)  # was for the scores of training
     recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
     options = recipe.evaluation
     run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
+    if any(key == "device.accelerator" for key, _ in overrides):
+        run = replace(run, compute=choose_compute(recipe.device.model_copy(update={"precision": "fp32"})))
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network, shows_progress=True)
     found = [
@@ -106,14 +127,17 @@ def send_scores(run: TrainedRun, recipe: Recipe, scores: Mapping[str, float]) ->
             warn(f"tracking.{name}: the scores do not get there: {first_line(error)}")
 
 
-def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device) -> Evaluated:
-    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says; nothing is stored.
+def evaluate_images(
+    folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device, out: Path | None = None
+) -> Evaluated:
+    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says.
 
-    They are cropped and resized as the dataset's are.
+    They are cropped and resized as the dataset's are. Nothing is stored, unless `out` names a JSON file for the result.
 
     Raises:
         DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
         RequestError: the dataset is of vectors, or none that is installed reads a folder.
+        OutputError: `out` cannot be written.
     """
     dataset = recipe.dataset
     if not isinstance(dataset, ImageDatasetConfig):
@@ -123,14 +147,24 @@ def evaluate_images(folder: Path, recipe: Recipe, manager: PluginManager, device
     if not folders:
         cure = "; ".join(manager.lacking(registry.kind.usual))
         raise RequestError(f"--images {folder}: no installed dataset reads any folder of images: {cure}")
-    shape = {name: getattr(dataset, name) for name in ("channels", "crop", "resize_first", "resize")}
+    shared = ("channels", "crop", "resize_first", "resize", "max_bad_fraction")
+    shape = {name: getattr(dataset, name) for name in shared}
     size = recipe.evaluation.image_size or dataset.image_size
     changes = {"root": str(folder), "image_size": size, **shape}
     options = type(folders[0]).model_validate({"name": folders[0].name, **changes})
     with count_progress() as progress:
-        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
+        try:
+            images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
+        except DataError as error:  # which takes the folder for the recipe's
+            told = str(error).replace("set dataset.root to", "give --images")
+            raise DataError(f"--images {folder}: {told}") from error
+    if images.skipped:
+        warn(f"--images {folder}: {len(images.skipped)} images cannot be used and are left out")
     if len(images) < 2:
         raise DataError(f"--images {folder}: has one image, and scores need two or more")
     network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
     evaluator = Evaluator(recipe, manager, device, network, shows_progress=True)
-    return Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])
+    evaluated = Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])
+    if out is not None:
+        write_text(out, json_of(evaluated.evaluations[0]))
+    return evaluated

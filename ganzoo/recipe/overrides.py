@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, time
 from typing import Any, Literal
 
@@ -44,6 +44,23 @@ def override_pairs(overrides: Overrides) -> list[tuple[str, Any]]:
     """
     given = overrides.items() if isinstance(overrides, Mapping) else overrides
     return [parse_override(each) if isinstance(each, str) else each for each in given]
+
+
+def limited_overrides(overrides: Overrides, may: Callable[[str], object], only: str) -> list[tuple[str, Any]]:
+    """List overrides of any form as (dotted key, value), where some keys alone can be set.
+
+    Args:
+        overrides: in any form.
+        may: says of a key whether it can be set.
+        only: says in the error which can.
+
+    Raises:
+        RequestError: an override is of another key, or a text is not KEY=VALUE.
+    """
+    pairs = override_pairs(overrides)
+    if wrong := [_shown(key) for key, _ in pairs if not may(key)]:
+        raise RequestError(f"--set {', '.join(dict.fromkeys(wrong))}: only {only}")
+    return pairs
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -22,7 +22,7 @@ from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.errors import DataError, RequestError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides, override_pairs
+from ganzoo.recipe.overrides import Overrides, limited_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
@@ -149,10 +149,8 @@ class TrainedRun:
         Raises:
             RequestError: an override is of something else, or the generator has no such option.
         """
-        changes = override_pairs(overrides)
-        wrong = [key for key, _ in changes if not is_of_sampling(key)]
-        if wrong:
-            raise RequestError(f"--set {wrong[0]}: only how samples are made can be set here, generator.sampling.…")
+        only = "how samples are made can be set here, generator.sampling.…"
+        changes = limited_overrides(overrides, is_of_sampling, only)
         if not changes:
             return self
         tables, foreign = self.recipe.to_dict(), self.recipe.foreign
@@ -370,10 +368,8 @@ class TrainedRun:
             DataError: the images are not there, or cannot be read.
             RequestError: an override is of something else than the dataset.
         """
-        changes = override_pairs(overrides)
-        wrong = [key for key, _ in changes if not key.startswith("dataset.")]
-        if wrong:
-            raise RequestError(f"--set {wrong[0]}: only options of the dataset can be set here, dataset.…")
+        only = "options of the dataset can be set here, dataset.…"
+        changes = limited_overrides(overrides, lambda key: key.startswith("dataset."), only)
         recipe = self.recipe
         if name is not None or changes:
             tables = self.recipe.to_dict()

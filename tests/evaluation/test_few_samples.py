@@ -18,6 +18,7 @@ from ganzoo import api
 from ganzoo.comparison.scores import Score, VariantScore
 from ganzoo.comparison.statistics import Spread
 from ganzoo.components.metric import MetricInputs
+from ganzoo.errors import DeviceError
 from ganzoo.evaluation.evaluation_log import read_evaluations
 from ganzoo.sampling.image_io import save_single_images
 from ganzoo.sampling.trained_run import TrainedRun
@@ -155,7 +156,13 @@ def save_real(trained: TrainedRun, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--images", "{tmp}/none"], "none"),
+        (
+            ["--images", "{tmp}/none"],
+            "--images {tmp}/none: {tmp}/none does not exist: give --images the folder with your images",
+        ),
+        (["--images", "{tmp}/one/a.png"], "one/a.png is not a folder: give --images the folder with your images"),
+        (["--images", "{tmp}/empty"], "(there are no files); give --images the folder with your images"),
+        (["--images", "{tmp}/bad"], "--images {tmp}/bad: 2 of 2 images of the dataset"),
         (["--images", "{tmp}/one"], "has one image, and scores need two or more"),
         (["--images", "{tmp}/one", "--seed", "3"], "--seed: is of samples of a run"),
         (["--images", "{tmp}/one", "--seeds", "3"], "--seeds: is of samples of a run"),
@@ -163,9 +170,84 @@ def save_real(trained: TrainedRun, folder: Path) -> Path:
     ],
 )
 def test_wrong_folders(command: Command, trained: TrainedRun, tmp_path: Path, options: list[str], told: str):
-    (tmp_path / "one").mkdir()
+    for name in ("one", "empty", "bad"):
+        (tmp_path / name).mkdir()
     Image.new("RGB", (16, 16)).save(tmp_path / "one" / "a.png")
+    for name in ("a.png", "b.png"):
+        (tmp_path / "bad" / name).write_bytes(b"no image")
     ended = command("evaluate", trained.path, *(option.format(tmp=tmp_path) for option in options))
     assert ended.code == 2
-    assert told in ended.err
+    assert told.format(tmp=tmp_path) in ended.err
     assert "Traceback" not in ended.err
+    assert "dataset.root" not in ended.err
+
+
+def test_the_dataset_that_is_not_there_is_named_by_its_option(command: Command, trained: TrainedRun):
+    real = ["--set", "dataset.name=image_folder", "--set", "dataset.root=gone"]
+    assert "gone does not exist: set dataset.root to" in command("evaluate", trained.path, *real).err
+
+
+@pytest.mark.parametrize("images", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    ["run.steps=7", "run.name=x", "generator.name=gan", "generator.width=64", "loss.name=hinge", "device.compile=true"],
+)
+def test_what_has_no_effect_on_scores_cannot_be_set(
+    command: Command, trained: TrainedRun, tmp_path: Path, change: str, images: bool
+):
+    more = ["--images", save_real(trained, tmp_path / "real")] if images else []
+    ended = command("evaluate", trained.path, "--set", change, "--set", "watchdog.stop=true", *more)
+    assert (ended.code, ended.out) == (2, "")
+    key = change.partition("=")[0]
+    assert f"error: --set {key}, watchdog.stop: only how scores are taken can be set here, evaluation.…, " in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("change", ["tracking.wandb.mode=disabled", "samples.batch_norm=batch"])
+def test_what_has_an_effect_on_a_run_alone(command: Command, trained: TrainedRun, tmp_path: Path, change: str):
+    real = save_real(trained, tmp_path / "real")
+    assert (
+        f"--set {change.partition('=')[0]}: only"
+        in command("evaluate", trained.path, "--images", real, "--set", change).err
+    )
+
+
+def test_what_has_an_effect_on_scores(trained: TrainedRun, tmp_path: Path):
+    changes = {"evaluation.metrics": ["diversity"], "samples.batch_norm": "batch", "device.accelerator": "cpu"}
+    found = ganzoo.evaluate(trained, 8, overrides={**changes, "dataset.count": 50}, out=tmp_path / "scores.json")
+    card = found.evaluations[0][0].card
+    assert (card.samples.batch_norm, card.device, card.real.available) == ("batch", "cpu", 50)
+    missing = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(DeviceError, match=f'device.accelerator: "{missing}" is not there'):
+        ganzoo.evaluate(trained, 8, overrides={**changes, "device.accelerator": missing})
+
+
+def test_bad_images_of_a_folder_are_left_out_where_the_recipe_leaves_them_out(
+    command: Command, trained: TrainedRun, tmp_path: Path
+):
+    real = save_real(trained, tmp_path / "real")
+    (real / "bad.png").write_bytes(b"no image")
+    arguments = ["evaluate", trained.path, "--images", real, "--set", "evaluation.metrics=['diversity']"]
+    assert "set dataset.max_bad_fraction above their share" in command(*arguments).err
+    ended = command(*arguments, "--set", "dataset.max_bad_fraction=0.1")
+    assert ended.out.startswith("scores of 200 images")
+    assert f"warning: --images {real}: 1 images cannot be used and are left out" in ended.err
+
+
+def test_the_scores_of_a_folder_are_written(command: Command, trained: TrainedRun, tmp_path: Path):
+    folder, out = save_real(trained, tmp_path / "real"), tmp_path / "new" / "scores.json"
+    arguments = [
+        "evaluate",
+        trained.path,
+        "--images",
+        folder,
+        "--set",
+        "evaluation.metrics=['diversity']",
+        "--out",
+        out,
+    ]
+    ended = command(*arguments, "--json")
+    assert ended.code == 0
+    assert json.loads(out.read_text()) == json.loads(ended.out)["evaluations"]
+    assert "is there already" in command(*arguments).err
+    assert command(*arguments, "--overwrite").code == 0
