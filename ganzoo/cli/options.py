@@ -66,20 +66,24 @@ def check_file(out: Path, *suffixes: str, overwrite: bool) -> None:
     Without `suffixes` it may be called as one likes.
 
     Raises:
-        RequestError: it is a file of a kind that is not made, it is there already, or its folder cannot be there.
+        RequestError: it is a file of a kind that is not made, is there already, is a folder, or cannot be written.
     """
     if suffixes and out.suffix.lower() not in suffixes:
         raise RequestError(f"--out {out}: give a file that ends in {' or '.join(suffixes)}")
-    _make_folder(out.parent, out, overwrite)
+    check_unused(out, overwrite)
+    if os.path.lexists(out) and out.is_dir():
+        raise RequestError(f"--out {out}: is a folder: name a file")
+    _make_folder(out.parent, out, out)
 
 
 def check_folder(out: Path, *, overwrite: bool) -> None:
     """Check before any work that files can be written into the folder `out`, and make it.
 
     Raises:
-        RequestError: there are files in it, or it cannot be made.
+        RequestError: there are files in it, or it cannot be made or written into.
     """
-    _make_folder(out, out, overwrite)
+    check_unused(out, overwrite)
+    _make_folder(out, out / "0000.png", out)
 
 
 def check_unused(out: Path, overwrite: bool, option: str = "--out ") -> None:
@@ -94,9 +98,11 @@ def check_unused(out: Path, overwrite: bool, option: str = "--out ") -> None:
         disk.check_unused(out, "name another place, or give --overwrite" if option else "give --overwrite", option)
 
 
-def _make_folder(folder: Path, out: Path, overwrite: bool) -> None:
-    check_unused(out, overwrite)
+def _make_folder(folder: Path, file: Path, out: Path) -> None:
+    from ganzoo.storage.disk import check_writable
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"--out {out}: {folder} cannot be made: {error.strerror}") from error
+    check_writable(file, out)

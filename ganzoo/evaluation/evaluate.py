@@ -21,7 +21,7 @@ from ganzoo.recipe.overrides import Overrides, limited_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
-from ganzoo.storage.disk import write_text
+from ganzoo.storage.disk import check_writable, write_text
 from ganzoo.storage.run_directory import run_lock
 from ganzoo.terminal import count_progress, warn
 from ganzoo.training.build import open_dataset
@@ -72,9 +72,11 @@ def evaluate(
     Raises:
         DataError: the dataset or an extractor's weights are missing; the text says which to put where.
         RecipeError: one of these options is invalid.
-        RequestError: an override is of something that the scores do not depend on.
+        RequestError: an override is of something that the scores do not depend on, or `out` can never be written.
         OutputError: `out` cannot be written.
     """
+    if out is not None:
+        check_writable(out)
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
     changes: dict[str, Any] = {f"evaluation.{key}": value for key, value in wanted.items() if value is not None}
     if extractors:
@@ -136,9 +138,11 @@ def evaluate_images(
 
     Raises:
         DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
-        RequestError: the dataset is of vectors, or none that is installed reads a folder.
+        RequestError: the dataset is of vectors, none that is installed reads a folder, or `out` can never be written.
         OutputError: `out` cannot be written.
     """
+    if out is not None:
+        check_writable(out)
     dataset = recipe.dataset
     if not isinstance(dataset, ImageDatasetConfig):
         raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")

@@ -26,7 +26,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OutputError: it could not be written; what was at `path` is still there.
     """
-    partial = path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
+    partial = _partial(path)
     with output_errors(path):
         try:
             with umask_mode(partial):
@@ -35,6 +35,24 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, out: Path | None = None) -> None:
+    """Check that a file can be written at `path`, by making a temporary one beside it, as `write_atomic` does.
+
+    Raises:
+        RequestError: it cannot; the text names `out`, or else `path`.
+    """
+    partial = _partial(path)
+    try:
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise RequestError(f"--out {out or path}: cannot be written: {error.strerror}; name another place") from error
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.{uuid4().hex}.partial{path.suffix}")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -99,11 +117,12 @@ def check_unused(out: Path, cure: str = "name one that is not there yet", option
     Raises:
         RequestError: a file, a link or a folder with files is there; the text ends with `cure`.
     """
-    if out.is_dir() and not out.is_symlink():
-        if any(out.iterdir()):
-            raise RequestError(f"{option}{out}: is a folder with files in it; {cure}")
-    elif os.path.lexists(out):
+    if not os.path.lexists(out):  # or its name is too long, of which pathlib's functions raise
+        return
+    if not out.is_dir() or out.is_symlink():
         raise RequestError(f"{option}{out}: is there already; {cure}")
+    if any(out.iterdir()):
+        raise RequestError(f"{option}{out}: is a folder with files in it; {cure}")
 
 
 @contextmanager

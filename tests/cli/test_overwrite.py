@@ -80,3 +80,28 @@ def test_the_results_of_a_probe(command: Command, trained: Path):
     assert "probe.json: is there already" in ended.err
     assert command(*arguments, "--seed", "1", "--overwrite").code == 0
     assert (trained / "probe.json").read_text() != first
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root cannot write to")
+@pytest.mark.parametrize("name", [*FILES, "compare", "evaluate", "filters", "export"])
+def test_a_place_where_nothing_can_be_written_is_refused_before_any_work(command: Command, trained: Path, name: str):
+    suffix = {"compare": ".html", "evaluate": ".json", "filters": "", "export": ""}.get(name, ".png")
+    out = Path("/proc") / f"nothing{suffix}"
+    ended = command(name, trained, "--out", out, *CELLS.get(name, []))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"error: --out {out}: ")
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_a_folder_in_the_place_of_a_file(command: Command, trained: Path, tmp_path: Path):
+    (out := tmp_path / "a.png").mkdir()
+    ended = command("sample", trained, "--out", out, "--overwrite")
+    assert ended.code == 2
+    assert f"--out {out}: is a folder: name a file" in ended.err
+
+
+def test_a_name_that_is_too_long(command: Command, trained: Path, tmp_path: Path):
+    ended = command("sample", trained, "--out", tmp_path / f"{'a' * 300}.png")
+    assert ended.code == 2
+    assert "File name too long" in ended.err
+    assert list(tmp_path.iterdir()) == []

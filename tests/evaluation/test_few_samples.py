@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ganzoo import api
 from ganzoo.comparison.scores import Score, VariantScore
 from ganzoo.comparison.statistics import Spread
 from ganzoo.components.metric import MetricInputs
-from ganzoo.errors import DeviceError
+from ganzoo.errors import DeviceError, RequestError
 from ganzoo.evaluation.evaluation_log import read_evaluations
 from ganzoo.sampling.image_io import save_single_images
 from ganzoo.sampling.trained_run import TrainedRun
@@ -251,3 +252,11 @@ def test_the_scores_of_a_folder_are_written(command: Command, trained: TrainedRu
     assert json.loads(out.read_text()) == json.loads(ended.out)["evaluations"]
     assert "is there already" in command(*arguments).err
     assert command(*arguments, "--overwrite").code == 0
+
+
+def test_scores_that_cannot_be_written_are_not_taken(trained: TrainedRun, tmp_path: Path, capsys: Any):
+    out = tmp_path / "none" / "scores.json"
+    for score in (ganzoo.evaluate, partial(ganzoo.evaluate_images, save_real(trained, tmp_path / "real"))):
+        with pytest.raises(RequestError, match=f"--out {out}: cannot be written: No such file or directory"):
+            score(trained.recipe if isinstance(score, partial) else trained, out=out)
+    assert "scoring" not in capsys.readouterr().err
