@@ -24,6 +24,7 @@ from ganzoo.cli.options import (
     echo,
     echo_document,
     echo_path,
+    seed_option,
 )
 from ganzoo.errors import RequestError, RunDirectoryError
 
@@ -39,7 +40,7 @@ def sample(
     count: Annotated[
         int | None, typer.Option(min=1, help="How many images, with --input of each; default: 64, with --input 1.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same images.")] = 0,
+    seed: Annotated[int, seed_option("The same seed gives the same images.")] = 0,
     labels: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,7 +123,7 @@ def sample(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory; with --images a recipe file will do.")],
     samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of their latents.")] = None,
+    seed: Annotated[int | None, seed_option("Of their latents.")] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Evaluate with so many seeds, from that one on: mean ± deviation.")
     ] = 1,

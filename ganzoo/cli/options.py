@@ -44,6 +44,15 @@ WhichStatistics = Annotated[
 ]
 
 
+LARGEST_SEED = 2**63 - 1
+"""Largest that a recipe may have too; torch takes no number much larger."""
+
+
+def seed_option(what: str) -> Any:
+    """Return the option of a seed, `--seed`; `what` says of what."""
+    return typer.Option(min=0, max=LARGEST_SEED, help=what)
+
+
 def echo(message: object, *, err: bool = False) -> None:
     """Print a message with text of any origin in it, on stdout or stderr."""
     typer.echo(printable_lines(message), err=err)

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from ganzoo.cli.main import app
 
 Command = Callable[..., Any]
 
@@ -41,6 +44,23 @@ def test_alone_it_shows_the_three_ways_to_use_it_before_the_commands(command: Co
         "Compare variants:  ganzoo sweep",
     ):
         assert ended.err.index(f"\n  {way} ") < ended.err.index("\nTrain:\n")
+
+
+def test_every_seed_is_one_that_torch_takes():
+    group = typer.main.get_command(app)
+    context = typer.Context(group)
+    commands = [group.get_command(context, name) for name in group.list_commands(context)]
+    options = [(each.name, option) for each in commands for option in each.params]
+    seeds = {command: (option.min, option.max) for command, option in options if option.name == "seed"}
+    assert {"sample", "evaluate", "latent-grid", "probe"} < seeds.keys()
+    assert set(seeds.values()) == {(0, 2**63 - 1)}
+
+
+@pytest.mark.parametrize("seed", ["-1", "9" * 23])
+def test_a_seed_that_no_generator_takes(command: Command, seed: str):
+    ended = command("sample", "run", "--out", "a.png", "--seed", seed)
+    assert ended.code == 2
+    assert "Invalid value for '--seed'" in ended.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

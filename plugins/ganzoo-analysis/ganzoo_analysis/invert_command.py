@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.options import Overwrite, RunFolder, WhichStatistics, WhichWeights, check_folder, echo, echo_path
+from ganzoo.cli.options import (
+    Overwrite,
+    RunFolder,
+    WhichStatistics,
+    WhichWeights,
+    check_folder,
+    echo,
+    echo_path,
+    seed_option,
+)
 from ganzoo.plugin import RequestError, count_progress
 from ganzoo_analysis.latent_commands import Label
 
@@ -17,11 +26,11 @@ def invert(
     images: Annotated[Path, typer.Option(help="An image, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="A folder: two files for each image.")],
     steps: Annotated[int, typer.Option(min=0, help="Of the search.")] = 500,
-    rate: Annotated[float, typer.Option(min=0, help="Of Adam, in deviations of a random point.")] = 0.05,
+    rate: Annotated[float, typer.Option(min=0, max=1e6, help="Of Adam, in deviations of a random point.")] = 0.05,
     space: Annotated[
         Literal["auto", "latents", "styles"], typer.Option(help="Where to search; auto: styles where there are any.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the random points that the search begins at.")] = 0,
+    seed: Annotated[int, seed_option("Of the random points that the search begins at.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,

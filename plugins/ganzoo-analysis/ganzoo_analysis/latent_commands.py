@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Protocol
 import typer
 
 from ganzoo.cli.options import (
+    LARGEST_SEED,
     Overwrite,
     RunFolder,
     Sampling,
@@ -17,12 +18,13 @@ from ganzoo.cli.options import (
     check_file,
     echo,
     echo_path,
+    seed_option,
 )
 from ganzoo.plugin import RequestError
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
-GridSeed = Annotated[int, typer.Option(min=0, help="Of the numbered grid: the same seed, the same cells.")]
+GridSeed = Annotated[int, seed_option("Of the numbered grid: the same seed, the same cells.")]
 Label = Annotated[
     str | None,
     typer.Option(help="Class for a conditional generator, by name or index, or its attributes or values: 0.5,1."),
@@ -83,7 +85,7 @@ def latent_grid(
 def interpolate(
     run: RunFolder,
     out: PictureOrAnimation,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random latents, or of the numbered grid.")] = 0,
+    seed: Annotated[int, seed_option("Of the random latents, or of the numbered grid.")] = 0,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Cells of the numbered grid to walk from, or files of `ganzoo invert`: 3,17."),
@@ -108,6 +110,8 @@ def interpolate(
     walk_start = None if start is None else points("--from", start)
     walk_end = None if end is None else points("--to", end)
     walk_seeds = numbers("--seeds", seeds)
+    if wrong := [each for each in walk_seeds or () if not 0 <= each <= LARGEST_SEED]:
+        raise RequestError(f"--seeds {wrong[0]}: seeds are from 0 to {LARGEST_SEED}")
     from ganzoo import api
     from ganzoo_analysis import latent_space
 

@@ -197,7 +197,8 @@ def arithmetic(
         options: label, weights, batch_norm.
 
     Raises:
-        RequestError: a cell is not on the grid, the counts differ, or the label does not fit the generator.
+        RequestError: a cell is not on the grid, the counts differ, the label does not fit the generator, or `spread`
+            takes latents beyond all numbers.
     """
     picked = {"a": a, "b": b, "c": c}
     groups, space = points_of(run, [*picked.values()], seed, options.get("label"))
@@ -209,6 +210,7 @@ def arithmetic(
     require_label(run, options)
     result = latent_math.combine(**latents)
     nearby = latent_math.around(result, spread=spread, rng=torch.Generator().manual_seed(seed))
+    check_finite(nearby, "--spread", spread)
     parts = [*latents.values(), *(one.mean(0, keepdim=True) for one in latents.values()), nearby]
     images = torch.split(images_of(run, torch.cat(parts), options, space=space), [len(part) for part in parts])
     return Arithmetic(
@@ -246,7 +248,8 @@ def direction(
         options: label, weights, batch_norm.
 
     Raises:
-        RequestError: a cell is not on the grid, a pose has none, or the label does not fit the generator.
+        RequestError: a cell is not on the grid, a pose has none, the label does not fit the generator, or `strength`
+            takes latents beyond all numbers.
     """
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
@@ -256,7 +259,14 @@ def direction(
     poses, space = points_of(run, [left, right], seed, options.get("label"))
     begin = in_space(run, run.latents(rows, seed + 1), space, options.get("label"))
     moved = latent_math.along(begin, latent_math.direction(*poses), steps, strength)
+    check_finite(moved, "--strength", strength)
     return _walks(run, moved, options, space, seed=seed, left=_named(left), right=_named(right), strength=strength)
+
+
+def check_finite(latents: Tensor, option: str, value: float) -> None:
+    """Raise RequestError unless latents that a value of an option gave are finite numbers."""
+    if not latents.isfinite().all():
+        raise RequestError(f"{option} {value}: takes latents beyond all numbers: give a smaller, finite one")
 
 
 def check_suffix(path: Path, allowed: Sequence[str]) -> None:

@@ -252,7 +252,7 @@ def _basis(features: Tensor) -> Tensor:
 def _fit(x: Array, y: Array, penalty: float, seed: int) -> tuple[LinearSVC, bool]:
     # Coordinate descent in the dual is fastest at small C and very slow at large C.
     dual = penalty <= max(PENALTIES)
-    machine = LinearSVC(C=penalty, dual=dual, max_iter=ITERATIONS, random_state=seed)
+    machine = LinearSVC(C=penalty, dual=dual, max_iter=ITERATIONS, random_state=seed % 2**32)
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
         machine.fit(x, y)

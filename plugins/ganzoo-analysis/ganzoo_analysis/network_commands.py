@@ -23,6 +23,7 @@ from ganzoo.cli.options import (
     echo,
     echo_document,
     echo_path,
+    seed_option,
 )
 from ganzoo.plugin import RequestError
 from ganzoo_analysis.latent_commands import Label, Picture, numbers, save
@@ -41,7 +42,7 @@ def filters(
         typer.Option(help="Generator maps to drop, such as 2:1,5,9; may be given again.", metavar="LAYER:MAPS"),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Images made with and without them.")] = 16,
-    seed: Annotated[int, typer.Option(min=0, help="Of latents, and of the random baseline.")] = 0,
+    seed: Annotated[int, seed_option("Of latents, and of the random baseline.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
@@ -84,7 +85,7 @@ def neighbors(
     out: Picture,
     count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 8,
     k: Annotated[int, typer.Option(min=1, help="How many neighbors of each.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the samples.")] = 0,
+    seed: Annotated[int, seed_option("Of the samples.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
@@ -114,7 +115,7 @@ def overfitting(
     set_: DatasetOverrides = None,
     dataset: OtherDataset = None,
     count: Annotated[int, typer.Option(min=2, help="Images of each group.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images, and of the latents.")] = 0,
+    seed: Annotated[int, seed_option("Of the choice of images, and of the latents.")] = 0,
     step: WhichStep = None,
     as_json: AsJson = False,
 ) -> None:

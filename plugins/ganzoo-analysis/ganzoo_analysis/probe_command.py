@@ -16,6 +16,7 @@ from ganzoo.cli.options import (
     check_unused,
     echo,
     echo_document,
+    seed_option,
 )
 
 
@@ -23,7 +24,7 @@ def probe(
     run: RunFolder,
     train: Annotated[int, typer.Option(min=1, help="Labeled images to fit, over all classes.")] = 1000,
     draws: Annotated[int, typer.Option(min=1, help="How often to draw them.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws, and of the random weights.")] = 0,
+    seed: Annotated[int, seed_option("Of the draws, and of the random weights.")] = 0,
     dataset: OtherDataset = None,
     set_: DatasetOverrides = None,
     overwrite: Overwrite = False,

@@ -104,6 +104,13 @@ def test_the_command_writes_pairs_and_points(command: Command, trained: TrainedR
     assert all(path.read_bytes() == content for path, content in before.items() if path.suffix == ".png")
 
 
+@pytest.mark.parametrize("rate", ["inf", "nan", "1e39"])
+def test_a_rate_beyond_all_numbers(command: Command, trained: TrainedRun, pictures: Path, tmp_path: Path, rate: str):
+    ended = command("invert", trained.path, "--images", pictures, "--out", tmp_path / "found", "--rate", rate)
+    assert ended.code == 2
+    assert "Invalid value for '--rate'" in ended.err
+
+
 @pytest.mark.parametrize("space", ["latents", "styles"])
 def test_its_files_serve_as_points(
     command: Command, trained: TrainedRun, pictures: Path, tmp_path: Path, styled: None, space: str

@@ -74,6 +74,7 @@ def test_probe(command: Command, trained: Path):
     assert result["scores"].keys() == {"discriminator", "random_weights", "raw_pixels"}
     assert json.loads((trained / "probe.json").read_text()) == result
     lines = command("probe", trained, *options, "--overwrite").out.splitlines()
+    assert command("probe", trained, *options, "--seed", 2**63 - 1, "--overwrite").code == 0
     accuracy = 100 * result["scores"]["random_weights"]["accuracy"]
     assert lines[1].startswith(f"random weights: {accuracy:.2f} ± ")
     assert lines[3] == "protocol:"
