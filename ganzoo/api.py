@@ -365,7 +365,7 @@ def read_images(trained: TrainedRun, path: str | Path, option: str = "--images")
         RequestError: an image cannot be read, there is none, or two have one name.
         UnfitDataError: the run's samples are vectors.
     """
-    return _read_images(trained, Path(path), trained.info.image, option)
+    return _read_images(trained, Path(path), trained.image, option)
 
 
 def _read_images(trained: TrainedRun, path: Path, spec: ImageSpec, option: str) -> tuple[list[str], Tensor]:

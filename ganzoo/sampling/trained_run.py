@@ -17,7 +17,7 @@ from torch import Tensor
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator, Network
 from ganzoo.components.options import DatasetConfig
-from ganzoo.components.spec import DatasetInfo, LabelSpec
+from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, seen_by
 from ganzoo.errors import DataError, RequestError
 from ganzoo.recipe.load import parse_recipe
@@ -107,6 +107,21 @@ class TrainedRun:
     def info(self) -> DatasetInfo:
         """What the generator makes and takes."""
         return self.recipe.trainer.info_for(self.network, self.checkpoint.info)
+
+    @property
+    def image(self) -> ImageSpec:
+        """Shape of the images that the generator makes.
+
+        Raises:
+            UnfitDataError: it makes vectors; the text names the run.
+        """
+        return self._image_of(self.info)
+
+    def _image_of(self, info: DatasetInfo) -> ImageSpec:
+        try:
+            return info.image
+        except UnfitDataError as error:
+            raise UnfitDataError(f"{self.path}: {error}: name a run on images") from None
 
     @property
     def generator(self) -> Generator:
@@ -374,7 +389,7 @@ class TrainedRun:
         if name is not None or changes:
             tables = self.recipe.to_dict()
             if name is not None:
-                image = self.checkpoint.info.image
+                image = self._image_of(self.checkpoint.info)
                 tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
             foreign = self.recipe.foreign and name is None
             recipe = parse_recipe(tables, self.manager, changes, source="dataset", foreign=foreign)

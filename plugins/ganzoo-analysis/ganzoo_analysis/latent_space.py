@@ -302,7 +302,7 @@ def images_of(
     Raises:
         UnfitDataError: the generator makes vectors.
     """
-    _ = run.info.image
+    _ = run.image
     label = options.get("label")
     labels = run.labels(len(latents) // each, None if label is None else [label])
     labels = None if labels is None else labels.repeat_interleave(each, 0)

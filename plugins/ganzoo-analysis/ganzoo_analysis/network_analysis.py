@@ -64,6 +64,7 @@ def neighbors(
         DataError: the dataset is not there.
         RequestError: there are fewer training images than neighbors, or the label does not fit the generator.
     """
+    _ = run.image
     packed = run.training_set()
     images = images_of(run, run.latents(max(count, COMPARED), seed), options)
     with count_progress(what="searching training images") as progress:
@@ -103,7 +104,7 @@ def first_filters(run: TrainedRun) -> FirstFilters:
     Raises:
         RequestError: a network has no convolution there.
     """
-    channels = run.checkpoint.info.image.channels
+    channels = run.image.channels
     made, seen = filters.generator_layers(run.generator), filters.discriminator_layers(run.discriminator)
     if not made or not seen:
         raise RequestError(f"{run.path}: the {'discriminator' if made else 'generator'} has no convolutions to show")
@@ -237,6 +238,7 @@ def probe(
         DataError: the images are not there, or have no labels.
         RequestError: they are of another shape than the discriminator's, or too few.
     """
+    _ = run.image
     packed, options = run.open_dataset(dataset, overrides)
     result = linear_probe.probe(
         run.discriminator, run.untrained_discriminator(seed), packed, train=train, draws=draws, seed=seed

@@ -117,3 +117,35 @@ def test_wrong_requests(
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not [path for path in tmp_path.rglob("*.png") if path.parent.name != "pictures"]
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for plugin in ("ganzoo_benchmarks", "ganzoo_trainers"):
+        pytest.importorskip(plugin)
+    recipe = Path(__file__).parents[3] / "recipes/unrolled_ring.toml"
+    changes = {"run.steps": 1, "run.root": str(tmp_path_factory.mktemp("ring")), "samples.gif": False}
+    return api.run(recipe, changes).path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["filters", "--out", "new"],
+        ["probe"],
+        ["neighbors", "--out", "a.png"],
+        ["latent-grid", "--out", "a.png"],
+        ["interpolate", "--out", "a.png"],
+        ["invert", "--images", "pictures", "--out", "new"],
+        ["overfitting", "--dataset", "digits"],
+    ],
+)
+def test_a_run_on_vectors_is_named(
+    command: Command, ring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+):
+    monkeypatch.chdir(tmp_path)
+    ended = command(arguments[0], ring, *arguments[1:])
+    assert ended.code == 2
+    told = "needs images, and the samples are vectors of 2 numbers: name a run on images"
+    assert ended.err.splitlines()[-1] == f"error: {ring}: {told}"
+    assert "reading" not in ended.err or arguments[0] == "overfitting"
