@@ -276,7 +276,7 @@ def recipe_text(content: bytes) -> str:
     Raises:
         ValueError: it is not in UTF-8; the text says where, and the cure.
     """
-    cure = "and TOML is UTF-8: save it in that encoding"
+    cure = "and TOML is UTF-8: save it as UTF-8"
     if b"\0" in content[:4]:
         raise ValueError(f"it is UTF-16 text, {cure}")
     try:

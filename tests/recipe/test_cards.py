@@ -89,7 +89,7 @@ def test_no_card(text: str, message: str, tmp_path: Path):
 def test_a_card_in_another_encoding(tmp_path: Path):
     path = tmp_path / "latin.toml"
     path.write_bytes("# Digits.\n# Données\n".encode("latin-1"))
-    with pytest.raises(RequestError, match=r"cannot be read: line 2 has the byte 0xe9 .* save it in that encoding"):
+    with pytest.raises(RequestError, match=r"cannot be read: line 2 has the byte 0xe9 .* save it as UTF-8"):
         read_card(path)
 
 

@@ -134,7 +134,7 @@ HEAD = '[run]\nname = "x"\nsteps = 3\n[dataset]\nname = "digits"\n'
         (HEAD.encode("utf-16-le"), "it is UTF-16 text, and TOML is UTF-8"),
         (
             (HEAD + "root = 'données'").encode("latin-1"),
-            "line 6 has the byte 0xe9 of another encoding, such as Latin-1, and TOML is UTF-8: save it in that encoding",
+            "line 6 has the byte 0xe9 of another encoding, such as Latin-1, and TOML is UTF-8: save it as UTF-8",
         ),
         ((HEAD + r'root = "D:\data"').encode(), r"or as D:/new"),
         ((HEAD + r'root = "C:\Users"').encode(), r"or as D:/new"),
