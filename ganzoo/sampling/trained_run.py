@@ -426,7 +426,8 @@ class TrainedRun:
 
 
 def _indices(labels: LabelSpec, chosen: Sequence[Any] | range | Tensor) -> list[int]:
-    chosen = torch.atleast_1d(chosen).tolist() if isinstance(chosen, Tensor) else chosen
+    if isinstance(chosen, Tensor):
+        chosen = chosen.tolist() if chosen.ndim else [chosen.tolist()]
     try:
         indices = [labels.index(each) for each in chosen]
     except ValueError as error:
