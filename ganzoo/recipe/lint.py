@@ -1,4 +1,4 @@
-"""Collect the plugins' warnings about a valid recipe that may not do what it is meant to."""
+"""Collect warnings about a valid recipe that may not do what it is meant to: the plugins', and of its scores."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 from ganzoo.errors import Problem
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.validate import unfit_best
 from ganzoo.registry.plugin_manager import PluginManager
 
 
 def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
-    """Return the plugins' warnings, those of the last registered first; a lint that fails becomes a warning."""
-    warnings: list[Problem] = []
+    """Return the warnings, those of the plugin registered last first; a plugin's lint that fails becomes a warning."""
+    warnings = [*unfit_best(recipe, manager)]  # no error: an observer may take a score of its own
     for implementation in reversed(manager.pluggy.hook.lint_recipe.get_hookimpls()):
         try:
             found: Any = implementation.function(*([recipe] if implementation.argnames else []))

@@ -141,21 +141,39 @@ def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
         return
     if recipe.evaluation.every is None:
         yield Problem("run.target", "needs scores while training: set evaluation.every, in steps")
-    registry, scores = manager.registries.metrics, scores_taken(recipe, manager.registries)
+    scores = scores_taken(recipe, manager.registries)
     direction = scores[target.score].direction if target.score in scores else None
-    if direction is None:
-        known = ", ".join(sorted(scores)) or "; ".join(["none", *manager.lacking(registry.kind.usual)])
-        suggestion = did_you_mean(target.score, scores)
-        yield Problem(
-            "run.target.score", f'[evaluation] takes no score "{target.score}"{suggestion}; it takes: {known}'
-        )
-    elif direction == "none":
-        yield Problem("run.target.score", f'no values of "{target.score}" are better than others: name another score')
+    if direction in (None, "none"):
+        yield from _unfit_score(target.score, "run.target.score", scores, manager)
     elif (direction == "lower") != (target.below is not None):
         given, wanted = ("above", "below") if direction == "lower" else ("below", "above")
         yield Problem(
             f"run.target.{given}", f'{direction} values of "{target.score}" are better: give {wanted} in its place'
         )
+
+
+def unfit_best(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
+    """Yield why no checkpoint is kept by `checkpoint.best`, unless an observer takes that score.
+
+    Where it names one, and scores are taken, this imports the metrics and extractors.
+    """
+    name = recipe.checkpoint.best
+    if name is not None and recipe.evaluation.every is None:
+        yield Problem("checkpoint.best", "needs scores while training: set evaluation.every, in steps")
+    elif name is not None:
+        yield from _unfit_score(name, "checkpoint.best", scores_taken(recipe, manager.registries), manager)
+
+
+def _unfit_score(
+    name: str, path: str, scores: Mapping[str, PossibleScore], manager: PluginManager
+) -> Iterator[Problem]:
+    """Yield why nothing can go by a score: it is not among those taken, or none of its values is better."""
+    if name not in scores:
+        usual = manager.registries.metrics.kind.usual
+        known = ", ".join(sorted(scores)) or "; ".join(["none", *manager.lacking(usual)])
+        yield Problem(path, f'[evaluation] takes no score "{name}"{did_you_mean(name, scores)}; it takes: {known}')
+    elif scores[name].direction == "none":
+        yield Problem(path, f'no values of "{name}" are better than others: name another score')
 
 
 def scores_taken(recipe: Recipe, registries: Registries) -> dict[str, PossibleScore]:

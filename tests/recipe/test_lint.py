@@ -47,6 +47,21 @@ DUE: dict[str, tuple[str, dict[str, Any], str]] = {
         {"trainer": {"name": "adversarial", "ema_decay": 0.5, "ema_start": 100}},
         "never begins",
     ),
+    "a best score without evaluation": (
+        "checkpoint.best",
+        {"checkpoint": {"best": "fd_classifier"}},
+        "needs scores while training: set evaluation.every",
+    ),
+    "a best score that is misspelled": (
+        "checkpoint.best",
+        {"checkpoint": {"best": "divrsity"}, "evaluation": {"every": 50, "samples": 4, "metrics": ["diversity"]}},
+        'takes no score "divrsity", did you mean diversity?; it takes: diversity',
+    ),
+    "a best score that is not taken": (
+        "checkpoint.best",
+        {"checkpoint": {"best": "fid"}, "evaluation": {"every": 50, "samples": 4, "metrics": ["diversity"]}},
+        'takes no score "fid"; it takes: diversity',
+    ),
     "a schedule that ends before it starts, by another unit": (
         "penalties.0.weight",
         {"penalties": [{"name": "r2", "weight": {"from": 1, "to": 2, "start": 0.5, "until": "1 images"}}], **SPECTRAL},
