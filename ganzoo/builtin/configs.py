@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from ganzoo.builtin.optimizers import AdamConfig
 from ganzoo.components.options import (
     ComponentConfig,
+    DiscriminatorConfig,
     ImageDatasetConfig,
     ImageSize,
     LossConfig,
@@ -95,7 +96,8 @@ class GANTrainerConfig(TrainerConfig):
     """Generator updates in a step, each on new images but for the first of `fake_batch = "reuse"`."""
     micro_batch_size: PositiveInt | None = None
     """Compute the gradients of so many images at a time, over all processes together, and add them up: less memory, the
-    same mean. Batch norm in the generator then takes its statistics from so many. Left out: the whole minibatch."""
+    same mean. Batch norm in the generator then takes its statistics from so many. It has to hold whole groups of
+    a discriminator with minibatch standard deviation. Left out: the whole minibatch."""
     fake_batch: Literal["reuse", "fresh"] = "reuse"
     """Let the generator learn from the images that the last discriminator update saw, or make new ones."""
     discriminator_update: Literal["joint", "separate"] = "joint"
@@ -127,11 +129,20 @@ class GANTrainerConfig(TrainerConfig):
         """Number of minibatches: one for each discriminator update, and one for the generator where it has its own."""
         return self.discriminator_steps + (self.schedule == "alternate_minibatches")
 
+    @property
+    def samples_per_logit(self) -> int:
+        """Samples that a discriminator judges as one: 1, unless a derived trainer packs them."""
+        return 1
+
+    def whole_groups(self, discriminator: DiscriminatorConfig) -> int:
+        """Return of what number of samples a process has to take multiples, so that the discriminator's groups stay."""
+        return min(discriminator.judged_together * self.samples_per_logit, self.batch_size)
+
     scales_loss: ClassVar[bool] = True
     """True: each network's loss has its own scaler."""
 
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
-        """Raise ValueError where the gradient of a minibatch is not the mean of its micro-batches'."""
+        """Raise ValueError where the gradient of a minibatch is not the mean of its micro-batches', of whole groups."""
         if self.micro_batch_size is None:
             return
         wrong = [f'"{part.name}" ({path})' for path, part in parts.items() if getattr(part, "mixes_batch", False)]
@@ -140,6 +151,13 @@ class GANTrainerConfig(TrainerConfig):
                 f"micro_batch_size does not go with {' and '.join(wrong)}, which sees a minibatch as a whole: "
                 "leave it out, or take parts that judge each image alone, such as a discriminator without batch norm"
             )
+        for path, part in parts.items():
+            group = self.whole_groups(part) if isinstance(part, DiscriminatorConfig) else 1
+            if self.micro_batch_size % group:
+                raise ValueError(
+                    f'micro_batch_size is {self.micro_batch_size}, and "{part.name}" ({path}) compares the samples of '
+                    f"groups, which take {group}: set it to a multiple of {group}, or leave it out"
+                )
 
     @model_validator(mode="after")
     def _options_suit_each_other(self) -> Self:

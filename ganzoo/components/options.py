@@ -110,6 +110,14 @@ class DiscriminatorConfig(ComponentConfig):
         """
         return getattr(self, "norm", None) == "batch"
 
+    @property
+    def judged_together(self) -> int:
+        """How many samples of a minibatch are compared as one group, as minibatch standard deviation does; 1: none.
+
+        A trainer that takes a minibatch in parts keeps such groups whole.
+        """
+        return 1
+
     has_spectral_norm: ClassVar[bool] = False
     """Whether spectral norm makes the network Lipschitz."""
 

@@ -23,7 +23,8 @@ from ganzoo.components.options import PenaltyConfig
 from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
-from ganzoo.errors import RecipeError
+from ganzoo.components.world import World
+from ganzoo.errors import RecipeError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
@@ -684,6 +685,42 @@ def assert_same_weights(trainer: GANTrainer, other: GANTrainer) -> None:
     for name, network in trainer.networks().items():
         for key, value in network.state_dict().items():
             torch.testing.assert_close(value, other.networks()[name].state_dict()[key], rtol=1e-4, atol=1e-6)
+
+
+GROUPS = {"name": "sngan", "width": 4, "minibatch_stddev": 4}
+IN_PARTS: dict[str, Any] = {"fake_batch": "fresh"}
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "group"),
+    [
+        (GROUPS, 4),
+        (GROUPS | {"minibatch_stddev": 32}, 8),
+        ({"name": "stylegan2", "channel_base": 128, "max_channels": 8}, 4),
+        ({"name": "sngan", "width": 4}, 1),
+        ({"name": "stylegan2", "channel_base": 128, "max_channels": 8, "minibatch_stddev": 0}, 1),
+    ],
+)
+def test_micro_batches_hold_whole_groups(tables: dict, parse: Callable[..., Recipe], discriminator: dict, group: int):
+    """Minibatch standard deviation compares the images of a group: a smaller one is another network."""
+    tables["discriminator"] = discriminator
+    for size in (1, 2, 4, 8):
+        tables["trainer"] = {"name": "adversarial", "batch_size": BATCH, "micro_batch_size": size, **IN_PARTS}
+        if size % group:
+            told = rf'"{discriminator["name"]}" \(discriminator\) compares .* set it to a multiple of {group}, or'
+            with pytest.raises(RecipeError, match=told):
+                parse(tables)
+        else:
+            assert parse(tables)
+
+
+def test_each_process_takes_whole_groups(make: Make, tables: dict):
+    tables["discriminator"] = GROUPS
+    trainer = make(micro_batch_size=4, **IN_PARTS)
+    world = World()
+    world.world_size = 2
+    with pytest.raises(RequestError, match=r"takes 2 samples at a time, .* set it to a multiple of 8, for 2 processes"):
+        GANTrainer(trainer.config, parts=replace(trainer.parts, world=world))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,11 @@ class SNGANDiscriminatorConfig(DiscriminatorConfig):
     has_spectral_norm: ClassVar[bool] = True
     """In each layer."""
 
+    @property
+    def judged_together(self) -> int:
+        """Images in a group of the minibatch standard deviation; 1 without it."""
+        return max(self.minibatch_stddev, 1)
+
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
         check_power_of_two(info)

@@ -132,6 +132,11 @@ class StyleGAN2DiscriminatorConfig(DiscriminatorConfig):
         """Images in a group of the minibatch's deviation."""
         return MINIBATCH_STDDEV[self.preset] if self.minibatch_stddev is None else self.minibatch_stddev
 
+    @property
+    def judged_together(self) -> int:
+        """Images in a group of the minibatch's deviation; 1 without it."""
+        return max(self.group, 1)
+
     def channels(self, resolution: int, size: int) -> int:
         """Return the channels of the layers of a resolution, in a network for images of `size` pixels."""
         return channels_at(self.channel_base, self.max_channels, resolution, size)

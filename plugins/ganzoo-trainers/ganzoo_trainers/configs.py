@@ -66,6 +66,11 @@ class PacGANConfig(GANTrainerConfig):
     """Samples in a pack, m of the paper: the channels of images, or the numbers of vectors, lie side by side. 1:
     `adversarial`."""
 
+    @property
+    def samples_per_logit(self) -> int:
+        """A pack."""
+        return self.packing
+
     def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
         """Return packs of samples, and of their conditions, for discriminators; packs have no label."""
         if self.roles[role] == "generator" or self.packing == 1:

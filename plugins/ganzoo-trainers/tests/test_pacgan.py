@@ -221,6 +221,13 @@ def test_what_cannot_be_packed_is_told(tmp_path: Path, changes: dict[str, Any], 
     assert message in str(raised.value)
 
 
+def test_micro_batches_hold_whole_groups_of_packs(tmp_path: Path) -> None:
+    trainer = {"name": "pacgan", "packing": 2, "batch_size": 16, "micro_batch_size": 4, "fake_batch": "fresh"}
+    discriminator = {"name": "sngan", "width": 4, "minibatch_stddev": 4}
+    with pytest.raises(RecipeError, match="compares the samples of groups, which take 8: set it to a multiple of 8"):
+        ganzoo.run(recipe(tmp_path, trainer=trainer, discriminator=discriminator))
+
+
 def test_a_process_has_whole_packs() -> None:
     world = World()
     world.world_size = 3
