@@ -86,7 +86,9 @@ def sweep(
     metric: Annotated[
         str | None, typer.Option(help="What bayes optimizes, such as score/fd_classifier.", metavar="NAME")
     ] = None,
-    goal: Annotated[Literal["minimize", "maximize"], typer.Option(help="Better values of it.")] = "minimize",
+    goal: Annotated[
+        Literal["minimize", "maximize"] | None, typer.Option(help="Better values of it; default: minimize.")
+    ] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Most runs of random and bayes.")] = None,
     trackers: Sequence[Any] = (),
 ) -> None:
@@ -103,6 +105,9 @@ def sweep(
     from ganzoo.text import shell_word
 
     grid = parse_vary(vary or ())
+    here = {"--jobs": jobs > 1, "--gpus": gpus, "--retry-failed": retry_failed, "--accept-changes": accept_changes}
+    if trackers and (without := [option for option, given in here.items() if given]):
+        raise RequestError(f"{without[0]}: is for runs that this command trains itself: agents train these")
     for entry in trackers:
         ends, ranges = split_ranges(grid)
         plan = make_plan(recipe, ends, seeds, set_ or (), plugin_manager(), name=name)
@@ -111,8 +116,10 @@ def sweep(
         echo(entry.load()(config).register_sweep(agent_sweep(plan, set_ or (), config, **search)))
     if trackers:
         return
-    if method or metric or runs:
-        raise RequestError("--method, --metric and --runs are for agents: give a tracker's flag too, such as --wandb")
+    if method or metric or goal or runs:
+        raise RequestError(
+            "--method, --metric, --goal and --runs are for agents: give a tracker's flag too, such as --wandb"
+        )
     swept = run_sweep(recipe, grid, set_ or (), seeds=seeds, jobs=jobs, name=name, retry_failed=retry_failed,
                       accept_changes=accept_changes,
                       gpus=[each.strip() for each in gpus.split(",") if each.strip()])  # fmt: skip

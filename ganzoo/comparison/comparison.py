@@ -11,6 +11,7 @@ from typing import Any
 from ganzoo.comparison.runs import Option, RunRecord, Variant, collect, group, options_that_differ, shown
 from ganzoo.comparison.scores import Score, score_all
 from ganzoo.comparison.targets import TargetRanking, rank_by_target, targets_of
+from ganzoo.evaluation.protocol import check_places
 from ganzoo.text import html_table, printable
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
@@ -100,9 +101,10 @@ def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[s
         ignoring: fields in which the protocol cards may differ, such as "samples.images".
 
     Raises:
-        GanzooError: there is no run at one of them.
+        GanzooError: there is no run at one of them, or no protocol card has a field that `ignoring` names.
     """
     variants = group(collect([places] if isinstance(places, str | Path) else places))
+    check_places(ignoring, (each.card for variant in variants for run in variant.runs for each in run.evaluations))
     scores = score_all(variants, ignoring)
     differences, ranking = options_that_differ(variants), rank_by_target(variants, scores)
     return Comparison(variants, differences, scores, _notes(variants), ranking)

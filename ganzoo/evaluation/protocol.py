@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ganzoo.errors import RequestError
+from ganzoo.text import did_you_mean, printable
 
 PROTOCOL = 1
 """Raised whenever the same images would get other scores than before."""
@@ -144,10 +147,35 @@ def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[D
     return found
 
 
+def check_places(places: Collection[str], cards: Iterable[Card]) -> None:
+    """Check that cards have the fields at these paths, or might have them.
+
+    Raises:
+        RequestError: there is no such field.
+    """
+    held = dict.fromkeys(place for card in cards for place, _ in _facts(card))
+    known = [*dict.fromkeys([*_places(Card), *held])]
+    if wrong := [place for place in places if place not in known]:
+        raise RequestError(
+            f"--ignore {wrong[0]}: no protocol card has this place{did_you_mean(wrong[0], known)}; "
+            f"they have {', '.join(printable(place) for place in held or known)}"
+        )
+
+
 def noted(card: Card) -> dict[str, Any]:
     """Return the fields of a card that are not compared, by path."""
     compared = {place for place, _ in _facts(card)}
     return {place: value for place, value in _facts(card, everything=True) if place not in compared}
+
+
+def _places(part: type[CardPart], at: str = "") -> Iterator[str]:
+    """Yield the dotted path of each field that every card has."""
+    for name, field in part.model_fields.items():
+        of = field.annotation
+        if isinstance(of, type) and issubclass(of, CardPart):
+            yield from _places(of, f"{at}{name}.")
+        elif of in (str, int, bool):
+            yield f"{at}{name}"
 
 
 def _facts(part: CardPart, at: str = "", *, everything: bool = False) -> Iterator[tuple[str, Any]]:

@@ -211,6 +211,8 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
         raise RequestError("--method bayes: name what to optimize, such as --metric score/fd_classifier")
     if method != "bayes" and metric:
         raise RequestError(f"--metric {metric}: is for --method bayes")
+    if method != "bayes" and search.get("goal"):
+        raise RequestError(f"--goal {search['goal']}: is for --method bayes")
     if method is None and ranges:
         raise RequestError(f"--vary {next(iter(ranges))}: a range is for --method random or bayes")
     if str(metric).startswith(SCORE) and plan.variants[0].recipe.evaluation.every is None:
@@ -221,6 +223,7 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
     listed = {key: each for key, each in plan.vary.items() if key not in ranges}
     values: dict[str, Sequence[Any]] = {key: list(map(_argument, each)) for key, each in listed.items()}
     command = ["ganzoo", "run", plan.source, *words]
+    search["goal"] = search.get("goal") or "minimize"
     return AgentSweep(plan.name, plan.source, command, values | {"run.seed": plan.seeds}, **search)
 
 

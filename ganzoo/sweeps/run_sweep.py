@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Source
 from ganzoo.recipe.overrides import Overrides
@@ -90,6 +92,7 @@ def sweep(
     """
     if jobs < 1:
         raise RequestError(f"--jobs {jobs}: must be 1 or more")
+    check_gpus(gpus)
     plan = make_plan(recipe, vary, seeds, overrides, manager or plugin_manager(), name=name)
     path = plan.root / plan.name
     SweepDirectory.prepare(path, plan)  # refuses before a folder is made
@@ -114,6 +117,21 @@ def sweep(
         with SweepDisplay(directory, members) as display:
             _run_all(directory, plan, waiting, display, jobs, gpus, accept_changes)
     return Sweep(path, members)
+
+
+def check_gpus(gpus: Sequence[str]) -> None:
+    """Check that this machine has these GPUs, of those that `CUDA_VISIBLE_DEVICES` names where it is set.
+
+    Raises:
+        RequestError: it has no such GPU, or none that torch can use.
+    """
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = [*map(str, range(count))] if named is None else [each.strip() for each in named.split(",")]
+    for gpu in gpus:
+        if not count:
+            raise RequestError(f"--gpus {gpu}: torch finds no GPU here: leave it out, and the runs take what there is")
+        if gpu not in known and not (named is None and gpu.startswith(("GPU-", "MIG-"))):  # names that it may have
+            raise RequestError(f"--gpus {gpu}: is not there; this machine has: {', '.join(known)}")
 
 
 def _is_open(sweep: SweepDirectory, member: Member, retry_failed: bool) -> bool:

@@ -292,6 +292,14 @@ class TestCommand:
         assert "★" not in ended.out
         assert "fd_classifier is not ranked" not in command("compare", *runs, "--ignore", "samples.images").out
 
+    def test_a_place_to_ignore_that_no_card_has(self, command: Command, make_run: MakeRun):
+        run = make_run("a", 0, scores={40: {"x": 1.0}})
+        ended = command("compare", run, "--ignore", "samples.images", "--ignore", "samples.imges")
+        assert (ended.code, ended.out) == (2, "")
+        told = "no protocol card has this place, did you mean samples.images?; they have protocol, "
+        assert f"--ignore samples.imges: {told}" in ended.err
+        assert command("compare", make_run("b", 0), "--ignore", "samples.images").code == 0
+
     def test_json(self, command: Command, make_run: MakeRun):
         told = json.loads(
             command("compare", *seeds(make_run, {"hinge": [1.0, 2.0], "minimax": [3.0, 4.0]}), "--json").out

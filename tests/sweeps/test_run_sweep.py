@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,8 @@ class TestDecisions:
     def test_jobs_share_the_machine(self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 6)
         ganzoo.sweep(tables, {}, seeds=3, jobs=2, gpus=["3", "5"])
         shared = "'OMP_NUM_THREADS': '4', 'CUDA_VISIBLE_DEVICES':"
         assert faked.started == [f"tiny seed {seed} {{{shared} '{gpu}'}}" for seed, gpu in ((7, 3), (8, 5), (9, 3))]
@@ -251,6 +254,30 @@ class TestDecisions:
         assert processes.ended(run) is None
         (run.checkpoints / "step_0000010").mkdir(parents=True)
         assert processes.ended(run) == "complete"
+
+    @pytest.mark.parametrize(
+        ("count", "named", "gpu", "told"),
+        [
+            (0, None, "7", "torch finds no GPU here"),
+            (0, "7", "7", "torch finds no GPU here"),
+            (2, None, "foo", "is not there; this machine has: 0, 1"),
+            (2, None, "2", "is not there; this machine has: 0, 1"),
+            (2, "4,5", "0", "is not there; this machine has: 4, 5"),
+            (2, "4,5", "5", ""),
+            (2, None, "GPU-8932f937", ""),
+        ],
+    )
+    def test_gpus_that_are_not_there(
+        self, faked: Faked, tables: Tables, monkeypatch: pytest.MonkeyPatch,
+        count: int, named: str | None, gpu: str, told: str,
+    ):  # fmt: skip
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if named:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+        monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+        with pytest.raises(RequestError, match=f"--gpus {gpu}: {told}") if told else nullcontext():
+            ganzoo.sweep(tables, {}, gpus=[gpu])
+        assert bool(faked.started) != bool(told)
 
     @pytest.mark.parametrize(("name", "number"), [("jobs", 0), ("seeds", 0)])
     def test_wrong_numbers(self, tables: Tables, name: str, number: int):

@@ -147,6 +147,9 @@ def test_bayes_over_a_range(
         ("--method", "bayes"): "--method bayes: name what to optimize",
         ("--method", "bayes", "--metric", "score/fd_classifier"): "set evaluation.every",
         ("--method", "random", "--metric", "loss/generator"): "--metric loss/generator: is for --method bayes",
+        ("--method", "random", "--goal", "maximize"): "--goal maximize: is for --method bayes",
+        ("--method", "random", "--jobs", "2"): "--jobs: is for runs that this command trains itself",
+        ("--method", "random", "--gpus", "0"): "--gpus: is for runs that this command trains itself",
         (): f"--vary {LR}: a range is for --method random or bayes",
     }.items():
         ended = command(*sweep, *given)
@@ -169,8 +172,9 @@ def test_bayes_over_a_range(
     changed = apply_overrides(tables, [*parsed["set_"], *parsed["changes"]])
     assert changed["tracking"]["wandb"]["objective"] == "score/fd_classifier"
     assert changed["trainer"]["generator_optimizer"]["lr"] == 3e-4
-    ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge", "--method", "random")
-    assert (ended.code, ended.err.splitlines()[-1]) == (
-        2,
-        "error: --method, --metric and --runs are for agents: give a tracker's flag too, such as --wandb",
-    )
+    for option in (("--method", "random"), ("--goal", "maximize"), ("--goal", "minimize")):
+        ended = command("sweep", recipe_file(tables), "--vary", "loss.name=hinge", *option)
+        assert (ended.code, ended.err.splitlines()[-1]) == (
+            2,
+            "error: --method, --metric, --goal and --runs are for agents: give a tracker's flag too, such as --wandb",
+        )
