@@ -82,13 +82,13 @@ def evaluate(
     if extractors:
         changes["evaluation.extractors"] = [{"name": name} for name in extractors]
     only = f"{ONLY}, tracking.…, samples.batch_norm and generator.sampling.…"
-    overrides = [*limited_overrides(overrides, _is_of_scoring, only), *changes.items()]
+    pairs = [*limited_overrides(overrides, _is_of_scoring, only), *changes.items()]
     tables, foreign = run.recipe.to_dict(), run.recipe.foreign
     tables["run"].pop("target", None)  # was for the scores of training
-    recipe = parse_recipe(tables, run.manager, overrides, source=str(run.path), foreign=foreign)
+    recipe = parse_recipe(tables, run.manager, pairs, source=str(run.path), foreign=foreign)
     options = recipe.evaluation
-    run = run.sampled_with([pair for pair in overrides if is_of_sampling(pair[0])])
-    if any(key == "device.accelerator" for key, _ in overrides):
+    run = run.sampled_with([pair for pair in pairs if is_of_sampling(pair[0])])
+    if any(key == "device.accelerator" for key, _ in pairs):
         run = replace(run, compute=choose_compute(recipe.device.model_copy(update={"precision": "fp32"})))
     generator = run.generator_with(options.weights)
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network, shows_progress=True)
