@@ -24,6 +24,12 @@ def differences(ours: Any, theirs: Any, at: str = "") -> list[str]:
     return [] if type(ours) is type(theirs) and ours == theirs else [at]
 
 
+def state_of(path: Path) -> dict[str, Any]:
+    """The training state of a checkpoint, without what a clock says."""
+    state = torch.load(path / "state.pt", weights_only=True)
+    return {key: value for key, value in state.items() if key not in TIMED}
+
+
 def assert_same_checkpoint(ours: Path, theirs: Path) -> None:
     """Every weight, every moment of the optimizers, every random number to come, and the place in the data."""
     names = sorted(file.name for file in ours.iterdir())
@@ -32,8 +38,7 @@ def assert_same_checkpoint(ours: Path, theirs: Path) -> None:
     for name in names:
         if name.endswith(".safetensors"):
             assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
-    states = [torch.load(path / "state.pt", weights_only=True) for path in (ours, theirs)]
-    assert differences(*({k: v for k, v in state.items() if k not in TIMED} for state in states)) == []
+    assert differences(state_of(ours), state_of(theirs)) == []
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
