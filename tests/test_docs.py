@@ -160,12 +160,11 @@ class TestReadme:
     def test_fits_a_screen_and_a_half(self) -> None:
         assert len(README.read_text(encoding="utf-8").splitlines()) <= 100
 
-    @pytest.mark.usefixtures("example_path")
-    def test_its_plugin_works(self, example_path: Path, tables: dict[str, Any]) -> None:
-        (example_path / "smoothed_loss.py").write_text(titled(README, "smoothed_loss.py"))
-        install(example_path, "ganzoo-smoothed", {"smoothed": "smoothed_loss"})
-        tables["loss"] = {"name": "smoothed"}
-        assert ganzoo.run(tables, ["run.steps=2"], manager=PluginManager()).metrics[-1]["step"] == 2
+    def test_its_plugin_works(self, tmp_path: Path, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("smoothed_loss.py").write_text(titled(README, "smoothed_loss.py"))
+        tables |= {"plugins": {"files": ["smoothed_loss.py"]}, "loss": {"name": "smoothed"}}
+        assert ganzoo.run(tables, ["run.steps=2"]).metrics[-1]["step"] == 2
 
 
 def command_names(group: Any, prefix: str = "") -> Iterator[str]:
