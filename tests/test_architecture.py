@@ -26,8 +26,8 @@ CORE = sorted(PACKAGE.rglob("*.py"))
 PLUGIN_MODULES = [file for plugin in PLUGINS for file in sorted(plugin.rglob("*.py"))]
 MODULES = [*CORE, *PLUGIN_MODULES]
 
-# Lowest first: a module may import its own room and those before it, for the type checker too.
-ROOMS = (
+# Lowest first: a module may import its own layer and those before it, for the type checker too.
+LAYERS = (
     {"errors", "text", "untrusted", "terminal"},
     {"components"},
     {"registry"},
@@ -46,7 +46,7 @@ ROOMS = (
     {"api"},
     {"cli", "__main__"},
 )
-LOOSE_MODULES = 8
+TOP_LEVEL_MODULES = 8
 
 # What plugins may import of the core, each with the modules within it; docs/pages/api.md says what for.
 PUBLIC_MODULES = (
@@ -65,12 +65,12 @@ def module_of(file: Path) -> str:
     return ".".join(file.relative_to(ROOT).with_suffix("").parts)
 
 
-def room_of(module: str) -> int:
+def layer_of(module: str) -> int:
     part = module.split(".")[1]
-    for number, room in enumerate(ROOMS):
-        if part in room:
+    for number, layer in enumerate(LAYERS):
+        if part in layer:
             return number
-    raise AssertionError(f"ganzoo.{part} has no room yet: give it one in ROOMS")
+    raise AssertionError(f"ganzoo.{part} has no layer yet: give it one in LAYERS")
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -96,7 +96,7 @@ def test_imports_go_downwards():
         f"{module} imports {other}"
         for module, others in IMPORTS.items()
         for other in others
-        if room_of(other) > room_of(module)
+        if layer_of(other) > layer_of(module)
     ]
     assert wrong == []
 
@@ -109,11 +109,11 @@ def test_no_modules_import_each_other_in_a_circle():
         raise AssertionError(f"a circle: {' → '.join(error.args[1])}") from None
 
 
-def test_the_page_shows_these_rooms():
+def test_the_page_shows_these_layers():
     picture = re.search(r"^```text\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert picture is not None
     shown = [{*re.split(r"\s+", line[:34].strip())} for line in picture[1].splitlines()]
-    assert shown == [room - {"__main__", "latent", "explore", "examine"} for room in ROOMS]
+    assert shown == [layer - {"__main__", "latent", "explore", "examine"} for layer in LAYERS]
 
 
 def test_the_page_names_files_that_are_there():
@@ -121,8 +121,8 @@ def test_the_page_names_files_that_are_there():
     assert {path for path in named if not (PACKAGE / path).exists() and not (ROOT / path).exists()} == set()
 
 
-def test_few_modules_lie_loose():
-    assert len(list(PACKAGE.glob("*.py"))) <= LOOSE_MODULES
+def test_few_modules_are_top_level():
+    assert len(list(PACKAGE.glob("*.py"))) <= TOP_LEVEL_MODULES
 
 
 def test_core_imports_no_plugin():

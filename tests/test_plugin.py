@@ -1,4 +1,4 @@
-"""The face for authors of plugins: one import, complete, documented, and without torch until a component needs it."""
+"""The interface of plugin authors: one import, complete, documented, and without torch until a component needs it."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 TABLE = Path(__file__).with_name("attacks.csv")
-COLUMNS = ("rows", "mended", "cases", "held", "skipped")
+COLUMNS = ("rows", "fixed", "cases", "held", "skipped")
 
 
 class Outcomes:
@@ -52,7 +52,7 @@ def table(rows: list[dict[str, str]], cases: dict[str, Counter[str]]) -> str:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         found = cases.get(row["test"], Counter())
-        figures = Counter(rows=1, mended=int(row["mended"] == "yes"), cases=found.total(), held=found["passed"])
+        figures = Counter(rows=1, fixed=int(row["fixed"] == "yes"), cases=found.total(), held=found["passed"])
         for kind in (row["kind"], "all"):
             counts[kind].update(figures | Counter(skipped=found["skipped"]))
     ordered = [*dict.fromkeys(row["kind"] for row in rows), "all"]
