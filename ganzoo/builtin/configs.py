@@ -31,7 +31,7 @@ class NonSaturatingConfig(LossConfig):
 
 
 class MinimaxConfig(NonSaturatingConfig):
-    """log(1 − D(G(z))) for the generator: the saturating game of arXiv 1406.2661, eq. 1."""
+    """log(1 − D(G(z))) for the generator: the saturating loss of arXiv 1406.2661, eq. 1."""
 
 
 class HingeConfig(LossConfig):
@@ -43,14 +43,14 @@ class WassersteinConfig(LossConfig):
 
 
 class LeastSquaresConfig(LossConfig):
-    """LSGAN (arXiv 1611.04076): targets for real, fake, and what the generator wants."""
+    """LSGAN (arXiv 1611.04076): least squares to the targets a (fake), b (real) and c (generator)."""
 
     real_target: Target = 1.0
-    """b: what the discriminator should say of real images."""
+    """b: target of the discriminator's loss for real images."""
     fake_target: Target = 0.0
-    """a: what the discriminator should say of generated images."""
+    """a: target of the discriminator's loss for generated images."""
     generator_target: Target = 1.0
-    """c: what the generator wants the discriminator to say."""
+    """c: target of the generator's loss."""
 
 
 class _AtSamplesConfig(PenaltyConfig):

@@ -32,7 +32,7 @@ class NonSaturating(Loss):
 
 
 class Minimax(NonSaturating):
-    """log(1 − D(G(z))) for the generator: the saturating game of arXiv 1406.2661, eq. 1."""
+    """log(1 − D(G(z))) for the generator: the saturating loss of arXiv 1406.2661, eq. 1."""
 
     Config = MinimaxConfig
 
