@@ -48,7 +48,7 @@ TRANSLATED = (
     'penalties=[{name = "diff_augment", policies = ["translation"], translation = 0.11}]',
     'plugins.requires=["ganzoo-datasets", "ganzoo-dcgan", "ganzoo-objectives"]',
 )
-"""Against discriminators that learn the images by heart; by up to 3 of 28 pixels."""
+"""Against discriminators that memorize the images; by up to 3 of 28 pixels."""
 GRAPHS = ("device.cuda_graphs=true",)
 """For steps that can be recorded, on a GPU; the same training, faster."""
 

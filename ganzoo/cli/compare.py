@@ -21,7 +21,7 @@ def compare(
         typer.Option(help="Write one page with curves, samples and protocol cards.", metavar="PAGE.html"),
     ] = None,
     overwrite: Overwrite = False,
-    title: Annotated[str, typer.Option(help="Of the page and the report.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the page and the report.")] = "",
     ignore: Annotated[
         list[str] | None,
         typer.Option(help="A place in which protocol cards may differ; may be given again.", metavar="PLACE"),

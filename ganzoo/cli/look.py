@@ -123,10 +123,8 @@ def sample(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory; with --images a recipe file will do.")],
     samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
-    seed: Annotated[int | None, seed_option("Of their latents.")] = None,
-    seeds: Annotated[
-        int, typer.Option(min=1, help="Evaluate with so many seeds, from that one on: mean ± deviation.")
-    ] = 1,
+    seed: Annotated[int | None, seed_option("Seed of the latents.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, starting at --seed: mean ± deviation.")] = 1,
     step: WhichStep = None,
     network: WhichNetwork = None,
     weights: Annotated[Literal["auto", "ema", "raw"] | None, typer.Option(help="auto: ema where there is one.")] = None,
@@ -161,7 +159,7 @@ def evaluate(
         made = {"samples": samples, "seed": seed, "step": step, "network": network, "weights": weights}
         given = [f"--{name}" for name, value in made.items() if value is not None] + ["--seeds"] * (seeds > 1)
         if given:
-            raise RequestError(f"{given[0]}: is of samples of a run, and --images {images} are scored as they are")
+            raise RequestError(f"{given[0]} cannot be used with --images: all images of the folder are scored")
         changes = override_pairs(set_ or ())
         if extractor:
             changes.append(("evaluation.extractors", [{"name": name} for name in extractor]))

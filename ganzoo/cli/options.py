@@ -32,7 +32,7 @@ OtherDataset = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names that are there.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[
-    int | None, typer.Option("--step", min=0, help="Of the checkpoint to take; default: the last one's.")
+    int | None, typer.Option("--step", min=0, help="Step of the checkpoint to use; default: the last.")
 ]
 WhichNetwork = Annotated[
     str | None, typer.Option("--network", help="Generator to take, where the trainer has several; default: the first.")

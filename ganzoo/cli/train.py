@@ -23,7 +23,7 @@ def run(
     recipe: RecipeFile,
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="More of what --set takes: an agent appends its choice here.", metavar="[KEY=VALUE]..."),
+        typer.Argument(help="More KEY=VALUE settings, as a W&B agent appends them.", metavar="[KEY=VALUE]..."),
     ] = None,
     set_: Overrides = None,
 ) -> None:
@@ -72,10 +72,10 @@ def sweep(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, from the recipe's seed upwards.")] = 1,
     set_: Overrides = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs that go on at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")] = 1,
     gpus: Annotated[str, typer.Option(help="GPUs to share out among the jobs.", metavar="0,1")] = "",
     name: Annotated[
-        str | None, typer.Option(help="Of the sweep's directory; left out: the recipe's name with -sweep.")
+        str | None, typer.Option(help="Name of the sweep's directory; default: the recipe's name with -sweep.")
     ] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
     accept_changes: AcceptChanges = False,
@@ -129,7 +129,7 @@ def sweep(
                  f"runs are complete"]  # fmt: skip
         lines += [f"  {member}: {member.error or member.status}" for member in [*swept.failed, *swept.unfinished]]
         if swept.failed:
-            lines.append("once that is mended, the same command with --retry-failed goes on with those that failed")
+            lines.append("once that is fixed, the same command with --retry-failed goes on with those that failed")
         raise GanzooError("\n".join(lines))
     for line in ranking_lines(compare(swept.path)):
         say(line)

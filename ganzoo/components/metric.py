@@ -81,7 +81,7 @@ class Metric(ABC):
         """Return the values by name; randomness comes from torch's global generator, which is seeded before."""
 
     def caveat(self, inputs: MetricInputs) -> str:
-        """Return why the values say little here, such as too few samples; empty where they are sound."""
+        """Return why the values are not reliable here, such as too few samples; empty where they are."""
         return ""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:

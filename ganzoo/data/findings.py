@@ -125,7 +125,7 @@ def blame(dataset: Dataset) -> str:
     """Return where what a dataset gives comes from, and what to do about it."""
     kind = type(dataset)
     name = dataset.config.name or kind.__name__.lower()
-    return f'the dataset "{name}" gives them, not your files: mend {kind.__module__}:{kind.__qualname__}'
+    return f'the dataset "{name}" gives them, not your files: fix {kind.__module__}:{kind.__qualname__}'
 
 
 def _in_words(config: ImageDatasetConfig) -> str:

@@ -39,7 +39,7 @@ class Evaluation(BaseModel):
     ideals: dict[str, float] = Field(default_factory=dict)
     """Value of scores that are best neither low nor high, for samples like the real images."""
     warnings: dict[str, str] = Field(default_factory=dict)
-    """Why a score says little, such as too few samples."""
+    """Why a score is not reliable, such as too few samples."""
     card: Card
     """Protocol card of the scores."""
     details: dict[str, Any] = Field(default_factory=dict)
@@ -68,7 +68,7 @@ class Evaluated:
 
     @property
     def warnings(self) -> list[str]:
-        """Why scores say little, each reason after the names of its scores."""
+        """Why scores are not reliable, each reason after the names of its scores."""
         reasons: dict[str, dict[str, None]] = {}
         for evaluation in self.evaluations[0]:
             for name, reason in evaluation.warnings.items():

@@ -137,8 +137,8 @@ class RunDirectory:
         if {Path(file).name for file in files} - {file.name for file in manager.files}:
             if not (trusted() if trust is None else trust):
                 raise RequestError(
-                    f"{self.path}: has plugin files of its own: {', '.join(map(printable, files))}. "
-                    f"To open the run executes them. Where you trust them, give --trust (in Python trust_plugins=True)"
+                    f"{self.path}: has plugin files of its own: {', '.join(map(printable, files))}. Opening the run "
+                    f"executes these files. If you trust them, add --trust (in Python trust_plugins=True)"
                 )
             manager = manager.with_files([self.path / file for file in files])
         source = str(self.path / "recipe.toml")

@@ -83,5 +83,5 @@ def _told(keys: Iterable[str], before: Mapping[str, Any], now: Mapping[str, Any]
 
 
 def _shown(value: Any) -> str:
-    """Return a value as JSON in ASCII, since it may come from a stranger's file; words without their quotes."""
+    """Return a value as JSON in ASCII, since it may come from an untrusted file; words without their quotes."""
     return json.dumps(value).strip('"')

@@ -155,7 +155,7 @@ def test_variable_that_says_no(
 ):
     monkeypatch.setenv(TRUST_VARIABLE, word)
     ended = command("sample", made, "--out", tmp_path / "x.png")
-    assert (ended.code, "give --trust" in ended.err) == (2, True)
+    assert (ended.code, "add --trust" in ended.err) == (2, True)
 
 
 def test_the_commands_printed_after_a_run_work(command: Command, made: Path, tmp_path: Path):

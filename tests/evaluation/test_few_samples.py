@@ -165,8 +165,8 @@ def save_real(trained: TrainedRun, folder: Path) -> Path:
         (["--images", "{tmp}/empty"], "(there are no files); give --images the folder with your images"),
         (["--images", "{tmp}/bad"], "--images {tmp}/bad: 2 of 2 images of the dataset"),
         (["--images", "{tmp}/one"], "has one image, and scores need two or more"),
-        (["--images", "{tmp}/one", "--seed", "3"], "--seed: is of samples of a run"),
-        (["--images", "{tmp}/one", "--seeds", "3"], "--seeds: is of samples of a run"),
+        (["--images", "{tmp}/one", "--seed", "3"], "--seed cannot be used with --images: all images"),
+        (["--images", "{tmp}/one", "--seeds", "3"], "--seeds cannot be used with --images: all images"),
         (["--images", "{tmp}/one", "--set", "dataset.count=0"], "dataset.count"),
     ],
 )

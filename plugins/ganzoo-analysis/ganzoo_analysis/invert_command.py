@@ -25,12 +25,14 @@ def invert(
     run: RunFolder,
     images: Annotated[Path, typer.Option(help="An image, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="A folder: two files for each image.")],
-    steps: Annotated[int, typer.Option(min=0, help="Of the search.")] = 500,
-    rate: Annotated[float, typer.Option(min=0, max=1e6, help="Of Adam, in deviations of a random point.")] = 0.05,
+    steps: Annotated[int, typer.Option(min=0, help="Number of optimization steps.")] = 500,
+    rate: Annotated[
+        float, typer.Option(min=0, max=1e6, help="Adam's learning rate, in standard deviations of a random point.")
+    ] = 0.05,
     space: Annotated[
         Literal["auto", "latents", "styles"], typer.Option(help="Where to search; auto: styles where there are any.")
     ] = "auto",
-    seed: Annotated[int, seed_option("Of the random points that the search begins at.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the random points that the search begins at.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,

@@ -24,7 +24,7 @@ from ganzoo.plugin import RequestError
 
 Picture = Annotated[Path, typer.Option(help="A .png file.")]
 PictureOrAnimation = Annotated[Path, typer.Option(help="A .png file, or a .gif for an animation.")]
-GridSeed = Annotated[int, seed_option("Of the numbered grid: the same seed, the same cells.")]
+GridSeed = Annotated[int, seed_option("Seed of the numbered grid.")]
 Label = Annotated[
     str | None,
     typer.Option(help="Class for a conditional generator, by name or index, or its attributes or values: 0.5,1."),
@@ -85,7 +85,7 @@ def latent_grid(
 def interpolate(
     run: RunFolder,
     out: PictureOrAnimation,
-    seed: Annotated[int, seed_option("Of the random latents, or of the numbered grid.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the random latents, or of the numbered grid.")] = 0,
     start: Annotated[
         str | None,
         typer.Option("--from", help="Cells of the numbered grid to walk from, or files of `ganzoo invert`: 3,17."),
@@ -140,8 +140,8 @@ def arithmetic(
         str,
         typer.Option(help="Cells of `ganzoo latent-grid`, three in the paper, or files of `ganzoo invert`: 3,17,22."),
     ],
-    b: Annotated[str, typer.Option(help="As many of what is taken away.")],
-    c: Annotated[str, typer.Option(help="As many of what is added.")],
+    b: Annotated[str, typer.Option(help="The same number of cells to subtract.")],
+    c: Annotated[str, typer.Option(help="The same number of cells to add.")],
     seed: GridSeed = 0,
     spread: Annotated[float, typer.Option(min=0, help="Uniform noise around the result.")] = 0.25,
     label: Label = None,

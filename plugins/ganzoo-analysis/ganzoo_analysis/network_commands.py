@@ -1,4 +1,4 @@
-"""`ganzoo filters`, `neighbors` and `overfitting`: what the networks hold, and what they know by heart."""
+"""`ganzoo filters`, `neighbors` and `overfitting`: what the networks hold, and what they memorize."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def filters(
         typer.Option(help="Generator maps to drop, such as 2:1,5,9; may be given again.", metavar="LAYER:MAPS"),
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Images made with and without them.")] = 16,
-    seed: Annotated[int, seed_option("Of latents, and of the random baseline.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the latents and of the random baseline.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
@@ -85,7 +85,7 @@ def neighbors(
     out: Picture,
     count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 8,
     k: Annotated[int, typer.Option(min=1, help="How many neighbors of each.")] = 5,
-    seed: Annotated[int, seed_option("Of the samples.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the samples.")] = 0,
     label: Label = None,
     weights: WhichWeights = "auto",
     batch_norm: WhichStatistics = None,
@@ -115,7 +115,7 @@ def overfitting(
     set_: DatasetOverrides = None,
     dataset: OtherDataset = None,
     count: Annotated[int, typer.Option(min=2, help="Images of each group.")] = 2000,
-    seed: Annotated[int, seed_option("Of the choice of images, and of the latents.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the choice of images and of the latents.")] = 0,
     step: WhichStep = None,
     as_json: AsJson = False,
 ) -> None:

@@ -20,9 +20,7 @@ def register_commands(register: CommandRegistrar) -> None:
     register("direction", f"{latent}:direction", help="Move images along the difference of two properties.")
     register("invert", "ganzoo_analysis.invert_command:invert", help="Find the latents of given images.")
     register("neighbors", f"{networks}:neighbors", help="Draw samples beside the training images nearest to them.")
-    register(
-        "overfitting", f"{networks}:overfitting", help="Measure how far the discriminator knows its images by heart."
-    )
+    register("overfitting", f"{networks}:overfitting", help="Measure how far the discriminator overfits.")
     register("filters", f"{networks}:filters", help="Draw filters, and what features respond to.")
     register("probe", "ganzoo_analysis.probe_command:probe", help="Measure the discriminator as a feature extractor.")
 

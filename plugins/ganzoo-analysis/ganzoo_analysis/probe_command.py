@@ -24,7 +24,7 @@ def probe(
     run: RunFolder,
     train: Annotated[int, typer.Option(min=1, help="Labeled images to fit, over all classes.")] = 1000,
     draws: Annotated[int, typer.Option(min=1, help="How often to draw them.")] = 5,
-    seed: Annotated[int, seed_option("Of the draws, and of the random weights.")] = 0,
+    seed: Annotated[int, seed_option("Seed of the draws and of the random weights.")] = 0,
     dataset: OtherDataset = None,
     set_: DatasetOverrides = None,
     overwrite: Overwrite = False,

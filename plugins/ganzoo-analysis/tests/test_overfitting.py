@@ -1,4 +1,4 @@
-"""`ganzoo overfitting`: what it says of discriminators that know their images by heart, and of those that cannot."""
+"""`ganzoo overfitting`: what it says of discriminators that memorize their images, and of those that cannot."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def learned(count: int, root: Path, tables_in: Tables) -> float:
 
 
 @pytest.mark.slow
-def test_a_discriminator_knows_few_images_by_heart_and_many_not(tmp_path: Path, tables_in: Tables):
+def test_a_discriminator_memorizes_few_images_and_not_many(tmp_path: Path, tables_in: Tables):
     pytest.importorskip("ganzoo_benchmarks")
     few, many = (learned(count, tmp_path / str(count), tables_in) for count in (16, 2000))
     assert few > 0.2

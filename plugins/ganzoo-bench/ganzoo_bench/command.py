@@ -21,8 +21,8 @@ def bench(
             metavar="FILE",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=2, help="Turns of each way to train.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of a turn.")] = 3,
+    rounds: Annotated[int, typer.Option(min=2, help="Rounds in which each variant is timed.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Steps in a round.")] = 3,
     under_load: Annotated[
         bool, typer.Option("--under-load", help="Also train beside a process that keeps one core busy.")
     ] = False,

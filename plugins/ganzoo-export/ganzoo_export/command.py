@@ -22,7 +22,9 @@ def export(
     weights: WhichWeights = "auto",
     discriminator: Annotated[bool, typer.Option("--discriminator", help="Export it too.")] = False,
     batch_norm: WhichStatistics = None,
-    license_: Annotated[str | None, typer.Option("--license", help="Of the weights, such as mit or cc-by-4.0.")] = None,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="License of the weights, such as mit or cc-by-4.0.")
+    ] = None,
 ) -> None:
     """Write the generator into a folder to give away, with its recipe, checksums and a model card.
 

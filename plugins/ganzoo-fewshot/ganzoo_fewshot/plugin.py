@@ -9,7 +9,7 @@ from ganzoo_fewshot import configs
 
 HERE = "ganzoo_fewshot"
 FEW = 2000
-"""Images below which a discriminator learns them by heart unless they are augmented."""
+"""Images below which a discriminator memorizes them unless they are augmented."""
 
 
 @hookimpl
@@ -46,7 +46,7 @@ def _few_images(recipe: RecipeView) -> Iterator[Problem]:
     if count is not None and count < FEW:
         yield Problem(
             "penalties",
-            f"the discriminator soon knows {count} images by heart, since nothing augments them: add "
+            f"the discriminator soon memorizes {count} images, since nothing augments them: add "
             f'[[penalties]] name = "diff_augment" (arXiv 2006.10738)',
         )
 

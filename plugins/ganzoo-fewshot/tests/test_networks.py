@@ -203,13 +203,13 @@ def warnings_of(tables: dict[str, Any]) -> list[str]:
 
 def test_few_images_without_augmentation_are_warned_of(tmp_path: Path) -> None:
     few = recipe(tmp_path, trainer={"name": "fastgan", "batch_size": 4, "ema_decay": 0.0})
-    assert not any("by heart" in text for text in warnings_of(few))
+    assert not any("memorizes" in text for text in warnings_of(few))
     few["penalties"] = [{"name": "reconstruction"}]
-    assert not any("by heart" in text for text in warnings_of(few))  # nobody knows how many there are
+    assert not any("memorizes" in text for text in warnings_of(few))  # nobody knows how many there are
     few["dataset"] = {**few["dataset"], "limit": 100}
-    assert any("knows 100 images by heart" in text and "diff_augment" in text for text in warnings_of(few))
+    assert any("memorizes 100 images" in text and "diff_augment" in text for text in warnings_of(few))
     few["penalties"] = [{"name": "adaptive_augment"}]
-    assert not any("by heart" in text for text in warnings_of(few))
+    assert not any("memorizes" in text for text in warnings_of(few))
 
 
 def test_what_else_is_warned_of(tmp_path: Path) -> None:

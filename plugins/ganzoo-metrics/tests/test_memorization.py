@@ -34,7 +34,7 @@ def test_new_images_of_the_same_kind_are_no_copies(training: PackedDataset, held
 
 
 @pytest.mark.parametrize("held_out", [True, False])
-def test_a_generator_that_learnt_by_heart_is_told(training: PackedDataset, held_out: bool):
+def test_a_generator_that_memorizes_is_told(training: PackedDataset, held_out: bool):
     noise = 0.01 * torch.randn(100, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     found = memorization(images(training, 100) + noise, training, discs(2) if held_out else None)
     assert found.nearer > 0.99

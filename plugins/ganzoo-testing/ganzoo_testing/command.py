@@ -30,7 +30,7 @@ def test_plugin(
     if plugin.endswith(".py"):
         manager = manager.with_files([Path(plugin)])
     entries = components_of(plugin, manager)
-    failed = 0
+    conforming = failed = 0
     for entry in entries:
         try:
             check_component(entry)
@@ -40,8 +40,9 @@ def test_plugin(
         except DataError as error:
             echo(f"skipped  {describe(entry)}: {error}")
         else:
+            conforming += 1
             echo(f"conforms {describe(entry)}")
-    echo(f"{len(entries)} components, {failed} of which do not conform", err=True)
+    echo(f"conforming components: {conforming} of {len(entries)}", err=True)
     if failed:
         raise typer.Exit(1)
 

@@ -254,6 +254,7 @@ def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
     bad.write_text(FILE.replace("softplus(-fake_logits)", "softplus(fake_logits)"))
     passed = CliRunner().invoke(app, ["test-plugin", str(good)])
     assert (passed.exit_code, passed.stdout) == (0, "conforms loss smooth\n")
+    assert passed.stderr == "conforming components: 1 of 1\n"
     failed = CliRunner().invoke(app, ["test-plugin", str(bad)])
     assert failed.exit_code == 1
     assert "fails    loss smooth of the plugin bad.py" in failed.stdout
