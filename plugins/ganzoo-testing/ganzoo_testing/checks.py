@@ -35,8 +35,8 @@ from ganzoo_testing.fixtures import (
     BATCH,
     ConformanceError,
     generator_of_seed,
-    images_for,
     require,
+    samples_for,
     seeded,
     small_info,
     small_options,
@@ -114,7 +114,7 @@ def check_extractor(entry: Entry[Any], **options: Any) -> None:
         except UnfitDataError as error:
             raise DataError(str(error)) from error
         require(torch.equal(before, torch.get_rng_state()), "prepare draws from the process's random numbers")
-    images = images_for(info)
+    images = samples_for(info)
     with torch.no_grad():
         features = extractor.features(images)
         require(
@@ -179,7 +179,7 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
             width = 2 if source == "points" else 4
             real, fake = (torch.randn(COUNT, width, generator=generator_of_seed(seed)) for seed in (0, 1))
             if source == "pixels":
-                real, fake = real_images(training, torch.arange(COUNT)), images_for(training.info, COUNT)
+                real, fake = real_images(training, torch.arange(COUNT)), samples_for(training.info, COUNT)
             inputs = MetricInputs(source, real.clone(), fake.clone(), training)
             values = seeded(partial(metric.compute, inputs))
             unknown = ", ".join(values.keys() - metric.directions.keys())

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from ganzoo import api
 from ganzoo.plugin import (
     ComponentConfig,
+    DataError,
     Dataset,
     DatasetConfig,
     Discriminator,
@@ -18,6 +19,7 @@ from ganzoo.plugin import (
     Entry,
     Extractor,
     ExtractorConfig,
+    GanzooError,
     Generator,
     GeneratorConfig,
     Importer,
@@ -38,6 +40,7 @@ from ganzoo.plugin import (
     TrainedRun,
     Trainer,
     TrainerConfig,
+    first_line,
     plugin_manager,
 )
 from ganzoo_testing.checks import check_dataset, check_extractor, check_metric, check_observer
@@ -112,14 +115,19 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
 
     Raises:
         ConformanceError: it does not; the text says what to change.
+        DataError: files that it needs are missing; nothing is downloaded.
     """
+    told = f"{describe(entry)} of the plugin {entry.plugin}"
     try:
         check_config(entry, **options)
         if check := contract_of(entry).check:
             check(entry, **options)
-    except ConformanceError as error:
-        error.args = (f"{describe(entry)} of the plugin {entry.plugin}: {error}",)
+    except DataError:
         raise
+    except (ConformanceError, GanzooError) as error:
+        raise ConformanceError(f"{told}: {error}") from error
+    except Exception as error:
+        raise ConformanceError(f"{told}: raises {type(error).__name__}: {first_line(error)}") from error
 
 
 def check_config(entry: Entry[Any], **options: Any) -> None:

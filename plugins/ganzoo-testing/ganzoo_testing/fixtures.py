@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -21,14 +22,29 @@ from ganzoo.plugin import (
     GeneratorConfig,
     ImageSpec,
     LabelSpec,
+    TrainerConfig,
+    VectorSpec,
     first_line,
 )
 
 CLASSES = tuple("0123456789")
-SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": 8, "count": 16}
+LATENT_DIM = 8
+SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": LATENT_DIM, "count": 16}
 """Values of `small_options` for integer options of these names."""
 SIZES = (16, 32, 28, 64, 128, 256)
+LENGTHS = (2, 16, 60)
+Spec = ImageSpec | VectorSpec
+IMAGES: tuple[Spec, ...] = tuple(ImageSpec(channels, size, size) for channels in (3, 1) for size in SIZES)
+VECTORS: tuple[Spec, ...] = tuple(map(VectorSpec, LENGTHS))
+LABELS = (
+    LabelSpec("classes", CLASSES),
+    LabelSpec("attributes", ("bright", "large", "round")),
+    LabelSpec("continuous", ("height", "width")),
+)
 BATCH = 4
+SMALL_OPTIONS = (
+    "Give the config a class attribute small_options, a dictionary of options that are tested in their place"
+)
 
 
 class ConformanceError(AssertionError):
@@ -42,12 +58,13 @@ def require(kept: object, message: str) -> None:
 
 
 @contextmanager
-def contract(text: str, *given: Any) -> Iterator[None]:
+def contract(text: str, *given: Any, info: DatasetInfo | None = None) -> Iterator[None]:
     """Require that the body raises nothing and leaves what it is `given` as it is.
 
     Args:
         text: the call and what it must return, such as "forward(latents) → (N, C, H, W)".
         given: what the component is handed, None among it.
+        info: the data that the component is built for; None where these do not matter.
 
     Raises:
         ConformanceError: with the contract before torch's error.
@@ -59,7 +76,8 @@ def contract(text: str, *given: Any) -> Iterator[None]:
     except (ConformanceError, GanzooError):
         raise
     except Exception as error:
-        raise ConformanceError(f"{text}: it raises {type(error).__name__}: {first_line(error)}") from error
+        told = "" if info is None else f", for data that `check_info` accepts ({info})"
+        raise ConformanceError(f"{text}: it raises {type(error).__name__}: {first_line(error)}{told}") from error
     changed = any(not torch.equal(*both) for both in zip(before, tensors, strict=True))
     require(not changed, f"{text}: it changes in place what it is given; a first layer or operation is in place")
 
@@ -90,20 +108,33 @@ def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -
 
 
 def small_info(config: ComponentConfig) -> DatasetInfo:
-    """Return the smallest labeled images that the config accepts, with images as conditions if it uses these."""
-    reason = ""
-    for channels in (3, 1):
-        for size in SIZES:
-            image = ImageSpec(channels, size, size)
-            condition = image if "condition" in config.uses else None
-            info = DatasetInfo(image, LabelSpec.classes(CLASSES), condition)
-            try:
-                config.check_info(info)
-            except ValueError as error:
-                reason = str(error)
-            else:
-                return info
-    raise ConformanceError(f"`check_info` accepts none of {SIZES} pixels, gray or color: {reason}")
+    """Return the first data that the config's `check_info` accepts, with conditions if it uses these.
+
+    Images are tried before vectors, conditions of the samples' shape before others, and classes before attributes and
+    continuous labels.
+
+    Raises:
+        ConformanceError: it accepts none.
+    """
+    reasons = []
+    for samples in (*IMAGES, *VECTORS):
+        others = (spec for spec in (*VECTORS, *IMAGES) if spec != samples)
+        for condition in (samples, *others) if "condition" in config.uses else (None,):
+            for labels in LABELS:
+                info = DatasetInfo(samples, labels, condition)
+                try:
+                    config.check_info(info)
+                    if isinstance(config, TrainerConfig):
+                        for role in config.roles:
+                            config.info_for(role, info)
+                except ValueError as error:
+                    reasons.append(str(error))
+                else:
+                    return info
+    raise ConformanceError(
+        f"`check_info` accepts neither images of {SIZES} pixels, gray or color, nor vectors of {LENGTHS} numbers, with "
+        f"labels of any kind: {reasons[0]}"
+    )
 
 
 def generator_of_seed(seed: int = 0) -> torch.Generator:
@@ -111,22 +142,33 @@ def generator_of_seed(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def images_for(info: DatasetInfo, count: int = BATCH, seed: int = 1) -> Tensor:
-    """Draw images (count, C, H, W) in [−1, 1]."""
-    return torch.rand(count, *info.image.shape, generator=generator_of_seed(seed)) * 2 - 1
+def samples_for(info: DatasetInfo, count: int = BATCH, seed: int = 1) -> Tensor:
+    """Draw samples (count, …) in [−1, 1]."""
+    return _drawn(info.samples, count, seed)
 
 
-def labels_for(info: DatasetInfo, count: int = BATCH) -> Tensor:
-    """Draw class indices (count,)."""
-    return torch.arange(count) % max(info.num_classes, 1)
+def labels_for(info: DatasetInfo, count: int = BATCH) -> Tensor | None:
+    """Return labels of the kind that `info` has: class indices (count,), or attributes or values (count, K)."""
+    if info.labels is None:
+        return None
+    if info.labels.kind == "classes":
+        return torch.arange(count) % info.num_classes
+    values = torch.rand(count, len(info.labels.names), generator=generator_of_seed(3)) * 2 - 1
+    return values if info.labels.kind == "continuous" else (values > 0).float()
+
+
+def condition_for(info: DatasetInfo, count: int = BATCH, seed: int = 2) -> Tensor | None:
+    """Draw conditions (count, …) in [−1, 1]; None where the data have none."""
+    return None if info.condition is None else _drawn(info.condition, count, seed)
+
+
+def _drawn(spec: Spec, count: int, seed: int) -> Tensor:
+    return torch.rand(count, *spec.shape, generator=generator_of_seed(seed)) * 2 - 1
 
 
 def inputs_for(network: Generator | Discriminator, info: DatasetInfo) -> dict[str, Tensor]:
     """Return the keywords that a network takes beside latents or samples."""
-    condition = None
-    if info.condition is not None:
-        condition = torch.rand(BATCH, *info.condition.shape, generator=generator_of_seed(2)) * 2 - 1
-    return network.inputs(labels_for(info), condition)
+    return network.inputs(labels_for(info), condition_for(info))
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
@@ -139,7 +181,7 @@ def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
 class TinyGeneratorConfig(GeneratorConfig):
     """Options of the tiny generator."""
 
-    latent_dim: int = 8
+    latent_dim: int = LATENT_DIM
     conditional: bool = False
     """Whether it takes a condition."""
 
@@ -150,55 +192,83 @@ class TinyGeneratorConfig(GeneratorConfig):
 
 
 class TinyGenerator(Generator):
-    """One dense layer, and a convolution of any condition, to test penalties, losses and trainers with."""
+    """Two dense layers on latents and any condition, to test penalties, losses and trainers with."""
 
     def __init__(self, config: GeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
-        self.dense = nn.Linear(config.latent_dim, info.image.channels * info.image.height * info.image.width)
-        if "condition" in self.uses and isinstance(info.condition, ImageSpec):
-            self.convolution = nn.Conv2d(info.condition.channels, info.image.channels, 3, padding=1)
+        given = prod(info.condition.shape) if "condition" in self.uses and info.condition is not None else 0
+        self.dense = nn.Sequential(nn.Linear(config.latent_dim + given, 8), nn.Linear(8, prod(info.samples.shape)))
 
     def forward(self, latents: Tensor, *, condition: Tensor | None = None) -> Tensor:
-        """Return images (N, C, H, W)."""
-        images: Tensor = self.dense(latents).tanh().reshape(-1, *self.info.image.shape)
-        return images if condition is None else (images + self.convolution(condition)).tanh()
+        """Return samples (N, …) in [−1, 1]."""
+        given = latents if condition is None else torch.cat([latents, condition.flatten(1)], 1)
+        samples: Tensor = self.dense(given).tanh()
+        return samples.reshape(-1, *self.info.samples.shape)
+
+
+class TinyDiscriminatorConfig(DiscriminatorConfig):
+    """Options of the tiny discriminator."""
+
+    conditional: bool = False
+    """Whether it takes a condition."""
+
+    @property
+    def uses(self) -> frozenset[str]:
+        """The condition, if it takes one."""
+        return frozenset({"condition"} if self.conditional else ())
 
 
 class TinyDiscriminator(Discriminator):
-    """Two convolutions and a dense layer."""
+    """Two convolutions, or dense layers for vectors, and a dense layer on their outputs and any condition."""
 
     def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
-        self.convolutions = nn.ModuleList([nn.Conv2d(info.image.channels, 4, 4, 2, 1), nn.Conv2d(4, 8, 4, 2, 1)])
+        layers: list[nn.Module] = [nn.Linear(prod(info.samples.shape), 4), nn.Linear(4, 8)]
+        if isinstance(info.samples, ImageSpec):
+            layers = [nn.Conv2d(info.samples.channels, 4, 4, 2, 1), nn.Conv2d(4, 8, 4, 2, 1)]
+        self.layers = nn.ModuleList(layers)
+        if "condition" in self.uses and info.condition is not None:
+            self.condition = nn.Linear(prod(info.condition.shape), 8)
         self.head = nn.Linear(8, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, samples: Tensor, *, condition: Tensor | None = None) -> Tensor:
         """Return logits (N,)."""
-        logits: Tensor = self.head(self.features(images)[-1].mean((2, 3)))
+        last = self.features(samples)[-1]
+        seen = last.reshape(*last.shape[:2], -1).mean(2)
+        if condition is not None:
+            seen = seen * self.condition(condition.flatten(1))
+        logits: Tensor = self.head(seen)
         return logits.flatten()
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the outputs of both convolutions."""
+    def features(self, samples: Tensor) -> list[Tensor]:
+        """Return the outputs of both layers."""
         maps: list[Tensor] = []
-        for convolution in self.convolutions:
-            maps.append(torch.nn.functional.softplus(convolution(maps[-1] if maps else images)))
+        for layer in self.layers:
+            maps.append(torch.nn.functional.softplus(layer(maps[-1] if maps else samples)))
         return maps
 
 
 def tiny_networks(size: int = 16) -> tuple[Generator, Discriminator]:
-    """Return a generator and a discriminator of a few thousand parameters."""
+    """Return a generator and a discriminator of a few thousand parameters, for images of some size."""
     info = DatasetInfo(ImageSpec(3, size, size), LabelSpec.classes(CLASSES))
     return tiny_generator(info), tiny_discriminator(info)
 
 
-def tiny_generator(info: DatasetInfo) -> Generator:
-    """Return a generator of a few thousand parameters, which takes a condition if the dataset has one."""
-    config = TinyGeneratorConfig(conditional=info.condition is not None)
+def tiny_generator(info: DatasetInfo, latent_dim: int = LATENT_DIM) -> Generator:
+    """Return a generator of a few thousand parameters: of latents, or of a condition alone if the data have one."""
+    conditional = info.condition is not None
+    config = TinyGeneratorConfig(latent_dim=0 if conditional else latent_dim, conditional=conditional)
     network: Generator = seeded(lambda: TinyGenerator(config, info=info))
     return network
 
 
-def tiny_discriminator(info: DatasetInfo) -> Discriminator:
-    """Return a discriminator of a few hundred parameters."""
-    network: Discriminator = seeded(lambda: TinyDiscriminator(DiscriminatorConfig(), info=info), 1)
+def tiny_discriminator(info: DatasetInfo, conditional: bool = True) -> Discriminator:
+    """Return a discriminator of a few hundred parameters, which takes a condition if the data have one.
+
+    Args:
+        info: the data.
+        conditional: False for one that takes none.
+    """
+    config = TinyDiscriminatorConfig(conditional=conditional and info.condition is not None)
+    network: Discriminator = seeded(lambda: TinyDiscriminator(config, info=info), 1)
     return network

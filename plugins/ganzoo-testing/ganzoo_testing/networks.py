@@ -16,9 +16,9 @@ from ganzoo_testing.fixtures import (
     ConformanceError,
     contract,
     generator_of_seed,
-    images_for,
     inputs_for,
     require,
+    samples_for,
     seeded,
     small_info,
     small_options,
@@ -51,7 +51,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
     )
     inputs = inputs_for(network, info)
     shape = (BATCH, *info.samples.shape)
-    with contract(f"forward({_named('latents', inputs)}) → {shape}", latents, *inputs.values()):
+    with contract(f"forward({_named('latents', inputs)}) → {shape}", latents, *inputs.values(), info=info):
         images = network(latents, **inputs)
     _check_output(images)
     require(images.shape == shape, f"forward gives {tuple(images.shape)}, not {shape}: build for info.samples")
@@ -67,8 +67,8 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config, info, network = _built(entry, options)
-    images, inputs = images_for(info), inputs_for(network, info)
-    with contract(f"forward({_named('samples', inputs)}) → logits ({BATCH}, …)", images, *inputs.values()):
+    images, inputs = samples_for(info), inputs_for(network, info)
+    with contract(f"forward({_named('samples', inputs)}) → logits ({BATCH}, …)", images, *inputs.values(), info=info):
         logits = network(images, **inputs)
     _check_output(logits)
     require(
@@ -115,7 +115,8 @@ def _built(entry: Entry[Any], options: dict[str, Any]) -> tuple[Any, DatasetInfo
     """Build a small network, checked to start alike for the same seed; return its config and images too."""
     config = small_options(entry, options)
     info = small_info(config)
-    network, other = (seeded(partial(entry.load(), config, info=info)) for _ in range(2))
+    with contract("__init__(config, *, info)", info=info):
+        network, other = (seeded(partial(entry.load(), config, info=info)) for _ in range(2))
     require(isinstance(network, nn.Module), "is no nn.Module")
     ours, theirs = network.state_dict(), other.state_dict()
     different = [name for name in ours if not torch.equal(ours[name], theirs[name])]

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import product
 from typing import Any
 
 import torch
@@ -20,8 +21,6 @@ from ganzoo.plugin import (
     GANTrainer,
     GANTrainerConfig,
     Generator,
-    ImageSpec,
-    LabelSpec,
     Loss,
     NonSaturating,
     NonSaturatingConfig,
@@ -31,24 +30,26 @@ from ganzoo.plugin import (
     Trainer,
     TrainerConfig,
     TrainingParts,
+    VectorSpec,
     World,
     plugin_manager,
 )
 from ganzoo_testing.fixtures import (
     BATCH,
-    CLASSES,
+    LATENT_DIM,
+    SMALL_OPTIONS,
     ConformanceError,
+    condition_for,
     contract,
     generator_of_seed,
-    images_for,
     labels_for,
     require,
+    samples_for,
     seeded,
     small_info,
     small_options,
     tiny_discriminator,
     tiny_generator,
-    tiny_networks,
 )
 
 METHODS = ("discriminator_term", "generator_term", "transform_images", "after_discriminator_step")
@@ -61,7 +62,7 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
         ConformanceError: with what to change.
     """
     config = small_options(entry, options)
-    loss: Loss = entry.load()(config, info=tiny_networks()[0].info)
+    loss: Loss = entry.load()(config, info=small_info(config))
     for scale in (1.0, 50.0):
         noise = torch.randn(2, BATCH, generator=generator_of_seed(0)) * scale
         real, fake = noise[0].clone().requires_grad_(), noise[1].clone().requires_grad_()
@@ -132,7 +133,8 @@ def _term(
     """Return the value of a term, after its backward pass; None for no term."""
     rng = generator_of_seed(0)
     latents, labels = generator.sample_latents(BATCH, rng), labels_for(generator.info)
-    real, fake = images_for(generator.info), generator(latents, **generator.inputs(labels))
+    condition = condition_for(generator.info)
+    real, fake = samples_for(generator.info), generator(latents, **generator.inputs(labels, condition))
     fake = fake.detach() if detach else fake
     with contract("transform_images(images, rng) → images of that shape", real, fake):
         seen = [penalty.transform_images(each, rng) for each in (real, fake)]
@@ -147,9 +149,9 @@ def _term(
         unaugmented_fake=fake,
         latents=latents,
         labels=labels,
-        condition=None,
-        real_logits=discriminator(seen[0]),
-        fake_logits=discriminator(seen[1]),
+        condition=condition,
+        real_logits=discriminator(seen[0], **discriminator.inputs(labels, condition)),
+        fake_logits=discriminator(seen[1], **discriminator.inputs(labels, condition)),
         rng=rng,
         augment=lambda samples: penalty.transform_images(samples, rng),
     )
@@ -171,7 +173,7 @@ def _set_up(entry: Entry[Any], config: Any, generator: Generator, discriminator:
 def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discriminator]:
     """Return the penalty with networks that it accepts: plain ones, or with a generator of its own plugin."""
     reasons = []
-    for generator in _generators(entry):
+    for generator in _generators(entry, config):
         discriminator = tiny_discriminator(generator.info)
         try:
             penalty: Penalty = seeded(partial(_set_up, entry, config, generator, discriminator))
@@ -182,8 +184,8 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
     raise ConformanceError(f"takes neither plain networks nor its plugin's: {reasons[0]}")
 
 
-def _generators(entry: Entry[Any]) -> Iterator[Generator]:
-    yield tiny_networks(32)[0]
+def _generators(entry: Entry[Any], config: Any) -> Iterator[Generator]:
+    yield tiny_generator(small_info(config))
     for other in plugin_manager().registries.generators:
         if other.plugin == entry.plugin:
             config = small_options(other)
@@ -215,7 +217,12 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
     require(not missing, f"networks must give {', '.join(map(repr, sorted(missing)))}: only what it gives is saved")
     for number in range(2):
         batch = _batch(trainer, number)
-        with contract("train_step(batch) and expensive_metrics() → scalars by name", batch.real, batch.labels):
+        with contract(
+            f"train_step(batch) and expensive_metrics() → scalars by name, with a generator that `check_parts` accepts "
+            f"(latent_dim {trainer.parts.generator.config.latent_dim})",
+            *(batch.real, batch.labels, batch.condition),
+            info=small_info(config),
+        ):
             metrics = trainer.train_step(batch) | trainer.expensive_metrics()
         for name, value in metrics.items():
             require(
@@ -270,25 +277,48 @@ def _parameters(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
 
 
 def _trainer(cls: type[Trainer], config: Any, world: World | None = None) -> Trainer:
-    image = ImageSpec(3, 16, 16)
-    info = DatasetInfo(image, LabelSpec.classes(CLASSES), image if "condition" in config.uses else None)
-    tiny = {"generator": tiny_generator, "discriminator": tiny_discriminator}
+    info = small_info(config)
+    networks = _networks(config, info)
     parts = TrainingParts(
-        networks={role: tiny[kind](config.info_for(role, info)) for role, kind in config.roles.items()},
+        networks=networks,
         loss=NonSaturating(NonSaturatingConfig(), info=info),
         rng=generator_of_seed(0),
         autocast=nullcontext,
         total_steps=10,
         world=world or World(),
     )
-    return cls(config, parts=parts)
+    with contract("__init__(config, *, parts)"):
+        return cls(config, parts=parts)
+
+
+def _networks(config: TrainerConfig, info: DatasetInfo) -> dict[str, Generator | Discriminator]:
+    """Build tiny networks, each for what the trainer's `info_for` says, of options that its `check_parts` accepts."""
+    infos = {role: config.info_for(role, info) for role in config.roles}
+    codes = [each.samples.size for each in infos.values() if isinstance(each.samples, VectorSpec)]
+    reasons = []
+    for latent_dim, conditional in product((LATENT_DIM, *codes), (True, False)):
+        networks = {
+            role: tiny_generator(infos[role], latent_dim)
+            if kind == "generator"
+            else tiny_discriminator(infos[role], conditional)
+            for role, kind in config.roles.items()
+        }
+        try:
+            config.check_parts({role: network.config for role, network in networks.items()})
+        except ValueError as error:
+            reasons.append(str(error))
+        else:
+            return networks
+    raise ConformanceError(f"check_parts refuses tiny networks: {reasons[0]}. {SMALL_OPTIONS}")
 
 
 def _batch(trainer: Trainer, number: int) -> Batch:
-    info = trainer.parts.generator.info
+    """Return real data of the minibatches of a step."""
+    info = small_info(trainer.config)
     count = BATCH * trainer.config.batches_per_step
-    condition = None if info.condition is None else images_for(info, count, seed=20 + number)
-    return Batch(images_for(info, count, seed=10 + number), labels_for(info, count), condition)
+    return Batch(
+        samples_for(info, count, seed=10 + number), labels_for(info, count), condition_for(info, count, 20 + number)
+    )
 
 
 def _weights(trainer: Trainer) -> dict[str, Tensor]:

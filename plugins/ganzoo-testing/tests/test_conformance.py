@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -21,11 +22,20 @@ from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.builtin.datasets import Synthetic
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
+from ganzoo.components.dataset import Batch, FakeBatch
+from ganzoo.components.loss import Loss
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
+from ganzoo.components.network import Generator
 from ganzoo.components.observer import Observer
-from ganzoo.components.options import DiscriminatorConfig, LossConfig, OptimizerConfig, PenaltyConfig
+from ganzoo.components.options import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    OptimizerConfig,
+    PenaltyConfig,
+)
 from ganzoo.components.penalty import Penalty, PenaltyStep
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.spec import DatasetInfo, UnfitDataError, VectorSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
 from ganzoo.errors import DataError
@@ -222,6 +232,146 @@ class CountsElsewhereConfig(OptimizerConfig):
         return CountsElsewhere(parameters, lr=float(self.lr))
 
 
+class EncoderConfig(GANTrainerConfig):
+    """Has a third network, which turns samples into the latents of the first."""
+
+    code: int = 16
+
+    @property
+    def roles(self) -> Any:
+        return {**super().roles, "encoder": "generator"}
+
+    def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
+        code = VectorSpec(self.code)
+        return {
+            "generator": info,
+            "discriminator": DatasetInfo(info.samples, info.labels, code),
+            "encoder": DatasetInfo(code, condition=info.samples),
+        }[role]
+
+    def batch_for(self, role: str, batch: Batch) -> Batch:
+        return Batch(batch.real, condition=batch.real) if role == "encoder" else batch
+
+    def check_parts(self, parts: Any) -> None:
+        if parts["generator"].latent_dim != self.code:
+            raise ValueError(f"generator.latent_dim must be {self.code}")
+
+
+class Encodes(GANTrainer):
+    """Lets the discriminator judge pairs of a sample and its code, as in BiGAN (arXiv 1605.09782)."""
+
+    Config = EncoderConfig
+
+    def encoded(self, batch: Batch) -> Batch:
+        seen = self.config.batch_for("encoder", batch)
+        return replace(batch, condition=self.generate(seen, "encoder").samples)
+
+    def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> Any:
+        with torch.no_grad():
+            pairs = self.encoded(batch)
+        return super().discriminator_objective(pairs, replace(fake, condition=fake.latents))
+
+    def generator_objective(self, batch: Batch, fake: FakeBatch) -> Any:
+        pairs = self.encoded(batch)
+        loss, metrics = super().generator_objective(pairs, replace(fake, condition=fake.latents))
+        return loss + self.logits(pairs.real, pairs).mean(), metrics
+
+
+def test_a_trainer_of_networks_for_codes_is_tested() -> None:
+    check_trainer(entry_of(Encodes))
+
+
+class OnVectorsConfig(GeneratorConfig):
+    """Takes vectors alone."""
+
+    def check_info(self, info: DatasetInfo) -> None:
+        if not isinstance(info.samples, VectorSpec):
+            raise ValueError("needs vectors")
+
+
+class OnVectors(Generator):
+    """A dense layer."""
+
+    Config = OnVectorsConfig
+
+    def __init__(self, config: Any, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        given = sum(spec.size for spec in (info.condition,) if isinstance(spec, VectorSpec))
+        given += len(info.labels.names) if info.labels and "labels" in self.uses else 0
+        self.dense = nn.Linear(config.latent_dim + given, prod(info.samples.shape))
+
+    def forward(self, latents: Tensor, **inputs: Tensor) -> Tensor:  # type: ignore[override]
+        samples: Tensor = self.dense(torch.cat([latents, *inputs.values()], 1))
+        return samples.tanh().reshape(-1, *self.info.samples.shape)
+
+
+class FromVectorsConfig(GeneratorConfig):
+    """Takes conditions that are vectors."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"condition"})
+
+    def check_info(self, info: DatasetInfo) -> None:
+        if not isinstance(info.condition, VectorSpec):
+            raise ValueError("needs conditions that are vectors")
+
+
+class FromVectors(OnVectors):
+    """Makes images of embeddings."""
+
+    Config = FromVectorsConfig
+
+
+class FromValuesConfig(GeneratorConfig):
+    """Takes attributes or continuous labels."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
+    refused: ClassVar[tuple[str, ...]] = ("classes",)
+
+    def check_info(self, info: DatasetInfo) -> None:
+        if info.labels and info.labels.kind in self.refused:
+            raise ValueError(f"needs other labels, and these are {info.labels}")
+
+
+class FromValues(OnVectors):
+    """Makes images of attributes."""
+
+    Config = FromValuesConfig
+
+
+class FromContinuousConfig(FromValuesConfig):
+    """Takes continuous labels."""
+
+    refused = ("classes", "attributes")
+
+
+class FromContinuous(OnVectors):
+    """Makes images of continuous labels."""
+
+    Config = FromContinuousConfig
+
+
+class RefusesNothingConfig(GeneratorConfig):
+    """Takes labels of any kind, it says."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"labels"})
+
+
+class RefusesNothing(OnVectors):
+    """Is built for continuous labels."""
+
+    Config = RefusesNothingConfig
+
+
+@pytest.mark.parametrize("cls", [OnVectors, FromVectors, FromValues, FromContinuous])
+def test_networks_are_tested_on_the_data_that_they_are_for(cls: type[Generator]) -> None:
+    check_component(entry_of(cls))
+
+
+def test_a_network_that_accepts_data_which_it_cannot_take_is_told_of_them() -> None:
+    with pytest.raises(ConformanceError, match=r"it raises .*, for data that `check_info` accepts \(.*10 classes\)$"):
+        check_component(entry_of(RefusesNothing))
+
+
 def entry_of(cls: Any) -> Entry[Any]:
     return Entry("mine", cls, cls.Config, "tests")
 
@@ -246,6 +396,31 @@ def test_an_optimizer_that_cannot_go_on_is_told() -> None:
     entry = Entry("mine", CountsElsewhereConfig, CountsElsewhereConfig, "tests")
     with pytest.raises(ConformanceError, match="goes on differently from a saved state: keep all of it in"):
         check_component(entry)
+
+
+class Careless(Loss):
+    """Fails where it is built."""
+
+    def __init__(self, config: LossConfig, *, info: DatasetInfo) -> None:
+        raise self.error
+
+    error: Exception = KeyError("here")
+    discriminator_loss = generator_loss = staticmethod(torch.add)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UnfitDataError("needs vectors"), r"^loss mine of the plugin tests: needs vectors$"),
+        (KeyError("here"), "^loss mine of the plugin tests: raises KeyError: 'here'$"),
+    ],
+)
+def test_any_error_of_a_component_is_told_with_its_name(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Careless, "error", error)
+    with pytest.raises(ConformanceError, match=told):
+        check_component(entry_of(Careless))
 
 
 def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
