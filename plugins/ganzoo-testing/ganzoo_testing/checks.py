@@ -17,7 +17,6 @@ from ganzoo.plugin import (
     Dataset,
     Entry,
     Extractor,
-    ImageDatasetConfig,
     LabelSpec,
     Metric,
     MetricInputs,
@@ -57,8 +56,7 @@ def check_dataset(entry: Entry[Any], **options: Any) -> None:
         DataError: its data are missing; nothing is downloaded.
         ConformanceError: with what to change.
     """
-    small = {"image_size": 16} if issubclass(entry.config, ImageDatasetConfig) else {}
-    config = small_options(entry, {**small, **options})
+    config = small_options(entry, options)
     cls = entry.load()
     dataset: Dataset = cls(config)
     dataset.prepare()

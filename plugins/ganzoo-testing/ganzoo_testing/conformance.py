@@ -142,7 +142,10 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
     except PluginError as error:
         raise ConformanceError(str(error)) from error
     config = small_options(entry, options)
-    again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
+    try:
+        again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
+    except ValidationError as error:
+        raise ConformanceError(f"its config does not come back from a recipe: {error.errors()[0]['msg']}") from error
     require(again == config, "its config changes on the way through a recipe: give options types that TOML has")
     shown = entry.config.model_json_schema()["properties"]
     undocumented = sorted(name for name, told in shown.items() if name != "name" and "description" not in told)

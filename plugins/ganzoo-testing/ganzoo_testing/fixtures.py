@@ -29,7 +29,15 @@ from ganzoo.plugin import (
 
 CLASSES = tuple("0123456789")
 LATENT_DIM = 8
-SMALL_VALUES = {"width": 4, "dense_width": 16, "max_channels": 64, "hidden": 8, "latent_dim": LATENT_DIM, "count": 16}
+SMALL_VALUES = {
+    "width": 4,
+    "dense_width": 16,
+    "max_channels": 64,
+    "hidden": 8,
+    "latent_dim": LATENT_DIM,
+    "count": 16,
+    "image_size": 16,
+}
 """Values of `small_options` for integer options of these names."""
 SIZES = (16, 32, 28, 64, 128, 256)
 LENGTHS = (2, 16, 60)
@@ -85,13 +93,16 @@ def contract(text: str, *given: Any, info: DatasetInfo | None = None) -> Iterato
 def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -> Any:
     """Return a config of the component that is small enough to test quickly.
 
-    Whole numbers called `width`, `dense_width`, `max_channels`, `hidden`, `latent_dim` or `count` shrink as far as
-    the config lets them, and nothing is downloaded; a config that needs others has a class attribute
+    Whole numbers called `width`, `dense_width`, `max_channels`, `hidden`, `latent_dim`, `count` or `image_size` shrink
+    where the config lets them, and nothing is downloaded; a config that needs others has a class attribute
     `small_options`, a dictionary of them.
 
     Args:
         entry: the component.
         options: further ones, which take precedence.
+
+    Raises:
+        ConformanceError: the config refuses them.
     """
     small: dict[str, Any] = {}
     for name, field in entry.config.model_fields.items():
@@ -99,12 +110,18 @@ def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -
             small[name] = SMALL_VALUES[name] if name != "latent_dim" else min(SMALL_VALUES[name], field.default)
         elif name == "download":
             small[name] = False
-    small |= getattr(entry.config, "small_options", {})
+    wanted = {**getattr(entry.config, "small_options", {}), **(options or {})}
     try:
-        return entry.config(name=entry.name, **{**small, **(options or {})})
-    except ValidationError:  # one option is bound to another, such as the codes in a latent vector to its length
-        small.pop("latent_dim", None)
-        return entry.config(name=entry.name, **{**small, **(options or {})})
+        return entry.config(name=entry.name, **{**small, **wanted})
+    except ValidationError as error:
+        refused = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+    for name in {*refused, "latent_dim"}:  # options may be bound to it, such as the codes in a latent vector
+        small.pop(name, None)
+    try:
+        return entry.config(name=entry.name, **{**small, **wanted})
+    except ValidationError as error:
+        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise ConformanceError(f"its config refuses the options of the check: {told}. {SMALL_OPTIONS}") from error
 
 
 def small_info(config: ComponentConfig) -> DatasetInfo:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Self, get_args
 
 import numpy as np
 import pytest
 import torch
-from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe
+from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe, small_options
 from ganzoo_testing.checks import DIRECTIONS, SOURCES
 from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
 from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
+from pydantic import Field, field_serializer, model_validator
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -22,7 +24,7 @@ from ganzoo.builtin.configs import GANTrainerConfig
 from ganzoo.builtin.datasets import Synthetic
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
-from ganzoo.components.dataset import Batch, FakeBatch
+from ganzoo.components.dataset import Batch, Dataset, FakeBatch
 from ganzoo.components.loss import Loss
 from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
 from ganzoo.components.network import Generator
@@ -30,6 +32,7 @@ from ganzoo.components.observer import Observer
 from ganzoo.components.options import (
     DiscriminatorConfig,
     GeneratorConfig,
+    ImageDatasetConfig,
     LossConfig,
     OptimizerConfig,
     PenaltyConfig,
@@ -384,6 +387,75 @@ def test_a_trainer_that_does_not_average_over_the_world_is_told() -> None:
 def test_a_dataset_that_differs_between_two_opens_is_told() -> None:
     with pytest.raises(ConformanceError, match="sample 0 differs between two calls of open"):
         check_component(entry_of(Restless))
+
+
+class TallConfig(ImageDatasetConfig):
+    """Takes two numbers as the size, and no single one."""
+
+    image_size: tuple[int, int] = (24, 1)
+
+
+class Tall(Dataset):
+    """Images of one column."""
+
+    Config = TallConfig
+
+    def fingerprint(self) -> Any:
+        return ()
+
+    def open(self) -> Any:
+        return [(np.full((24, 1, 3), index, np.uint8), None) for index in range(9)]
+
+
+class LargeConfig(ImageDatasetConfig):
+    """Takes large images alone."""
+
+    image_size: int = Field(default=64, ge=32)
+
+
+class BoundConfig(TallConfig):
+    """Takes one size, which is not the default."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.image_size != (8, 2):
+            raise ValueError("must be 8×2")
+        return self
+
+
+class SuitedConfig(BoundConfig):
+    """Says so."""
+
+    small_options: ClassVar = {"image_size": (8, 2)}
+
+
+def test_options_shrink_where_the_config_lets_them() -> None:
+    for config in (TallConfig, LargeConfig, SuitedConfig):
+        check_component(Entry("mine", Tall, config, "tests"))
+    assert small_options(Entry("mine", Tall, ImageDatasetConfig, "tests")).image_size == 16
+    assert small_options(Entry("mine", Tall, LargeConfig, "tests")).image_size == 64
+
+
+def test_a_config_that_refuses_the_options_of_the_check_is_told() -> None:
+    with pytest.raises(ConformanceError, match=r"must be 8×2\. Give the config a class attribute small_options"):
+        check_component(Entry("mine", Tall, BoundConfig, "tests"))
+    with pytest.raises(ConformanceError, match="image_size: Value error, is 8; must be"):
+        check_component(Entry("mine", Tall, LargeConfig, "tests"), image_size=8)
+
+
+class WhenConfig(LossConfig):
+    """Writes an option in another form than it reads."""
+
+    when: date = date(2020, 1, 1)
+
+    @field_serializer("when")
+    def _write(self, when: date) -> int:
+        return when.year
+
+
+def test_an_option_that_does_not_come_back_from_a_recipe_is_told() -> None:
+    with pytest.raises(ConformanceError, match="its config does not come back from a recipe: "):
+        check_component(Entry("mine", Careless, WhenConfig, "tests"))
 
 
 def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> None:
