@@ -12,7 +12,11 @@ from ganzoo.components.spec import DatasetInfo
 
 
 class Loss(ABC):
-    """The objectives of the two networks, on logits (N, …) in fp32, never probabilities."""
+    """The objectives of the two networks, on logits (N, …) in fp32, never probabilities.
+
+    It keeps nothing from call to call, since no checkpoint has its state: what changes with training belongs in a
+    trainer or a penalty.
+    """
 
     Config: ClassVar[type[LossConfig]] = LossConfig
 

@@ -56,7 +56,7 @@ METHODS = ("discriminator_term", "generator_term", "transform_images", "after_di
 
 
 def check_loss(entry: Entry[Any], **options: Any) -> None:
-    """Check that the losses are finite scalars with gradients, and fall where the networks improve.
+    """Check that the losses are finite scalars with gradients, keep no state, and fall where the networks improve.
 
     Raises:
         ConformanceError: with what to change.
@@ -67,8 +67,7 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
         noise = torch.randn(2, BATCH, generator=generator_of_seed(0)) * scale
         real, fake = noise[0].clone().requires_grad_(), noise[1].clone().requires_grad_()
         with contract("discriminator_loss(real_logits, fake_logits) → a scalar", real, fake):
-            value = loss.discriminator_loss(real, fake)
-        _check_scalar("discriminator_loss", value)
+            value = _loss_of(loss, "discriminator_loss", real, fake)
         value.backward()  # type: ignore[no-untyped-call]
         require(
             real.grad is not None and fake.grad is not None,
@@ -76,8 +75,7 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
         )
         fake.grad = None
         with contract("generator_loss(real_logits or None, fake_logits) → a scalar", real, fake):
-            value = loss.generator_loss(real.detach() if loss.needs_real_logits else None, fake)
-        _check_scalar("generator_loss", value)
+            value = _loss_of(loss, "generator_loss", real.detach() if loss.needs_real_logits else None, fake)
         value.backward()  # type: ignore[no-untyped-call]
         require(fake.grad is not None, "generator_loss does not depend on fake_logits: the generator cannot learn")
     patches = torch.randn(2, BATCH, 3, 3, generator=generator_of_seed(1))
@@ -94,6 +92,19 @@ def check_loss(entry: Entry[Any], **options: Any) -> None:
         loss.generator_loss(real_logits, right) < loss.generator_loss(real_logits, wrong),
         "generator_loss rises as generated images get higher logits: turn its sign",
     )
+
+
+def _loss_of(loss: Loss, name: str, *logits: Tensor | None) -> Tensor:
+    """Return the value of a method, checked to be a scalar and the same for the same logits and random numbers."""
+    value: Tensor
+    value, again = (seeded(partial(getattr(loss, name), *logits)) for _ in range(2))
+    _check_scalar(name, value)
+    require(
+        torch.equal(value, again),
+        f"{name} gives another value for the same logits: a loss keeps nothing from call to call, since no checkpoint "
+        "has it; a trainer or a penalty may",
+    )
+    return value
 
 
 def check_penalty(entry: Entry[Any], **options: Any) -> None:

@@ -18,6 +18,7 @@ from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
 from pydantic import Field, field_serializer, model_validator
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 from typer.testing import CliRunner
 
 from ganzoo.builtin.configs import GANTrainerConfig
@@ -456,6 +457,47 @@ class WhenConfig(LossConfig):
 def test_an_option_that_does_not_come_back_from_a_recipe_is_told() -> None:
     with pytest.raises(ConformanceError, match="its config does not come back from a recipe: "):
         check_component(Entry("mine", Careless, WhenConfig, "tests"))
+
+
+class Balances(Loss):
+    """Keeps a weight from call to call, as BEGAN's trainer does."""
+
+    weight: Tensor = torch.tensor(0.5)
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        real, fake = softplus(-real_logits).mean(), softplus(fake_logits).mean()
+        self.weight = self.weight + 0.5 * (real - fake).detach()
+        return real + self.weight * fake
+
+    def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        return softplus(-fake_logits).mean()
+
+
+class Counted(Balances):
+    """Falls with each call."""
+
+    weight = torch.tensor(1.0)
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        return softplus(-real_logits).mean() + softplus(fake_logits).mean()
+
+    def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        self.weight = self.weight / 2
+        return softplus(-fake_logits).mean() * self.weight
+
+
+class RandomTargets(Counted):
+    """Draws a target at each call, from random numbers that a resumed run goes on with."""
+
+    def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        return softplus(-fake_logits).mean() * (0.9 + 0.1 * torch.rand(()))
+
+
+@pytest.mark.parametrize(("cls", "method"), [(Balances, "discriminator_loss"), (Counted, "generator_loss")])
+def test_a_loss_with_a_state_is_told(cls: type[Loss], method: str) -> None:
+    check_component(entry_of(RandomTargets))
+    with pytest.raises(ConformanceError, match=f"{method} gives another value for the same logits: a loss keeps not"):
+        check_component(entry_of(cls))
 
 
 def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> None:
