@@ -310,6 +310,9 @@ class OptimizerConfig(ComponentConfig):
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
         """Build the torch optimizer over `parameters`; called with numbers in the place of schedules.
 
+        An option that takes a schedule is set at each step in the optimizer's groups, under its own name: each of
+        `param_groups` has a key `lr`, and `momentum` where `momentum: Scheduled[float]` is an option.
+
         One that takes no step where the tensor `self.found_inf` is 1, without looking at it on the host, says so by
         `_step_supports_amp_scaling = True`, as torch's fused ones do; the weights of any other are put back.
         """

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ganzoo.components.options import OptimizerConfig
 from ganzoo.components.schedule import Progress, scheduled, value_at
 from ganzoo.components.world import World
+from ganzoo.errors import PluginError
 from ganzoo.runtime.cpu_kernels import ChannelsLastUpdates
 from ganzoo.runtime.restored import check_like, in_words
 from ganzoo.training.non_finite import NonFiniteGuard, Update
@@ -34,6 +35,9 @@ class OptimizerStep:
         scaling: whether to scale the loss, as fp16 needs it.
         world: the processes that take the same step, each with the gradient of its part of the minibatch.
         lazy: intervals of the penalties with updates of their own, for which rate and betas are corrected.
+
+    Raises:
+        PluginError: an option with a schedule is none of the optimizer's groups.
     """
 
     def __init__(
@@ -62,6 +66,12 @@ class OptimizerStep:
         self._share = 1 / (1 + sum(1 / interval for interval in lazy))
         self.optimizer = options_at(options, at, self._share).build(self._parameters.values())
         self._scheduled = tuple(scheduled(options))
+        for option in self._scheduled:
+            if any(option not in group for group in self.optimizer.param_groups):
+                raise PluginError(
+                    f'the optimizer "{options.name}" of the {name} cannot follow a schedule of {option}: its '
+                    f'param_groups have no "{option}". Give a number, or let its `build` make groups with that key'
+                )
         self._loss: Tensor | None = None
         self._norms: Tensor | None = None
         self._before: list[Tensor] | None = None

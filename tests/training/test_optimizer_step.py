@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.builtin.gan_trainer import GANTrainer
+from ganzoo.components.options import OptimizerConfig
+from ganzoo.components.schedule import Progress, Schedule, Scheduled
 from ganzoo.data.loader import Loader
+from ganzoo.errors import PluginError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.training import non_finite
 from ganzoo.training.build import build_run
-from ganzoo.training.optimizer_step import load_optimizer, optimizer_state
+from ganzoo.training.optimizer_step import OptimizerStep, load_optimizer, optimizer_state
 from ganzoo.training.run import Run
 
 
@@ -45,6 +48,23 @@ def test_failure_that_was_looked_at_unasked_is_still_told(tables: dict, parse: A
     failure = built.trainer.failure()
     assert failure is not None
     assert failure.step == 3
+
+
+class RenamedConfig(OptimizerConfig):
+    """Calls an option otherwise than torch does."""
+
+    mu: Scheduled[float] = 0.9
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=float(self.lr), momentum=self.mu)  # type: ignore[arg-type]
+
+
+def test_a_schedule_that_no_group_can_follow_is_told_before_the_first_step():
+    network = nn.Linear(2, 2)
+    options = RenamedConfig(name="renamed", mu=Schedule[float](from_=0.5, to=0.9))
+    guard = non_finite.NonFiniteGuard(torch.device("cpu"))
+    with pytest.raises(PluginError, match=r'"renamed" of the critic cannot follow a schedule of mu: .* Give a number'):
+        OptimizerStep("critic", {"critic": network}, options, at=Progress(0, 1, 1), guard=guard)
 
 
 def scaled(tables: dict, parse: Any) -> tuple[GANTrainer, Loader]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from ganzoo.plugin import (
     GeneratorConfig,
     ImageSpec,
     LabelSpec,
+    Schedule,
     TrainerConfig,
     VectorSpec,
     first_line,
@@ -193,6 +194,13 @@ def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+def takes_schedule(annotation: Any) -> bool:
+    """Return whether an option of this type takes a schedule, or several values that do."""
+    if isinstance(annotation, type) and issubclass(annotation, Schedule):
+        return True
+    return any(map(takes_schedule, get_args(annotation)))
 
 
 class TinyGeneratorConfig(GeneratorConfig):

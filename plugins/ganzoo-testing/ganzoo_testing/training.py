@@ -48,6 +48,7 @@ from ganzoo_testing.fixtures import (
     seeded,
     small_info,
     small_options,
+    takes_schedule,
     tiny_discriminator,
     tiny_generator,
 )
@@ -376,6 +377,12 @@ def check_optimizer(entry: Entry[Any], **options: Any) -> None:
     config: OptimizerConfig = small_options(entry, options)
     network, optimizer = _regression(config)
     require(isinstance(optimizer, Optimizer), "build must give a torch.optim.Optimizer")
+    for name, field in type(config).model_fields.items():
+        require(
+            not takes_schedule(field.annotation) or all(name in group for group in optimizer.param_groups),
+            f'{name} takes a schedule, and param_groups have no "{name}", where it is set at each step: name the '
+            "option as the key, or make it a number",
+        )
     rates = {float(group["lr"]) for group in optimizer.param_groups}
     require(rates == {config.lr}, "every group must begin with the rate `lr`, by which trainers set it")
     before = _regression_loss(network).item()

@@ -39,6 +39,7 @@ from ganzoo.components.options import (
     PenaltyConfig,
 )
 from ganzoo.components.penalty import Penalty, PenaltyStep
+from ganzoo.components.schedule import Scheduled
 from ganzoo.components.spec import DatasetInfo, UnfitDataError, VectorSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
@@ -535,6 +536,21 @@ def test_any_error_of_a_component_is_told_with_its_name(
     monkeypatch.setattr(Careless, "error", error)
     with pytest.raises(ConformanceError, match=told):
         check_component(entry_of(Careless))
+
+
+class RenamedConfig(OptimizerConfig):
+    """Calls an option otherwise than torch does."""
+
+    mu: Scheduled[float] = 0.9
+    """Momentum."""
+
+    def build(self, parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=float(self.lr), momentum=float(self.mu))  # type: ignore[arg-type]
+
+
+def test_an_optimizer_whose_groups_lack_a_scheduled_option_is_told() -> None:
+    with pytest.raises(ConformanceError, match='mu takes a schedule, and param_groups have no "mu"'):
+        check_component(Entry("mine", RenamedConfig, RenamedConfig, "tests"))
 
 
 def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
