@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         VectorDatasetConfig,
     )
     from ganzoo.components.penalty import Penalty, PenaltyStep
-    from ganzoo.components.schedule import Progress, Schedule, Scheduled
+    from ganzoo.components.schedule import Progress, Schedule, Scheduled, value_at
     from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, UnfitDataError, VectorSpec, square_size
     from ganzoo.components.trainer import Failure, Trainer, TrainingParts
     from ganzoo.components.world import World
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from ganzoo.terminal import count_progress, say, warn
     from ganzoo.text import markdown, printable, shell_word
     from ganzoo.training.ema import EMA
-    from ganzoo.training.optimizer_step import current_lr
+    from ganzoo.training.optimizer_step import current_lr, options_at
     from ganzoo.training.optimizing_trainer import OptimizingTrainer
     from ganzoo.training.run import Run
     from ganzoo.untrusted import open_file, read_bytes, read_text
@@ -186,6 +186,7 @@ __all__ = [
     "markdown",
     "new_folder",
     "open_file",
+    "options_at",
     "pack_dataset",
     "plugin_manager",
     "printable",
@@ -199,6 +200,7 @@ __all__ = [
     "shell_word",
     "square_size",
     "squared_gradient_norm",
+    "value_at",
     "warn",
 ]
 

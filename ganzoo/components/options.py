@@ -308,7 +308,7 @@ class OptimizerConfig(ComponentConfig):
     """L2 coupled to the gradient (decoupled from it where the optimizer says so), on every parameter."""
 
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
-        """Build the torch optimizer over `parameters`; called with numbers in the place of schedules.
+        """Build the torch optimizer over `parameters`; called with numbers in the place of schedules (`options_at`).
 
         An option that takes a schedule is set at each step in the optimizer's groups, under its own name: each of
         `param_groups` has a key `lr`, and `momentum` where `momentum: Scheduled[float]` is an option.

@@ -146,7 +146,12 @@ if TYPE_CHECKING:
 else:
 
     class Scheduled:
-        """An option that is a number or a schedule of such numbers: `lr: Scheduled[PositiveFloat] = 2e-4`."""
+        """An option that is a number or a schedule of such numbers: `lr: Scheduled[PositiveFloat] = 2e-4`.
+
+        For penalties, which read it by `self.option(name)`, trainers, which read it by
+        `value_at(self.config.name, self.progress)`, and optimizers, in whose groups it is set. No other component knows
+        the step.
+        """
 
         def __class_getitem__(cls, number: Any) -> Any:
             """Return the annotation for pydantic, which then names one form in its errors and not both."""

@@ -44,7 +44,7 @@ from ganzoo.plugin import (
     plugin_manager,
 )
 from ganzoo_testing.checks import check_dataset, check_extractor, check_metric, check_observer
-from ganzoo_testing.fixtures import ConformanceError, require, small_options
+from ganzoo_testing.fixtures import ConformanceError, require, small_options, takes_schedule
 from ganzoo_testing.networks import check_discriminator, check_generator
 from ganzoo_testing.training import check_loss, check_optimizer, check_penalty, check_trainer
 
@@ -141,6 +141,14 @@ def check_config(entry: Entry[Any], **options: Any) -> None:
         require(issubclass(entry.load(), contract), f"its class does not derive from {contract.__name__}")
     except PluginError as error:
         raise ConformanceError(str(error)) from error
+    if not issubclass(entry.config, PenaltyConfig | TrainerConfig | OptimizerConfig):
+        fields = entry.config.model_fields.items()
+        scheduled = [name for name, field in fields if takes_schedule(field.annotation)]
+        require(
+            not scheduled,
+            f"the options {', '.join(scheduled)} take a schedule, and only penalties, trainers and optimizers know the "
+            f"step: make them numbers",
+        )
     config = small_options(entry, options)
     try:
         again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)

@@ -538,6 +538,18 @@ def test_any_error_of_a_component_is_told_with_its_name(
         check_component(entry_of(Careless))
 
 
+class ScheduledConfig(LossConfig):
+    """Lets the loss change over a run."""
+
+    margins: tuple[Scheduled[float], Scheduled[float]] = (1.0, 1.0)
+    """For real and for generated samples."""
+
+
+def test_a_schedule_where_nothing_follows_it_is_told() -> None:
+    with pytest.raises(ConformanceError, match="the options margins take a schedule, and only penalties, trainers"):
+        check_component(Entry("mine", RandomTargets, ScheduledConfig, "tests"))
+
+
 class RenamedConfig(OptimizerConfig):
     """Calls an option otherwise than torch does."""
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from forked import Forked
+from ganzoo_testing import train_briefly
 from ganzoo_testing.scaffold import OUTLINES
 
 from ganzoo.registry.kinds import KINDS
+from ganzoo.registry.plugin_manager import PluginManager
 
 Command = Callable[..., Any]
 
@@ -40,6 +43,22 @@ def test_works_untouched(kind: str, command: Command, tmp_path: Path):
         done = Forked(*arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, cwd=tmp_path)
         out, _ = done.communicate(timeout=300)
         assert done.returncode == 0, out
+
+
+def test_its_trainer_follows_schedules(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    command("new-plugin", "ganzoo-brandnew", "--kind", "trainer", "--out", tmp_path / "x")
+    info = tmp_path / "x" / "ganzoo_brandnew-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: ganzoo-brandnew\nVersion: 0.1.0\n")
+    (info / "entry_points.txt").write_text("[ganzoo]\nbrandnew = ganzoo_brandnew.plugin\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "x"))
+    for name in ("ganzoo_brandnew", "ganzoo_brandnew.plugin", "ganzoo_brandnew.trainer"):
+        monkeypatch.setitem(sys.modules, name, None)  # so that it is forgotten afterwards
+        del sys.modules[name]
+    recipe, rate = tmp_path / "x" / "recipes" / "brandnew.toml", "trainer.generator_optimizer.lr={from=1e-3,to=1e-4}"
+    small = ("generator.width=4", "discriminator.width=4")
+    trained = train_briefly(recipe, tmp_path / "runs", rate, *small, manager=PluginManager())
+    assert trained.metrics[-1]["lr/generator"] == pytest.approx(5.5e-4)
 
 
 @pytest.mark.parametrize("kind", OUTLINES)
