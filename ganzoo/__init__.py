@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     __version__: str
     from ganzoo.api import evaluate, evaluate_images, import_run, load_export, load_run, resume, run
     from ganzoo.comparison.comparison import compare
+    from ganzoo.comparison.page import write_page
     from ganzoo.sampling.trained_run import TrainedRun
     from ganzoo.sweeps.run_sweep import sweep
 
@@ -34,6 +35,7 @@ __all__ = [
     "resume",
     "run",
     "sweep",
+    "write_page",
 ]
 
 set_defaults()  # before torch is imported, which reads them
@@ -45,6 +47,10 @@ def __getattr__(name: str) -> Any:
 
         return version("ganzoo-core")
     if name in __all__:
-        modules = {"sweep": "ganzoo.sweeps.run_sweep", "compare": "ganzoo.comparison.comparison"}
+        modules = {
+            "compare": "ganzoo.comparison.comparison",
+            "sweep": "ganzoo.sweeps.run_sweep",
+            "write_page": "ganzoo.comparison.page",
+        }
         return getattr(import_module(modules.get(name, "ganzoo.api")), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         first_line,
     )
     from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+    from ganzoo.evaluation.protocol import differences
     from ganzoo.recipe.model import Recipe
     from ganzoo.recipe.overrides import Overrides
     from ganzoo.registry.commands import CommandRegistrar
@@ -179,6 +180,7 @@ __all__ = [
     "count_progress",
     "current_lr",
     "decode_image",
+    "differences",
     "first_line",
     "hookimpl",
     "kept_random_state",

@@ -74,12 +74,25 @@ def blocks(document: Path) -> list[Block]:
     ]
 
 
+PUBLIC_MODULES = ("ganzoo", "ganzoo.plugin", "ganzoo.api", "ganzoo.sampling", "ganzoo.cli.options")
+"""As the API reference has them."""
 ALL_BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 
 
 def titled(document: Path, title: str) -> str:
     (found,) = [block.text for block in blocks(document) if block.title == title]
     return found
+
+
+def is_private(name: str) -> bool:
+    """Whether a dotted name is of the core's, and neither one of its public modules nor in one."""
+    module, _, last = name.rpartition(".")
+    if name.partition(".")[0] != "ganzoo" or name in PUBLIC_MODULES:
+        return False
+    if module not in PUBLIC_MODULES and not module.startswith("ganzoo.sampling."):
+        return True
+    imported = importlib.import_module(module)
+    return last not in getattr(imported, "__all__", dir(imported))
 
 
 def name_of(path: Path) -> str:
@@ -363,7 +376,28 @@ class TestHooks:
         assert documented == real
 
 
+PRIVATE_PAGES = ("architecture", "contributing", "lab-notes")
+"""Pages on the package itself, whose modules they name."""
+
+
 class TestPython:
+    @pytest.mark.parametrize("block", [block for block in ALL_BLOCKS if block.language == "python"], ids=str)
+    def test_imports_public_names_alone(self, block: Block) -> None:
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.Import):
+                assert [name for each in node.names if is_private(name := each.name)] == []
+            elif isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{each.name}" for each in node.names]
+                assert [name for name in names if is_private(name)] == []
+
+    @every_document
+    def test_only_public_names_are_named_to_users(self, document: Path) -> None:
+        if document == CHANGELOG or document.parent == COMPONENTS or document.stem in PRIVATE_PAGES:
+            return
+        text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        named = re.findall(r"`(ganzoo(?:\.\w+)+)", text)
+        assert [name for name in named if is_private(name)] == []
+
     @pytest.mark.parametrize("document", [README, ROOT / "docs" / "pages" / "quickstart.md"], ids=name_of)
     def test_the_api_is_used_rightly(
         self, document: Path, tmp_path: Path, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
