@@ -71,8 +71,8 @@ def explain(
                 message = f"is {_shown(detail['input'])}, but must be a table: {form}"
             case "list_type" | "tuple_type":
                 bare = {kind.table for kind in KINDS if kind.bare}
-                options = [each for each in _classes_at(location, tables, model) if not issubclass(each, Schedule)]
-                of_tables = options and dotted(location) not in bare
+                classes = [each for each in _classes_at(location, tables, model) if not issubclass(each, Schedule)]
+                of_tables = classes and dotted(location) not in bare
                 what = f"of tables: [[{dotted(location)}]]" if of_tables else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":

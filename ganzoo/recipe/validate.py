@@ -114,7 +114,7 @@ def _unfit(path: str, config: ComponentConfig, info: DatasetInfo, dataset: Datas
 
 def _unmet_wishes(recipe: Recipe) -> list[Problem]:
     """List the options that another makes impossible or without effect."""
-    problems = []
+    problems: list[Problem] = []
     if recipe.samples.bands is not None and getattr(recipe, "dataset", None) is not None:
         spec = recipe.dataset.sample_spec()
         if not isinstance(spec, ImageSpec):
@@ -239,7 +239,7 @@ def _unfit_images(
 
 def unfit_evaluation(options: EvaluationOptions, dataset: DatasetConfig, manager: PluginManager) -> list[Problem]:
     """List the problems with the images and metrics that [evaluation] names."""
-    problems = []
+    problems: list[Problem] = []
     spec = dataset.sample_spec()
     if options.image_size is not None:
         if not isinstance(spec, ImageSpec):

@@ -109,7 +109,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(command: Command, place: i
 
 
 def test_training_that_fails_ends_with_1(command: Command, recipe_file: Callable[[dict], Path], tables: dict):
-    ended = command("run", recipe_file(tables), "--set", "trainer.generator_optimizer={name='sgd', lr=1e18}")
+    ended = command("run", recipe_file(tables), "--set", "trainer.generator_optimizer={name='sgd', lr=9e18}")
     assert ended.code == 1
     assert ended.out == ""
     assert "Traceback" not in ended.err

@@ -6,12 +6,14 @@ import copy
 import datetime
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import pytest
 
 from ganzoo.components.options import LossConfig, Options
 from ganzoo.errors import Problem, RecipeError
+from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 
@@ -185,13 +187,14 @@ def test_one_mistake_is_one_problem(tables: Tables, parse: Parse, path: str, val
     assert told in found[0].message
 
 
-def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables, parse: Parse, manager: PluginManager):
+def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables):
     class Inner(Options):
         least: int
 
     class Odd(LossConfig):
         how: Literal["much", "little"] | Inner | tuple[int | str, ...] | bool = "much"
 
+    manager = PluginManager()
     manager.registries.losses.register("odd", "nowhere:Odd", config=Odd, plugin="test")
     for how, where, told in (
         (
@@ -203,7 +206,9 @@ def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables, parse: Parse,
         ({}, "loss.how.least", "is missing"),
         ([2, [3]], "loss.how.1", "is [3]: input should be a valid integer or a valid string"),
     ):
-        (found,) = problems(parse, changed(tables, "loss", {"name": "odd", "how": how}))
+        (found,) = problems(
+            partial(parse_recipe, manager=manager), changed(tables, "loss", {"name": "odd", "how": how})
+        )
         assert found.path == where
         assert told in found.message
 

@@ -103,7 +103,7 @@ def test_interrupted_gone_on_with_and_widened(forked: Start, words: list[str], t
 @pytest.mark.slow
 def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(forked: Start, words: list[str], tables: Tables):
     sweep = Path(tables["run"]["root"]) / "tiny-sweep"
-    failing = '{name="sgd", lr=1e18}'
+    failing = '{name="sgd", lr=9e18}'
     words = [*words[:2], "--vary", f'{LR}={{name="adam"}},{failing}', "--seeds", "2", "--jobs", "2"]
     child = forked(*words)
     wait_for(sweep / "adam/0001/metrics.jsonl", child, 5)
