@@ -237,7 +237,7 @@ def test_observers_are_gone_after_a_run(tables: dict, manager: PluginManager):
     ganzoo.run(tables, ["run.steps=1"], manager=manager)
     assert manager.pluggy.get_plugins() == before
     with pytest.raises(GanzooError):
-        ganzoo.run(tables, ["trainer.generator_optimizer={name='sgd', lr=9e18}"], manager=manager)
+        ganzoo.run(tables, ["trainer.generator_optimizer={name='sgd', lr=9e18, weight_decay=9e18}"], manager=manager)
     assert manager.pluggy.get_plugins() == before
 
 

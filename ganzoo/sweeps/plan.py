@@ -302,6 +302,7 @@ def _words(choice: Choice) -> Iterator[str]:
             text = text or f"no {last}"
         else:
             text = f"{last} {toml_text(value)}"
+        text = re.sub(r"(?<=\de)\+", "", text)  # 1e+16 is no 1e-16
         yield re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
 
 

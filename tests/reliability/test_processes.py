@@ -174,7 +174,7 @@ def test_the_first_evaluates_while_the_others_wait(
 def test_processes_diverge_together(
     tables: Tables, recipe_file: Callable[[Tables], Path], forked_together: ForkedTogether
 ):
-    tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 9e18}
+    tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 9e18, "weight_decay": 9e18}
     tables["run"]["log_every"] = 6
     child = forked_together(2, "run", recipe_file(tables))
     _, err = child.communicate(timeout=300)

@@ -111,7 +111,7 @@ def test_a_tracked_run(
     monkeypatch.setenv("WANDB_BASE_URL", listening.url)
     tables["tracking"]["wandb"] = {"mode": "offline" if mode == "offline" else "online"}
     if mode == "failing":
-        tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 9e18}
+        tables["trainer"]["generator_optimizer"] = {"name": "sgd", "lr": 9e18, "weight_decay": 9e18}
     file = recipe_file(tables)
     child = forked("run", file, cwd=file.parent)
     out, err = child.communicate(timeout=200)

@@ -112,12 +112,12 @@ def test_a_run_that_is_killed_and_one_that_fails_do_not_end_the_sweep(forked: St
     assert (child.returncode, out) == (1, f"{sweep}\n")
     assert "1 of 4 runs are complete" in err
     assert "adam seed 7: killed by SIGKILL, as systems do when memory runs out" in err
-    assert "sgd-lr-1e-38 seed 8: step " in err
+    assert "sgd-lr-9e18 seed 8: step " in err
     assert {name: status for name, (status, _) in state(sweep).items()} == {
         "adam 7": "failed",
-        "sgd-lr-1e-38 7": "failed",
+        "sgd-lr-9e18 7": "failed",
         "adam 8": "complete",
-        "sgd-lr-1e-38 8": "failed",
+        "sgd-lr-9e18 8": "failed",
     }
     log = (sweep / "logs/adam-7.log").read_text()
     assert f"step 1/{STEPS}" in log
