@@ -198,7 +198,7 @@ def arithmetic(
 
     Raises:
         RequestError: a cell is not on the grid, the counts differ, the label does not fit the generator, or `spread`
-            takes latents beyond all numbers.
+            makes latents that are not finite.
     """
     picked = {"a": a, "b": b, "c": c}
     groups, space = points_of(run, [*picked.values()], seed, options.get("label"))
@@ -249,7 +249,7 @@ def direction(
 
     Raises:
         RequestError: a cell is not on the grid, a pose has none, the label does not fit the generator, or `strength`
-            takes latents beyond all numbers.
+            makes latents that are not finite.
     """
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
@@ -266,7 +266,7 @@ def direction(
 def check_finite(latents: Tensor, option: str, value: float) -> None:
     """Raise RequestError unless latents that a value of an option gave are finite numbers."""
     if not latents.isfinite().all():
-        raise RequestError(f"{option} {value}: takes latents beyond all numbers: give a smaller, finite one")
+        raise RequestError(f"{option} {value}: makes latents that are not finite: give a smaller, finite number")
 
 
 def check_suffix(path: Path, allowed: Sequence[str]) -> None:

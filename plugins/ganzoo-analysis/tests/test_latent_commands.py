@@ -76,18 +76,18 @@ def test_walks_between_cells(command: Command, trained: Path, tmp_path: Path):
         (["latent-grid", "--out", "a.png", "--weights", "ema"], "keeps no average of the weights"),
         (["interpolate", "--out", "a.png", "--seeds", "-5,1"], f"--seeds -5: seeds are from 0 to {2**63 - 1}"),
         (["interpolate", "--out", "a.png", "--seeds", f"1,{2**63}"], f"--seeds {2**63}: seeds are from 0 to"),
-        (["direction", "--out", "a.png", "--left", "1", "--right", "2", "--strength", "nan"], "--strength nan: takes"),
+        (["direction", "--out", "a.png", "--left", "1", "--right", "2", "--strength", "nan"], "--strength nan: makes"),
         (
             ["direction", "--out", "a.png", "--left", "1", "--right", "2", "--strength", "-inf"],
-            "--strength -inf: takes",
+            "--strength -inf: makes",
         ),
         (
             ["direction", "--out", "a.png", "--left", "1", "--right", "2", "--strength", "1e39"],
-            "--strength 1e+39: takes",
+            "--strength 1e+39: makes",
         ),
         (
             ["arithmetic", "--out", "a.png", "--a", "1", "--b", "2", "--c", "3", "--spread", "inf"],
-            "--spread inf: takes",
+            "--spread inf: makes",
         ),
     ],
 )
