@@ -40,4 +40,4 @@ def test_the_command_runs_and_counts():
         timeout=300,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert ended.stdout.splitlines()[-1].split() == ["all", "1", "1", "9", "9", "0"]
+    assert ended.stdout.splitlines()[-1].split() == ["all", "1", "1", "10", "10", "0"]
