@@ -175,9 +175,9 @@ def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
     if row := first_reaching(target, run.rows):
         seconds = finite(row.get("seconds"))
         return None if seconds is None else (seconds, True)
-    scored = any(SCORE + target.score in each for each in run.rows)
     if run.status == "failed" and run.error.startswith(DivergedError.__name__):
         return math.inf, False
+    scored = any(SCORE + target.score in each for each in run.rows)
     over = run.done or run.status == "failed"
     trained = run.seconds if run.seconds is not None or not scored else finite(run.rows[-1].get("seconds"))
     return (trained, False) if scored and over and trained is not None else None

@@ -92,7 +92,8 @@ def sweep(
     """
     if jobs < 1:
         raise RequestError(f"--jobs {jobs}: must be 1 or more")
-    check_gpus(gpus)
+    if gpus:
+        check_gpus(gpus)
     plan = make_plan(recipe, vary, seeds, overrides, manager or plugin_manager(), name=name)
     path = plan.root / plan.name
     SweepDirectory.prepare(path, plan)  # refuses before a folder is made

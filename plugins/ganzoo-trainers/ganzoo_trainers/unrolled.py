@@ -54,8 +54,8 @@ class Unrolled(GANTrainer):
             mean = self.parts.world.all_reduce_mean
             gradients = [None if gradient is None else mean(gradient) for gradient in own]
             weights = dict(zip(weights, steps.step(before, gradients), strict=True))
-        # For the generator's loss they are the real ones again: its penalties' state changes with it.
-        buffers = {name: buffer for name, buffer in buffers.items() if name in dict(discriminator.named_buffers())}
+        # The generator's loss takes the real state of the penalties, which changes with it.
+        buffers = {name: buffers[name] for name, _ in discriminator.named_buffers()}
         objective = super().generator_objective
         return cast(
             "tuple[Tensor, dict[str, Tensor]]",
