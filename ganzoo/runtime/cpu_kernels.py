@@ -1,4 +1,4 @@
-"""Fast kernels for the CPU: convolutions as matrix products, and fused optimizers for channels-last weights.
+"""Fast kernels for the CPU: matrix products, convolutions, and fused optimizers for channels-last weights.
 
 Torch's CPU kernels reach the speed of its matrix product on large images of many channels. They fall to a quarter
 of it where a weight gradient is summed over few positions, which at the 4×4 end of a DCGAN is a fifth of a
@@ -7,7 +7,9 @@ training step, and to a tenth where there is a single position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -16,6 +18,44 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
+
+
+@contextmanager
+def onednn_products(wanted: bool = True) -> Iterator[None]:
+    """While open, multiply fp32 matrices by oneDNN where that is faster and as exact; if not `wanted`, as torch does.
+
+    Torch's switch for it is the process's, and is restored.
+    """
+    if not onednn_is_faster():
+        yield
+        return
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = products.fp32_precision
+    products.fp32_precision = "bf16" if wanted else "ieee"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Return whether oneDNN multiplies fp32 matrices faster than MKL, without rounding them.
+
+    On AMD's processors MKL does not use AVX-512, which halves its speed; benchmarks/matrix_products.py measures it.
+    Torch gives fp32 products to oneDNN where they may be rounded to bf16. Of x86 processors oneDNN rounds only on those
+    with AMX, which are Intel's; one product is tried all the same.
+    """
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if not (str(capabilities.get("cpu_name", "")).startswith("AMD") and capabilities.get("avx512_f")):
+        return False
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before, products.fp32_precision = products.fp32_precision, "bf16"
+    try:
+        left, right = (torch.linspace(-1, 1, 128 * 128).reshape(128, 128).roll(shift) for shift in (0, 1))
+        return bool(torch.allclose((left @ right).double(), left.double() @ right.double(), rtol=0, atol=1e-3))
+    finally:
+        products.fp32_precision = before
 
 
 class FastConvolutions(TorchFunctionMode):

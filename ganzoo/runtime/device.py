@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 from ganzoo.components.world import World
 from ganzoo.errors import DeviceError, GanzooError, first_line
 from ganzoo.recipe.model import DeviceOptions
-from ganzoo.runtime.cpu_kernels import FastConvolutions
+from ganzoo.runtime.cpu_kernels import FastConvolutions, onednn_products
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -90,10 +90,12 @@ class Compute:
 def fp32_products(device: torch.device, *, tf32: bool | Literal["convolutions"] = False) -> Iterator[None]:
     """While open, compute fp32 products of NVIDIA GPUs in true fp32, in TF32, or in TF32 in convolutions alone.
 
-    The last is torch's own default. Its flags are the process's, and are restored.
+    The last is torch's own default, on a CPU too, where they are fp32 always, and by the fastest library otherwise.
+    Torch's flags are the process's, and are restored.
     """
     if device.type != "cuda":
-        yield
+        with onednn_products(tf32 != "convolutions") if device.type == "cpu" else nullcontext():
+            yield
         return
     backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
