@@ -42,12 +42,12 @@ def onednn_products(wanted: bool = True) -> Iterator[None]:
 def onednn_is_faster() -> bool:
     """Return whether oneDNN multiplies fp32 matrices faster than MKL, without rounding them.
 
-    On AMD's processors MKL does not use AVX-512, which halves its speed; benchmarks/matrix_products.py measures it.
-    Torch gives fp32 products to oneDNN where they may be rounded to bf16. Of x86 processors oneDNN rounds only on those
-    with AMX, which are Intel's; one product is tried all the same.
+    On AMD's processors MKL does not use AVX-512. From Zen 5 on, which `avx512_vp2intersect` tells, that halves its
+    speed; benchmarks/matrix_products.py measures it. Torch gives fp32 products to oneDNN where they may be rounded to
+    bf16. Of x86 processors oneDNN rounds only on those with AMX, which are Intel's; one product is tried all the same.
     """
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if not (str(capabilities.get("cpu_name", "")).startswith("AMD") and capabilities.get("avx512_f")):
+    if not (str(capabilities.get("cpu_name", "")).startswith("AMD") and capabilities.get("avx512_vp2intersect")):
         return False
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before, products.fp32_precision = products.fp32_precision, "bf16"

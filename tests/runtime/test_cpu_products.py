@@ -12,7 +12,7 @@ from ganzoo.runtime.device import fp32_products
 
 CPU = torch.device("cpu")
 PRODUCTS = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-AMD = {"cpu_name": "AMD EPYC", "avx512_f": True}
+ZEN5 = {"cpu_name": "AMD EPYC", "avx512_f": True, "avx512_vp2intersect": True}
 
 
 @pytest.fixture(autouse=True)
@@ -39,8 +39,8 @@ def test_products_are_in_fp32():
     "capabilities",
     [
         {},
-        {"cpu_name": "Intel(R) Xeon(R)", "avx512_f": True, "amx_bf16": True},
-        {"cpu_name": "AMD EPYC", "avx512_f": False},
+        {"cpu_name": "Intel(R) Xeon(R)", "avx512_f": True, "avx512_vp2intersect": True},
+        {"cpu_name": "AMD EPYC", "avx512_f": True},
     ],
 )
 def test_other_processors_multiply_as_torch_does(monkeypatch, capabilities):
@@ -56,7 +56,7 @@ def test_a_torch_that_does_not_tell_the_processor_multiplies_as_before(monkeypat
 
 
 def test_onednn_is_left_out_where_it_rounds(monkeypatch):
-    on(monkeypatch, **AMD)
+    on(monkeypatch, **ZEN5)
     monkeypatch.setattr(torch, "allclose", lambda *_, **__: False)
     assert not onednn_is_faster()
 
@@ -65,8 +65,8 @@ def test_onednn_is_left_out_where_it_rounds(monkeypatch):
     not getattr(torch.cpu, "_is_avx512_supported", lambda: False)() or torch.cpu._is_amx_tile_supported(),
     reason="needs AVX-512, without AMX",
 )
-def test_onednn_multiplies_on_amd_and_torch_s_own_way_comes_back(monkeypatch):
-    on(monkeypatch, **AMD)
+def test_onednn_multiplies_on_zen_5_and_torch_s_own_way_comes_back(monkeypatch):
+    on(monkeypatch, **ZEN5)
     before = PRODUCTS.fp32_precision
     with fp32_products(CPU):
         assert PRODUCTS.fp32_precision == "bf16"
