@@ -74,7 +74,7 @@ def test_has_its_entry_points(wheel: Wheel) -> None:
     for module in parsed["ganzoo"].values():
         assert f"{module.replace('.', '/')}.py" in wheel.names
     if wheel.folder == ROOT:
-        assert dict(parsed["console_scripts"]) == {"ganzoo": "ganzoo.cli.main:main"}
+        assert dict(parsed["console_scripts"]) == {"ganzoo": "ganzoo.__main__:main"}
 
 
 def test_says_what_it_is(wheel: Wheel) -> None:

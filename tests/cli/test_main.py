@@ -125,6 +125,15 @@ def test_interruption_outside_of_training_ends_with_130(command: Command, monkey
     assert (ended.code, ended.err) == (130, "interrupted\n")
 
 
+def test_ctrl_c_during_the_imports_ends_as_later(process: Callable[..., subprocess.Popen[str]], tmp_path: Path):
+    """The signal comes when the command line is imported."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    places = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    started = process("--version", env={**os.environ, "PYTHONPATH": places})
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, out, err) == (130, "", "interrupted\n")
+
+
 def test_plugin_can_be_left_out(command: Command, recipe_file: Callable[[dict], Path], tables: dict):
     for arguments in (
         ["--no-plugin", "dcgan", "list", "architectures"],
