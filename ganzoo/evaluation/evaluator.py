@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from ganzoo.components.network import Generator
 from ganzoo.components.options import ImageSize
 from ganzoo.components.spec import VectorSpec
 from ganzoo.data.packed_dataset import PackedDataset, example_batch, real_images, seen_by
-from ganzoo.errors import RequestError
+from ganzoo.errors import DataError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluation
 from ganzoo.evaluation.protocol import ANY, Card, ExtractorCard, RealCard, SamplesCard
 from ganzoo.evaluation.real_features import features_of_real, reference_indices
@@ -72,10 +73,10 @@ class Evaluator:
         with seeded_generators(self.options.seed):
             self.metrics = self._metrics()
             size = self.options.image_size
-            self.training = self._open({}, size)
-            self.real = self._open(self.options.real, size) if self.options.real else self.training
-            self.examples = self._open(self.options.real, None) if size else self.real
-            self.unseen = self._open(self.options.held_out, size) if self.options.held_out else None
+            self.training = self._open(None, size)
+            self.real = self._open("real", size) if self.options.real else self.training
+            self.examples = self._open("real", None) if size else self.real
+            self.unseen = self._open("held_out", size) if self.options.held_out else None
             vectors = isinstance(self.training.info.samples, VectorSpec)
             self.own: Source = "points" if vectors else "pixels"
             self.kept = self.options.samples if vectors else SAMPLES_KEPT
@@ -251,10 +252,19 @@ class Evaluator:
             extractors[extractor.label] = extractor.to(self.device).eval()
         return list(extractors.values())
 
-    def _open(self, changes: dict[str, Any], image_size: ImageSize | None) -> PackedDataset:
+    def _open(self, table: Literal["real", "held_out"] | None, image_size: ImageSize | None) -> PackedDataset:
+        """Open the dataset with the changes of a table of [evaluation], whose keys errors then name."""
+        changes = getattr(self.options, table) if table else {}
         dataset = other_images(self.recipe.dataset, changes, image_size)
         with count_progress() as progress:
-            packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
+            try:
+                packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
+            except DataError as error:
+                if not changes:
+                    raise
+                own = rf"\bdataset\.(?=(?:{'|'.join(map(re.escape, changes))})\b)"
+                told = re.sub(own, f"evaluation.{table}.", str(error))
+                raise DataError(f"the images of evaluation.{table}: {told}") from error
         return seen_by(self._network, packed, self.recipe.trainer)
 
     def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:

@@ -188,6 +188,18 @@ def test_the_dataset_that_is_not_there_is_named_by_its_option(command: Command, 
     assert "gone does not exist: set dataset.root to" in command("evaluate", trained.path, *real).err
 
 
+@pytest.mark.parametrize("table", ["real", "held_out"])
+def test_other_real_images_that_are_not_there_are_named_by_their_option(
+    command: Command, trained: TrainedRun, tmp_path: Path, table: str
+):
+    save_real(trained, tmp_path / "real")
+    real = ["--set", "dataset.name=image_folder", "--set", f"dataset.root={tmp_path / 'real'}"]
+    ended = command("evaluate", trained.path, *real, "--set", f"evaluation.{table}.root=gone")
+    assert ended.code == 2
+    message = f"error: the images of evaluation.{table}: gone does not exist: set evaluation.{table}.root to the folder"
+    assert message in ended.err
+
+
 @pytest.mark.parametrize("images", [False, True])
 @pytest.mark.parametrize(
     "change",
