@@ -88,9 +88,9 @@ class Compute:
 
 @contextmanager
 def fp32_products(device: torch.device, *, tf32: bool | Literal["convolutions"] = False) -> Iterator[None]:
-    """While open, compute fp32 products of NVIDIA GPUs in true fp32, in TF32, or in TF32 in convolutions alone.
+    """While open, compute fp32 products in true fp32, in TF32, or in TF32 in convolutions alone, torch's own default.
 
-    The last is torch's own default, on a CPU too, where they are fp32 always, and by the fastest library otherwise.
+    TF32 is of NVIDIA GPUs. A CPU's products are in fp32, by the fastest library, or with "convolutions" by torch's own.
     Torch's flags are the process's, and are restored.
     """
     if device.type != "cuda":
