@@ -443,6 +443,7 @@ OWN_DOOR = {
     "plugins/ganzoo-analysis/ganzoo_analysis/csv_tracker.py:open": "is written, in a folder that was checked",
 }
 PRINTS = {
+    "ganzoo/__main__.py": "a word of its own, before the printers are imported",
     "ganzoo/terminal.py": "the printer itself",
     "ganzoo/cli/options.py": "the printer of commands",
     "ganzoo/cli/main.py": "errors, which it passes through `printable_lines`",
