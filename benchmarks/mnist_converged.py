@@ -207,7 +207,7 @@ def picture(runs: Path) -> Image.Image:
         for place, image in enumerate(row):
             drawn.paste(image, (place * width, top))
         top += row[0].height + GAP
-    return drawn.quantize(12)  # small enough for a page
+    return drawn.quantize(10, Image.Quantize.MAXCOVERAGE)  # small enough for a page
 
 
 def main() -> None:
