@@ -29,10 +29,10 @@ ABOUT = {
     "discriminator": "judge images; any of them goes with any generator.",
     "loss": "are what both networks minimize.",
     "penalty": "are extra terms for either network, any number of them, with any loss.",
-    "dataset": "bring the images. [Datasets](../datasets.md) says where each is looked for.",
+    "dataset": "bring the images. [Datasets](../datasets.md) says where ganzoo looks for each.",
     "trainer": "own the update schedule and the optimizers.",
-    "observer": "watch a run, where its recipe has the table. [Hooks](../hooks.md#events) says how.",
-    "tracker": "send what a run gives elsewhere. [Tracking](../tracking.md) says more of W&B.",
+    "observer": "watch a run if its recipe has their table. [Hooks](../hooks.md#events) says how.",
+    "tracker": "send the output of a run elsewhere. [Tracking](../tracking.md) describes each.",
     "metric": "score samples. [Evaluate a run](../evaluation.md) says what each score means.",
     "extractor": "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
 }
@@ -41,8 +41,9 @@ ABOUT = {
 INDEX = """\
 # Components
 
-What a recipe can name, with the plugins that come with ganzoo: a page each, written by `python docs/options.py` from
-the component's class and options. `ganzoo list architectures` and the like list what you have installed yourself.
+On this page you find what a recipe can name, with the plugins that come with ganzoo. Each component has a page, which
+`python docs/options.py` writes from its class and options. `ganzoo list architectures` and the like list what you have
+installed yourself.
 """
 
 
@@ -77,10 +78,10 @@ def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recip
     parts.append("\n".join(["| | |", "|---|---|", *info(registry, entry, component, shipped)]))
     parts.append(f"```toml\n{in_a_recipe(registry, entry)}\n```")
     own = table(entry.options, base=registry.kind.config, hidden={"name"}, optimizers="../options.md#optimizers")
-    parts.append("## Options\n\n" + (own or "None of its own.\n").rstrip())
+    parts.append("## Options\n\n" + (own or "It has none of its own.\n").rstrip())
     shared = table(registry.kind.config, hidden={"name", *changed(registry, entry)})
     if shared:
-        parts.append(f"Every {registry.kind.name} has besides:\n\n{shared.rstrip()}")
+        parts.append(f"Every {registry.kind.name} also has:\n\n{shared.rstrip()}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -99,7 +100,7 @@ def info(registry: Registry[Any], entry: Entry[Any], component: type, shipped: M
     if using and len(using) <= 6:
         yield f"| recipes | {', '.join(using)} |"
     elif using:
-        yield f"| recipes | {len(using)} of those that ship, such as {', '.join(using[:3])} |"
+        yield f"| recipes | {len(using)} of the shipped recipes, such as {', '.join(using[:3])} |"
 
 
 def names(entry: Entry[Any], kind: Kind, recipe: Recipe) -> bool:
@@ -118,7 +119,7 @@ def sizes(entry: Entry[Any]) -> str:
     able = [size for size in SIZES if serves(entry, size)]
     if len(able) == len(SIZES):
         return "any size"
-    return f"{', '.join(map(str, able))} pixels, of {', '.join(map(str, SIZES))}"
+    return f"{', '.join(map(str, able))} pixels (of the sizes tried: {', '.join(map(str, SIZES))})"
 
 
 def serves(entry: Entry[Any], size: int) -> bool:

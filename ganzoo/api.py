@@ -143,7 +143,7 @@ def resume(
     observers: Iterable[object] = (),
     manager: PluginManager | None = None,
 ) -> TrainedRun:
-    """Resume a run from its last whole checkpoint, in the same run directory; from its start if it has none.
+    """Resume a run from its last complete checkpoint, in the same run directory; from its start if it has none.
 
     Args:
         path: the run directory.
@@ -268,7 +268,7 @@ def load_run(
 
     Args:
         path: the run directory, or a folder that `ganzoo export` made.
-        step: of the checkpoint whose weights are used; left out: of the last whole one.
+        step: of the checkpoint whose weights are used; left out: of the last complete one.
         network: name of the generator, where the trainer has several; left out: the first, or the exported one.
         accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
         trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
@@ -425,7 +425,7 @@ def _before_first_checkpoint(directory: RunDirectory, recipe: Recipe) -> bool:
 
 
 def _open_weights(path: Path, step: int | None) -> tuple[RunDirectory, Checkpoint]:
-    """Open the weights of a run directory, of the last whole checkpoint or that of a step, or those of an export.
+    """Open the weights of a run directory, of the last complete checkpoint or that of a step, or those of an export.
 
     Raises:
         RequestError: they are missing or damaged.

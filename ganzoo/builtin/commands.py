@@ -6,7 +6,7 @@ from ganzoo.registry.commands import CommandRegistrar, Section
 
 COMMANDS: tuple[tuple[Section, str, str, str], ...] = (
     ("train", "run", "run", "Train a GAN."),
-    ("train", "resume", "resume", "Go on with a run from its last whole checkpoint."),
+    ("train", "resume", "resume", "Continue a run from its last complete checkpoint."),
     ("train", "sweep", "sweep", "Train every combination with several seeds."),
     ("look", "sample", "sample", "Make images from a trained run."),
     ("look", "evaluate", "evaluate", "Score samples against the dataset."),

@@ -24,7 +24,7 @@ def compare(
     title: Annotated[str, typer.Option(help="Title of the page and the report.")] = "",
     ignore: Annotated[
         list[str] | None,
-        typer.Option(help="A place in which protocol cards may differ; may be given again.", metavar="PLACE"),
+        typer.Option(help="A field in which cards may differ: samples.images; may be given again.", metavar="FIELD"),
     ] = None,
     as_json: AsJson = False,
     trackers: Sequence[Any] = (),

@@ -20,7 +20,7 @@ data_commands = typer.Typer(help="Prepare datasets, and look at them.", no_args_
 
 @data_commands.command()
 def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
-    """Decode a recipe's dataset now, or check every byte that is ready. The last line on stdout is its folder.
+    """Decode a recipe's dataset now, or verify every byte if it is decoded. The last line on stdout is its folder.
 
     Example: ganzoo data prepare recipes/dcgan_digits.toml
     """
@@ -86,7 +86,7 @@ recipe_commands = typer.Typer(help="Check, show and describe recipes.", no_args_
 
 @recipe_commands.command()
 def check(recipe: RecipeFile, set_: Overrides = None) -> None:
-    """Say everything that is wrong with a recipe, or that nothing is; imports its plugin files only with --trust.
+    """List everything that is wrong with a recipe; imports its plugin files only with --trust.
 
     Example: ganzoo recipe check recipes/dcgan_digits.toml
     """

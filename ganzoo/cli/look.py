@@ -58,7 +58,7 @@ def sample(
     set_: Sampling = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make images from a trained run: one grid, or a folder of single ones; from inputs, named after these.
+    """Make images from a trained run, as one grid or as a folder of single images; of inputs, named after these.
 
     Vectors, and images with channels that a picture does not show, are written as .npy too.
 
@@ -121,7 +121,7 @@ def sample(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory; with --images a recipe file will do.")],
+    run: Annotated[Path, typer.Argument(help="A run directory, or with --images also a recipe file.")],
     samples: Annotated[int | None, typer.Option(min=2, help="How many images to make and score.")] = None,
     seed: Annotated[int | None, seed_option("Seed of the latents.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds, starting at --seed: mean ± deviation.")] = 1,
@@ -133,11 +133,11 @@ def evaluate(
         typer.Option(help="Score by this network's features, see `ganzoo list extractors`; may be given again."),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, help="Compare at this size, where runs of different sizes are to be compared.")
+        int | None, typer.Option(min=8, help="Resize images to this size first, to compare runs of different sizes.")
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(help="Score the images of this folder against the dataset instead; stored by --out alone."),
+        typer.Option(help="Score the images of this folder against the dataset instead; only --out stores the result."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A .json file for the result, in place of the run's evaluation.json.")
@@ -146,9 +146,9 @@ def evaluate(
     set_: Scoring = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score samples against the dataset, as the run's [evaluation] has it; adds to its evaluation.json.
+    """Score samples against the dataset, as the run's [evaluation] says; adds to its evaluation.json.
 
-    What is left out is as the recipe has it; --set evaluation.… changes anything of it.
+    Options that you leave out are those of the recipe; --set evaluation.… changes any of them.
 
     Example: ganzoo evaluate runs/dcgan-digits/0001 --seeds 3
     """

@@ -29,7 +29,7 @@ DatasetOverrides = Annotated[list[str] | None, _changes("Change the dataset's op
 OtherDataset = Annotated[
     str | None, typer.Option("--dataset", help="Another dataset than the run's, at its image size and channels.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names that are there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files of the same names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[
     int | None, typer.Option("--step", min=0, help="Step of the checkpoint to use; default: the last.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AcceptChanges = Annotated[
     bool,
-    typer.Option("--accept-changes", help="Go on also where the data or the code of plugins has changed since."),
+    typer.Option("--accept-changes", help="Continue even if the data or the code of plugins has changed since."),
 ]
 
 
@@ -37,7 +37,7 @@ def run(
 
 
 def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges = False) -> None:
-    """Go on with a run from its last whole checkpoint.
+    """Continue a run from its last complete checkpoint.
 
     Example: ganzoo resume runs/dcgan-digits/0001 --set run.steps=4000
     """
@@ -73,26 +73,26 @@ def sweep(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each combination, from the recipe's seed upwards.")] = 1,
     set_: Overrides = None,
     jobs: Annotated[int, typer.Option(min=1, help="Number of runs at the same time.")] = 1,
-    gpus: Annotated[str, typer.Option(help="GPUs to share out among the jobs.", metavar="0,1")] = "",
+    gpus: Annotated[str, typer.Option(help="GPUs to divide among the jobs.", metavar="0,1")] = "",
     name: Annotated[
         str | None, typer.Option(help="Name of the sweep's directory; default: the recipe's name with -sweep.")
     ] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Go on with runs that failed before.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Continue runs that failed before.")] = False,
     accept_changes: AcceptChanges = False,
     method: Annotated[
         Literal["random", "bayes"] | None,
-        typer.Option(help="How agents of a tracker choose values; left out: they take every combination."),
+        typer.Option(help="How agents of a tracker choose values; default: they take every combination."),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="What bayes optimizes, such as score/fd_classifier.", metavar="NAME")
     ] = None,
     goal: Annotated[
-        Literal["minimize", "maximize"] | None, typer.Option(help="Better values of it; default: minimize.")
+        Literal["minimize", "maximize"] | None, typer.Option(help="Which values are better; default: minimize.")
     ] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="Most runs of random and bayes.")] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Largest number of runs, for random and bayes.")] = None,
     trackers: Sequence[Any] = (),
 ) -> None:
-    """Train every combination with several seeds; call it again to go on. The last line is the directory.
+    """Train every combination with several seeds; repeat it to continue. The last line is the directory.
 
     Example: ganzoo sweep recipes/dcgan_digits.toml --vary loss.name=hinge,wasserstein --seeds 3
     """

@@ -119,7 +119,7 @@ class InitialWeightsOptions(Options):
     """Run directory, imported run or export whose weights the networks start from, relative to the working directory;
     left out: they begin anew."""
     step: NonNegativeInt | None = None
-    """Step of the run's checkpoint; left out: its last whole one."""
+    """Step of the run's checkpoint; left out: its last complete one."""
     networks: tuple[str, ...] = ()
     """Networks that take weights, such as "generator"; left out: all that the source has."""
     weights: Literal["auto", "ema", "raw"] = "auto"

@@ -15,7 +15,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder to make.", metavar="FOLDER")],
     format_: Annotated[
         Literal["safetensors", "onnx", "hub"],
-        typer.Option("--format", help="hub: as a repository on the Hugging Face Hub has it."),
+        typer.Option("--format", help="hub: the layout of a repository on the Hugging Face Hub."),
     ] = "safetensors",
     step: WhichStep = None,
     network: WhichNetwork = None,
@@ -26,7 +26,7 @@ def export(
         str | None, typer.Option("--license", help="License of the weights, such as mit or cc-by-4.0.")
     ] = None,
 ) -> None:
-    """Write the generator into a folder to give away, with its recipe, checksums and a model card.
+    """Write the generator into a folder that you can share, with its recipe, checksums and a model card.
 
     Example: ganzoo export runs/dcgan-digits/0001 --out shared --format hub
     """

@@ -48,7 +48,7 @@ def test_plugin(
 
 
 def new_plugin(
-    name: Annotated[str, typer.Argument(help="Of its distribution, such as ganzoo-example.")],
+    name: Annotated[str, typer.Argument(help="Name of its distribution, such as ganzoo-example.")],
     kind: Annotated[Outlined, typer.Option(help="What it brings; full: networks and a loss.")] = "full",
     out: Annotated[Path | None, typer.Option(help="The folder to make; default: NAME here.")] = None,
 ) -> None:

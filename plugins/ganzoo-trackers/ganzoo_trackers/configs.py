@@ -38,8 +38,8 @@ class WandbConfig(TrackerConfig):
     """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
     run has ended; "best": only that; "all": each when it is saved."""
     registry: str | None = None
-    """Registry that the best of the checkpoints sent is linked to, such as "model", else the last; the name of the run
-    is that of the collection there, unless it follows: "model/digits"."""
+    """Registry, such as "model", in which the best of the uploaded checkpoints is linked, or the last one if none is
+    best; the collection has the name of the run, unless you add another one: "model/digits"."""
     table: bool = True
     """Send a table of the last samples, 64 of them at most, each with its label."""
 

@@ -31,7 +31,7 @@ class UnrolledConfig(GANTrainerConfig):
     """The unrolled GAN (arXiv 1611.02163): the generator learns from a discriminator that has reacted to it."""
 
     unrolled_steps: NonNegativeInt = 5
-    """K of the paper: steps that the discriminator is thought ahead for the generator's update; 0: `adversarial`."""
+    """K of the paper: unrolled steps of the discriminator for the generator's update; 0: `adversarial`."""
     unrolled_update: Literal["adam", "gradient"] = "adam"
     """How these steps are taken: by Adam, from where the discriminator's stands, as in the paper's experiments; or by
     plain gradient descent, as in its equations."""

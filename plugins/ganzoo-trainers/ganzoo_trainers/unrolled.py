@@ -17,8 +17,8 @@ from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Step
 class Unrolled(GANTrainer):
     """Metz et al. 2016 (arXiv 1611.02163, eq. 4 to 10) on the frame of `adversarial`.
 
-    The discriminator learns as ever. For the generator's update, K more of its steps are thought ahead, θ^{k+1} from
-    θ^k by the gradient of the discriminator's loss on the minibatch at hand; the generator's loss is taken at θ^K,
+    The discriminator's own update is unchanged. For the generator's update, K further steps of it are unrolled, θ^{k+1}
+    from θ^k by the gradient of the discriminator's loss on the minibatch at hand; the generator's loss is taken at θ^K,
     and its gradient goes through all K steps. The discriminator itself stays as it was, batch statistics and
     optimizer included. (The paper ascends f, which is minus the discriminator's loss.)
 
@@ -43,7 +43,7 @@ class Unrolled(GANTrainer):
         judges = FunctionalDiscriminator(self.parts.discriminator, *self.parts.penalties.values())
         named = discriminator.named_parameters()
         parameters = {name: parameter for name, parameter in named if id(parameter) in self.trained}
-        # The real weights, statistics and probabilities must not change by steps that are only thought ahead.
+        # The real weights, statistics and probabilities must not change by steps that are only unrolled.
         weights = {name: parameter.detach().requires_grad_(True) for name, parameter in parameters.items()}
         buffers = {name: buffer.clone() for name, buffer in judges.named_buffers()}
         steps = self.unrolled_optimizer(list(parameters.values()))
