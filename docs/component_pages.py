@@ -22,7 +22,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry, Registry
 
 FOLDER = ROOT / "docs" / "pages" / "components"
-SIZES = (8, 16, 28, 32, 48, 64, 96, 128, 256, 512)
+SIZES = (8, 16, 28, 32, 48, 64, 96, 128, 256, 512, 1024)
 """In pixels, that a network is asked about; one that takes all of them takes any."""
 ABOUT = {
     "generator": "make images from latents.",
@@ -182,7 +182,9 @@ def papers_of(*texts: str | None) -> list[str]:
 def linked(text: str) -> str:
     """The text with its papers as links, safe in a table."""
     text = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    parts = text.replace("|", "\\|").split("`")
+    # Every second part is code, in which Markdown shows an entity as it is written.
+    return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
 
 
 def distribution(entry: Entry[Any]) -> str:

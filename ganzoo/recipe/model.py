@@ -184,7 +184,8 @@ class EvaluationOptions(Options):
     """Images that are made and scored."""
     extractors: tuple[ExtractorConfig, ...] = ()
     """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: those that serve for
-    such images by default, of ganzoo-metrics `classifier` for a dataset with labels, else `inception`."""
+    such images by default, of ganzoo-metrics `classifier` for a dataset with classes, else `inception` for gray and RGB
+    images."""
     metrics: tuple[MetricConfig, ...] = ()
     """What to score: names, or tables where one is to have other options; left out: all that are computed by default,
     as those of ganzoo-metrics are."""

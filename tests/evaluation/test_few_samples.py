@@ -81,7 +81,7 @@ def test_samples_are_counted_while_they_are_scored(command: Command, trained: Tr
 def test_warnings_are_stored_and_shown(command: Command, trained: TrainedRun, tmp_path: Path):
     ended = command("evaluate", trained.path, "--samples", "20", "--extractor", "classifier")
     lines = [line for line in ended.out.splitlines() if line.startswith("  warning: ")]
-    why = "as many features there are, so it comes out too large, and goes only with as many samples"
+    why = "there are as many features, so the value is too large; compare it only with scores of as many samples"
     assert f"  warning: fd_classifier: 20 samples, fewer than 128: {why}" in lines
     assert any(line.startswith("  warning: memorization, copies: 20 samples, fewer than 100") for line in lines)
     features, pixels = read_evaluations(RunDirectory(trained.path))

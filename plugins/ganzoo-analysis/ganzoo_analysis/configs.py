@@ -15,4 +15,4 @@ class WeightNormsConfig(ObserverConfig):
 
 
 class CSVConfig(TrackerConfig):
-    """Writes `metrics.csv` into the run directory when the run ends: a row for each step, for a spreadsheet."""
+    """Writes `metrics.csv` into the run directory when the run ends: a row for each logged step, for a spreadsheet."""

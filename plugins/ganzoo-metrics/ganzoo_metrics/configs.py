@@ -69,7 +69,7 @@ class MemorizationConfig(StandardConfig):
 
 
 class ClassifierConfig(ExtractorConfig):
-    """A small classifier trained on the dataset itself: needs labels, and no download."""
+    """A small classifier trained on the dataset itself: needs classes, and no download."""
 
     @classmethod
     def default_for(cls, info: DatasetInfo) -> bool:

@@ -81,7 +81,7 @@ class Frechet(StandardMetric):
 
     def caveat(self, inputs: MetricInputs) -> str:
         """Fewer images than features: their covariance has no full rank."""
-        why = "as many features there are, so it comes out too large, and goes only with as many samples"
+        why = "there are as many features, so the value is too large; compare it only with scores of as many samples"
         return too_few(inputs, inputs.real.shape[1], why)
 
 
@@ -150,7 +150,7 @@ class InceptionScore(StandardMetric):
     def caveat(self, inputs: MetricInputs) -> str:
         """Fewer samples than classes, which the score cannot exceed; the real images have no part in it."""
         count, fewest = len(inputs.fake), max(FEWEST, inputs.fake.shape[1])
-        few = f"{count:,} samples, fewer than {fewest:,}: it comes out too small, and is mostly chance"
+        few = f"{count:,} samples, fewer than {fewest:,}: the value is too small, and mostly chance"
         return few if count < fewest else ""
 
 
