@@ -194,6 +194,24 @@ def test_separate_updates_on_real_and_fake(make: Make):
     assert_same(trainer, hand, discriminator_statistics=False)
 
 
+@pytest.mark.parametrize("update", ["joint", "separate"])
+def test_the_discriminator_sees_augmented_images_alone(make: Make, update: str):
+    class Darkening(Penalty):
+        def transform_images(self, images: Tensor, rng: torch.Generator) -> Tensor:
+            return images / 4
+
+    trainer = make(
+        discriminator_update=update,
+        fake_batch="fresh",
+        penalties={"darkening": Darkening(PenaltyConfig(), info=FACTS)},
+    )
+    seen: list[float] = []
+    trainer.parts.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[0].abs().max().item()))
+    trainer.train_step(*batches(trainer, 1))
+    assert len(seen) == (3 if update == "joint" else 4)
+    assert max(seen) <= 0.25
+
+
 def test_other_optimizers_and_weight_decay(make: Make):
     options = {"lr": 0.05, "momentum": 0.5, "weight_decay": 0.01}
     trainer = make(generator_optimizer={"name": "sgd", **options}, discriminator_optimizer={"name": "sgd", **options})
@@ -298,6 +316,13 @@ def test_gradient_norms_are_those_of_the_last_updates(make: Make):
     for name in ("generator", "discriminator"):
         measured = trainer.expensive_metrics()[f"gradient_norm/{name}"].item()
         assert measured == pytest.approx(gradient_norm(trainer.networks()[name]), rel=1e-5)
+
+
+def test_gradient_norms_leave_out_the_parameters_of_penalties(make: Make):
+    trainer = make(penalties={"recording": Recording(PenaltyConfig(weight=100.0))})
+    trainer.train_step(*batches(trainer, 1))
+    measured = trainer.expensive_metrics()["gradient_norm/discriminator"].item()
+    assert measured == pytest.approx(gradient_norm(trainer.parts.discriminator), rel=1e-5)
 
 
 def gradient_norm(network: nn.Module) -> float:

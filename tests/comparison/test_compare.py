@@ -17,7 +17,7 @@ from ganzoo import compare
 from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.page import page, write_page
 from ganzoo.comparison.scores import Score
-from ganzoo.comparison.statistics import Spread, best_of, p_value
+from ganzoo.comparison.statistics import Spread, best_of, p_value, significant
 from ganzoo.errors import GanzooError
 from ganzoo.sweeps.directory import Member, SweepDirectory
 
@@ -164,6 +164,12 @@ class TestFigures:
         assert best_of([a, b, None], lower=True) == (0, [])
         assert best_of([a, b, None], lower=False) == (1, [])
         assert best_of([a, a], lower=True) == (None, [])
+
+    def test_several_tests_are_significant_together_by_holms_steps(self):
+        """The least of three below 0.05/3, the next below 0.05/2, the last below 0.05; none beyond one that is not."""
+        assert significant([0.04, 0.012, 0.02]) == [True, True, True]
+        assert significant([0.04, 0.012, 0.03]) == [False, True, False]
+        assert significant([0.04, 0.02, 0.03]) == [False, False, False]
 
     def test_equal_variants_are_seldom_told_apart(self):
         """Four variants of three seeds: any one is told from the best in 5 % of comparisons at most."""

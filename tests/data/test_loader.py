@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,21 @@ def test_ranks_share_each_batch(world_size):
         assert torch.equal(torch.cat([part.real for part in parts]), batch.real)
         assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
         assert {loader.position for loader in ranks} == {whole.position}
+
+
+def test_ranks_share_each_minibatch_of_a_step():
+    whole = make_loader(batch_size=8, minibatches=2).next().real
+    ranks = [make_loader(batch_size=8, minibatches=2, rank=rank, world_size=2).next().real for rank in range(2)]
+    assert torch.equal(torch.cat([images.chunk(2)[number] for number in range(2) for images in ranks]), whole)
+
+
+def test_conditions_of_their_own_are_mirrored_on_their_own():
+    packed = make_pack(90, labels=False)
+    packed = replace(packed, conditions=packed.images, paired=False)
+    batch = make_loader(packed, batch_size=90, horizontal_flip=True).next()
+    samples, conditions = (to_gray(images)[:, 0, 0, -1] != 100 for images in (batch.real, batch.condition))
+    assert 25 <= int(conditions.sum()) <= 65
+    assert 25 <= int((samples != conditions).sum()) <= 65
 
 
 def test_placements_give_the_same_batches():

@@ -136,6 +136,7 @@ def test_real_and_held_out_images_of_their_own(tables: Tables):
     assert by_classifier.card.extractor == other_classifier.card.extractor  # it learns from the training images
     assert [each.field for each in differences([by_classifier.card, other_classifier.card])] == ["real.pixels"]
     assert other_classifier.card.real.options == {"seed": 5}
+    assert other_classifier.scores["fd_classifier"] != pytest.approx(by_classifier.scores["fd_classifier"], rel=1e-3)
     assert [each.field for each in differences([by_pixels.card, other_pixels.card])] == ["settings.memorization_unseen"]
 
 

@@ -18,7 +18,7 @@ from ganzoo.errors import DeviceError
 from ganzoo.recipe.model import DeviceOptions
 from ganzoo.runtime import device
 from ganzoo.runtime.device import choose_compute
-from ganzoo.runtime.distributed import DistributedWorld, world_from_env
+from ganzoo.runtime.distributed import DistributedWorld, SynchronizedBatchNorm, world_from_env
 
 TIMED = ("seconds", "images_per_second")
 
@@ -52,6 +52,16 @@ def test_two_processes_train_what_one_does(runs: Path, case: str):
     assert len(rows(theirs)) == 3
     for joint_row, row in zip(rows(ours), rows(theirs), strict=True):
         assert joint_row == pytest.approx(row, rel=1e-4, abs=1e-5)
+
+
+def test_joint_batch_norm_is_torchs():
+    """Of a few values, where the variance of a sample is far from that of the batch."""
+    world, theirs = World(), torch.nn.BatchNorm2d(3)
+    world.in_step = True
+    ours = SynchronizedBatchNorm(torch.nn.BatchNorm2d(3), world)
+    images = torch.randn(2, 3, 1, 2, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    torch.testing.assert_close(ours(images), theirs(images))
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
 
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch):

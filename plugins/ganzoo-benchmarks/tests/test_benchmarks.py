@@ -202,6 +202,22 @@ def test_stacked_mnist_is_run_and_scored(mnist: Path, tmp_path: Path):
     assert evaluation.details["extractor_accuracy"] > 0.5  # of triples; single digits: its cube root
 
 
+def test_the_accuracy_on_triples_is_of_those_that_are_not_trained_on():
+    read: list[set[int]] = []
+
+    class Noting:
+        def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+            read.append({*indices.tolist()})
+            return np.zeros((len(indices), 8, 8, 3), np.uint8)
+
+    info = DatasetInfo(ImageSpec(3, 8, 8), LabelSpec.classes(map(str, range(1000))))
+    real = SimpleNamespace(images=Noting(), labels=np.arange(40), info=info)
+    StackedDigits(StackedDigitsConfig(name="stacked_digits", steps=20), info=info).prepare(real)  # type: ignore[arg-type]
+    *trained, measured = read
+    assert (len(trained), len(measured)) == (20, 4)
+    assert set.union(*trained) == {*range(40)} - measured
+
+
 def test_classifier_of_triples_refuses_other_images():
     other = SimpleNamespace(info=DatasetInfo(ImageSpec(1, 28, 28), LabelSpec.classes("01")), labels=np.zeros(2))
     with pytest.raises(RequestError, match="1,000 classes"):

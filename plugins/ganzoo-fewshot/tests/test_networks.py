@@ -15,6 +15,7 @@ from ganzoo.errors import DataError
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.training.build import build_run
 
 RANDOM = {"model": "shufflenet_v2_x0_5", "weights": "random", "input_size": 64, "width": 8}
 
@@ -222,6 +223,18 @@ def test_what_else_is_warned_of(tmp_path: Path) -> None:
     assert any('does no more than "adversarial" with these networks' in text for text in warnings_of(alike))
     alone = ("nobody", "does no more")
     assert not any(word in text for text in warnings_of(recipe(tmp_path)) for word in alone)
+
+
+def test_the_small_images_are_augmented_as_well(tmp_path: Path) -> None:
+    run = build_run(parse_recipe(recipe(tmp_path), plugin_manager()), plugin_manager(), warn=lambda _: None)
+    trainer, batch, seen = run.trainer, run.loader.next(), []
+    trainer.parts.discriminator.register_forward_pre_hook(
+        lambda _, __, more: seen.append(more["small"]), with_kwargs=True
+    )
+    fake = trainer.generate(batch)
+    trainer.logits(fake.samples, fake)
+    assert seen[0].shape == fake.small.shape
+    assert not torch.equal(seen[0], fake.small)
 
 
 @pytest.mark.slow

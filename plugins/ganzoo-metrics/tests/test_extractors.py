@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ganzoo_metrics import extractors
+from ganzoo_metrics import classifier, extractors
 from ganzoo_metrics.classifier import classifier_for
 from ganzoo_metrics.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
 from ganzoo_metrics.extractors import ClassifierFeatures, Inception, TorchvisionBackbone
@@ -96,6 +97,32 @@ def test_the_classifier_is_the_one_of_the_dataset(packed: PackedDataset, images:
     torch.testing.assert_close(extractor.features(images), features)
     torch.testing.assert_close(extractor.logits(features).softmax(1), probabilities)
     assert extractor.notes()["accuracy"] == classifier_for(packed).accuracy
+
+
+class Noting:
+    """Stored images that note which of them are read together."""
+
+    def __init__(self, images: Any) -> None:
+        self._images = images
+        self.read: list[set[int]] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, indices: Any) -> Any:
+        self.read.append({*indices.tolist()})
+        return self._images[indices]
+
+
+def test_the_classifiers_accuracy_is_of_images_that_it_was_not_trained_on(
+    packed: PackedDataset, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(classifier, "EXAMPLES", 10 * classifier.BATCH)
+    images = Noting(packed.images)
+    classifier_for(replace(packed, images=images, key="noted"))  # type: ignore[arg-type]
+    *trained, measured = images.read
+    assert (len(trained), len(measured)) == (10, 6)
+    assert set.union(*trained) == {*range(64)} - measured
 
 
 class TestInception:

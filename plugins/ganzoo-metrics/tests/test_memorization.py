@@ -33,6 +33,11 @@ def test_new_images_of_the_same_kind_are_no_copies(training: PackedDataset, held
     assert found.verdict == "no sign of copies"
 
 
+def test_of_unseen_images_themselves_just_one_in_a_hundred_counts_as_a_copy(training: PackedDataset):
+    found = memorization(images(discs(2)), training, discs(2))
+    assert (found.nearer, found.copies) == (pytest.approx(0.5), pytest.approx(0.01))
+
+
 @pytest.mark.parametrize("held_out", [True, False])
 def test_a_generator_that_memorizes_is_told(training: PackedDataset, held_out: bool):
     noise = 0.01 * torch.randn(100, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.spec import DatasetInfo, VectorSpec
+from ganzoo.components.world import World
 
 Make = Callable[..., Any]
 Step = Callable[..., PenaltyStep]
@@ -89,6 +90,24 @@ def test_cuts_out_one_rectangle_around_a_point_in_the_image() -> None:
         sizes.add((int(rows.sum()), int(columns.sum())))
     assert sizes == {(height, width) for height in (2, 3, 4) for width in (2, 3, 4)}, "cut where it leaves the image"
     assert cutout(torch.ones(9, 1, 8, 8), rng(), 1.0).mean() < 0.6
+
+
+def test_cuts_off_as_much_at_one_edge_as_at_the_other() -> None:
+    holes = cutout(torch.ones(400, 1, 8, 8), rng(), 0.5)[:, 0] == 0
+    rows = {tuple(hole.any(1).nonzero().flatten().tolist()) for hole in holes}
+    assert rows == {tuple(range(max(0, center - 2), min(8, center + 2))) for center in range(9)}
+
+
+def test_colors_change_about_the_gray_of_a_pixel_and_the_mean_of_an_image() -> None:
+    """As the authors' code has it: brightness, saturation, contrast, each with one number for an image."""
+    images, numbers = some_images(), rng()
+    brightness, saturation, contrast = (torch.rand(32, 1, 1, 1, generator=numbers) for _ in range(3))
+    expected = images + (brightness - 0.5)
+    gray = expected.mean(1, keepdim=True)
+    expected = (expected - gray) * (saturation * 2) + gray
+    mean = expected.mean((1, 2, 3), keepdim=True)
+    expected = (expected - mean) * (contrast + 0.5) + mean
+    torch.testing.assert_close(color(images, rng()), expected)
 
 
 def test_colors_stay_in_their_bounds() -> None:
@@ -181,6 +200,18 @@ def test_feedback_counts_images_not_patches(make: Make, step: Step) -> None:
     assert penalty.discriminator_term(replace(step(), real_logits=patches)) is None
     assert penalty.metrics()["mean_sign"].item() == 0.75
     assert penalty.metrics()["probability"].item() == pytest.approx(0.1)
+
+
+def test_feedback_is_by_the_images_of_all_processes(make: Make, step: Step) -> None:
+    """Four images here and four there that the discriminator takes for generated: a mean sign of 0, 8 images of 80."""
+
+    class Two(World):
+        def all_gather(self, rows: Tensor) -> Tensor:
+            return torch.cat([rows, -rows])
+
+    penalty = make("adaptive_augment", ramp_images=80, adjust_every=1, target=-0.5)
+    assert feed(penalty, replace(step(), world=Two()), [1.0, 2.0, 3.0, 4.0]) == [0.1]
+    assert penalty.metrics()["mean_sign"].item() == 0
 
 
 def test_augmentation_is_for_images(make: Make) -> None:

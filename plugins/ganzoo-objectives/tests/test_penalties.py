@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,14 @@ def test_dragan_looks_at_points_near_real_images(make: Make, step: Step) -> None
     assert now.generator.a.grad is None
 
 
+def test_dragan_starts_from_real_images_before_their_augmentation(make: Make, step: Step) -> None:
+    """Where images are darkened by a half, D(x̂ / 2) has a quarter of the slope of D(x̂), at the same points."""
+    now = step(detach=True)
+    dark = replace(now, real=now.real / 2, augment=lambda images: images / 2)
+    penalty = make("dragan", target=0.0)
+    torch.testing.assert_close(penalty.discriminator_term(dark), penalty.discriminator_term(step(detach=True)) / 16)
+
+
 def test_dragan_has_the_papers_figures(make: Make) -> None:
     config = make("dragan").config
     assert (config.weight, config.target, config.radius) == (10.0, 1.0, 0.5)
@@ -59,6 +68,13 @@ def test_feature_matching_compares_the_mean_features(make: Make, step: Step, lay
     latents = now.latents.reshape(-1, 3, 8, 8).mean(0)
     torch.testing.assert_close(now.generator.a.grad, (2 * scale**2 * gap * latents).mean().detach())
     assert make("feature_matching").discriminator_term(now) is None
+
+
+def test_feature_matching_takes_images_as_the_discriminator_saw_them(make: Make, step: Step) -> None:
+    now = step()
+    augmented = replace(now, unaugmented_real=now.real + 1, unaugmented_fake=now.fake - 1)
+    penalty = make("feature_matching")
+    torch.testing.assert_close(penalty.generator_term(augmented), penalty.generator_term(now))
 
 
 def test_feature_matching_refuses_a_layer_that_is_not_there(make: Make, step: Step) -> None:

@@ -116,6 +116,30 @@ def test_images_that_are_not_square_keep_their_shape() -> None:
     assert resampled(images, ops.rotation(column(0.3))).shape == images.shape
 
 
+@pytest.mark.parametrize(("add", "at"), [(ops.moved, 2), (ops.warped, 4)])
+def test_a_shift_is_a_share_of_its_own_side(add: Any, at: int) -> None:
+    """An eighth of 64 pixels to the right, and of 16 down."""
+    matrix = add(ops.identity(3, 2, torch.device("cpu")), OnlyOne(2, at=at, value=1.0), (16, 64))
+    assert torch.equal(matrix, ops.translation(column(8.0), column(2.0)))
+
+
+def test_a_stretch_keeps_the_area() -> None:
+    matrix = ops.warped(ops.identity(3, 2, torch.device("cpu")), OnlyOne(2, at=2, value=1.0), (32, 32))
+    torch.testing.assert_close(matrix, ops.scaling(column(2**-ops.SCALE_STD), column(2**ops.SCALE_STD)))
+
+
+def test_one_of_the_two_rotations_comes_with_the_probability() -> None:
+    asked: list[float] = []
+
+    class Noting(ops.Choices):
+        def apply(self, values: Tensor, neutral: float, probability: Tensor | None = None) -> Tensor:
+            asked.append(float(self.probability if probability is None else probability))
+            return super().apply(values, neutral, probability)
+
+    ops.warped(ops.identity(3, 2, torch.device("cpu")), Noting(2, torch.tensor(0.36), rng()), (32, 32))
+    assert asked == pytest.approx([0.36, 0.2, 0.36, 0.2, 0.36])  # (1 − 0.2)² = 1 − 0.36
+
+
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_the_general_geometry_turns_about_the_center(turns: int) -> None:
     images = smooth()

@@ -63,6 +63,11 @@ def test_with_style_mixing_later_layers_have_another_style(make: Any) -> None:
     assert (generator.eval().layer_styles(torch.randn(20, 8)).std(1) == 0).all()
 
 
+def test_with_style_mixing_of_1_every_image_has_two_styles(make: Any) -> None:
+    styles = make("generators", size=8, style_mixing=1.0, **SMALL).layer_styles(torch.randn(200, 8))
+    assert (styles[:, 0] != styles[:, -1]).any(1).all()
+
+
 def test_without_style_mixing_all_layers_have_one_style(make: Any) -> None:
     generator = make("generators", preset="cifar", **SMALL)
     styles = generator.layer_styles(torch.randn(20, 8)).detach()
@@ -80,11 +85,14 @@ def test_the_mean_style_follows_the_minibatches(make: Any) -> None:
     assert torch.equal(generator.mean_style, before)
 
 
-def test_the_mean_style_is_that_of_all_processes(make: Any) -> None:
-    class Doubling(World):
-        def all_reduce_mean(self, value: Tensor) -> Tensor:
-            return value * 2
+class Doubling(World):
+    """A world whose other processes have three times the values of this one."""
 
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        return value * 2
+
+
+def test_the_mean_style_is_that_of_all_processes(make: Any) -> None:
     generator, latents = make("generators", **SMALL), torch.randn(6, 8)
     generator.world = Doubling()
     generator(latents)
@@ -139,6 +147,15 @@ def test_path_length_is_the_length_of_the_jacobian_on_half_the_minibatch(make: A
     assert float(term.detach()) == pytest.approx(float((found - mean).square().mean()), rel=1e-4)
     term.backward()
     assert all(p.grad is not None for name, p in generator.named_parameters() if "weight" in name)
+
+
+def test_the_mean_path_length_is_that_of_all_processes(make: Any) -> None:
+    generator, latents, means = make("generators", style_mixing=0.0, **SMALL), torch.randn(6, 8), []
+    for world in (World(), Doubling()):
+        penalty = PathLength(PathLengthConfig(), info=generator.info)
+        penalty.generator_term(replace(step_of(generator, latents), world=world))
+        means.append(penalty.mean_length.item())
+    assert means[1] == pytest.approx(2 * means[0], rel=1e-4)
 
 
 def test_path_length_refuses_a_generator_without_styles() -> None:

@@ -18,7 +18,8 @@ from torch.nn.functional import softplus
 import ganzoo
 from ganzoo.components.dataset import Batch
 from ganzoo.components.network import Discriminator, Generator
-from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
+from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig, PenaltyConfig
+from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo, ImageSpec, VectorSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
@@ -176,6 +177,23 @@ def test_single_samples_are_augmented() -> None:
     expected = trainer.parts.penalties["diff_augment"].transform_images(images, trainer.parts.rng)
     torch.testing.assert_close(packs, side_by_side(expected, 2))
     torch.testing.assert_close(trainer.unpack(packs), expected)
+
+
+def test_penalties_augment_single_samples_too() -> None:
+    trainer = trainer_of(ImageSpec(3, 8, 8), packing=2, penalties={"diff_augment": {"translation": 0.5}})
+    images, seen = torch.rand(BATCH, 3, 8, 8), []
+
+    class Augmenting(Penalty):
+        def discriminator_term(self, step: PenaltyStep) -> None:
+            seen.append(step.augment(step.unaugmented_real))
+
+    step = trainer.discriminator_step(Batch(images), trainer.generate(Batch(images)).detach(), {})
+    state = trainer.parts.rng.get_state()
+    penalty = Augmenting(PenaltyConfig(), info=trainer.parts.generator.info)
+    trainer.penalty_terms("discriminator", step, {"augmenting": penalty})
+    trainer.parts.rng.set_state(state)
+    expected = trainer.parts.penalties["diff_augment"].transform_images(images, trainer.parts.rng)
+    torch.testing.assert_close(seen, [side_by_side(expected, 2)])
 
 
 def recipe(folder: Path, **changes: Any) -> dict[str, Any]:

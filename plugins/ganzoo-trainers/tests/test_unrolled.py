@@ -167,6 +167,25 @@ def test_the_generators_update_is_one_written_out_by_hand(
     assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
 
 
+def test_the_steps_ahead_are_those_that_the_optimizer_would_take(networks: Any, batch: Batch) -> None:
+    """Torch's Adam goes on as they do, by the rate and betas of the step, and with weight decay."""
+    rate, beta = {"from": 0.08, "to": 0.0, "until": "4 steps"}, {"from": 0.9, "to": 0.5, "until": "4 steps"}
+    adam = {"name": "adam", "lr": rate, "betas": [0.5, beta], "weight_decay": 0.3}
+    trainer = build("unrolled", networks[1], networks[0], unrolled_steps=1, discriminator_optimizer=adam)
+    for _ in range(3):
+        trainer.train_step(batch)
+    parameters = list(trainer.parts.discriminator.parameters())
+    steps, ahead = trainer.unrolled_optimizer(parameters), weights(trainer.parts.discriminator)
+    optimizer = trainer.optimizer_steps["discriminator"].optimizer
+    for _ in range(2):
+        for parameter in parameters:
+            parameter.grad = torch.randn_like(parameter)
+        ahead = steps.step(ahead, [parameter.grad for parameter in parameters])
+        optimizer.step()
+    for actual, expected in zip(ahead, parameters, strict=True):
+        torch.testing.assert_close(actual, expected.detach(), rtol=1e-4, atol=1e-6)
+
+
 def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch: Batch) -> None:
     """Its weights and batch statistics are those of training without a look ahead, while the generator's differ."""
     torch.manual_seed(0)

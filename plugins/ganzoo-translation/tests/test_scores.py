@@ -22,6 +22,12 @@ def test_l1_is_the_mean_difference_from_the_targets(tmp_path: Path) -> None:
     assert found.scores["l1"] == pytest.approx((samples - batch.real).abs().mean().item(), abs=1e-5)
 
 
+def test_each_seed_is_scored_against_the_targets_of_its_own_conditions(tmp_path: Path) -> None:
+    run = ganzoo.run(tables_of("pix2pix", tmp_path, evaluation={"metrics": ["l1"], "samples": 40}))
+    both = [found.scores["l1"] for (found,) in ganzoo.evaluate(run, seeds=2).evaluations]
+    assert both == pytest.approx([ganzoo.evaluate(run, seed=seed).scores["l1"] for seed in (0, 1)])
+
+
 def test_unpaired_domains_are_scored_against_the_pairs_that_they_are_made_of(tmp_path: Path) -> None:
     evaluation = {"metrics": ["l1", "diversity"], "samples": 40}
     run = ganzoo.run(tables_of("cyclegan", tmp_path, evaluation=evaluation))

@@ -127,6 +127,26 @@ def test_cyclegan_takes_penalties_of_each_discriminator_at_its_own_images(tmp_pa
     assert run.metrics[-1]["penalty/r2_back"] > 0
 
 
+def test_cyclegan_clips_the_weights_of_both_critics(tmp_path: Path) -> None:
+    clipping = [{"name": "weight_clipping", "limit": 0.01}]
+    trainer, batch = trainer_of(tables_of("cyclegan", tmp_path, loss={"name": "wasserstein"}, penalties=clipping))
+    trainer.train_step(batch)
+    for name in ("discriminator", "discriminator_back"):
+        assert max(weight.abs().max() for weight in trainer.parts.networks[name].parameters()) <= 0.01
+
+
+def test_all_that_cyclegans_discriminators_see_is_augmented(tmp_path: Path) -> None:
+    """Cut-out places are exactly 0, which neither pixels of 8 bits nor a tanh are."""
+    cutout = [{"name": "diff_augment", "policies": ["cutout"]}]
+    trainer, batch = trainer_of(tables_of("cyclegan", tmp_path, penalties=cutout))
+    seen: list[Tensor] = []
+    for network in trainer.parts.discriminators.values():
+        network.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    trainer.train_step(batch)
+    assert len(seen) == 8
+    assert all((images == 0).flatten(1).any(1).all() for images in seen)
+
+
 def test_enlarged_images_are_cropped_at_the_given_places() -> None:
     images = torch.linspace(-1, 1, 40).expand(3, 2, 40, 40)  # brighter to the right
     places = torch.tensor([[0.0, 0.0], [0.5, 0.5], [0.99, 0.99]])
