@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.plugin import StoredImages, real_images
-from ganzoo_metrics.nearest_neighbors import nearest, nearest_of_its_own
+from ganzoo_metrics.nearest_neighbors import nearest
 
 COMPARED = 1000
 """Largest number of samples, and of unseen images, whose nearest training image is searched."""
@@ -55,11 +55,10 @@ def memorization(
         mirrored: whether images are also mirrored in training, so that mirrored copies count.
     """
     near = _distances(samples[:COMPARED], training, mirrored)
-    if unseen is None:
-        far = nearest_of_its_own(training, min(COMPARED, len(training))).distances.flatten()
-    else:
-        order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(0))
-        far = _distances(real_images(unseen, order[:COMPARED]), training, mirrored)
+    images = training if unseen is None else unseen
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:COMPARED]
+    own = chosen if unseen is None else None
+    far = _distances(real_images(images, chosen), training, mirrored, own)
     far = far.sort().values
     below, up_to = (torch.searchsorted(far, near, right=right).double() for right in (False, True))
     nearer = 1 - float((below + up_to).mean()) / (2 * len(far))
@@ -69,11 +68,11 @@ def memorization(
     )
 
 
-def _distances(queries: Tensor, training: StoredImages, mirrored: bool) -> Tensor:
-    distances = nearest(queries, training, 1).distances.flatten()
-    if mirrored:
-        distances = torch.minimum(distances, nearest(queries.flip(-1), training, 1).distances.flatten())
-    return distances
+def _distances(queries: Tensor, training: StoredImages, mirrored: bool, own: Tensor | None = None) -> Tensor:
+    """Return the distance of each query to its nearest training image, of those with an index in `own` to another."""
+    ways = [queries, queries.flip(-1)] if mirrored else [queries]
+    found = [nearest(each, training, 1, leave_out=own).distances.flatten() for each in ways]
+    return torch.stack(found).amin(0)
 
 
 def _verdict(copies: float, samples: int, unseen: int) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from ganzoo_metrics.memorization import memorization
@@ -31,6 +34,17 @@ def test_new_images_of_the_same_kind_are_no_copies(training: PackedDataset, held
     assert found.nearer == pytest.approx(0.5, abs=0.06)
     assert found.copies < 0.04
     assert found.verdict == "no sign of copies"
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_new_images_are_no_copies_where_training_mirrors(held_out: bool):
+    """Of noise, whose mirror image is as likely."""
+    numbers, packed = np.random.default_rng(0), discs(0)
+    training, unseen, samples = (
+        replace(packed, images=numbers.integers(0, 256, packed.images.shape, np.uint8)) for _ in range(3)
+    )
+    found = memorization(images(samples), training, unseen if held_out else None, mirrored=True)
+    assert found.nearer == pytest.approx(0.5, abs=0.06)
 
 
 def test_of_unseen_images_themselves_just_one_in_a_hundred_counts_as_a_copy(training: PackedDataset):
