@@ -93,7 +93,7 @@ ROWS = {
     ),
     "stacked-pacgan2": Row(STACKED, "PacDCGAN2", "stacked_mnist", "1,000 modes, KL 0.06", pacgan(2, 64)),
     "stacked-rpgan": Row(
-        STACKED, "RpGAN + R1 + R2", "stacked_mnist", "1,000 modes, KL 0.078 (R3GAN's networks)", rpgan(1.0)
+        STACKED, "RpGAN + R1 + R2", "stacked_mnist", "1,000 modes, KL 0.078 (R3GAN's ablation)", rpgan(1.0)
     ),
 }
 

@@ -31,8 +31,8 @@ class GANTrainer(OptimizingTrainer):
     """Algorithm 1 of arXiv 1406.2661: k updates of the discriminator, then one of the generator.
 
     The discriminator learns from detached images and is frozen while the generator learns, so that neither backward
-    pass computes gradients that nobody uses; the generator's update reuses the images of the last discriminator update
-    unless `fake_batch = "fresh"`. None of this changes what is computed.
+    pass computes gradients that nobody uses, which changes no result. The generator's update reuses the images of the
+    last discriminator update, where the algorithm draws new ones, unless `fake_batch = "fresh"`.
 
     A trainer derived from this one overrides the objectives or the order of the updates, and uses the methods under
     "Toolkit", `optimizer_step` and `update_ema`. What is kept and saved is the base class's.

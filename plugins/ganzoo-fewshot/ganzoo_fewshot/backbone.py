@@ -118,7 +118,7 @@ def _check_digest(
 
 
 def _last_of_each_stride(classifier: nn.Module, where: str) -> list[str]:
-    """Return the names of modules that give the last map of each stride, outermost modules first.
+    """Return the names of modules that give the last map of each stride, before what only widens it for the classes.
 
     Raises:
         ValueError: it has none of some stride, as a transformer has.
@@ -144,6 +144,28 @@ def _last_of_each_stride(classifier: nn.Module, where: str) -> list[str]:
                 f'{where}: "{type(classifier).__name__}" has no feature map of stride {stride}: take a convolutional '
                 f'network that halves its maps, such as "resnet18" or "efficientnet_b0"'
             )
-        depth = min(name.count(".") for name in fitting)
-        nodes.append([name for name in fitting if name.count(".") == depth][-1])
+        nodes.append(_last_block(classifier, fitting))
     return nodes
+
+
+def _last_block(classifier: nn.Module, names: list[str]) -> str:
+    """Return the outermost and last of these modules, without the 1×1 convolution that widens maps for classifying."""
+    depth = min(name.count(".") for name in names)
+    outermost = [name for name in names if name.count(".") == depth]
+    last = _without_heads(classifier, outermost)[-1]
+    inside = [name for name in names if name.startswith(f"{last}.") and name.count(".") == depth + 1]
+    blocks = _without_heads(classifier, inside)
+    return last if blocks == inside else blocks[-1]
+
+
+def _without_heads(classifier: nn.Module, names: list[str]) -> list[str]:
+    """Return the names up to the last module that is more than a 1×1 convolution; all of them where none is."""
+    kept = list(names)
+    while kept and _is_pointwise(classifier.get_submodule(kept[-1])):
+        kept.pop()
+    return kept or names
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    convolutions = [each for each in module.modules() if isinstance(each, nn.Conv2d)]
+    return len(convolutions) == 1 and convolutions[0].kernel_size == (1, 1)

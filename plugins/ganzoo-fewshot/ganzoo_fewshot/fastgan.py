@@ -30,7 +30,8 @@ class FastGANGenerator(Generator):
     Every other block, from 8×8 on, has two convolutions and noise. Where `small_output`, a 1×1 convolution makes the
     small image from the map of its size.
 
-    Differences from the authors' code: tanh ends both outputs at every size, and not at 1024 alone, since images are in
+    Differences from the authors' code: latents are normalized, as Projected GAN's copy of it does, unless
+    `normalize_latents = false`; tanh ends both outputs at every size, and not at 1024 alone, since images are in
     [−1, 1]; there are 64 and 128 pixels, with small images of half the size; the noise is left out in evaluation, so
     that a latent is one image; weights start as torch has them, which is what the code comes to, as its N(0, 0.02) is
     written where spectral norm does not look.

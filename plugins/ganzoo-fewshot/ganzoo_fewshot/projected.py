@@ -13,7 +13,8 @@ from ganzoo_fewshot.layers import convolution, leaky
 
 HEAD_WIDTHS = {4: 512, 8: 512, 16: 256, 32: 128, 64: 64, 128: 64, 256: 32, 512: 16, 1024: 8}
 """Channels within a small discriminator by the side of its map, where `width` is 64."""
-LAST_SIDE = 8
+LARGEST, LAST_SIDE = 256, 8
+"""Sides of the images from which, and of the map to which, the discriminators halve; larger images give more logits."""
 
 
 class ProjectedDiscriminator(Discriminator):
@@ -26,7 +27,8 @@ class ProjectedDiscriminator(Discriminator):
 
     Differences from the authors' code: the classifier is torchvision's, whose EfficientNet-B0 stands for timm's
     EfficientNet-Lite0, and images are normalized as it was trained; a map of each stride is found by its size, in any
-    convolutional network; DiffAugment is a penalty of its own.
+    convolutional network; images are resized to `input_size`, below 224 with fewer halvings; DiffAugment is a penalty
+    of its own.
     """
 
     Config = ProjectedDiscriminatorConfig
@@ -47,7 +49,7 @@ class ProjectedDiscriminator(Discriminator):
         for projection in (self.across_channels, self.across_scales):
             projection.requires_grad_(False)
         self.heads = nn.ModuleList(
-            _head(channels, 2 * side // stride, config.width / 64)
+            _head(channels, 2 * min(side, LARGEST) // stride, config.width / 64)
             for channels, stride in zip(mixed, STRIDES, strict=True)
         )
 

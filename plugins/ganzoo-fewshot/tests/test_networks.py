@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_recipe import tiny_recipe
+from torch.nn import BatchNorm2d
 
 import ganzoo
 from ganzoo.components.penalty import PenaltyStep
@@ -68,6 +69,26 @@ def test_of_the_projected_discriminator_only_the_heads_learn(make: Any) -> None:
     assert all(name.startswith("heads.") for name in learns)
     assert learns == {name for name, parameter in discriminator.named_parameters() if parameter.requires_grad}
     assert not any(module.training for module in discriminator.train().backbone.modules())
+
+
+def test_larger_images_give_more_logits_and_no_deeper_heads(make: Any) -> None:
+    """As in the authors' code, which fixes the halvings for maps of 256 pixels."""
+    heads, logits = [], []
+    for size in (256, 512):
+        discriminator = make("discriminators", "projected", **RANDOM | {"input_size": size})
+        heads.append([sum(isinstance(layer, BatchNorm2d) for layer in head) for head in discriminator.heads])
+        logits.append(discriminator(torch.rand(2, 3, 64, 64)).shape[1])
+    assert heads == [[4, 3, 2, 1]] * 2
+    assert logits == [4 * 5**2, 4 * 13**2]
+
+
+@pytest.mark.parametrize(
+    ("model", "channels"), [("efficientnet_b0", [24, 40, 112, 320]), ("shufflenet_v2_x0_5", [24, 48, 96, 192])]
+)
+def test_the_last_map_is_that_of_a_block(make: Any, model: str, channels: list[int]) -> None:
+    """And not of the 1×1 convolution after it, which widens it to 1,280 or 1,024 channels for the classes."""
+    backbone = make("discriminators", "projected", **RANDOM | {"model": model}).backbone
+    assert [each.shape[1] for each in backbone(torch.rand(1, 3, 64, 64))] == channels
 
 
 @pytest.mark.slow
