@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from ganzoo_metrics.memorization import memorization
-from ganzoo_metrics.metrics import FEWEST, Frechet, InceptionScore
+from ganzoo_metrics.metrics import Frechet, InceptionScore
 from PIL import Image
 
 import ganzoo
@@ -98,7 +98,6 @@ def test_warnings_are_stored_and_shown(command: Command, trained: TrainedRun, tm
 def test_enough_samples_carry_no_warning(trained: TrainedRun):
     found = api.evaluate(trained, samples=160, overrides=FRECHET)
     assert found.warnings == []
-    assert FEWEST <= 160
 
 
 def test_a_comparison_has_the_values_of_the_page(command: Command, trained: TrainedRun):
