@@ -62,6 +62,7 @@ class DivergedError(TrainingError):
     """A loss, a gradient or a weight is no longer a number."""
 
     def __init__(self, step: int, what: str, more: str = "") -> None:
+        self.step, self.what = step, what
         super().__init__(
             f"step {step}: {what} not finite any more. A lower learning rate, a penalty (r1) or precision fp32 "
             f"usually helps; the last checkpoint is from before" + (f"; {more}" if more else "")

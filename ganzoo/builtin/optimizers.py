@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from ganzoo.components.options import OptimizerConfig
 from ganzoo.components.schedule import Scheduled
@@ -93,6 +93,12 @@ class SGDConfig(TorchOptimizerConfig):
     """Share of the last update that is kept."""
     nesterov: bool = False
     """Nesterov's momentum."""
+
+    @model_validator(mode="after")
+    def _check_nesterov(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum: set momentum, such as 0.9")
+        return self
 
 
 class RMSpropConfig(TorchOptimizerConfig):

@@ -99,7 +99,7 @@ class Watchdog:
     def run_failed(self, run: RunView, error: BaseException) -> None:
         """Raise an alert for a run that diverged."""
         if isinstance(error, DivergedError):
-            self._raise(run, run.step, "not_finite", str(error).partition(" not finite")[0] + " not finite any more")
+            self._raise(run, error.step, "not_finite", f"{error.what} not finite any more")
 
     def _check_discriminator(self, run: RunView, step: int, metrics: Mapping[str, float]) -> None:
         """Check whether it separates all images; only where its outputs are probabilities, which a critic's are not."""

@@ -113,6 +113,7 @@ def build_run(
         world=world,
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
+    _check_weights(recipe, trainer)
     if recipe.device.cuda_graphs:
         record_steps(trainer, compute)
     if directory is None and world.is_main:
@@ -227,6 +228,16 @@ def _fitting(path: str, name: str, note: str = "") -> Iterator[None]:
         yield
     except ValueError as error:
         raise RecipeError("recipe", [Problem(path, f'"{name}" {error}{note}')]) from error
+
+
+def _check_weights(recipe: Recipe, trainer: Trainer) -> None:
+    """Refuse samples or scores of averaged weights where the trainer keeps no average."""
+    wanted = {"samples.weights": recipe.samples.weights, "evaluation.weights": recipe.evaluation.weights}
+    if "generator_ema" not in trainer.networks():
+        told = f'is "ema", and the trainer "{recipe.trainer.name}" keeps no average of the weights'
+        cure = ": set trainer.ema_decay, such as 0.999, or leave this out"
+        if problems := [Problem(path, told + cure) for path, weights in wanted.items() if weights == "ema"]:
+            raise RecipeError("recipe", problems)
 
 
 def total_steps(recipe: Recipe, loader: Loader) -> int:

@@ -118,15 +118,15 @@ def stop_if_diverged(run: Run) -> None:
 
 
 def dump(run: Run, failure: Failure) -> dict[str, Any]:
-    """Return the step that failed: `images`, `labels`, `rng` before it, and the tensors of all `networks`.
+    """Return the step that failed: `images`, `labels`, `condition`, `rng` before it, and the tensors of all `networks`.
 
     The weights have not changed since; batch statistics have.
     """
     batch = run.loader.drawn_at(run.loader.position - (run.step - failure.step + 1) * run.loader.batch_size)
+    minibatch = {"images": batch.real, "labels": batch.labels, "condition": batch.condition}
     return {
         "step": torch.tensor(failure.step),
-        "images": batch.real.cpu(),
-        **({"labels": batch.labels.cpu()} if batch.labels is not None else {}),
+        **{name: tensor.cpu() for name, tensor in minibatch.items() if tensor is not None},
         "rng": failure.rng,
         "networks": {
             name: {key: value.cpu() for key, value in network.state_dict().items()}

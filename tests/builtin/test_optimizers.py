@@ -74,6 +74,14 @@ def test_options_reach_torch(parse: Parse, tables: dict, name: str):
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.5, 0.25)
 
 
+def test_nesterov_needs_a_momentum(parse: Parse, tables: dict):
+    from ganzoo.errors import RecipeError
+
+    with pytest.raises(RecipeError, match="nesterov needs a momentum: set momentum"):
+        options(parse, tables, name="sgd", nesterov=True)
+    options(parse, tables, name="sgd", nesterov=True, momentum=0.9).build([nn.Parameter(torch.ones(1))])
+
+
 def test_weight_decay_of_adam_is_coupled_and_of_adamw_is_not(parse: Parse, tables: dict):
     """With a gradient of 0, Adam's decay is normalized to a step of lr; AdamW's is lr · decay · weight."""
     moved = {}

@@ -109,6 +109,7 @@ def test_numbers_that_are_none(dcgan: Tables, capsys: pytest.CaptureFixture[str]
     (path,) = Path("runs/watched").iterdir()
     alert = alerts(path)["not_finite"]
     assert alert["text"].endswith("not finite any more")
+    assert "step" not in alert["text"]  # it is told beside it
     assert f"try {REMEDIES['not_finite']}" in capsys.readouterr().err
 
 

@@ -185,3 +185,11 @@ def test_environment_tells_what_ran(build: Callable[..., Run]):
     assert environment["images"] == 64
     assert environment["skipped_images"] == []
     assert {"ganzoo-core", "ganzoo-dcgan"} <= environment["plugins"].keys()
+
+
+def test_averaged_weights_that_nothing_keeps_are_refused(build: Callable[..., Run]):
+    with pytest.raises(RecipeError) as caught:
+        build("trainer.ema_decay=0", "samples.weights=ema", "evaluation.weights=ema")
+    assert [problem.path for problem in caught.value.problems] == ["samples.weights", "evaluation.weights"]
+    assert "keeps no average of the weights: set trainer.ema_decay" in str(caught.value)
+    assert build("trainer.ema_decay=0.9", "samples.weights=ema").weights_name("ema") == "ema"

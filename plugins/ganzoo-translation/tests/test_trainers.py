@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
-from ganzoo.errors import RecipeError, RequestError
+from ganzoo.errors import DivergedError, RecipeError, RequestError
 from ganzoo.plugin import Batch
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import load_recipe
@@ -209,6 +209,21 @@ class Waits(TorchDispatchMode):
         if masked or func._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select"):
             self.found.append(func._schema.name)
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_the_minibatch_of_a_step_that_diverged_is_kept_whole(tmp_path: Path, kind: str) -> None:
+    diverging = {"generator_optimizer": {"name": "sgd", "lr": 1e18}}
+    with pytest.raises(DivergedError) as caught:
+        ganzoo.run(tables_of(kind, tmp_path, trainer=diverging))
+    (kept,) = tmp_path.rglob("failure/*.pt")
+    moment = torch.load(kept, weights_only=True)
+    recipe, manager = load_recipe(tables_of(kind, tmp_path), plugin_manager())
+    loader = build_run(recipe, manager, warn=lambda _: None).loader
+    batch = [loader.next() for _ in range(caught.value.step)][-1]
+    assert batch.condition is not None
+    assert torch.equal(moment["images"], batch.real)
+    assert torch.equal(moment["condition"], batch.condition)
 
 
 @pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
