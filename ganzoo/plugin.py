@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ganzoo.data.packed_dataset import pack_dataset, real_images
     from ganzoo.data.samples import SampleReader
     from ganzoo.data.tensor_cache import cached_tensors
-    from ganzoo.data.transforms import check_array
+    from ganzoo.data.transforms import check_array, eight_bit_image
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -181,6 +181,7 @@ __all__ = [
     "current_lr",
     "decode_image",
     "differences",
+    "eight_bit_image",
     "first_line",
     "hookimpl",
     "kept_random_state",

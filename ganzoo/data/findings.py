@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.data.transforms import ContractError, discarded, frame_count
+from ganzoo.data.transforms import ContractError, discarded, frame_count, upright_size
 
 _LEVELS = 256
 _LOOKED_AT = 64
@@ -52,7 +52,7 @@ class Survey:
         if stored.ndim != 3 or not isinstance(config, ImageDatasetConfig):
             return
         if isinstance(given, Image.Image):
-            more, size = frame_count(given) - 1, given.size
+            more, size = frame_count(given) - 1, upright_size(given)
         else:
             more, size = 0, np.asarray(given).shape[1::-1]
         cropped = discarded(size, config)

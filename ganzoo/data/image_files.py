@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.data.transforms import decoding_scale, frame_count, mark_decoded_smaller, mark_frames
+from ganzoo.data.transforms import decoding_scale, frame_count, mark_decoded_smaller, mark_frames, upright_size
 from ganzoo.untrusted import read_bytes
 
 try:
@@ -47,7 +47,7 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None, frame: i
         return by_turbo
     image = Image.open(io.BytesIO(data), formats=readable_formats())
     if config is not None and isinstance(image, JpegImageFile):
-        (width, height), scale = image.size, decoding_scale(image.size, config)
+        (width, height), scale = image.size, decoding_scale(upright_size(image), config)
         if scale > 1 and image.draft(None, (width // scale, height // scale)):
             mark_decoded_smaller(image, scale, (width, height))
     if frame is None:

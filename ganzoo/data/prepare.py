@@ -24,7 +24,7 @@ from ganzoo.data.findings import levels
 from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.data.samples import SampleReader
-from ganzoo.data.transforms import TooSmallError, allowed_pixels, enlargement
+from ganzoo.data.transforms import TooSmallError, allowed_pixels, enlargement, upright_size
 from ganzoo.errors import DataError
 from ganzoo.recipe.load import Source, load_recipe, trusted
 from ganzoo.recipe.model import Recipe
@@ -243,7 +243,7 @@ def _check_sample(reader: SampleReader, index: int) -> _Report:
 def _kind_of(given: Any) -> tuple[tuple[int, int] | None, str, str]:
     """Return size, mode and file format of what a dataset gives."""
     if isinstance(given, Image.Image):
-        return given.size, given.mode, given.format or "none"
+        return upright_size(given), given.mode, given.format or "none"
     array = np.asarray(given)
     if array.ndim < 2:
         return None, f"{array.dtype}, {array.size} numbers", "array"

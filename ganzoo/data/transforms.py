@@ -37,6 +37,8 @@ Array = npt.NDArray[Any]
 
 _REDUCED = "ganzoo:reduced"
 """Key in `Image.info` of an image decoded at a reduced size: (factor, full size)."""
+_QUARTER_TURNS = (5, 6, 7, 8)
+"""Values of EXIF's orientation by which width and height change places."""
 _MARGIN = 1.25
 """Least factor by which a JPEG decoded at a reduced size must still be shrunk: its pixels are means of whole blocks,
 and the more of them the resize filter averages, the less its result differs from that of the full image."""
@@ -83,7 +85,7 @@ def mark_frames(image: Image.Image, count: int) -> None:
 
 
 def decoding_scale(size: tuple[int, int], config: ImageDatasetConfig) -> int:
-    """Return the factor, 1, 2, 4 or 8, by which a JPEG of this size may be decoded smaller under `fast_decode`.
+    """Return the factor, 1, 2, 4 or 8, by which a JPEG of this upright size may be decoded smaller under `fast_decode`.
 
     It is above 1 only where the image is still to be shrunk by a quarter afterwards, so never where pixels are
     taken as they are, as by `crop = 64` from images of 64 pixels.
@@ -208,12 +210,8 @@ def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Arra
     if array.dtype == np.uint8 and array.shape[2] in (1, 3):
         return to_pixels(Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array), config, spec)
     top = _TOPS.get(array.dtype.name)
-    if top is None and not (array.size and array.min() >= -1 and array.max() <= 1):
-        low, high = (array.min(), array.max()) if array.size else (0, 0)
-        raise ValueError(
-            f"is an array of floats from {low:g} to {high:g}, which must lie in [−1, 1]"
-            + (_SET_RANGE if np.isfinite([low, high]).all() else "")
-        )
+    if top is None:
+        _check_floats(array)
     if array.shape[2] > spec.channels:
         array = (array @ _GRAY)[:, :, None]
     channels = [Image.fromarray(each.astype(np.float32)) for each in np.moveaxis(array, 2, 0)]
@@ -254,6 +252,48 @@ def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | 
         size = size[::-1]  # turned by its EXIF orientation
     pixels = np.asarray(_transformed(image, config, spec, size, scale), dtype=np.uint8)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def eight_bit_image(given: object, config: ImageDatasetConfig, channels: int) -> Image.Image:
+    """Turn what a dataset gives for an image into an upright picture of 8 bits at its own size.
+
+    Colors, transparency, 16 bits and `value_range` are converted as for what is stored.
+
+    Args:
+        given: a PIL image, or an array (H, W) or (H, W, C) of uint8, uint16 or floats in [−1, 1].
+        config: the dataset's options.
+        channels: 1 for a gray picture, 3 for RGB.
+
+    Raises:
+        ContractError: it is nothing that a dataset may give, or of another number of channels.
+        ValueError: its values lie outside the range that they must lie in.
+        OSError: the image's data is damaged.
+    """
+    if isinstance(given, Image.Image):
+        return _convert(_upright(given), _MODES[channels], config)
+    check_array(given, config, ImageSpec(channels, *sides(config.image_size)))
+    assert isinstance(given, np.ndarray), "checked"
+    array = in_range(given, _range(config))
+    levels = array if array.dtype == np.uint8 else np.rint(_zero_to_one(array) * 255).astype(np.uint8)
+    return flattened(Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels), _MODES[channels], config)
+
+
+def _zero_to_one(array: Array) -> Array:
+    """Scale uint16 or floats in [−1, 1] to 0 to 1; raises ValueError for other floats."""
+    if array.dtype.name in _TOPS:
+        return array / _TOPS[array.dtype.name]
+    _check_floats(array)
+    return (array + 1) / 2
+
+
+def _check_floats(array: Array) -> None:
+    """Raise ValueError unless all lie in [−1, 1]."""
+    if not (array.size and array.min() >= -1 and array.max() <= 1):
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        raise ValueError(
+            f"is an array of floats from {low:g} to {high:g}, which must lie in [−1, 1]"
+            + (_SET_RANGE if np.isfinite([low, high]).all() else "")
+        )
 
 
 def _transformed(
@@ -305,14 +345,24 @@ def _crop_size(size: tuple[float, float], config: ImageDatasetConfig, target: tu
     return width, height
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return the width and height that an image has once it is turned by its EXIF orientation."""
+    return image.size[::-1] if _orientation(image) in _QUARTER_TURNS else image.size
+
+
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     try:
-        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
-            return image  # PIL would copy it
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here
+        return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # which would copy it
+    except Exception:  # as in `_orientation`
         return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here
+        return 1
 
 
 def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:

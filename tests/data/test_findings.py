@@ -314,6 +314,15 @@ def test_a_crop_of_more_than_a_third_is_told(root: Path, size: tuple[int, int], 
     assert pack(root, crop="none").findings == pack(root, crop=80).findings == ()
 
 
+@pytest.mark.parametrize(("image_size", "told"), [((96, 32), False), ((32, 96), True)])
+def test_the_crop_is_of_the_image_as_it_is_turned(root: Path, image_size: tuple[int, int], told: bool):
+    """900×300 pixels in the file, 300×900 by its EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(0, size=(900, 300)).save(root / "a.jpg", exif=exif)
+    assert any("the crop leaves out" in finding for finding in pack(root, image_size=image_size).findings) is told
+
+
 # Where it is told
 
 

@@ -11,7 +11,7 @@ from torchvision import transforms
 
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.data.image_files import decode_image
-from ganzoo.data.transforms import enlargement, to_pixels
+from ganzoo.data.transforms import eight_bit_image, enlargement, to_pixels
 
 
 def config(**options) -> ImageDatasetConfig:
@@ -252,6 +252,32 @@ def test_fast_decoding_turns_images_upright_all_the_same():
     options = {"image_size": 32, "crop": 380}
     difference = np.abs(decoded(file.getvalue(), fast_decode=True, **options) - decoded(file.getvalue(), **options))
     assert difference.mean() <= 1.5
+
+
+def test_fast_decoding_goes_by_the_upright_size():
+    """500×1000 upright, of which 500×250 become 128×64: a factor of 3.9, so half the size and no less."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    detailed(1000, 500).save(file, "JPEG", quality=95, exif=exif)
+    chosen = config(image_size=(64, 128), fast_decode=True)
+    assert decode_image(file.getvalue(), chosen).size == (500, 250)
+    assert decode_image(file.getvalue(), config(image_size=(128, 64), fast_decode=True)).size == (250, 125)
+
+
+def test_pictures_of_eight_bits_are_upright_and_converted():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    flat("RGB", (10, 20, 30), (40, 20)).save(file, "PNG", exif=exif)
+    turned = eight_bit_image(decode_image(file.getvalue()), config(), 3)
+    assert (turned.size, turned.mode, turned.getpixel((5, 30))) == ((20, 40), "RGB", (10, 20, 30))
+    gray = eight_bit_image(np.full((4, 6), 65535, np.uint16), config(channels=1), 1)
+    assert (gray.size, gray.mode, gray.getpixel((0, 0))) == ((6, 4), "L", 255)
+    floats = np.full((4, 6, 3), -1.0, np.float32)
+    assert eight_bit_image(floats, config(), 1).getpixel((0, 0)) == 0
+    with pytest.raises(ValueError, match="must lie in"):
+        eight_bit_image(floats * 3, config(), 3)
 
 
 def test_the_image_of_a_source_is_not_changed():

@@ -238,6 +238,14 @@ class DerivedPairsConfig(_OfDatasetsConfig):
     """"aligned": each image with its own condition; "unpaired": every second image, and the conditions of
     the others."""
 
+    @model_validator(mode="after")
+    def _range_is_known(self) -> Self:
+        if self.value_range == "auto":
+            raise ValueError(
+                'value_range is "auto": set it to [low, high], since conditions are computed from the images'
+            )
+        return self
+
 
 class TwoDomainsConfig(_OfDatasetsConfig):
     """The images of two datasets without pairs, such as scikit-learn's digits and MNIST."""

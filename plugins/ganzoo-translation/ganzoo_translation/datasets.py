@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from ganzoo.plugin import Dataset, DatasetConfig, LabelSpec, SampleSource
+from ganzoo.plugin import Dataset, DatasetConfig, LabelSpec, SampleSource, eight_bit_image
 from ganzoo_translation.configs import Change, DerivedPairsConfig, TwoDomainsConfig
 
 Item = tuple[Any, ...]
@@ -74,12 +74,17 @@ class DerivedPairs(OfDatasets):
     def _pair(self, item: Item) -> Item:
         return *item[:2], self._changed(item[0])
 
-    def _changed(self, image: Any) -> Image.Image:
-        size = self.config.image_size
-        picture = enlarged(as_picture(image, self.config.channels), max(size) if isinstance(size, tuple) else size)
+    def _changed(self, image: Any) -> Any:
+        size, value_range = self.config.image_size, self.config.value_range
+        picture = eight_bit_image(image, self.config, self.config.channels)
+        picture = enlarged(picture, max(size) if isinstance(size, tuple) else size)
         for change in self.config.condition:
             picture = changed(picture, change)
-        return picture
+        if value_range is None:
+            return picture
+        assert value_range != "auto", "refused"
+        low, high = value_range  # from which it is scaled when it is stored, as the image is
+        return low + np.asarray(picture, np.float32) * (float(high) - float(low)) / 255
 
 
 class TwoDomains(OfDatasets):
@@ -120,12 +125,6 @@ class _Some:
 def built(config: DatasetConfig) -> Dataset:
     """Return the dataset of these options."""
     return cast("Dataset", config.load_component()(config))
-
-
-def as_picture(image: Any, channels: int) -> Image.Image:
-    """Return an image, as datasets give them, as a gray or an RGB picture."""
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    return picture.convert("L" if channels == 1 else "RGB")
 
 
 def enlarged(picture: Image.Image, side: int) -> Image.Image:

@@ -82,6 +82,61 @@ def test_what_does_not_go_is_told(dataset: dict[str, Any], told: str) -> None:
     assert told in str(caught.value)
 
 
+def halves_of(images: np.ndarray) -> list[float]:
+    """Means of the inner parts of the left and the right half of the first image, from 0 to 1."""
+    low, high = {"uint8": (0, 255), "uint16": (0, 65535), "float32": (-1, 1)}[images.dtype.name]
+    means = [images[0, 8:24, columns].astype(float).mean() for columns in (slice(4, 12), slice(20, 28))]
+    return [(mean - low) / (high - low) for mean in means]
+
+
+def of_file(folder: Path, cache: Path, **options: Any) -> tuple[list[float], list[float]]:
+    """Both halves' means, of the image in a folder and of its condition, a blurred copy."""
+    source = {"name": "image_folder", "root": str(folder)}
+    packed = pack({"name": "derived_pairs", "source": source, "condition": ["blur"], **options}, cache)
+    assert packed.conditions is not None
+    return halves_of(packed.images), halves_of(packed.conditions)
+
+
+PALE, DARK = 40_000, 10_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("gray16", {}),
+        ("gray16", {"depth": 16}),
+        ("gray16", {"value_range": [0, 50_000]}),
+        ("transparent", {"channels": 3}),
+        ("transparent", {"channels": 3, "background": "black"}),
+        ("uint16", {}),
+        ("floats", {}),
+        ("floats", {"value_range": [-1.0, 3.0]}),
+    ],
+)
+def test_conditions_have_the_values_of_their_images(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    left = np.arange(64) < 32
+    deep = np.broadcast_to(np.where(left, PALE, DARK), (64, 64)).astype(np.uint16)
+    if kind == "gray16":
+        Image.fromarray(deep).save(folder / "a.png")
+    elif kind == "transparent":
+        clear = np.zeros((64, 64, 4), np.uint8)
+        clear[:, 32:] = (200, 200, 200, 255)
+        Image.fromarray(clear).save(folder / "a.png")
+    else:
+        values = deep[:, :, None] if kind == "uint16" else (deep / 32767.5 - 1).astype(np.float32)
+        np.save(folder / "a.npy", values)
+    image, condition = of_file(folder, tmp_path / "cache", **options)
+    assert abs(image[0] - image[1]) > 0.1
+    assert condition == pytest.approx(image, abs=0.03)
+
+
+def test_the_range_of_derived_pairs_is_given() -> None:
+    with pytest.raises(RecipeError, match="set it to \\[low, high\\]"):
+        load_recipe(tables_of({"name": "derived_pairs", "value_range": "auto"}), plugin_manager())
+
+
 def square() -> Image.Image:
     """A white square of 12 pixels in the upper right part of a black picture of 32."""
     picture = np.zeros((32, 32), np.uint8)
