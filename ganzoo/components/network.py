@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.components.options import ComponentConfig, DiscriminatorConfig, GeneratorConfig
-from ganzoo.components.spec import DatasetInfo
+from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.world import World
 
 LATENTS_AT_ONCE = 64
@@ -75,6 +75,11 @@ class Generator(Network):
     bounded: bool = True
     """Whether images are in [−1, 1] by construction; those of a generator without tanh are clipped where they are
     written or scored, and are not in training."""
+
+    @property
+    def clips_images(self) -> bool:
+        """Whether its samples are clipped to [−1, 1] where they are written or scored; vectors never are."""
+        return not self.bounded and isinstance(self.info.samples, ImageSpec)
 
     @abstractmethod
     def forward(self, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:

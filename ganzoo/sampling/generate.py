@@ -78,7 +78,7 @@ def generate_batches(
                     latents[part].to(device), **{name: rows[part].to(device) for name, rows in inputs.items()}
                 )
             samples = samples.float()[: count - start]
-            yield samples if generator.bounded or samples.ndim == 2 else samples.clamp(-1, 1)
+            yield samples.clamp(-1, 1) if generator.clips_images else samples
 
 
 def _pad(generator: Generator, latents: Tensor, inputs: Inputs, missing: int) -> tuple[Tensor, Inputs]:

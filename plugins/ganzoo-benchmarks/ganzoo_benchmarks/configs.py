@@ -146,6 +146,11 @@ class DCGAN28DiscriminatorConfig(DiscriminatorConfig):
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
 
+    @property
+    def mixes_batch(self) -> bool:
+        """It has batch norm wherever there is more than one convolution."""
+        return self.depth > 1
+
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square."""
         square_size(info.image)

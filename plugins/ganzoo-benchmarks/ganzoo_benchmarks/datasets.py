@@ -23,20 +23,21 @@ class Gaussians(Dataset):
     config: GaussiansConfig
 
     def fingerprint(self) -> Sequence[object]:
-        """Return nothing: the options say it all."""
-        return []
+        """Return the order of the points; all else the options say."""
+        return ["by Gaussian"]
 
     def labels(self) -> LabelSpec | None:
         """Return a class for each Gaussian, named by its mean."""
         return LabelSpec.classes(f"({x:.3g}, {y:.3g})" for x, y in self.config.centers())
 
     def open(self) -> SampleSource:
-        """Draw the points."""
+        """Draw the points, those of one Gaussian after the other, so that `limit` takes as many of each."""
         centers = np.array(self.config.centers())
         labels = np.arange(self.config.count) % len(centers)
         rng = np.random.default_rng(self.config.data_seed)
         points = centers[labels] + rng.normal(scale=self.config.sigma, size=(len(labels), 2))
-        return list(zip(points, labels.tolist(), strict=True))
+        order = np.argsort(labels, kind="stable")
+        return list(zip(points[order], labels[order].tolist(), strict=True))
 
 
 class Ring(Gaussians):

@@ -54,9 +54,12 @@ class Modes(Metric):
         """Return the mode (M,) of each point that lies near one."""
         points, labels = np.asarray(inputs.training.images, dtype=np.float64), inputs.training.labels
         assert labels is not None
-        classes = [points[labels == index] for index in range(len(inputs.training.info.class_names))]
+        modes = np.unique(labels)  # those that there are points of
+        classes = [points[labels == mode] for mode in modes]
         centers = torch.from_numpy(np.stack([each.mean(0) for each in classes]))
-        sigmas = torch.from_numpy(np.array([each.std(0).mean() for each in classes]))
+        sigmas = torch.tensor([each.std(0).mean() for each in classes])
+        sigmas = torch.where(sigmas > 0, sigmas, sigmas[sigmas > 0].mean())  # one point alone has no deviation
         distances = torch.cdist(inputs.fake.double().cpu(), centers)
         nearest = distances.argmin(1)
-        return nearest[distances.gather(1, nearest[:, None])[:, 0] <= self.config.within * sigmas[nearest]]
+        close = distances.gather(1, nearest[:, None])[:, 0] <= self.config.within * sigmas[nearest]
+        return torch.from_numpy(modes)[nearest[close]]

@@ -41,6 +41,7 @@ class MLPGenerator(Generator):
     """Dense layers from latents to samples, the last one linear."""
 
     Config = MLPGeneratorConfig
+    bounded = False
 
     def __init__(self, config: MLPGeneratorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)

@@ -19,7 +19,16 @@ from ganzoo_benchmarks.stacked_digits import StackedDigits
 from sklearn.datasets import load_digits
 
 import ganzoo
-from ganzoo.plugin import DataError, DatasetInfo, ImageSpec, LabelSpec, MetricInputs, RequestError, VectorSpec
+from ganzoo.plugin import (
+    DataError,
+    DatasetInfo,
+    ImageSpec,
+    LabelSpec,
+    MetricInputs,
+    RequestError,
+    VectorSpec,
+    pack_dataset,
+)
 from ganzoo.registry.plugin_manager import plugin_manager
 
 POINTS = DatasetInfo(VectorSpec(2), LabelSpec.classes("01234567"))
@@ -48,6 +57,12 @@ def test_ring_is_the_protocols():
         np.testing.assert_allclose(mine.std(0), 0.01, rtol=0.03)
 
 
+@pytest.mark.parametrize("limit", [1_000, 12_500, 50_000])
+def test_a_limit_takes_as_many_points_of_each_gaussian(tmp_path: Path, limit: int):
+    packed = pack_dataset(Ring(RingConfig(name="ring", limit=limit)), cache=tmp_path)
+    assert set(np.bincount(packed.labels)) <= {limit // 8, -(-limit // 8)}
+
+
 def test_grid_is_the_protocols():
     config = GridConfig(name="grid", count=25_000)
     assert sorted(config.centers()) == [(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)]
@@ -73,6 +88,13 @@ def test_perfect_samples_find_every_mode_and_a_collapsed_one_finds_one():
     assert perfect["kl_to_uniform"] == pytest.approx(0, abs=1e-3)
     collapsed = scores(torch.tensor([[1.0, 0.0]]).expand(100, 2))
     assert collapsed == {"modes": 1, "high_quality": 1.0, "kl_to_uniform": pytest.approx(math.log(8))}
+    few = np.isin(training.labels, (0, 3))
+    training = stored(training.images[few], training.labels[few], ring.labels())
+    assert scores(fake)["modes"] == 2
+    (single,) = np.flatnonzero(training.labels == 3)[:1]
+    few = (training.labels == 0) | (np.arange(len(training.labels)) == single)
+    training = stored(training.images[few], training.labels[few], ring.labels())
+    assert scores(fake)["modes"] == 2
     assert scores(torch.zeros(10, 2)) == {"modes": 0, "high_quality": 0.0, "kl_to_uniform": pytest.approx(math.log(8))}
 
 
@@ -85,6 +107,14 @@ def test_floor_of_the_divergence_is_that_of_perfect_samples():
     assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(0.0192, abs=1e-4)
     assert found["kl_to_uniform"] == pytest.approx(0.0192, abs=2e-3)
     assert "high_quality" not in found
+
+
+def test_images_of_dense_layers_are_clipped_and_points_are_not():
+    points, images = (
+        make("generators", "mlp", info=DatasetInfo(spec), latent_dim=2, hidden=[8])
+        for spec in (VectorSpec(2), ImageSpec(1, 8, 8))
+    )
+    assert (points.clips_images, images.clips_images) == (False, True)
 
 
 def test_modes_need_classes():

@@ -43,8 +43,12 @@ def read_labels(
         undecoded = "is not text in UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         reason = getattr(error, "strerror", None) or undecoded
         raise DataError(f"{path}: {reason}: set dataset.labels to the file with the labels") from error
-    columns, table = _read_json(path, text) if path.suffix.lower() == ".json" else _read_csv(path, text)
-    rows = _rows_of(path, table, names)
+    if path.suffix.lower() == ".json":
+        rows = _rows_of(path, _read_json(path, text), names)
+        columns = [str(index) for index in range(max(map(len, rows), default=0))]
+    else:
+        columns, table = _read_csv(path, text)
+        rows = _rows_of(path, table, names, len(columns))
     used = list(zip(*rows, strict=True))
     kind = kind or _detect(path, columns, used)
     if kind == "classes":
@@ -64,30 +68,40 @@ def read_labels(
     return LabelSpec(kind, tuple(columns)), numbers
 
 
-def _read_json(path: Path, text: str) -> tuple[list[str], dict[str, list[Any]]]:
+def _read_json(path: Path, text: str) -> dict[str, list[Any]]:
     try:
-        table = {
-            name: label if isinstance(label, list) else [label]
-            for name, label in dict(json.loads(text)["labels"]).items()
-        }
+        labels = json.loads(text)["labels"]
+        given = labels.items() if isinstance(labels, dict) else labels
+        pairs = [(str(name), label if isinstance(label, list) else [label]) for name, label in given]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f'{path}: is not as StyleGAN has it, {{"labels": [["00000/img00000000.png", 3], …]}}'
         ) from error
-    if not all(isinstance(value, (int, float)) for row in table.values() for value in row):
+    if not all(isinstance(value, (int, float)) for _, row in pairs for value in row):
         raise DataError(f"{path}: has labels that are no numbers")
-    width = max(map(len, table.values()), default=0)
-    return [str(index) for index in range(width)], table
+    return _by_name(path, pairs)
 
 
 def _read_csv(path: Path, text: str) -> tuple[list[str], dict[str, list[Any]]]:
     rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
     if not rows or len(rows[0]) < 2:
         raise DataError(f"{path}: has no header with the file's name and at least one column of labels")
-    return rows[0][1:], {row[0]: row[1:] for row in rows[1:]}
+    return rows[0][1:], _by_name(path, [(row[0], row[1:]) for row in rows[1:]])
 
 
-def _rows_of(path: Path, table: dict[str, list[Any]], names: Sequence[str]) -> list[list[Any]]:
+def _by_name(path: Path, pairs: Sequence[tuple[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Return the values of each file; raises DataError where one is there twice with different ones."""
+    table: dict[str, list[Any]] = {}
+    for name, values in pairs:
+        if table.setdefault(name, values) != values:
+            raise DataError(f"{path}: has two labels for {name}: leave one of them")
+    return table
+
+
+def _rows_of(
+    path: Path, table: dict[str, list[Any]], names: Sequence[str], width: int | None = None
+) -> list[list[Any]]:
+    """Return the values of each image, of which there are `width`; left out: as many as of the first."""
     plain = [name.rpartition("/")[2] for name in names]
     unique = len(set(plain)) == len(plain)
     found = [table.get(name, table.get(short) if unique else None) for name, short in zip(names, plain, strict=True)]
@@ -98,7 +112,8 @@ def _rows_of(path: Path, table: dict[str, list[Any]], names: Sequence[str]) -> l
             f"add them, or move these images elsewhere"
         )
     rows = [row for row in found if row is not None]
-    wrong = [name for name, row in zip(names, rows, strict=True) if len(row) != len(rows[0]) or "" in row]
+    width = width or len(rows[0])
+    wrong = [name for name, row in zip(names, rows, strict=True) if len(row) != width or "" in row]
     if wrong:
         raise DataError(f"{path}: has not a value in each column for {wrong[0]}")
     return rows

@@ -97,6 +97,9 @@ def test_the_kind_of_the_labels_can_be_said(root: Path):
         ("labels.csv", "file,a\nimg0.png,1\n", "no label for 2 of 3 images, such as 00000/img2.png"),
         ("labels.csv", "file,a,b\nimg0.png,1,x\nimg1.png,1,y\nimg2.png,2,z\n", 'text in the column "b"'),
         ("labels.csv", "file,a,b\nimg0.png,1\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
+        ("labels.csv", "file,a,b,c\nimg0.png,1,2\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
+        ("labels.csv", "file,a\nimg0.png,1,2\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
+        ("labels.csv", "file,a\nimg0.png,cat\nimg1.png,cat\nimg2.png,cat\nimg0.png,dog\n", "two labels for img0.png"),
         ("dataset.json", "{}", "is not as StyleGAN has it"),
         ("dataset.json", '{"labels": null}', "is not as StyleGAN has it"),
         ("dataset.json", '{"labels": [["img0.png", "x"]]}', "has labels that are no numbers"),
@@ -107,6 +110,12 @@ def test_damaged_label_files(root: Path, name, text, message):
         (root / name).write_text(text)
     with pytest.raises(DataError, match=message):
         pack(root, labels=name)
+
+
+def test_labels_of_other_images_do_not_count(root: Path):
+    rows = [["img0.png", [0.1, 0.2]], ["img1.png", [0.3, 0.4]], ["img2.png", [0.5, 0.6]], ["gone.png", [1, 2, 3]]]
+    (root / "dataset.json").write_text(json.dumps({"labels": rows}))
+    assert pack(root, labels="dataset.json").info.labels == LabelSpec("continuous", ("0", "1"))
 
 
 def test_numbered_folders_are_in_natural_order(tmp_path: Path):

@@ -113,7 +113,7 @@ def _convert(model: Generator, inputs: dict[str, Tensor], source: str) -> bytes:
             )
         assert program is not None
         proto = program.model_proto
-        if not model.bounded:
+        if model.clips_images:
             _clip(proto)
         return proto.SerializeToString()  # type: ignore[no-any-return]
     except Exception as error:  # torch raises whatever the network's own code does
@@ -170,7 +170,7 @@ def _difference(model: Generator, content: bytes, inputs: dict[str, Tensor], sou
     with torch.no_grad():
         latents, *keywords = inputs
         expected = model(inputs[latents], **{name: inputs[name] for name in keywords})
-        expected = expected if model.bounded else expected.clamp(-1, 1)
+        expected = expected.clamp(-1, 1) if model.clips_images else expected
     feed = {name: value.numpy() for name, value in inputs.items()}
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -85,6 +85,10 @@ class MutualInformation(Penalty):
         """
         if not isinstance(generator.config, InfoGANGeneratorConfig):
             raise ValueError('needs a generator with codes in its latents: "infogan"')
+        if discriminator.info.samples != generator.info.samples:
+            raise ValueError(
+                "reads the codes of each sample, and the discriminator judges packs: set trainer.packing = 1"
+            )
         self.codes = generator.config
         self.head = nn.Sequential(
             nn.Linear(feature_count(discriminator), self.config.hidden),

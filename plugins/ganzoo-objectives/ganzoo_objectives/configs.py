@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from ganzoo.plugin import DatasetInfo, LossConfig, NonSaturatingConfig, PenaltyConfig, Schedule, Scheduled
 
@@ -67,8 +67,8 @@ class ActionConfig(PenaltyConfig):
 
     @field_validator("weight", "interval", "own_update")
     @classmethod
-    def _has_no_term(cls, value: Any) -> Any:
-        if value is True or value not in (1, False):
+    def _has_no_term(cls, value: Any, info: ValidationInfo) -> Any:
+        if value != cls.model_fields[info.field_name or ""].default:
             raise ValueError("must be left out: the penalty adds no term to a loss, and acts at every step")
         return value
 

@@ -107,7 +107,7 @@ def test_instance_noise_is_gone_at_sigma_zero_and_differentiable_before(make: Ma
 
 
 @pytest.mark.parametrize("name", ["weight_clipping", "instance_noise", "diff_augment", "adaptive_augment"])
-@pytest.mark.parametrize("options", [{"weight": 2.0}, {"interval": 4}, {"own_update": True}])
+@pytest.mark.parametrize("options", [{"weight": 2.0}, {"weight": 0.0}, {"interval": 4}, {"own_update": True}])
 def test_what_adds_no_term_has_no_weight(manager: PluginManager, name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be left out"):
         manager.registries.penalties[name].config(name=name, **options)

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganzoo.plugin import DatasetInfo, Entry
+from ganzoo.plugin import DatasetInfo, Entry, VectorSpec
 from ganzoo_testing.fixtures import (
     BATCH,
     ConformanceError,
@@ -55,7 +56,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
         images = network(latents, **inputs)
     _check_output(images)
     require(images.shape == shape, f"forward gives {tuple(images.shape)}, not {shape}: build for info.samples")
-    within = not network.bounded or images.abs().max() <= 1
+    within = not network.bounded or isinstance(info.samples, VectorSpec) or images.abs().max() <= 1
     require(within, "forward leaves [−1, 1]: end with tanh, or say `bounded = False`")
     _check_network(entry, config, info, network, (latents, inputs), images)
 
@@ -85,6 +86,11 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     require(
         isinstance(maps, list) and maps and all(isinstance(each, Tensor) and len(each) == BATCH for each in maps),
         "features must give a list of tensors, one a layer, each with the images in its first dimension",
+    )
+    has_batch_norm = any(isinstance(module, _BatchNorm) for module in network.modules())
+    require(
+        config.mixes_batch or not has_batch_norm,
+        "has batch norm, so that logits depend on the whole minibatch: let `mixes_batch` of its options be True",
     )
     _check_network(entry, config, info, network, (images, inputs), logits)
 

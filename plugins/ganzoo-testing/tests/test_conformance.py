@@ -134,6 +134,17 @@ class InPlace(TinyDiscriminator):
         return super().forward(images.mul_(0.5))
 
 
+class MixesSilently(TinyDiscriminator):
+    """Has batch norm, and its options do not say so."""
+
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.norm = nn.BatchNorm2d(info.image.channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(self.norm(images))
+
+
 class Raises(TinyDiscriminator):
     """Is built for images of another size."""
 
@@ -148,6 +159,7 @@ class Raises(TinyDiscriminator):
         (IgnoresLabels, "takes labels and gives the same for others: use them, or leave them out of `uses`"),
         (IgnoresConditions, "takes condition and gives the same for others: use them, or leave them out of `uses`"),
         (Probabilities, "gives numbers between 0 and 1 whatever its weights are: losses want logits"),
+        (MixesSilently, "has batch norm, so that logits depend on the whole minibatch: let `mixes_batch`"),
         (InPlace, "forward(samples) → logits (4, …): it changes in place what it is given"),
         (Raises, "forward(samples) → logits (4, …): it raises RuntimeError: mat1 and mat2 shapes"),
         (nn.Linear, "its class does not derive from Discriminator"),

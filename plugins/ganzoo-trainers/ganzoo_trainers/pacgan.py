@@ -16,8 +16,9 @@ from ganzoo_trainers.configs import PacGANConfig
 class PacGAN(GANTrainer):
     """Lin et al. 2018 (arXiv 1712.04086, §2): `adversarial`, between packs of m samples that were drawn independently.
 
-    Any discriminator serves, built for m times the channels, which widens its first layer alone; so do any loss and any
-    penalty, for which a pack is a sample: there is one logit for each pack. Augmentation is of single samples.
+    Any discriminator serves, built for m times the channels, which widens its first layer alone; so do any loss and,
+    unless they read labels or codes, any penalty, for which a pack is a sample: there is one logit for each pack.
+    Augmentation is of single samples.
 
     Samples that follow each other in a minibatch make a pack. `batch_size` counts samples, and there are m times fewer
     packs; that of the authors' code counts packs, so multiply it by m to train as they did.

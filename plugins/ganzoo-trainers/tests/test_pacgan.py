@@ -231,6 +231,10 @@ def test_a_run_resumes_to_the_bit_and_its_discriminator_is_wider_by_its_first_la
             {"generator": {"name": "cgan"}, "penalties": [{"name": "auxiliary_classifier"}]},
             '"auxiliary_classifier" (penalties.0) wants one label for each',
         ),
+        (
+            {"generator": {"name": "infogan"}, "penalties": [{"name": "mutual_information"}]},
+            'penalties.0: "mutual_information" reads the codes of each sample, and the discriminator judges packs',
+        ),
     ],
 )
 def test_what_cannot_be_packed_is_told(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
