@@ -289,7 +289,12 @@ def load_run(
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     if network is None and exported is not None:
         network = next(
-            (each for each in recipe.trainer.roles if {each, f"{each}_ema"} & set(exported.networks())), None
+            (
+                role
+                for role, kind in recipe.trainer.roles.items()
+                if kind == "generator" and {role, f"{role}_ema"} & set(exported.networks())
+            ),
+            None,
         )
     return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
 

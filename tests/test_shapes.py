@@ -195,6 +195,18 @@ def test_whole_way(
     assert ("data:image/png" in page.read_text("utf-8")) == (mode is not None)
 
 
+def test_numbers_beside_a_picture_are_not_written_over_others(tables: dict[str, Any], tmp_path: Path, command: Command):
+    run = ganzoo.run(tables | {"dataset": images(13, 8, 8)})
+    (tmp_path / "out.npy").write_bytes(b"mine")
+    arguments = ["--trust", "sample", run.path, "--count", "1", "--out", tmp_path / "out.png"]
+    refused = command(*arguments)
+    assert (refused.code, (tmp_path / "out.npy").read_bytes()) == (2, b"mine")
+    assert f"--out {tmp_path / 'out.npy'}: is there already" in refused.err
+    assert not (tmp_path / "out.png").exists()
+    assert command(*arguments, "--overwrite").code == 0
+    assert np.load(tmp_path / "out.npy").shape == (1, 13, 8, 8)
+
+
 def test_bands_are_chosen_and_checked(tables: dict[str, Any], tmp_path: Path, command: Command):
     tables |= {"dataset": images(13, 8, 8), "samples": {"bands": [12, 0, 5], "count": 1}}
     run = ganzoo.run(tables)

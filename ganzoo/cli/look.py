@@ -65,17 +65,20 @@ def sample(
     Example: ganzoo sample runs/dcgan-digits/0001 --count 16 --out sixteen.png
     """
     from ganzoo import api
-    from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images, shown_bands
+    from ganzoo.sampling.image_io import grid_beside, save_array, save_picture, save_single_images
     from ganzoo.terminal import say
 
     trained = api.load_run(run, step=step, network=network).sampled_with(set_ or ())
     names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
     if out.suffix and out.suffix.lower() not in {".png", ".npy"}:
         raise RequestError(f"--out {out}: give a file that ends in .png or .npy, or a folder")
+    beside = _array_beside(out, trained)
     if out.suffix:
         check_file(out, overwrite=overwrite)
     else:
         check_folder(out, overwrite=overwrite)
+    if beside is not None and out.suffix:
+        check_file(beside, overwrite=overwrite)
     each = 1 if condition is None or count is None else count
     if each > 1 and not trained.generator.config.latent_dim:
         raise RequestError(f"--count {each}: the generator draws no latents, so it makes one image of each input")
@@ -85,7 +88,8 @@ def sample(
     if condition is not None:
         count = len(condition)
     if labels and trained.info.class_names:
-        labels = ",".join(labels).split(",")
+        known = trained.info.class_names  # a name may have a comma
+        labels = [one for text in labels for one in ([text] if text in known else text.split(","))]
     images = trained.sample(
         count, seed=seed, weights=weights, labels=labels or None, condition=condition, batch_norm=batch_norm
     )
@@ -102,8 +106,8 @@ def sample(
         save_array(images, out)
         echo_path(out)
         return
-    if images.ndim != 4 or shown_bands(images, bands).shape != images.shape:
-        save_array(images, out.with_suffix(".npy") if out.suffix else out / "samples.npy")
+    if beside is not None:
+        save_array(images, beside)
     if not out.suffix and images.ndim == 4:
         shown = None if indices is None else [trained.info.class_names[index] for index in indices]
         save_single_images(images, out, names, classes=shown, bands=bands, about=about)
@@ -114,10 +118,24 @@ def sample(
         picture = trained.picture(images)
         if picture is not None:
             save_picture(picture, out if out.suffix else out / "samples.png", about=about)
-        elif out.suffix:
-            out = out.with_suffix(".npy")
+        elif out.suffix and beside is not None:
+            out = beside
             echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
     echo_path(out)
+
+
+def _array_beside(out: Path, trained: TrainedRun) -> Path | None:
+    """Return the file for the numbers of samples that pictures do not show whole; None where they do."""
+    from torch import empty
+
+    from ganzoo.sampling.image_io import shown_bands
+
+    shape = trained.info.samples.shape
+    if out.suffix.lower() == ".npy":
+        return None
+    if len(shape) == 3 and shown_bands(empty(1, *shape), trained.recipe.samples.bands).shape[1:] == shape:
+        return None
+    return out.with_suffix(".npy") if out.suffix else out / "samples.npy"
 
 
 def evaluate(

@@ -69,7 +69,7 @@ def figures(comparison: Comparison) -> list[Figure]:
     if scores and scores[0].name == _target_score(comparison):
         found.insert(0, timed.pop(0))
     runs = [variant.complete or variant.runs for variant in comparison.variants]
-    names = dict.fromkeys(key for each in runs for run in each for row in run.rows[:3] + run.rows[-3:] for key in row)
+    names = dict.fromkeys(key for each in runs for run in each for row in run.rows for key in row)
     wanted = [name for name in names if name not in POSITION and not name.startswith(SCORE)]
     found += [
         _figure(name, [[run.series(name) for run in each] for each in runs]) for name in sorted(wanted, key=_rank)
@@ -97,8 +97,8 @@ def _over_seconds(score: Score, variants: Sequence[Variant]) -> Figure:
     values: list[list[Series]] = []
     times: list[list[Series]] = []
     for own, variant in zip(score.variants, variants, strict=True):
-        seconds = {run.name: run.series("seconds") for run in variant.runs}
-        known = [(series, seconds[name], series.keys() & seconds[name].keys()) for name, series in own.series.items()]
+        seconds = {run: run.series("seconds") for run in variant.runs}
+        known = [(series, seconds[run], series.keys() & seconds[run].keys()) for run, series in own.series.items()]
         values.append([{step: series[step] for step in sorted(steps)} for series, _, steps in known])
         times.append([{step: when[step] for step in sorted(steps)} for _, when, steps in known])
     width = _width(values)

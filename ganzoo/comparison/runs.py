@@ -38,6 +38,7 @@ class RunRecord:
         path: the run directory; None for a run of a sweep that has none yet.
         name: `<run.name>/<number>`, or its name in the sweep.
         variant: name of its combination in its sweep; empty for a run outside a sweep.
+        sweep: the sweep's folder.
         status: "complete", "reached", "imported", "interrupted", "failed", "waiting", or "unfinished" where its files
             do not say.
         recipe: its options by dotted path.
@@ -56,6 +57,7 @@ class RunRecord:
     rows: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sweep: Path | None = None
 
     @property
     def done(self) -> bool:
@@ -168,10 +170,11 @@ def _of_sweep(sweep: SweepDirectory) -> Iterator[RunRecord]:
     for member in sweep.members:
         run = sweep.find_run(member)
         if run is None:
-            yield RunRecord(None, str(member), member.variant, member.seed, member.status, _on_one_line(member.error))
+            error = _on_one_line(member.error)
+            yield RunRecord(None, str(member), member.variant, member.seed, member.status, error, sweep=sweep.path)
             continue
         record = read_run(run.path)
-        record.variant = member.variant
+        record.variant, record.sweep = member.variant, sweep.path
         if record.status == "unfinished" and member.status == "failed":  # killed: its own files do not say so
             record.status, record.error = "failed", _on_one_line(member.error)
         yield record
@@ -203,14 +206,14 @@ def read_run(path: Path) -> RunRecord:
 def group(records: Iterable[RunRecord]) -> list[Variant]:
     """Group runs into variants, in the order of their first runs."""
     groups: dict[str, Variant] = {}
-    swept: dict[str, str] = {}
+    swept: dict[tuple[Path | None, str], str] = {}
     for record in sorted(records, key=lambda record: not record.recipe):
         recipe = {key: value for key, value in record.recipe.items() if not key.startswith(APART)}
         key = json.dumps(recipe, sort_keys=True, default=str)
         if not record.recipe:  # not begun, or without a readable recipe
-            key = swept.get(record.variant, str(len(groups)))
+            key = swept.get((record.sweep, record.variant), str(len(groups)))
         if record.variant:
-            swept.setdefault(record.variant, key)
+            swept.setdefault((record.sweep, record.variant), key)
         groups.setdefault(key, Variant("", recipe)).runs.append(record)
     variants = list(groups.values())
     for variant in variants:
@@ -251,7 +254,8 @@ def _on_one_line(text: object) -> str:
 def _names(variants: Sequence[Variant]) -> list[str]:
     """Return the sweep's names of the variants, else the runs' names, else what differs."""
     swept = [printable(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
-    own = [printable(variant.runs[0].recipe.get("run.name", variant.runs[0].name)) for variant in variants]
+    firsts = [next((run for run in variant.runs if run.recipe), variant.runs[0]) for variant in variants]
+    own = [printable(run.recipe.get("run.name", run.name)) for run in firsts]
     for found in (swept, own):
         if all(found) and len(set(found)) == len(found):
             return found

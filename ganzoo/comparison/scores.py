@@ -12,7 +12,7 @@ from ganzoo.comparison.statistics import Spread, best_of
 from ganzoo.components.metric import Direction
 from ganzoo.evaluation.protocol import Card, differences
 from ganzoo.storage.summary import SCORE
-from ganzoo.text import printable
+from ganzoo.text import printable, unused_name
 
 REASONS = 2
 """Largest number of warnings of one score."""
@@ -25,12 +25,19 @@ Series = Mapping[int, float]
 class VariantScore:
     """A score of one variant: over its complete runs, at the last scored step and at the best step of each.
 
-    `series` has the score by name of the run, incomplete runs included.
+    `series` has the score of each run, incomplete ones included.
     """
 
     last: Spread
     best: Spread
-    series: Mapping[str, Series]
+    series: Mapping[RunRecord, Series]
+
+    def named_series(self) -> dict[str, Series]:
+        """Return the series by a name for each run: two places may both have a run of one name and number."""
+        named: dict[str, Series] = {}
+        for run, series in self.series.items():
+            named[unused_name(run.name, named)] = series
+        return named
 
 
 @dataclass
@@ -97,7 +104,7 @@ class Score:
                 name: {
                     "last": each.last.to_dict(),
                     "best": each.best.to_dict(),
-                    "runs": {run: sorted(series.items()) for run, series in each.series.items()},
+                    "runs": {run: sorted(series.items()) for run, series in each.named_series().items()},
                 }
                 for name, each in zip(names, self.variants, strict=True)
             },
@@ -133,7 +140,7 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
     having = [run for run in runs if any(run in protocol.values for protocol in protocols)]
     common = [protocol for protocol in protocols if len(protocol.values) == len(having)]
     if common:
-        chosen = max(common, key=lambda protocol: protocol.card.samples.images)
+        chosen = max(common, key=lambda each: (each.card.samples.network == "generator", each.card.samples.images))
         used = dict.fromkeys(having, chosen)
     else:  # each run is shown by the protocol of its last evaluation, and not ranked
         used = {run: _latest([protocol for protocol in protocols if run in protocol.values], run) for run in having}
@@ -202,7 +209,7 @@ def _score(
         best = last
         if direction != "none":
             best = Spread.of((min if direction == "lower" else max)(each.values()) for each in counted)
-        score.variants.append(VariantScore(last, best, {run.name: each for run, each in own.items()}))
+        score.variants.append(VariantScore(last, best, own))
         steps |= {max(each) for each in counted}
     if score.ranked and direction != "none":
         score.best, score.tied = best_of([each.last for each in score.variants], direction == "lower")

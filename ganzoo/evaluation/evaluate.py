@@ -111,7 +111,8 @@ def evaluate(
     except OutputError as error:
         warn(f"the scores are not kept: {error}; to keep them elsewhere, give --out scores.json (in Python out=…)")
     else:
-        send_scores(run, recipe, evaluated.scores)
+        of_network = "" if run.network == "generator" else f"{run.network}/"
+        send_scores(run, recipe, {of_network + name: value for name, value in evaluated.scores.items()})
     return evaluated
 
 

@@ -270,6 +270,7 @@ class Evaluator:
     def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:
         return SamplesCard(
             images=self.options.samples,
+            network=self._network,
             weights=weights,
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",

@@ -69,6 +69,8 @@ class SamplesCard(CardPart):
 
     images: int
     """How many."""
+    network: str = "generator"
+    """Name of the generator, of those that a run may have."""
     weights: str
     """"ema" or "raw"; "files" where a folder of images was scored."""
     batch_norm: str

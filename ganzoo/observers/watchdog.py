@@ -13,6 +13,7 @@ from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import DivergedError, TrainingError
 from ganzoo.evaluation.real_features import reference_indices, spread
 from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.storage.summary import SCORE
 
 LOOKED_AT = 500
 """Number of real images whose spread that of the samples is compared with."""
@@ -54,6 +55,21 @@ class Watchdog:
         self._most_classes = 0.0
         self._most_spread = 0.0
         self._first: Alert | None = None
+        self._is_catching_up = False
+
+    @hookimpl
+    def run_started(self, run: RunView) -> None:
+        """Go through the figures of an earlier part of the run, which raised its alerts then."""
+        if run.resumed_from is None:
+            return
+        self._is_catching_up = True
+        for row in run.directory.read_metrics():
+            self._check_discriminator(run, row["step"], row)
+            self._check_gradient(run, row["step"], row)
+            self._check_scores(
+                run, row["step"], {key.removeprefix(SCORE): row[key] for key in row if key.startswith(SCORE)}
+            )
+        self._is_catching_up = False
 
     @hookimpl
     def step_ended(self, run: RunView, step: int, metrics: Mapping[str, float] | None) -> None:
@@ -85,6 +101,9 @@ class Watchdog:
     @hookimpl
     def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
         """Check for missing classes and for scores that are not finite."""
+        self._check_scores(run, step, scores)
+
+    def _check_scores(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
         wrong = [name for name, value in scores.items() if not math.isfinite(value)]
         self._judge(run, step, "not_finite", bool(wrong), f"the scores {', '.join(wrong)} are not finite", 1)
         covered = min((scores[name] for name in self._class_counts if name in scores), default=None)
@@ -128,7 +147,7 @@ class Watchdog:
         if step < max(FIRST_STEPS, run.recipe.watchdog.warm_up * run.total_steps):
             return
         self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if bad else 0
-        if self._in_a_row[kind] == in_a_row:
+        if self._in_a_row[kind] == in_a_row and not self._is_catching_up:
             self._raise(run, step, kind, text)
 
     def _raise(self, run: RunView, step: int, kind: str, text: str) -> None:

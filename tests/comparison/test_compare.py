@@ -15,6 +15,7 @@ from scipy.stats import ttest_ind
 
 from ganzoo import compare
 from ganzoo.comparison.comparison import Comparison
+from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import page, write_page
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread, best_of, p_value, significant
@@ -90,6 +91,39 @@ class TestGroups:
         assert names(comparison) == ["x", "y"]
         assert [variant.status for variant in comparison.variants] == ["1 complete, 1 failed", "1 waiting"]
         assert "x/0002: failed at step 40 of 40, and not in any mean: killed by SIGKILL" in comparison.notes
+
+    def test_runs_that_have_not_begun_are_of_their_own_sweep(self, make_run: MakeRun, tmp_path: Path):
+        places = [tmp_path / "runs" / name for name in ("s", "t")]
+        for place, batch_size, status in zip(places, (8, 16), ("complete", "waiting"), strict=True):
+            make_run("y", 0, root=place, loss__name="minimax", trainer__batch_size=batch_size)
+            members = [Member("y", {"loss.name": "minimax"}, 0, "complete", "y/0001")]
+            if status == "complete":
+                make_run("x", 0, root=place, trainer__batch_size=batch_size)
+                members.append(Member("x", {"loss.name": "hinge"}, 0, "complete", "x/0001"))
+            else:
+                members.append(Member("x", {"loss.name": "hinge"}, 0, "waiting"))
+            SweepDirectory(place, place.name, members=members, vary={"loss.name": ["hinge", "minimax"]}).save()
+        statuses = [variant.status for variant in compare(places).variants]
+        assert sorted(statuses) == ["1 complete", "1 complete", "1 complete", "1 waiting"]
+
+    def test_runs_of_one_name_in_two_places_keep_their_curves(self, make_run: MakeRun, tmp_path: Path):
+        scored = {20: {"fd_classifier": 9.0}, 40: {"fd_classifier": 5.0}}
+        other = {20: {"fd_classifier": 8.0}, 40: {"fd_classifier": 4.0}}
+        runs = [make_run("a", root=tmp_path / str(index), scores=each) for index, each in enumerate((scored, other))]
+        comparison = compare(runs)
+        (own,) = score_of(comparison, "fd_classifier").variants
+        assert list(own.named_series()) == ["a/0001", "a/0001-2"]
+        assert len(own.series) == 2
+        drawn = next(figure for figure in figures(comparison) if figure.name == "fd_classifier")
+        assert [(point.low, point.high) for point in drawn.curves[0]] == [(8.0, 9.0), (4.0, 5.0)]
+
+    def test_a_figure_that_is_logged_now_and_then_has_a_curve(self, make_run: MakeRun):
+        run = make_run("a", rows=12)
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        for index in (4, 6):
+            lines[index] = json.dumps({**json.loads(lines[index]), "weight_norm/generator": 1.0 + index})
+        (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+        assert "weight_norm/generator" in [figure.name for figure in figures(compare(run))]
 
     @pytest.mark.parametrize("place", ["nowhere", "empty"])
     def test_places_without_runs(self, tmp_path: Path, place: str):

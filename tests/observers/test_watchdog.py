@@ -165,6 +165,23 @@ def test_a_gradient_is_compared_with_what_it_was(build: Callable[..., Any], hear
     assert heard.alerts == [(104, "gradient_vanishes")]
 
 
+def test_a_resumed_run_knows_what_was_usual(build: Callable[..., Any], heard: Heard):
+    """Two vanished gradients before the resume and one after it; the classes that were there are missed after it."""
+    run = build("run.steps=1000", "watchdog.patience=3")
+    for step, norm in ((100, 1.0), (110, 1.0), (120, 1e-9), (130, 1e-9)):
+        run.directory.append_metrics({"step": step, "seconds": 1.0, "gradient_norm/generator": norm})
+    run.directory.append_metrics({"step": 130, "seconds": 1.0, "score/kinds": 8.0})
+    run.resumed_from = 130
+    watchdog = Watchdog(["kinds"])
+    watchdog.run_started(ReadOnlyRun(run))
+    assert heard.alerts == []
+    watchdog.step_ended(ReadOnlyRun(run), 140, FINE | {"gradient_norm/generator": 1e-9})
+    assert heard.alerts == [(140, "gradient_vanishes")]
+    for step in (150, 160):
+        watchdog.metrics_evaluated(ReadOnlyRun(run), step, {"kinds": 3})
+    assert heard.alerts[1:] == [(160, "classes_missing")]
+
+
 def test_samples_that_become_alike(build: Callable[..., Any], heard: Heard):
     run, watchdog = build("run.steps=1000"), Watchdog()
     varied = torch.rand(9, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -60,9 +60,20 @@ def generator_layers(generator: Generator) -> list[Layer]:
     device = next(generator.parameters()).device
     # Two, since batch norm without running statistics fails on a batch of one.
     latents = generator.sample_latents(2, torch.Generator().manual_seed(0)).to(device)
-    labels = torch.zeros(2, dtype=torch.int64, device=device) if "labels" in generator.uses else None
+    inputs = {name: each.to(device) for name, each in _blank_inputs(generator, 2).items()}
     with batch_norm_mode(generator, "auto"):
-        return layers(generator, lambda: generator(latents, **generator.inputs(labels)))
+        return layers(generator, lambda: generator(latents, **inputs))
+
+
+def _blank_inputs(generator: Generator, count: int) -> dict[str, Tensor]:
+    """Return labels and conditions of zeros, where the generator uses them."""
+    labels, condition = generator.info.labels, generator.info.condition
+    indices = labels is None or labels.kind == "classes"
+    values = () if indices or labels is None else (len(labels.names),)
+    return generator.inputs(
+        torch.zeros(count, *values, dtype=torch.int64 if indices else None),
+        None if condition is None else torch.zeros(count, *condition.shape),
+    )
 
 
 def discriminator_layers(discriminator: Discriminator) -> list[Layer]:
@@ -216,7 +227,7 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
     if not rectifiers:
         raise RequestError(
             f"{type(discriminator).__name__} has no nn.ReLU or nn.LeakyReLU modules, "
-            f"which guided backpropagation goes through"
+            f"which guided backpropagation goes through: leave it out by --no-guided"
         )
     passes: dict[nn.Module, Tensor] = {}
 

@@ -15,7 +15,7 @@ from ganzoo.plugin import RequestError, TrainedRun
 from ganzoo.sampling.generate import batch_norm_mode, batch_norm_used
 from ganzoo.sampling.image_io import save_tensors
 from ganzoo_analysis.figures import Panel, save_figure
-from ganzoo_analysis.latent_space import SamplingOptions, describe, require_label
+from ganzoo_analysis.latent_space import SamplingOptions, describe, require_label, require_latents
 from ganzoo_analysis.points import Space, has_styles, in_space, inputs_of, samples_at
 
 AT_ONCE = 32
@@ -95,10 +95,9 @@ def invert(
         RequestError: the generator has no latents or no such space, the label does not fit it, or each of its images
             depends on the others.
     """
+    require_latents(run)
     require_label(run, options)
     generator, label = run.generator_with(options.get("weights", "auto")), options.get("label")
-    if not run.generator.config.latent_dim or "condition" in run.generator.uses:
-        raise RequestError(f"{run.path}: the generator makes its images from others, and has no latent of an image")
     mode = options.get("batch_norm") or run.recipe.samples.batch_norm
     if batch_norm_used(generator, mode) == "batch":
         raise RequestError(

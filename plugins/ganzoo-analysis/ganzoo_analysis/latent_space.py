@@ -107,18 +107,10 @@ def latent_grid(run: TrainedRun, *, seed: int = 0, **options: Unpack[SamplingOpt
     """Sample a grid of 100 numbered images to pick exemplars from.
 
     Raises:
-        RequestError: the label does not fit the generator.
+        RequestError: the generator takes a condition, or the label does not fit it.
     """
+    require_latents(run)
     return LatentGrid(images_of(run, run.latents(CELLS, seed), options), describe(run, options, seed=seed))
-
-
-def latents_of(run: TrainedRun, chosen: Sequence[Point], seed: int = 0) -> Tensor:
-    """Return the latents (N, D) of these cells of the numbered grid of `seed`; see `points.points_of` for files.
-
-    Raises:
-        RequestError: there is no such cell.
-    """
-    return points_of(run, [chosen], seed)[0][0]
 
 
 def interpolate(
@@ -151,6 +143,7 @@ def interpolate(
     Raises:
         RequestError: the cells do not pair, are not on the grid, or the label does not fit the generator.
     """
+    require_latents(run)
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} walks of {steps} steps: take at least 1 walk of 2 steps")
     space: Space = "latents"
@@ -200,6 +193,7 @@ def arithmetic(
         RequestError: a cell is not on the grid, the counts differ, the label does not fit the generator, or `spread`
             makes latents that are not finite.
     """
+    require_latents(run)
     picked = {"a": a, "b": b, "c": c}
     groups, space = points_of(run, [*picked.values()], seed, options.get("label"))
     latents = dict(zip(picked, groups, strict=True))
@@ -251,6 +245,7 @@ def direction(
         RequestError: a cell is not on the grid, a pose has none, the label does not fit the generator, or `strength`
             makes latents that are not finite.
     """
+    require_latents(run)
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
     if not left or not right:
@@ -311,6 +306,12 @@ def images_of(
         mode = batch_norm or run.recipe.samples.batch_norm
         return samples_of_styles(run.generator_with(weights), latents, labels, mode)
     return run.images(latents, labels, weights=weights, batch_norm=batch_norm)
+
+
+def require_latents(run: TrainedRun) -> None:
+    """Raise RequestError for a generator with a condition, whose images its latents alone do not make."""
+    if "condition" in run.generator.uses:
+        raise RequestError(f"{run.path}: the generator makes its images from others, and has no latent of an image")
 
 
 def require_label(run: TrainedRun, options: SamplingOptions) -> None:

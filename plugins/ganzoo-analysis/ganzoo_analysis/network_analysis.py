@@ -66,6 +66,8 @@ def neighbors(
     """
     _ = run.image
     packed = run.training_set()
+    if len(packed) < 2:
+        raise RequestError(f"{run.path}: was trained on one image: neighbors are told from those of another one")
     images = images_of(run, run.latents(max(count, COMPARED), seed), options)
     with count_progress(what="searching training images") as progress:
         found = nearest(images[:count], packed, k, progress=progress)

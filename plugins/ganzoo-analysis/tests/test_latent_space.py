@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from ganzoo_analysis import latent_space
+from ganzoo_analysis.points import points_of
 from labeled_values import train_values
 from PIL import Image
 
@@ -30,9 +31,14 @@ def conditional(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[P
     return api.run(tables, ["run.steps=2", "dataset.num_classes=3"])
 
 
+def latents_of(run: TrainedRun, cells: list[int], seed: int = 0) -> torch.Tensor:
+    (latents,), _ = points_of(run, [cells], seed)
+    return latents
+
+
 def test_images_of_the_grid_are_the_latents_of_the_seed(trained: TrainedRun, tmp_path: Path):
     grid = latent_space.latent_grid(trained, seed=3)
-    chosen = latent_space.latents_of(trained, [0, 99, 42], seed=3)
+    chosen = latents_of(trained, [0, 99, 42], seed=3)
     torch.testing.assert_close(trained.images(chosen), grid.images[[0, 99, 42]], rtol=1e-4, atol=1e-5)
     grid.save(tmp_path / "grid.png")
     with Image.open(tmp_path / "grid.png") as picture:
@@ -43,7 +49,7 @@ def test_images_of_the_grid_are_the_latents_of_the_seed(trained: TrainedRun, tmp
 @pytest.mark.parametrize("cell", [-1, 100])
 def test_no_such_cell(trained: TrainedRun, cell: int):
     with pytest.raises(RequestError, match=f"cell {cell} is not on the grid: cells are numbered from 0 to 99"):
-        latent_space.latents_of(trained, [3, cell])
+        latents_of(trained, [3, cell])
 
 
 def test_each_row_begins_where_the_last_one_ends(trained: TrainedRun):
@@ -57,7 +63,7 @@ def test_each_row_begins_where_the_last_one_ends(trained: TrainedRun):
 
 def test_walks_between_cells_and_seeds(trained: TrainedRun):
     walks = latent_space.interpolate(trained, start=[3, 5], end=[7, 9], seed=2, steps=3, method="linear")
-    ends = latent_space.latents_of(trained, [3, 5, 7, 9], 2)
+    ends = latents_of(trained, [3, 5, 7, 9], 2)
     torch.testing.assert_close(walks.latents[:, 1], (ends[:2] + ends[2:]) / 2)
     through = latent_space.interpolate(trained, seeds=[4, 8, 6], steps=2)
     assert len(through.latents) == 2
@@ -94,7 +100,7 @@ def test_animation_goes_there_and_back(trained: TrainedRun, tmp_path: Path):
 def test_arithmetic(trained: TrainedRun, tmp_path: Path):
     picked = {"a": [1, 2, 3], "b": [4, 5, 6], "c": [7, 8, 9]}
     found = latent_space.arithmetic(trained, **picked, seed=1)
-    means = {name: latent_space.latents_of(trained, cells, 1).mean(0) for name, cells in picked.items()}
+    means = {name: latents_of(trained, cells, 1).mean(0) for name, cells in picked.items()}
     expected = means["a"] - means["b"] + means["c"]
     torch.testing.assert_close(found.latent, expected)
     close = {"rtol": 1e-4, "atol": 1e-5}
@@ -116,7 +122,7 @@ def test_concepts_need_as_many_exemplars(trained: TrainedRun, cells: tuple[list[
 
 def test_direction(trained: TrainedRun):
     turned = latent_space.direction(trained, [1, 2], [3, 4, 5], rows=2, steps=3, seed=1)
-    left, right = (latent_space.latents_of(trained, chosen, 1).mean(0) for chosen in ([1, 2], [3, 4, 5]))
+    left, right = (latents_of(trained, chosen, 1).mean(0) for chosen in ([1, 2], [3, 4, 5]))
     torch.testing.assert_close(turned.latents[:, 1], trained.latents(2, 2))
     torch.testing.assert_close(turned.latents[:, 2] - turned.latents[:, 1], (left - right).expand(2, -1))
     with pytest.raises(RequestError, match="at least one cell"):

@@ -149,3 +149,40 @@ def test_a_run_on_vectors_is_named(
     told = "needs images, and the samples are vectors of 2 numbers: name a run on images"
     assert ended.err.splitlines()[-1] == f"error: {ring}: {told}"
     assert "reading" not in ended.err or arguments[0] == "overfitting"
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("ganzoo_translation")
+    recipe = Path(__file__).parents[3] / "recipes" / "pix2pix_digits.toml"
+    short = {"run.steps": 1, "run.root": str(tmp_path_factory.mktemp("pairs")), "dataset.limit": 8}
+    return api.run(recipe, {**short, "trainer.batch_size": 4}).path
+
+
+def test_filters_of_a_generator_with_a_condition(command: Command, translator: Path, tmp_path: Path):
+    assert command("filters", translator, "--out", tmp_path, "--no-guided").code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"generator_filters.png", "discriminator_filters.png"}
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("latent-grid", []),
+        ("interpolate", []),
+        ("arithmetic", ["--a", "1", "--b", "2", "--c", "3"]),
+        ("direction", ["--left", "1", "--right", "2"]),
+    ],
+)
+def test_no_walks_where_images_are_made_from_others(
+    command: Command, translator: Path, tmp_path: Path, name: str, more: list[str]
+):
+    ended = command(name, translator, "--out", tmp_path / "a.png", *more)
+    assert (ended.code, list(tmp_path.iterdir())) == (2, [])
+    assert "the generator makes its images from others, and has no latent of an image" in ended.err
+
+
+def test_neighbors_among_one_image(command: Command, tmp_path: Path, tables_in: Callable[..., dict]):
+    one = api.run(tables_in(tmp_path, dataset={"limit": 1}, trainer={"batch_size": 1}), ["run.steps=1"]).path
+    ended = command("neighbors", one, "--out", tmp_path / "n.png")
+    assert ended.code == 2
+    assert "was trained on one image" in ended.err

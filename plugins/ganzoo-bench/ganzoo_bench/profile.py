@@ -78,7 +78,8 @@ def labeled(run: Run) -> Iterator[None]:
     parts = run.trainer.parts
     labels: list[tuple[Any, str, str]] = []
     if not run.compute.compiled:
-        labels += [(parts.generator, "forward", "generator"), (parts.discriminator, "forward", "discriminator")]
+        labels += [(each, "forward", "generator") for each in parts.generators.values()]
+        labels += [(each, "forward", "discriminator") for each in parts.discriminators.values()]
     for penalty in parts.penalties.values():
         overridden = [name for name in _OF_PENALTIES if getattr(type(penalty), name) is not getattr(Penalty, name)]
         labels += [(penalty, name, "penalty") for name in overridden]

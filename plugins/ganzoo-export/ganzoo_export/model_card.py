@@ -42,9 +42,11 @@ def model_card(
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"json": _json, "markdown": markdown, "printable": partial(printable, keep="\n")}
-    scored = trained.checkpoint.step, about["weights"]
+    step, scored = trained.checkpoint.step, (trained.network, about["weights"])
     evaluations = [
-        each for each in read_evaluations(trained.directory) if (each.step, each.card.samples.weights) == scored
+        each
+        for each in read_evaluations(trained.directory)
+        if each.step == step and (each.card.samples.network, each.card.samples.weights) == scored
     ]
     return environment.from_string(files("ganzoo_export").joinpath("model_card.md.j2").read_text("utf-8")).render(
         front_matter=_front_matter(trained, form, about, evaluations),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganzoo.plugin import Generator, RequestError
+from ganzoo.plugin import Generator, RequestError, first_line
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_mode, batch_norm_used
 
 LATENTS, IMAGES = "latents", "images"
@@ -117,15 +117,10 @@ def _convert(model: Generator, inputs: dict[str, Tensor], source: str) -> bytes:
             _clip(proto)
         return proto.SerializeToString()  # type: ignore[no-any-return]
     except Exception as error:  # torch raises whatever the network's own code does
-        reason = _first_line(error.__cause__ or error)
+        reason = first_line(error.__cause__ or error)
         raise RequestError(
             f"{source}: the generator cannot be turned into ONNX by torch: {reason}. Take --format safetensors"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = map(str.strip, str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)
 
 
 def _clip(proto: Any) -> None:
@@ -176,7 +171,7 @@ def _difference(model: Generator, content: bytes, inputs: dict[str, Tensor], sou
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         (found,) = session.run([IMAGES], feed)
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {_first_line(error)}") from error
+        raise RequestError(f"{source}: onnxruntime does not run the ONNX model: {first_line(error)}") from error
     if found.shape != tuple(expected.shape):
         raise RequestError(f"{source}: the ONNX model makes {found.shape}, where torch makes {tuple(expected.shape)}")
     return float((torch.from_numpy(found) - expected).abs().max())

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ganzoo_export import export_run
 from test_trainers import tables_of
 
 import ganzoo
 from ganzoo.data.packed_dataset import example_batch
+from ganzoo.plugin import differences
 
 
 def test_l1_is_the_mean_difference_from_the_targets(tmp_path: Path) -> None:
@@ -36,3 +38,17 @@ def test_unpaired_domains_are_scored_against_the_pairs_that_they_are_made_of(tmp
     there = ganzoo.evaluate(run, overrides=aligned)
     back = ganzoo.evaluate(ganzoo.load_run(run.path, network="generator_back"), overrides=aligned)
     assert 0 < there.scores["l1"] != back.scores["l1"] > 0
+    cards = [each.evaluations[0][0].card for each in (there, back)]
+    assert [card.samples.network for card in cards] == ["generator", "generator_back"]
+    assert "samples.network" in [each.field for each in differences(cards)]
+    export_run(run, tmp_path / "there")
+    assert "l1 |" in (tmp_path / "there" / "README.md").read_text()
+
+
+def test_an_export_of_the_way_back_has_no_scores_of_the_way_there_and_opens(tmp_path: Path) -> None:
+    run = ganzoo.run(tables_of("cyclegan", tmp_path, evaluation={"metrics": ["diversity"], "samples": 40}))
+    ganzoo.evaluate(run)
+    back = ganzoo.load_run(run.path, network="generator_back")
+    export_run(back, tmp_path / "back", discriminator=True)
+    assert "have not been evaluated" in (tmp_path / "back" / "README.md").read_text()
+    assert ganzoo.load_export(tmp_path / "back").network == "generator_back"
