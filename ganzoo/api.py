@@ -305,7 +305,7 @@ def evaluate_images(
     against: Source,
     overrides: Overrides = (),
     *,
-    out: Path | None = None,
+    out: str | Path | None = None,
     trust_plugins: bool | None = None,
     manager: PluginManager | None = None,
 ) -> Evaluated:
@@ -338,7 +338,7 @@ def evaluate_images(
     else:
         recipe, manager = load_recipe(against, manager, overrides)
     compute = choose_compute(recipe.device.model_copy(update={"precision": "fp32"}))
-    return score_images(Path(folder), recipe, manager, compute.device, out)
+    return score_images(Path(folder), recipe, manager, compute.device, None if out is None else Path(out))
 
 
 def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:

@@ -120,7 +120,7 @@ def number(value: float) -> str:
 def count(value: int) -> str:
     """Format a large count with its unit: 3.58M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        if value >= 0.9995 * size:  # which three digits round up
             return f"{value / size:.3g}{unit}"
     return str(value)
 

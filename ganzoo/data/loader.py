@@ -221,11 +221,6 @@ class Loader:
         """Number of epochs drawn so far, as a fraction."""
         return self.position / len(self.packed)
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Number of minibatches in an epoch, rounded up."""
-        return steps_for_epochs(1, len(self.packed), self.batch_size)
-
     def seek(self, position: int) -> None:
         """Set the position to `position` drawn images, from where the next minibatch is taken.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -144,12 +145,19 @@ class SampleReader:
             found = [*pool.map(self._extremes, np.unique(np.linspace(0, len(self) - 1, _MEASURED).astype(int)))]
         for part, spec in enumerate(self.specs):
             seen = [each[part] for each in found if each is not None]
-            if isinstance(spec, ImageSpec) and seen:
-                low, high = min(each[0] for each in seen), max(each[1] for each in seen)
-                value_range = low, high if low < high else low + 1
-                self.configs[part] = self.configs[part].model_copy(update={"value_range": value_range})
+            if isinstance(spec, ImageSpec):  # without a finite value any range serves, and reading tells
+                low, high = min((each[0] for each in seen), default=0.0), max((each[1] for each in seen), default=1.0)
+                high = high if low < high else low + 1
+                self.configs[part] = self.configs[part].model_copy(update={"value_range": (low, high)})
                 of = " of the conditions" if part or self.are_conditions else ""
-                self._notes.append(f'dataset.value_range = "auto" is [{low:g}, {high:g}]{of}')
+                self._notes += [f'dataset.value_range = "auto" is [{low:g}, {high:g}]{of}'] * bool(seen)
+
+    def _target(self, index: int) -> Any:
+        """Return the label of a sample of the dataset; None where it cannot be read."""
+        try:
+            return self._source[index][1]
+        except Exception:  # decoders raise nearly every type; reading it again tells
+            return None
 
     def _extremes(self, index: int) -> list[tuple[float, float]] | None:
         """Return the lowest and highest value of a sample and its condition; None where it cannot be read."""
@@ -199,12 +207,24 @@ class SampleReader:
             indices = [labels.index(each) for each in wanted]
         except ValueError as error:
             raise DataError(f"dataset.classes: {error}") from None
+        if repeated := [index for index, count in Counter(indices).items() if count > 1]:
+            raise DataError(f'dataset.classes: names "{labels.names[repeated[0]]}" twice: leave one out')
         self._renumbered = {index: place for place, index in enumerate(indices)}
         targets = getattr(self._source, "targets", None)
         if targets is None:
-            targets = [self._source[index][1] for index in range(len(self._source))]
-        self._chosen = [place for place, target in enumerate(targets) if int(target) in self._renumbered]
+            with ThreadPoolExecutor() as pool:
+                targets = list(pool.map(self._target, range(len(self._source))))
+        wanted_or_unknown = {*indices, None}  # reading a sample without a label tells what is wrong with it
+        self._chosen = [place for place, target in enumerate(targets) if _index_of(target) in wanted_or_unknown]
         return replace(labels, names=tuple(labels.names[index] for index in self._renumbered))
+
+
+def _index_of(target: Any) -> int | None:
+    """Return a class index as a whole number; None where it is none."""
+    try:
+        return int(target)
+    except (TypeError, ValueError):
+        return None
 
 
 def _check_source(dataset: Dataset, source: object, labels: object) -> None:

@@ -148,6 +148,8 @@ def check_array(given: object, config: ImageDatasetConfig, spec: ImageSpec) -> N
             + (": set dataset.value_range = [low, high] for other numbers" if of_numbers else "")
         )
     shape, channels = given.shape, spec.channels
+    if not given.size:
+        raise ContractError(f"is an array of shape {shape}, which holds no pixels")
     last = 1 if len(shape) == 2 else shape[-1]
     if len(shape) not in (2, 3) or (last != channels and {last, channels} != {1, 3}):
         cure = "set dataset.channels to what there is"
@@ -413,6 +415,8 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
     if config.value_range is not None:
         return pixels
     top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
+    if not np.isfinite(pixels).all():
+        raise ValueError("holds values that are not finite")
     if not (pixels.min() >= 0 and pixels.max() <= top):
         raise ValueError(f"its values run from {pixels.min():g} to {pixels.max():g}, beyond {top}{_SET_RANGE}")
     return np.rint(pixels * float(scale)).astype(np.uint16)

@@ -49,7 +49,7 @@ def evaluate(
     image_size: ImageSize | None = None,
     extractors: Sequence[str] = (),
     overrides: Overrides = (),
-    out: Path | None = None,
+    out: str | Path | None = None,
 ) -> Evaluated:
     """Score samples against the dataset as the recipe's [evaluation] says, and add the result to `evaluation.json`.
 
@@ -75,6 +75,9 @@ def evaluate(
         RequestError: an override is of something that the scores do not depend on, or `out` can never be written.
         OutputError: `out` cannot be written.
     """
+    if seeds < 1:
+        raise RequestError(f"seeds is {seeds}: give 1 or more")
+    out = None if out is None else Path(out)
     if out is not None:
         check_writable(out)
     wanted = {"samples": samples, "seed": seed, "weights": weights, "image_size": image_size}
@@ -152,7 +155,7 @@ def evaluate_images(
     if not folders:
         cure = "; ".join(manager.lacking(registry.kind.usual))
         raise RequestError(f"--images {folder}: no installed dataset reads any folder of images: {cure}")
-    shared = ("channels", "crop", "resize_first", "resize", "max_bad_fraction")
+    shared = ("channels", "crop", "resize_first", "resize", "background", "depth", "max_pixels", "max_bad_fraction")
     shape = {name: getattr(dataset, name) for name in shared}
     size = recipe.evaluation.image_size or dataset.image_size
     changes = {"root": str(folder), "image_size": size, **shape}

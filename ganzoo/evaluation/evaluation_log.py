@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -64,7 +65,10 @@ class Evaluated:
         """Standard deviation of each score over the seeds; empty for a single seed."""
         if len(self.evaluations) < 2:
             return {}
-        return {name: statistics.stdev(values) for name, values in self._values().items()}
+        return {
+            name: statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
+            for name, values in self._values().items()
+        }
 
     @property
     def warnings(self) -> list[str]:

@@ -204,7 +204,9 @@ class Evaluator:
 
     def _order(self, count: int, seed: int) -> Tensor:
         """Return which real images the conditions of samples come from, by index."""
-        order = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(seed))
+        conditions = None if self.examples.paired else self.examples.conditions
+        available = len(self.examples if conditions is None else conditions)
+        order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))
         return order.repeat(count // len(order) + 1)[:count]
 
     def _targets(self, generator: Generator, seed: int) -> Tensor | None:
@@ -317,7 +319,7 @@ class Evaluator:
         took = {
             name.partition("/")[0]: seconds
             for name, seconds in timings.items()
-            if name.endswith(("samples", card.extractor.name))
+            if name.partition("/")[2] in ("", card.extractor.name)
         }
         took = {name: round(seconds, 3) for name, seconds in {**took, **results.timings}.items()}
         return Evaluation(step=step, card=card, **{**vars(results), "timings": took})

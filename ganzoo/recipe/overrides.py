@@ -101,8 +101,8 @@ def toml_text(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Copy a value by way of JSON, with dates and paths as text."""
-    return json.loads(json.dumps(value, default=str))
+    """Copy a value by way of JSON, with dates and paths as text, and numbers of NumPy and torch as such."""
+    return json.loads(json.dumps(value, default=lambda each: each.item() if hasattr(each, "item") else str(each)))
 
 
 def _toml(value: Any) -> str:

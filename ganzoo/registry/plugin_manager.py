@@ -84,6 +84,15 @@ class LocalFile:
         """The name of the file, which is also the plugin's."""
         return self.path.name
 
+    def is_as(self, path: Path) -> bool:
+        """Return whether it is this file, or a copy of it under its name."""
+        if path.name != self.name or path.resolve() == self.path:
+            return path.resolve() == self.path
+        try:
+            return read_bytes(path) == self.source
+        except OSError:  # which importing it tells
+            return False
+
 
 class HookManager(pluggy.PluginManager):
     """Pluggy's manager with ganzoo's hooks, which refuses mistakes that pluggy ignores."""
@@ -143,7 +152,7 @@ class PluginManager:
         Raises:
             PluginError: one of them cannot be used.
         """
-        files = [path for path in files if path.resolve() not in {file.path for file in self.files}]
+        files = [path for path in files if not any(file.is_as(path) for file in self.files)]
         if not files:
             return self
         manager = PluginManager(self._disabled, [*(file.path for file in self.files), *files])
@@ -288,6 +297,7 @@ def check_hooks(plugin: Any) -> None:
     attributes = vars(plugin) if is_module else {name: inspect.getattr_static(plugin, name) for name in dir(plugin)}
     for name, function in attributes.items():
         options = getattr(function, "ganzoo_impl", None)
+        options = options if isinstance(options, dict) else None  # torch.ops has something of any name
         if options is not None and name not in specs:
             close = did_you_mean(name, specs)
             raise PluginError(f'there is no hook "{name}"{close}; the hooks are: {", ".join(sorted(specs))}')

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.components.network import Generator
+from ganzoo.errors import RequestError
 from ganzoo.runtime.device import fp32_products
 
 BatchNormMode = Literal["auto", "running", "batch", "standing"]
@@ -92,12 +93,19 @@ def _pad(generator: Generator, latents: Tensor, inputs: Inputs, missing: int) ->
 def made_together(generator: Generator, count: int, mode: BatchNormMode) -> int:
     """Return how many images to generate so that the first `count` are the same for any count.
 
-    The statistics of a batch depend on every image of it, and standing ones on which labels there are.
+    The statistics of a batch depend on every image of it, and standing ones on which classes there are, or on the
+    conditions of the first images.
     """
     used = batch_norm_used(generator, mode)
     if used == "batch":
         return -(-count // BATCH_SIZE) * BATCH_SIZE
-    return max(count, len(generator.info.class_names)) if used == "standing" else count
+    if used == "standing" and generator.uses:
+        return max(count, len(generator.info.class_names) if _takes_classes_alone(generator) else BATCH_SIZE)
+    return count
+
+
+def _takes_classes_alone(generator: Generator) -> bool:
+    return generator.uses == {"labels"} and bool(generator.info.class_names)
 
 
 def _drawn(inputs: Inputs, count: int, rng: torch.Generator) -> Inputs:
@@ -112,7 +120,12 @@ def batch_norm_used(module: nn.Module, mode: BatchNormMode) -> str:
     """Return the mode in effect for this network: "running", "batch", "standing", or "none" without batch norm.
 
     A batch norm without running statistics always uses those of the batch.
+
+    Raises:
+        RequestError: there is no such mode.
     """
+    if mode not in get_args(BatchNormMode):
+        raise RequestError(f'batch_norm is "{mode}": give one of {", ".join(get_args(BatchNormMode))}')
     norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
     if not norms:
         return "none"
@@ -156,8 +169,9 @@ def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], i
     """Set the running statistics to the mean over 64 batches from latents of a fixed seed."""
     device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(0)
-    if list(inputs) == ["labels"]:  # each as often, whatever the number of images
+    if _takes_classes_alone(generator) and inputs:  # each as often, whatever the number of images
         inputs = {"labels": inputs["labels"].unique(dim=0)}  # type: ignore[no-untyped-call]
+    inputs = {name: rows if _takes_classes_alone(generator) else rows[:BATCH_SIZE] for name, rows in inputs.items()}
     for norm in norms:
         norm._buffers.update({name: buffer.clone() for name, buffer in norm.named_buffers()})
         norm.reset_running_stats()

@@ -80,7 +80,8 @@ def shown_bands(images: Tensor, bands: Bands = None) -> Tensor:
 
 def real_points(packed: StoredImages) -> Tensor:
     """Return up to 10,000 evenly spaced vectors (M, D) of a dataset, to show samples over."""
-    return real_images(packed, torch.linspace(0, len(packed) - 1, min(len(packed), REAL_POINTS)).long())
+    places = torch.linspace(0, len(packed) - 1, min(len(packed), REAL_POINTS), dtype=torch.float64)
+    return real_images(packed, places.long())
 
 
 def density_plot(points: Tensor, real: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import torch
 from PIL import Image
@@ -149,8 +149,10 @@ class TrainedRun:
         """Resolve "auto" to "ema" where the trainer kept EMA weights, else to "raw".
 
         Raises:
-            RequestError: "ema" was asked for and not kept.
+            RequestError: "ema" was asked for and not kept, or there are no such weights.
         """
+        if weights not in get_args(Weights):
+            raise RequestError(f'weights is "{weights}": give one of {", ".join(get_args(Weights))}')
         has_ema = f"{self.network}_ema" in self.checkpoint.networks()
         if weights == "ema" and not has_ema:
             raise RequestError(
@@ -173,7 +175,13 @@ class TrainedRun:
         return replace(self, recipe=recipe)
 
     def latents(self, count: int, seed: int = 0) -> Tensor:
-        """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count."""
+        """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count.
+
+        Raises:
+            RequestError: the seed is out of range.
+        """
+        if not 0 <= seed < 2**63:
+            raise RequestError(f"seed is {seed}: seeds are from 0 to {2**63 - 1}")
         return self.generator.latents_of_seed(count, seed)
 
     def labels(self, count: int, chosen: Labels | None = None) -> Tensor | None:
@@ -280,11 +288,14 @@ class TrainedRun:
             batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
 
         Raises:
-            RequestError: the labels or the condition do not fit the generator, or there are no such weights.
+            RequestError: the labels or the condition do not fit the generator, there are no such weights or statistics,
+                or count or seed are out of range.
         """
         if condition is not None:
             count, condition = len(condition) if count is None else count, self._checked(condition)
         count, mode = 64 if count is None else count, batch_norm or self.recipe.samples.batch_norm
+        if count < 1:
+            raise RequestError(f"count is {count}: give 1 or more")
         made = made_together(self.generator_with(weights), count, mode)
         if condition is not None:
             condition = condition[torch.arange(made) % len(condition)]

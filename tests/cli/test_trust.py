@@ -19,7 +19,9 @@ import typer
 from command_line import Ended
 
 import ganzoo
+from ganzoo import api
 from ganzoo.registry import TRUST_VARIABLE
+from ganzoo.registry.plugin_manager import PluginManager
 
 Command = Callable[..., Ended]
 Tables = dict[str, Any]
@@ -156,6 +158,23 @@ def test_variable_that_says_no(
     monkeypatch.setenv(TRUST_VARIABLE, word)
     ended = command("sample", made, "--out", tmp_path / "x.png")
     assert (ended.code, "add --trust" in ended.err) == (2, True)
+
+
+def test_a_plugin_file_that_is_imported_is_not_imported_again(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As under GANZOO_PLUGIN_FILES or --plugin: a run can be repeated and opened, another file of the name is told."""
+    (tmp_path / "mine.py").write_text(LOSS)
+    manager = PluginManager(files=[tmp_path / "mine.py"])
+    assert manager.with_files([made / "plugins" / "mine.py"]) is manager
+    assert api.load_run(made, manager=manager).sample(1).shape[0] == 1
+    assert "in place of another" not in capsys.readouterr().err
+    again = ganzoo.run(made / "recipe.toml", {"run.steps": 1, "run.root": str(tmp_path / "runs")}, manager=manager)
+    assert again.recipe.loss.name == "mine"
+    (tmp_path / "mine.py").write_text(LOSS + "\n# changed\n")
+    other = PluginManager(files=[tmp_path / "mine.py"])
+    api.load_run(made, manager=other)
+    assert f"{tmp_path / 'mine.py'} is imported, in place of another mine.py" in capsys.readouterr().err
 
 
 def test_the_commands_printed_after_a_run_work(command: Command, made: Path, tmp_path: Path):

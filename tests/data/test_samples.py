@@ -178,8 +178,24 @@ def test_classes_and_limit_choose_of_every_dataset(tmp_path):
     assert chosen(classes=("10",), limit=2) == ([3, 7], [0, 0], ("10",))
     with pytest.raises(DataError, match=r'dataset\.classes: there is no "cow" among the 4 classes'):
         chosen(classes=("cow",))
+    with pytest.raises(DataError, match=r'dataset\.classes: names "owl" twice'):
+        chosen(classes=("owl", 2))
     with pytest.raises(DataError, match="has no labels as it is set up: leave it out"):
         pack(source, tmp_path, classes=("owl",))
+
+
+def test_classes_are_chosen_though_a_sample_cannot_be_read(tmp_path):
+    class Source(list):
+        def __getitem__(self, index: int) -> Any:
+            if index == 3:
+                raise OSError("image file is truncated")
+            return super().__getitem__(index)
+
+    source = Source((np.full((4, 4), index, np.uint8), index % 2) for index in range(6))
+    labels = LabelSpec.classes(("cat", "dog"))
+    packed = pack(source, tmp_path, labels=labels, classes=("dog",), max_bad_fraction=0.5)
+    assert packed.images[:, 0, 0, 0].tolist() == [1, 5]
+    assert packed.skipped == ("sample 3: image file is truncated",)
 
 
 def pairs(tmp_path: Path, count: int, conditions: int | None = None) -> PackedDataset:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ganzoo_metrics.memorization import memorization
@@ -244,6 +245,27 @@ def test_bad_images_of_a_folder_are_left_out_where_the_recipe_leaves_them_out(
     ended = command(*arguments, "--set", "dataset.max_bad_fraction=0.1")
     assert ended.out.startswith("scores of 200 images")
     assert f"warning: --images {real}: 1 images cannot be used and are left out" in ended.err
+
+
+def test_images_of_a_folder_are_converted_as_those_of_the_dataset(tables: dict[str, Any], tmp_path: Path):
+    folder = tmp_path / "sprites"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 4), dtype=np.uint8)).save(folder / f"{index:02d}.png")
+    tables["dataset"] = {"name": "image_folder", "root": str(folder), "image_size": 16, "background": "black"}
+    network = {"name": "torchvision", "model": "resnet18", "weights": "random", "input_size": 32}
+    tables["evaluation"] = {"metrics": ["frechet"], "extractors": [network]}
+    found = ganzoo.evaluate_images(folder, tables, out=str(tmp_path / "scores.json"))
+    assert list(found.scores.values()) == pytest.approx([0], abs=0.01)
+    assert (tmp_path / "scores.json").is_file()
+
+
+def test_no_seeds_and_paths_as_text(trained: TrainedRun, tmp_path: Path):
+    with pytest.raises(RequestError, match="seeds is 0: give 1 or more"):
+        ganzoo.evaluate(trained, 8, seeds=0)
+    ganzoo.evaluate(trained, 8, overrides={"evaluation.metrics": ["diversity"]}, out=str(tmp_path / "scores.json"))
+    assert (tmp_path / "scores.json").is_file()
 
 
 def test_the_scores_of_a_folder_are_written(command: Command, trained: TrainedRun, tmp_path: Path):

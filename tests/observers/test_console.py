@@ -167,5 +167,5 @@ def test_numbers() -> None:
         "100",
         "12346",
     ]
-    assert [count(v) for v in (12, 3579, 3576704)] == ["12", "3.58k", "3.58M"]
+    assert [count(v) for v in (12, 3579, 999_700, 3576704)] == ["12", "3.58k", "1M", "3.58M"]
     assert duration(7529.6) == "2:05:30"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from ganzoo.errors import RequestError
-from ganzoo.recipe.overrides import apply_overrides
+from ganzoo.recipe.overrides import apply_overrides, plain
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,11 @@ def test_wrong_override_is_told(override: str, told: str):
     with pytest.raises(RequestError, match=f"^--set {override}: ") as caught:
         apply_overrides({"run": {"steps": 5}, "penalties": [{"name": "r1"}]}, [override])
     assert told in str(caught.value)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    given = {"a": np.int64(16), "b": np.float32(0.5), "c": np.bool_(True), "d": torch.tensor(3), "e": [np.int64(1)]}
+    assert plain(given) == {"a": 16, "b": 0.5, "c": True, "d": 3, "e": [1]}
 
 
 def test_setting_one_length_drops_the_other():

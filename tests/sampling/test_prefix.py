@@ -15,6 +15,7 @@ import ganzoo.plugin
 from ganzoo.components.network import Generator
 from ganzoo.components.options import GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.errors import RequestError
 from ganzoo.sampling.trained_run import TrainedRun
 
 COUNTS = [1, 2, 3, 10, 17, 63, 64, 65, 100, 130]
@@ -81,6 +82,32 @@ def test_nor_does_one_of_a_conditional_generator(
         whole = trained.sample(130, seed=7, labels=labels, batch_norm=mode)
         for count in (1, 2, 11, 64, 65):
             torch.testing.assert_close(trained.sample(count, seed=7, labels=labels, batch_norm=mode), whole[:count])
+
+
+@pytest.mark.parametrize("mode", ["batch", "standing"])
+def test_nor_does_one_that_is_made_from_a_condition(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ganzoo.sampling.generate.STANDING_BATCHES", 2)
+    recipe = Path(__file__).parents[2] / "recipes" / "pix2pix_digits.toml"
+    small = {"dataset.image_size": 16, "dataset.limit": 80, "generator.width": 4, "discriminator.depth": 1}
+    trained = ganzoo.run(recipe, {**small, "run.steps": 1, "run.root": str(tmp_path)})
+    whole = trained.sample(80, seed=7, batch_norm=mode)
+    for count in (2, 10, 64):
+        torch.testing.assert_close(trained.sample(count, seed=7, batch_norm=mode), whole[:count])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"count": 0}, "count is 0: give 1 or more"),
+        ({"count": -1}, "count is -1: give 1 or more"),
+        ({"weights": "Raw"}, 'weights is "Raw": give one of auto, ema, raw'),
+        ({"batch_norm": "none"}, 'batch_norm is "none": give one of auto, running, batch, standing'),
+        ({"seed": 2**70}, "seeds are from 0 to 9223372036854775807"),
+    ],
+)
+def test_arguments_that_make_no_sense(trained: TrainedRun, wrong: dict, told: str):
+    with pytest.raises(RequestError, match=told):
+        trained.sample(**wrong)
 
 
 @pytest.mark.parametrize("mode", ["running", "batch"])
