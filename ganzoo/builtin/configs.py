@@ -99,7 +99,8 @@ class GANTrainerConfig(TrainerConfig):
     same mean. Batch norm in the generator then takes its statistics from so many. It has to hold whole groups of
     a discriminator with minibatch standard deviation. Left out: the whole minibatch."""
     fake_batch: Literal["reuse", "fresh"] = "reuse"
-    """Let the generator learn from the images that the last discriminator update saw, or make new ones."""
+    """Let the generator learn from the images that the last discriminator update saw, or make new ones; under
+    `alternate_minibatches` they are always new."""
     discriminator_update: Literal["joint", "separate"] = "joint"
     """One update on real and generated images together, or one on the real, then one on the generated."""
     fake_statistics: Literal["batch", "running"] = "batch"

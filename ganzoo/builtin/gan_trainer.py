@@ -51,10 +51,12 @@ class GANTrainer(OptimizingTrainer):
             count = parts.world.world_size
             raise RequestError(f"trainer.micro_batch_size: set it to a multiple of {count}, the number of processes")
         part = config.batch_size // parts.world.world_size // self.micro_batches
-        for discriminator in parts.discriminators.values() if self.micro_batches > 1 else ():
+        option = "batch_size" if config.micro_batch_size is None else "micro_batch_size"
+        in_parts = self.micro_batches > 1 or parts.world.world_size > 1
+        for discriminator in parts.discriminators.values() if in_parts else ():
             if part % (group := config.whole_groups(discriminator.config)):
                 raise RequestError(
-                    f"trainer.micro_batch_size: each process takes {part} samples at a time, which are no whole groups "
+                    f"trainer.{option}: each process takes {part} samples at a time, which are no whole groups "
                     f'of {group}, as "{discriminator.config.name}" compares them: set it to a multiple of '
                     f"{group * parts.world.world_size}, for {parts.world.world_size} processes"
                 )

@@ -41,9 +41,15 @@ def _critic(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _average(recipe: Recipe) -> Iterator[Problem]:
-    """Warn of a run too short for its EMA, which forgets its start after several times 1 / (1 − decay) steps."""
+    """Warn of an EMA that is not kept, or longer than the run: it forgets its start in some 1 / (1 − decay) steps."""
     trainer, steps = recipe.trainer, recipe.run.steps
-    if not isinstance(trainer, GANTrainerConfig) or not trainer.ema_decay or steps is None:
+    if not isinstance(trainer, GANTrainerConfig):
+        return
+    if not trainer.ema_decay and trainer.ema_half_life is None:
+        if trainer.ema_start:
+            yield Problem("trainer.ema_start", "has no effect without an average: set trainer.ema_decay, such as 0.999")
+        return
+    if not trainer.ema_decay or steps is None:
         return
     averaged, memory = steps - trainer.ema_start, 1 / (1 - trainer.ema_decay)
     if averaged <= 0:

@@ -80,6 +80,10 @@ class Extractor(nn.Module, ABC):
         """Return details to report beside the scores, such as its accuracy on held-out images."""
         return {}
 
+    def settings(self) -> Mapping[str, int | float | str]:
+        """Return the options that features depend on beside the weights, for the protocol card; none by default."""
+        return {}
+
     def digest(self) -> str:
         """Return the hash of the weights, 16 hexadecimal digits; the same on every device."""
         content = hashlib.sha256()

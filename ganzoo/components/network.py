@@ -121,6 +121,19 @@ class Discriminator(Network):
     def features(self, samples: Tensor) -> list[Tensor]:
         """Return the features of every layer, first to last, each (N, …), for samples (N, …)."""
 
+    @torch.no_grad()
+    def feature_shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of the features of one sample, layer by layer; the network stays unchanged."""
+        modes = {module: module.training for module in self.modules()}
+        device = next(self.parameters()).device
+        self.eval()
+        try:
+            maps = self.features(torch.zeros(1, *self.info.samples.shape, device=device))
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return [tuple(each.shape[1:]) for each in maps]
+
 
 def parameters(network: nn.Module) -> int:
     """Return the number of parameters of a network."""

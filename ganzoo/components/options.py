@@ -169,7 +169,7 @@ class DatasetConfig(ComponentConfig):
     limit: PositiveInt | None = None
     """Take at most so many samples, evenly spaced over the dataset; left out: all."""
     placement: Literal["auto", "device", "host"] = "auto"
-    """Where the samples wait: whole on the device, or on the host, pinned and read ahead for a GPU; auto: on the
+    """Where the samples are kept: whole on the device, or on the host, pinned and read ahead for a GPU; auto: on the
     device where it is a GPU and half of its free memory suffices."""
     max_bad_fraction: float = Field(default=0.0, ge=0, lt=1)
     """Share of unreadable samples to leave out (and list) rather than stop for."""

@@ -114,8 +114,8 @@ class Penalty(nn.Module):
     def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create modules that depend on the networks, such as a head on features; called once, after they are built.
 
-        Both networks are on their device, to which modules created here are moved. Compute the
-        discriminator's features in evaluation mode and without gradients, so that it stays unchanged.
+        Both networks are on their device, to which modules created here are moved. They must stay unchanged;
+        `discriminator.feature_shapes()` tells what there is to build on.
 
         Raises:
             ValueError: this penalty does not suit these networks; the text says why, and which would.

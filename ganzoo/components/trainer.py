@@ -118,7 +118,7 @@ class Trainer(ABC):
         """Load the state of `state_dict`; the networks are loaded separately."""
 
     def failure(self) -> Failure | None:
-        """The first update that would have made a weight something else than a number, where the trainer looks.
+        """Return the first update whose loss or gradient was not finite; None without one, or where nobody checks.
 
         Asked at log points and before a checkpoint is saved, and may wait for the device then; in between,
         a trainer keeps such an update from the weights without waiting.

@@ -75,6 +75,8 @@ class Evaluator:
             size = self.options.image_size
             self.training = self._open(None, size)
             self.real = self._open("real", size) if self.options.real else self.training
+            if len(self.real) < 2:
+                raise DataError(f'the dataset "{recipe.dataset.name}" has one image, and scores need two or more')
             self.examples = self._open("real", None) if size else self.real
             self.unseen = self._open("held_out", size) if self.options.held_out else None
             vectors = isinstance(self.training.info.samples, VectorSpec)
@@ -366,5 +368,6 @@ def _extractor_card(extractor: Extractor | None, own: str, features: int) -> Ext
         input=extractor.input,
         resize=extractor.resize,
         antialias=extractor.antialias,
+        settings=dict(extractor.settings()),
         weights=extractor.source,
     )

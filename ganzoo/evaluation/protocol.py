@@ -41,6 +41,8 @@ class ExtractorCard(CardPart):
     """How it does."""
     antialias: bool = False
     """Whether that resize averages over the pixels between where it shrinks."""
+    settings: dict[str, int | float | str] = Field(default_factory=dict)
+    """Options that the features depend on beside its weights."""
     weights: str = Field(default="", json_schema_extra=_NOTED)
     """Where the weights came from."""
 

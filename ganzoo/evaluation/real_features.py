@@ -71,7 +71,7 @@ def _computed(
 
 
 def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> str:
-    """Return the place in the cache for these pixels, weights and preprocessing."""
+    """Return the place in the cache for these pixels, weights, options and preprocessing."""
     info = (
         VERSION,
         packed.key,
@@ -79,6 +79,7 @@ def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torc
         count,
         extractor.label,
         extractor.digest(),
+        extractor.config.model_dump_json(),
         extractor.input,
         extractor.resize,
         extractor.antialias,

@@ -7,6 +7,7 @@ training step, and to a tenth where there is a single position.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -38,6 +39,16 @@ def onednn_products(wanted: bool = True) -> Iterator[None]:
         products.fp32_precision = before
 
 
+def capabilities() -> dict[str, Any]:
+    """Return what torch knows of the processor; nothing where it does not look."""
+    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
+
+
+def processor_name() -> str:
+    """Return the processor's name, as far as the system tells."""
+    return str(capabilities().get("cpu_name") or platform.processor() or platform.machine())
+
+
 @cache
 def onednn_is_faster() -> bool:
     """Return whether oneDNN multiplies fp32 matrices faster than MKL, without rounding them.
@@ -46,8 +57,7 @@ def onednn_is_faster() -> bool:
     speed; benchmarks/matrix_products.py measures it. Torch gives fp32 products to oneDNN where they may be rounded to
     bf16. Of x86 processors oneDNN rounds only on those with AMX, which are Intel's; one product is tried all the same.
     """
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    if not (str(capabilities.get("cpu_name", "")).startswith("AMD") and capabilities.get("avx512_vp2intersect")):
+    if not (processor_name().startswith("AMD") and capabilities().get("avx512_vp2intersect")):
         return False
     products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before, products.fp32_precision = products.fp32_precision, "bf16"

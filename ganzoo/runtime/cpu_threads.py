@@ -26,7 +26,7 @@ KEPT_WAITING, LEFT_ALONE = 0.2, 0.05
 """Thread-seconds of waiting for a core in a second at which spinning is shortened, and below which it no longer is."""
 GRAIN = 32_768
 """Elements from which torch gives another thread a part of a tensor."""
-MOST_HOLDERS = 8
+MOST_IDLE_THREADS = 8
 
 
 def set_defaults() -> None:
@@ -114,13 +114,13 @@ class SpinWatcher(threading.Thread):
         super().__init__(name="ganzoo-spinning", daemon=True)
         self._computing = computing
         self._stopped = threading.Event()
-        self._holders: list[threading.Thread] = []
-        self._released = threading.Event()
+        self._idle_threads: list[threading.Thread] = []
+        self._ended = threading.Event()
 
     @property
     def shortened(self) -> bool:
         """Whether the spinning is shortened now."""
-        return bool(self._holders)
+        return bool(self._idle_threads)
 
     def run(self) -> None:
         """Look every second until it is stopped."""
@@ -133,9 +133,9 @@ class SpinWatcher(threading.Thread):
 
     def look(self, waited: float) -> None:
         """Shorten or lengthen the spinning by how long threads have `waited` for a core, in thread-seconds a second."""
-        if not self._holders and waited > KEPT_WAITING:
+        if not self._idle_threads and waited > KEPT_WAITING:
             self._shorten()
-        elif self._holders and waited < LEFT_ALONE:
+        elif self._idle_threads and waited < LEFT_ALONE:
             self._lengthen()
 
     def stop(self) -> None:
@@ -145,21 +145,21 @@ class SpinWatcher(threading.Thread):
 
     def _shorten(self) -> None:
         count = math.ceil((_affinity() - self._computing + 1) / (self._computing - 1))
-        if count <= MOST_HOLDERS:
-            self._released.clear()
-            self._holders = [threading.Thread(target=self._hold, daemon=True) for _ in range(max(1, count))]
-            for holder in self._holders:
-                holder.start()
+        if count <= MOST_IDLE_THREADS:
+            self._ended.clear()
+            self._idle_threads = [threading.Thread(target=self._be_idle, daemon=True) for _ in range(max(1, count))]
+            for thread in self._idle_threads:
+                thread.start()
 
     def _lengthen(self) -> None:
-        self._released.set()
-        for holder in self._holders:
-            holder.join()
-        self._holders = []
+        self._ended.set()
+        for thread in self._idle_threads:
+            thread.join()
+        self._idle_threads = []
 
-    def _hold(self) -> None:
+    def _be_idle(self) -> None:
         """Have libgomp start threads of this thread's own, and keep them until they are released."""
         import torch
 
         torch.empty(self._computing * GRAIN).fill_(1)  # in as many threads as compute
-        self._released.wait()
+        self._ended.wait()

@@ -13,7 +13,7 @@ import torch
 from ganzoo.components.world import World
 from ganzoo.errors import DeviceError, GanzooError, first_line
 from ganzoo.recipe.model import DeviceOptions
-from ganzoo.runtime.cpu_kernels import FastConvolutions, onednn_products
+from ganzoo.runtime.cpu_kernels import FastConvolutions, capabilities, onednn_products
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -177,7 +177,6 @@ def _auto_precision(device: torch.device) -> tuple[str, str]:
     native = False
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
-    elif device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        native = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    elif device.type == "cpu":
+        native = bool(capabilities().get("avx512_bf16") or capabilities().get("amx_bf16"))
     return ("bf16", "computes in bf16") if native else ("fp32", "no native bf16")

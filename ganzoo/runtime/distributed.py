@@ -41,9 +41,7 @@ class DistributedWorld(World):
     def __init__(self, rank: int, world_size: int, local_rank: int, local_world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
         self.local_rank, self.local_world_size = local_rank, local_world_size
-        self.in_step = False
-        """Whether a training step is being taken, in which all take part."""
-        self._words: Any = None
+        self._between_steps: Any = None
 
     @contextmanager
     def connected(self, device: torch.device) -> Iterator[None]:
@@ -64,7 +62,7 @@ class DistributedWorld(World):
                 timeout=STEP_TIMEOUT,
                 device_id=device if on_gpu else None,
             )
-            self._words = dist.new_group(backend="gloo", timeout=BETWEEN_STEPS_TIMEOUT)
+            self._between_steps = dist.new_group(backend="gloo", timeout=BETWEEN_STEPS_TIMEOUT)
         except (RuntimeError, ValueError) as error:
             raise RequestError(
                 f"the {self.world_size} processes do not find each other: {_in_short(error)}; start them with "
@@ -116,16 +114,16 @@ class DistributedWorld(World):
 
     def all_reduce_signal(self, signal: int | None) -> int | None:
         """Return a signal that any of the processes received; waits for all of them."""
-        word = torch.tensor(signal or 0)
+        received = torch.tensor(signal or 0)
         with reporting_lost_processes():
-            dist.all_reduce(word, dist.ReduceOp.MAX, self._words)
-        return int(word) or None
+            dist.all_reduce(received, dist.ReduceOp.MAX, self._between_steps)
+        return int(received) or None
 
     def broadcast_object(self, value: T) -> T:
         """Return the value of the main process in all processes."""
         values = [value]
         with reporting_lost_processes():
-            dist.broadcast_object_list(values, src=0, group=self._words)
+            dist.broadcast_object_list(values, src=0, group=self._between_steps)
         return values[0]
 
     def broadcast_(self, tensors: Sequence[Tensor]) -> None:

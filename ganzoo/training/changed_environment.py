@@ -15,7 +15,7 @@ CODE = "plugin_code"
 CORE = "ganzoo-core"
 SINCE = "from_step"
 HISTORY = "history"
-IN_THE_BITS = ("ganzoo", "python", "torch", "torchvision", "platform", "device", "device_name", "cpu", "precision")
+AFFECT_BITS = ("ganzoo", "python", "torch", "torchvision", "platform", "device", "device_name", "cpu", "precision")
 """Entries that may change the last bits of what is computed, beside the numbers of processes and threads."""
 
 
@@ -43,7 +43,7 @@ def check_changes(directory: RunDirectory, now: Mapping[str, Any], *, accept: bo
         warn(f"{text}; accepted, and the run can no longer be repeated from its recipe")
     counts = [key for key in ("processes", "threads") if before.get(key) != now[key]]
     told = [f"{_shown(now[key])} {key} (before {_shown(before.get(key))})" for key in counts]
-    if differing := [key for key in IN_THE_BITS if before.get(key) != now[key]]:
+    if differing := [key for key in AFFECT_BITS if before.get(key) != now[key]]:
         told.append(_told(differing, before, now))
     if before[CODE].get(CORE) != now[CODE].get(CORE) and "ganzoo" not in differing:
         told.append("other code of ganzoo-core")

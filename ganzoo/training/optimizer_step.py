@@ -136,7 +136,7 @@ class OptimizerStep:
             ValueError: it is of another optimizer or of other parameters.
         """
         load_optimizer(self.optimizer, state["optimizer"], self._parameters, f"{self.name}_optimizer")
-        if self.scaler.is_enabled():
+        if self.scaler.is_enabled() and state["scaler"]:  # empty where the run was in another precision before
             check_like(state["scaler"], self.scaler.state_dict(), f"{self.name}: scaler")
             self.scaler.load_state_dict(state["scaler"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,7 @@ from ganzoo.data.packed_dataset import example_batch
 from ganzoo.errors import Interrupted, LostProcessError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.cpu_kernels import processor_name
 from ganzoo.runtime.cpu_threads import adaptive_spinning
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
@@ -280,7 +280,7 @@ def describe_environment(run: Run) -> dict[str, Any]:
     return {
         **describe_software(run.plugin_versions),
         "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor(),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_name(),
         "processes": run.world.world_size,
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -20,7 +20,7 @@ from ganzoo import api
 from ganzoo.comparison.scores import Score, VariantScore
 from ganzoo.comparison.statistics import Spread
 from ganzoo.components.metric import MetricInputs
-from ganzoo.errors import DeviceError, RequestError
+from ganzoo.errors import DataError, DeviceError, RequestError
 from ganzoo.evaluation.evaluation_log import read_evaluations
 from ganzoo.sampling.image_io import save_single_images
 from ganzoo.sampling.trained_run import TrainedRun
@@ -67,6 +67,12 @@ def test_two_images_are_no_proof(trained: TrainedRun):
     unseen = trained.open_dataset(overrides={"dataset.count": 19, "dataset.seed": 5})[0]
     verdict = memorization(far.repeat(50, 1, 1, 1), training, unseen).verdict
     assert verdict == "19 unseen images are too few to tell copies from chance"
+
+
+def test_one_real_image_is_told(tables_in: Callable[..., dict], tmp_path: Path):
+    tables = tables_in(tmp_path, dataset={"limit": 1}, trainer={"batch_size": 1}, run={"steps": 1})
+    with pytest.raises(DataError, match='the dataset "synthetic" has one image, and scores need two or more'):
+        ganzoo.evaluate(ganzoo.run(tables), 4)
 
 
 def test_samples_are_counted_while_they_are_scored(command: Command, trained: TrainedRun, tmp_path: Path):

@@ -47,6 +47,11 @@ DUE: dict[str, tuple[str, dict[str, Any], str]] = {
         {"trainer": {"name": "adversarial", "ema_decay": 0.5, "ema_start": 100}},
         "never begins",
     ),
+    "a start of an average that is not kept": (
+        "trainer.ema_start",
+        {"trainer": {"name": "adversarial", "ema_decay": 0.0, "ema_start": 100}},
+        "has no effect without an average",
+    ),
     "a best score without evaluation": (
         "checkpoint.best",
         {"checkpoint": {"best": "fd_classifier"}},

@@ -90,6 +90,14 @@ def test_overflow_of_a_scaled_gradient_is_the_scalers_business(tables: dict, par
     assert trainer.state_dict()["optimizers"]["generator"]["scaler"]["scale"] == 65536 / 4
 
 
+def test_a_run_of_another_precision_goes_on_in_fp16(tables: dict, parse: Any):
+    before = built_from(tables, parse).trainer
+    trainer, loader = scaled(tables, parse)
+    trainer.load_state_dict(before.state_dict())
+    trainer.train_step(loader.next())
+    assert trainer.state_dict()["optimizers"]["generator"]["scaler"]["scale"] == 65536
+
+
 def test_scale_that_has_fallen_to_1_excuses_nothing(tables: dict, parse: Any):
     trainer, loader = scaled(tables, parse)
     first_weight(trainer).register_hook(lambda gradient: gradient * math.inf)

@@ -59,6 +59,10 @@ class DiscriminatorFeatures(Extractor):
         maps = self.network.features(images.contiguous(memory_format=torch.channels_last))
         return torch.cat([self._pooled(one).flatten(1) for one in maps], 1).float()
 
+    def settings(self) -> Mapping[str, int | float | str]:
+        """Return the grid."""
+        return {"grid": self.config.grid}
+
     def notes(self) -> Mapping[str, float | str]:
         """Return the run of the discriminator."""
         return {"run": self.config.run, "step": self._step}

@@ -68,6 +68,10 @@ def test_scores_say_whose_discriminator_it_was(run: TrainedRun) -> None:
     assert "fid" not in found.scores
     card = found.evaluations[0][0].card.extractor
     assert (card.name, card.weights) == ("dcgan_discriminator", f"{run.path}, step 2")
+    finer = [f'evaluation.extractors=[{{name="dcgan_discriminator", run="{run.path}", grid=2}}]']
+    other = api.evaluate(run, overrides=finer).evaluations[0][0].card.extractor
+    assert (card.settings, other.settings) == ({"grid": 1}, {"grid": 2})
+    assert other.features > card.features
     assert card.digest == extractor(run, open_dataset(run.recipe, run.manager)).digest()
 
 

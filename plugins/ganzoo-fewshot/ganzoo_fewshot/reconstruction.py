@@ -63,12 +63,17 @@ class Reconstruction(Penalty):
         Raises:
             ValueError: the discriminator has no such maps.
         """
-        shapes = feature_shapes(discriminator)
-        whole, quartered = ([i for i, shape in enumerate(shapes) if shape[2:] == (side, side)] for side in MAP_SIDES)
+        shapes = discriminator.feature_shapes()
+        whole, quartered = ([i for i, shape in enumerate(shapes) if shape[1:] == (side, side)] for side in MAP_SIDES)
         if not whole:
             raise ValueError(f"rebuilds images from 8×8 features, and the discriminator has {_sides(shapes)}")
-        self.whole = nn.ModuleDict({str(i): self._decoder(shapes[i][1], self.size) for i in whole})
-        self.quarter = nn.ModuleDict({str(i): self._decoder(shapes[i][1], self.size // 2) for i in quartered[-1:]})
+        self.channels = discriminator.info.image.channels  # of packs, where it judges such
+        if self.config.distance == "perceptual" and self.channels != self.info.image.channels:
+            raise ValueError(
+                'distance = "perceptual" is of single images, and the discriminator judges packs: set "pixels"'
+            )
+        self.whole = nn.ModuleDict({str(i): self._decoder(shapes[i][0], self.size) for i in whole})
+        self.quarter = nn.ModuleDict({str(i): self._decoder(shapes[i][0], self.size // 2) for i in quartered[-1:]})
 
     def discriminator_term(self, step: PenaltyStep) -> Tensor:
         """Return the sum of the decoders' distances, each the mean over the images."""
@@ -90,7 +95,7 @@ class Reconstruction(Penalty):
         """Return a decoder of 8×8 maps to images of `size`, or 128 pixels if that is less."""
         doublings = (min(size, SMALL_SIZE) // 8).bit_length() - 1
         widths = (channels, *(self.config.width * multiple for multiple in DECODER_MULTIPLES[:doublings]))
-        last = convolution(widths[-1], self.info.image.channels, 3, padding=1)
+        last = convolution(widths[-1], self.channels, 3, padding=1)
         return nn.Sequential(nn.AdaptiveAvgPool2d(8), *(up_block(*both) for both in pairwise(widths)), last, nn.Tanh())
 
 
@@ -101,20 +106,8 @@ def quarters(maps: Tensor, part: Tensor) -> Tensor:
     return halves[torch.arange(count, device=maps.device), part // 2, part % 2]
 
 
-def feature_shapes(discriminator: Discriminator) -> list[tuple[int, ...]]:
-    """Return the shapes of the features of one image, leaving the discriminator unchanged."""
-    modes = {module: module.training for module in discriminator.modules()}
-    device = next(discriminator.parameters()).device
-    discriminator.eval()
-    with torch.no_grad():
-        maps = discriminator.features(torch.zeros(1, *discriminator.info.image.shape, device=device))
-    for module, training in modes.items():
-        module.training = training
-    return [tuple(each.shape) for each in maps]
-
-
 def _sides(shapes: list[tuple[int, ...]]) -> str:
-    return ", ".join("×".join(map(str, shape[2:])) or "none with places" for shape in shapes)
+    return ", ".join("×".join(map(str, shape[1:])) or "none with places" for shape in shapes)
 
 
 def _unit(features: Tensor) -> Tensor:

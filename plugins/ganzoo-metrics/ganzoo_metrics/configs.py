@@ -43,7 +43,7 @@ class PrecisionRecallConfig(StandardConfig):
 
     neighbors: PositiveInt = 3
     """An image's manifold reaches to its n-th neighbor."""
-    images: PositiveInt = 10_000
+    images: int = Field(default=10_000, ge=2)
     """Most images of either kind."""
 
 
@@ -52,7 +52,7 @@ class DensityCoverageConfig(StandardConfig):
 
     neighbors: PositiveInt = 5
     """An image's neighborhood reaches to its n-th neighbor."""
-    images: PositiveInt = 10_000
+    images: int = Field(default=10_000, ge=2)
     """Most images of either kind."""
 
 

@@ -158,9 +158,10 @@ def precision_recall(real: Tensor, fake: Tensor, neighbors: int = 3, images: int
     """Return the shares of samples in the real manifold and of real images in the samples' (arXiv 1904.06991)."""
     from torch_fidelity.metric_prc import prc_features_to_metric
 
+    real, fake = real[:images], fake[:images]
     found = prc_features_to_metric(
-        fake[:images],
-        real[:images],
+        fake,
+        real,
         prc_neighborhood=min(neighbors, len(real) - 1, len(fake) - 1),
         prc_batch_size=BLOCK,
         save_cpu_ram=True,

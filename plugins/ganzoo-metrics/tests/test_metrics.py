@@ -166,3 +166,9 @@ def test_diversity_is_relative_to_the_real_images():
     assert diversity(real, real) == 1
     assert diversity(real, real * 0.25) == pytest.approx(0.25)
     assert diversity(real, real[:1].expand(50, -1, -1, -1)) == 0
+
+
+def test_fewer_images_than_neighbors() -> None:
+    real, fake = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0)).unbind()
+    assert all(0 <= value <= 1 for value in precision_recall(real, fake, neighbors=3, images=3))
+    assert 0 <= density_coverage(real, fake, neighbors=5, images=2)[1] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import torch
@@ -13,17 +14,8 @@ from ganzoo_networks.configs import AuxiliaryClassifierConfig, InfoGANGeneratorC
 
 
 def feature_count(discriminator: Discriminator) -> int:
-    """Return the number of values of the last features of one image, leaving the discriminator unchanged."""
-    modes = {module: module.training for module in discriminator.modules()}
-    device = next(discriminator.parameters()).device
-    discriminator.eval()
-    try:
-        with torch.no_grad():
-            maps = discriminator.features(torch.zeros(1, *discriminator.info.image.shape, device=device))
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return maps[-1].numel()
+    """Return the number of values of the last features of one sample."""
+    return math.prod(discriminator.feature_shapes()[-1])
 
 
 class AuxiliaryClassifier(Penalty):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -51,8 +52,9 @@ class AdaptiveProbability(Penalty):
         """Record the logits of real images and adjust the probability where due; return no term."""
         assert step.real_logits is not None
         logits = step.world.all_gather(step.real_logits)  # so that all processes have the same probability
-        self.sign_sum += logits.sign().reshape(len(logits), -1).mean(1).sum()  # an image counts once, not each patch
-        self.seen += len(logits)
+        images = step.real[0].numel() // math.prod(self.info.samples.shape)  # several where a logit is of a pack
+        self.sign_sum += images * logits.sign().reshape(len(logits), -1).mean(1).sum()  # once each, not for each patch
+        self.seen += images * len(logits)
         self.updates += 1
         due = self.updates % self.config.adjust_every == 0
         mean = self.sign_sum / self.seen

@@ -21,11 +21,7 @@ class FeatureMatching(Penalty):
 
     def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Raise ValueError unless the discriminator has the layer."""
-        training = discriminator.training
-        device = next(discriminator.parameters()).device
-        with torch.no_grad():
-            count = len(discriminator.eval().features(torch.zeros(1, *discriminator.info.samples.shape, device=device)))
-        discriminator.train(training)
+        count = len(discriminator.feature_shapes())
         if not -count <= self.config.layer < count:
             raise ValueError(f"has layer = {self.config.layer}; this discriminator has the layers 0 to {count - 1}")
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ganzoo.plugin import Batch, FakeBatch, GANTrainer, Penalty, PenaltyStep, RequestError, TrainingParts
+from ganzoo.plugin import Batch, FakeBatch, GANTrainer, Penalty, PenaltyStep
 from ganzoo_trainers.configs import PacGANConfig
 
 
@@ -27,15 +27,6 @@ class PacGAN(GANTrainer):
     Config = PacGANConfig
     config: PacGANConfig
     cuda_graph_safe = True
-
-    def __init__(self, config: PacGANConfig, *, parts: TrainingParts) -> None:
-        super().__init__(config, parts=parts)
-        part = config.batch_size // parts.world.world_size // self.micro_batches
-        if part % config.packing:
-            raise RequestError(
-                f"trainer.packing: each process takes {part} samples at a time, which are no whole packs of "
-                f"{config.packing}: set trainer.batch_size so that they are"
-            )
 
     def discriminator_step(self, batch: Batch, fake: FakeBatch, penalties: Mapping[str, Penalty]) -> PenaltyStep:
         """Return what the discriminator sees and says of packs."""

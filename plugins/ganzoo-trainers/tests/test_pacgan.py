@@ -243,6 +243,15 @@ def test_what_cannot_be_packed_is_told(tmp_path: Path, changes: dict[str, Any], 
     assert message in str(raised.value)
 
 
+def test_penalties_of_images_take_packs_as_several(tmp_path: Path) -> None:
+    """ADA counts the images of a pack; reconstruction rebuilds all of them, with three channels each."""
+    penalties = [{"name": "ada", "target": -1, "ramp_images": 1000, "adjust_every": 1}, {"name": "reconstruction"}]
+    run = ganzoo.run(recipe(tmp_path, dataset={"image_size": 16, "channels": 3}, penalties=penalties), ["run.steps=2"])
+    batch_size = run.recipe.trainer.batch_size
+    assert run.metrics[-1]["penalty/ada_probability"] == pytest.approx(2 * batch_size / 1000)
+    assert run.metrics[-1]["penalty/reconstruction"] > 0
+
+
 def test_micro_batches_hold_whole_groups_of_packs(tmp_path: Path) -> None:
     trainer = {"name": "pacgan", "packing": 2, "batch_size": 16, "micro_batch_size": 4, "fake_batch": "fresh"}
     discriminator = {"name": "sngan", "width": 4, "minibatch_stddev": 4}
@@ -250,10 +259,10 @@ def test_micro_batches_hold_whole_groups_of_packs(tmp_path: Path) -> None:
         ganzoo.run(recipe(tmp_path, trainer=trainer, discriminator=discriminator))
 
 
-def test_a_process_has_whole_packs() -> None:
+def test_a_process_has_whole_packs_and_groups() -> None:
     world = World()
     world.world_size = 3
-    with pytest.raises(RequestError, match="each process takes 2 samples at a time, which are no whole packs of 6"):
+    with pytest.raises(RequestError, match="each process takes 2 samples at a time, which are no whole groups of 6"):
         trainer_of(SHAPES[0], packing=6, world=world)
 
 

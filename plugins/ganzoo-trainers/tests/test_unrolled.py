@@ -20,6 +20,7 @@ from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
+from ganzoo.errors import RecipeError
 from ganzoo.registry.plugin_manager import plugin_manager
 
 FACTS = DatasetInfo(ImageSpec(1, 2, 2))
@@ -225,6 +226,19 @@ def recipe(folder: Path) -> dict[str, Any]:
         trainer={"name": "unrolled", "unrolled_steps": 2, "batch_size": 8},
         checkpoint={"every": 2},
     )
+
+
+@pytest.mark.parametrize(("steps", "norm", "allowed"), [(2, "batch", False), (2, "none", True), (0, "batch", True)])
+def test_three_derivatives_of_batch_norm_are_refused(tmp_path: Path, steps: int, norm: str, allowed: bool) -> None:
+    tables = recipe(tmp_path)
+    tables["trainer"]["unrolled_steps"] = steps
+    tables["discriminator"] = {"name": "dcgan", "width": 4, "norm": norm}
+    tables["penalties"] = [{"name": "r1"}]
+    if allowed:
+        ganzoo.run(tables, ["run.steps=1"])
+        return
+    with pytest.raises(RecipeError, match=r'"r1" \(penalties.0\) twice more.*in place of "dcgan" \(discriminator\)'):
+        ganzoo.run(tables)
 
 
 def test_resumes_to_the_bit_penalties_included(tmp_path: Path) -> None:
