@@ -16,7 +16,8 @@ from ganzoo.text import html_table, printable
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
-DATA = ("images", "pack")
+DATA = "data"
+"""Entry with the number of samples and their checksums."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,12 @@ def _notes(variants: Sequence[Variant]) -> list[str]:
         notes.append(f"not ranked by time, since they have different targets: {', '.join(map(printable, targets))}")
     if max(seeds.values()) == 1:
         notes.append("one seed each: differences may be chance")
-    for fact in (*MACHINE, *DATA):
+    for fact in (*MACHINE, DATA):
+        known = [run.environment[fact] for run in runs if run.environment.get(fact) is not None]
         values = dict.fromkeys(
-            printable(run.environment[fact]) for run in runs if run.environment.get(fact) is not None
+            printable(", ".join(map(str, each.values())) if isinstance(each, dict) else each) for each in known
         )
         if len(values) > 1:
-            what = "the images are not the same" if fact in DATA else "speed compares different machines or settings"
+            what = "the images are not the same" if fact == DATA else "speed compares different machines or settings"
             notes.append(f"{what}: {fact} is {' / '.join(values)}")
     return notes

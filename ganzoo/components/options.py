@@ -387,7 +387,11 @@ class TrainerConfig(ComponentConfig):
         return info
 
     def batch_for(self, role: str, batch: Any) -> Any:
-        """Return a `Batch` of the dataset as the network `role` sees it; goes with `info_for`."""
+        """Return a `Batch` of the dataset as the network `role` sees it; goes with `info_for`.
+
+        Where it exchanges samples, labels and conditions alone, the network's samples can be scored against the
+        dataset; what it computes, on the device of the batch, is for training and sampling alone.
+        """
         return batch
 
     @property

@@ -29,7 +29,7 @@ from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
 from ganzoo.data.findings import blame
 from ganzoo.data.samples import SampleReader
 from ganzoo.data.transforms import allowed_pixels
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, RequestError
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.disk import check_room, expand_user, sync
 from ganzoo.text import parse_json
@@ -397,13 +397,28 @@ def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
 
 
 def seen_by(role: str, packed: PackedDataset, trainer: TrainerConfig) -> PackedDataset:
-    """Return a dataset as a network of the trainer sees it, with other samples and conditions where it has others."""
-    whole = Batch(packed.images, packed.labels, packed.conditions)  # type: ignore[arg-type]
-    seen = trainer.batch_for(role, whole)
-    if seen is whole:
+    """Return a dataset as a network of the trainer sees it, with other samples and conditions where it has others.
+
+    Raises:
+        RequestError: the samples or conditions that the network sees are computed, and are not in the dataset.
+    """
+    first = example_batch(packed, torch.arange(1))
+    seen = trainer.batch_for(role, first)
+    if seen is first:
         return packed
     info, key = trainer.info_for(role, packed.info), f"{packed.key}-{role}"
-    return replace(packed, images=seen.real, labels=seen.labels, conditions=seen.condition, info=info, key=key)
+    if seen.real.shape[1:] != info.samples.shape:
+        raise RequestError(f'the dataset has no real samples for the network "{role}", which are {info.samples}')
+    given = ((first.real, packed.images), (first.labels, packed.labels), (first.condition, packed.conditions))
+    stored = []
+    for wanted in (seen.real, seen.labels, seen.condition):
+        found = [each for tensor, each in given if tensor is wanted]
+        if not found and wanted is not None:
+            raise RequestError(f'the trainer computes what the network "{role}" sees: the dataset does not hold it')
+        stored.append(found[0] if found else None)
+    images, labels, conditions = stored
+    assert images is not None, "a batch has samples"
+    return replace(packed, images=images, labels=labels, conditions=conditions, info=info, key=key)
 
 
 def example_batch(packed: PackedDataset, indices: Tensor) -> Batch:

@@ -415,7 +415,8 @@ class TrainedRun:
             indices: (N,) of samples; beyond the last it begins again.
             role: name of the network.
         """
-        return example_batch(seen_by(role, packed, self.recipe.trainer), indices)
+        seen: Batch = self.recipe.trainer.batch_for(role, example_batch(packed, indices))
+        return seen
 
     def untrained_discriminator(self, seed: int = 0) -> Discriminator:
         """Return the run's discriminator as it would start from `seed`; the global random state stays as it is."""

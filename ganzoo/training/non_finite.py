@@ -135,13 +135,14 @@ def dump(run: Run, failure: Failure) -> dict[str, Any]:
     }
 
 
-def fetch_metrics(metrics: dict[str, Tensor], step: int, world: World | None = None) -> dict[str, float]:
+def fetch_metrics(metrics: Mapping[str, Tensor | float], step: int, world: World | None = None) -> dict[str, float]:
     """Return the metrics of a step, averaged over the processes and fetched from the device together.
 
     Raises:
         DivergedError: one is not finite.
     """
-    stacked = torch.stack([value.detach().float() for value in metrics.values()])
+    device = next((value.device for value in metrics.values() if isinstance(value, Tensor)), torch.device("cpu"))
+    stacked = torch.stack([torch.as_tensor(value, device=device).detach().float() for value in metrics.values()])
     (world or World()).all_reduce_mean_([stacked])
     values = stacked.tolist()
     # fp32 holds seven digits; more would show 2e-4 as 0.00019999999494757503

@@ -125,6 +125,17 @@ class TestGroups:
         (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
         assert "weight_norm/generator" in [figure.name for figure in figures(compare(run))]
 
+    @pytest.mark.parametrize(("checksums", "told"), [(("crc32:1", "crc32:1"), False), (("crc32:1", "crc32:2"), True)])
+    def test_images_are_told_apart_by_their_checksums(self, make_run: MakeRun, checksums: tuple[str, str], told: bool):
+        """Their packs have other keys where the code of the plugin has changed."""
+        runs = [
+            make_run("a", seed, environment={"pack": f"key{seed}", "data": {"samples": 9, "checksum": checksum}})
+            for seed, checksum in enumerate(checksums)
+        ]
+        note = "the images are not the same: data is 9, crc32:1 / 9, crc32:2"
+        assert (note in compare(runs).notes) is told
+        assert any("not the same" in each for each in compare(runs).notes) is told
+
     @pytest.mark.parametrize("place", ["nowhere", "empty"])
     def test_places_without_runs(self, tmp_path: Path, place: str):
         (tmp_path / "empty").mkdir()

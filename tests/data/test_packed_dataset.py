@@ -19,14 +19,14 @@ from pydantic import Field
 
 from ganzoo.builtin.configs import SyntheticConfig
 from ganzoo.builtin.datasets import Synthetic
-from ganzoo.components.dataset import Dataset
-from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.components.spec import LabelSpec
+from ganzoo.components.dataset import Batch, Dataset
+from ganzoo.components.options import ImageDatasetConfig, TrainerConfig
+from ganzoo.components.spec import DatasetInfo, LabelSpec, VectorSpec
 from ganzoo.data import packed_dataset as pack_module
 from ganzoo.data.decode import npy_header
 from ganzoo.data.loader import Loader
-from ganzoo.data.packed_dataset import cache_folder, pack_dataset
-from ganzoo.errors import DataError
+from ganzoo.data.packed_dataset import cache_folder, pack_dataset, seen_by
+from ganzoo.errors import DataError, RequestError
 
 
 class GraysConfig(ImageDatasetConfig):
@@ -405,3 +405,46 @@ def test_opening_a_large_pack_is_fast(tmp_path):
     started = time.perf_counter()
     assert len(pack_dataset(grays(), cache=tmp_path)) == 200_000
     assert time.perf_counter() - started < 0.2
+
+
+class CodesConfig(TrainerConfig):
+    """A third network makes codes of the samples, which a fourth turns back."""
+
+    def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
+        code = VectorSpec(3)
+        of_code = role.startswith("code")
+        return DatasetInfo(code, condition=info.samples) if of_code else DatasetInfo(info.samples, condition=code)
+
+    def batch_for(self, role: str, batch: Batch) -> Batch:
+        if role == "code_of_images":
+            return Batch(batch.real, condition=batch.real)
+        codes = batch.real.new_zeros(len(batch.real), 3)
+        return Batch(codes, condition=batch.real) if role == "code" else Batch(batch.real, condition=codes)
+
+
+@pytest.mark.parametrize(
+    ("role", "told"),
+    [
+        ("code", 'the trainer computes what the network "code" sees'),
+        ("code_of_images", 'no real samples for the network "code_of_images"'),
+        ("back", 'the trainer computes what the network "back" sees'),
+    ],
+)
+def test_what_a_trainer_computes_for_a_network_is_not_in_the_dataset(tmp_path, role: str, told: str):
+    packed = pack_dataset(Grays(GraysConfig(channels=1)), cache=tmp_path)
+    with pytest.raises(RequestError, match=told):
+        seen_by(role, packed, CodesConfig())
+
+
+def test_a_network_may_see_samples_as_conditions(tmp_path):
+    class SwapConfig(CodesConfig):
+        def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
+            return DatasetInfo(info.samples, condition=info.samples)
+
+        def batch_for(self, role: str, batch: Batch) -> Batch:
+            return Batch(batch.real, condition=batch.real)
+
+    packed = pack_dataset(Grays(GraysConfig(channels=1)), cache=tmp_path)
+    seen = seen_by("back", packed, SwapConfig())
+    assert seen.images is seen.conditions is packed.images
+    assert seen.labels is None

@@ -238,6 +238,10 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
             metrics = trainer.train_step(batch) | trainer.expensive_metrics()
         for name, value in metrics.items():
             require(
+                not isinstance(value, float | int),
+                f'the metric "{name}" is the number {value}: give a scalar tensor, as a CUDA graph repeats numbers',
+            )
+            require(
                 isinstance(value, Tensor) and value.ndim == 0 and not value.requires_grad,
                 f'the metric "{name}" must be a scalar tensor without gradient: give it with .detach()',
             )
