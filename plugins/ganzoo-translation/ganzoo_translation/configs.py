@@ -213,6 +213,8 @@ class _OfDatasetsConfig(ImageDatasetConfig):
     def _inner_datasets_suit(self) -> Self:
         if self.channels not in (1, 3):
             raise ValueError(f"channels is {self.channels}: take 1 for gray images or 3 for RGB")
+        if self.fast_decode:
+            raise ValueError("fast_decode has no effect on the images of other datasets: leave it out")
         for key, config in self.inner().items():
             kind = type(config)
             if kind is DatasetConfig:  # not yet that of a registered dataset

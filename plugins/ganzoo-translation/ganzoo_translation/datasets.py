@@ -21,7 +21,8 @@ class OfDatasets(Dataset):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.inner = {key: built(options) for key, options in self.config.inner().items()}
+        reading = {"value_range": config.value_range, "max_pixels": config.max_pixels}
+        self.inner = {key: built(options.model_copy(update=reading)) for key, options in self.config.inner().items()}
 
     def prepare(self) -> None:
         """Find or download the data of each.

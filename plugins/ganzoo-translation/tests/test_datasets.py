@@ -132,6 +132,20 @@ def test_conditions_have_the_values_of_their_images(tmp_path: Path, kind: str, o
     assert condition == pytest.approx(image, abs=0.03)
 
 
+def test_the_options_of_reading_reach_the_dataset_within(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    np.save(folder / "a.npy", np.where(np.arange(64) < 32, 900, 100)[None].repeat(64, 0).astype(np.int32)[:, :, None])
+    image, condition = of_file(folder, tmp_path / "cache", value_range=[0, 1000])
+    assert image == pytest.approx([0.9, 0.1], abs=0.01)
+    assert condition == pytest.approx(image, abs=0.06)
+
+
+def test_fast_decoding_is_refused() -> None:
+    with pytest.raises(RecipeError, match="fast_decode has no effect on the images of other datasets"):
+        load_recipe(tables_of({"name": "derived_pairs", "fast_decode": True}), plugin_manager())
+
+
 def test_the_range_of_derived_pairs_is_given() -> None:
     with pytest.raises(RecipeError, match="set it to \\[low, high\\]"):
         load_recipe(tables_of({"name": "derived_pairs", "value_range": "auto"}), plugin_manager())
