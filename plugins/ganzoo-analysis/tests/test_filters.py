@@ -16,6 +16,7 @@ from ganzoo_analysis.filters import (
     generator_layers,
     guided_gradients,
 )
+from labeled_values import train_values
 from torch import Tensor, nn
 
 from ganzoo import api
@@ -149,6 +150,12 @@ def test_no_such_map(trained: TrainedRun, maps: dict, message: str):
     with pytest.raises(RequestError, match=message):
         network_analysis.drop(trained, maps)
     assert hooks(trained.generator) == 0
+
+
+@pytest.mark.parametrize("kind", ["attributes", "continuous"])
+def test_layers_of_a_generator_of_values(tmp_path: Path, tables_in: Callable[..., dict], kind: str):
+    run = train_values(tmp_path, tables_in(tmp_path), kind)
+    assert generator_layers(run.generator) == []  # dense layers alone
 
 
 def test_pictures_of_filters(trained: TrainedRun, tmp_path: Path):
