@@ -205,9 +205,9 @@ class Evaluator:
         return [torch.cat(parts) for parts in features], torch.cat(pixels)[: self.kept]
 
     def _order(self, count: int, seed: int) -> Tensor:
-        """Return which real images the conditions of samples come from, by index."""
-        conditions = None if self.examples.paired else self.examples.conditions
-        available = len(self.examples if conditions is None else conditions)
+        """Return which real images, or unpaired conditions, those of samples come from, by index."""
+        conditions = self.examples.conditions
+        available = max(len(self.examples), 0 if conditions is None else len(conditions))
         order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))
         return order.repeat(count // len(order) + 1)[:count]
 

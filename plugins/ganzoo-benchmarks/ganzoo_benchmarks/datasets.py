@@ -24,19 +24,19 @@ class Gaussians(Dataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Return the order of the points; all else the options say."""
-        return ["by Gaussian"]
+        return [] if self.config.limit is None else ["by Gaussian"]
 
     def labels(self) -> LabelSpec | None:
         """Return a class for each Gaussian, named by its mean."""
         return LabelSpec.classes(f"({x:.3g}, {y:.3g})" for x, y in self.config.centers())
 
     def open(self) -> SampleSource:
-        """Draw the points, those of one Gaussian after the other, so that `limit` takes as many of each."""
+        """Draw the points, of each Gaussian in turn; with `limit`, which takes some all over, one after the other."""
         centers = np.array(self.config.centers())
         labels = np.arange(self.config.count) % len(centers)
         rng = np.random.default_rng(self.config.data_seed)
         points = centers[labels] + rng.normal(scale=self.config.sigma, size=(len(labels), 2))
-        order = np.argsort(labels, kind="stable")
+        order = slice(None) if self.config.limit is None else np.argsort(labels, kind="stable")
         return list(zip(points[order], labels[order].tolist(), strict=True))
 
 

@@ -11,6 +11,7 @@ from test_trainers import tables_of
 
 import ganzoo
 from ganzoo.data.packed_dataset import example_batch
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.plugin import differences
 
 
@@ -52,3 +53,19 @@ def test_an_export_of_the_way_back_has_no_scores_of_the_way_there_and_opens(tmp_
     export_run(back, tmp_path / "back", discriminator=True)
     assert "have not been evaluated" in (tmp_path / "back" / "README.md").read_text()
     assert ganzoo.load_export(tmp_path / "back").network == "generator_back"
+
+
+def test_all_conditions_are_taken_where_there_are_more_than_targets(tmp_path: Path) -> None:
+    domains = {"name": "two_domains", "source": {"name": "synthetic", "count": 5}, "conditions": {"name": "digits"}}
+    tables = tables_of("cyclegan", tmp_path, evaluation={"metrics": ["diversity"], "samples": 200})
+    run = ganzoo.run(tables | {"dataset": {**domains, "image_size": 16}}, ["run.steps=1", "trainer.batch_size=2"])
+    seen = []
+
+    def note(module: torch.nn.Module, latents: object, inputs: dict[str, torch.Tensor]) -> None:
+        seen.append(inputs["condition"])
+
+    generator = run.generator
+    generator.register_forward_pre_hook(note, with_kwargs=True)
+    evaluator = Evaluator(run.recipe, run.manager, torch.device("cpu"))
+    evaluator.evaluate(generator, weights="raw", run="", step=1)
+    assert len(torch.cat(seen).unique(dim=0)) > 190
