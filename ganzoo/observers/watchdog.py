@@ -64,11 +64,11 @@ class Watchdog:
             return
         self._is_catching_up = True
         for row in run.directory.read_metrics():
-            self._check_discriminator(run, row["step"], row)
-            self._check_gradient(run, row["step"], row)
-            self._check_scores(
-                run, row["step"], {key.removeprefix(SCORE): row[key] for key in row if key.startswith(SCORE)}
-            )
+            step, scores = row["step"], {key.removeprefix(SCORE): row[key] for key in row if key.startswith(SCORE)}
+            if step <= run.resumed_from:
+                self._check_discriminator(run, step, row)
+                self._check_gradient(run, step, row)
+                self._check_scores(run, step, scores)
         self._is_catching_up = False
 
     @hookimpl
