@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from ganzoo_dcgan.weight_mapping import Matched
+from ganzoo_networks.resample import TAPS
 from torch import Tensor
 
 from ganzoo.plugin import DatasetInfo, ImageSpec, ImportedWeights, Importer, LabelSpec, RequestError
 from ganzoo_stylegan.configs import SIZES, StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig, StyleGAN2PickleConfig
-from ganzoo_stylegan.layers import TAPS
 from ganzoo_stylegan.pickle_reader import Module, read_pickle
 
 LOOKED_AT = 1 << 20
