@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         ExtractorConfig,
         GeneratorConfig,
         ImageDatasetConfig,
+        ImageSize,
         ImporterConfig,
         LossConfig,
         MetricConfig,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from ganzoo.data.packed_dataset import pack_dataset, real_images
     from ganzoo.data.samples import SampleReader
     from ganzoo.data.tensor_cache import cached_tensors
-    from ganzoo.data.transforms import check_array, eight_bit_image
+    from ganzoo.data.transforms import check_array, eight_bit_image, upright
     from ganzoo.errors import (
         DataError,
         DivergedError,
@@ -118,6 +119,7 @@ __all__ = [
     "Generator",
     "GeneratorConfig",
     "ImageDatasetConfig",
+    "ImageSize",
     "ImageSpec",
     "ImportedWeights",
     "Importer",
@@ -203,6 +205,7 @@ __all__ = [
     "shell_word",
     "square_size",
     "squared_gradient_norm",
+    "upright",
     "value_at",
     "warn",
 ]

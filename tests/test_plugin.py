@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import get_origin
 
 import pytest
 
@@ -56,4 +57,6 @@ def test_the_reference_has_exactly_these_names() -> None:
 
 
 def test_every_name_has_a_docstring() -> None:
-    assert [name for name in plugin.__all__ if not getattr(getattr(plugin, name), "__doc__", None)] == []
+    values = {name: getattr(plugin, name) for name in plugin.__all__}
+    # An alias of types has its docstring in the source alone, where the reference finds it.
+    assert [name for name, value in values.items() if get_origin(value) is None and not value.__doc__] == []

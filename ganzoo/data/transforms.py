@@ -125,7 +125,7 @@ def to_stored(given: object, config: DatasetConfig, spec: ImageSpec | VectorSpec
     if isinstance(given, Image.Image):
         if config.depth == 8 or spec.channels not in _MODES:
             return to_pixels(given, config, spec)
-        given = _to_sixteen_bits(_upright(given), config, spec)
+        given = _to_sixteen_bits(upright(given), config, spec)
     check_array(given, config, spec)
     assert isinstance(given, np.ndarray), "checked"
     return _to_image(in_range(given, _range(config)), config, spec)
@@ -249,7 +249,7 @@ def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | 
     scale, size = image.info.get(_REDUCED, (1, image.size))
     if spec.channels not in _MODES:
         raise ValueError(f"is a PIL image, which has 1 to 4 channels, and dataset.channels is {spec.channels}")
-    image = _convert(_upright(image), _MODES[spec.channels], config)
+    image = _convert(upright(image), _MODES[spec.channels], config)
     if image.width != math.ceil(size[0] / scale):
         size = size[::-1]  # turned by its EXIF orientation
     pixels = np.asarray(_transformed(image, config, spec, size, scale), dtype=np.uint8)
@@ -272,7 +272,7 @@ def eight_bit_image(given: object, config: ImageDatasetConfig, channels: int) ->
         OSError: the image's data is damaged.
     """
     if isinstance(given, Image.Image):
-        return _convert(_upright(given), _MODES[channels], config)
+        return _convert(upright(given), _MODES[channels], config)
     check_array(given, config, ImageSpec(channels, *sides(config.image_size)))
     assert isinstance(given, np.ndarray), "checked"
     array = in_range(given, _range(config))
@@ -352,7 +352,8 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return image.size[::-1] if _orientation(image) in _QUARTER_TURNS else image.size
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Return an image turned by its EXIF orientation, and the image itself where that is none or damaged."""
     image.load()
     try:
         return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # which would copy it

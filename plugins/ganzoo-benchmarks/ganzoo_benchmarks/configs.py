@@ -169,4 +169,4 @@ class StackedDigitsConfig(ExtractorConfig):
     """A classifier of single digits, trained on the channels of `stacked_mnist`, that gives logits over all triples."""
 
     steps: PositiveInt = 600
-    """Training steps, of 256 digits each."""
+    """Training steps, of 128 digits each."""

@@ -28,7 +28,9 @@ class Gaussians(Dataset):
 
     def labels(self) -> LabelSpec | None:
         """Return a class for each Gaussian, named by its mean."""
-        return LabelSpec.classes(f"({x:.3g}, {y:.3g})" for x, y in self.config.centers())
+        centers = np.array(self.config.centers())
+        centers[np.abs(centers) < 1e-9 * np.abs(centers).max()] = 0.0  # as sines and cosines of π are rounded
+        return LabelSpec.classes(f"({x:.3g}, {y:.3g})" for x, y in centers)
 
     def open(self) -> SampleSource:
         """Draw the points, of each Gaussian in turn; with `limit`, which takes some all over, one after the other."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganzoo.plugin import Extractor, StoredImages, UnfitDataError, real_images
 from ganzoo_benchmarks.configs import StackedDigitsConfig
 
-BATCH = 256
+BATCH = 128
 HELD_OUT = 0.1
 SEED = 0
 FEATURES = 128
@@ -49,7 +49,7 @@ class StackedDigits(Extractor):
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.steps)
         self.train()
         for _ in range(self.config.steps):
-            chosen = order[held_out:][torch.randint(len(order) - held_out, (BATCH // 2,), generator=rng)]
+            chosen = order[held_out:][torch.randint(len(order) - held_out, (BATCH,), generator=rng)]
             channels = torch.randint(3, (len(chosen),), generator=rng)
             images = real_images(real, chosen)[torch.arange(len(chosen)), channels, None]
             wanted = labels[chosen].div(torch.tensor([100, 10, 1])[channels], rounding_mode="floor") % 10

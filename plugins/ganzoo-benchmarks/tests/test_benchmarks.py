@@ -63,6 +63,12 @@ def test_a_limit_takes_as_many_points_of_each_gaussian(tmp_path: Path, limit: in
     assert set(np.bincount(packed.labels)) <= {limit // 8, -(-limit // 8)}
 
 
+def test_the_classes_are_named_by_the_centers():
+    names = Ring(RingConfig(name="ring", modes=4, radius=2.0)).labels().names
+    assert names == ("(2, 0)", "(0, 2)", "(-2, 0)", "(0, -2)")
+    assert Grid(GridConfig(name="grid", side=2)).labels().names == ("(-1, -1)", "(1, -1)", "(-1, 1)", "(1, 1)")
+
+
 def test_grid_is_the_protocols():
     config = GridConfig(name="grid", count=25_000)
     assert sorted(config.centers()) == [(x, y) for x in (-4, -2, 0, 2, 4) for y in (-4, -2, 0, 2, 4)]

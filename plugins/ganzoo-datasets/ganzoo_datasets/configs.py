@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from ganzoo.plugin import ImageDatasetConfig, ImageSpec, VectorSpec
+from ganzoo.plugin import ImageDatasetConfig, ImageSize, ImageSpec, VectorSpec
 
-ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 NOT_IN_PIXELS: dict[str, Any] = {"affects_pixels": False}
 """Marks an option that does not affect the decoded images."""
 

@@ -50,8 +50,8 @@ class ImageFolder(FileDataset):
     def __init__(self, config: ImageFolderConfig) -> None:
         super().__init__(config)
         self._place: _Folder | _Zip = _Folder(self.root)
-        self._files: list[_File] = []
-        self._frames: list[tuple[_File, int | None]] = []
+        self._files: list[File] = []
+        self._frames: list[tuple[File, int | None]] = []
         self._labels: LabelSpec | None = None
         self._targets: list[Any] = []
         self._others: Counter[str] = Counter()
@@ -104,13 +104,13 @@ class ImageFolder(FileDataset):
             targets = [target for target, count in zip(targets, counts, strict=True) for _ in range(count)]
         return LabeledImages(targets, lambda index: self._read(*self._frames[index]))
 
-    def _count_frames(self, file: _File) -> int:
+    def _count_frames(self, file: File) -> int:
         try:
             return 1 if file.suffix in ARRAYS else count_frames(self._place.read(file.name, self.config))
         except Exception:  # reading it tells
             return 1
 
-    def _read(self, file: _File, frame: int | None) -> Image.Image | npt.NDArray[Any]:
+    def _read(self, file: File, frame: int | None) -> Image.Image | npt.NDArray[Any]:
         config, data = self.config, self._place.read(file.name, self.config)
         if file.suffix not in ARRAYS:
             return decode_image(data, config, frame)
@@ -149,7 +149,7 @@ class ImageFolder(FileDataset):
 
 
 @dataclass(frozen=True)
-class _File:
+class File:
     """An image file.
 
     Attributes:
@@ -164,11 +164,13 @@ class _File:
 
     @property
     def folder(self) -> str:
+        """The folder right under the root that it lies in; empty for none."""
         first, slash, _ = self.name.partition("/")
         return printable(first) if slash else ""
 
     @property
     def suffix(self) -> str:
+        """What its name ends with, in lower case and with its dot."""
         return Path(self.name).suffix.lower()
 
 
@@ -178,7 +180,7 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def files(self, others: Counter[str], suffixes: Collection[str]) -> list[_File]:
+    def files(self, others: Counter[str], suffixes: Collection[str]) -> list[File]:
         return image_files(self._root, others, suffixes)
 
     def read(self, name: str, config: ImageFolderConfig | None = None) -> bytes:
@@ -194,12 +196,12 @@ class _Zip:
         inside = self._archive.members.items()
         self._members = {name.removeprefix(prefix): member for name, member in inside if name.startswith(prefix)}
 
-    def files(self, others: Counter[str], suffixes: Collection[str]) -> list[_File]:
+    def files(self, others: Counter[str], suffixes: Collection[str]) -> list[File]:
         found = []
         for name, member in self._members.items():
             if any(part.startswith(".") or part in _NOT_PICTURES for part in name.split("/")):
                 continue
-            file = _File(name, member.file_size, member.CRC)
+            file = File(name, member.file_size, member.CRC)
             if file.suffix in suffixes:
                 found.append(file)
             else:
@@ -229,7 +231,7 @@ def _place(root: Path) -> _Folder | _Zip:
     raise DataError(f"{root} is not a folder{unpack} set dataset.root to the folder with your images")
 
 
-def folder_notes(files: Sequence[_File], root: Path, *, as_classes: bool) -> list[str]:
+def folder_notes(files: Sequence[File], root: Path, *, as_classes: bool) -> list[str]:
     """Return a remark where the folders right under the root look like splits of the data, or like one wrapper."""
     folders = list(dict.fromkeys(file.folder for file in files if file.folder))
     splits = [name for name in folders if name.lower() in _SPLITS]
@@ -267,7 +269,7 @@ def _listed(others: Counter[str]) -> str:
     return ", ".join(f"{count} {printable(suffix) or 'without suffix'}" for suffix, count in kinds)
 
 
-def image_files(folder: Path, others: Counter[str], suffixes: Collection[str] | None = None) -> list[_File]:
+def image_files(folder: Path, others: Counter[str], suffixes: Collection[str] | None = None) -> list[File]:
     """Return the image files under a folder, in the order of their paths, and count the others by their suffix."""
     found = _walk(folder, "", (_identity(folder),), others, suffixes or readable_suffixes())
     return sorted(found, key=lambda file: file.name)
@@ -275,7 +277,7 @@ def image_files(folder: Path, others: Counter[str], suffixes: Collection[str] | 
 
 def _walk(
     folder: Path, prefix: str, ancestors: tuple[tuple[int, int], ...], others: Counter[str], suffixes: Collection[str]
-) -> Iterator[_File]:
+) -> Iterator[File]:
     """Yield the image files under a folder; `ancestors` are the folders above, by device and inode."""
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -290,9 +292,9 @@ def _walk(
                 try:
                     fact = entry.stat()
                 except OSError:  # a broken or circular link, which reading reports
-                    yield _File(name, -1, -1)
+                    yield File(name, -1, -1)
                 else:
-                    yield _File(name, fact.st_size, fact.st_mtime_ns)
+                    yield File(name, fact.st_size, fact.st_mtime_ns)
             else:
                 others[Path(entry.name).suffix.lower()] += 1
 

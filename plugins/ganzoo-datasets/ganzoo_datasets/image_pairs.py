@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
-from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable
+from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable, upright
 from ganzoo_datasets.configs import ImagePairsConfig
 from ganzoo_datasets.files import FileDataset, read_file
-from ganzoo_datasets.image_folder import folder_notes, image_files, other_notes
+from ganzoo_datasets.image_folder import File, folder_notes, image_files, other_notes
 
 
 class ImagePairs(FileDataset):
@@ -22,27 +23,24 @@ class ImagePairs(FileDataset):
 
     Config = ImagePairsConfig
     config: ImagePairsConfig
-    _files: tuple[list[Path], list[Path]]
-    """Files of the samples, and of the conditions."""
+    _files: tuple[list[File], list[File]]
+    """Files of the samples, and of the conditions; named relative to the root."""
     _notes: tuple[str, ...] = ()
 
     def prepare(self) -> None:
         """List the images.
 
         Raises:
-            DataError: a folder is missing or has no images, or an image has no counterpart.
+            DataError: a folder is missing or has no images, or an image has no counterpart, or two.
         """
         self._notes = ()
         if self.config.pairing == "side_by_side":
-            files = self._list(self.root)
+            files = self._list("")
             self._files = files, files
             return
-        a, b = (self._list(self.root / folder) for folder in self.config.folders)
+        a, b = (self._list(folder) for folder in self.config.folders)
         if self.config.pairing == "aligned":
-            domains = [
-                {file.relative_to(self.root / folder).with_suffix(""): file for file in files}
-                for folder, files in zip(self.config.folders, (a, b), strict=True)
-            ]
+            domains = [self._by_name(files, folder) for files, folder in zip((a, b), self.config.folders, strict=True)]
             single = sorted(domains[0].keys() ^ domains[1].keys())
             if single:
                 raise DataError(
@@ -54,8 +52,7 @@ class ImagePairs(FileDataset):
 
     def fingerprint(self) -> Sequence[object]:
         """Return the relative paths, sizes and times of all images."""
-        facts = [(file, file.stat()) for files in self._files for file in files]
-        return [(str(file.relative_to(self.root)), fact.st_size, fact.st_mtime_ns) for file, fact in facts]
+        return [(file.name, file.size, file.changed) for files in self._files for file in files]
 
     def open(self) -> SampleSource:
         """Return the images, with their conditions unless they are unpaired."""
@@ -77,25 +74,43 @@ class ImagePairs(FileDataset):
 
     def describe(self, index: int) -> str:
         """Return the image's path."""
-        return printable(self._files[0][index])
+        return printable(self.root / self._files[0][index].name)
 
     def pair(self, index: int) -> tuple[Image.Image, Image.Image]:
         """Return an image and its condition."""
         samples, conditions = self._files
         if self.config.pairing == "aligned":
             return self._read(samples[index]), self._read(conditions[index])
-        picture = decode_image(read_file(samples[index]))
+        picture = upright(decode_image(read_file(self.root / samples[index].name, self.config)))
+        if picture.width == 1:
+            raise ValueError("is one pixel wide, and must hold two images side by side")
         middle, width, height = picture.width // 2, picture.width, picture.height
         left, right = picture.crop((0, 0, middle, height)), picture.crop((width - middle, 0, width, height))
         return (right, left) if self.config.direction == "AtoB" else (left, right)
 
-    def _read(self, path: Path) -> Image.Image:
+    def _read(self, file: File) -> Image.Image:
+        path = self.root / file.name
         try:
             return decode_image(read_file(path, self.config), self.config)
         except Exception as error:  # of many types; a condition is named by nothing else
             raise ValueError(f"{printable(path)}: {error}") from error
 
-    def _list(self, folder: Path) -> list[Path]:
+    def _by_name(self, files: Sequence[File], folder: str) -> dict[Path, File]:
+        """Return the files by their paths in the folder without suffix; raises DataError where two have one."""
+        named: dict[Path, File] = {}
+        for file in files:
+            path = Path(file.name).relative_to(folder)
+            other = named.setdefault(path.with_suffix(""), file)
+            if other is not file:
+                both = f"{printable(str(Path(other.name).relative_to(folder)))} and {printable(str(path))}"
+                raise DataError(
+                    f"{self.root / folder}: {both} have one name, and an image belongs to one of the other folder: "
+                    f'remove one, or set dataset.pairing = "unpaired"'
+                )
+        return named
+
+    def _list(self, name: str) -> list[File]:
+        folder = self.root / name
         if not folder.is_dir():
             raise DataError(
                 f"{folder} is not a folder: set dataset.root to the folder that holds it, "
@@ -107,7 +122,7 @@ class ImagePairs(FileDataset):
             raise DataError(f"no images in {folder} or the folders in it")
         notes = (*folder_notes(found, folder, as_classes=False), *other_notes(others))
         self._notes += tuple(f"{folder}: {note}" for note in notes)
-        return [folder / file.name for file in found]
+        return [replace(file, name=str(Path(name, file.name))) for file in found]
 
 
 class _Pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,13 @@ from ganzoo.plugin import DataError, LabelSpec
 
 Kind = Literal["classes", "attributes", "continuous"]
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_MOST_CLASSES = 100_000
+"""Classes up to which indices may go that no image has, unless there are a tenth as many images."""
 
 
 def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
-    """Return a key that sorts numbers in names by their value: 2 before 10."""
-    parts = re.split(r"([0-9]+)", text)
+    """Return a key that sorts numbers in names by their value: 2 before 10, and −1 at the beginning before 0."""
+    parts = re.split(r"(^-[0-9]+|[0-9]+)", text)
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], text
 
 
@@ -56,13 +59,28 @@ def read_labels(
             raise DataError(f"{path}: has {len(used)} columns of labels, and classes take one")
         values = {str(value) for value in used[0]}
         if all(map(_INTEGER.fullmatch, values)) and path.suffix.lower() == ".json":  # indices: none is left out
-            values |= set(map(str, range(max(map(int, values)) + 1)))
+            highest = max(map(int, values))
+            if highest >= max(_MOST_CLASSES, 10 * len(names)):
+                raise DataError(
+                    f"{path}: has the class index {highest} for {len(names)} images, and all from 0 up to it would be "
+                    f'classes: number them from 0, or set dataset.label_kind = "continuous" for values'
+                )
+            values |= set(map(str, range(highest + 1)))
         indices = {name: index for index, name in enumerate(sorted(values, key=natural_key))}
         return LabelSpec("classes", tuple(indices)), [indices[str(value)] for value in used[0]]
     try:
         numbers = [[float(value) for value in row] for row in rows]
     except ValueError as error:
         raise DataError(f"{path}: {error}, and {kind} must be numbers") from None
+    for name, row in zip(names, numbers, strict=True):
+        for value in row:
+            if not math.isfinite(value):
+                raise DataError(f"{path}: has {value} for {name}, and {kind} values must be finite: write a number")
+            if kind == "attributes" and value not in (-1, 0, 1):
+                raise DataError(
+                    f"{path}: has {value} for {name}, and attributes must be 0 or 1, or −1 and 1: "
+                    f'set dataset.label_kind = "continuous" for values'
+                )
     if kind == "attributes":
         numbers = [[max(value, 0.0) for value in row] for row in numbers]  # CelebA has -1 for 0
     return LabelSpec(kind, tuple(columns)), numbers

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ganzoo_datasets import files
 from ganzoo_datasets.configs import ImagePairsConfig
 from ganzoo_datasets.image_pairs import ImagePairs
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ganzoo.components.spec import ImageSpec
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
@@ -69,6 +70,48 @@ def test_side_by_side(tmp_path: Path, direction, sample, condition):
     packed = pack(tmp_path / "root", pairing="side_by_side", direction=direction)
     assert (packed.images == sample).all()
     assert (packed.conditions == condition).all()
+
+
+def test_halves_of_a_picture_that_its_exif_turns(tmp_path: Path):
+    stored = Image.new("L", (8, 16), 10)
+    stored.paste(200, (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8  # shown turned to the left: the upper half is the left one
+    (tmp_path / "root").mkdir()
+    stored.save(tmp_path / "root" / "0.png", exif=exif)
+    packed = pack(tmp_path / "root", pairing="side_by_side")
+    assert (packed.images == 10).all()
+    assert (packed.conditions == 200).all()
+
+
+def test_a_picture_without_two_halves(tmp_path: Path):
+    (tmp_path / "root").mkdir()
+    Image.new("L", (1, 4)).save(tmp_path / "root" / "0.png")
+    with pytest.raises(DataError, match=r"0\.png.*one pixel wide, and must hold two images"):
+        pack(tmp_path / "root", pairing="side_by_side")
+
+
+def test_halves_are_read_up_to_max_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "root").mkdir()
+    Image.new("L", (4, 2)).save(tmp_path / "root" / "0.png")
+    monkeypatch.setattr(files, "_LARGEST_FILE", 8)
+    assert len(pack(tmp_path / "root", pairing="side_by_side", max_pixels=1000)) == 1
+
+
+def test_two_files_of_one_name_have_no_single_counterpart(root: Path):
+    Image.new("RGB", (6, 6)).save(root / "A" / "0.gif")
+    with pytest.raises(DataError, match=r"A: 0\.gif and 0\.png have one name, .*: remove one"):
+        pack(root)
+    assert len(pack(root, pairing="unpaired").conditions) == 4
+
+
+def test_a_broken_link_is_one_unreadable_image(root: Path):
+    (root / "A" / "0.png").unlink()
+    (root / "A" / "0.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"A/0\.png: .*No such file"):
+        pack(root)
+    packed = pack(root, max_bad_fraction=0.5)
+    assert (grays(packed.images), grays(packed.conditions)) == ([101, 102], [1, 2])
 
 
 def test_a_missing_folder(tmp_path: Path):

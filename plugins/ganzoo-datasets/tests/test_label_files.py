@@ -42,6 +42,7 @@ def pack(root: Path, **options: Any) -> PackedDataset:
     [
         ([3, 1, 0], LabelSpec.classes("0123"), [3, 0, 1]),
         ([[1, 0], [0, 0], [0, 1]], LabelSpec("attributes", ("0", "1")), [[1, 0], [0, 1], [0, 0]]),
+        ([-1, 1, 1], LabelSpec.classes(("-1", "0", "1")), [0, 2, 2]),
         ([0.5, 1, 2], LabelSpec("continuous", ("0",)), [[0.5], [2], [1]]),
     ],
 )
@@ -90,6 +91,22 @@ def test_the_kind_of_the_labels_can_be_said(root: Path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        ("attributes", (1, 0, 5), r"5\.0 for 00001/img1.png, and attributes must be 0 or 1, or −1 and 1"),
+        ("continuous", (1, "nan", 0), "nan for 00000/img2.png, and continuous values must be finite"),
+    ],
+)
+def test_values_of_another_kind_are_told_once(root: Path, kind, values, message):
+    # in the order of the paths: img0, img2, img1
+    rows = "".join(f"img{index}.png,{value},1\n" for index, value in zip((0, 2, 1), values, strict=True))
+    (root / "labels.csv").write_text(f"file,a,b\n{rows}")
+    with pytest.raises(DataError, match=message) as error:
+        pack(root, labels="labels.csv", label_kind=kind)
+    assert "cannot be used" not in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("labels.csv", None, r"labels.csv: No such file.*set dataset.labels"),
@@ -100,6 +117,11 @@ def test_the_kind_of_the_labels_can_be_said(root: Path):
         ("labels.csv", "file,a,b,c\nimg0.png,1,2\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
         ("labels.csv", "file,a\nimg0.png,1,2\nimg1.png,1,2\nimg2.png,2,3\n", "not a value in each column"),
         ("labels.csv", "file,a\nimg0.png,cat\nimg1.png,cat\nimg2.png,cat\nimg0.png,dog\n", "two labels for img0.png"),
+        (
+            "dataset.json",
+            '{"labels": [["img0.png", 20260101], ["img1.png", 0], ["img2.png", 0]]}',
+            r'class index 20260101 for 3 images, .*dataset.label_kind = "continuous"',
+        ),
         ("dataset.json", "{}", "is not as StyleGAN has it"),
         ("dataset.json", '{"labels": null}', "is not as StyleGAN has it"),
         ("dataset.json", '{"labels": [["img0.png", "x"]]}', "has labels that are no numbers"),
@@ -125,6 +147,7 @@ def test_numbered_folders_are_in_natural_order(tmp_path: Path):
         Image.new("L", (4, 4)).save(tmp_path / "images" / name / "x.png")
     assert pack(tmp_path / "images", labels="folders").info.class_names == tuple(names)
     assert sorted(["02", "2", "10"], key=natural_key) == ["02", "2", "10"]
+    assert sorted(["1", "a-2", "-1", "0", "-10", "a-1"], key=natural_key) == ["-10", "-1", "0", "1", "a-1", "a-2"]
 
 
 def test_arrays_in_a_folder(tmp_path: Path):

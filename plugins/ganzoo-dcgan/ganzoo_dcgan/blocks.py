@@ -48,9 +48,8 @@ def leaky_relu(slope: float = 0.2) -> ActivationFactory:
     return lambda: nn.LeakyReLU(slope, inplace=True)
 
 
-def leaky() -> nn.Module:
-    """Return the paper's LeakyReLU, of slope 0.2."""
-    return nn.LeakyReLU(0.2, inplace=True)
+LEAKY_RELU = leaky_relu()
+"""The paper's, of slope 0.2."""
 
 
 def relu() -> nn.Module:
@@ -138,7 +137,7 @@ class DownBlock(nn.Sequential):
         padding: Padding = None,
         bias: bool = False,
         norm: NormFactory | None = nn.BatchNorm2d,
-        activation: ActivationFactory | None = leaky,
+        activation: ActivationFactory | None = LEAKY_RELU,
         wrap: Wrap | None = None,
     ) -> None:
         convolution: nn.Module

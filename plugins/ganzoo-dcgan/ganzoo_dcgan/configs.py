@@ -84,8 +84,9 @@ class DenseGeneratorConfig(GeneratorConfig):
     """How weights start."""
 
     def check_info(self, info: DatasetInfo) -> None:
-        """Raise ValueError unless the images are square and a multiple of 16 pixels."""
+        """Raise ValueError unless the images are square and a multiple of 16 pixels, or for a norm of one pixel."""
         check_multiple(info, 16)
+        check_dense_norm(self.norm, info)
 
 
 class DenseDiscriminatorConfig(DiscriminatorConfig):
@@ -101,8 +102,18 @@ class DenseDiscriminatorConfig(DiscriminatorConfig):
     """How weights start."""
 
     def check_info(self, info: DatasetInfo) -> None:
-        """Raise ValueError unless the images are square and a multiple of 16 pixels."""
+        """Raise ValueError unless the images are square and a multiple of 16 pixels, or for a norm of one pixel."""
         check_multiple(info, 16)
+        check_dense_norm(self.norm, info)
+
+
+def check_dense_norm(norm: NormName, info: DatasetInfo) -> None:
+    """Raise ValueError for instance norm where the smallest maps have one pixel, whose deviation is 0."""
+    if norm == "instance" and info.image.height == 16:
+        raise ValueError(
+            'has instance norm over single pixels at 16 pixels: set norm to "batch", "layer" or "none", '
+            "or dataset.image_size to 32 or more"
+        )
 
 
 class Radford2016GeneratorConfig(GeneratorConfig):

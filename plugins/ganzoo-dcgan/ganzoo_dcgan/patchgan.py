@@ -17,6 +17,11 @@ PATCH_NORMS: dict[str, NormFactory | None] = {**NORMS, "instance": nn.InstanceNo
 """Instance norm has no gains and biases here, as in CycleGAN."""
 
 
+def has_bias(norm: str) -> bool:
+    """Return whether convolutions before one of `PATCH_NORMS` have a bias: those of batch and layer norm do it."""
+    return norm in ("instance", "none")
+
+
 class PatchGANDiscriminator(StackedDiscriminator):
     """C64-C128-C256 of stride 2, C512 of stride 1 and a convolution to one logit for each patch of 70×70 pixels."""
 
@@ -35,7 +40,7 @@ class PatchGANDiscriminator(StackedDiscriminator):
                     before,
                     after,
                     stride=1 if last else 2,
-                    bias=config.norm in ("instance", "none"),
+                    bias=has_bias(config.norm),
                     norm=PATCH_NORMS[config.norm],
                     activation=activation,
                 )

@@ -9,8 +9,7 @@ from torch import nn
 from ganzoo.plugin import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, Projection, UpBlock, batch_norm, init_weights, leaky_relu, relu
 from ganzoo_dcgan.configs import Radford2016DiscriminatorConfig, Radford2016GeneratorConfig
-from ganzoo_dcgan.dcgan import doublings
-from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
+from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator, doublings
 
 START = 4
 NORM = batch_norm(eps=1e-8, track=False)

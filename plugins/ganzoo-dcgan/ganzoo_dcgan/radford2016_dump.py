@@ -17,7 +17,7 @@ from ganzoo.plugin import DatasetInfo, ImageSpec, ImportedWeights, Importer, Req
 from ganzoo_dcgan.configs import POWERS, Radford2016DiscriminatorConfig, Radford2016GeneratorConfig
 from ganzoo_dcgan.importers import Radford2016DumpConfig
 from ganzoo_dcgan.radford2016 import START, Radford2016Discriminator, Radford2016Generator
-from ganzoo_dcgan.weight_mapping import Matched, state_of
+from ganzoo_dcgan.weight_mapping import Matched, shapes_of
 
 KERNEL = (5, 5)
 UNITS = START * START
@@ -70,8 +70,8 @@ class Radford2016DumpImporter(Importer):
         )
         discriminator = Radford2016DiscriminatorConfig(width=judged_width)
         keys = {
-            "generator": state_of(lambda: Radford2016Generator(generator, info=info)),
-            "discriminator": state_of(lambda: Radford2016Discriminator(discriminator, info=info)),
+            "generator": shapes_of(lambda: Radford2016Generator(generator, info=info)),
+            "discriminator": shapes_of(lambda: Radford2016Discriminator(discriminator, info=info)),
         }
         matched = Matched()
         for name, paths in files.items():

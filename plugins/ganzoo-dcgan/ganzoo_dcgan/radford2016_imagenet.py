@@ -9,9 +9,8 @@ from torch import nn
 from ganzoo.plugin import DatasetInfo
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights, leaky_relu
 from ganzoo_dcgan.configs import Radford2016ImageNetDiscriminatorConfig, Radford2016ImageNetGeneratorConfig
-from ganzoo_dcgan.dcgan import doublings
 from ganzoo_dcgan.radford2016 import NORM, dense_head, projection
-from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
+from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator, doublings
 
 
 class Radford2016ImageNetGenerator(StackedGenerator):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.plugin import DatasetInfo, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlock, Upsampling, Wrap
 from ganzoo_dcgan.conditioning import concat_labels, one_hot
 
 Prior = Literal["normal", "uniform"]
@@ -141,3 +144,80 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
             images = block(concat_labels(images, classes))
             maps.append(images)
         return maps
+
+
+def doublings(info: DatasetInfo) -> int:
+    """How often 4×4 is doubled to give the image."""
+    return (info.image.height // 4).bit_length() - 1
+
+
+def up_blocks(
+    inputs: int,
+    info: DatasetInfo,
+    *,
+    width: int,
+    max_channels: int,
+    norm: NormFactory | None = nn.BatchNorm2d,
+    edge_bias: bool = True,
+    wrap: Wrap | None = None,
+    upsampling: Upsampling = "transposed",
+) -> list[UpBlock]:
+    """Build the 4×4 blocks of DCGAN's generator: from (N, inputs, 1, 1) over 4×4, 8×8, … to an image in [−1, 1].
+
+    Args:
+        inputs: numbers in a latent vector, with whatever is concatenated to it.
+        info: the images to make.
+        width: half the channels before the last layer; they double towards the 4×4 start.
+        max_channels: no layer has more.
+        norm: of every layer but the last; without it, these have biases.
+        edge_bias: whether the last layer has one.
+        wrap: applied to every convolution.
+        upsampling: of every layer but the first.
+    """
+    widths = [min(width * 2**power, max_channels) for power in range(doublings(info), 0, -1)]
+    up = partial(UpBlock, wrap=wrap, upsampling=upsampling)
+    return [
+        UpBlock(inputs, widths[0], stride=1, padding=0, bias=norm is None, norm=norm, wrap=wrap),
+        *(up(before, after, bias=norm is None, norm=norm) for before, after in pairwise(widths)),
+        up(widths[-1], info.image.channels, bias=edge_bias, norm=None, activation=nn.Tanh),
+    ]
+
+
+def down_blocks(
+    inputs: int,
+    info: DatasetInfo,
+    *,
+    width: int,
+    max_channels: int,
+    activation: ActivationFactory,
+    norm: NormFactory | None = None,
+    edge_bias: bool = True,
+    wrap: Wrap | None = None,
+) -> tuple[list[DownBlock], int]:
+    """Build the 4×4 blocks of DCGAN's discriminator: from an image (N, inputs, H, W) to (N, channels, 4, 4).
+
+    Args:
+        inputs: channels of the image, with whatever is concatenated to it.
+        info: the images that it sees.
+        width: channels of the first layer; they double with each.
+        max_channels: no layer has more.
+        activation: of every layer.
+        norm: of every layer but the first; without it, these have biases.
+        edge_bias: whether the first layer has one.
+        wrap: applied to every convolution.
+
+    Returns:
+        The blocks, and how many channels the last of them gives.
+    """
+    widths = [min(width * 2**power, max_channels) for power in range(doublings(info))]
+    first = DownBlock(inputs, widths[0], bias=edge_bias, norm=None, activation=activation, wrap=wrap)
+    others = [
+        DownBlock(before, after, bias=norm is None, norm=norm, activation=activation, wrap=wrap)
+        for before, after in pairwise(widths)
+    ]
+    return [first, *others], widths[-1]
+
+
+def logit_block(channels: int, *, bias: bool = True, wrap: Wrap | None = None) -> DownBlock:
+    """Build the block from (N, channels, 4, 4) to logits (N, 1, 1, 1)."""
+    return DownBlock(channels, 1, padding=0, bias=bias, norm=None, activation=None, wrap=wrap)

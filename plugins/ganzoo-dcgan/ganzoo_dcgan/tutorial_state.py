@@ -16,7 +16,7 @@ from ganzoo.plugin import CodeError, DatasetInfo, ImageSpec, ImportedWeights, Im
 from ganzoo_dcgan.configs import POWERS, DCGANDiscriminatorConfig, DCGANGeneratorConfig
 from ganzoo_dcgan.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganzoo_dcgan.importers import TutorialStateConfig
-from ganzoo_dcgan.weight_mapping import Matched, state_of
+from ganzoo_dcgan.weight_mapping import Matched, shapes_of
 
 ZIP = b"PK\x03\x04"
 BEFORE_ZIP = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -89,10 +89,10 @@ class TutorialStateImporter(Importer):
 
         info = DatasetInfo(spec)
         matched = Matched()
-        state = state_of(lambda: DCGANGenerator(generator_config, info=info))
+        state = shapes_of(lambda: DCGANGenerator(generator_config, info=info))
         problems = list(_match("generator", generator, state, matched))
         if discriminator is not None:
-            state = state_of(lambda: DCGANDiscriminator(discriminator_config, info=info))
+            state = shapes_of(lambda: DCGANDiscriminator(discriminator_config, info=info))
             problems += _match("discriminator", discriminator, state, matched)
         if problems:
             raise RequestError("\n".join([f"{source}: is not the tutorials' DCGAN:", *(f"  {p}" for p in problems)]))

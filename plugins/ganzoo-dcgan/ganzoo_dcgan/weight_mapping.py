@@ -27,7 +27,7 @@ class Matched:
         self.assignments.append(Assignment(source, tuple(shape), f"{network}.{key}", change))
 
 
-def state_of(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
+def shapes_of(build: Callable[[], nn.Module]) -> dict[str, Tensor]:
     """Return the keys and shapes of the network of `build`, in order, without allocating its values."""
     with torch.device("meta"):
         state: dict[str, Any] = build().state_dict()

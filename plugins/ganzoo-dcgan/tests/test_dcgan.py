@@ -174,6 +174,22 @@ def test_norms(variant: Any, norm: str, cls: type[nn.Module] | None):
     assert discriminator(images).isfinite().all()
 
 
+@pytest.mark.parametrize("variant", [four_by_four, dense])
+def test_without_a_norm_every_layer_has_a_bias(variant: Any):
+    for network in variant(32, width=4, norm="none"):
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+        assert len(layers) >= 4
+        assert all(layer.bias is not None for layer in layers)
+
+
+@pytest.mark.parametrize("config", [DenseGeneratorConfig, DenseDiscriminatorConfig])
+def test_instance_norm_needs_more_than_one_pixel(config: Any):
+    with pytest.raises(ValueError, match=r"has instance norm over single pixels at 16 pixels: set norm to"):
+        config(norm="instance").check_info(info(16))
+    config(norm="instance").check_info(info(32))
+    config(norm="layer").check_info(info(16))
+
+
 def test_discriminator_without_batch_norm_judges_each_image_alone():
     """What a gradient penalty needs."""
     for norm, alone in (("layer", True), ("none", True), ("instance", True), ("batch", False)):

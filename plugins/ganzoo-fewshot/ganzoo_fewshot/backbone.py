@@ -8,13 +8,11 @@ from contextlib import suppress
 from typing import Any, cast
 
 import torch
+from ganzoo_metrics.imagenet import ImageNetInput
 from ganzoo_metrics.weights import load_torchvision_weights, torchvision_classifier
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torchvision.models.feature_extraction import create_feature_extractor
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's pixels, by which all of torchvision's classifiers normalize."""
 STRIDES = (4, 8, 16, 32)
 DIGEST = "weights_sha256"
 
@@ -34,9 +32,6 @@ class Backbone(nn.Module):
         input_size: side in pixels that images are brought to; None: they are taken as they are.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(
         self,
         model: str,
@@ -49,12 +44,10 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.weights, self.seed, self.where = model, weights, seed, where
-        self.input_size = input_size
         classifier = torchvision_classifier(model, seed, where).eval()
         nodes = list(nodes) if nodes else _last_of_each_stride(classifier, where)
         self.network = create_feature_extractor(classifier, {node: str(place) for place, node in enumerate(nodes)})
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.to_input = ImageNetInput(input_size)
         self.requires_grad_(False).eval()
         self._digest: Tensor | None = None
         self.register_load_state_dict_pre_hook(_check_digest)  # type: ignore[no-untyped-call]
@@ -73,10 +66,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps, each (N, C, H, W), of images (N, 1 or 3, H, W) in [−1, 1]."""
-        pixels = (images.expand(-1, 3, -1, -1) + 1) / 2
-        if self.input_size is not None and pixels.shape[-1] != self.input_size:
-            pixels = F.interpolate(pixels, [self.input_size] * 2, mode="bilinear")
-        maps = self.network((pixels - self.mean) / self.deviation)
+        maps = self.network(self.to_input(images))
         return [maps[str(place)] for place in range(len(maps))]
 
     def train(self, mode: bool = True) -> Backbone:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ganzoo.plugin import Problem, RecipeView, Registrar, hookimpl
+from ganzoo.plugin import ImageDatasetConfig, Problem, RecipeView, Registrar, hookimpl
 from ganzoo_fewshot import configs
 
 HERE = "ganzoo_fewshot"
@@ -40,7 +40,7 @@ def lint_recipe(recipe: RecipeView) -> list[Problem]:
 
 
 def _few_images(recipe: RecipeView) -> Iterator[Problem]:
-    if any(penalty.augments for penalty in recipe.penalties):
+    if not isinstance(recipe.dataset, ImageDatasetConfig) or any(penalty.augments for penalty in recipe.penalties):
         return
     count = recipe.dataset.limit  # files are not counted: checking a recipe opens nothing that it names
     if count is not None and count < FEW:

@@ -47,8 +47,7 @@ class FastGANTrainer(GANTrainer):
         if not self.two_scales:
             return super().generate(batch, role)
         generator = cast("FastGANGenerator", self.parts.networks[role])
-        with self.sharded_rng(batch):
-            latents = generator.sample_latents(len(batch), self.parts.rng)
+        latents = self.latents(batch, role)
         with self.parts.autocast():
             samples, small = generator(latents, small=True)
         return TwoScaleFakes(samples.float(), latents, batch.labels, batch.condition, small.float())

@@ -55,12 +55,6 @@ class Classifier:
     network: ClassifierNetwork
     accuracy: float
 
-    @torch.inference_mode()
-    def classify(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (N, 128) and class probabilities (N, classes) of images (N, C, H, W) in [−1, 1]."""
-        features = torch.cat([self.network.features(part) for part in torch.split(images, 256)])
-        return features, self.network.classes(features).softmax(1)
-
 
 def classifier_for(packed: StoredImages) -> Classifier:
     """Return the classifier of a dataset, from the cache or trained now; the same for the same pack.

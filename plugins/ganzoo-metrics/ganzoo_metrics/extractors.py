@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.plugin import DataError, DatasetInfo, Extractor, StoredImages
 from ganzoo_metrics.classifier import ClassifierNetwork, classifier_for
 from ganzoo_metrics.configs import ClassifierConfig, InceptionConfig, TorchvisionBackboneConfig
+from ganzoo_metrics.imagenet import ImageNetInput
 from ganzoo_metrics.weights import (
     RANDOM,
     check_hash,
@@ -29,8 +29,6 @@ OPTION = "weights under [[evaluation.extractors]]"
 INCEPTION_WEIGHTS = "the Inception weights of FID"
 INCEPTION_HASH_PREFIX = "6726825d"
 """Prefix of the file's SHA-256; with other weights a distance is not the FID."""
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's pixels, by which all of torchvision's classifiers normalize."""
 
 
 class ClassifierFeatures(Extractor):
@@ -122,8 +120,6 @@ class TorchvisionBackbone(Extractor):
     config: TorchvisionBackboneConfig
 
     resize = "bilinear"
-    mean: Tensor
-    deviation: Tensor
 
     def __init__(self, config: TorchvisionBackboneConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
@@ -139,24 +135,28 @@ class TorchvisionBackbone(Extractor):
         """Build the network and load its weights.
 
         Raises:
-            DataError: there is no such model, its last layer is not dense, or its weights are missing.
+            DataError: there is no such model, its last layer is not dense, its weights are missing, or it does not take
+                images of this size.
         """
         where = f'extractor "{self.config.name}"'
         network = torchvision_classifier(self.config.model, self.config.seed, where)
         load_torchvision_weights(network, self.config.model, self.config.weights, where, OPTION)
         self.head = _cut_off_head(network, self.config.model)
         self.network = network
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.to_input = ImageNetInput(self.config.input_size, antialias=self.config.antialias)
         self.requires_grad_(False).eval()
+        size = self.config.input_size
+        try:  # no model says which sizes it takes
+            network(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError) as error:
+            raise DataError(
+                f'{where}: "{self.config.model}" does not take images of {size}×{size} pixels ({line_of(error)}): '
+                f"set input_size to a size that it takes, such as 224"
+            ) from error
 
     def features(self, images: Tensor) -> Tensor:
         """Return features (N, D), with D 2048 for resnet50."""
-        size = [self.config.input_size] * 2
-        pixels = (images.expand(-1, 3, -1, -1) + 1) / 2
-        if pixels.shape[2:] != torch.Size(size):
-            pixels = F.interpolate(pixels, size, mode="bilinear", antialias=self.config.antialias)
-        return cast("Tensor", self.network((pixels - self.mean) / self.deviation))
+        return cast("Tensor", self.network(self.to_input(images)))
 
     def logits(self, features: Tensor) -> Tensor | None:
         """Return logits (N, 1000) of ImageNet's classes; None where the weights are random."""

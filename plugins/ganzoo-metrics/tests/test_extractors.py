@@ -72,6 +72,14 @@ class TestTorchvision:
         ("options", "message"),
         [
             ({"model": "resnet81"}, 'torchvision has no classifier "resnet81", did you mean resnet18?'),
+            (
+                {"model": "alexnet"},
+                '"alexnet" does not take images of 32×32 pixels (',
+            ),
+            (
+                {"model": "vit_b_32", "input_size": 64},
+                "64×64 pixels (Wrong image height! Expected 224 but got 64!): set input_size to a size that it takes",
+            ),
             ({"model": "squeezenet1_0"}, '"squeezenet1_0" does not end in a dense layer'),
             (
                 {"model": "resnet18", "weights": "mine"},
@@ -93,9 +101,9 @@ class TestTorchvision:
 def test_the_classifier_is_the_one_of_the_dataset(packed: PackedDataset, images: Tensor):
     extractor = ClassifierFeatures(ClassifierConfig(name="classifier"), info=packed.info)
     extractor.prepare(packed)
-    features, probabilities = classifier_for(packed).classify(images)
-    torch.testing.assert_close(extractor.features(images), features)
-    torch.testing.assert_close(extractor.logits(features).softmax(1), probabilities)
+    network, features = classifier_for(packed).network, extractor.features(images)
+    torch.testing.assert_close(features, network.features(images))
+    torch.testing.assert_close(extractor.logits(features), network(images))
     assert extractor.notes()["accuracy"] == classifier_for(packed).accuracy
 
 

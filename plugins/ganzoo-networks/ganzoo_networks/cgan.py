@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from ganzoo_dcgan.blocks import NORMS, init_weights, leaky_relu
 from ganzoo_dcgan.conditioning import concat_labels, one_hot
-from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
+from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator, down_blocks, logit_block, up_blocks
 from torch import Tensor
 
 from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.configs import CGANDiscriminatorConfig, CGANGeneratorConfig
-from ganzoo_networks.dcgan_stacks import down_row, logit_block, up_row
 
 
 class CGANGenerator(StackedGenerator):
@@ -18,13 +17,13 @@ class CGANGenerator(StackedGenerator):
     Config = CGANGeneratorConfig
 
     def __init__(self, config: CGANGeneratorConfig, *, info: DatasetInfo) -> None:
-        blocks = up_row(
+        blocks = up_blocks(
             config.latent_dim + info.num_classes,
             info,
             width=config.width,
             max_channels=config.max_channels,
             norm=NORMS[config.norm],
-            bias=config.edge_bias,
+            edge_bias=config.edge_bias,
             upsampling=config.upsampling,
         )
         super().__init__(config, info=info, blocks=blocks, from_pixel=True)
@@ -41,7 +40,7 @@ class CGANDiscriminator(StackedDiscriminator):
     Config = CGANDiscriminatorConfig
 
     def __init__(self, config: CGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
-        blocks, channels = down_row(
+        blocks, channels = down_blocks(
             info.image.channels + info.num_classes,
             info,
             width=config.width,

@@ -254,7 +254,7 @@ def check_resnet(info: DatasetInfo) -> None:
 
 
 def check_attention(size: int, info: DatasetInfo) -> None:
-    """Raise ValueError unless the row of blocks has a feature map of this size."""
+    """Raise ValueError unless the stack of blocks has a feature map of this size."""
     sizes = [4 * 2**power for power in range((info.image.height // 4).bit_length() - 1)]
     if size not in sizes:
         known = ", ".join(map(str, sizes))

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ganzoo.plugin import DatasetInfo, Discriminator, Generator
 from ganzoo_networks.configs import R3GANDiscriminatorConfig, R3GANGeneratorConfig, R3GANOptions
+from ganzoo_networks.resample import Downsample, Upsample
 
 L = TypeVar("L", nn.Conv2d, nn.Linear)
 
@@ -20,8 +21,6 @@ SLOPE = 0.2
 """Of LeakyReLU below 0."""
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
 """By which LeakyReLU has to be made up for (He et al., arXiv 1502.01852)."""
-FILTER = (1.0, 3.0, 3.0, 1.0)
-"""What bilinear interpolation, [1, 2, 1], is as a kernel of stride 2."""
 
 
 class R3GANGenerator(Generator):
@@ -79,7 +78,7 @@ class R3GANDiscriminator(Discriminator):
         for before, after in pairwise(widths):
             stages.append(nn.Sequential(blocks(config, before, widths), Downsample(), *changed(before, after)))
         self.stages = nn.Sequential(*stages, blocks(config, widths[-1], widths))
-        self.basis = convolution(widths[-1], widths[-1], start(info, widths), groups=widths[-1], padding=0)
+        self.basis = convolution(widths[-1], widths[-1], start(info, widths), groups=widths[-1])
         self.logit = drawn(nn.Linear(widths[-1], dim, bias=False), 1.0)
         self.classes = embedding(classes, dim, gain=1 / math.sqrt(dim)) if classes else None
 
@@ -139,47 +138,6 @@ class GenerativeBasis(nn.Module):
         return result
 
 
-class _Resample(nn.Module):
-    """A fixed [1, 3, 3, 1] filter of stride 2; beyond the edge lies 0.
-
-    As a depthwise convolution it takes a fraction of the time that interpolation, pooling or slices do on a CPU, and
-    unlike interpolation its backward pass on a GPU repeats to the bit.
-    """
-
-    kernel: Tensor
-
-    def __init__(self, gain: float) -> None:
-        super().__init__()
-        line = torch.tensor(FILTER) / sum(FILTER)
-        self.register_buffer("kernel", gain * torch.outer(line, line)[None, None], persistent=False)
-
-    def weight(self, images: Tensor) -> Tensor:
-        """Return the filter for each channel of images (N, C, H, W)."""
-        return self.kernel.to(images.dtype).expand(images.shape[1], 1, -1, -1)
-
-
-class Upsample(_Resample):
-    """Double height and width by bilinear interpolation."""
-
-    def __init__(self) -> None:
-        super().__init__(4.0)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (N, C, 2H, 2W) for (N, C, H, W)."""
-        return F.conv_transpose2d(images, self.weight(images), stride=2, padding=1, groups=images.shape[1])
-
-
-class Downsample(_Resample):
-    """Halve height and width by the transpose of `Upsample`, a mean."""
-
-    def __init__(self) -> None:
-        super().__init__(1.0)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return (N, C, H/2, W/2) for (N, C, H, W)."""
-        return F.conv2d(images, self.weight(images), stride=2, padding=1, groups=images.shape[1])
-
-
 def blocks(config: R3GANOptions, channels: int, widths: Sequence[int]) -> nn.Sequential:
     """Return the residual blocks at one size of a network with these widths."""
     depth = config.blocks * len(widths)
@@ -210,11 +168,10 @@ def convolution(
     gain: float = 1.0,
     bias: bool = False,
     groups: int = 1,
-    padding: int | None = None,
 ) -> nn.Conv2d:
-    """Return a convolution that keeps height and width unless there is another `padding`."""
-    keeps = size // 2 if isinstance(size, int) else 0
-    return drawn(nn.Conv2d(before, after, size, padding=padding or keeps, groups=groups, bias=bias), gain)
+    """Return a convolution of an odd size that keeps height and width, or of the height and width of its input."""
+    padding = size // 2 if isinstance(size, int) else 0
+    return drawn(nn.Conv2d(before, after, size, padding=padding, groups=groups, bias=bias), gain)
 
 
 def embedding(classes: int, dim: int, *, gain: float = 1.0) -> nn.Embedding:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ganzoo_dcgan.blocks import leaky_relu
-from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator
+from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator, down_blocks, logit_block, up_blocks
 from torch import nn
 
 from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.attention import SelfAttention
 from ganzoo_networks.configs import SAGANDiscriminatorConfig, SAGANGeneratorConfig
-from ganzoo_networks.dcgan_stacks import down_row, logit_block, up_row
 from ganzoo_networks.spectral import drawn_spectral
 
 
@@ -20,11 +19,11 @@ class SAGANGenerator(StackedGenerator):
 
     def __init__(self, config: SAGANGeneratorConfig, *, info: DatasetInfo) -> None:
         wrap = drawn_spectral(config.weight_std)
-        row = up_row(config.latent_dim, info, width=config.width, max_channels=config.max_channels, wrap=wrap)
+        stack = up_blocks(config.latent_dim, info, width=config.width, max_channels=config.max_channels, wrap=wrap)
         # The first block makes 4×4, and each after it doubles.
         at = (config.attention_size // 4).bit_length() - 1
-        channels = min(config.width * 2 ** (len(row) - 1 - at), config.max_channels)
-        blocks: list[nn.Module] = [*row]
+        channels = min(config.width * 2 ** (len(stack) - 1 - at), config.max_channels)
+        blocks: list[nn.Module] = [*stack]
         blocks.insert(at + 1, SelfAttention(channels, wrap=wrap))
         super().__init__(config, info=info, blocks=blocks, from_pixel=True)
 
@@ -36,7 +35,7 @@ class SAGANDiscriminator(StackedDiscriminator):
 
     def __init__(self, config: SAGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         wrap = drawn_spectral(config.weight_std)
-        row, last = down_row(
+        stack, last = down_blocks(
             info.image.channels,
             info,
             width=config.width,
@@ -47,6 +46,6 @@ class SAGANDiscriminator(StackedDiscriminator):
         # The first block halves the image, and so does each after it.
         at = (info.image.height // config.attention_size).bit_length() - 2
         channels = min(config.width * 2**at, config.max_channels)
-        blocks: list[nn.Module] = [*row]
+        blocks: list[nn.Module] = [*stack]
         blocks.insert(at + 1, SelfAttention(channels, wrap=wrap))
         super().__init__(config, info=info, blocks=blocks, head=logit_block(last, wrap=wrap))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ganzoo_dcgan.blocks import leaky_relu
-from ganzoo_dcgan.stacks import StackedDiscriminator
+from ganzoo_dcgan.stacks import StackedDiscriminator, down_blocks, logit_block
 from torch import nn
 
 from ganzoo.plugin import DatasetInfo
 from ganzoo_networks.configs import SNGANDiscriminatorConfig
-from ganzoo_networks.dcgan_stacks import down_row, logit_block
 from ganzoo_networks.minibatch import MinibatchStdDev
 from ganzoo_networks.spectral import drawn_spectral
 
@@ -20,7 +19,7 @@ class SNGANDiscriminator(StackedDiscriminator):
 
     def __init__(self, config: SNGANDiscriminatorConfig, *, info: DatasetInfo) -> None:
         wrap = drawn_spectral(config.weight_std)
-        blocks, channels = down_row(
+        blocks, channels = down_blocks(
             info.image.channels,
             info,
             width=config.width,

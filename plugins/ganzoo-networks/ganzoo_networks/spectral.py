@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from ganzoo_dcgan.blocks import Weighted, Wrap
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -32,8 +30,3 @@ def drawn_spectral(std: float = 0.02) -> Wrap:
     Drawn afterwards, the singular vectors of torch's estimate would belong to other weights.
     """
     return lambda layer: spectral(drawn(layer, std=std))
-
-
-def plainly_drawn(std: float = 0.02) -> Wrap:
-    """Return a `wrap` that draws weights from N(0, std) and changes nothing else."""
-    return partial(drawn, std=std)

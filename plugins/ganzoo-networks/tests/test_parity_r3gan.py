@@ -162,7 +162,7 @@ def test_weights_start_as_the_paper_says(make: Any) -> None:
 
 
 def test_a_channel_that_is_flat_stays_flat_but_at_the_edge(make: Any) -> None:
-    from ganzoo_networks.r3gan import Downsample, Upsample
+    from ganzoo_networks.resample import Downsample, Upsample
 
     flat = torch.full((1, 2, 8, 8), 3.0)
     torch.testing.assert_close(Upsample()(flat)[..., 1:-1, 1:-1], torch.full((1, 2, 14, 14), 3.0))

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from ganzoo_dcgan.weight_mapping import Matched
+from ganzoo_networks.resample import TAPS
 from torch import Tensor
 
 from ganzoo.plugin import DatasetInfo, ImageSpec, ImportedWeights, Importer, LabelSpec, RequestError
 from ganzoo_stylegan.configs import SIZES, StyleGAN2DiscriminatorConfig, StyleGAN2GeneratorConfig, StyleGAN2PickleConfig
-from ganzoo_stylegan.layers import TAPS
 from ganzoo_stylegan.pickle_reader import Module, read_pickle
 
 LOOKED_AT = 1 << 20
@@ -21,6 +21,7 @@ LOOKED_AT = 1 << 20
 DEPTH = 8
 """Depth to which networks are searched for layers."""
 FILTER = "resample_filter"
+EMBEDDING = "mapping.embed.weight"
 
 State = dict[str, Tensor]
 
@@ -156,7 +157,10 @@ def generator_config(theirs: State) -> tuple[StyleGAN2GeneratorConfig, DatasetIn
     _need(theirs, "mapping.fc0.weight", *(f"synthesis.b{each}.torgb.weight" for each in resolutions))
     size, last = resolutions[-1], f"synthesis.b{resolutions[-1]}"
     channels = {each: theirs[f"synthesis.b{each}.conv1.weight"].shape[0] for each in resolutions}
-    labels = theirs["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in theirs else 0
+    labels = 0
+    if EMBEDDING in theirs:
+        _need(theirs, EMBEDDING)
+        labels = theirs[EMBEDDING].shape[1]
     width = theirs["mapping.fc0.weight"].shape[0]
     base, most = _channels(channels)
     config = StyleGAN2GeneratorConfig(
@@ -190,7 +194,7 @@ def discriminator_config(theirs: State, info: DatasetInfo, module: Module) -> St
     group = theirs["b4.conv.weight"].shape[1] - channels[4]
     return StyleGAN2DiscriminatorConfig(
         name="stylegan2",
-        conditional="mapping.embed.weight" in theirs,
+        conditional=EMBEDDING in theirs,
         skips=f"b{size}.skip.weight" in theirs,
         channel_base=base,
         max_channels=most,

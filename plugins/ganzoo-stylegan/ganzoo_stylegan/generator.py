@@ -6,12 +6,13 @@ import math
 from typing import Literal
 
 import torch
+from ganzoo_networks.resample import Resample
 from torch import Tensor, nn
 
 from ganzoo.plugin import DatasetInfo, Generator, square_size
 from ganzoo_stylegan.configs import StyleGAN2GeneratorConfig
 from ganzoo_stylegan.labels import label_dim, label_vectors
-from ganzoo_stylegan.layers import EqualizedLinear, Form, Mapping, Resample, activate, modulated_conv2d
+from ganzoo_stylegan.layers import EqualizedLinear, Form, Mapping, activate, modulated_conv2d
 
 START = 4
 Noise = Literal["const", "random", "none"]

@@ -1,4 +1,4 @@
-"""The layers of StyleGAN2 (arXiv 1912.04958): equalized rates, modulated convolutions and filtered resampling."""
+"""The layers of StyleGAN2 (arXiv 1912.04958): equalized rates, modulated convolutions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
+from ganzoo_networks.resample import Resample
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 EPSILON = 1e-8
 SLOPE = 0.2
-TAPS = (1.0, 3.0, 3.0, 1.0)
-"""The filter of all resampling, in each direction, before it is normalized."""
 FASTER = {"cpu": "scaled", "cuda": "scaled"}
 """The faster form of modulated convolutions, by type of device, as `benchmarks/modulated_convolution.py` finds it."""
 
@@ -89,32 +88,6 @@ class Mapping(nn.Module):
         for layer in self.layers:
             styles = layer(styles)
         return styles
-
-
-class Resample(nn.Module):
-    """Filtering of images by [1, 3, 3, 1] in each direction, also at half or twice their size."""
-
-    kernel: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        taps = torch.tensor(TAPS)
-        self.register_buffer("kernel", torch.outer(taps, taps) / taps.sum() ** 2, persistent=False)
-
-    def blur(self, images: Tensor, padding: int, *, gain: float = 1.0, stride: int = 1) -> Tensor:
-        """Return filtered images (N, C, H + 2 · padding − 3, …) times `gain`, every `stride`-th pixel of them."""
-        return F.conv2d(images, self._each(images, gain), stride=stride, padding=padding, groups=images.shape[1])
-
-    def halved(self, images: Tensor) -> Tensor:
-        """Return images (N, C, H/2, W/2)."""
-        return self.blur(images, 1, stride=2)
-
-    def doubled(self, images: Tensor) -> Tensor:
-        """Return images (N, C, 2H, 2W)."""
-        return F.conv_transpose2d(images, self._each(images, 4.0), stride=2, padding=1, groups=images.shape[1])
-
-    def _each(self, images: Tensor, gain: float) -> Tensor:
-        return (self.kernel * gain).to(images.dtype).expand(images.shape[1], 1, -1, -1)
 
 
 class EqualizedConv(nn.Module):

@@ -98,6 +98,8 @@ def test_networks_that_these_cannot_be_are_refused(tmp_path: Path) -> None:
     odd = literal.generator_state(16)
     odd["synthesis.b16.conv1.weight"] = torch.randn(3, 4, 3, 3)
     refused(authors_files.write(tmp_path / "f.pkl", {"G": odd}), tmp_path, "channels|shape")
+    flat = {**states, "mapping.embed.weight": torch.ones(3)}
+    refused(authors_files.write(tmp_path / "g.pkl", {"G": flat}), tmp_path, r"no mapping\.embed\.weight")
 
 
 def test_other_files_are_of_no_known_form(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 import literal_stylegan2 as literal
 import pytest
 import torch
+from ganzoo_networks.resample import Resample
 from ganzoo_stylegan.authors_pickle import discriminator_config, discriminator_key, generator_config, generator_key
 from ganzoo_stylegan.discriminator import StyleGAN2Discriminator
 from ganzoo_stylegan.generator import StyleGAN2Generator
-from ganzoo_stylegan.layers import EqualizedLinear, Resample, modulated_conv2d
+from ganzoo_stylegan.layers import EqualizedLinear, modulated_conv2d
 from ganzoo_stylegan.pickle_reader import Module
 from torch import Tensor
 from torch.nn import functional as F

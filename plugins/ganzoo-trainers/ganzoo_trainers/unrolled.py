@@ -40,15 +40,15 @@ class Unrolled(GANTrainer):
         if not self.config.unrolled_steps:
             return super().generator_objective(batch, fake)
         discriminator = FunctionalDiscriminator(self.parts.discriminator)
-        judges = FunctionalDiscriminator(self.parts.discriminator, *self.parts.penalties.values())
+        with_penalties = FunctionalDiscriminator(self.parts.discriminator, *self.parts.penalties.values())
         named = discriminator.named_parameters()
         parameters = {name: parameter for name, parameter in named if id(parameter) in self.trained}
         # The real weights, statistics and probabilities must not change by steps that are only unrolled.
         weights = {name: parameter.detach().requires_grad_(True) for name, parameter in parameters.items()}
-        buffers = {name: buffer.clone() for name, buffer in judges.named_buffers()}
+        buffers = {name: buffer.clone() for name, buffer in with_penalties.named_buffers()}
         steps = self.unrolled_optimizer(list(parameters.values()))
         for _ in range(self.config.unrolled_steps):
-            loss, _ = judges.call(weights | buffers, lambda: self.discriminator_objective(batch, fake))
+            loss, _ = with_penalties.call(weights | buffers, lambda: self.discriminator_objective(batch, fake))
             before = list(weights.values())
             own = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
             mean = self.parts.world.all_reduce_mean

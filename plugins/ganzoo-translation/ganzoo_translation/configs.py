@@ -17,6 +17,7 @@ from ganzoo.plugin import (
     GANTrainerConfig,
     GeneratorConfig,
     ImageDatasetConfig,
+    ImageSize,
     ImageSpec,
     MetricConfig,
     OptimizerConfig,
@@ -192,6 +193,9 @@ Change = Literal["outline", "blur", "half", "gray", "invert", "rotate"]
 class _OfDatasetsConfig(ImageDatasetConfig):
     """Options of a dataset that is made of others."""
 
+    image_size: ImageSize = 32
+    channels: PositiveInt = 1
+    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     source: DatasetConfig = DatasetConfig(name="digits")
     """Dataset of the samples: its name and its own options. Size, channels, classes and all else that every dataset
     has are set beside it."""
@@ -230,9 +234,6 @@ class _OfDatasetsConfig(ImageDatasetConfig):
 class DerivedPairsConfig(_OfDatasetsConfig):
     """Pairs of the images of any dataset and what is computed of them, such as digits and their outlines."""
 
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] = 32
-    channels: PositiveInt = 1
-    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     condition: tuple[Change, ...] = Field(default=("outline",), min_length=1)
     """What is done to an image, one after the other, for its condition: "outline", the gradient's size; "blur"; "half",
     the right half blurred beyond recognition; "gray"; "invert"; "rotate", a quarter turn."""
@@ -252,9 +253,6 @@ class DerivedPairsConfig(_OfDatasetsConfig):
 class TwoDomainsConfig(_OfDatasetsConfig):
     """The images of two datasets without pairs, such as scikit-learn's digits and MNIST."""
 
-    image_size: PositiveInt | tuple[PositiveInt, PositiveInt] = 32
-    channels: PositiveInt = 1
-    resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     conditions: DatasetConfig = DatasetConfig(name="digits")
     """Dataset of the conditions, as in `source`."""
     pairing: Literal["unpaired"] = "unpaired"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import cast
 
 from ganzoo_dcgan.blocks import DownBlock, NormFactory, UpBlock, init_weights, layers, relu
+from ganzoo_dcgan.patchgan import PATCH_NORMS, has_bias
 from torch import Tensor, nn
 
 from ganzoo.plugin import DatasetInfo, Generator
 from ganzoo_translation.configs import ResNetTranslatorConfig
-from ganzoo_translation.norms import NORMS, has_bias
 
 LARGE = 256
 """Least size of images that get nine blocks."""
@@ -27,7 +27,7 @@ class ResNetTranslator(Generator):
     def __init__(self, config: ResNetTranslatorConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
         assert info.condition is not None
-        width, norm, bias = config.width, NORMS[config.norm], has_bias(config.norm)
+        width, norm, bias = config.width, PATCH_NORMS[config.norm], has_bias(config.norm)
         count = config.blocks or (9 if min(info.image.height, info.image.width) >= LARGE else 6)
         self.blocks = nn.Sequential(
             *layers(reflected(info.condition.shape[0], width, 7, bias=bias), width, norm, relu, None),

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import torch
 from ganzoo_dcgan.blocks import DownBlock, UpBlock, init_weights
+from ganzoo_dcgan.patchgan import PATCH_NORMS, has_bias
 from torch import Tensor, nn
 
 from ganzoo.plugin import DatasetInfo, Generator
 from ganzoo_translation.configs import UNetConfig
 from ganzoo_translation.noise import LatentDropout
-from ganzoo_translation.norms import NORMS, has_bias
 
 DROPPED = 3
 """Upsamplings after the deepest one that drop units."""
@@ -32,7 +32,7 @@ class UNet(Generator):
     def __init__(self, config: UNetConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
         assert info.condition is not None
-        levels, bias, norm = config.levels(info.image), has_bias(config.norm), NORMS[config.norm]
+        levels, bias, norm = config.levels(info.image), has_bias(config.norm), PATCH_NORMS[config.norm]
         widths = [config.width * min(2**level, 8) for level in range(levels)]
         channels = [info.condition.shape[0], *widths]
         # The norm of a layer comes before the next one's activation, and what is skipped has neither of its own.
