@@ -280,6 +280,10 @@ def load_run(
     """
     directory, checkpoint = _open_weights(Path(path), step)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
+    own = {Path(file).name for file in recipe.plugins.files}
+    for file in manager.files:
+        if file.name in own and not directory.has_plugin(file):
+            warn(f"{directory.path}: {file.path} is imported, in place of another {file.name} that the run keeps")
     made, expected = checkpoint.info.samples, recipe.dataset.sample_spec()
     if made != expected:
         raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")

@@ -20,7 +20,6 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
 from ganzoo.registry.plugin_manager import LocalFile, PluginManager
 from ganzoo.storage.disk import output_errors, write_bytes, write_text
-from ganzoo.terminal import warn
 from ganzoo.text import parse_json, parse_toml, printable, shell_word
 from ganzoo.untrusted import check_contents, read_bytes, read_lines, read_text
 
@@ -136,7 +135,7 @@ class RunDirectory:
                 raise RequestError(
                     f"{self.path}: plugins.files: {printable(file)} lies outside the run's own folder {PLUGINS}"
                 )
-        imported = {file.name: file for file in manager.files}
+        imported = {file.name for file in manager.files}
         if missing := [file for file in files if Path(file).name not in imported]:
             if not (trusted() if trust is None else trust):
                 raise RequestError(
@@ -144,9 +143,6 @@ class RunDirectory:
                     f"executes these files. If you trust them, add --trust (in Python trust_plugins=True)"
                 )
             manager = manager.with_files([self.path / file for file in missing])
-        for name in [Path(file).name for file in files if Path(file).name in imported]:
-            if not self.has_plugin(imported[name]):
-                warn(f"{self.path}: {imported[name].path} is imported, in place of another {name} that the run keeps")
         source = str(self.path / "recipe.toml")
         return parse_recipe(tables, manager, pairs, source=source, note=note, foreign=True), manager
 
