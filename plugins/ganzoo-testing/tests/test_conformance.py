@@ -6,13 +6,12 @@ from dataclasses import replace
 from datetime import date
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
 import torch
 from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe, small_options
-from ganzoo_testing.checks import DIRECTIONS, SOURCES
 from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
 from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
@@ -27,7 +26,7 @@ from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
 from ganzoo.components.dataset import Batch, Dataset, FakeBatch
 from ganzoo.components.loss import Loss
-from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
+from ganzoo.components.metric import Metric, MetricInputs
 from ganzoo.components.network import Generator
 from ganzoo.components.observer import Observer
 from ganzoo.components.options import (
@@ -74,11 +73,6 @@ def test_there_is_a_contract_for_every_kind_of_component() -> None:
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.kind)
 def test_the_base_class_of_a_kind_has_its_options(contract: Contract) -> None:
     assert getattr(contract.base, "Config", contract.base) is contract.config
-
-
-def test_metrics_may_have_every_source_and_direction_of_the_contract() -> None:
-    assert get_args(Source) == SOURCES
-    assert get_args(Direction) == DIRECTIONS
 
 
 class Blind(TinyDiscriminator):
@@ -196,6 +190,20 @@ class Miscounts(Metric):
 def test_a_metric_that_counts_classes_names_one_of_its_values() -> None:
     with pytest.raises(ConformanceError, match='class_count is "classes", which directions does not have'):
         check_component(entry_of(Miscounts))
+
+
+class Undirected(Metric):
+    """Does not say which values are better."""
+
+    needs = frozenset({"pixels"})
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        return {"kinds": 1.0}
+
+
+def test_a_metric_without_directions_is_told() -> None:
+    with pytest.raises(ConformanceError, match="directions is missing: give it in the class"):
+        check_component(entry_of(Undirected))
 
 
 class Forgets(GANTrainer):
