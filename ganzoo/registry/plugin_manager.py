@@ -291,8 +291,20 @@ def check_hooks(plugin: Any) -> None:
     """Check that functions marked as hooks are hooks, with known arguments, and that each hook is marked.
 
     Raises:
-        PluginError: a function fails a check.
+        PluginError: a function fails a check; of an object, the text names its class and file.
     """
+    if isinstance(plugin, ModuleType):
+        _check_hooks(plugin)
+        return
+    try:
+        _check_hooks(plugin)
+    except PluginError as error:
+        module = sys.modules.get(type(plugin).__module__)
+        file = f" in {Path(module.__file__).name}" if module and module.__file__ else ""
+        raise PluginError(f"the observer {type(plugin).__name__}{file}: {error}") from error
+
+
+def _check_hooks(plugin: Any) -> None:
     specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
     is_module = isinstance(plugin, ModuleType)
     attributes = vars(plugin) if is_module else {name: inspect.getattr_static(plugin, name) for name in dir(plugin)}
