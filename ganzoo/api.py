@@ -50,6 +50,7 @@ from ganzoo.training.changed_environment import check_changes, write_environment
 from ganzoo.training.checkpointing import restore
 from ganzoo.training.fit import check_export
 from ganzoo.training.import_weights import import_weights
+from ganzoo.training.plugin_notes import plugin_notes
 from ganzoo.training.run import Run, describe_environment
 
 __all__ = [
@@ -475,7 +476,7 @@ def _build(
     directory: RunDirectory | None = None,
     initial: Checkpoint | None = None,
 ) -> Run:
-    with count_progress() as progress:
+    with count_progress() as progress, plugin_notes(recipe, manager):
         return build_run(
             recipe,
             manager,
@@ -501,6 +502,16 @@ def _checked(observers: Iterable[object]) -> tuple[object, ...]:
 
 
 def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
+    with plugin_notes(built.recipe, built.manager):
+        _watch(built, observers)
+        loop.train(built)
+    built.world.all_reduce_signal(None)  # the others wait until the first has written everything
+    checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
+    return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)
+
+
+def _watch(built: Run, observers: Iterable[object]) -> None:
+    """Add the observers to a run, of which the first process alone has any."""
     if built.world.is_main:
         write_environment(built.directory, describe_environment(built), built.step)
         built.events.register_standard(standard_observers(built, built.manager))
@@ -508,7 +519,3 @@ def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
             built.events.register(observer, f"observers.{name}")
         for observer in observers:
             built.events.register(observer)
-    loop.train(built)
-    built.world.all_reduce_signal(None)  # the others wait until the first has written everything
-    checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
-    return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)

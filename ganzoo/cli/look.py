@@ -222,6 +222,8 @@ def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:
         echo(f"scores of {first[0].card.samples.images} images in {first[0].card.run}:")
     else:
         echo(f"scores at step {trained.checkpoint.step}{over}:")
+    if not evaluated.scores:
+        echo("  none: no metric suits these samples")
     best = {} if trained is None else _best(trained, first)
     for name, value in evaluated.scores.items():
         deviation = evaluated.deviations.get(name)

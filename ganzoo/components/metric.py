@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from ganzoo.components.options import MetricConfig
+from ganzoo.errors import PluginError
+from ganzoo.text import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +23,8 @@ samples themselves, images ("pixels") or vectors ("points")."""
 
 Direction = Literal["lower", "higher", "none"]
 """Which values of a score are better; "none": neither, so that it ranks nothing."""
+
+_SOURCES = ", ".join(get_args(Source))
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,26 @@ class Metric(ABC):
 
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions beside torch on whose version the values depend; the protocol card notes it."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Check `needs` and `directions` where a class has them: a source that does not exist would never be scored.
+
+        Raises:
+            PluginError: one of them has a value that there is not.
+        """
+        super().__init_subclass__(**arguments)
+        if "needs" in vars(cls):
+            if not isinstance(cls.needs, frozenset | set) or not cls.needs:
+                raise PluginError(f"{cls.__name__}.needs is {cls.needs!r}: give a set of one or more of {_SOURCES}")
+            for source in sorted(map(str, cls.needs - {*get_args(Source)})):
+                close = did_you_mean(source, get_args(Source))
+                raise PluginError(f'{cls.__name__}.needs has "{source}"{close}; there are: {_SOURCES}')
+        for value, direction in vars(cls).get("directions", {}).items():
+            if direction not in get_args(Direction):
+                raise PluginError(
+                    f'{cls.__name__}.directions has "{direction}" for {value}: take one of '
+                    f"{', '.join(get_args(Direction))}"
+                )
 
     def __init__(self, config: MetricConfig) -> None:
         self.config = config

@@ -142,5 +142,8 @@ class Penalty(nn.Module):
         """Change the discriminator's weights after its update, as clipping does."""
 
     def metrics(self) -> dict[str, Tensor]:
-        """Return scalars to log at this step, such as a varying strength; they stay on the device."""
+        """Return scalars to log at this step, such as a varying strength; they stay on the device.
+
+        The figure `strength` of the penalty `center` is logged as `penalty/center_strength`.
+        """
         return {}

@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializeAsAny,
     Tag,
     WrapValidator,
     model_validator,
@@ -148,6 +149,8 @@ else:
     class Scheduled:
         """An option that is a number or a schedule of such numbers: `lr: Scheduled[PositiveFloat] = 2e-4`.
 
+        Its default may be a schedule too: `target: Scheduled[float] = Schedule(from_=0.5, to=0.0)`.
+
         For penalties, which read it by `self.option(name)`, trainers, which read it by
         `value_at(self.config.name, self.progress)`, and optimizers, in whose groups it is set. No other component knows
         the step.
@@ -155,8 +158,9 @@ else:
 
         def __class_getitem__(cls, number: Any) -> Any:
             """Return the annotation for pydantic, which then names one form in its errors and not both."""
+            schedule = SerializeAsAny[Schedule[number]]  # pydantic would warn of a default that is a plain `Schedule`
             return Annotated[
-                Annotated[number, Tag(NUMBER_TAG)] | Annotated[Schedule[number], Tag(SCHEDULE_TAG)],
+                Annotated[number, Tag(NUMBER_TAG)] | Annotated[schedule, Tag(SCHEDULE_TAG)],
                 Discriminator(lambda value: SCHEDULE_TAG if isinstance(value, dict | Schedule) else NUMBER_TAG),
             ]
 

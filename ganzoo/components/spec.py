@@ -88,8 +88,12 @@ class LabelSpec:
     names: tuple[str, ...]
 
     def __str__(self) -> str:
-        noun = {"classes": "classes", "attributes": "attributes", "continuous": "continuous values"}[self.kind]
-        return f"{len(self.names)} {noun}"
+        one, many = {
+            "classes": ("class", "classes"),
+            "attributes": ("attribute", "attributes"),
+            "continuous": ("continuous value", "continuous values"),
+        }[self.kind]
+        return f"{len(self.names)} {one if len(self.names) == 1 else many}"
 
     @classmethod
     def classes(cls, names: Iterable[str]) -> LabelSpec | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -125,7 +126,9 @@ def blame(dataset: Dataset) -> str:
     """Return where what a dataset gives comes from, and what to do about it."""
     kind = type(dataset)
     name = dataset.config.name or kind.__name__.lower()
-    return f'the dataset "{name}" gives them, not your files: fix {kind.__module__}:{kind.__qualname__}'
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    where = f"{kind.__qualname__} in {file}" if file else f"{kind.__module__}:{kind.__qualname__}"
+    return f'the dataset "{name}" gives them, not your files: fix {where}'
 
 
 def _in_words(config: ImageDatasetConfig) -> str:

@@ -192,8 +192,13 @@ class SampleReader:
                 )
             return index
         values = np.asarray(label, dtype=np.float32)
-        if values.shape != (len(labels.names),) or not np.isfinite(values).all():
-            raise ValueError(f"has the label {label!r:.60}, which must be {labels}")
+        if values.shape != (len(labels.names),):
+            numbers = "one number" if len(labels.names) == 1 else f"{len(labels.names)} numbers"
+            raise ContractError(
+                f"has the label {label!r:.60}; it must be a list of {numbers}, for {labels} ({labels.first_names})"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"has the label {label!r:.60}, which must be finite")
         if labels.kind == "attributes" and not np.isin(values, (0, 1)).all():
             raise ValueError(f"has the label {label!r:.60}, whose attributes must be 0 or 1")
         return values

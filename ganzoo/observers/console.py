@@ -86,7 +86,8 @@ class ConsoleObserver:
     def metrics_evaluated(self, step: int, scores: Mapping[str, float]) -> None:
         """Print the scores."""
         self._scored = True
-        self._say(f"step {step}  " + "  ".join(f"{name} {number(value)}" for name, value in scores.items()))
+        told = "  ".join(f"{name} {number(value)}" for name, value in scores.items())
+        self._say(f"step {step}  {told or 'no scores: no metric suits these samples'}")
 
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from ganzoo.errors import PluginError
@@ -44,10 +45,14 @@ class Command:
 
 @dataclass(frozen=True)
 class CommandRegistrar:
-    """The argument of `register_commands`: registers commands for the plugin that calls it."""
+    """The argument of `register_commands`: registers commands for the plugin that calls it.
+
+    `imported_as`: the names in `sys.modules` of modules that have another there, as a plugin file has.
+    """
 
     commands: dict[str, Command]
     plugin: str
+    imported_as: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, name: str, target: str, *, help: str, section: Section = "look") -> None:  # noqa: A002
         """Register a command.
@@ -79,4 +84,10 @@ class CommandRegistrar:
                 f'the command name "{name}" is taken by the plugin {self.commands[name].plugin}; '
                 f"the plugin {self.plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
             )
-        self.commands[name] = Command(name, target, help, section, self.plugin)
+        self.commands[name] = Command(name, imported(target, self.imported_as), help, section, self.plugin)
+
+
+def imported(target: str, imported_as: Mapping[str, str]) -> str:
+    """Return "module:attribute" with the module's name in `sys.modules`."""
+    module, _, attribute = target.partition(":")
+    return f"{imported_as.get(module, module)}:{attribute}"

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -201,7 +201,7 @@ class PluginManager:
         info = PluginInfo(path.name, LOCAL, _version_of(source), str(path), "loaded")
         try:
             module = _import_source(f"ganzoo_local_{path.stem}_{info.version.partition(':')[2]}", path, source)
-            self._register(module, str(info))
+            self._register(module, str(info), {path.stem: module.__name__})
             if not any(hasattr(function, "ganzoo_impl") for function in vars(module).values()):
                 raise PluginError("implements no hook: mark a function such as register_losses with @hookimpl")
         except (Exception, SystemExit) as error:
@@ -228,15 +228,16 @@ class PluginManager:
             return replace(info, status="broken", error=_explain(error) + cure)
         return info
 
-    def _register(self, module: Any, plugin: str) -> None:
+    def _register(self, module: Any, plugin: str, imported_as: Mapping[str, str] | None = None) -> None:
         """Register a plugin's hooks, components and commands, or none of them where one fails."""
+        imported_as = imported_as or {}
         try:
             _check_api_version(module)
             self.pluggy.register(module, name=plugin)
             others = [other for other in self.pluggy.get_plugins() if other is not module]
             for hook, registries in self.registries.by_hook().items():
-                self.pluggy.subset_hook_caller(hook, others)(register=Registrar(registries, plugin))
-            register = CommandRegistrar(self.commands, plugin)
+                self.pluggy.subset_hook_caller(hook, others)(register=Registrar(registries, plugin, imported_as))
+            register = CommandRegistrar(self.commands, plugin, imported_as)
             self.pluggy.subset_hook_caller("register_commands", others)(register=register)
         except BaseException:
             if self.pluggy.get_plugin(plugin) is module:
@@ -290,8 +291,20 @@ def check_hooks(plugin: Any) -> None:
     """Check that functions marked as hooks are hooks, with known arguments, and that each hook is marked.
 
     Raises:
-        PluginError: a function fails a check.
+        PluginError: a function fails a check; of an object, the text names its class and file.
     """
+    if isinstance(plugin, ModuleType):
+        _check_hooks(plugin)
+        return
+    try:
+        _check_hooks(plugin)
+    except PluginError as error:
+        module = sys.modules.get(type(plugin).__module__)
+        file = f" in {Path(module.__file__).name}" if module and module.__file__ else ""
+        raise PluginError(f"the observer {type(plugin).__name__}{file}: {error}") from error
+
+
+def _check_hooks(plugin: Any) -> None:
     specs = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "ganzoo_spec")}
     is_module = isinstance(plugin, ModuleType)
     attributes = vars(plugin) if is_module else {name: inspect.getattr_static(plugin, name) for name in dir(plugin)}

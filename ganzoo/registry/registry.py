@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
 from ganzoo.errors import PluginError
+from ganzoo.registry.commands import imported
 from ganzoo.registry.kinds import KINDS, Kind
 
 C = TypeVar("C", bound=ComponentConfig)
@@ -61,7 +62,7 @@ class Entry(Generic[C]):
         """Return the component's class, imported if it was registered as "module:Class".
 
         Raises:
-            PluginError: it cannot be imported, or its `Config` is not the registered one.
+            PluginError: it cannot be imported, lacks methods, or its `Config` is not the registered one.
         """
         if isinstance(self.target, type):
             return self.target
@@ -80,7 +81,21 @@ class Entry(Generic[C]):
                 f"{self.options.__name__}, but {self.target} has {config.__name__}: "
                 f"set `Config` in the class to the config it is registered with"
             )
+        check_complete(component, self.name, self.plugin)
         return component
+
+
+def check_complete(component: type, name: str, plugin: str) -> None:
+    """Check that a class has every method of its contract.
+
+    Raises:
+        PluginError: it lacks some; the text names them.
+    """
+    if lacking := sorted(getattr(component, "__abstractmethods__", ())):
+        raise PluginError(
+            f'"{name}" of the plugin {plugin}: its class {component.__name__} lacks {" and ".join(lacking)}: define '
+            f"{'it' if len(lacking) == 1 else 'them'} there"
+        )
 
 
 class Registry(Generic[C]):
@@ -189,10 +204,14 @@ class Registries:
 
 @dataclass(frozen=True)
 class Registrar:
-    """The argument of a registration hook: registers components for the plugin that calls it."""
+    """The argument of a registration hook: registers components for the plugin that calls it.
+
+    `imported_as`: the names in `sys.modules` of modules that have another there, as a plugin file has.
+    """
 
     registries: tuple[Registry[Any], ...]
     plugin: str
+    imported_as: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, name: str, component: type | str, *, config: type[ComponentConfig] | None = None) -> None:
         """Register a component under `name`.
@@ -204,7 +223,7 @@ class Registrar:
             config: the component's `Config`; needed only beside a "module:Class".
 
         Raises:
-            PluginError: the name is taken, or the component is not of a kind that this hook registers.
+            PluginError: the name is taken, the class lacks methods, or is not of a kind that this hook registers.
         """
         if config is None:
             config = getattr(component, "Config", component if isinstance(component, type) else None)
@@ -213,6 +232,10 @@ class Registrar:
                 f'the plugin {self.plugin} registers "{name}" without a config: give {component!r} a nested '
                 f"`Config` class, or pass `config=` beside a module path"
             )
+        if isinstance(component, str):
+            component = imported(component, self.imported_as)
+        else:
+            check_complete(component, name, self.plugin)
         for registry in self.registries:
             if issubclass(config, registry.kind.config):
                 registry.register(name, component, config, self.plugin)

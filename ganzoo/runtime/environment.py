@@ -15,7 +15,9 @@ from pydantic import BaseModel
 
 from ganzoo.components.options import ComponentConfig, TrackerConfig
 from ganzoo.recipe.model import Recipe
+from ganzoo.registry.kinds import Kind
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
+from ganzoo.registry.registry import Entry
 from ganzoo.untrusted import read_text
 
 
@@ -37,16 +39,21 @@ def called_plugins(recipe: Recipe, manager: PluginManager) -> list[PluginInfo]:
 
     These are those that its components are of, plugin files that it names, and those with hooks for events of a run.
     """
-    configs = list(_configs(recipe))
-    called = {
-        entry.plugin
-        for registry in manager.registries.all()
-        for entry in registry
-        if any(config.name == entry.name and isinstance(config, entry.options) for config in configs)
-    }
+    called = {entry.plugin for _, entry in chosen_entries(recipe, manager)}
     called |= {name for name, _ in manager.pluggy.observers()}
     files = {file.name for file in manager.files}
     return [each for each in manager.plugins if each.status == "loaded" and (str(each) in called or each.name in files)]
+
+
+def chosen_entries(recipe: Recipe, manager: PluginManager) -> list[tuple[Kind, Entry[Any]]]:
+    """Return the components that a recipe names, with their kinds."""
+    configs = list(_configs(recipe))
+    return [
+        (registry.kind, entry)
+        for registry in manager.registries.all()
+        for entry in registry
+        if any(config.name == entry.name and isinstance(config, entry.options) for config in configs)
+    ]
 
 
 def plugin_code(plugins: Iterable[PluginInfo], code: Callable[[PluginInfo], str]) -> dict[str, str]:

@@ -458,9 +458,10 @@ def _values(labels: LabelSpec, chosen: Sequence[Any] | Tensor) -> Tensor:
         values = torch.empty(0)
     size = len(labels.names)
     if not len(values) or values.shape[1:] != (size,) or not values.isfinite().all():
+        numbers = "1 number for each sample" if size == 1 else f"{size} numbers for each sample, with commas between"
         raise RequestError(
-            f"labels: these are {labels} ({labels.first_names}): give {size} numbers for each sample, with commas "
-            f"between them, or a tensor (N, {size})"
+            f"labels: these are {labels} ({labels.first_names}): give {numbers}, and --labels again for the next one, "
+            f"or in Python a tensor (N, {size})"
         )
     return values
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -79,10 +82,17 @@ class Events:
                 self._muted.add(observer)
                 self._warn(
                     f"the observer {observer} failed in {event} and is left out from here on: "
-                    f"{type(error).__name__}: {error}"
+                    f"{type(error).__name__}: {error}{_place(error, function)}"
                 )
 
     def calls(self, event: str) -> list[Call]:
         """List the implementations of `event` in the order of their calls."""
         implementations = getattr(self._hooks.hook, event).get_hookimpls()
         return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
+
+
+def _place(error: BaseException, function: Callable[..., object]) -> str:
+    """Return where, in the file of a function, an error came out of it."""
+    file = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_filename", "")
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({Path(file).name}, line {lines[-1]})" if lines else ""

@@ -143,9 +143,8 @@ def test_values_are_given_on_the_command_line(command: Command, of_values: Train
 def test_what_are_no_values_is_told(command: Command, of_values: TrainedRun, tmp_path: Path, labels: str):
     ended = command("sample", of_values.path, "--trust", "--labels", labels, "--out", tmp_path / "a.png")
     assert ended.code == 2
-    assert f"labels: these are {of_values.info.labels} (smile, hat): give 2 numbers for each sample" in (
-        " ".join(ended.err.split())
-    )
+    told = f"labels: these are {of_values.info.labels} (smile, hat): give 2 numbers for each sample, with commas"
+    assert f"{told} between, and --labels again for the next one" in " ".join(ended.err.split())
     assert not (tmp_path / "a.png").exists()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from ganzoo.components.schedule import Progress, Schedule
+from ganzoo.components.options import PenaltyConfig
+from ganzoo.components.schedule import Progress, Schedule, Scheduled
 from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
@@ -24,6 +27,20 @@ def test_a_line_from_start_to_until():
     assert values() == [2 - step / 8 for step in range(8)]
     assert values(start=0.25, until=0.5) == [2, 2, 2, 1.5, 1, 1, 1, 1]
     assert values(until="4 steps") == values(until="200 images") == values(until="0.2k images") == values(until=0.5)
+
+
+class Softened(PenaltyConfig):
+    target: Scheduled[float] = Schedule(from_=0.5, to=0.0, shape="cosine")
+
+
+def test_a_default_may_be_a_schedule():
+    given = {"from": 0.5, "to": 0.0, "shape": "cosine", "start": 0.0, "until": 1.0, "warmup": 0.0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Softened().model_dump()["target"] == given
+        assert Softened.model_json_schema()["properties"]["target"]["default"] == given
+        assert json.loads(Softened().model_dump_json())["target"] == given
+    assert Softened().target == Softened(target=given).target == Schedule[float](**given)
 
 
 def test_a_cosine_and_a_step():

@@ -18,6 +18,11 @@ def test_classes_are_counted():
     assert DatasetInfo(ImageSpec(1, 8, 8), LabelSpec.classes(("cat", "dog"))).num_classes == 2
 
 
+def test_labels_are_told_in_words():
+    assert str(LabelSpec("continuous", ("angle",))) == "1 continuous value"
+    assert [str(LabelSpec(kind, ("a", "b"))) for kind in ("classes", "attributes")] == ["2 classes", "2 attributes"]
+
+
 def test_facts_compare_by_value():
     labels = LabelSpec.classes(("cat",))
     assert DatasetInfo(ImageSpec(1, 8, 8), labels) == DatasetInfo(ImageSpec(1, 8, 8), labels)

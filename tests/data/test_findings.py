@@ -244,7 +244,7 @@ def test_a_plugin_is_named_and_not_the_files(tmp_path: Path, source: Any, labels
     dataset = Given(ImageDatasetConfig(image_size=4), source, labels)
     with pytest.raises(DataError, match=told) as error:
         pack_dataset(dataset, cache=tmp_path)
-    by = f'the dataset "given" gives them, not your files: fix {__name__}:Given'
+    by = f'the dataset "given" gives them, not your files: fix Given in {__file__}'
     assert str(error.value).splitlines()[-1] == f"No dataset may give these: {by}."
     assert examine_dataset(dataset).notes == [f"1 of what it gives are no images that a dataset may give: {by}"]
 

@@ -161,8 +161,20 @@ def test_attributes(tmp_path):
     assert packed.labels.tolist() == [[0, 1], [1, 1]]
     with pytest.raises(DataError, match="whose attributes must be 0 or 1"):
         pack([(gray, [0, 2])], tmp_path / "wrong", labels=labels)
-    with pytest.raises(DataError, match="must be 2 attributes"):
+    told = r"has the label \[0\]; it must be a list of 2 numbers, for 2 attributes \(round, red\)"
+    with pytest.raises(DataError, match=rf"(?s){told}.*No dataset may give these: .*: fix Given in {__file__}"):
         pack([(gray, [0])], tmp_path / "few", labels=labels)
+
+
+@pytest.mark.parametrize("label", [0.5, None])
+def test_one_value_is_a_list_of_one(tmp_path, label):
+    gray, labels = np.zeros((4, 4), np.uint8), LabelSpec("continuous", ("angle",))
+    assert pack([(gray, [0.5])], tmp_path, labels=labels).labels.tolist() == [[0.5]]
+    told = rf"has the label {label}; it must be a list of one number, for 1 continuous value \(angle\)"
+    with pytest.raises(DataError, match=rf"(?s){told}.*No dataset may give these"):
+        pack([(gray, label)], tmp_path / "wrong", labels=labels)
+    with pytest.raises(DataError, match=r"(?s)has the label \[nan\], which must be finite.*Repair or remove them"):
+        pack([(gray, [float("nan")])], tmp_path / "nan", labels=labels)
 
 
 def test_classes_and_limit_choose_of_every_dataset(tmp_path):

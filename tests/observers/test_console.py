@@ -100,6 +100,12 @@ def test_scores_are_shown() -> None:
     assert lines(where) == ["step 500  fid 41.3  recall 0.5"]
 
 
+def test_an_evaluation_without_scores_is_told() -> None:
+    where = plain()
+    ConsoleObserver(where).metrics_evaluated(500, {})
+    assert lines(where) == ["step 500  no scores: no metric suits these samples"]
+
+
 def test_a_terminal_has_a_bar_that_leaves_nothing_behind_but_the_last_figures(build, manager) -> None:
     run = build()
     where = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False, _environ={"TERM": "xterm"})

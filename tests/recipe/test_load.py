@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,39 @@ class Mine(Loss):
 @hookimpl
 def register_losses(register):
     register("mine", Mine)
+"""
+
+
+METRIC = """
+from ganzoo.plugin import Metric, hookimpl
+
+class Off(Metric):
+    needs = frozenset({{"{source}"}})
+    directions = {{"off": "{direction}"}}
+    def compute(self, inputs): return {{"off": 1.0}}
+
+@hookimpl
+def register_metrics(register):
+    register("off", Off)
+"""
+
+PLACES = """
+from ganzoo.plugin import Loss, LossConfig, hookimpl
+
+def count(top: int = 3) -> None:
+    print("counted", top)
+
+class Mine(Loss):
+    def discriminator_loss(self, real_logits, fake_logits): return (fake_logits - real_logits).mean()
+    def generator_loss(self, real_logits, fake_logits): return -fake_logits.mean()
+
+@hookimpl
+def register_commands(register):
+    register("count", "my_places:count", help="Count.")
+
+@hookimpl
+def register_losses(register):
+    register("mine", "my_places:Mine", config=LossConfig)
 """
 
 
@@ -109,12 +143,22 @@ def test_option_imports_a_file_for_any_command(command: Command, recipe: Path):
     assert "mine\tloss\t" in ended.out
 
 
+def test_places_in_a_file_are_named_by_it(command: Command, tmp_path: Path):
+    path = tmp_path / "my_places.py"
+    path.write_text(PLACES)
+    assert command("--plugin", path, "count", "--top", "5").out == "counted 5\n"
+    assert PluginManager(files=[path]).registries.losses["mine"].load().__name__ == "Mine"
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [
         ("import no_such_module_at_all", "ModuleNotFoundError"),
         ("x = 1", "implements no hook"),
         ("def (:", "SyntaxError"),
+        (SOURCE.replace("generator_loss", "loss_of_it").format(witness=os.devnull), "Mine lacks generator_loss:"),
+        (METRIC.format(source="point", direction="lower"), r'Off\.needs has "point", did you mean points\?; there are'),
+        (METRIC.format(source="points", direction="down"), r'Off\.directions has "down" for off: take one of lower,'),
     ],
 )
 def test_faulty_file_is_an_error(tmp_path: Path, source: str, told: str):

@@ -173,12 +173,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / f"{name}.py").write_text(
         textwrap.dedent(
             """
+            from ganzoo.components.loss import Loss
             from ganzoo.components.options import LossConfig
 
             class Config(LossConfig):
                 pass
 
             class Right:
+                Config = Config
+
+            class Unfinished(Loss):
                 Config = Config
 
             class Wrong:
@@ -218,6 +222,7 @@ def test_place_is_imported_when_it_is_loaded(place: str):
     ("attribute", "told"),
     [
         ("Wrong", "set `Config` in the class"),
+        ("Unfinished", "its class Unfinished lacks discriminator_loss and generator_loss: define them there"),
         ("Missing", "AttributeError"),
         ("function", "cannot be imported"),
     ],

@@ -50,8 +50,10 @@ def test_failing_observer_is_named_once_and_left_out():
     events, warnings = fire(well, failing)  # the failing one is called first
     for step in (1, 2, 3):
         events.fire("step_ended", run=None, step=step, metrics=None)
+    line = Hearing.step_ended.__code__.co_firstlineno + 4  # where it raises
     assert warnings == [
-        "the observer observer 1 failed in step_ended and is left out from here on: ValueError: no room"
+        f"the observer observer 1 failed in step_ended and is left out from here on: ValueError: no room "
+        f"(test_events.py, line {line})"
     ]
     assert failing.heard == [1]
     assert well.heard == [1, 2, 3]
@@ -157,7 +159,9 @@ def test_hook_that_is_misspelled_or_not_marked_is_refused():
         def run_ended(self) -> None:
             """Not marked."""
 
-    with pytest.raises(PluginError, match=r'there is no hook "run_endet", did you mean run_ended\?'):
+    with pytest.raises(
+        PluginError, match=r'in test_events\.py: there is no hook "run_endet", did you mean run_ended\?'
+    ):
         fire(Misspelled())
     with pytest.raises(PluginError, match="the function run_ended has the name of a hook and would not be called"):
         fire(Unmarked())

@@ -14,13 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo_testing.checks import check_dataset, check_extractor, check_metric, check_observer
-    from ganzoo_testing.conformance import check_component, check_config, components_of, describe, train_briefly
+    from ganzoo_testing.conformance import (
+        check_command,
+        check_component,
+        check_config,
+        components_of,
+        describe,
+        train_briefly,
+    )
     from ganzoo_testing.fixtures import ConformanceError, small_info, small_options
     from ganzoo_testing.networks import check_discriminator, check_export, check_generator
     from ganzoo_testing.training import check_loss, check_optimizer, check_penalty, check_trainer
 
 __all__ = [
     "ConformanceError",
+    "check_command",
     "check_component",
     "check_config",
     "check_dataset",

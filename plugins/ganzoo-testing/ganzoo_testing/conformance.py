@@ -95,6 +95,16 @@ def components_of(plugin: str, manager: PluginManager | None = None) -> list[Ent
         PluginError: it is not installed, or one of its plugins is broken.
     """
     manager = manager or plugin_manager()
+    names = plugins_of(plugin, manager)
+    return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
+
+
+def plugins_of(plugin: str, manager: PluginManager) -> set[str]:
+    """Return the plugins of a distribution, or that of a plugin file, as components name them.
+
+    Raises:
+        PluginError: it is not installed, or one of its plugins is broken.
+    """
     file = str(Path(plugin).resolve())
     found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
     if not found:
@@ -102,8 +112,39 @@ def components_of(plugin: str, manager: PluginManager | None = None) -> list[Ent
     for each in found:
         if each.status != "loaded":
             raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
-    names = {str(each) for each in found}
-    return [entry for registry in manager.registries.all() for entry in registry if entry.plugin in names]
+    return {str(each) for each in found}
+
+
+def hooks_of(plugin: str, manager: PluginManager) -> list[str]:
+    """Return the hooks that a plugin has beside those that register, whose names and arguments loading it checks."""
+    found = [
+        caller.name
+        for name in plugins_of(plugin, manager)
+        for caller in manager.pluggy.get_hookcallers(manager.pluggy.get_plugin(name)) or ()
+    ]
+    return sorted({name for name in found if not name.startswith("register_")})
+
+
+def check_command(command: Any) -> None:
+    """Check that a command, as `manager.commands` has it, can be imported and that typer makes a command of it.
+
+    Raises:
+        ConformanceError: with what to change.
+    """
+    import typer
+
+    try:
+        target = command.load()
+        app = typer.Typer()
+        app.add_typer(target, name=command.name) if isinstance(target, typer.Typer) else app.command()(target)
+        typer.main.get_command(app)
+    except PluginError as error:
+        raise ConformanceError(str(error)) from error
+    except Exception as error:
+        raise ConformanceError(
+            f"command {command.name} of the plugin {command.plugin}: typer makes no command of {command.target}: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def check_component(entry: Entry[Any], **options: Any) -> None:

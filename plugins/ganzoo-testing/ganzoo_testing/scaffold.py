@@ -100,6 +100,7 @@ def new_plugin(distribution: str, kind: str, folder: Path, manager: PluginManage
         "testing": f'"ganzoo-testing{_bounds()}"',
         "requires": ", ".join(f'"{each}"' for each in (distribution, *outline.others)),
     }
+    words["try"] = f"ganzoo {words['command']} runs/{distribution}/0001\n" if kind == "command" else ""
     words["table"] = f"\n{Template(outline.table).substitute(words)}\n" if outline.table else ""
     recipe = Path("recipes", f"{name}.toml")
     templates = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from difflib import get_close_matches
 from functools import partial
+from inspect import getmembers, isfunction
 from itertools import product
 from typing import Any
 
@@ -25,6 +27,7 @@ from ganzoo.plugin import (
     NonSaturating,
     NonSaturatingConfig,
     OptimizerConfig,
+    OptimizingTrainer,
     Penalty,
     PenaltyStep,
     Trainer,
@@ -205,9 +208,8 @@ def _generators(entry: Entry[Any], config: Any) -> Iterator[Generator]:
 
 
 def _check_scalar(name: str, value: Tensor) -> None:
-    require(
-        isinstance(value, Tensor) and value.ndim == 0, f"{name} must give a scalar tensor: take the mean over the batch"
-    )
+    require(isinstance(value, Tensor), f"{name} gives a {type(value).__name__}, without a gradient: give a tensor")
+    require(value.ndim == 0, f"{name} must give a scalar tensor: take the mean over the batch")
     require(value.isfinite(), f"{name} is {value.item()} for ordinary values: use softplus rather than log")
     require(value.requires_grad, f"{name} has no gradient: do not detach it")
 
@@ -223,6 +225,8 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
         TrainerConfig().roles.items() <= config.roles.items(),
         'roles must name a "generator" and a "discriminator", the first of their kinds: add to `super().roles`',
     )
+    for name, meant in _misspelled(entry.load()):
+        require(False, f"its method {name} is not called: {meant}, which it resembles, is a method of its base class")
     trainer = _trainer(entry.load(), config)
     start = _weights(trainer)
     missing = config.roles.keys() - trainer.networks().keys()
@@ -268,6 +272,17 @@ def check_trainer(entry: Entry[Any], **options: Any) -> None:
         f"goes on differently after a resume ({', '.join(different[:3])}): put all state into state_dict, and draw "
         f"with parts.rng",
     )
+
+
+def _misspelled(cls: type[Trainer]) -> Iterator[tuple[str, str]]:
+    """Yield the methods of a trainer that none of its others calls and that nearly have the name of one of its base."""
+    base = next(each for each in (GANTrainer, OptimizingTrainer, Trainer) if issubclass(cls, each))
+    functions = dict(getmembers(cls, isfunction))
+    for name in functions.keys() - {*dir(base)}:
+        called = any(name in function.__code__.co_names for other, function in functions.items() if other != name)
+        close = get_close_matches(name, [each for each in dir(base) if callable(getattr(base, each))], 1, cutoff=0.85)
+        if close and not called:
+            yield name, close[0]
 
 
 class SilentWorld(World):

@@ -6,13 +6,12 @@ from dataclasses import replace
 from datetime import date
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pytest
 import torch
 from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe, small_options
-from ganzoo_testing.checks import DIRECTIONS, SOURCES
 from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
 from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
@@ -27,7 +26,7 @@ from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.cli.main import app
 from ganzoo.components.dataset import Batch, Dataset, FakeBatch
 from ganzoo.components.loss import Loss
-from ganzoo.components.metric import Direction, Metric, MetricInputs, Source
+from ganzoo.components.metric import Metric, MetricInputs
 from ganzoo.components.network import Generator
 from ganzoo.components.observer import Observer
 from ganzoo.components.options import (
@@ -43,7 +42,7 @@ from ganzoo.components.schedule import Scheduled
 from ganzoo.components.spec import DatasetInfo, UnfitDataError, VectorSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, PluginError
 from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Entry
@@ -74,11 +73,6 @@ def test_there_is_a_contract_for_every_kind_of_component() -> None:
 @pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract.kind)
 def test_the_base_class_of_a_kind_has_its_options(contract: Contract) -> None:
     assert getattr(contract.base, "Config", contract.base) is contract.config
-
-
-def test_metrics_may_have_every_source_and_direction_of_the_contract() -> None:
-    assert get_args(Source) == SOURCES
-    assert get_args(Direction) == DIRECTIONS
 
 
 class Blind(TinyDiscriminator):
@@ -196,6 +190,50 @@ class Miscounts(Metric):
 def test_a_metric_that_counts_classes_names_one_of_its_values() -> None:
     with pytest.raises(ConformanceError, match='class_count is "classes", which directions does not have'):
         check_component(entry_of(Miscounts))
+
+
+class Undirected(Metric):
+    """Does not say which values are better."""
+
+    needs = frozenset({"pixels"})
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        return {"kinds": 1.0}
+
+
+def test_a_metric_without_directions_is_told() -> None:
+    with pytest.raises(ConformanceError, match="directions is missing: give it in the class"):
+        check_component(entry_of(Undirected))
+
+
+class Misspelled(GANTrainer):
+    """Means to override `generator_loss`."""
+
+    def generator_los(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        return self.discriminator_losses(fake_logits)
+
+    def discriminator_losses(self, logits: Tensor) -> Tensor:
+        return logits.mean()
+
+
+def test_a_method_that_nearly_overrides_one_is_told() -> None:
+    with pytest.raises(ConformanceError, match="its method generator_los is not called: generator_loss, which it res"):
+        check_trainer(entry_of(Misspelled))
+
+
+class Detached(Loss):
+    """Gives numbers."""
+
+    def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Any:
+        return (fake_logits - real_logits).mean().item()
+
+    def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
+        return -fake_logits.mean()
+
+
+def test_a_loss_that_is_a_number_is_told() -> None:
+    with pytest.raises(ConformanceError, match="discriminator_loss gives a float, without a gradient: give a tensor"):
+        check_component(entry_of(Detached))
 
 
 class Forgets(GANTrainer):
@@ -583,13 +621,50 @@ def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
     bad.write_text(FILE.replace("softplus(-fake_logits)", "softplus(fake_logits)"))
     passed = CliRunner().invoke(app, ["test-plugin", str(good)])
     assert (passed.exit_code, passed.stdout) == (0, "conforms loss smooth\n")
-    assert passed.stderr == "conforming components: 1 of 1\n"
+    assert passed.stderr == "conforming: 1 of 1\n"
     failed = CliRunner().invoke(app, ["test-plugin", str(bad)])
     assert failed.exit_code == 1
     assert "fails    loss smooth of the plugin bad.py" in failed.stdout
     assert "generator_loss rises as generated images get higher logits: turn its sign" in failed.stdout
 
 
+def test_commands_and_hooks_are_tested_from_the_command_line(tmp_path: Path) -> None:
+    good, untyped, missing, empty = (tmp_path / f"{name}.py" for name in ("good", "untyped", "missing", "empty"))
+    good.write_text(COMMAND.format(place="good:count", type="int"))
+    untyped.write_text(COMMAND.format(place="untyped:count", type="int | str"))
+    missing.write_text(COMMAND.format(place="missing:cuont", type="int"))
+    empty.write_text("from ganzoo.plugin import hookimpl\n@hookimpl\ndef register_losses(register): pass\n")
+    passed = CliRunner().invoke(app, ["test-plugin", str(good)])
+    assert (passed.exit_code, passed.stdout) == (0, "conforms command count\nconforms hook step_ended\n")
+    assert passed.stderr == "conforming: 2 of 2\n"
+    failed = CliRunner().invoke(app, ["test-plugin", str(untyped)])
+    assert failed.exit_code == 1
+    assert "fails    command count of the plugin untyped.py" in failed.stdout
+    assert "typer makes no command of" in failed.stdout
+    failed = CliRunner().invoke(app, ["test-plugin", str(missing)])
+    assert failed.exit_code == 1
+    assert 'fails    the command "count" of the plugin missing.py' in failed.stdout
+    with pytest.raises(PluginError, match=r"empty\.py: nothing to check: it has no component, no command"):
+        CliRunner().invoke(app, ["test-plugin", str(empty)], catch_exceptions=False)
+
+
+COMMAND = """
+from ganzoo.plugin import hookimpl
+
+
+def count(top: {type} = None) -> None:
+    "Count."
+
+
+@hookimpl
+def register_commands(register):
+    register("count", "{place}", help="Count.")
+
+
+@hookimpl
+def step_ended(run, step):
+    pass
+"""
 FILE = """
 from torch.nn.functional import softplus
 

@@ -61,6 +61,15 @@ def test_its_trainer_follows_schedules(command: Command, tmp_path: Path, monkeyp
     assert trained.metrics[-1]["lr/generator"] == pytest.approx(5.5e-4)
 
 
+def test_a_command_is_tried_on_a_run(command: Command, tmp_path: Path):
+    ended = command("new-plugin", "ganzoo-brand_new", "--kind", "command", "--out", tmp_path / "x")
+    tried = "ganzoo brand-new runs/ganzoo-brand_new/0001"
+    assert ended.err.splitlines()[-1].endswith(f" && ganzoo run recipes/brand_new.toml && {tried}")
+    assert f"\n{tried}\n```\n" in (tmp_path / "x" / "README.md").read_text(encoding="utf-8")
+    command("new-plugin", "ganzoo-brandnew", "--kind", "loss", "--out", tmp_path / "y")
+    assert "\nganzoo run recipes/brandnew.toml\n```\n" in (tmp_path / "y" / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("kind", OUTLINES)
 def test_is_python(kind: str, command: Command, tmp_path: Path):
     command("new-plugin", "ganzoo-brandnew", "--kind", kind, "--out", tmp_path / "x")
