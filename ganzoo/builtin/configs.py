@@ -163,7 +163,7 @@ class GANTrainerConfig(TrainerConfig):
     @model_validator(mode="after")
     def _options_suit_each_other(self) -> Self:
         if self.ema_decay and self.ema_half_life is not None:
-            raise ValueError("the average has a decay or a half-life: leave out ema_decay or ema_half_life")
+            raise ValueError("the average has a decay or a half-life: leave out ema_half_life, or set ema_decay = 0")
         if self.ema_ramp and self.ema_half_life is None:
             raise ValueError("ema_ramp limits a half-life: set ema_half_life too")
         reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"

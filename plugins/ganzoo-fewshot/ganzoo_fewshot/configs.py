@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -136,16 +135,9 @@ class FastGANTrainerConfig(GANTrainerConfig):
     batch_size: PositiveInt = 8
     """Images in a minibatch, over all processes together."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    """Keep an exponential moving average of the generator's weights with this decay; 0, and left out with
-    `ema_half_life`: none by decay."""
+    """Keep an exponential moving average of the generator's weights with this decay; 0: none, unless by half-life."""
     ema_buffers: Literal["average", "copy"] = "copy"
     """Average the statistics of batch norm too, or copy them, as the paper's authors do."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _half_life_replaces_the_default_decay(cls, given: Any) -> Any:
-        by_half_life = isinstance(given, Mapping) and given.get("ema_half_life") is not None
-        return {"ema_decay": 0.0, **given} if by_half_life else given
 
 
 def check_size(info: DatasetInfo) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from ganzoo_fewshot.configs import FastGANTrainerConfig
 from tiny_recipe import tiny_recipe
 from torch.nn import BatchNorm2d
 
@@ -242,14 +241,6 @@ def test_few_images_without_augmentation_are_warned_of(tmp_path: Path) -> None:
         penalties=[],
     )
     assert not any("memorizes" in text for text in warnings_of(points))  # augmentation is of images
-
-
-def test_the_trainers_average_has_a_decay_or_a_half_life() -> None:
-    assert FastGANTrainerConfig().ema_decay == 0.999
-    half_life = FastGANTrainerConfig.model_validate({"ema_half_life": 1000})
-    assert (half_life.ema_decay, half_life.ema_half_life) == (0.0, 1000)
-    with pytest.raises(ValueError, match="leave out ema_decay or ema_half_life"):
-        FastGANTrainerConfig(ema_decay=0.9, ema_half_life=1000)
 
 
 def test_what_else_is_warned_of(tmp_path: Path) -> None:
