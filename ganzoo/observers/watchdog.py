@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
+from bisect import insort
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
@@ -50,7 +50,7 @@ class Watchdog:
     def __init__(self, class_counts: Collection[str] = ()) -> None:
         self._class_counts = class_counts
         self._in_a_row: dict[str, int] = {}
-        self._norms: list[float] = []
+        self._norms: list[float] = []  # sorted
         self._real_spread: float | None = None
         self._most_classes = 0.0
         self._most_spread = 0.0
@@ -135,10 +135,11 @@ class Watchdog:
         norm = metrics.get("gradient_norm/generator")
         if norm is None:
             return
-        usual = statistics.median(self._norms) if self._norms else norm
+        count = len(self._norms)
+        usual = (self._norms[(count - 1) // 2] + self._norms[count // 2]) / 2 if count else norm  # their median
         bad = norm <= run.recipe.watchdog.least_gradient * usual
         if not bad:
-            self._norms.append(norm)
+            insort(self._norms, norm)
         text = f"the generator learns nothing any more: its gradient's norm is {norm:.2g}, where {usual:.2g} is usual"
         self._judge(run, step, "gradient_vanishes", bad, text, run.recipe.watchdog.patience)
 
