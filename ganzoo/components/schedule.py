@@ -15,7 +15,8 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    SerializeAsAny,
+    PlainSerializer,
+    SerializationInfo,
     Tag,
     WrapValidator,
     model_validator,
@@ -142,6 +143,13 @@ class Schedule(BaseModel, Generic[T]):
         return value * min(1.0, (at.step + 1) / warmup) if warmup else value
 
 
+def _serialized(schedule: Schedule[Any], info: SerializationInfo) -> dict[str, Any]:
+    return schedule.model_dump(mode=info.mode, exclude_none=info.exclude_none, exclude_defaults=info.exclude_defaults)
+
+
+SERIALIZED = PlainSerializer(_serialized)
+"""Serializes a schedule by its own class; pydantic would warn of a default that is a plain `Schedule`."""
+
 if TYPE_CHECKING:
     Scheduled = Union[T, Schedule[T]]  # noqa: UP007
 else:
@@ -158,9 +166,8 @@ else:
 
         def __class_getitem__(cls, number: Any) -> Any:
             """Return the annotation for pydantic, which then names one form in its errors and not both."""
-            schedule = SerializeAsAny[Schedule[number]]  # pydantic would warn of a default that is a plain `Schedule`
             return Annotated[
-                Annotated[number, Tag(NUMBER_TAG)] | Annotated[schedule, Tag(SCHEDULE_TAG)],
+                Annotated[number, Tag(NUMBER_TAG)] | Annotated[Schedule[number], SERIALIZED, Tag(SCHEDULE_TAG)],
                 Discriminator(lambda value: SCHEDULE_TAG if isinstance(value, dict | Schedule) else NUMBER_TAG),
             ]
 
