@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -124,15 +126,22 @@ class Discriminator(Network):
     @torch.no_grad()
     def feature_shapes(self) -> list[tuple[int, ...]]:
         """Return the shapes of the features of one sample, layer by layer; the network stays unchanged."""
-        modes = {module: module.training for module in self.modules()}
-        device = next(self.parameters()).device
-        self.eval()
-        try:
+        with evaluation_mode(self):
+            device = next(self.parameters()).device
             maps = self.features(torch.zeros(1, *self.info.samples.shape, device=device))
-        finally:
-            for module, training in modes.items():
-                module.training = training
         return [tuple(each.shape[1:]) for each in maps]
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module and all its parts into evaluation mode; restore the mode of each on exit."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes.items():
+            part.training = training
 
 
 def parameters(network: nn.Module) -> int:

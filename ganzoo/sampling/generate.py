@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ganzoo.components.network import Generator
+from ganzoo.components.network import Generator, evaluation_mode
 from ganzoo.errors import RequestError
 from ganzoo.runtime.device import fp32_products
 
@@ -142,26 +142,23 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, inputs: Inputs | Non
     "standing" averages over 64 batches of 64 random latents from its prior with the present weights
     (BigGAN, arXiv 1809.11096, appendix); it needs a `Generator`.
     """
-    modes = {child: child.training for child in module.modules()}
-    norms = [child for child in modes if isinstance(child, _BatchNorm)]
+    norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
     before = [(norm.track_running_stats, norm.momentum, dict(norm._buffers)) for norm in norms]
     tracking = [norm for norm in norms if norm.track_running_stats]
-    module.eval()
-    try:
-        if mode == "standing":
-            assert isinstance(module, Generator)
-            _gather_standing_statistics(module, tracking, inputs or {})
-        elif mode == "batch":
-            for norm in tracking:
-                norm.track_running_stats = False
-                norm.train()
-        yield
-    finally:
-        for norm, (tracks, momentum, buffers) in zip(norms, before, strict=True):
-            norm.track_running_stats, norm.momentum = tracks, momentum
-            norm._buffers.update(buffers)
-        for child, training in modes.items():
-            child.training = training
+    with evaluation_mode(module):
+        try:
+            if mode == "standing":
+                assert isinstance(module, Generator)
+                _gather_standing_statistics(module, tracking, inputs or {})
+            elif mode == "batch":
+                for norm in tracking:
+                    norm.track_running_stats = False
+                    norm.train()
+            yield
+        finally:
+            for norm, (tracks, momentum, buffers) in zip(norms, before, strict=True):
+                norm.track_running_stats, norm.momentum = tracks, momentum
+                norm._buffers.update(buffers)
 
 
 @torch.no_grad()
@@ -171,7 +168,8 @@ def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], i
     rng = torch.Generator().manual_seed(0)
     if _takes_classes_alone(generator) and inputs:  # each as often, whatever the number of images
         inputs = {"labels": inputs["labels"].unique(dim=0)}  # type: ignore[no-untyped-call]
-    inputs = {name: rows if _takes_classes_alone(generator) else rows[:BATCH_SIZE] for name, rows in inputs.items()}
+    else:
+        inputs = {name: rows[:BATCH_SIZE] for name, rows in inputs.items()}
     for norm in norms:
         norm._buffers.update({name: buffer.clone() for name, buffer in norm.named_buffers()})
         norm.reset_running_stats()
