@@ -39,6 +39,7 @@ class MetricInputs:
         held_out: images of the same kind that are not, where the recipe names some.
         mirrored: whether images are also mirrored in training.
         targets: of samples themselves, the real ones that their conditions belong to; None where these belong to none.
+        labels: (N,) or (N, K) that the samples were made of; None where they were made of none.
         details: a metric may add findings here that are not scores; they are written beside them.
     """
 
@@ -49,6 +50,7 @@ class MetricInputs:
     held_out: StoredImages | None = None
     mirrored: bool = False
     targets: Tensor | None = None
+    labels: Tensor | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -103,7 +103,9 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         samples = self._samples_card(generator, weights, seed)
-        return self._scored(self._made(generator, seed), samples, run, step, self._targets(generator, seed))
+        labels = self._labels(generator, seed)
+        batches = self._made(generator, seed, labels)
+        return self._scored(batches, samples, run, step, self._targets(generator, seed), labels)
 
     def score_names(self) -> set[str]:
         """Return the names of the scores that its metrics may give."""
@@ -131,7 +133,13 @@ class Evaluator:
         return self._scored(batches, samples, source, 0)
 
     def _scored(
-        self, batches: Iterator[Tensor], samples: SamplesCard, run: str, step: int, targets: Tensor | None = None
+        self,
+        batches: Iterator[Tensor],
+        samples: SamplesCard,
+        run: str,
+        step: int,
+        targets: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> list[Evaluation]:
         timings: dict[str, float] = {}
         batches = _counted(batches, samples.images) if self._shows_progress else batches
@@ -140,48 +148,51 @@ class Evaluator:
             features, pixels = self._collected(batches, timings)
             evaluation = partial(self._evaluation, samples, run, step, timings)
             found = [
-                evaluation(self._inputs(extractor, real_features, fake_features), extractor)
+                evaluation(self._inputs(extractor, real_features, fake_features, labels), extractor)
                 for extractor, real_features, fake_features in zip(self.extractors, real, features, strict=True)
             ]
             if self._wanted({self.own}):
                 reference = real_images(self.training, reference_indices(self.training, self.kept))
-                found.append(evaluation([self._input(self.own, reference, pixels, targets)]))
+                labels = None if labels is None else labels[: len(pixels)]
+                found.append(evaluation([self._input(self.own, reference, pixels, labels, targets)]))
         return found
 
     def _wanted(self, sources: Set[Source]) -> bool:
         """Check whether a metric is computed on one of these."""
         return any(metric.needs & sources for metric in self.metrics)
 
-    def _input(self, source: Source, real: Tensor, fake: Tensor, targets: Tensor | None = None) -> MetricInputs:
+    def _input(
+        self, source: Source, real: Tensor, fake: Tensor, labels: Tensor | None, targets: Tensor | None = None
+    ) -> MetricInputs:
         mirrored = self.recipe.dataset.flips
-        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored, targets)
+        return MetricInputs(source, real, fake, self.training, self.unseen, mirrored, targets, labels)
 
     @torch.no_grad()
-    def _inputs(self, extractor: Extractor, real: Tensor, fake: Tensor) -> list[MetricInputs]:
+    def _inputs(self, extractor: Extractor, real: Tensor, fake: Tensor, labels: Tensor | None) -> list[MetricInputs]:
         """Return what metrics get of an extractor, on the device where that is CUDA, for sums over pairs."""
         place = self.device if self.device.type == "cuda" else torch.device("cpu")
-        inputs = [self._input("features", real.to(place), fake.to(place))]
+        inputs = [self._input("features", real.to(place), fake.to(place), labels)]
         if self._wanted({"logits", "class_logits"}):
             logits = [extractor.logits(features.to(self.device)) for features in (real, fake)]
             if logits[0] is not None and logits[1] is not None:
-                inputs.append(self._input("logits", logits[0], logits[1]))
+                inputs.append(self._input("logits", logits[0], logits[1], labels))
                 if extractor.names_classes:
-                    inputs.append(self._input("class_logits", logits[0], logits[1]))
+                    inputs.append(self._input("class_logits", logits[0], logits[1], labels))
         return inputs
 
-    def _made(self, generator: Generator, seed: int) -> Iterator[Tensor]:
-        """Yield the samples of a generator batch by batch; conditions, with their labels, come from real images."""
+    def _made(self, generator: Generator, seed: int, labels: Tensor | None) -> Iterator[Tensor]:
+        """Yield the samples of a generator batch by batch; conditions come from real images."""
         count, mode = self.options.samples, self.recipe.samples.batch_norm
         latents = generator.latents_of_seed(count, seed)
         if "condition" not in generator.uses:
-            labels = self.training.example_labels(count) if "labels" in generator.uses else None
             yield from generate_batches(generator, latents, labels, batch_norm=mode)
             return
         order = self._order(count, seed)
         for start in range(0, count, CONDITIONS_AT_ONCE):
             part = slice(start, start + CONDITIONS_AT_ONCE)
-            drawn = example_batch(self.examples, order[part])
-            yield from generate_batches(generator, latents[part], drawn.labels, drawn.condition, batch_norm=mode)
+            condition = example_batch(self.examples, order[part]).condition
+            given = None if labels is None else labels[part]
+            yield from generate_batches(generator, latents[part], given, condition, batch_norm=mode)
 
     @torch.no_grad()
     def _collected(self, batches: Iterator[Tensor], timings: dict[str, float]) -> tuple[list[Tensor], Tensor]:
@@ -210,6 +221,15 @@ class Evaluator:
         available = max(len(self.examples), 0 if conditions is None else len(conditions))
         order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))
         return order.repeat(count // len(order) + 1)[:count]
+
+    def _labels(self, generator: Generator, seed: int) -> Tensor | None:
+        """Return the labels to make samples of: those of their conditions, else as `example_labels`; None: of none."""
+        if "labels" not in generator.uses:
+            return None
+        if "condition" not in generator.uses:
+            return self.training.example_labels(self.options.samples)
+        labels, order = self.examples.labels, self._order(self.options.samples, seed)
+        return None if labels is None else torch.from_numpy(labels[(order % len(self.examples)).numpy()])
 
     def _targets(self, generator: Generator, seed: int) -> Tensor | None:
         """Return the real images that the conditions of the first samples belong to; None where they belong to none."""

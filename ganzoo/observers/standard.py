@@ -156,7 +156,10 @@ class PeriodicEvaluation:
             step=step,
         )
         add_evaluations(run.directory, found)
+        scores, target = all_scores(found), run.recipe.run.target
         for text in Evaluated([found]).warnings if not self._warned else ():
             warn(text)
+        if target is not None and target.score not in scores and not self._warned:
+            warn(f'run.target.score: there is no "{target.score}" of this generator and dataset, so nothing reaches it')
         self._warned = True
-        run.fire("metrics_evaluated", step=step, scores=all_scores(found))
+        run.fire("metrics_evaluated", step=step, scores=scores)

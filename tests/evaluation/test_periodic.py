@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from ganzoo import api
 from ganzoo.components.metric import Metric, MetricInputs
 from ganzoo.errors import PluginError
+from ganzoo.evaluation import evaluator
 from ganzoo.evaluation.evaluation_log import read_evaluations
 from ganzoo.evaluation.protocol import differences
 from ganzoo.registry.hookspecs import hookimpl
@@ -170,6 +171,17 @@ class Width(Metric):
         return {"width": float(inputs.fake.std()), "count": len(inputs.fake)}
 
 
+class Labels(Metric):
+    """Notes the labels that metrics get with samples."""
+
+    needs = frozenset({"features", "pixels"})
+    directions: ClassVar = {}
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        inputs.details["labels"] = None if inputs.labels is None else inputs.labels.tolist()
+        return {}
+
+
 class Typo(Metric):
     """A value without a direction."""
 
@@ -185,6 +197,7 @@ class Metrics:
     def register_metrics(self, register: Registrar) -> None:
         register("width", Width)
         register("typo", Typo)
+        register("labels", Labels)
 
 
 @pytest.fixture
@@ -214,6 +227,20 @@ def test_a_metric_of_a_plugin_chooses_the_best_checkpoint(tables: Tables, with_m
     assert (run.path / "checkpoints" / f"step_{found['best']['width']['step']:07d}").is_dir()
     other = api.evaluate(run, samples=8, overrides={"evaluation.metrics": ["width"]})
     assert not differences([of_pixels.card, other.evaluations[0][-1].card])  # that other metrics were asked for
+
+
+@pytest.mark.parametrize("network", ["cgan", "dcgan"])
+def test_a_metric_gets_the_labels_that_samples_are_made_of(
+    tables: Tables, with_metrics: PluginManager, network: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(evaluator, "SAMPLES_KEPT", 10)
+    tables |= {"generator": {"name": network}, "discriminator": {"name": network}}
+    run = api.run(tables, ["run.steps=2"], manager=with_metrics)
+    found = api.evaluate(run, samples=16, overrides={"evaluation.metrics": ["labels", "frechet"]})
+    of_features, of_pixels = found.evaluations[0]
+    expected = [index % run.info.num_classes for index in range(16)]
+    assert of_features.details["labels"] == (expected if network == "cgan" else None)
+    assert of_pixels.details["labels"] == (expected[:10] if network == "cgan" else None)
 
 
 def test_a_value_without_a_direction_is_told(tables: Tables, with_metrics: PluginManager):

@@ -253,6 +253,14 @@ def test_a_score_for_which_the_data_has_no_classes(parse: Callable[..., Any], ta
         evaluation.run_started(cast("RunView", SimpleNamespace(recipe=recipe)))
 
 
+def test_a_score_that_this_generator_cannot_have(tables: Tables, capsys: pytest.CaptureFixture[str]):
+    tables["evaluation"] = {"every": 2, "samples": 8, "metrics": ["class_accuracy"]}
+    run = api.run(tables, ["run.target.score=class_accuracy", "run.target.above=0.5"])
+    told = 'run.target.score: there is no "class_accuracy" of this generator and dataset'
+    assert capsys.readouterr().err.count(told) == 1
+    assert json.loads((run.path / "summary.json").read_text())["target"]["reached"] is False
+
+
 @pytest.mark.slow
 def test_two_processes_stop_at_the_same_step(base: Tables, recipe_file: Callable[[Tables], Path], tmp_path: Path):
     def train(*settings: str) -> Path:

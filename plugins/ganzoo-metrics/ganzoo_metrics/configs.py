@@ -64,6 +64,10 @@ class ClassCoverageConfig(StandardConfig):
     """The classes that a classifier of the dataset finds among the samples."""
 
 
+class ClassAccuracyConfig(StandardConfig):
+    """The share of samples that a classifier of the dataset sees as the class that they were made for."""
+
+
 class MemorizationConfig(StandardConfig):
     """How much nearer samples are to training images than unseen images are (after arXiv 2004.05675)."""
 

@@ -296,6 +296,23 @@ class ClassCoverage(StandardMetric):
         return few if count < 10 * classes else ""
 
 
+class ClassAccuracy(StandardMetric):
+    """GAN-test (arXiv 1807.09499); no score of generators without classes."""
+
+    Config = configs.ClassAccuracyConfig
+    needs = frozenset({"class_logits"})
+    directions: ClassVar = {"class_accuracy": "higher"}
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        """Return the share over all samples, and that of each class as a detail."""
+        if inputs.labels is None:
+            return {}
+        right = inputs.fake.argmax(1).cpu() == inputs.labels
+        shares = [right[inputs.labels == index].double().mean() for index in range(inputs.fake.shape[1])]
+        inputs.details["class_accuracies"] = [None if share.isnan() else round(float(share), 4) for share in shares]
+        return {"class_accuracy": float(right.double().mean())}
+
+
 class Memorization(StandardMetric):
     """How near samples are to the training images; noise has the fewest copies, so it ranks nothing."""
 

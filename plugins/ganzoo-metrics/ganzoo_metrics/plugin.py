@@ -26,5 +26,6 @@ def register_metrics(register: Registrar) -> None:
     register("precision_recall", f"{METRICS}:PrecisionRecall", config=configs.PrecisionRecallConfig)
     register("density_coverage", f"{METRICS}:DensityCoverage", config=configs.DensityCoverageConfig)
     register("class_coverage", f"{METRICS}:ClassCoverage", config=configs.ClassCoverageConfig)
+    register("class_accuracy", f"{METRICS}:ClassAccuracy", config=configs.ClassAccuracyConfig)
     register("memorization", f"{METRICS}:Memorization", config=configs.MemorizationConfig)
     register("diversity", f"{METRICS}:Diversity", config=configs.DiversityConfig)

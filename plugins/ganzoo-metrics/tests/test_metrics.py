@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 from ganzoo_metrics import metrics
-from ganzoo_metrics.configs import DensityCoverageConfig, KernelConfig
+from ganzoo_metrics.classifier import classifier_for
+from ganzoo_metrics.configs import ClassAccuracyConfig, DensityCoverageConfig, KernelConfig
 from ganzoo_metrics.metrics import (
     class_scores,
     density_coverage,
@@ -17,10 +21,14 @@ from ganzoo_metrics.metrics import (
     kernel_distance,
     precision_recall,
 )
+from tiny_recipe import tiny_recipe
 from torch import Tensor
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
+
+import ganzoo
+from ganzoo.plugin import MetricInputs
 
 
 def gaussian(count: int, size: int, seed: int) -> Tensor:
@@ -159,6 +167,32 @@ class TestClasses:
     def test_one_class_only(self):
         seen = class_scores(torch.tensor([[9.0, 0.0]]).repeat(10, 1))
         assert (seen.covered, seen.balance) == (1, 0)
+
+
+class TestClassAccuracy:
+    def compute(self, predicted: list[int], asked: Tensor | None) -> tuple[dict[str, float], dict[str, Any]]:
+        logits = torch.eye(3)[predicted]
+        inputs = MetricInputs("class_logits", logits, logits, training=None, labels=asked)  # type: ignore[arg-type]
+        return metrics.ClassAccuracy(ClassAccuracyConfig(name="class_accuracy")).compute(inputs), inputs.details
+
+    def test_is_the_share_that_is_of_the_class_asked_for(self):
+        scores, details = self.compute([0, 1, 0, 1, 1], torch.tensor([0, 0, 0, 1, 1]))
+        assert scores == {"class_accuracy": pytest.approx(4 / 5)}
+        assert details == {"class_accuracies": [0.6667, 1.0, None]}  # nothing was asked to be of the third class
+
+    def test_is_not_computed_of_samples_without_labels(self):
+        assert self.compute([0, 1], None) == ({}, {})
+
+
+def test_a_generator_is_scored_by_the_classes_that_it_was_asked_for(tmp_path: Path):
+    networks = {"generator": {"name": "cgan", "latent_dim": 4}, "discriminator": {"name": "cgan"}}
+    run = ganzoo.run(tiny_recipe(tmp_path, evaluation={"samples": 70, "metrics": ["class_accuracy"]}) | networks)
+    found = ganzoo.evaluate(run)
+    classes = torch.arange(70) % run.info.num_classes
+    classifier = classifier_for(run.training_set()).network
+    right = classifier(run.images(run.latents(70), classes)).argmax(1) == classes
+    assert found.scores == {"class_accuracy": pytest.approx(float(right.double().mean()))}
+    assert found.evaluations[0][0].directions == {"class_accuracy": "higher"}
 
 
 def test_diversity_is_relative_to_the_real_images():
