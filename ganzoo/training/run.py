@@ -22,7 +22,7 @@ from ganzoo.components.trainer import Trainer
 from ganzoo.components.world import World
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import example_batch
-from ganzoo.errors import Interrupted, LostProcessError
+from ganzoo.errors import Interrupted, LostProcessError, TrainingError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.cpu_kernels import processor_name
@@ -104,10 +104,10 @@ class Run:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """While open, compute as the run trains, and tell in words where memory runs out or torch's compiler fails.
+        """While open, compute as the run trains, and say in words why a step is not possible on this machine.
 
         Raises:
-            TrainingError: there is not enough memory.
+            TrainingError: there is not enough memory, or batch norm has a single value to normalize.
             DeviceError: compiled networks cannot be run.
         """
         when, batch_size = lambda: f"in step {self.step + 1}", self.recipe.trainer.batch_size
@@ -117,7 +117,15 @@ class Run:
             self.compute.compiler_errors(),
             memory_errors(self.device, batch_size, when),
         ):
-            yield
+            try:
+                yield
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise TrainingError(
+                    f"a batch norm got one value of each channel {when()}, which it cannot normalize: "
+                    f"--set trainer.batch_size={2 * self.world.world_size}, or more"
+                ) from error
 
     @property
     def plugin_versions(self) -> Mapping[str, str]:

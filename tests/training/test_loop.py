@@ -83,6 +83,14 @@ def test_loss_that_is_no_number_ends_the_run(tables: dict):
     assert summary["error"].startswith("DivergedError: step 1: the loss of the generator (nan) is not finite any more")
 
 
+def test_batch_norm_over_a_single_value_names_the_batch_size(tables: dict):
+    tables["generator"] = {"name": "dcgan_dense", "width": 4}
+    told = "a batch norm got one value of each channel in step 1, .*: --set trainer.batch_size=2, or more"
+    with pytest.raises(TrainingError, match=told):
+        api.run(tables, ["trainer.batch_size=1"])
+    api.run(tables, ["trainer.batch_size=2", "run.steps=1"])
+
+
 def test_all_figures_that_are_not_finite_are_named():
     figures = {"a": torch.tensor(1.0), "b": torch.tensor(float("nan")), "c": torch.tensor(float("-inf"))}
     with pytest.raises(TrainingError, match=r"^step 5: b, c are not"):
