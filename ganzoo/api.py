@@ -24,14 +24,13 @@ from ganzoo.errors import (
     RunDirectoryError,
     first_line,
 )
-from ganzoo.evaluation.evaluate import ONLY, evaluate, is_of_real_images
-from ganzoo.evaluation.evaluate import evaluate_images as score_images
-from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
+from ganzoo.evaluation.evaluate import evaluate, evaluate_images
+from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
-from ganzoo.recipe.overrides import Overrides, limited_overrides
+from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
@@ -302,48 +301,6 @@ def load_run(
             None,
         )
     return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
-
-
-@kept_random_state()
-def evaluate_images(
-    folder: str | Path,
-    against: Source,
-    overrides: Overrides = (),
-    *,
-    out: str | Path | None = None,
-    trust_plugins: bool | None = None,
-    manager: PluginManager | None = None,
-) -> Evaluated:
-    """Score a folder of images, another program's say, against the dataset of a recipe or a run.
-
-    They are cropped and resized as the dataset's are. Nothing is stored, unless `out` is given. Plugin files that a
-    recipe names are imported, which executes them.
-
-    Args:
-        folder: with image files, also in folders within.
-        against: a recipe, its text, tables or file; or a run directory or an export.
-        overrides: changes to how scores are taken, such as `{"evaluation.metrics": ["frechet"]}`: to the recipe's
-            evaluation, dataset, `device.accelerator` and plugins.
-        out: a JSON file that gets the result.
-        trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
-            `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        manager: the plugins to use; left out: those installed.
-
-    Raises:
-        GanzooError: an image cannot be read, the dataset or an extractor's weights are missing, or an override is of
-            something that the scores do not depend on.
-    """
-    overrides = limited_overrides(
-        overrides, lambda key: is_of_real_images(key) or key.startswith("plugins."), f"{ONLY} and plugins.…"
-    )
-    manager = manager or plugin_manager()
-    if isinstance(against, str | Path) and "\n" not in str(against) and Path(against).is_dir():
-        directory = RunDirectory(Path(against)) if is_export(Path(against)) else RunDirectory.open(against)
-        recipe, manager = directory.load_recipe(manager, overrides, trust=trust_plugins)
-    else:
-        recipe, manager = load_recipe(against, manager, overrides)
-    compute = choose_compute(recipe.device.model_copy(update={"precision": "fp32"}))
-    return score_images(Path(folder), recipe, manager, compute.device, None if out is None else Path(out))
 
 
 def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:
