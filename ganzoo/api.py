@@ -460,19 +460,14 @@ def _checked(observers: Iterable[object]) -> tuple[object, ...]:
 
 def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
     with plugin_notes(built.recipe, built.manager):
-        _watch(built, observers)
+        if built.world.is_main:  # the first process alone has observers
+            write_environment(built.directory, describe_environment(built), built.step)
+            built.events.register_standard(standard_observers(built, built.manager))
+            for name, observer in recipe_observers(built.recipe, built.manager).items():
+                built.events.register(observer, f"observers.{name}")
+            for observer in observers:
+                built.events.register(observer)
         loop.train(built)
     built.world.all_reduce_signal(None)  # the others wait until the first has written everything
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)
-
-
-def _watch(built: Run, observers: Iterable[object]) -> None:
-    """Add the observers to a run, of which the first process alone has any."""
-    if built.world.is_main:
-        write_environment(built.directory, describe_environment(built), built.step)
-        built.events.register_standard(standard_observers(built, built.manager))
-        for name, observer in recipe_observers(built.recipe, built.manager).items():
-            built.events.register(observer, f"observers.{name}")
-        for observer in observers:
-            built.events.register(observer)
