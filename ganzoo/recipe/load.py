@@ -123,21 +123,15 @@ def parse_recipe(
     return checked
 
 
-def change_tables(
-    tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides, note: Note | None = None
-) -> dict[str, Any]:
+def change_tables(tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides) -> dict[str, Any]:
     """Return tables with overrides, and without the options that a part lacks which they put in another's place.
 
-    Args:
-        tables: as read from TOML; need not be valid.
-        manager: the plugins.
-        overrides: the changes.
-        note: called with what was dropped; left out: it is printed as a warning.
+    The tables, as read from TOML, need not be valid. Nothing is told.
 
     Raises:
         RequestError: an override is not valid.
     """
-    return _checked(tables, manager, overrides, note)[0]
+    return _checked(tables, manager, overrides, note=lambda _: None)[0]
 
 
 def _checked(
