@@ -144,9 +144,7 @@ def _literals(detail: ErrorDetails) -> str:
     return expected.replace("'", '"').replace("True", "true").replace("False", "false")
 
 
-def _steps(
-    detail: ErrorDetails, tables: Mapping[str, Any]
-) -> Iterator[tuple[str | int, Literal["key", "part", "form"]]]:
+def _steps(detail: ErrorDetails, tables: Mapping[str, Any]) -> Iterator[tuple[str | int, StepKind]]:
     """Yield each step in the place of an error: a key of the file, or what pydantic inserts.
 
     It inserts the name of a part, and the type of a form, such as "constrained-int", where an option has several.

@@ -293,12 +293,11 @@ def check_hooks(plugin: Any) -> None:
     Raises:
         PluginError: a function fails a check; of an object, the text names its class and file.
     """
-    if isinstance(plugin, ModuleType):
-        _check_hooks(plugin)
-        return
     try:
         _check_hooks(plugin)
     except PluginError as error:
+        if isinstance(plugin, ModuleType):
+            raise
         module = sys.modules.get(type(plugin).__module__)
         file = f" in {Path(module.__file__).name}" if module and module.__file__ else ""
         raise PluginError(f"the observer {type(plugin).__name__}{file}: {error}") from error
