@@ -155,12 +155,7 @@ class PluginManager:
         files = [path for path in files if not any(file.is_as(path) for file in self.files)]
         if not files:
             return self
-        manager = PluginManager(self._disabled, [*(file.path for file in self.files), *files])
-        own = {str(plugin) for plugin in self.plugins}
-        for name, plugin in self.pluggy.list_name_plugin():  # observers that a caller has registered
-            if plugin is not None and not manager.pluggy.has_plugin(name) and name not in own:
-                manager.pluggy.register(plugin, name=name)
-        return manager
+        return PluginManager(self._disabled, [*(file.path for file in self.files), *files])
 
     @property
     def broken(self) -> list[PluginInfo]:
