@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 
@@ -35,7 +35,6 @@ from ganzoo.training.events import Events
 from ganzoo.training.run import Run
 
 Progress = Callable[[int, int], None]
-C = TypeVar("C", bound=ComponentConfig)
 
 
 @memory_errors()
@@ -194,7 +193,7 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
     Raises:
         RecipeError: it does not fit the dataset.
     """
-    registry: Registry[Any] = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
+    registry: Registry = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
     config, path = recipe.network(role), role if role in ROLES else f"networks.{role}"
     with _fitting("trainer", recipe.trainer.name):
         of_role = recipe.trainer.info_for(role, info)
@@ -209,7 +208,7 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
     return network
 
 
-def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo, *, note: str = "") -> Any:
+def build_part(registry: Registry, config: ComponentConfig, path: str, info: DatasetInfo, *, note: str = "") -> Any:
     """Build a component from its options and the dataset's info.
 
     Raises:
