@@ -41,7 +41,7 @@ from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint
 from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY, first_reaching
-from ganzoo.terminal import count_progress, warn
+from ganzoo.terminal import warn
 from ganzoo.text import shell_word
 from ganzoo.training import loop
 from ganzoo.training.build import build_run
@@ -95,7 +95,8 @@ def run(
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
-        built = _build(checked, manager, world, initial=_initial_weights(checked, world))
+        with plugin_notes(checked, manager):
+            built = build_run(checked, manager, warn=warn, world=world, initial=_initial_weights(checked, world))
         return train(built, observers)
 
 
@@ -113,7 +114,8 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
         GanzooError: the recipe is wrong, or a part cannot be built.
     """
     checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
-    return _build(checked, manager, World(), initial=_initial_weights(checked, World()))
+    with plugin_notes(checked, manager):
+        return build_run(checked, manager, warn=warn, initial=_initial_weights(checked, World()))
 
 
 @surviving_output()
@@ -188,7 +190,8 @@ def _resume(
             f"--set init.from={shell_word(directory.path)} from these weights"
         )
     initial = _initial_weights(recipe, world) if checkpoint is None else None
-    built = _build(recipe, manager, world, directory, initial)
+    with plugin_notes(recipe, manager):
+        built = build_run(recipe, manager, directory=directory, warn=warn, world=world, initial=initial)
     if checkpoint is not None:
         if built.info != checkpoint.info:
             raise RunDirectoryError(
@@ -424,25 +427,6 @@ def _initial_weights(recipe: Recipe, world: World) -> Checkpoint | None:
         except RequestError as error:
             raise RecipeError("recipe", [Problem("init.from", str(error))]) from error
     return world.broadcast_object(checkpoint)
-
-
-def _build(
-    recipe: Recipe,
-    manager: PluginManager,
-    world: World,
-    directory: RunDirectory | None = None,
-    initial: Checkpoint | None = None,
-) -> Run:
-    with count_progress() as progress, plugin_notes(recipe, manager):
-        return build_run(
-            recipe,
-            manager,
-            directory=directory,
-            warn=warn,
-            progress=progress if world.is_main else None,
-            world=world,
-            initial=initial,
-        )
 
 
 def _note(world: World) -> Note:

@@ -24,7 +24,7 @@ from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import check_writable, write_text
 from ganzoo.storage.exported import is_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
-from ganzoo.terminal import count_progress, warn
+from ganzoo.terminal import warn
 from ganzoo.training.build import open_dataset
 
 ONLY = "how scores are taken can be set here, evaluation.…, dataset.…, device.accelerator"
@@ -204,12 +204,11 @@ def _open_folder(folder: Path, dataset: ImageDatasetConfig, recipe: Recipe, mana
     size = recipe.evaluation.image_size or dataset.image_size
     changes = {"root": str(folder), "image_size": size, **shape}
     options = type(folders[0]).model_validate({"name": folders[0].name, **changes})
-    with count_progress() as progress:
-        try:
-            images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
-        except DataError as error:  # which takes the folder for the recipe's
-            told = str(error).replace("set dataset.root to", "give --images")
-            raise DataError(f"--images {folder}: {told}") from error
+    try:
+        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager)
+    except DataError as error:  # which takes the folder for the recipe's
+        told = str(error).replace("set dataset.root to", "give --images")
+        raise DataError(f"--images {folder}: {told}") from error
     if images.skipped:
         warn(f"--images {folder}: {len(images.skipped)} images cannot be used and are left out")
     if len(images) < 2:

@@ -27,14 +27,13 @@ from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.terminal import count_progress
 from ganzoo.text import unused_name
 from ganzoo.training import initial_weights
 from ganzoo.training.checkpointing import check_place, check_room_for_run
 from ganzoo.training.cuda_graph import record_steps
 from ganzoo.training.events import Events
 from ganzoo.training.run import Run
-
-Progress = Callable[[int, int], None]
 
 
 @memory_errors()
@@ -44,7 +43,6 @@ def build_run(
     *,
     directory: RunDirectory | None = None,
     warn: Callable[[str], None],
-    progress: Progress | None = None,
     world: World | None = None,
     initial: Checkpoint | None = None,
 ) -> Run:
@@ -56,7 +54,6 @@ def build_run(
         directory: the run directory of a resumed run; left out: a new one, made last, so that a failure
             leaves no empty folder.
         warn: called with a message for each problem that does not end the run.
-        progress: called with (done, total) while the dataset is decoded.
         world: the connected processes of the run; left out: this process alone.
         initial: the weights that the networks start from; left out: they begin anew.
 
@@ -68,7 +65,7 @@ def build_run(
     if directory is None and world.is_main:
         check_place(recipe)
     with world.local_main_first():  # one process of each machine packs the dataset if it is not packed yet
-        packed = open_dataset(recipe, manager, progress)
+        packed = open_dataset(recipe, manager, shows_progress=world.is_main)
     if world.is_main:
         tell_findings(packed, warn)
 
@@ -142,7 +139,7 @@ def build_run(
     )
 
 
-def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> PackedDataset:
+def open_dataset(recipe: Recipe, manager: PluginManager, *, shows_progress: bool = True) -> PackedDataset:
     """Return the packed dataset of a recipe, decoding its images if there is no pack yet.
 
     Nothing is downloaded to a folder that only a run directory's recipe names.
@@ -152,11 +149,15 @@ def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | No
     """
     config, make = recipe.dataset, manager.registries.datasets[recipe.dataset.name].load()
     default = type(config).model_fields["root"].get_default()
-    if not recipe.foreign or config.root == default or not getattr(config, "download", False):
-        return pack_dataset(make(config), progress=progress)
+    refused = recipe.foreign and config.root != default and getattr(config, "download", False)
+    if refused:
+        config = config.model_copy(update={"download": False})
     try:
-        return pack_dataset(make(config.model_copy(update={"download": False})), progress=progress)
+        with count_progress() as progress:
+            return pack_dataset(make(config), progress=progress if shows_progress else None)
     except DataError as error:
+        if not refused:
+            raise
         raise DataError(
             f"{error} (nothing is downloaded to {config.root}, which a run directory names: if that is your folder, "
             f"`ganzoo data prepare` on its recipe.toml does it)"
