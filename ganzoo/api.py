@@ -446,8 +446,8 @@ def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
     with plugin_notes(built.recipe, built.manager):
         if built.world.is_main:  # the first process alone has observers
             write_environment(built.directory, describe_environment(built), built.step)
-            built.events.register_standard(standard_observers(built, built.manager))
-            for name, observer in recipe_observers(built.recipe, built.manager).items():
+            built.events.register_standard(standard_observers(built))
+            for name, observer in recipe_observers(built).items():
                 built.events.register(observer, f"observers.{name}")
             for observer in observers:
                 built.events.register(observer)

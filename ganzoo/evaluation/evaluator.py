@@ -222,13 +222,9 @@ class Evaluator:
         """Return the real features from memory or the cache, computing them on the first call."""
         label = extractor.label
         if label not in self._real_features:
-            with (
-                self._timed(f"real_features/{label}", timings),
-                count_progress(what=f"features of real images ({label})") as progress,
-            ):
-                self._real_features[label] = features_of_real(
-                    extractor, self.real, self.options.real_images, self.device, progress
-                )
+            with self._timed(f"real_features/{label}", timings):
+                most = self.options.real_images
+                self._real_features[label] = features_of_real(extractor, self.real, most, self.device)
         return self._real_features[label]
 
     def _metrics(self) -> list[Metric]:
