@@ -295,14 +295,9 @@ def load_run(
         check_export(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     if network is None and exported is not None:
-        network = next(
-            (
-                role
-                for role, kind in recipe.trainer.roles.items()
-                if kind == "generator" and {role, f"{role}_ema"} & set(exported.networks())
-            ),
-            None,
-        )
+        held = {name.removesuffix("_ema") for name in exported.networks()}
+        generators = [name for name, kind in recipe.trainer.roles.items() if kind == "generator"]
+        network = next((name for name in generators if name in held), None)
     return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
 
 

@@ -179,8 +179,7 @@ def evaluate_images(
     if not isinstance(dataset, ImageDatasetConfig):
         raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
     images = _open_folder(Path(folder), dataset, recipe, manager)
-    network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
-    evaluator = Evaluator(recipe, manager, device, network, shows_progress=True)
+    evaluator = Evaluator(recipe, manager, device, shows_progress=True)
     evaluated = Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])
     if out is not None:
         write_text(Path(out), json_of(evaluated.evaluations[0]))
