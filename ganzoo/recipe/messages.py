@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from ganzoo.components.options import ROLES
 from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG, Schedule
 from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.text import did_you_mean
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-    from ganzoo.registry.plugin_manager import PluginManager
 
 Location = Sequence[str | int]
 StepKind = Literal["key", "part", "form"]
