@@ -200,12 +200,10 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
         of_role = recipe.trainer.info_for(role, info)
     missing_table = recipe.missing_table(role)
     network: Network = build_part(registry, config, path, of_role, note=missing_table)
-    if missing := of_role.lacks(network.uses):
-        needs = " and ".join(missing)
-        lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
-        raise RecipeError(
-            "recipe", [Problem(path, f'"{network.config.name}" needs {needs}, and {lacking}{missing_table}')]
-        )
+    with _fitting(path, network.config.name, missing_table):
+        if missing := of_role.lacks(network.uses):
+            lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
+            raise ValueError(f"needs {' and '.join(missing)}, and {lacking}")
     return network
 
 
