@@ -70,7 +70,7 @@ def pages() -> dict[Path, str]:
     return written
 
 
-def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recipe]) -> str:
+def page(registry: Registry, entry: Entry, shipped: Mapping[str, Recipe]) -> str:
     """The page of one component."""
     component = entry.load()
     parts = [f"# {registry.kind.name.capitalize()} `{entry.name}`", linked(first_paragraph(entry.options))]
@@ -85,7 +85,7 @@ def page(registry: Registry[Any], entry: Entry[Any], shipped: Mapping[str, Recip
     return "\n\n".join(parts) + "\n"
 
 
-def info(registry: Registry[Any], entry: Entry[Any], component: type, shipped: Mapping[str, Recipe]) -> Iterator[str]:
+def info(registry: Registry, entry: Entry, component: type, shipped: Mapping[str, Recipe]) -> Iterator[str]:
     """The rows of the table at the top."""
     papers = papers_of(entry.options.__doc__, component.__doc__, inspect.getmodule(component).__doc__)
     if papers:
@@ -103,18 +103,18 @@ def info(registry: Registry[Any], entry: Entry[Any], component: type, shipped: M
         yield f"| recipes | {len(using)} of the shipped recipes, such as {', '.join(using[:3])} |"
 
 
-def names(entry: Entry[Any], kind: Kind, recipe: Recipe) -> bool:
+def names(entry: Entry, kind: Kind, recipe: Recipe) -> bool:
     """Whether a recipe names the component."""
     return entry.name in {config.name for config in kind.configs(recipe).values()}
 
 
-def options_of(entry: Entry[Any]) -> Any:
+def options_of(entry: Entry) -> Any:
     """The options at their defaults; a text that has none is left open."""
     required = [name for name, field in entry.options.model_fields.items() if field.is_required() and name != "name"]
     return entry.options(name=entry.name, **dict.fromkeys(required, "…"))
 
 
-def sizes(entry: Entry[Any]) -> str:
+def sizes(entry: Entry) -> str:
     """Which images a network can make or judge, as its options say."""
     able = [size for size in SIZES if serves(entry, size)]
     if len(able) == len(SIZES):
@@ -122,7 +122,7 @@ def sizes(entry: Entry[Any]) -> str:
     return f"{', '.join(map(str, able))} pixels (of the sizes tried: {', '.join(map(str, SIZES))})"
 
 
-def serves(entry: Entry[Any], size: int) -> bool:
+def serves(entry: Entry, size: int) -> bool:
     """Whether the network takes square images of so many pixels, with some of its options."""
     config = options_of(entry)
     attention = [4 * 2**power for power in range(6)] if "attention_size" in entry.options.model_fields else [None]
@@ -136,7 +136,7 @@ def serves(entry: Entry[Any], size: int) -> bool:
     return False
 
 
-def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
+def in_a_recipe(registry: Registry, entry: Entry) -> str:
     """The component's table with the options that it adds, at their defaults; without tables in it."""
     values = options_of(entry).model_dump(mode="json", exclude_none=True)
     shared = registry.kind.config.model_fields.keys() - changed(registry, entry)
@@ -152,7 +152,7 @@ def in_a_recipe(registry: Registry[Any], entry: Entry[Any]) -> str:
     return "\n".join([head, *lines])
 
 
-def changed(registry: Registry[Any], entry: Entry[Any]) -> set[str]:
+def changed(registry: Registry, entry: Entry) -> set[str]:
     """The options of every component of the kind that this one has with another default or text."""
     ours, theirs = (each.model_json_schema()["properties"] for each in (entry.options, registry.kind.config))
     return {key for key in theirs if ours[key] != theirs[key]}
@@ -187,7 +187,7 @@ def linked(text: str) -> str:
     return "`".join(part if index % 2 else part.replace("<", "&lt;") for index, part in enumerate(parts))
 
 
-def distribution(entry: Entry[Any]) -> str:
+def distribution(entry: Entry) -> str:
     """The distribution that an entry's plugin comes from."""
     return "`" + entry.plugin.partition(" (")[2].split()[0] + "`"
 

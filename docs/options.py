@@ -79,7 +79,7 @@ def distributions() -> set[str]:
     return {tomllib.loads(file.read_text(encoding="utf-8"))["project"]["name"] for file in files}
 
 
-def components(registry: Registry[Any], plugins: set[str]) -> Iterator[str]:
+def components(registry: Registry, plugins: set[str]) -> Iterator[str]:
     """What all components of a kind share, and a link to each."""
     yield table(registry.kind.config, hidden={"name"})
     links = [

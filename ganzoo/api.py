@@ -24,14 +24,13 @@ from ganzoo.errors import (
     RunDirectoryError,
     first_line,
 )
-from ganzoo.evaluation.evaluate import ONLY, evaluate, is_of_real_images
-from ganzoo.evaluation.evaluate import evaluate_images as score_images
-from ganzoo.evaluation.evaluation_log import Evaluated, cut_evaluations_after
+from ganzoo.evaluation.evaluate import evaluate, evaluate_images
+from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.observers.standard import recipe_observers, standard_observers
 from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
-from ganzoo.recipe.overrides import Overrides, limited_overrides
+from ganzoo.recipe.overrides import Overrides
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
@@ -42,7 +41,7 @@ from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint
 from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY, first_reaching
-from ganzoo.terminal import count_progress, warn
+from ganzoo.terminal import warn
 from ganzoo.text import shell_word
 from ganzoo.training import loop
 from ganzoo.training.build import build_run
@@ -96,7 +95,8 @@ def run(
     for problem in lint(checked, manager) if world.is_main else ():
         warn(str(problem))
     with world.connected(choose_compute(checked.device, world).device):
-        built = _build(checked, manager, world, initial=_initial_weights(checked, world))
+        with plugin_notes(checked, manager):
+            built = build_run(checked, manager, warn=warn, world=world, initial=_initial_weights(checked, world))
         return train(built, observers)
 
 
@@ -114,7 +114,8 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
         GanzooError: the recipe is wrong, or a part cannot be built.
     """
     checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides)
-    return _build(checked, manager, World(), initial=_initial_weights(checked, World()))
+    with plugin_notes(checked, manager):
+        return build_run(checked, manager, warn=warn, initial=_initial_weights(checked, World()))
 
 
 @surviving_output()
@@ -189,7 +190,8 @@ def _resume(
             f"--set init.from={shell_word(directory.path)} from these weights"
         )
     initial = _initial_weights(recipe, world) if checkpoint is None else None
-    built = _build(recipe, manager, world, directory, initial)
+    with plugin_notes(recipe, manager):
+        built = build_run(recipe, manager, directory=directory, warn=warn, world=world, initial=initial)
     if checkpoint is not None:
         if built.info != checkpoint.info:
             raise RunDirectoryError(
@@ -293,57 +295,10 @@ def load_run(
         check_export(recipe, exported, manager)
     compute = choose_compute(DeviceOptions(accelerator=accelerator or "auto", precision="fp32"))
     if network is None and exported is not None:
-        network = next(
-            (
-                role
-                for role, kind in recipe.trainer.roles.items()
-                if kind == "generator" and {role, f"{role}_ema"} & set(exported.networks())
-            ),
-            None,
-        )
+        held = {name.removesuffix("_ema") for name in exported.networks()}
+        generators = [name for name, kind in recipe.trainer.roles.items() if kind == "generator"]
+        network = next((name for name in generators if name in held), None)
     return TrainedRun(directory, recipe, checkpoint, compute, manager, network or "generator")
-
-
-@kept_random_state()
-def evaluate_images(
-    folder: str | Path,
-    against: Source,
-    overrides: Overrides = (),
-    *,
-    out: str | Path | None = None,
-    trust_plugins: bool | None = None,
-    manager: PluginManager | None = None,
-) -> Evaluated:
-    """Score a folder of images, another program's say, against the dataset of a recipe or a run.
-
-    They are cropped and resized as the dataset's are. Nothing is stored, unless `out` is given. Plugin files that a
-    recipe names are imported, which executes them.
-
-    Args:
-        folder: with image files, also in folders within.
-        against: a recipe, its text, tables or file; or a run directory or an export.
-        overrides: changes to how scores are taken, such as `{"evaluation.metrics": ["frechet"]}`: to the recipe's
-            evaluation, dataset, `device.accelerator` and plugins.
-        out: a JSON file that gets the result.
-        trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
-            `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        manager: the plugins to use; left out: those installed.
-
-    Raises:
-        GanzooError: an image cannot be read, the dataset or an extractor's weights are missing, or an override is of
-            something that the scores do not depend on.
-    """
-    overrides = limited_overrides(
-        overrides, lambda key: is_of_real_images(key) or key.startswith("plugins."), f"{ONLY} and plugins.…"
-    )
-    manager = manager or plugin_manager()
-    if isinstance(against, str | Path) and "\n" not in str(against) and Path(against).is_dir():
-        directory = RunDirectory(Path(against)) if is_export(Path(against)) else RunDirectory.open(against)
-        recipe, manager = directory.load_recipe(manager, overrides, trust=trust_plugins)
-    else:
-        recipe, manager = load_recipe(against, manager, overrides)
-    compute = choose_compute(recipe.device.model_copy(update={"precision": "fp32"}))
-    return score_images(Path(folder), recipe, manager, compute.device, None if out is None else Path(out))
 
 
 def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:
@@ -469,25 +424,6 @@ def _initial_weights(recipe: Recipe, world: World) -> Checkpoint | None:
     return world.broadcast_object(checkpoint)
 
 
-def _build(
-    recipe: Recipe,
-    manager: PluginManager,
-    world: World,
-    directory: RunDirectory | None = None,
-    initial: Checkpoint | None = None,
-) -> Run:
-    with count_progress() as progress, plugin_notes(recipe, manager):
-        return build_run(
-            recipe,
-            manager,
-            directory=directory,
-            warn=warn,
-            progress=progress if world.is_main else None,
-            world=world,
-            initial=initial,
-        )
-
-
 def _note(world: World) -> Note:
     """Return what prints a warning in one process of a run."""
     return warn if world.is_main else lambda _: None
@@ -503,19 +439,14 @@ def _checked(observers: Iterable[object]) -> tuple[object, ...]:
 
 def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
     with plugin_notes(built.recipe, built.manager):
-        _watch(built, observers)
+        if built.world.is_main:  # the first process alone has observers
+            write_environment(built.directory, describe_environment(built), built.step)
+            built.events.register_standard(standard_observers(built))
+            for name, observer in recipe_observers(built).items():
+                built.events.register(observer, f"observers.{name}")
+            for observer in observers:
+                built.events.register(observer)
         loop.train(built)
     built.world.all_reduce_signal(None)  # the others wait until the first has written everything
     checkpoint = latest_checkpoint(built.directory.checkpoints, warn)
     return TrainedRun(built.directory, built.recipe, checkpoint, built.compute, built.manager)
-
-
-def _watch(built: Run, observers: Iterable[object]) -> None:
-    """Add the observers to a run, of which the first process alone has any."""
-    if built.world.is_main:
-        write_environment(built.directory, describe_environment(built), built.step)
-        built.events.register_standard(standard_observers(built, built.manager))
-        for name, observer in recipe_observers(built.recipe, built.manager).items():
-            built.events.register(observer, f"observers.{name}")
-        for observer in observers:
-            built.events.register(observer)

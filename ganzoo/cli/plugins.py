@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -56,7 +56,7 @@ def plugins(as_json: AsJson = False) -> None:
     echo_document(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
 
 
-def summary(entry: Entry[Any]) -> str:
+def summary(entry: Entry) -> str:
     """The first line of the component's documentation: its class's where that is imported, else its options'."""
     import inspect
 

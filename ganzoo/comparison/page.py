@@ -23,10 +23,9 @@ from ganzoo.comparison.curves import HEIGHT, WIDTH, chart, figures
 from ganzoo.comparison.runs import RunRecord, Variant, options_in_common, shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.table import time_words
-from ganzoo.evaluation.protocol import Card, noted
+from ganzoo.evaluation.protocol import facts, noted
 from ganzoo.sampling.image_io import GIF, grid_step, grids, open_picture
 from ganzoo.storage.disk import write_text
-from ganzoo.sweeps.directory import flatten
 from ganzoo.text import number, printable
 from ganzoo.untrusted import read_bytes
 
@@ -202,21 +201,15 @@ def _protocols(scores: Sequence[Score]) -> Iterator[dict[str, Any]]:
     for score in scores:
         groups.setdefault(tuple(card.model_dump_json() for card, _ in score.protocols), []).append(score)
     for together in groups.values():
-        facts = [_facts(card) for card, _ in together[0].protocols]
-        for (card, named), own in zip(together[0].protocols, facts, strict=True):
+        found = [{printable(place): shown(value) for place, value in facts(card)} for card, _ in together[0].protocols]
+        for (card, named), own in zip(together[0].protocols, found, strict=True):
             yield {
                 "scores": [each.name for each in together],
                 "variants": named,
                 "facts": own,
                 "noted": {place: shown(value) for place, value in noted(card).items() if value not in ("", {}, None)},
-                "differing": {place for place in facts[0] if len({each.get(place) for each in facts}) > 1},
+                "differing": {place for place in found[0] if len({each.get(place) for each in found}) > 1},
             }
-
-
-def _facts(card: Card) -> dict[str, str]:
-    beside = noted(card)
-    everything = flatten(card.model_dump(mode="json"))
-    return {printable(place): shown(value) for place, value in everything if place not in beside and value != {}}
 
 
 def last_grid(run: RunRecord) -> Picture | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,12 @@ def p_value(one: Spread, other: Spread) -> float:
     return float(2 * stdtr(1 / sum(shares), -abs(one.mean - other.mean) / math.sqrt(squared)))
 
 
-def significant(p_values: Sequence[float]) -> list[bool]:
-    """Return which of several tests are significant together, by Holm's method."""
-    found = [False] * len(p_values)
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        if p_values[index] >= LEVEL / (len(p_values) - rank):
-            break
-        found[index] = True
-    return found
+def not_significant(p_values: Mapping[int, float]) -> list[int]:
+    """Return the keys of those of several tests that are not significant together, by Holm's method."""
+    left = sorted(p_values, key=p_values.__getitem__)
+    while left and p_values[left[0]] < LEVEL / len(left):
+        left.pop(0)
+    return sorted(left)
 
 
 def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
@@ -99,6 +97,4 @@ def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, 
     if len({spread.mean for spread in known.values()}) < 2:
         return None, []
     best = (min if lower else max)(known, key=lambda index: known[index].mean)
-    others = [index for index in known if index != best]
-    apart = significant([p_value(known[best], known[index]) for index in others])
-    return best, [index for index, told in zip(others, apart, strict=True) if not told]
+    return best, not_significant({index: p_value(known[best], known[index]) for index in known if index != best})

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ganzoo.comparison.runs import RunRecord, Variant
 from ganzoo.comparison.runs import number as finite
 from ganzoo.comparison.scores import Score
-from ganzoo.comparison.statistics import significant
+from ganzoo.comparison.statistics import not_significant
 from ganzoo.errors import DivergedError
 from ganzoo.recipe.model import TargetOptions
 from ganzoo.storage.summary import SCORE, first_reaching
@@ -161,9 +161,9 @@ def rank_by_target(variants: Sequence[Variant], scores: Iterable[Score]) -> Targ
     if refused or len(variants) < 2 or not known:
         return TargetRanking(target, times, refused)
     best = min(known, key=lambda index: times[index].order)
-    others = [index for index, each in enumerate(times) if each and index != best]
-    apart = significant([_p_value(times[best], times[index]) for index in others])
-    tied = [index for index, told in zip(others, apart, strict=True) if not told]
+    tied = not_significant(
+        {index: _p_value(times[best], each) for index, each in enumerate(times) if each and index != best}
+    )
     return TargetRanking(target, times, (), best, tied)
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from ganzoo.components.dataset import StoredImages
 from ganzoo.components.options import ExtractorConfig
 from ganzoo.components.spec import DatasetInfo
-
-if TYPE_CHECKING:
-    from ganzoo.components.dataset import StoredImages
 
 
 class Extractor(nn.Module, ABC):

@@ -43,30 +43,23 @@ class Progress:
 
     def steps(self, moment: float | str) -> float:
         """Return a moment of the run in steps: a share of it, or a text such as "20M images" or "10k steps"."""
-        if not isinstance(moment, str):
-            return moment * self.total_steps
         count, what = _counted(moment)
-        return count / self.images_per_step if what == "images" else count
-
-
-def _parts(text: str) -> tuple[str, str, str]:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kM]?) (images|steps)", text)
-    if found is None:
-        raise ValueError(f'is "{text}": give a share of the run such as 0.5, "20M images" or "10k steps"')
-    return found[1], found[2], found[3]
+        return count * self.total_steps if not what else count / self.images_per_step if what == "images" else count
 
 
 def _counted(moment: float | str) -> tuple[float, str]:
     """Return the number in a moment and its unit: "images", "steps", or "" for a share of the run."""
     if not isinstance(moment, str):
         return moment, ""
-    number, unit, what = _parts(moment)
-    return float(number) * UNITS[unit], what
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kM]?) (images|steps)", moment)
+    if found is None:
+        raise ValueError(f'is "{moment}": give a share of the run such as 0.5, "20M images" or "10k steps"')
+    return float(found[1]) * UNITS[found[2]], found[3]
 
 
 def _check_moment(moment: Any) -> Any:
     if isinstance(moment, str):
-        _parts(moment)
+        _counted(moment)
     elif isinstance(moment, bool) or not isinstance(moment, int | float) or not 0 <= moment <= 1:
         raise ValueError(f'is {moment}: give a share of the run from 0 to 1, "20M images" or "10k steps"')
     return moment

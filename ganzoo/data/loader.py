@@ -216,11 +216,6 @@ class Loader:
                 own = _Permutations(count, seed, self.device, mirror=horizontal_flip, purpose="condition ")
             self._parts.append((_Stored(packed.conditions, self.device, self.placement), own))
 
-    @property
-    def epoch(self) -> float:
-        """Number of epochs drawn so far, as a fraction."""
-        return self.position / len(self.packed)
-
     def seek(self, position: int) -> None:
         """Set the position to `position` drawn images, from where the next minibatch is taken.
 

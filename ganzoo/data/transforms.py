@@ -290,8 +290,8 @@ def _zero_to_one(array: Array) -> Array:
 
 def _check_floats(array: Array) -> None:
     """Raise ValueError unless all lie in [−1, 1]."""
-    if not (array.size and array.min() >= -1 and array.max() <= 1):
-        low, high = (array.min(), array.max()) if array.size else (0, 0)
+    low, high = array.min(), array.max()
+    if not (low >= -1 and high <= 1):
         raise ValueError(
             f"is an array of floats from {low:g} to {high:g}, which must lie in [−1, 1]"
             + (_SET_RANGE if np.isfinite([low, high]).all() else "")

@@ -8,22 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ganzoo.components.observer import Tracker
 from ganzoo.components.options import ImageDatasetConfig, ImageSize
+from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, OutputError, RequestError, first_line
 from ganzoo.evaluation.evaluation_log import Evaluated, add_evaluations, json_of
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.load import Source, load_recipe, parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, limited_overrides
-from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.runtime.device import choose_compute
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import check_writable, write_text
-from ganzoo.storage.run_directory import run_lock
-from ganzoo.terminal import count_progress, warn
+from ganzoo.storage.exported import is_export
+from ganzoo.storage.run_directory import RunDirectory, run_lock
+from ganzoo.terminal import warn
 from ganzoo.training.build import open_dataset
 
 ONLY = "how scores are taken can be set here, evaluation.…, dataset.…, device.accelerator"
@@ -133,23 +134,65 @@ def send_scores(run: TrainedRun, recipe: Recipe, scores: Mapping[str, float]) ->
             warn(f"tracking.{name}: the scores do not get there: {first_line(error)}")
 
 
+@kept_random_state()
 def evaluate_images(
-    folder: Path, recipe: Recipe, manager: PluginManager, device: torch.device, out: Path | None = None
+    folder: str | Path,
+    against: Source,
+    overrides: Overrides = (),
+    *,
+    out: str | Path | None = None,
+    trust_plugins: bool | None = None,
+    manager: PluginManager | None = None,
 ) -> Evaluated:
-    """Score the images of a folder against the dataset of a recipe, as its [evaluation] says.
+    """Score a folder of images, another program's say, against the dataset of a recipe or a run.
 
-    They are cropped and resized as the dataset's are. Nothing is stored, unless `out` names a JSON file for the result.
+    They are cropped and resized as the dataset's are. Nothing is stored, unless `out` is given. Plugin files that a
+    recipe names are imported, which executes them.
+
+    Args:
+        folder: with image files, also in folders within.
+        against: a recipe, its text, tables or file; or a run directory or an export.
+        overrides: changes to how scores are taken, such as `{"evaluation.metrics": ["frechet"]}`: to the recipe's
+            evaluation, dataset, `device.accelerator` and plugins.
+        out: a JSON file that gets the result.
+        trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
+            `GANZOO_TRUST_PLUGINS` says, which is no by default.
+        manager: the plugins to use; left out: those installed.
 
     Raises:
-        DataError: an image cannot be read, there are too few, or the dataset or an extractor's weights are missing.
-        RequestError: the dataset is of vectors, none that is installed reads a folder, or `out` can never be written.
-        OutputError: `out` cannot be written.
+        GanzooError: an image cannot be read, the dataset or an extractor's weights are missing, or an override is of
+            something that the scores do not depend on.
     """
+    overrides = limited_overrides(
+        overrides, lambda key: is_of_real_images(key) or key.startswith("plugins."), f"{ONLY} and plugins.…"
+    )
+    manager = manager or plugin_manager()
+    if isinstance(against, str | Path) and "\n" not in str(against) and Path(against).is_dir():
+        directory = RunDirectory(Path(against)) if is_export(Path(against)) else RunDirectory.open(against)
+        recipe, manager = directory.load_recipe(manager, overrides, trust=trust_plugins)
+    else:
+        recipe, manager = load_recipe(against, manager, overrides)
+    device = choose_compute(recipe.device.model_copy(update={"precision": "fp32"})).device
     if out is not None:
-        check_writable(out)
+        check_writable(Path(out))
     dataset = recipe.dataset
     if not isinstance(dataset, ImageDatasetConfig):
         raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
+    images = _open_folder(Path(folder), dataset, recipe, manager)
+    evaluator = Evaluator(recipe, manager, device, shows_progress=True)
+    evaluated = Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])
+    if out is not None:
+        write_text(Path(out), json_of(evaluated.evaluations[0]))
+    return evaluated
+
+
+def _open_folder(folder: Path, dataset: ImageDatasetConfig, recipe: Recipe, manager: PluginManager) -> PackedDataset:
+    """Return the images of a folder, cropped and resized as those of the recipe's dataset.
+
+    Raises:
+        DataError: an image cannot be read, or there are too few.
+        RequestError: no installed dataset reads a folder.
+    """
     registry = manager.registries.datasets
     folders = registry.chosen(lambda options: options.reads_any_folder)
     if not folders:
@@ -160,19 +203,13 @@ def evaluate_images(
     size = recipe.evaluation.image_size or dataset.image_size
     changes = {"root": str(folder), "image_size": size, **shape}
     options = type(folders[0]).model_validate({"name": folders[0].name, **changes})
-    with count_progress() as progress:
-        try:
-            images = open_dataset(recipe.model_copy(update={"dataset": options}), manager, progress)
-        except DataError as error:  # which takes the folder for the recipe's
-            told = str(error).replace("set dataset.root to", "give --images")
-            raise DataError(f"--images {folder}: {told}") from error
+    try:
+        images = open_dataset(recipe.model_copy(update={"dataset": options}), manager)
+    except DataError as error:  # which takes the folder for the recipe's
+        told = str(error).replace("set dataset.root to", "give --images")
+        raise DataError(f"--images {folder}: {told}") from error
     if images.skipped:
         warn(f"--images {folder}: {len(images.skipped)} images cannot be used and are left out")
     if len(images) < 2:
         raise DataError(f"--images {folder}: has one image, and scores need two or more")
-    network = next((name for name, kind in recipe.trainer.roles.items() if kind == "generator"), "generator")
-    evaluator = Evaluator(recipe, manager, device, network, shows_progress=True)
-    evaluated = Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])
-    if out is not None:
-        write_text(out, json_of(evaluated.evaluations[0]))
-    return evaluated
+    return images

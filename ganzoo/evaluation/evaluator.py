@@ -242,13 +242,9 @@ class Evaluator:
         """Return the real features from memory or the cache, computing them on the first call."""
         label = extractor.label
         if label not in self._real_features:
-            with (
-                self._timed(f"real_features/{label}", timings),
-                count_progress(what=f"features of real images ({label})") as progress,
-            ):
-                self._real_features[label] = features_of_real(
-                    extractor, self.real, self.options.real_images, self.device, progress
-                )
+            with self._timed(f"real_features/{label}", timings):
+                most = self.options.real_images
+                self._real_features[label] = features_of_real(extractor, self.real, most, self.device)
         return self._real_features[label]
 
     def _metrics(self) -> list[Metric]:
@@ -280,15 +276,14 @@ class Evaluator:
         """Open the dataset with the changes of a table of [evaluation], whose keys errors then name."""
         changes = getattr(self.options, table) if table else {}
         dataset = other_images(self.recipe.dataset, changes, image_size)
-        with count_progress() as progress:
-            try:
-                packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager, progress)
-            except DataError as error:
-                if not changes:
-                    raise
-                own = rf"\bdataset\.(?=(?:{'|'.join(map(re.escape, changes))})\b)"
-                told = re.sub(own, f"evaluation.{table}.", str(error))
-                raise DataError(f"the images of evaluation.{table}: {told}") from error
+        try:
+            packed = open_dataset(self.recipe.model_copy(update={"dataset": dataset}), self._manager)
+        except DataError as error:
+            if not changes:
+                raise
+            own = rf"\bdataset\.(?=(?:{'|'.join(map(re.escape, changes))})\b)"
+            told = re.sub(own, f"evaluation.{table}.", str(error))
+            raise DataError(f"the images of evaluation.{table}: {told}") from error
         return seen_by(self._network, packed, self.recipe.trainer)
 
     def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:

@@ -138,7 +138,7 @@ def differences(cards: Sequence[Card], ignoring: Collection[str] = ()) -> list[D
         cards: any number of them.
         ignoring: paths of fields to leave out, such as "samples.weights".
     """
-    info = [dict(_facts(card)) for card in cards]
+    info = [dict(facts(card)) for card in cards]
     places = list(dict.fromkeys(place for each in info for place in each if place not in ignoring))
     found = []
     for place in places:
@@ -157,7 +157,7 @@ def check_places(places: Collection[str], cards: Iterable[Card]) -> None:
     Raises:
         RequestError: there is no such field.
     """
-    held = dict.fromkeys(place for card in cards for place, _ in _facts(card))
+    held = dict.fromkeys(place for card in cards for place, _ in facts(card))
     known = [*dict.fromkeys([*_places(Card), *held])]
     if wrong := [place for place in places if place not in known]:
         raise RequestError(
@@ -168,8 +168,8 @@ def check_places(places: Collection[str], cards: Iterable[Card]) -> None:
 
 def noted(card: Card) -> dict[str, Any]:
     """Return the fields of a card that are not compared, by path."""
-    compared = {place for place, _ in _facts(card)}
-    return {place: value for place, value in _facts(card, everything=True) if place not in compared}
+    compared = {place for place, _ in facts(card)}
+    return {place: value for place, value in facts(card, everything=True) if place not in compared}
 
 
 def _places(part: type[CardPart], at: str = "") -> Iterator[str]:
@@ -182,14 +182,14 @@ def _places(part: type[CardPart], at: str = "") -> Iterator[str]:
             yield f"{at}{name}"
 
 
-def _facts(part: CardPart, at: str = "", *, everything: bool = False) -> Iterator[tuple[str, Any]]:
-    """Yield each field of a card with its dotted path."""
+def facts(part: CardPart, at: str = "", *, everything: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield each compared field of a card, or each field, with its dotted path."""
     for name, field in type(part).model_fields.items():
         if field.json_schema_extra == _NOTED and not everything:
             continue
         value = getattr(part, name)
         if isinstance(value, CardPart):
-            yield from _facts(value, f"{at}{name}.", everything=everything)
+            yield from facts(value, f"{at}{name}.", everything=everything)
         elif isinstance(value, dict):
             yield from ((f"{at}{name}.{key}", inner) for key, inner in value.items())
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from ganzoo.components.extractor import Extractor
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.data.tensor_cache import cached_tensors
+from ganzoo.terminal import count_progress
 
 VERSION = 2
 """Version of the preprocessing and of the order of the images, raised with every change to either."""
@@ -31,13 +31,7 @@ def spread(images: Tensor) -> float:
     return float(torch.pdist(images[:SPREAD_IMAGES].flatten(1).float()).mean())
 
 
-def features_of_real(
-    extractor: Extractor,
-    packed: PackedDataset,
-    most: int | None,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> Tensor:
+def features_of_real(extractor: Extractor, packed: PackedDataset, most: int | None, device: torch.device) -> Tensor:
     """Return the features (n, D) of the images of `packed`, or of `most` of them, on the CPU, from the cache if there.
 
     Args:
@@ -45,28 +39,22 @@ def features_of_real(
         packed: the images.
         most: largest number of images, always the same ones.
         device: the extractor's.
-        progress: called with the number of images done and in all.
     """
     indices = reference_indices(packed, most)
     return cached_tensors(
         _place(extractor, packed, len(indices), device),
-        lambda: {"features": _computed(extractor, packed, indices, device, progress)},
+        lambda: {"features": _computed(extractor, packed, indices, device)},
         lambda found: "features" in found and len(found["features"]) == len(indices),
     )["features"]
 
 
 @torch.inference_mode()
-def _computed(
-    extractor: Extractor,
-    packed: PackedDataset,
-    indices: Tensor,
-    device: torch.device,
-    progress: Callable[[int, int], None],
-) -> Tensor:
+def _computed(extractor: Extractor, packed: PackedDataset, indices: Tensor, device: torch.device) -> Tensor:
     parts = []
-    for start in range(0, len(indices), BATCH):
-        parts.append(extractor.features(real_images(packed, indices[start : start + BATCH]).to(device)).float().cpu())
-        progress(min(start + BATCH, len(indices)), len(indices))
+    with count_progress(what=f"features of real images ({extractor.label})") as progress:
+        for batch in torch.split(indices, BATCH):
+            parts.append(extractor.features(real_images(packed, batch).to(device)).float().cpu())
+            progress(sum(map(len, parts)), len(indices))
     return torch.cat(parts)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
-from ganzoo.components.network import parameters
 from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.output import output_error
@@ -48,12 +48,11 @@ class ConsoleObserver:
     @hookimpl
     def run_started(self, run: RunView) -> None:
         """Print the device, dataset and network sizes, and open the bar."""
-        sizes = ", ".join(
-            f"{_SHORT.get(role, role)} {count(parameters(run.networks[role]))}" for role in run.recipe.trainer.roles
-        )
+        sizes = {role: sum(map(Tensor.numel, run.networks[role].parameters())) for role in run.recipe.trainer.roles}
+        told = ", ".join(f"{_SHORT.get(role, role)} {count(size)}" for role, size in sizes.items())
         self._say(
             f"{run.directory}: {run.compute_description}; {len(run.dataset)} samples of {run.info.samples}; "
-            f"{sizes} parameters"
+            f"{told} parameters"
         )
         if run.resumed_from is not None:
             self._say(f"goes on from step {run.resumed_from} of {run.total_steps}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,8 +31,6 @@ from ganzoo.sampling.image_io import (
 )
 from ganzoo.terminal import warn
 
-GRIDS = 20
-"""Grids in a run, unless the recipe sets how often."""
 FRAME_MS = 200
 LAST_FRAME_MS = 2000
 MAX_FRAMES = 100
@@ -59,8 +56,7 @@ class SampleWriter:
     @hookimpl
     def step_ended(self, run: RunView, step: int) -> None:
         """Make a grid on schedule and at the last step."""
-        every = run.recipe.samples.every or math.ceil(run.total_steps / GRIDS)
-        if step % every == 0 or run.ending:
+        if step % run.recipe.samples.interval(run.total_steps) == 0 or run.ending:
             self._make(run, step)
 
     @hookimpl

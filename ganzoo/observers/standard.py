@@ -25,15 +25,15 @@ from ganzoo.training.checkpointing import save_checkpoint
 from ganzoo.training.run import Run
 
 
-def standard_observers(run: Run, manager: PluginManager) -> list[object]:
-    """Make the observers that every run has, for `Events.register_standard`; `manager` has the extractors.
+def standard_observers(run: Run) -> list[object]:
+    """Make the observers that every run has, for `Events.register_standard`.
 
     The order matters where one needs what another made: metrics are on disk before anything else can fail; whether the
     run ends is known before anybody does something at its end;
     samples and their animation are written before trackers send them; a step is scored before its checkpoint is saved,
     so that no resumed run lacks scores; trackers finish before the console prints its last line.
     """
-    recipe = run.recipe
+    recipe, manager = run.recipe, run.manager
     scoring = [PeriodicEvaluation(partial(Evaluator, recipe, manager, run.device))] if recipe.evaluation.every else []
     checkpoints = CheckpointWriter(partial(save_checkpoint, run))
     trackers = {name: config for name, config in recipe.tracking.chosen().items() if config.enabled}
@@ -50,10 +50,10 @@ def class_counts(recipe: Recipe, manager: PluginManager) -> list[str]:
     return [name for name, score in scores.items() if score.counts_classes]
 
 
-def recipe_observers(recipe: Recipe, manager: PluginManager) -> dict[str, object]:
+def recipe_observers(run: Run) -> dict[str, object]:
     """Make the observers that the recipe has tables for, by name."""
-    registry = manager.registries.observers
-    return {name: registry[name].load()(config) for name, config in recipe.observers.chosen().items()}
+    registry = run.manager.registries.observers
+    return {name: registry[name].load()(config) for name, config in run.recipe.observers.chosen().items()}
 
 
 class MetricsLog:

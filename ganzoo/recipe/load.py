@@ -19,7 +19,7 @@ from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plain, plugins_in
 from ganzoo.recipe.swap import Swaps
-from ganzoo.recipe.validate import SINGLE_QUOTES, missing_plugins, unfit_target, unmet_conditions, unusable_values
+from ganzoo.recipe.validate import SINGLE_QUOTES, unfit_target, unmet_conditions, unusable_values
 from ganzoo.registry import TRUST_VARIABLE
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
@@ -109,7 +109,8 @@ def parse_recipe(
         RequestError: an override is not valid.
     """
     tables, checked = _checked(tables, manager, overrides, note)
-    problems = missing_plugins(tables, manager)
+    required = plugins_in(tables, "requires")
+    problems = [Problem("plugins.requires", text) for each in required for text in manager.lacking(each)]
     problems += unmet_conditions(checked, manager) if isinstance(checked, Recipe) else checked
     changed = [key for key, _ in override_pairs(overrides)]
     if isinstance(checked, Recipe) and (not foreign or any(key.startswith("run.target") for key in changed)):
@@ -123,21 +124,15 @@ def parse_recipe(
     return checked
 
 
-def change_tables(
-    tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides, note: Note | None = None
-) -> dict[str, Any]:
+def change_tables(tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides) -> dict[str, Any]:
     """Return tables with overrides, and without the options that a part lacks which they put in another's place.
 
-    Args:
-        tables: as read from TOML; need not be valid.
-        manager: the plugins.
-        overrides: the changes.
-        note: called with what was dropped; left out: it is printed as a warning.
+    The tables, as read from TOML, need not be valid. Nothing is told.
 
     Raises:
         RequestError: an override is not valid.
     """
-    return _checked(tables, manager, overrides, note)[0]
+    return _checked(tables, manager, overrides, note=lambda _: None)[0]
 
 
 def _checked(

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from ganzoo.components.options import ROLES
 from ganzoo.components.schedule import NUMBER_TAG, SCHEDULE_TAG, Schedule
 from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.text import did_you_mean
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
-    from ganzoo.registry.plugin_manager import PluginManager
 
 Location = Sequence[str | int]
 StepKind = Literal["key", "part", "form"]
@@ -144,9 +141,7 @@ def _literals(detail: ErrorDetails) -> str:
     return expected.replace("'", '"').replace("True", "true").replace("False", "false")
 
 
-def _steps(
-    detail: ErrorDetails, tables: Mapping[str, Any]
-) -> Iterator[tuple[str | int, Literal["key", "part", "form"]]]:
+def _steps(detail: ErrorDetails, tables: Mapping[str, Any]) -> Iterator[tuple[str | int, StepKind]]:
     """Yield each step in the place of an error: a key of the file, or what pydantic inserts.
 
     It inserts the name of a part, and the type of a form, such as "constrained-int", where an option has several.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import tomli_w
@@ -159,6 +160,10 @@ class SampleOptions(Options):
         if value is not None and len(value) not in (1, 3):
             raise ValueError(f"has {len(value)} bands; must be one, or three: red, green, blue")
         return value
+
+    def interval(self, total_steps: int) -> int:
+        """Return the steps between two grids in a run of this length."""
+        return self.every or math.ceil(total_steps / 20)
 
 
 class CheckpointOptions(Options):

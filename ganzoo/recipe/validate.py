@@ -1,4 +1,4 @@
-"""Check that the plugins a recipe requires are installed, and that its parts fit each other."""
+"""Check that the parts of a recipe fit each other."""
 
 from __future__ import annotations
 
@@ -24,18 +24,10 @@ from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec, VectorSpec
 from ganzoo.errors import Problem
 from ganzoo.recipe.messages import explain
 from ganzoo.recipe.model import EvaluationOptions, Recipe
-from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import did_you_mean
-
-
-def missing_plugins(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem]:
-    """List the distributions that the recipe requires and that have no working plugin."""
-    required = plugins_in(tables, "requires")
-    return [Problem("plugins.requires", text) for each in required for text in manager.lacking(each)]
-
 
 LARGEST = 2**63 - 1
 """Largest integer of TOML; torch takes seeds up to twice that, and of fractions no product beyond float32, 3e38."""

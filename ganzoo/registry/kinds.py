@@ -20,7 +20,6 @@ class Kind:
         name: in the singular, such as "penalty".
         plural: name of the kind's registry.
         hook: name of the hook that registers components of this kind; two kinds may share one.
-        config_class: base class of their options, in `components.options`.
         table: dotted place in a recipe; empty where a recipe names none.
         many: whether a recipe has any number of them, in a list of tables.
         bare: whether a name may stand in such a list in place of a table.
@@ -31,7 +30,6 @@ class Kind:
     name: str
     plural: str
     hook: str
-    config_class: str
     table: str = ""
     many: bool = False
     bare: bool = False
@@ -40,8 +38,9 @@ class Kind:
 
     @cached_property
     def config(self) -> type[ComponentConfig]:
-        """The base class of the options."""
-        return getattr(import_module("ganzoo.components.options"), self.config_class)  # type: ignore[no-any-return]
+        """The base class of the options, which is called after the kind: `PenaltyConfig`."""
+        options = import_module("ganzoo.components.options")
+        return getattr(options, f"{self.name.capitalize()}Config")  # type: ignore[no-any-return]
 
     def configs(self, recipe: Any) -> dict[str, ComponentConfig]:
         """Return the options of a recipe's components of this kind by their paths."""
@@ -60,21 +59,20 @@ class Kind:
 
 # fmt: off
 KINDS = (
-    Kind("generator", "generators", "register_architectures", "GeneratorConfig", table="generator"),
-    Kind("discriminator", "discriminators", "register_architectures", "DiscriminatorConfig", table="discriminator"),
-    Kind("loss", "losses", "register_losses", "LossConfig", table="loss"),
-    Kind("penalty", "penalties", "register_losses", "PenaltyConfig", table="penalties", many=True),
-    Kind("dataset", "datasets", "register_datasets", "DatasetConfig", table="dataset", usual="ganzoo-datasets"),
-    Kind("trainer", "trainers", "register_trainers", "TrainerConfig", table="trainer"),
-    Kind("importer", "importers", "register_importers", "ImporterConfig"),
-    Kind("extractor", "extractors", "register_extractors", "ExtractorConfig", table="evaluation.extractors", many=True,
+    Kind("generator", "generators", "register_architectures", table="generator"),
+    Kind("discriminator", "discriminators", "register_architectures", table="discriminator"),
+    Kind("loss", "losses", "register_losses", table="loss"),
+    Kind("penalty", "penalties", "register_losses", table="penalties", many=True),
+    Kind("dataset", "datasets", "register_datasets", table="dataset", usual="ganzoo-datasets"),
+    Kind("trainer", "trainers", "register_trainers", table="trainer"),
+    Kind("importer", "importers", "register_importers"),
+    Kind("extractor", "extractors", "register_extractors", table="evaluation.extractors", many=True,
          usual="ganzoo-metrics"),
-    Kind("metric", "metrics", "register_metrics", "MetricConfig", table="evaluation.metrics", many=True, bare=True,
+    Kind("metric", "metrics", "register_metrics", table="evaluation.metrics", many=True, bare=True,
          usual="ganzoo-metrics"),
-    Kind("optimizer", "optimizers", "register_optimizers", "OptimizerConfig"),
-    Kind("observer", "observers", "register_observers", "ObserverConfig", table="observers", keyed=True),
-    Kind("tracker", "trackers", "register_observers", "TrackerConfig", table="tracking", keyed=True,
-         usual="ganzoo-trackers"),
+    Kind("optimizer", "optimizers", "register_optimizers"),
+    Kind("observer", "observers", "register_observers", table="observers", keyed=True),
+    Kind("tracker", "trackers", "register_observers", table="tracking", keyed=True, usual="ganzoo-trackers"),
 )
 # fmt: on
 

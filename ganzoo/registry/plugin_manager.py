@@ -155,12 +155,7 @@ class PluginManager:
         files = [path for path in files if not any(file.is_as(path) for file in self.files)]
         if not files:
             return self
-        manager = PluginManager(self._disabled, [*(file.path for file in self.files), *files])
-        own = {str(plugin) for plugin in self.plugins}
-        for name, plugin in self.pluggy.list_name_plugin():  # observers that a caller has registered
-            if plugin is not None and not manager.pluggy.has_plugin(name) and name not in own:
-                manager.pluggy.register(plugin, name=name)
-        return manager
+        return PluginManager(self._disabled, [*(file.path for file in self.files), *files])
 
     @property
     def broken(self) -> list[PluginInfo]:
@@ -293,12 +288,11 @@ def check_hooks(plugin: Any) -> None:
     Raises:
         PluginError: a function fails a check; of an object, the text names its class and file.
     """
-    if isinstance(plugin, ModuleType):
-        _check_hooks(plugin)
-        return
     try:
         _check_hooks(plugin)
     except PluginError as error:
+        if isinstance(plugin, ModuleType):
+            raise
         module = sys.modules.get(type(plugin).__module__)
         file = f" in {Path(module.__file__).name}" if module and module.__file__ else ""
         raise PluginError(f"the observer {type(plugin).__name__}{file}: {error}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from importlib import import_module
 from operator import or_
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -17,11 +17,9 @@ from ganzoo.errors import PluginError
 from ganzoo.registry.commands import imported
 from ganzoo.registry.kinds import KINDS, Kind
 
-C = TypeVar("C", bound=ComponentConfig)
-
 
 @dataclass(frozen=True)
-class Entry(Generic[C]):
+class Entry:
     """One registered component.
 
     `target` is its class, or "module:Class" to be imported when it is first built; `options` is its `Config`;
@@ -30,12 +28,12 @@ class Entry(Generic[C]):
 
     name: str
     target: type | str
-    options: type[C]
+    options: type[Any]
     plugin: str
-    parts: Mapping[Any, Registry[Any]] = field(default_factory=dict, repr=False)
+    parts: Mapping[Any, Registry] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def config(self) -> type[C]:
+    def config(self) -> type[Any]:
         """The `Config` with the field `name` narrowed to this name; made on first use.
 
         A field of the type of a kind's config, such as `OptimizerConfig`, takes any registered component of the kind
@@ -48,7 +46,8 @@ class Entry(Generic[C]):
             default = ... if option.is_required() else registry.narrow(option.default)
             plain = [entry.name for entry in registry if kind not in entry.held.values()]
             fields[key] = (registry.options_type(plain), default)
-        narrowed = cast("type[C]", create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields))
+        made = create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
+        narrowed = cast("type[ComponentConfig]", made)
         narrowed.load_component = self.load
         return narrowed
 
@@ -98,15 +97,15 @@ def check_complete(component: type, name: str, plugin: str) -> None:
         )
 
 
-class Registry(Generic[C]):
+class Registry:
     """The components of one kind, in the order of their names."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.parts: dict[Any, Registry[Any]] = {}
-        self._entries: dict[str, Entry[C]] = {}
+        self.parts: dict[Any, Registry] = {}
+        self._entries: dict[str, Entry] = {}
 
-    def register(self, name: str, target: type | str, config: type[C], plugin: str) -> None:
+    def register(self, name: str, target: type | str, config: type[Any], plugin: str) -> None:
         """Register one component.
 
         Raises:
@@ -127,16 +126,16 @@ class Registry(Generic[C]):
         """Return all registered names, sorted."""
         return sorted(self._entries)
 
-    def __iter__(self) -> Iterator[Entry[C]]:
+    def __iter__(self) -> Iterator[Entry]:
         return (self._entries[name] for name in self.names())
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
 
-    def __getitem__(self, name: str) -> Entry[C]:
+    def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
 
-    def chosen(self, by: Callable[[type[C]], bool]) -> list[C]:
+    def chosen(self, by: Callable[[Any], bool]) -> list[Any]:
         """Return default options of the components that `by` says yes of, in the order of registration."""
         return [entry.config(name=entry.name) for entry in self._entries.values() if by(entry.options)]
 
@@ -190,13 +189,13 @@ class Registries:
 
     if TYPE_CHECKING:
 
-        def __getattr__(self, plural: str) -> Registry[Any]: ...
+        def __getattr__(self, plural: str) -> Registry: ...
 
-    def all(self) -> list[Registry[Any]]:
+    def all(self) -> list[Registry]:
         """Return every registry."""
         return [*vars(self).values()]
 
-    def by_hook(self) -> dict[str, tuple[Registry[Any], ...]]:
+    def by_hook(self) -> dict[str, tuple[Registry, ...]]:
         """Return the registries that each hook fills."""
         hooks = dict.fromkeys(kind.hook for kind in KINDS)
         return {hook: tuple(each for each in self.all() if each.kind.hook == hook) for hook in hooks}
@@ -209,7 +208,7 @@ class Registrar:
     `imported_as`: the names in `sys.modules` of modules that have another there, as a plugin file has.
     """
 
-    registries: tuple[Registry[Any], ...]
+    registries: tuple[Registry, ...]
     plugin: str
     imported_as: Mapping[str, str] = field(default_factory=dict)
 

@@ -45,7 +45,7 @@ def called_plugins(recipe: Recipe, manager: PluginManager) -> list[PluginInfo]:
     return [each for each in manager.plugins if each.status == "loaded" and (str(each) in called or each.name in files)]
 
 
-def chosen_entries(recipe: Recipe, manager: PluginManager) -> list[tuple[Kind, Entry[Any]]]:
+def chosen_entries(recipe: Recipe, manager: PluginManager) -> list[tuple[Kind, Entry]]:
     """Return the components that a recipe names, with their kinds."""
     configs = list(_configs(recipe))
     return [

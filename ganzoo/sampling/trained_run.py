@@ -404,8 +404,7 @@ class TrainedRun:
                 tables["dataset"] = {"name": name, "image_size": image.size, "channels": image.channels}
             foreign = self.recipe.foreign and name is None
             recipe = parse_recipe(tables, self.manager, changes, source="dataset", foreign=foreign)
-        with count_progress() as progress:
-            return open_dataset(recipe, self.manager, progress), recipe.dataset
+        return open_dataset(recipe, self.manager), recipe.dataset
 
     def real_batch(self, packed: PackedDataset, indices: Tensor, role: str) -> Batch:
         """Return real samples with labels and conditions, on the CPU, as a network of the trainer sees them.

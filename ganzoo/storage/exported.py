@@ -46,11 +46,6 @@ class ExportedWeights(Checkpoint):
         """Return the names of the networks in it."""
         return sorted(self.file_of)
 
-    @property
-    def resumable(self) -> bool:
-        """False: the state of the optimizers is not exported."""
-        return False
-
 
 def seal_export(folder: Path, weights: Checkpoint, networks: Mapping[str, str], about: Mapping[str, Any]) -> None:
     """Write the manifest `export.json` of an export, after all of its other files.

@@ -65,11 +65,10 @@ class RunDirectory:
                 f"run.root: no run directory can be made in {parent}: {error.strerror}; "
                 f"set run.root to a folder that can be written to"
             ) from error
-        directory = cls.lay_out(parent / f"{number:04d}", recipe)
+        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
+        directory = cls.lay_out(parent / f"{number:04d}", recipe.model_copy(update={"plugins": plugins}))
         if files:
             directory.write_plugins(files)
-            plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
-            directory.write_recipe(recipe.model_copy(update={"plugins": plugins}))
         return directory
 
     @classmethod

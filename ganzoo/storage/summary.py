@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ganzoo.components.metric import Direction
+from ganzoo.components.observer import RunView
 from ganzoo.recipe.model import TargetOptions
 from ganzoo.storage.run_directory import ALERT
-
-if TYPE_CHECKING:
-    from ganzoo.components.observer import RunView
 
 Status = Literal["complete", "reached", "interrupted", "failed"]
 

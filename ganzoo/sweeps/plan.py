@@ -98,7 +98,7 @@ def make_plan(
         raise RequestError(f"{both[0]}: is both varied and set; give it to one of --vary and --set")
     original, changes, files, source = read_tables(recipe, changes)
     manager = manager.with_files(files)
-    tables = change_tables(original, manager, changes, note=lambda _: None)  # each variant notes it again
+    tables = change_tables(original, manager, changes)  # each variant notes what they drop
     run = tables.get("run")  # not checked yet
     named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
     parsed, notes = _parse_all(original, changes, named, manager, source)

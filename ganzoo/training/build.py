@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 
@@ -27,15 +27,13 @@ from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.checkpoint import Checkpoint
 from ganzoo.storage.run_directory import RunDirectory
+from ganzoo.terminal import count_progress
 from ganzoo.text import unused_name
 from ganzoo.training import initial_weights
 from ganzoo.training.checkpointing import check_place, check_room_for_run
 from ganzoo.training.cuda_graph import record_steps
 from ganzoo.training.events import Events
 from ganzoo.training.run import Run
-
-Progress = Callable[[int, int], None]
-C = TypeVar("C", bound=ComponentConfig)
 
 
 @memory_errors()
@@ -45,7 +43,6 @@ def build_run(
     *,
     directory: RunDirectory | None = None,
     warn: Callable[[str], None],
-    progress: Progress | None = None,
     world: World | None = None,
     initial: Checkpoint | None = None,
 ) -> Run:
@@ -57,7 +54,6 @@ def build_run(
         directory: the run directory of a resumed run; left out: a new one, made last, so that a failure
             leaves no empty folder.
         warn: called with a message for each problem that does not end the run.
-        progress: called with (done, total) while the dataset is decoded.
         world: the connected processes of the run; left out: this process alone.
         initial: the weights that the networks start from; left out: they begin anew.
 
@@ -69,7 +65,7 @@ def build_run(
     if directory is None and world.is_main:
         check_place(recipe)
     with world.local_main_first():  # one process of each machine packs the dataset if it is not packed yet
-        packed = open_dataset(recipe, manager, progress)
+        packed = open_dataset(recipe, manager, shows_progress=world.is_main)
     if world.is_main:
         tell_findings(packed, warn)
 
@@ -143,7 +139,7 @@ def build_run(
     )
 
 
-def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | None = None) -> PackedDataset:
+def open_dataset(recipe: Recipe, manager: PluginManager, *, shows_progress: bool = True) -> PackedDataset:
     """Return the packed dataset of a recipe, decoding its images if there is no pack yet.
 
     Nothing is downloaded to a folder that only a run directory's recipe names.
@@ -153,11 +149,15 @@ def open_dataset(recipe: Recipe, manager: PluginManager, progress: Progress | No
     """
     config, make = recipe.dataset, manager.registries.datasets[recipe.dataset.name].load()
     default = type(config).model_fields["root"].get_default()
-    if not recipe.foreign or config.root == default or not getattr(config, "download", False):
-        return pack_dataset(make(config), progress=progress)
+    refused = recipe.foreign and config.root != default and getattr(config, "download", False)
+    if refused:
+        config = config.model_copy(update={"download": False})
     try:
-        return pack_dataset(make(config.model_copy(update={"download": False})), progress=progress)
+        with count_progress() as progress:
+            return pack_dataset(make(config), progress=progress if shows_progress else None)
     except DataError as error:
+        if not refused:
+            raise
         raise DataError(
             f"{error} (nothing is downloaded to {config.root}, which a run directory names: if that is your folder, "
             f"`ganzoo data prepare` on its recipe.toml does it)"
@@ -194,22 +194,20 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
     Raises:
         RecipeError: it does not fit the dataset.
     """
-    registry: Registry[Any] = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
+    registry: Registry = getattr(manager.registries, f"{recipe.trainer.roles[role]}s")
     config, path = recipe.network(role), role if role in ROLES else f"networks.{role}"
     with _fitting("trainer", recipe.trainer.name):
         of_role = recipe.trainer.info_for(role, info)
     missing_table = recipe.missing_table(role)
     network: Network = build_part(registry, config, path, of_role, note=missing_table)
-    if missing := of_role.lacks(network.uses):
-        needs = " and ".join(missing)
-        lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
-        raise RecipeError(
-            "recipe", [Problem(path, f'"{network.config.name}" needs {needs}, and {lacking}{missing_table}')]
-        )
+    with _fitting(path, network.config.name, missing_table):
+        if missing := of_role.lacks(network.uses):
+            lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
+            raise ValueError(f"needs {' and '.join(missing)}, and {lacking}")
     return network
 
 
-def build_part(registry: Registry[C], config: C, path: str, info: DatasetInfo, *, note: str = "") -> Any:
+def build_part(registry: Registry, config: ComponentConfig, path: str, info: DatasetInfo, *, note: str = "") -> Any:
     """Build a component from its options and the dataset's info.
 
     Raises:

@@ -32,8 +32,6 @@ from ganzoo.text import size_in_words
 from ganzoo.training.non_finite import check_weights, stop_if_diverged
 from ganzoo.training.run import Run
 
-GRIDS = 20
-"""Least number of sample grids in a run, unless its recipe sets how often."""
 PNG = 0.5
 """Size of a PNG file as a share of its pixels' bytes."""
 
@@ -78,9 +76,8 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
     weights, state = size_of(networks), size_of(trainer.state_dict())
     checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
-    every = recipe.samples.every or math.ceil(steps / GRIDS)
-    pixels = math.prod(info.samples.shape) * recipe.samples.count
-    samples = math.ceil(steps / every) * pixels * PNG * (2 if recipe.samples.gif else 1)
+    grids = math.ceil(steps / recipe.samples.interval(steps))
+    samples = grids * math.prod(info.samples.shape) * recipe.samples.count * PNG * (2 if recipe.samples.gif else 1)
     check_room(
         Path(recipe.run.root) / recipe.run.name,
         checkpoint * (recipe.checkpoint.keep + 1) + int(samples),

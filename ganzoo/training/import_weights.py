@@ -81,7 +81,7 @@ def _check_source(source: Path) -> None:
             raise RequestError(f"{file}: cannot be read: {error.strerror or error}") from error
 
 
-def choose_importer(source: Path, manager: PluginManager, name: str | None = None) -> Entry[Any]:
+def choose_importer(source: Path, manager: PluginManager, name: str | None = None) -> Entry:
     """Return the importer of this name, or the only one that recognizes `source`.
 
     Raises:

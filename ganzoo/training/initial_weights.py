@@ -20,7 +20,7 @@ from ganzoo.terminal import console, say
 from ganzoo.text import count, did_you_mean, printable
 
 REPORT = "init.json"
-PARTS = ("taken", "began anew", "left over")
+PARTS = ("taken", "began_anew", "left_over")
 
 Networks = Mapping[str, nn.Module]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -127,13 +127,13 @@ def report(
 ) -> None:
     """Print how many tensors and parameters were taken, and write their names to `init.json` of the run directory."""
     say(f"weights from {source.path}: tensors (values)")
-    table = Table("network", *PARTS, box=box.SIMPLE)
+    table = Table("network", *(part.replace("_", " ") for part in PARTS), box=box.SIMPLE)
     found = {}
     for name, transfer in transfers.items():
-        parts = {part: _count(getattr(transfer, part.replace(" ", "_"))) for part in PARTS}
+        parts = {part: _count(getattr(transfer, part)) for part in PARTS}
         own = name if name == transfer.weights else f"{name} ← {transfer.weights}"
         table.add_row(printable(own), *(f"{each['tensors']} ({count(each['values'])})" for each in parts.values()))
-        found[name] = {"weights": transfer.weights, **{part.replace(" ", "_"): each for part, each in parts.items()}}
+        found[name] = {"weights": transfer.weights, **parts}
     console().print(table)
     directory.write_json(REPORT, {"from": options.source, "step": source.step, "networks": found})
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from traceback import walk_tb
 from types import FrameType
-from typing import Any
 
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import GanzooError
@@ -20,7 +19,7 @@ from ganzoo.text import shell_word
 TRAINED = ("generator", "discriminator", "loss", "penalty", "trainer")
 """The kinds whose values the trainer, often ganzoo's own, works with: what is wrong with these fails there."""
 
-Part = tuple[Kind, Entry[Any]]
+Part = tuple[Kind, Entry]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from ganzoo.comparison.comparison import Comparison
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import page, write_page
 from ganzoo.comparison.scores import Score
-from ganzoo.comparison.statistics import Spread, best_of, p_value, significant
+from ganzoo.comparison.statistics import Spread, best_of, not_significant, p_value
 from ganzoo.errors import GanzooError
 from ganzoo.sweeps.directory import Member, SweepDirectory
 
@@ -212,9 +212,9 @@ class TestFigures:
 
     def test_several_tests_are_significant_together_by_holms_steps(self):
         """The least of three below 0.05/3, the next below 0.05/2, the last below 0.05; none beyond one that is not."""
-        assert significant([0.04, 0.012, 0.02]) == [True, True, True]
-        assert significant([0.04, 0.012, 0.03]) == [False, True, False]
-        assert significant([0.04, 0.02, 0.03]) == [False, False, False]
+        assert not_significant({0: 0.04, 2: 0.012, 3: 0.02}) == []
+        assert not_significant({0: 0.04, 2: 0.012, 3: 0.03}) == [0, 3]
+        assert not_significant({0: 0.04, 2: 0.02, 3: 0.03}) == [0, 2, 3]
 
     def test_equal_variants_are_seldom_told_apart(self):
         """Four variants of three seeds: any one is told from the best in 5 % of comparisons at most."""

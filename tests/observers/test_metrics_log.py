@@ -101,7 +101,7 @@ def test_a_resumed_run_goes_on_counting(build, manager, tables) -> None:
                 run.stop_signal = 15
 
     run = build()
-    run.events.register_standard(standard_observers(run, manager))
+    run.events.register_standard(standard_observers(run))
     run.events.register(Stop())
     with pytest.raises(Interrupted):
         train(run)

@@ -46,7 +46,7 @@ def tries(count: int) -> Any:
     )
 
 
-def registered(registry: Registry[Any]) -> list[tuple[str, type[BaseModel]]]:
+def registered(registry: Registry) -> list[tuple[str, type[BaseModel]]]:
     return [(entry.name, entry.config) for entry in registry]
 
 

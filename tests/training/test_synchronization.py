@@ -75,9 +75,9 @@ class Looks:
         self.at_step[step], self._now = self._now, Counter()
 
 
-def looks(run: Run, manager: PluginManager) -> dict[int, Counter[str]]:
+def looks(run: Run) -> dict[int, Counter[str]]:
     seen = Looks()
-    run.events.register_standard(standard_observers(run, manager))
+    run.events.register_standard(standard_observers(run))
     run.events.register(seen)
     with Operations(seen.count), Methods(seen.count):
         train(run)
@@ -138,7 +138,7 @@ def test_no_value_is_looked_at_between_log_points(
     changes: dict[str, Any], overrides: list[str], tables: dict[str, Any], parse: Any, manager: PluginManager
 ) -> None:
     recipe = parse({**tables, **changes}, "run.steps=8", "run.log_every=4", "checkpoint.every=100", *overrides)
-    found = looks(build_run(recipe, manager, warn=print), manager)
+    found = looks(build_run(recipe, manager, warn=print))
     assert {step: dict(found[step]) for step in (2, 3, 5, 6, 7)} == {step: {} for step in (2, 3, 5, 6, 7)}
     assert found[4], "a log point is where values are looked at"
     assert found[8]

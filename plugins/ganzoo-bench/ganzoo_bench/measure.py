@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import runpy
 import statistics
@@ -25,8 +24,6 @@ from ganzoo_bench.report import report
 
 Step = Callable[[], int]
 """Trains one step and returns its number of real images."""
-GRIDS = 20
-"""Grids of samples in a run, unless the recipe sets how often."""
 ADAPTING, TIMED = 3.0, 4.0
 """Seconds of training until the threads have adapted to a load, and those that are timed then."""
 
@@ -113,7 +110,7 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
         "periodic_costs": {
             "samples": {
                 "seconds": costs.samples,
-                "every": options.samples.every or math.ceil(bare.total_steps / GRIDS),
+                "every": options.samples.interval(bare.total_steps),
             },
             "checkpoint": {"seconds": costs.checkpoint, "every": options.checkpoint.every},
         },

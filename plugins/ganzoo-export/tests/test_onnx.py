@@ -124,7 +124,7 @@ def test_libraries_that_are_missing(tables: dict, tmp_path: Path, monkeypatch: p
         export_run(trained, tmp_path / "given", "onnx")
 
 
-def small(entry: Entry[Any]) -> Generator:
+def small(entry: Entry) -> Generator:
     """A generator of this kind with few weights, for the first size of images that it can make."""
     for channels, side in ((3, 32), (3, 64), (1, 28), (3, 28)):
         image = ImageSpec(channels, side, side)

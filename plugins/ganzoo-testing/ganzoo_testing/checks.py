@@ -47,7 +47,7 @@ COUNT = 32
 """Samples that a metric scores."""
 
 
-def check_dataset(entry: Entry[Any], **options: Any) -> None:
+def check_dataset(entry: Entry, **options: Any) -> None:
     """Check samples, labels, fingerprint and packing.
 
     Raises:
@@ -91,7 +91,7 @@ def _synthetic(**options: Any) -> Dataset:
     return dataset
 
 
-def check_extractor(entry: Entry[Any], **options: Any) -> None:
+def check_extractor(entry: Entry, **options: Any) -> None:
     """Check features, logits and digest, and that an image's features do not depend on the rest of the batch.
 
     Raises:
@@ -155,7 +155,7 @@ class LabeledPoints(Dataset):
         return [(point, index % 4) for index, point in enumerate(points)]
 
 
-def check_metric(entry: Entry[Any], **options: Any) -> None:
+def check_metric(entry: Entry, **options: Any) -> None:
     """Check needs, directions, and that the values are finite and follow from the inputs and the seed alone.
 
     Raises:
@@ -191,7 +191,7 @@ def check_metric(entry: Entry[Any], **options: Any) -> None:
             metric.settings(inputs)
 
 
-def check_observer(entry: Entry[Any], **options: Any) -> None:
+def check_observer(entry: Entry, **options: Any) -> None:
     """Check that it is built from its options and that its marked methods are hooks.
 
     Raises:

@@ -74,17 +74,17 @@ CONTRACTS = (
 )
 
 
-def contract_of(entry: Entry[Any]) -> Contract:
+def contract_of(entry: Entry) -> Contract:
     """Return the contract of a component, by its options."""
     return next(each for each in CONTRACTS if issubclass(entry.options, each.config))
 
 
-def describe(entry: Entry[Any]) -> str:
+def describe(entry: Entry) -> str:
     """Return kind and name of a component, such as "generator dcgan"."""
     return f"{contract_of(entry).kind} {entry.name}"
 
 
-def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry[Any]]:
+def components_of(plugin: str, manager: PluginManager | None = None) -> list[Entry]:
     """Return all components that a distribution's plugins, or a plugin file, register.
 
     Args:
@@ -147,7 +147,7 @@ def check_command(command: Any) -> None:
         ) from error
 
 
-def check_component(entry: Entry[Any], **options: Any) -> None:
+def check_component(entry: Entry, **options: Any) -> None:
     """Check that a component conforms to the interface of its kind.
 
     Args:
@@ -171,7 +171,7 @@ def check_component(entry: Entry[Any], **options: Any) -> None:
         raise ConformanceError(f"{told}: raises {type(error).__name__}: {first_line(error)}") from error
 
 
-def check_config(entry: Entry[Any], **options: Any) -> None:
+def check_config(entry: Entry, **options: Any) -> None:
     """Check the base class, and that options are documented, refuse unknown keys, and survive a recipe's round trip.
 
     Raises:

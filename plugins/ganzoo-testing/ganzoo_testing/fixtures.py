@@ -91,7 +91,7 @@ def contract(text: str, *given: Any, info: DatasetInfo | None = None) -> Iterato
     require(not changed, f"{text}: it changes in place what it is given; a first layer or operation is in place")
 
 
-def small_options(entry: Entry[Any], options: Mapping[str, Any] | None = None) -> Any:
+def small_options(entry: Entry, options: Mapping[str, Any] | None = None) -> Any:
     """Return a config of the component that is small enough to test quickly.
 
     Whole numbers called `width`, `dense_width`, `max_channels`, `hidden`, `latent_dim`, `count` or `image_size` shrink

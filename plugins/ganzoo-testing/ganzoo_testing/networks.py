@@ -29,7 +29,7 @@ Inputs = tuple[Tensor, dict[str, Tensor]]
 """Latents or samples, and the keywords of `forward`."""
 
 
-def check_generator(entry: Entry[Any], **options: Any) -> None:
+def check_generator(entry: Entry, **options: Any) -> None:
     """Check latents, images, labels, gradients, seeds, state and bf16 of a generator, at a small size.
 
     Raises:
@@ -61,7 +61,7 @@ def check_generator(entry: Entry[Any], **options: Any) -> None:
     _check_network(entry, config, info, network, (latents, inputs), images)
 
 
-def check_discriminator(entry: Entry[Any], **options: Any) -> None:
+def check_discriminator(entry: Entry, **options: Any) -> None:
     """Check logits, features, labels, gradients, seeds, state and bf16 of a discriminator, at a small size.
 
     Raises:
@@ -95,7 +95,7 @@ def check_discriminator(entry: Entry[Any], **options: Any) -> None:
     _check_network(entry, config, info, network, (images, inputs), logits)
 
 
-def check_export(entry: Entry[Any], **options: Any) -> None:
+def check_export(entry: Entry, **options: Any) -> None:
     """Check that torch.export takes a generator in evaluation mode; too slow for `check_component`.
 
     Raises:
@@ -117,7 +117,7 @@ def check_export(entry: Entry[Any], **options: Any) -> None:
     require(same, "gives other images once it is exported: keep state out of forward")
 
 
-def _built(entry: Entry[Any], options: dict[str, Any]) -> tuple[Any, DatasetInfo, Any]:
+def _built(entry: Entry, options: dict[str, Any]) -> tuple[Any, DatasetInfo, Any]:
     """Build a small network, checked to start alike for the same seed; return its config and images too."""
     config = small_options(entry, options)
     info = small_info(config)
@@ -167,9 +167,7 @@ def _check_output(output: Tensor) -> None:
     require(output.isfinite().all(), "forward gives values that are not finite: look at how weights start")
 
 
-def _check_network(
-    entry: Entry[Any], config: Any, info: DatasetInfo, network: Any, inputs: Inputs, output: Tensor
-) -> None:
+def _check_network(entry: Entry, config: Any, info: DatasetInfo, network: Any, inputs: Inputs, output: Tensor) -> None:
     """Check gradients, inputs, repeatability, state and bf16 of a network that gave `output`."""
     _check_inputs_matter(network, inputs)
     weights = torch.randn(output.shape, generator=generator_of_seed(3))

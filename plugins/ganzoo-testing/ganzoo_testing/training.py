@@ -59,7 +59,7 @@ from ganzoo_testing.fixtures import (
 METHODS = ("discriminator_term", "generator_term", "transform_images", "after_discriminator_step")
 
 
-def check_loss(entry: Entry[Any], **options: Any) -> None:
+def check_loss(entry: Entry, **options: Any) -> None:
     """Check that the losses are finite scalars with gradients, keep no state, and fall where the networks improve.
 
     Raises:
@@ -111,7 +111,7 @@ def _loss_of(loss: Loss, name: str, *logits: Tensor | None) -> Tensor:
     return value
 
 
-def check_penalty(entry: Entry[Any], **options: Any) -> None:
+def check_penalty(entry: Entry, **options: Any) -> None:
     """Check that the terms are finite, repeatable scalars, and that images keep their shape.
 
     Raises:
@@ -179,13 +179,13 @@ def _term(
     return float(term.detach())
 
 
-def _set_up(entry: Entry[Any], config: Any, generator: Generator, discriminator: Discriminator) -> Penalty:
+def _set_up(entry: Entry, config: Any, generator: Generator, discriminator: Discriminator) -> Penalty:
     penalty: Penalty = entry.load()(config, info=generator.info)
     penalty.setup(generator, discriminator)
     return penalty
 
 
-def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discriminator]:
+def _attached(entry: Entry, config: Any) -> tuple[Penalty, Generator, Discriminator]:
     """Return the penalty with networks that it accepts: plain ones, or with a generator of its own plugin."""
     reasons = []
     for generator in _generators(entry, config):
@@ -199,7 +199,7 @@ def _attached(entry: Entry[Any], config: Any) -> tuple[Penalty, Generator, Discr
     raise ConformanceError(f"takes neither plain networks nor its plugin's: {reasons[0]}")
 
 
-def _generators(entry: Entry[Any], config: Any) -> Iterator[Generator]:
+def _generators(entry: Entry, config: Any) -> Iterator[Generator]:
     yield tiny_generator(small_info(config))
     for other in plugin_manager().registries.generators:
         if other.plugin == entry.plugin:
@@ -214,7 +214,7 @@ def _check_scalar(name: str, value: Tensor) -> None:
     require(value.requires_grad, f"{name} has no gradient: do not detach it")
 
 
-def check_trainer(entry: Entry[Any], **options: Any) -> None:
+def check_trainer(entry: Entry, **options: Any) -> None:
     """Check the metrics, that the networks change, by the mean gradient, and an exact round trip of all state.
 
     Raises:
@@ -387,7 +387,7 @@ def _resumed(cls: type[Trainer], config: Any, trainer: Trainer) -> Trainer:
     return other
 
 
-def check_optimizer(entry: Entry[Any], **options: Any) -> None:
+def check_optimizer(entry: Entry, **options: Any) -> None:
     """Check that it lowers a loss, goes on from a saved state to the bit, and takes no step where `found_inf` is 1.
 
     Raises:

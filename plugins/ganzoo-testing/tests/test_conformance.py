@@ -52,7 +52,7 @@ ENTRIES = [entry for registry in REGISTRIES.all() for entry in registry]
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=describe)
-def test_component(entry: Entry[Any]) -> None:
+def test_component(entry: Entry) -> None:
     try:
         check_component(entry)
     except DataError as error:
@@ -61,7 +61,7 @@ def test_component(entry: Entry[Any]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("entry", list(REGISTRIES.generators), ids=describe)
-def test_export(entry: Entry[Any]) -> None:
+def test_export(entry: Entry) -> None:
     check_export(entry)
 
 
@@ -427,7 +427,7 @@ def test_a_network_that_accepts_data_which_it_cannot_take_is_told_of_them() -> N
         check_component(entry_of(RefusesNothing))
 
 
-def entry_of(cls: Any) -> Entry[Any]:
+def entry_of(cls: Any) -> Entry:
     return Entry("mine", cls, cls.Config, "tests")
 
 

@@ -51,7 +51,7 @@ def observe(build, manager) -> Observe:
 
     def observe(*overrides: str, extra: tuple[object, ...] = ()) -> Run:
         run: Run = build(*overrides)
-        run.events.register_standard([*extra, *standard_observers(run, manager)])
+        run.events.register_standard([*extra, *standard_observers(run)])
         train(run)
         return run
 
