@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 LEVEL = 0.05
@@ -93,12 +94,22 @@ def significant(p_values: Sequence[float]) -> list[bool]:
     return found
 
 
+def not_told_from(best: int, known: Sequence[int], p_of: Callable[[int, int], float]) -> list[int]:
+    """Return those of `known` that do not differ significantly from the best of them; `p_of` tests a pair.
+
+    All pairs are tested together: the values chose the best one, so a test of it alone against each would find a
+    difference too often.
+    """
+    pairs = [*combinations(known, 2)]
+    told = significant([p_of(*pair) for pair in pairs])
+    apart = {index for pair, is_told in zip(pairs, told, strict=True) if is_told and best in pair for index in pair}
+    return [index for index in known if index not in apart | {best}]
+
+
 def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
     """Return the index of the best mean, and of those not significantly different; None where all are the same."""
     known = {index: spread for index, spread in enumerate(spreads) if spread}
     if len({spread.mean for spread in known.values()}) < 2:
         return None, []
     best = (min if lower else max)(known, key=lambda index: known[index].mean)
-    others = [index for index in known if index != best]
-    apart = significant([p_value(known[best], known[index]) for index in others])
-    return best, [index for index, told in zip(others, apart, strict=True) if not told]
+    return best, not_told_from(best, [*known], lambda one, other: p_value(known[one], known[other]))
