@@ -6,7 +6,8 @@
     python benchmarks/published.py rows                                prints each row's command
 
 A row is a recipe that ships with some changes. Its length is that of the protocol; a run that was stopped before that
-counts with the share that it has, and the table says so. Scores are the last that a run took in training.
+counts with the share that it has, and the table says so. Scores are the last that a run took in training; `curve` has
+each step with its scores, in the order of the record's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import torch
 from results_page import PAGE, Record, note, read_records, replaced, spread
-from row_runs import device_of, rows_with, run_directory, total_steps, train
+from row_runs import device_of, environment, rows_with, run_directory, total_steps, train
 from side_by_side import run_side_by_side
 
 ROOT = Path(__file__).parents[1]
@@ -93,17 +94,23 @@ ROWS = {
     ),
     "stacked-pacgan2": Row(STACKED, "PacDCGAN2", "stacked_mnist", "1,000 modes, KL 0.06", pacgan(2, 64)),
     "stacked-rpgan": Row(
-        STACKED, "RpGAN + R1 + R2", "stacked_mnist", "1,000 modes, KL 0.078 (R3GAN's ablation)", rpgan(1.0)
+        STACKED,
+        "RpGAN + R1 + R2",
+        "stacked_mnist",
+        "1,000 modes, KL 0.078 (R3GAN's ablation, another protocol)",
+        rpgan(1.0),
     ),
 }
 
 
 def records(runs: Path) -> Iterator[Record]:
-    """What each run that was begun has scored last."""
+    """What each run that was begun has scored last, and on the way."""
     for name, seed in product(ROWS, SEEDS):
         begun = run_directory(runs, name, seed)
         scored = rows_with(begun, "modes") if begun else []
         if begun and scored:
+            keys = [key for key in scored[-1] if key.startswith("score/")]
+            where = environment(begun)
             yield {
                 "row": name,
                 "seed": seed,
@@ -111,7 +118,10 @@ def records(runs: Path) -> Iterator[Record]:
                 "total_steps": total_steps(begun),
                 "seconds": round(scored[-1]["seconds"], 1),
                 "device": device_of(begun),
-                **{key.removeprefix("score/"): value for key, value in scored[-1].items() if key.startswith("score/")},
+                "precision": where["precision"],
+                "torch": where["torch"],
+                **{key.removeprefix("score/"): scored[-1][key] for key in keys},
+                "curve": [[row["step"], *(round(row[key], 4) for key in keys)] for row in scored],
             }
 
 

@@ -5,8 +5,10 @@
 Runs the baseline with `--baselines` seeds and the contestant with `--runs` seeds, spread evenly between them, judges
 all samples, and writes the record: `record.json`, the recipe, logs, statistics and a picture of each side's first seed,
 and all of it for the reader into docs/pages/speedrun.md where `--page` asks for it.
-A run that is in the `--work` folder is not repeated, so the command can be stopped and given again. One run of a single
-step comes first and is not counted, so that programs lie in memory. Every counted run starts with an empty cache.
+A run that is in the `--work` folder is not repeated, so the command can be stopped and given again; it is where it was
+of another program or recipe, machine, number of threads, version of torch or Python, or of other data or code. One run
+of a single step comes first and is not counted, so that programs lie in memory. Every counted run starts with an empty
+cache.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ from safetensors.numpy import save_file
 from verify import BASELINE, CONTESTANT, HERE, misses, result, sha256, told
 
 RECIPES = {"cpu": HERE / "cpu.toml", "cuda": HERE / "cuda.toml"}
-PAGE = HERE.parents[1] / "docs" / "pages" / "speedrun.md"
+ROOT = HERE.parents[1]
+PAGE = ROOT / "docs" / "pages" / "speedrun.md"
+CODE = ("ganzoo", "plugins", "benchmarks/speedrun/contestant.py")
+"""What a contestant consists of, beside its recipe."""
 SIDE = 10
 
 
@@ -48,7 +53,7 @@ def main() -> None:
     parser.add_argument("--baselines", type=int, default=3)
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1, help="of either side")
-    parser.add_argument("--work", type=Path, default=Path("runs/speedrun"), help="keeps samples and logs")
+    parser.add_argument("--work", type=Path, help="keeps samples and logs; left out: runs/speedrun/ and the track")
     parser.add_argument("--page", action="store_true", help=f"bring {PAGE.name} up to date")
     parser.add_argument(
         "--only",
@@ -58,6 +63,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     options.recipe = options.recipe or RECIPES[options.track]
+    options.work = options.work or Path("runs", "speedrun", options.track)
     order = options.only or spread(options.baselines, options.runs)
     missing = [name for name in order if not is_measured(options, name)]
     if missing:
@@ -82,9 +88,10 @@ def spread(baselines: int, runs: int) -> list[str]:
 
 
 def is_measured(options: argparse.Namespace, name: str) -> bool:
-    """Return whether the work folder has a run of the program or recipe as it is now."""
+    """Return whether the work folder has a run of the program or recipe as it is now, on this machine and data."""
     file: Path = options.work / name / "run.json"
-    return file.is_file() and json.loads(file.read_text())["of"] == sha256(program(options, name))
+    wanted = {"of": sha256(program(options, name)), "under": conditions(options, name)}
+    return file.is_file() and wanted.items() <= json.loads(file.read_text()).items()
 
 
 def program(options: argparse.Namespace, name: str) -> Path:
@@ -124,6 +131,7 @@ def measure(options: argparse.Namespace, name: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     samples, load = folder / "samples.npy", os.getloadavg()[0]
+    begun_at = datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory() as cache, (folder / "log.txt").open("w") as log:
         begun = time.perf_counter()
         child = subprocess.Popen(
@@ -140,7 +148,7 @@ def measure(options: argparse.Namespace, name: str) -> None:
     who, _, seed = name.partition("-")
     found = {"who": who, "seed": int(seed), "wall": round(wall, 3), "cpu": round(usage.ru_utime + usage.ru_stime, 3)}
     found |= {"load": round(load, 2), "score": judge.score(np.load(samples)), "samples": sha256(samples)}
-    found |= {"of": sha256(program(options, name))}
+    found |= {"of": sha256(program(options, name)), "begun": begun_at, "under": conditions(options, name)}
     (folder / "run.json").write_text(json.dumps(found))
     print(
         f"{name}: {found['score']:.3f} after {found['wall']:.1f} s, {found['cpu']:.1f} s of processor time", flush=True
@@ -155,6 +163,7 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
     _, *real = judge.load_judge()
     runs: list[dict[str, Any]] = []
     features: dict[str, np.ndarray] = {}
+    under: dict[str, Any] = {}
     for who, count in ((BASELINE, options.baselines), (CONTESTANT, options.runs)):
         for seed in range(count):
             name = f"{who}-{seed}"
@@ -164,6 +173,7 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
             mean, covariance = (each.astype(np.float32) for each in judge.judged(samples)[:2])
             features |= {f"{name}.mean": mean, f"{name}.covariance": covariance}
             runs.append(json.loads((work / "run.json").read_text()))
+            under |= runs[-1].pop("under")
             runs[-1]["score"] = judge.frechet((mean, covariance), (real[0], real[1]))
             if not seed:
                 picture(samples).save(folder / f"{who}.png", optimize=True)
@@ -172,7 +182,7 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
         "track": options.track,
         "date": datetime.now(UTC).date().isoformat(),
         "command": without_paths(options, f"python {' '.join(sys.argv)}"),
-        "machine": machine(options),
+        **under,
         "frozen": {name: sha256(HERE / name) for name in ("judge.safetensors", "baseline.py")},
         "recipe": sha256(folder / "recipe.toml"),
         "runs": runs,
@@ -184,9 +194,31 @@ def write(options: argparse.Namespace) -> dict[str, Any]:
 
 def without_paths(options: argparse.Namespace, text: str) -> str:
     """Return a text with names in the place of folders of this machine."""
-    for path, name in ((options.work, "WORK"), (Path(options.root), "DATA"), (HERE.parents[1], ".")):
+    for path, name in ((options.work, "WORK"), (Path(options.root), "DATA"), (ROOT, ".")):
         text = text.replace(str(path), name) if path.is_absolute() else text
     return text
+
+
+def conditions(options: argparse.Namespace, name: str) -> dict[str, Any]:
+    """Describe what a run depends on beside its program or recipe: for those of one record it is the same."""
+    found = {"machine": machine(options), "data": data(Path(options.root, "MNIST", "raw"))}
+    return found if name.startswith(BASELINE) else {**found, "code": code()}
+
+
+def data(folder: Path) -> dict[str, Any]:
+    """Return the number of training images, and the checksum of each of their files."""
+    images, labels = (folder / f"train-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1"))
+    count = int.from_bytes(images.read_bytes()[4:8], "big")
+    return {"images": count, **{file.name: sha256(file) for file in (images, labels)}}
+
+
+def code() -> str:
+    """Return the last commit of ganzoo and its plugins, marked where there are changes that no commit has."""
+
+    def git(*asked: str) -> str:
+        return subprocess.run(["git", *asked, "--", *CODE], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+    return (git("log", "-1", "--format=%h") or "unknown") + (", changed" if git("status", "--porcelain") else "")
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
@@ -215,9 +247,11 @@ def picture(samples: np.ndarray) -> Image.Image:
 def shown(record: Mapping[str, Any]) -> str:
     """Return a record as the page shows it."""
     computer, track = record["machine"], record["track"]
+    # Older records do not say.
+    of = f", {record['data']['images']:,} training images, ganzoo at {record['code']}" if "data" in record else ""
     lines = [
         f"{record['date']}, {computer['cores']} cores of {computer['processor']}, {computer['device']}, "
-        f"torch {computer['torch']}, threads on either side: {computer['threads']}. "
+        f"torch {computer['torch']}, threads on either side: {computer['threads']}{of}. "
         f"{told(record['result']).capitalize()}.",
         "",
         "| run | score | wall time, s | processor time, s | load before |",

@@ -3,8 +3,9 @@
     python benchmarks/speedrun/verify.py benchmarks/speedrun/records/cpu
     python benchmarks/speedrun/verify.py benchmarks/speedrun/records/cpu --samples WORK
 
-The scores are computed again from the statistics of each run's features, times are compared with the logs, ratios and
-p values are computed again. `--samples` takes the folder that `record.py` worked in, and judges the samples themselves
+The scores are computed again from the statistics of each run's features; wall time, processor time and steps are held
+against the logs, seeds and samples against each other, the recipe against the rules; ratios and p values are computed
+again. `--samples` takes the folder that `record.py` worked in, and judges the samples themselves
 again. Prints what does not hold and ends with 1, or prints the result. What nobody can see from a record, whether it
 was measured at all, is seen by repeating it with `record.py`.
 """
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ RATIO, SIGNIFICANCE, FEWEST = 10.0, 0.01, 5
 BASELINE, CONTESTANT = "baseline", "contestant"
 EXIT_SECONDS = 5.0
 """A process may take so long from its last line in the log to its end."""
+EPOCHS, BATCH = 5, 128
+"""Of the baseline."""
 
 Run = Mapping[str, Any]
 
@@ -56,28 +61,61 @@ def problems(folder: Path, record: Mapping[str, Any], samples: Path | None = Non
             yield f"{name} is not the one that the record was measured with"
     if record["recipe"] != sha256(folder / "recipe.toml"):
         yield "recipe.toml is not the one that was measured"
+    recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
+    yield from recipe_problems(recipe)
+    if record.get("code", "").endswith(", changed"):
+        yield "ganzoo or a plugin had changes that no commit has: commit them and measure again"
     for who, least in ((BASELINE, 1), (CONTESTANT, FEWEST)):
         seeds = [run["seed"] for run in of(runs, who)]
         if seeds != list(range(len(seeds))) or len(seeds) < least:
             yield f"the {who}'s seeds are {seeds}: must be 0, 1, 2 and so on, at least {least} of them, none left out"
     features, frozen = load_file(folder / "statistics.safetensors"), judge.load_judge()
+    first: dict[bytes, str] = {}
+    images = record["data"]["images"] if "data" in record else None  # older records do not say
+    length = None if "target" in recipe["run"] else recipe["run"].get("steps")
+    steps = {BASELINE: images and EPOCHS * math.ceil(images / BATCH), CONTESTANT: length}
     for run in runs:
         name = f"{run['who']}-{run['seed']}"
         if run["of"] != (record["frozen"]["baseline.py"] if run["who"] == BASELINE else record["recipe"]):
             yield f"{name}: is of another program or recipe"
         score = judge.frechet((features[f"{name}.mean"], features[f"{name}.covariance"]), frozen[1:])
-        if abs(score - run["score"]) > 1e-3:
+        if not abs(score - run["score"]) <= 1e-3:  # NaN too
             yield f"{name}: scores {score:.4f} by its statistics, and the record says {run['score']:.4f}"
-        log = last_line(folder / "logs" / f"{name}.txt")
-        if log.get("seed") != run["seed"] or not 0 <= run["wall"] - log.get("seconds", 0) <= EXIT_SECONDS:
-            yield f"{name}: took {run['wall']:.2f} s by the record, and its log says {log}"
+        same = first.setdefault(features[f"{name}.mean"].tobytes(), name)
+        if same != name:
+            yield f"{name}: has the same samples as {same}"
+        yield from log_problems(last_line(folder / "logs" / f"{name}.txt"), run, steps[run["who"]])
         if samples is not None:
             yield from samples_problems(samples / name / "samples.npy", run)
     found = result(runs)
     for key, value in found.items():
-        if abs(value - record["result"][key]) > 1e-6 * max(1.0, abs(value)):
+        if not abs(value - record["result"][key]) <= 1e-6 * max(1.0, abs(value)):
             yield f"{key} is {value:.6g} by the runs, and the record says {record['result'][key]:.6g}"
     yield from misses(found)
+
+
+def recipe_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a contestant's recipe must not have."""
+    name, split = recipe["dataset"]["name"], recipe["dataset"].get("split", "train")
+    if (name, split) != ("mnist", "train"):
+        yield f"recipe.toml trains on {name}, {split}: must be mnist's training split"
+    if recipe.get("plugins", {}).get("files"):
+        yield "recipe.toml takes code from files, which the record lacks: put it into a plugin of the repository"
+    if "init" in recipe:
+        yield "recipe.toml starts from weights that were trained before"
+
+
+def log_problems(log: Mapping[str, Any], run: Run, steps: int | None) -> Iterator[str]:
+    """Yield where a run's log tells something else than the record."""
+    name = f"{run['who']}-{run['seed']}"
+    if log.get("seed") != run["seed"] or not 0 <= run["wall"] - log.get("seconds", math.nan) <= EXIT_SECONDS:
+        yield f"{name}: took {run['wall']:.2f} s by the record, and its log says {log}"
+    after = run["cpu"] - log.get("cpu", math.nan)
+    # A contestant may have processes of its own, whose time its log does not have.
+    if not (0 <= after <= EXIT_SECONDS or (run["who"] == CONTESTANT and after > 0)):
+        yield f"{name}: took {run['cpu']:.2f} s of processor time by the record, and its log says {log}"
+    if steps is not None and log.get("steps") != steps:
+        yield f"{name}: must have made {steps} steps, and its log says {log}"
 
 
 def misses(found: Mapping[str, float]) -> Iterator[str]:

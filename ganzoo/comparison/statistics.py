@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
+Pair = tuple[int, int]
 LEVEL = 0.05
 """Probability at most that any variant is told from the best where all are the same."""
 
@@ -83,12 +85,23 @@ def p_value(one: Spread, other: Spread) -> float:
     return float(2 * stdtr(1 / sum(shares), -abs(one.mean - other.mean) / math.sqrt(squared)))
 
 
-def not_significant(p_values: Mapping[int, float]) -> list[int]:
-    """Return the keys of those of several tests that are not significant together, by Holm's method."""
+def significant(p_values: Mapping[Pair, float]) -> set[Pair]:
+    """Return the keys of those of several tests that are significant together, by Holm's method."""
     left = sorted(p_values, key=p_values.__getitem__)
     while left and p_values[left[0]] < LEVEL / len(left):
         left.pop(0)
-    return sorted(left)
+    return {*p_values} - {*left}
+
+
+def not_told_from(best: int, known: Sequence[int], p_of: Callable[[int, int], float]) -> list[int]:
+    """Return those of `known` that do not differ significantly from the best of them; `p_of` tests a pair.
+
+    All pairs are tested together: the values chose the best one, so a test of it alone against each would find a
+    difference too often.
+    """
+    told = significant({pair: p_of(*pair) for pair in combinations(known, 2)})
+    apart = {index for pair in told if best in pair for index in pair}
+    return [index for index in known if index not in apart | {best}]
 
 
 def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
@@ -97,4 +110,4 @@ def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, 
     if len({spread.mean for spread in known.values()}) < 2:
         return None, []
     best = (min if lower else max)(known, key=lambda index: known[index].mean)
-    return best, not_significant({index: p_value(known[best], known[index]) for index in known if index != best})
+    return best, not_told_from(best, [*known], lambda one, other: p_value(known[one], known[other]))

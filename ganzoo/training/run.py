@@ -110,7 +110,11 @@ class Run:
             TrainingError: there is not enough memory, or batch norm has a single value to normalize.
             DeviceError: compiled networks cannot be run.
         """
-        when, batch_size = lambda: f"in step {self.step + 1}", self.recipe.trainer.batch_size
+        batch_size = self.recipe.trainer.batch_size
+
+        def when() -> str:
+            return f"in step {self.step + 1}"
+
         with (
             adaptive_spinning() if self.device.type == "cpu" else nullcontext(),
             self.compute.fp32_products(),

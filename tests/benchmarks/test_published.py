@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import ganzoo
 from ganzoo.recipe.load import load_recipe
@@ -52,6 +53,12 @@ def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) ->
     run = published.run_directory(runs, "unrolled-k0", 3)
     rows = ganzoo.load_run(run).metrics
     assert record["modes"] == rows[-1]["score/modes"]
+    assert (record["precision"], record["torch"]) == ("fp32", torch.__version__)
+    assert list(record)[-4:] == ["high_quality", "modes", "kl_to_uniform", "curve"]
+    scores = ("score/high_quality", "score/modes", "score/kl_to_uniform")
+    scored = [row for row in rows if "score/modes" in row]
+    assert record["curve"] == [[row["step"], *(round(row[key], 4) for key in scores)] for row in scored]
+    assert [step for step, *_ in record["curve"]] == [2, 4]
     (run / "summary.json").unlink()  # it trains in another process, or was killed
     shutil.rmtree(run / "checkpoints")
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if row["step"] <= 2))

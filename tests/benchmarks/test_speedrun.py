@@ -18,6 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dataset_files import write_mnist
+from safetensors.numpy import load_file, save_file
 from scipy import stats
 from sklearn.datasets import load_digits
 
@@ -30,6 +31,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "pages" / "speedrun.md"
 OF = {"baseline": "baseline.py", "contestant": "cpu.toml"}
 NETWORKS = ("generator", "discriminator")
 RUNS = {"baseline": 2, "contestant": 5}
+STEPS = {"baseline": 10, "contestant": 300}
+MACHINE = {"processor": "some, AVX512", "cores": 2, "threads": 1, "device": "cpu", "torch": "2.14.1"}
+UNDER = {"machine": MACHINE, "data": {"images": 130}}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,8 @@ def made(module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathF
             noise = rng.integers(0, 256, (200, 64, 64), dtype=np.uint8)
             np.save(folder / "samples.npy", noise if who == "baseline" else digits[200 * seed : 200 * (seed + 1)])
             seconds = (100 if who == "baseline" else 5) + seed / 10
-            (folder / "log.txt").write_text(f'trained in {folder}\n{{"seed": {seed}, "seconds": {seconds}}}\n')
+            told = {"seed": seed, "steps": STEPS[who], "seconds": seconds, "cpu": seconds - 0.1}
+            (folder / "log.txt").write_text(f"trained in {folder}\n{json.dumps(told)}\n")
             run = {
                 "who": who,
                 "seed": seed,
@@ -70,6 +75,7 @@ def made(module: Callable[[str], ModuleType], tmp_path_factory: pytest.TempPathF
                 "cpu": seconds,
                 "load": 0.5,
                 "samples": "of no file",
+                "under": UNDER if who == "baseline" else {**UNDER, "code": "abc1234"},
                 "of": hashlib.sha256((SPEEDRUN / OF[who]).read_bytes()).hexdigest(),
             }
             (folder / "run.json").write_text(json.dumps(run))
@@ -107,6 +113,7 @@ class TestVerify:
 
     def test_the_page_takes_a_record(self, module: Callable[[str], ModuleType], record: dict[str, Any]) -> None:
         page = module("record").with_record(PAGE.read_text(encoding="utf-8"), record)
+        assert "torch 2.14.1, threads on either side: 1, 130 training images, ganzoo at abc1234. Score " in page
         assert "| baseline, seed 1 |" in page
         assert "| contestant, seed 4 |" in page
 
@@ -142,7 +149,9 @@ class TestVerify:
             (lambda runs: runs[-1].update(score=runs[-1]["score"] / 2), "by its statistics, and the record says"),
             (lambda runs: runs[-1].update(wall=runs[-1]["wall"] / 2), "s by the record, and its log says"),
             (lambda runs: runs[0].update(wall=runs[0]["wall"] * 2), "s by the record, and its log says"),
-            (lambda runs: runs[-1].update(cpu=runs[-1]["cpu"] / 2), "cpu is "),
+            (lambda runs: runs[-1].update(cpu=runs[-1]["cpu"] / 2), "s of processor time by the record, and its log"),
+            (lambda runs: runs[0].update(cpu=runs[0]["cpu"] * 2), "s of processor time by the record, and its log"),
+            (lambda runs: runs[-1].update(score=math.nan), "by its statistics, and the record says nan"),
             (lambda runs: runs[-1].update(of=runs[0]["of"]), "is of another program or recipe"),
             (lambda runs: runs.pop(2), "none left out"),
             (lambda runs: [runs.pop() for _ in range(len(runs) - 4)], "at least 5"),
@@ -171,6 +180,51 @@ class TestVerify:
         recipe = copied / "recipe.toml"
         recipe.write_text(recipe.read_text().replace("steps = ", "steps = 1"))
         assert "recipe.toml is not the one that was measured" in [*verify.problems(copied, record)]
+
+    @pytest.mark.parametrize(
+        ("before", "after", "told"),
+        [
+            ('"mnist"', '"fashion_mnist"', "trains on fashion_mnist, train: must be mnist's training split"),
+            ('"mnist"', '"mnist"\nsplit = "test"', "trains on mnist, test: must be mnist's training split"),
+            ("[plugins]", '[plugins]\nfiles = ["mine.py"]', "takes code from files"),
+            ("[dataset]", '[init]\nfrom = "runs/a/0001"\n[dataset]', "starts from weights that were trained before"),
+        ],
+    )
+    def test_a_recipe_against_the_rules_is_refused(
+        self, verify: ModuleType, record: dict[str, Any], copied: Path, before: str, after: str, told: str
+    ) -> None:
+        recipe = copied / "recipe.toml"
+        recipe.write_text(recipe.read_text().replace(before, after, 1))
+        assert any(told in each for each in verify.problems(copied, record))
+
+    @pytest.mark.parametrize(
+        ("name", "before", "after"),
+        [
+            ("baseline-1", '"steps": 10', '"steps": 4'),
+            ("contestant-1", '"steps": 300', '"steps": 900'),
+            ("contestant-1", '"seconds"', '"minutes"'),
+            ("contestant-1", '"cpu"', '"gpu"'),
+        ],
+    )
+    def test_a_log_of_another_length_or_without_times_is_refused(
+        self, verify: ModuleType, record: dict[str, Any], copied: Path, name: str, before: str, after: str
+    ) -> None:
+        log = copied / "logs" / f"{name}.txt"
+        log.write_text(log.read_text().replace(before, after))
+        assert [each.partition(":")[0] for each in verify.problems(copied, record)] == [name]
+
+    def test_one_run_for_two_seeds_is_refused(self, verify: ModuleType, record: dict[str, Any], copied: Path) -> None:
+        file = copied / "statistics.safetensors"
+        features = load_file(file)
+        for kind in ("mean", "covariance"):
+            features[f"contestant-4.{kind}"] = features[f"contestant-1.{kind}"]
+        save_file(features, file)
+        assert "contestant-4: has the same samples as contestant-1" in [*verify.problems(copied, record)]
+
+    def test_code_of_no_commit_is_refused(self, verify: ModuleType, made: Path, record: dict[str, Any]) -> None:
+        assert record["code"] == "abc1234"
+        record["code"] = "abc1234, changed"
+        assert any("changes that no commit has" in each for each in verify.problems(made, record))
 
     def test_another_log_is_refused(self, verify: ModuleType, record: dict[str, Any], copied: Path) -> None:
         (copied / "logs" / "contestant-3.txt").unlink()
@@ -297,6 +351,23 @@ class TestSides:
     ) -> None:
         recipe, _ = load_recipe(module("record").RECIPES[track], manager)
         assert recipe.dataset.name == "mnist"
+
+    @pytest.mark.parametrize("name", ["baseline-0", "contestant-0"])
+    def test_a_run_of_other_conditions_is_measured_again(
+        self, module: Callable[[str], ModuleType], tmp_path: Path, name: str
+    ) -> None:
+        record = module("record")
+        write_mnist(tmp_path, train=130)
+        common = {"work": tmp_path / "work", "recipe": record.RECIPES["cpu"], "track": "cpu"}
+        options = Namespace(root=str(tmp_path), threads=1, **common)
+        run = {"of": record.sha256(record.program(options, name)), "under": record.conditions(options, name)}
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "run.json").write_text(json.dumps(run))
+        assert run["under"]["data"]["images"] == 130
+        assert record.is_measured(options, name)
+        assert not record.is_measured(Namespace(root=str(tmp_path), threads=2, **common), name)
+        write_mnist(tmp_path, train=140)
+        assert not record.is_measured(options, name)
 
     def test_both_sides_take_turns(self, module: Callable[[str], ModuleType]) -> None:
         assert module("record").spread(2, 4) == [

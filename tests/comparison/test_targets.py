@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import CensoredData, logrank
 
 from ganzoo import compare
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import page
-from ganzoo.comparison.targets import TargetTimes
+from ganzoo.comparison.targets import TargetTimes, logrank_p_value
 
 MakeRun = Callable[..., Path]
 Command = Callable[..., Any]
@@ -65,17 +67,26 @@ def test_the_median_with_runs_that_never_reach_it(reached: list[float], unreache
 
 
 def test_variants_are_ranked_by_their_medians(aimed: MakeRun, command: Command):
-    runs = [*aimed("slow", [30, 32, 35]), *aimed("fast", [10, 12, 11]), *aimed("never", [None, None, 31])]
+    runs = [
+        *aimed("slow", [30, 32, 35, 33, 31]),
+        *aimed("fast", [10, 12, 11, 13, 9]),
+        *aimed("never", [None, None, None, None, 31]),
+    ]
     comparison = compare(runs)
     ranking = comparison.target
     assert ranking is not None
     names = [variant.name for variant in comparison.variants]
     assert [names[index] for index in ranking.order] == ["fast", "slow", "never"]
     assert names[ranking.best or 0] == "fast"
-    assert ranking.tied == []  # a log-rank test of three against three that do not overlap: p = 0.025
-    assert [variant.status for variant in comparison.variants] == ["3 reached", "3 reached", "2 complete, 1 reached"]
+    assert ranking.tied == []  # five against five that do not overlap: p = 2 / 252, below a third of 5 %
+    assert [variant.status for variant in comparison.variants] == ["5 reached", "5 reached", "4 complete, 1 reached"]
     told = comparison.to_dict()["target"]
-    assert told["variants"]["never"] == {"median": None, "reached": [31.0], "not_reached": [60.0, 61.0], "diverged": 0}
+    assert told["variants"]["never"] == {
+        "median": None,
+        "reached": [31.0],
+        "not_reached": [60.0, 61.0, 62.0, 63.0],
+        "diverged": 0,
+    }
     assert (told["score"], told["below"], told["best"], told["not_told_from_best"]) == (
         "fd_classifier",
         6.0,
@@ -83,7 +94,7 @@ def test_variants_are_ranked_by_their_medians(aimed: MakeRun, command: Command):
         [],
     )
     printed = command("compare", *runs).out
-    assert "1. fast: 11 s (10–12) ★\n  2. slow: 32 s (30–35)\n  3. never: > 60 s, not reached in 2 of 3" in printed
+    assert "1. fast: 11 s (9–13) ★\n  2. slow: 32 s (30–35)\n  3. never: > 61 s, not reached in 4 of 5" in printed
     assert "not of evaluation, samples and checkpoints" in printed
     assert "fd_classifier &lt; 6" in comparison._repr_html_()
 
@@ -96,6 +107,35 @@ def test_what_a_log_rank_test_does_not_tell_apart_is_marked(aimed: MakeRun):
     same = compare([*aimed("e", [10]), *aimed("f", [10])]).target
     assert same is not None
     assert [same.mark(index) for index in range(2)] == ["★", "≈"]
+
+
+@pytest.mark.parametrize(("seeds", "p"), [(1, 1.0), (2, 2 / 6), (3, 2 / 20), (4, 2 / 70), (5, 2 / 252)])
+def test_two_variants_that_do_not_overlap_are_as_unlikely_as_the_ways_to_deal_them(seeds: int, p: float):
+    fast, slow = (TargetTimes(tuple(first + 1.0 * seed for seed in range(seeds))) for first in (10, 100))
+    diverged = TargetTimes((), (math.inf,) * seeds)
+    assert logrank_p_value(fast, slow) == logrank_p_value(slow, fast) == pytest.approx(p)
+    assert logrank_p_value(fast, diverged) == pytest.approx(p)
+
+
+def test_three_seeds_cannot_tell_variants_apart(aimed: MakeRun):
+    ranking = compare([*aimed("fast", [10, 11, 12]), *aimed("slow", [30, 32, 35])]).target
+    assert ranking is not None
+    assert [ranking.mark(index) for index in range(2)] == ["★", "≈"]
+
+
+def test_the_test_of_many_runs_is_that_of_scipy():
+    rng = np.random.default_rng(0)
+    one, other = (
+        TargetTimes(tuple(rng.exponential(scale, 20)), tuple(rng.exponential(scale, 5))) for scale in (1.0, 1.6)
+    )
+    samples = [CensoredData(uncensored=each.reached, right=each.unreached) for each in (one, other)]
+    assert logrank_p_value(one, other) == pytest.approx(logrank(*samples).pvalue, rel=0.1)
+
+
+def test_variants_that_are_the_same_are_seldom_told_apart():
+    draws = np.random.default_rng(0).exponential(size=(400, 2, 4))
+    found = [logrank_p_value(*(TargetTimes(tuple(each)) for each in two)) for two in draws]
+    assert sum(p < 0.05 for p in found) / len(found) < 0.05
 
 
 def test_failed_runs_count_as_longer_and_those_that_are_not_over_do_not(aimed: MakeRun):
