@@ -154,6 +154,16 @@ class PenaltyConfig(ComponentConfig):
         """True of a gradient penalty."""
         return self.is_gradient_penalty
 
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Check that the parts of a recipe suit this penalty, as far as their options tell.
+
+        Args:
+            parts: as `TrainerConfig.check_parts` takes them.
+
+        Raises:
+            ValueError: they do not; the text says why, and what would.
+        """
+
 
 ImageSize = PositiveInt | tuple[PositiveInt, PositiveInt]
 """A size in pixels: of the sides of a square, or [height, width]."""
@@ -400,7 +410,10 @@ class TrainerConfig(ComponentConfig):
         return 1
 
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
-        """Check that the parts of a recipe, by their paths, suit this trainer.
+        """Check that the parts of a recipe suit this trainer.
+
+        Args:
+            parts: options of each network by its name in `roles`, of the others by their paths: "loss", "penalties.0".
 
         Raises:
             ValueError: they do not; the text says why, and what would.

@@ -17,6 +17,7 @@ from ganzoo.components.options import (
     DatasetConfig,
     GeneratorConfig,
     ImageSize,
+    PenaltyConfig,
     TrainerConfig,
     sides,
 )
@@ -70,6 +71,7 @@ def _unfit_parts(recipe: Recipe, manager: PluginManager) -> list[Problem]:
         if path not in ROLES and not path.startswith("networks."):
             problems += _unfit(path, config, info, dataset)
     trainer: TrainerConfig | None = getattr(recipe, "trainer", None)
+    networks: dict[str, ComponentConfig] = {}
     for role, kind in (trainer.roles if trainer else ROLES).items():
         network = getattr(recipe.networks, role, None) or getattr(recipe, kind, None)
         try:
@@ -78,13 +80,18 @@ def _unfit_parts(recipe: Recipe, manager: PluginManager) -> list[Problem]:
             return [*problems, Problem("trainer", f'"{recipe.trainer.name}" {error}')]
         if network is not None:
             unfit = _unfit(role if role in ROLES else f"networks.{role}", network, of_role, dataset)
+            networks[role] = network
             missing = recipe.missing_table(role) if trainer else ""
             problems += [replace(each, message=each.message + missing) for each in unfit]
-    if trainer is not None:
-        try:
-            trainer.check_parts(dict(_parts(recipe)))
-        except ValueError as error:
-            problems.append(Problem("trainer", str(error)))
+    if trainer is not None and networks.keys() == trainer.roles.keys():
+        parts = {path: part for path, part in _parts(recipe) if not path.startswith("networks.")} | networks
+        for path, part in parts.items():
+            if isinstance(part, TrainerConfig | PenaltyConfig):
+                try:
+                    part.check_parts(parts)
+                except ValueError as error:
+                    name = f'"{part.name}" ' if isinstance(part, PenaltyConfig) else ""  # trainers tell theirs
+                    problems.append(Problem(path, f"{name}{error}"))
     return problems
 
 

@@ -147,7 +147,7 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, inputs: Inputs | Non
     tracking = [norm for norm in norms if norm.track_running_stats]
     with evaluation_mode(module):
         try:
-            if mode == "standing":
+            if mode == "standing" and tracking:
                 assert isinstance(module, Generator)
                 _gather_standing_statistics(module, tracking, inputs or {})
             elif mode == "batch":

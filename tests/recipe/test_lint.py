@@ -115,7 +115,7 @@ def test_spectral_norm_bounds_a_critic(tables: dict[str, Any], parse: Callable[.
     [
         ("generator", {"generator": {"name": "cgan"}}),
         ("discriminator", {"discriminator": {"name": "cgan"}}),
-        ("penalties.0", {"penalties": [{"name": "auxiliary_classifier"}]}),
+        ("penalties.0", {"penalties": [{"name": "auxiliary_classifier"}], "generator": {"name": "cgan"}}),
     ],
 )
 def test_labels_asked_of_unlabeled_data(path: str, changes: dict[str, Any], tables: dict[str, Any], parse: Any):
@@ -125,7 +125,7 @@ def test_labels_asked_of_unlabeled_data(path: str, changes: dict[str, Any], tabl
         parse({**tables, **changes})
     name = changes[path.partition(".")[0]]
     name = (name[0] if isinstance(name, list) else name)["name"]
-    (problem,) = told.value.problems
+    (problem,) = (each for each in told.value.problems if each.path == path)
     assert str(problem) == f'{path}: "{name}" needs labels, and the dataset "image_folder" has none as it is set up'
     parse({**tables, **changes}, "dataset.labels=folders")
 

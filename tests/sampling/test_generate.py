@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganzoo.components.network import Generator
 from ganzoo.components.options import GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.sampling.generate import batch_norm_used, generate
+from ganzoo.sampling.generate import batch_norm_mode, batch_norm_used, generate
 
 FACTS = DatasetInfo(ImageSpec(1, 1, 1))
 
@@ -24,8 +24,10 @@ class Normed(Generator):
         super().__init__(GeneratorConfig(latent_dim=1), info=FACTS)
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.norm = norm
+        self.forwards = 0
 
     def forward(self, latents: Tensor) -> Tensor:
+        self.forwards += 1
         return self.scale * self.norm(latents[:, :, None, None])
 
 
@@ -76,6 +78,14 @@ def test_standing_statistics_are_gathered_anew(generator: Normed):
     images = generate(generator, LATENTS, batch_norm="standing")
     assert images.flatten().tolist() == pytest.approx([1, 3, 5, 7], abs=0.2)
     assert torch.equal(images, generate(generator, LATENTS, batch_norm="standing"))
+
+
+def test_standing_statistics_of_a_generator_without_batch_norm():
+    """There are none to gather, which a generator with a condition could not even do without it."""
+    generator = Normed(nn.Identity())
+    with batch_norm_mode(generator, "standing"):
+        assert generator.forwards == 0
+        assert not generator.training
 
 
 @pytest.mark.parametrize("mode", ["auto", "running", "batch", "standing"])

@@ -129,6 +129,46 @@ def test_a_network_that_has_no_table_is_told_with_the_table_to_add(tmp_path: Pat
     assert "no such table" not in str(caught.value)
 
 
+CHECKS_WIDTHS = """
+from ganzoo.plugin import GANTrainer, GANTrainerConfig, hookimpl
+
+
+class WidthsConfig(GANTrainerConfig):
+    @property
+    def roles(self):
+        return {**super().roles, "further": "generator"}
+
+    def check_parts(self, parts):
+        raise ValueError(", ".join(f"{role} {parts[role].width}" for role in self.roles) + f", {parts['loss'].name}")
+
+
+class Widths(GANTrainer):
+    Config = WidthsConfig
+
+
+@hookimpl
+def register_trainers(register):
+    register("widths", Widths)
+"""
+
+
+def test_a_trainer_checks_all_of_its_networks_by_their_names(tmp_path: Path):
+    (tmp_path / "widths.py").write_text(CHECKS_WIDTHS)
+    tables = tables_of("pix2pix", tmp_path) | {
+        "plugins": {"files": [str(tmp_path / "widths.py")]},
+        "generator": {"name": "unet", "width": 4},
+        "discriminator": {"name": "patchgan", "width": 5, "depth": 1},
+        "loss": {"name": "hinge"},
+        "trainer": {"name": "widths"},
+    }
+    assert "trainer: generator 4, discriminator 5, further 4, hinge" in problems(tables)
+    own = {"networks": {"further": {"name": "unet", "width": 6}}}
+    assert "trainer: generator 4, discriminator 5, further 6, hinge" in problems(tables | own)
+    text = problems(tables | {"generator": {"name": "unet", "widht": 4}})
+    assert "generator.widht" in text
+    assert "trainer" not in text
+
+
 def test_a_further_network_has_options_of_its_own_or_those_of_the_first(tmp_path: Path):
     tables = tables_of("cyclegan", tmp_path, networks={"generator_back": {"name": "unet", "width": 6}})
     recipe, _ = load_recipe(tables, plugin_manager(), ["discriminator.width=5"])

@@ -175,3 +175,15 @@ def test_a_generator_that_counts_its_latents():
     content, _ = onnx_model(generator, "auto", "runs/x")
     latents = torch.randn(5, 4)
     torch.testing.assert_close(run_onnx(content, latents=latents), generator(latents), atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+def test_convolutions_with_weights_for_each_image(manager: PluginManager):
+    """ONNX has no groups as many as images; the file computes them in the other form."""
+    entry = manager.registries.generators["stylegan2"]
+    few = {"latent_dim": 4, "style_dim": 8, "channel_base": 64, "max_channels": 8, "modulation": "grouped"}
+    generator = entry.load()(entry.config(name="stylegan2", **few), info=DatasetInfo(ImageSpec(1, 8, 8))).eval()
+    content, _ = onnx_model(generator, "auto", "runs/x")
+    latents = torch.randn(5, 4)
+    expected = generate(generator, latents)
+    torch.testing.assert_close(run_onnx(content, latents=latents), expected, atol=1e-4, rtol=0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from ganzoo_dcgan.configs import DCGANDiscriminatorConfig, DCGANGeneratorConfig, check_power_of_two
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from ganzoo.plugin import (
+    ComponentConfig,
     DatasetInfo,
     DiscriminatorConfig,
     GeneratorConfig,
@@ -236,6 +238,11 @@ class AuxiliaryClassifierConfig(PenaltyConfig):
 
     uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Raise ValueError unless the generator is told the label."""
+        if "labels" not in parts["generator"].uses:
+            raise ValueError('needs a generator that is told the label, such as "cgan"')
+
 
 class MutualInformationConfig(PenaltyConfig):
     """InfoGAN (arXiv 1606.03657): codes that can be read from the image; needs the generator `infogan`."""
@@ -244,6 +251,11 @@ class MutualInformationConfig(PenaltyConfig):
     """Units of the layer between the discriminator's features and the codes."""
     continuous_weight: float = Field(default=0.1, ge=0)
     """Continuous codes' share, as they are of another scale than categorical ones."""
+
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Raise ValueError unless the generator has codes."""
+        if not isinstance(parts["generator"], InfoGANGeneratorConfig):
+            raise ValueError('needs a generator with codes in its latents: "infogan"')
 
 
 def check_resnet(info: DatasetInfo) -> None:

@@ -32,10 +32,8 @@ class AuxiliaryClassifier(Penalty):
         """Create the classifier.
 
         Raises:
-            ValueError: the generator is told no labels, or the dataset has none.
+            ValueError: the dataset has no labels.
         """
-        if "labels" not in generator.uses:
-            raise ValueError('needs a generator that is told the label, such as "cgan"')
         if not self.info.class_names:
             raise ValueError("needs a dataset with labels")
         self.head = nn.Linear(feature_count(discriminator), self.info.num_classes)
@@ -73,15 +71,13 @@ class MutualInformation(Penalty):
         """Create Q for the codes of the generator.
 
         Raises:
-            ValueError: the generator has no codes.
+            ValueError: the discriminator judges packs.
         """
-        if not isinstance(generator.config, InfoGANGeneratorConfig):
-            raise ValueError('needs a generator with codes in its latents: "infogan"')
         if discriminator.info.samples != generator.info.samples:
             raise ValueError(
                 "reads the codes of each sample, and the discriminator judges packs: set trainer.packing = 1"
             )
-        self.codes = generator.config
+        self.codes = cast("InfoGANGeneratorConfig", generator.config)
         self.head = nn.Sequential(
             nn.Linear(feature_count(discriminator), self.config.hidden),
             nn.LeakyReLU(0.1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from ganzoo_objectives.configs import AdaptiveConfig
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from ganzoo.plugin import (
+    ComponentConfig,
     DatasetInfo,
     DiscriminatorConfig,
     GeneratorConfig,
@@ -167,6 +169,11 @@ class PathLengthConfig(PenaltyConfig):
 
     mixes_batch: ClassVar[bool] = True
     """True: the target moves with each minibatch."""
+
+    def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
+        """Raise ValueError unless the generator has styles."""
+        if not isinstance(parts["generator"], StyleGAN2GeneratorConfig):
+            raise ValueError('needs a generator with styles: "stylegan2"')
 
 
 class ADAConfig(AdaptiveConfig):

@@ -149,7 +149,9 @@ def modulated_conv2d(
         up: transposed, with stride 2 and without padding: (N, out, 2H + 1, 2W + 1) for k = 3.
         form: weights for each image, in groups, or scaled inputs and outputs; both are the same but for rounding.
     """
-    if form == "auto":
+    if torch.compiler.is_exporting():
+        form = "scaled"  # ONNX has no groups as many as images
+    elif form == "auto":
         form = FASTER.get(images.device.type, "scaled")  # type: ignore[assignment]
     gains = None
     if demodulate:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ganzoo.plugin import DatasetInfo, Discriminator, Generator, Penalty, PenaltyStep
+from ganzoo.plugin import DatasetInfo, Penalty, PenaltyStep
 from ganzoo_stylegan.configs import PathLengthConfig
 from ganzoo_stylegan.generator import StyleGAN2Generator
 
@@ -27,11 +27,6 @@ class PathLength(Penalty):
     def __init__(self, config: PathLengthConfig, *, info: DatasetInfo) -> None:
         super().__init__(config, info=info)
         self.register_buffer("mean_length", torch.zeros(()))
-
-    def setup(self, generator: Generator, discriminator: Discriminator) -> None:
-        """Raise ValueError unless the generator has styles."""
-        if not isinstance(generator, StyleGAN2Generator):
-            raise ValueError('needs a generator with styles: "stylegan2"')
 
     def generator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean square over the images, and move the mean length."""

@@ -21,6 +21,7 @@ from torchrun import Ranks
 from ganzoo import api
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.world import World
+from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.training.build import build_run
@@ -158,10 +159,10 @@ def test_the_mean_path_length_is_that_of_all_processes(make: Any) -> None:
     assert means[1] == pytest.approx(2 * means[0], rel=1e-4)
 
 
-def test_path_length_refuses_a_generator_without_styles() -> None:
-    generator, discriminator = tiny_networks()
-    with pytest.raises(ValueError, match='"stylegan2"'):
-        PathLength(PathLengthConfig(), info=generator.info).setup(generator, discriminator)
+def test_path_length_refuses_a_generator_without_styles(tmp_path: Path) -> None:
+    options = tables(tmp_path, penalties=[{"name": "path_length"}], generator={"name": "dcgan"})
+    with pytest.raises(RecipeError, match=r'penalties\.0: "path_length" needs a generator with styles: "stylegan2"'):
+        load_recipe(options, plugin_manager())
 
 
 def tables(root: Path, name: str = "run", **changes: Any) -> dict[str, Any]:

@@ -180,6 +180,7 @@ def _term(
 
 
 def _set_up(entry: Entry, config: Any, generator: Generator, discriminator: Discriminator) -> Penalty:
+    config.check_parts({"generator": generator.config, "discriminator": discriminator.config})
     penalty: Penalty = entry.load()(config, info=generator.info)
     penalty.setup(generator, discriminator)
     return penalty
