@@ -226,6 +226,13 @@ class TestCommands:
         parse_command(example.partition(" > ")[0])
 
 
+GENERATORS_OF_PENALTIES = {
+    "auxiliary_classifier": "cgan",
+    "mutual_information": "infogan",
+    "path_length": "stylegan2",
+}
+
+
 class TestRecipes:
     def test_all_that_ship_are_listed(self) -> None:
         listed = re.findall(r"^\| `(recipes/[^`]+)`", RECIPES_PAGE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -245,6 +252,8 @@ class TestRecipes:
                 "trainer": {"name": "adversarial"},
                 **tables,
             }
+            needed = GENERATORS_OF_PENALTIES.get(block.document.stem.removeprefix("penalty-"))
+            tables |= {"generator": {"name": needed}} if needed else {}
         if "name" not in tables.get("run", {}):
             base = read_toml(ROOT / "recipes" / "dcgan_digits.toml")
             for name, table in tables.items():

@@ -131,7 +131,7 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("penalties", [{"name": "r1"}, {"name": "r2", "wight": 3}], "penalties.1.wight", "did you mean weight?"),
     ("penalties", [{"name": "r1"}, {"name": "r3"}], "penalties.1.name", 'there is no penalty "r3"'),
     ("penalties", [{"weight": 3.0}], "penalties.0", "give it a name, one of "),
-    ("evaluation", {"metrics": ["frechet", {}]}, "evaluation.metrics.1", "give it a name, one of class_coverage, "),
+    ("evaluation", {"metrics": ["frechet", {}]}, "evaluation.metrics.1", "give it a name, one of class_accuracy, "),
     ("penalties", [{"name": "r1", "weight": -1.0}], "penalties.0.weight", "greater than or equal to 0"),
     ("plugins", {"requires": ["ganzoo-biggan"]}, "plugins.requires", '"ganzoo-biggan" is not installed'),
     ("plugins", {"requires": "ganzoo-dcgan"}, "plugins.requires", 'is "ganzoo-dcgan"'),
