@@ -16,6 +16,10 @@ class EMA:
 
     Torch's `AveragedModel` counts its updates in a tensor, which each update copies to or from the device.
 
+    Batch norm's statistics start at a variance of 1, which may be a thousand times that of the activations: at a decay
+    of 0.999 they would be wrong for thousands of updates. So the average of buffers begins with a shorter memory, of
+    about a tenth of the updates so far.
+
     The singular vectors of spectral norm belong to the weight that they were estimated on, so those of the average are
     its own: a power iteration on it follows each update.
 
@@ -69,14 +73,17 @@ class EMA:
         buffers = list(zip(self.module.buffers(), network.buffers(), strict=True))
         if self.updates:
             buffers = [pair for pair, own in zip(buffers, self._own, strict=True) if not own]
-        lerped = [] if not self.updates else weights if self._copies_buffers else weights + buffers
-        averaged = [pair for pair in lerped if pair[0].is_floating_point()]
-        copied = (weights + buffers)[len(lerped) :] + [pair for pair in lerped if not pair[0].is_floating_point()]
-        if averaged:
-            averages, towards = map(list, zip(*averaged, strict=True))
-            torch._foreach_lerp_(averages, towards, 1 - self.decay(at))
-        for average, value in copied:
-            average.copy_(value)
+        decay = self.decay(at) if self.updates else 0.0
+        of_buffers = 0.0 if self._copies_buffers else min(decay, (1 + self.updates) / (10 + self.updates))
+        for pairs, kept in ((weights, decay), (buffers, of_buffers)):
+            averaged = [pair for pair in pairs if kept and pair[0].is_floating_point()]
+            if averaged:
+                averages, towards = map(list, zip(*averaged, strict=True))
+                torch._foreach_lerp_(averages, towards, 1 - kept)
+            for average, value in (
+                pairs if not averaged else [each for each in pairs if not each[0].is_floating_point()]
+            ):
+                average.copy_(value)
         for module, parametrizations in self._parametrized if self.updates else ():
             was_training = parametrizations.training
             parametrizations.train()

@@ -277,13 +277,17 @@ def test_metrics_are_detached_scalars(make: Make):
 
 @pytest.mark.parametrize(("start", "copies"), [(0, 1), (3, 3)])
 def test_average_of_the_generator(make: Make, start: int, copies: int):
-    """A copy up to step `ema_start` (and after the first step), then decay · average + (1 − decay) · weights."""
+    """A copy up to step `ema_start` (and after the first step), then decay · average + (1 − decay) · weights.
+
+    The decay of statistics is no more than (1 + n) / (10 + n) after n updates.
+    """
     trainer = make(ema_decay=0.75, ema_start=start)
     average: dict[str, Tensor] = {}
     for number, batch in enumerate(batches(trainer, 5), start=1):
         trainer.train_step(batch)
         now = {k: v.clone() for k, v in trainer.parts.generator.state_dict().items() if v.is_floating_point()}
-        average = now if number <= copies else {k: 0.75 * average[k] + 0.25 * now[k] for k in now}
+        decay = {k: (1 + number - copies) / (10 + number - copies) if "running" in k else 0.75 for k in now}
+        average = now if number <= copies else {k: decay[k] * average[k] + (1 - decay[k]) * now[k] for k in now}
     kept = trainer.networks()["generator_ema"].state_dict()
     assert "blocks.0.1.running_var" in average
     for name, value in average.items():

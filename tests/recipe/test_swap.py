@@ -237,7 +237,8 @@ def test_values_that_are_wrong_only_in_the_new_place_are_left_out(
 ASKED_FOR = (
     "cannot make", "needs images", "needs labels", "needs a condition", "attention_size", "has no layers for",
     "halves images", "whose conditions", "the dataset's conditions are none", "Adam", "wants one label for each",
-    "judges pairs", "is there before", "micro_batch_size does not go with", "instance norm over single pixels",
+    "needs a generator", "judges pairs", "is there before", "micro_batch_size does not go with",
+    "instance norm over single pixels",
 )  # fmt: skip
 
 

@@ -27,3 +27,24 @@ def test_an_average_with_spectral_norm_is_normalized(copies_buffers: bool):
         ema.update(network, Progress(step, 100, 64))
     for each in (network.eval(), ema.module.eval()):
         assert torch.linalg.matrix_norm(each.weight, 2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_the_first_statistics_of_batch_norm_do_not_stay_in_the_average():
+    """Batch norm starts at a variance of 1; activations of small weights have a thousandth of it."""
+    network = nn.BatchNorm1d(3)
+    ema = EMA(network, 0.999)
+    for step in range(200):
+        network(0.03 * torch.randn(64, 3))
+        ema.update(network, Progress(step, 200, 64))
+    torch.testing.assert_close(ema.module.running_var, torch.full((3,), 0.03**2), rtol=0.1, atol=0)
+
+
+def test_after_many_updates_statistics_are_averaged_as_weights_are():
+    network = nn.BatchNorm1d(1)
+    ema = EMA(network, 0.9)
+    ema.updates = 1000
+    network.weight.data.fill_(3.0)
+    network.running_mean.fill_(2.0)
+    ema.update(network, Progress(1000, 2000, 64))
+    assert ema.module.weight.item() == pytest.approx(1 + 0.1 * 2)
+    assert ema.module.running_mean.item() == pytest.approx(0.1 * 2)
