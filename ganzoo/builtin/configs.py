@@ -117,8 +117,8 @@ class GANTrainerConfig(TrainerConfig):
     ema_ramp: NonNegativeFloat = 0.0
     """With a half-life: it is at most this share of the images so far (StyleGAN2: 0.05); 0: no such limit."""
     ema_buffers: Literal["average", "copy"] = "average"
-    """Average the buffers too, such as statistics of batch norm, at first with a shorter memory, since batch norm begins
-    at a variance of 1; or copy them (StyleGAN2, R3GAN)."""
+    """Average the buffers too, such as statistics of batch norm, at first with a shorter memory, since batch norm
+    begins at a variance of 1; or copy them (StyleGAN2, R3GAN)."""
     ema_start: NonNegativeInt = 0
     """Steps before the average begins; until then it is a copy."""
     generator_grad_clip: PositiveFloat | None = None
