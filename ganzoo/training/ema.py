@@ -77,12 +77,11 @@ class EMA:
         of_buffers = 0.0 if self._copies_buffers else min(decay, (1 + self.updates) / (10 + self.updates))
         for pairs, kept in ((weights, decay), (buffers, of_buffers)):
             averaged = [pair for pair in pairs if kept and pair[0].is_floating_point()]
+            copied = [pair for pair in pairs if not (kept and pair[0].is_floating_point())]
             if averaged:
                 averages, towards = map(list, zip(*averaged, strict=True))
                 torch._foreach_lerp_(averages, towards, 1 - kept)
-            for average, value in (
-                pairs if not averaged else [each for each in pairs if not each[0].is_floating_point()]
-            ):
+            for average, value in copied:
                 average.copy_(value)
         for module, parametrizations in self._parametrized if self.updates else ():
             was_training = parametrizations.training
