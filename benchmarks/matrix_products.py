@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 
 import torch
+from convolution_products import best
 from torch.nn import functional as F
-from weight_gradients import best
 
 LAYERS = ((2, 400), (64, 64), (128, 128), (128, 512), (400, 400), (200, 1000), (784, 512), (1024, 8192))
 

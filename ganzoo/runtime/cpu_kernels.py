@@ -1,8 +1,8 @@
 """Fast kernels for the CPU: matrix products, convolutions, and fused optimizers for channels-last weights.
 
-Torch's CPU kernels reach the speed of its matrix product on large images of many channels. They fall to a quarter
-of it where a weight gradient is summed over few positions, which at the 4×4 end of a DCGAN is a fifth of a
-training step, and to a tenth where there is a single position.
+Torch's CPU kernels reach the speed of its matrix product on large images of many channels. On small ones they do not:
+a weight gradient summed over few positions runs at a quarter of it, and on processors with AMX the rest of a
+convolution to 2×2 positions at a tenth. The small end of a DCGAN is where most of its weights are.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def _conv2d(
     (height, width), (rows, columns), (down, right) = _pair(input.shape[2:]), _pair(padding), _pair(stride)
     high = (height + 2 * rows - weight.shape[2]) // down + 1
     wide = (width + 2 * columns - weight.shape[3]) // right + 1
-    if not _is_faster_as_product(input, weight, high * wide, (down, right)):
+    if min(high, wide) < 1:  # torch says what is wrong
         return None
-    return _apply(input, weight, bias, (down, right), (rows, columns), False, (0, 0))
+    return _apply(input, weight, bias, high * wide, (down, right), (rows, columns), False, (0, 0))
 
 
 def _conv_transpose2d(
@@ -122,9 +122,8 @@ def _conv_transpose2d(
         units = input.flatten(1) @ weight.permute(0, 2, 3, 1).flatten(1)
         image = units.reshape(-1, height, width, out).permute(0, 3, 1, 2)
         return image if bias is None else image + bias.to(image.dtype)[:, None, None]
-    if not _is_faster_as_product(input, weight, input.shape[2] * input.shape[3], _pair(stride)):
-        return None
-    return _apply(input, weight, bias, _pair(stride), _pair(padding), True, _pair(output_padding))
+    positions = input.shape[2] * input.shape[3]
+    return _apply(input, weight, bias, positions, _pair(stride), _pair(padding), True, _pair(output_padding))
 
 
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Tensor | None]] = {
@@ -137,35 +136,66 @@ def _is_supported(images: Tensor, dilation: int | Sequence[int], groups: int) ->
     return images.device.type == "cpu" and images.dim() == 4 and groups == 1 and _pair(dilation) == (1, 1)
 
 
-def _is_faster_as_product(images: Tensor, weight: Tensor, positions: int, stride: Pair) -> bool:
-    """Return whether the gradient of `weight`, summed over `positions`, is faster as a matrix product.
+def _apply(images: Tensor, weight: Tensor, bias: Tensor | None, positions: int, *options: Any) -> Tensor | None:
+    """Apply `_Convolution`, or return None where no part of it is faster as a matrix product.
 
-    benchmarks/weight_gradients.py measures the break-even points.
+    `positions` counts those of the smaller of the two images; the options are stride, padding, whether the
+    convolution is transposed, and its output padding.
     """
-    if not (torch.is_grad_enabled() and weight.requires_grad):
-        return False
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else images.dtype
-    if dtype is torch.bfloat16:
-        return positions <= (16 if stride == (1, 1) else 64)
-    return positions <= 16 and weight.shape[0] * weight.shape[1] >= 2**19
-
-
-def _apply(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Pair | bool) -> Tensor:
-    """Apply `_Convolution`; the options are stride, padding, whether it is transposed, and its output padding."""
-    if torch.is_autocast_enabled("cpu"):  # the tensors saved for backward have to be those computed with
-        dtype = torch.get_autocast_dtype("cpu")
+    reduced = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if reduced else images.dtype
+    tensors = (images, weight) if bias is None else (images, weight, bias)
+    learned = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    images_by_product = _images_are_faster(weight, positions, dtype)
+    weight_by_product = learned and weight.requires_grad and _weight_is_faster(weight, positions, options[0], dtype)
+    if not (images_by_product or weight_by_product):
+        return None
+    if reduced:  # the tensors saved for backward have to be those computed with
         images, weight = images.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    return cast("Tensor", _Convolution.apply(images, weight, bias, *options))
+    apply = _Convolution.apply if learned else _Convolution.forward
+    return cast("Tensor", apply(images, weight, bias, *options, images_by_product, weight_by_product))
+
+
+def _images_are_faster(weight: Tensor, positions: int, dtype: torch.dtype) -> bool:
+    """Return whether the result and the gradient of the images are faster as matrix products.
+
+    benchmarks/convolution_products.py measures the break-even points, of this and the next rule.
+    """
+    channels = weight.shape[0] * weight.shape[1]
+    if dtype is torch.bfloat16 and _has_amx():
+        return positions <= 16 and channels >= 2**15
+    return positions <= 4 and channels >= 2**17
+
+
+def _weight_is_faster(weight: Tensor, positions: int, stride: Pair, dtype: torch.dtype) -> bool:
+    """Return whether the gradient of `weight`, summed over `positions`, is faster as a matrix product."""
+    if dtype is torch.bfloat16:
+        return positions <= (16 if stride == (1, 1) else 64)
+    channels = weight.shape[0] * weight.shape[1]
+    return (positions <= 4 and channels >= 2**15) or (positions <= 16 and channels >= 2**19)
+
+
+@cache
+def _has_amx() -> bool:
+    """Return whether the processor has AMX, which multiplies bf16 matrices seven times as fast as fp32 ones."""
+    return bool(capabilities().get("amx_bf16"))
 
 
 class _Convolution(torch.autograd.Function):
-    """Torch's convolution, with the gradient of the weight as a matrix product."""
+    """Torch's convolution, with its parts as matrix products where that is faster."""
 
     @staticmethod
     def forward(images: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-        stride, padding, transposed, output_padding = options
-        return torch.convolution(images, weight, bias, stride, padding, (1, 1), transposed, output_padding, 1)
+        stride, padding, transposed, output_padding, by_product, _ = options
+        if not by_product:
+            return torch.convolution(images, weight, bias, stride, padding, (1, 1), transposed, output_padding, 1)
+        if not transposed:
+            return convolve(images, weight, bias, stride, padding)
+        sizes = zip(images.shape[2:], weight.shape[2:], stride, padding, output_padding, strict=True)
+        size = [(small - 1) * step + kernel - 2 * pad + rest for small, kernel, step, pad, rest in sizes]
+        result = convolve_transposed(images, weight, size, stride, padding)
+        return result if bias is None else result.add_(bias[:, None, None])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -176,20 +206,64 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         images, weight = ctx.saved_tensors
-        stride, padding, transposed, output_padding = ctx.options
-        wanted = list(ctx.needs_input_grad[:3])
-        # Double backward is left to torch.
-        by_product = wanted[1] and not torch.is_grad_enabled()
+        stride, padding, transposed, output_padding, images_by_product, weight_by_product = ctx.options
+        images_wanted, weight_wanted, bias_wanted = ctx.needs_input_grad[:3]
+        ours = not torch.is_grad_enabled()  # double backward is left to torch
+        images_by_product = ours and images_wanted and images_by_product
+        weight_by_product = ours and weight_wanted and weight_by_product
+        bias_by_sum = ours and bias_wanted  # for it torch would compute the weight's gradient too
         images_grad = weight_grad = bias_grad = None
-        rest = [wanted[0], wanted[1] and not by_product, wanted[2]]
+        rest = [
+            images_wanted and not images_by_product,
+            weight_wanted and not weight_by_product,
+            bias_wanted and not bias_by_sum,
+        ]
         if any(rest):
             images_grad, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
                 gradient, images, weight, ctx.biases, stride, padding, (1, 1), transposed, output_padding, 1, rest
             )
-        if by_product:
+        if bias_by_sum:
+            bias_grad = gradient.sum((0, 2, 3))
+        if images_by_product and transposed:
+            images_grad = convolve(gradient, weight, None, stride, padding)
+        elif images_by_product:
+            images_grad = convolve_transposed(gradient, weight, images.shape[2:], stride, padding)
+        if weight_by_product:
             small, big = (images, gradient) if transposed else (gradient, images)
             weight_grad = weight_gradient(small, big, weight.shape[2:], stride, padding)
-        return images_grad, weight_grad, bias_grad, None, None, None, None
+        return images_grad, weight_grad, bias_grad, *[None] * len(ctx.options)
+
+
+def convolve(big: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair) -> Tensor:
+    """Return the convolution (N, A, h, w), channels last, of `big` (N, B, H, W) with `weight` (A, B, *kernel)."""
+    patches = _patches(big, weight.shape[2:], stride, padding)
+    result = _empty_channels_last(big, (len(big), len(weight), *patches.shape[1:3]))
+    rows, kernels = patches.flatten(3).flatten(0, 2), weight.permute(0, 2, 3, 1).flatten(1).t()
+    flat = result.permute(0, 2, 3, 1).view(len(rows), -1)
+    if bias is None:
+        torch.mm(rows, kernels, out=flat)
+    else:
+        torch.addmm(bias, rows, kernels, out=flat)
+    return result
+
+
+def convolve_transposed(small: Tensor, weight: Tensor, size: Sequence[int], stride: Pair, padding: Pair) -> Tensor:
+    """Return the transposed convolution (N, B, *size), channels last, of `small` (N, A, h, w) with `weight`.
+
+    Where patches overlap they are summed in fp32, as torch's kernels do.
+    """
+    count, channels, height, width = small.shape
+    _, out, rows, columns = weight.shape
+    flat = small.permute(0, 2, 3, 1).reshape(-1, channels)
+    patches = (flat @ weight.permute(0, 2, 3, 1).flatten(1)).view(count, height, width, rows, columns, out)
+    dtype = torch.promote_types(small.dtype, torch.float32)
+    big = small.new_zeros((count, size[0] + 2 * padding[0], size[1] + 2 * padding[1], out), dtype=dtype)
+    for row in range(rows):
+        for column in range(columns):
+            reached = big[:, row:, column:][:, :: stride[0], :: stride[1]][:, :height, :width]
+            reached += patches[:, :, :, row, column]
+    inside = big[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]]
+    return _empty_channels_last(small, (count, out, *size)).copy_(inside.permute(0, 3, 1, 2))
 
 
 def weight_gradient(small: Tensor, big: Tensor, kernel: Sequence[int], stride: Pair, padding: Pair) -> Tensor:
@@ -202,16 +276,20 @@ def weight_gradient(small: Tensor, big: Tensor, kernel: Sequence[int], stride: P
         stride: of the kernel over `big`.
         padding: of `big` on each side.
     """
-    count, channels, height, width = small.shape
+    flat = small.permute(0, 2, 3, 1).reshape(-1, small.shape[1])
+    product = flat.t() @ _patches(big, kernel, stride, padding).reshape(len(flat), -1)
+    return product.view(small.shape[1], *kernel, big.shape[1]).permute(0, 3, 1, 2)
+
+
+def _empty_channels_last(like: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a tensor that is no view, which an activation may change in place."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _patches(big: Tensor, kernel: Sequence[int], stride: Pair, padding: Pair) -> Tensor:
+    """Return a view (N, h, w, *kernel, B) of the patches of `big` (N, B, H, W) that the kernel meets."""
     padded = F.pad(big.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
-    image, row, column, channel = padded.stride()
-    patches = padded.as_strided(
-        (count, height, width, *kernel, big.shape[1]),
-        (image, row * stride[0], column * stride[1], row, column, channel),
-    )
-    flat = small.permute(0, 2, 3, 1).reshape(-1, channels)
-    product = flat.t() @ patches.reshape(len(flat), -1)
-    return product.view(channels, *kernel, big.shape[1]).permute(0, 3, 1, 2)
+    return padded.unfold(1, kernel[0], stride[0]).unfold(2, kernel[1], stride[1]).permute(0, 1, 2, 4, 5, 3)
 
 
 def _pair(value: int | Sequence[int]) -> Pair:

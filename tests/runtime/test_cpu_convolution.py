@@ -38,11 +38,8 @@ layers = pytest.mark.parametrize("name", LAYERS)
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the other way wherever it is possible, however small the layer."""
-
-    def needs_gradient(_: Tensor, weight: Tensor, *__: object) -> bool:
-        return torch.is_grad_enabled() and weight.requires_grad
-
-    monkeypatch.setattr(convolution, "_is_faster_as_product", needs_gradient)
+    for rule in ("_images_are_faster", "_weight_is_faster"):
+        monkeypatch.setattr(convolution, rule, lambda *_: True)
 
 
 def prepared(name: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
@@ -112,33 +109,81 @@ def test_gradient_of_a_weight_lies_in_memory_as_the_weight_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "stride", "dtype", "gains"),
+    ("shape", "stride", "dtype", "images", "weight"),
     [
-        ((64, 32, 4, 4), 2, torch.bfloat16, {4: True, 8: True, 16: False}),
-        ((64, 32, 3, 3), 1, torch.bfloat16, {4: True, 8: False, 16: False}),
-        ((1024, 512, 4, 4), 2, torch.float32, {4: True, 8: False}),
-        ((512, 256, 4, 4), 2, torch.float32, {4: False, 8: False}),
+        ((64, 32, 4, 4), 2, torch.bfloat16, [], [2, 4, 8]),
+        ((64, 32, 3, 3), 1, torch.bfloat16, [], [2, 4]),
+        ((512, 256, 5, 5), 2, torch.bfloat16, [2, 4], [2, 4, 8]),
+        ((512, 256, 3, 3), 1, torch.bfloat16, [2, 4], [2, 4]),
+        ((1024, 512, 4, 4), 2, torch.float32, [2], [2, 4]),
+        ((512, 256, 4, 4), 2, torch.float32, [2], [2]),
+        ((128, 64, 4, 4), 2, torch.float32, [], []),
     ],
 )
 def test_goes_the_way_that_was_measured_to_be_faster(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], stride: int, dtype: torch.dtype, gains: dict[int, bool]
+    monkeypatch: pytest.MonkeyPatch,
+    shape: tuple[int, ...],
+    stride: int,
+    dtype: torch.dtype,
+    images: list[int],
+    weight: list[int],
 ) -> None:
-    ways: dict[int, bool] = {}
-    monkeypatch.setattr(convolution, "_apply", lambda images, *_, **__: ways.update({size: True}))
-    weight = torch.empty(shape, dtype=dtype, requires_grad=True)
-    for size in gains:
-        ways[size] = False
+    """At these sizes of the smaller image, on a processor with AMX."""
+    ways: list[tuple[bool, bool]] = []
+    monkeypatch.setattr(convolution, "_has_amx", lambda: True)
+    monkeypatch.setattr(convolution._Convolution, "apply", lambda *options: ways.append(options[-2:]))
+    learned = torch.empty(shape, dtype=dtype, requires_grad=True)
+    sizes = (2, 4, 8, 16)
+    for size in sizes:
+        before = len(ways)
         with FastConvolutions():
-            F.conv_transpose2d(torch.empty(1, shape[0], size, size, dtype=dtype), weight, stride=stride, padding=1)
-    assert ways == gains
+            F.conv_transpose2d(torch.empty(1, shape[0], size, size, dtype=dtype), learned, stride=stride, padding=1)
+        ways += [(False, False)] * (before + 1 - len(ways))
+    assert [size for size, (by_product, _) in zip(sizes, ways, strict=True) if by_product] == images
+    assert [size for size, (_, by_product) in zip(sizes, ways, strict=True) if by_product] == weight
+
+
+def test_without_amx_images_of_more_than_four_positions_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.empty(512, 256, 5, 5, dtype=torch.bfloat16)
+    monkeypatch.setattr(convolution, "_has_amx", lambda: False)
+    faster = [convolution._images_are_faster(weight, positions, torch.bfloat16) for positions in (4, 16)]
+    assert faster == [True, False]
+
+
+@layers
+@pytest.mark.usefixtures("always")
+def test_a_frozen_layer_gives_the_same_gradient_of_its_input(name: str) -> None:
+    layer, images = prepared(name)
+    layer.requires_grad_(False)
+    expected = torch.autograd.grad(layer(images).square().sum(), images)
+    with FastConvolutions():
+        found = torch.autograd.grad(layer(images).square().sum(), images)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.usefixtures("always")
-def test_nothing_changes_where_no_weight_is_learnt() -> None:
-    layer, images = prepared("up", torch.bfloat16)
-    layer.requires_grad_(False)
+def test_results_are_the_same_to_the_bit_with_gradients_and_without() -> None:
+    layer, images = prepared("up 5×5", torch.bfloat16)
     with FastConvolutions():
-        assert "_Convolution" not in type(layer(images).grad_fn).__name__
+        learned = layer(images)
+        with torch.no_grad():
+            assert torch.equal(layer(images), learned)
+
+
+@pytest.mark.usefixtures("always")
+def test_an_activation_in_place_can_follow() -> None:
+    layer, images = prepared("down")
+    expected = gradients(nn.Sequential(layer, nn.LeakyReLU(0.2)), images)
+    with FastConvolutions():
+        found = gradients(nn.Sequential(layer, nn.LeakyReLU(0.2, inplace=True)), images)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.usefixtures("always")
+def test_an_image_smaller_than_the_kernel_is_refused_as_torch_does() -> None:
+    layer, images = prepared("down")
+    with FastConvolutions(), pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        layer(images[:, :, :1, :1])
 
 
 @pytest.mark.usefixtures("always")
