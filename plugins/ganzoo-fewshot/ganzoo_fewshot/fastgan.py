@@ -11,7 +11,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo.plugin import DatasetInfo, Discriminator, Generator, square_size
 from ganzoo_fewshot.configs import SMALL_SIZE, FastGANDiscriminatorConfig, FastGANGeneratorConfig
-from ganzoo_fewshot.layers import DownBlock, Excitation, batch_norm, convolution, halving, leaky, up_block
+from ganzoo_fewshot.layers import GLU, DownBlock, Excitation, batch_norm, convolution, halving, leaky, up_block
 
 GENERATOR_MULTIPLES = {4: 16.0, 8: 8.0, 16: 4.0, 32: 2.0, 64: 2.0, 128: 1.0, 256: 0.5, 512: 0.25, 1024: 0.125}
 """Channels of the generator's maps by their side, as multiples of its width."""
@@ -48,7 +48,7 @@ class FastGANGenerator(Generator):
         self.start = nn.Sequential(
             spectral_norm(nn.ConvTranspose2d(config.latent_dim, 2 * widths[4], 4, bias=False)),
             batch_norm(2 * widths[4]),
-            nn.GLU(1),
+            GLU(),
         )
         self.blocks = nn.ModuleDict(
             {
