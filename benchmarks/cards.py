@@ -25,6 +25,7 @@ from results_page import PAGE, replaced
 from row_runs import device_of, environment
 
 from ganzoo.recipe.card import EXPECT, NOT_MEASURED
+from ganzoo.runtime.cpu_kernels import capabilities
 
 ROOT = Path(__file__).parents[1]
 CARDS = Path(__file__).with_suffix(".json")
@@ -127,7 +128,9 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
         where = environment(run)
         device = device_of(run)
     on_cpu = device == "cpu"
-    core = "one CPU core" + (" with AVX-512" if where["cpu"] == "AVX512" else "")
+    amx = where["precision"] == "bf16" and capabilities().get("amx_bf16")
+    kind = "AMX" if amx else {"AVX512": "AVX-512"}.get(where["cpu"])
+    core = "one CPU core" + (f" with {kind}" if kind else "")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "score": SCORE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,19 +177,27 @@ def check_metric(entry: Entry, **options: Any) -> None:
             real, fake = (torch.randn(COUNT, width, generator=generator_of_seed(seed)) for seed in (0, 1))
             if source == "pixels":
                 real, fake = real_images(training, torch.arange(COUNT)), samples_for(training.info, COUNT)
-            inputs = MetricInputs(source, real.clone(), fake.clone(), training)
-            values = seeded(partial(metric.compute, inputs))
-            unknown = ", ".join(values.keys() - metric.directions.keys())
-            require(not unknown, f"gives {unknown}, which directions does not have: add it there")
-            for name, value in values.items():
-                require(abs(float(value)) < float("inf"), f"the value {name} is {value}")
-            require(
-                values == seeded(partial(metric.compute, inputs)),
-                "gives other values for the same inputs: draw from torch's global generator alone",
-            )
-            unchanged = torch.equal(inputs.real, real) and torch.equal(inputs.fake, fake)
-            require(unchanged, "changes its inputs: work on copies")
-            metric.settings(inputs)
+            inputs = MetricInputs(source, real, fake, training)
+            classes = torch.arange(COUNT) % training.info.num_classes
+            targets = real if source in ("pixels", "points") else None
+            _check_values(metric, inputs)
+            _check_values(metric, replace(inputs, labels=classes, targets=targets, held_out=training, details={}))
+
+
+def _check_values(metric: Metric, inputs: MetricInputs) -> None:
+    tensors = [each for each in vars(inputs).values() if isinstance(each, torch.Tensor)]
+    before = [each.clone() for each in tensors]
+    values = seeded(partial(metric.compute, inputs))
+    unknown = ", ".join(values.keys() - metric.directions.keys())
+    require(not unknown, f"gives {unknown}, which directions does not have: add it there")
+    for name, value in values.items():
+        require(abs(float(value)) < float("inf"), f"the value {name} is {value}")
+    require(
+        values == seeded(partial(metric.compute, inputs)),
+        "gives other values for the same inputs: draw from torch's global generator alone",
+    )
+    require(all(map(torch.equal, before, tensors)), "changes its inputs: work on copies")
+    metric.settings(inputs)
 
 
 def check_observer(entry: Entry, **options: Any) -> None:

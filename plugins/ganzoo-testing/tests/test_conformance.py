@@ -201,6 +201,18 @@ class Undirected(Metric):
         return {"kinds": 1.0}
 
 
+@pytest.mark.parametrize("given", ["labels", "targets", "held_out"])
+def test_a_metric_is_also_given_what_not_every_generator_has(given: str) -> None:
+    class OfConditions(Undirected):
+        directions: ClassVar = {}
+
+        def compute(self, inputs: MetricInputs) -> dict[str, float]:
+            return {} if getattr(inputs, given) is None else {"of_conditions": 1.0}
+
+    with pytest.raises(ConformanceError, match="gives of_conditions, which directions does not have"):
+        check_component(entry_of(OfConditions))
+
+
 def test_a_metric_without_directions_is_told() -> None:
     with pytest.raises(ConformanceError, match="directions is missing: give it in the class"):
         check_component(entry_of(Undirected))
