@@ -71,8 +71,8 @@ def onednn_is_faster() -> bool:
 class FastConvolutions(TorchFunctionMode):
     """While open, replace `conv2d` and `conv_transpose2d` by matrix products where these are faster on a CPU.
 
-    Results differ by rounding alone, and the choice depends on shapes and dtypes only, so a run repeats to the bit.
-    Double backward works.
+    Results differ by rounding alone. The choice depends on shapes, dtypes and the processor, so a run repeats to the
+    bit. Double backward works.
     """
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
