@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo.runtime import cpu_kernels as convolution
 from ganzoo.runtime.cpu_kernels import FastConvolutions
@@ -168,6 +169,27 @@ def test_results_are_the_same_to_the_bit_with_gradients_and_without() -> None:
         learned = layer(images)
         with torch.no_grad():
             assert torch.equal(layer(images), learned)
+
+
+class Called(TorchDispatchMode):
+    """Notes the operations that torch computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.usefixtures("always")
+def test_a_bias_costs_no_gradient_of_the_weight() -> None:
+    """Torch computes it with the bias's, which would take longer than all else."""
+    layer, images = prepared("down")
+    with FastConvolutions(), Called() as called:
+        gradients(layer, images)
+    assert not [name for name in called.names if "convolution" in name]
 
 
 @pytest.mark.usefixtures("always")
