@@ -199,9 +199,8 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        images, weight, bias, *ctx.options = inputs
+        images, weight, _, *ctx.options = inputs
         ctx.save_for_backward(images, weight)
-        ctx.biases = None if bias is None else list(bias.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
@@ -211,19 +210,14 @@ class _Convolution(torch.autograd.Function):
         ours = not torch.is_grad_enabled()  # double backward is left to torch
         images_by_product = ours and images_wanted and images_by_product
         weight_by_product = ours and weight_wanted and weight_by_product
-        bias_by_sum = ours and bias_wanted  # for it torch would compute the weight's gradient too
-        images_grad = weight_grad = bias_grad = None
-        rest = [
-            images_wanted and not images_by_product,
-            weight_wanted and not weight_by_product,
-            bias_wanted and not bias_by_sum,
-        ]
+        images_grad = weight_grad = None
+        rest = [images_wanted and not images_by_product, weight_wanted and not weight_by_product, False]
         if any(rest):
-            images_grad, weight_grad, bias_grad = torch.ops.aten.convolution_backward(
-                gradient, images, weight, ctx.biases, stride, padding, (1, 1), transposed, output_padding, 1, rest
+            images_grad, weight_grad, _ = torch.ops.aten.convolution_backward(
+                gradient, images, weight, None, stride, padding, (1, 1), transposed, output_padding, 1, rest
             )
-        if bias_by_sum:
-            bias_grad = gradient.sum((0, 2, 3))
+        # For the bias's gradient torch would compute the weight's too.
+        bias_grad = gradient.sum((0, 2, 3)) if bias_wanted else None
         if images_by_product and transposed:
             images_grad = convolve(gradient, weight, None, stride, padding)
         elif images_by_product:
