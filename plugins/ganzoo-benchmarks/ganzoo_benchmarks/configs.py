@@ -116,7 +116,7 @@ class MLPDiscriminatorConfig(MLPOptions, DiscriminatorConfig):
     activation: Literal["relu", "tanh", "leaky_relu", "maxout"] = "relu"
     """Activation of the hidden layers; "maxout" (arXiv 1302.4389) is the largest of several linear pieces."""
     pieces: PositiveInt = 5
-    """Pieces of maxout."""
+    """Pieces of maxout, of each unit."""
     input_scale: PositiveFloat = 1.0
     """Factor on the samples, which brings those far from −1 to 1 there."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +27,40 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Maxout(nn.Module):
-    """The largest of each `pieces` neighboring units (arXiv 1302.4389)."""
+    """The largest of each unit's `pieces` (arXiv 1302.4389); units are neighbors, the pieces of one lie apart."""
 
     def __init__(self, pieces: int) -> None:
         super().__init__()
         self.pieces = pieces
 
     def forward(self, values: Tensor) -> Tensor:
-        """Return (N, D) for (N, D · pieces)."""
-        return values.reshape(len(values), -1, self.pieces).amax(2)
+        """Return (N, D) for (N, pieces · D)."""
+        return cast("Tensor", _Largest.apply(values.reshape(len(values), self.pieces, -1)))
+
+
+class _Largest(torch.autograd.Function):
+    """`amax` over the second dimension, with the same gradient in half the time on CPUs.
+
+    Torch's compares into booleans, which have to be converted; comparing in place gives numbers at once.
+    """
+
+    @staticmethod
+    def forward(values: Tensor) -> Tensor:
+        """Return (N, D) for (N, pieces, D)."""
+        return values.amax(1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keep what the gradient depends on."""
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of (N, pieces, D) for that of (N, D)."""
+        values, largest = (saved.detach() for saved in ctx.saved_tensors)
+        share: Tensor = values.clone().eq_(largest.unsqueeze(1))
+        share /= share.sum(1, keepdim=True)
+        return gradient.unsqueeze(1) * share
 
 
 class MLPGenerator(Generator):

@@ -15,6 +15,7 @@ import torch
 from ganzoo_benchmarks.configs import GridConfig, ModesConfig, RingConfig, StackedDigitsConfig, StackedMNISTConfig
 from ganzoo_benchmarks.datasets import Grid, Ring, StackedMNIST
 from ganzoo_benchmarks.modes import Modes
+from ganzoo_benchmarks.networks import Maxout
 from ganzoo_benchmarks.stacked_digits import StackedDigits
 from sklearn.datasets import load_digits
 
@@ -141,10 +142,23 @@ def test_networks_of_pacgans_experiments():
     points = torch.randn(6, 2)
     values = points
     for block in discriminator.blocks:
-        pieces = torch.nn.functional.linear(values, block[0].weight, block[0].bias).view(6, 200, 5)
-        values = pieces.max(2).values
+        pieces = torch.nn.functional.linear(values, block[0].weight, block[0].bias).view(6, 5, 200)
+        values = pieces.max(1).values
     expected = torch.nn.functional.linear(values, discriminator.head.weight, discriminator.head.bias)[:, 0]
     torch.testing.assert_close(discriminator(points), expected)
+
+
+def test_maxout_has_the_gradients_of_amax():
+    """Of both orders, for penalties and unrolled steps; equal pieces share them."""
+    values = torch.randn(3, 5 * 4, dtype=torch.float64)
+    values[:, 4:8] = values[:, :4]
+    values.requires_grad_()
+    largest, expected = Maxout(5)(values), values.unflatten(1, (5, 4)).amax(1)
+    torch.testing.assert_close(largest, expected, rtol=0, atol=0)
+    ours, theirs = (torch.autograd.grad(of.pow(3).sum(), values, create_graph=True)[0] for of in (largest, expected))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
+    of_ours, of_theirs = (torch.autograd.grad(of.square().sum(), values)[0] for of in (ours, theirs))
+    torch.testing.assert_close(of_ours, of_theirs, rtol=0, atol=1e-12)
 
 
 def test_networks_of_unrolled_gans_experiments_are_orthogonal():
