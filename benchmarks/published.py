@@ -136,9 +136,11 @@ def cells(found: list[Record]) -> list[str]:
         scores += f", KL {spread([each['kl_to_uniform'] for each in found], 2)}"
     shares = {each["step"] / each["total_steps"] for each in found}
     length = " to ".join(f"{share:.0%}" for share in sorted({min(shares), max(shares)}))
-    minutes = statistics.mean(each["seconds"] for each in found) / 60
-    accelerators = sorted({each["device"] for each in found} - {"cpu"})
-    return [scores, str(len(found)), length, ", ".join([f"{minutes:.0f}", *accelerators])]
+    minutes: dict[str, list[float]] = {}
+    for each in found:
+        minutes.setdefault("" if each["device"] == "cpu" else f", {each['device']}", []).append(each["seconds"] / 60)
+    of_devices = "; ".join(f"{statistics.mean(of_one):.0f}{device}" for device, of_one in sorted(minutes.items()))
+    return [scores, str(len(found)), length, of_devices]
 
 
 def table(measured: list[Record]) -> str:

@@ -33,6 +33,15 @@ def test_the_page_shows_what_was_noted(published: ModuleType) -> None:
     assert published.table(published.read_records(published.RESULTS)) in page
 
 
+def test_minutes_are_told_apart_by_device(published: ModuleType) -> None:
+    """A mean over a GPU and a CPU core is the time of neither."""
+    run = {"step": 9, "total_steps": 9, "modes": 8.0, "kl_to_uniform": 0.1}
+    seconds = [(60, "NVIDIA H200"), (600, "cpu"), (1200, "cpu")]
+    assert published.cells([run | {"seconds": each, "device": device} for each, device in seconds])[3] == (
+        "15; 1, NVIDIA H200"
+    )
+
+
 def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: PluginManager) -> None:
     lengths = {}
     for name, row in published.ROWS.items():
