@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.optim import Optimizer
 
 from ganzoo.plugin import AdamConfig
@@ -65,14 +66,57 @@ class AdamSteps:
         for i, (weight, gradient) in enumerate(zip(weights, gradients, strict=True)):
             if gradient is None:
                 continue
-            gradient = gradient + self.options.weight_decay * weight
-            mean, square = self.moments[i] or (gradient.detach() * 0, gradient.detach() * 0)
-            mean = decay * mean + (1 - decay) * gradient
-            square = decay_of_squares * square + (1 - decay_of_squares) * gradient.square()
-            self.moments[i] = mean, square
-            root = (square / bias_of_squares + TINY).sqrt()
-            moved[i] = weight - self.lr / bias * mean / (root + self.options.eps)
+            if self.options.weight_decay:
+                gradient = gradient + self.options.weight_decay * weight
+            mean, square = self.moments[i] or (torch.zeros_like(gradient), torch.zeros_like(gradient))
+            moved[i], *moments = _AdamStep.apply(
+                weight, gradient, mean, square, self.betas, self.lr / bias, bias_of_squares, self.options.eps
+            )
+            self.moments[i] = moments[0], moments[1]
         return moved
+
+
+class _AdamStep(torch.autograd.Function):
+    """A step of Adam for one weight, with the gradient of its result and of its moments.
+
+    Written in torch's operations it is as many passes over memory, and as many tensors kept for the gradient, as it
+    has symbols; here it keeps three. Differentiable once, as no objective takes the gradient of the unrolled one.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        weight: Tensor,
+        gradient: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        betas: tuple[float, float],
+        rate: Tensor,
+        bias_of_squares: Tensor,
+        eps: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the weight after the step and its moments; `rate` is α over the first moment's bias."""
+        decay, decay_of_squares = betas
+        mean = (decay * mean).add_(gradient, alpha=1 - decay)
+        square = (decay_of_squares * square).addcmul_(gradient, gradient, value=1 - decay_of_squares)
+        root = (square / bias_of_squares).add_(TINY).sqrt_()
+        ctx.save_for_backward(gradient, mean, root, rate, bias_of_squares)
+        ctx.betas, ctx.eps = betas, eps
+        return (root + eps).reciprocal_().mul_(mean).mul_(-rate).add_(weight), mean, square
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_weight: Tensor, of_mean: Tensor, of_square: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the weight, of its gradient and of both moments before the step."""
+        gradient, mean, root, rate, bias_of_squares = ctx.saved_tensors
+        decay, decay_of_squares = ctx.betas
+        inverse = (root + ctx.eps).reciprocal_()
+        by_mean = (of_weight * inverse).mul_(-rate)
+        # The derivative of the root is 1 / (2 root bias), that of the inverse is -inverse².
+        by_square = inverse.mul_(by_mean).mul_(mean).div_(root).mul_(-0.5 / bias_of_squares).add_(of_square)
+        by_mean.add_(of_mean)
+        by_gradient = (by_square * gradient).mul_(2 * (1 - decay_of_squares)).add_(by_mean, alpha=1 - decay)
+        return of_weight, by_gradient, by_mean.mul_(decay), by_square.mul_(decay_of_squares), None, None, None, None
 
 
 def _one_minus_power(base: float, exponent: Tensor) -> Tensor:

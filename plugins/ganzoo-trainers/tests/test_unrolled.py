@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_trainers.functional_optimizers import AdamSteps
 from tiny_recipe import tiny_recipe
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +22,7 @@ from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.errors import RecipeError
+from ganzoo.plugin import AdamConfig
 from ganzoo.registry.plugin_manager import plugin_manager
 
 FACTS = DatasetInfo(ImageSpec(1, 2, 2))
@@ -185,6 +187,27 @@ def test_the_steps_ahead_are_those_that_the_optimizer_would_take(networks: Any, 
         optimizer.step()
     for actual, expected in zip(ahead, parameters, strict=True):
         torch.testing.assert_close(actual, expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("before", [0, 2], ids=["first steps", "from moments"])
+def test_the_gradient_of_adams_steps_is_that_of_their_differences(weight_decay: float, before: int) -> None:
+    torch.manual_seed(0)
+    parameter = nn.Parameter(torch.randn(3, 2, dtype=torch.float64))
+    optimizer = torch.optim.Adam([parameter], betas=(0.5, 0.9))
+    for _ in range(before):
+        parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+    options = AdamConfig(name="adam", lr=0.1, betas=(0.5, 0.9), weight_decay=weight_decay)
+
+    def moved(weight: Tensor, *gradients: Tensor) -> Tensor:
+        steps = AdamSteps(options, 0.1, optimizer, [parameter])
+        for gradient in gradients:
+            (weight,) = steps.step([weight], [gradient])
+        return weight
+
+    values = [torch.randn(3, 2, dtype=torch.float64, requires_grad=True) for _ in range(4)]
+    assert torch.autograd.gradcheck(moved, values)
 
 
 def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch: Batch) -> None:
