@@ -86,6 +86,7 @@ ROWS = {
         )
         for steps, pictures in UNROLLED_PICTURES.items()
     },
+    "unrolled-pacgan2": Row(UNROLLED, "PacGAN2", "unrolled_ring", "none", pacgan(2, 512)),
     "unrolled-rpgan": Row(
         UNROLLED, "RpGAN + R1 + R2", "unrolled_ring", "none", ("trainer.unrolled_steps=0", *rpgan(0.1))
     ),

@@ -27,9 +27,9 @@ REMEDIES = {
     "gradient_vanishes": 'loss.name = "non_saturating" where it is minimax, a lower '
     "trainer.discriminator_optimizer.lr, or hinge or wasserstein with a gradient penalty",
     "samples_alike": "lower learning rates, a penalty such as r1 or gradient_penalty with the wasserstein loss, or the "
-    "unrolled trainer; the checkpoints from before are still good",
-    "classes_missing": "lower learning rates, a larger batch, a conditional generator, the unrolled trainer, or, with "
-    "few images, an augmentation such as diff_augment",
+    "pacgan or unrolled trainer; the checkpoints from before are still good",
+    "classes_missing": "lower learning rates, a larger batch, a conditional generator, the pacgan or unrolled trainer, "
+    "or, with few images, an augmentation such as diff_augment",
     "not_finite": 'a lower learning rate, a penalty such as r1, or device.precision = "fp32"',
 }
 

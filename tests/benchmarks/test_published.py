@@ -50,6 +50,7 @@ def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: Pl
     assert lengths["ring-gan"] == lengths["grid-gan"] == (400, 100)
     assert (lengths["ring-pacgan2"], lengths["grid-pacgan4"]) == ((400, 200), (400, 400))
     assert {lengths[f"unrolled-k{steps}"] for steps in (0, 1, 5, 10)} == {(25_000, 512)}
+    assert lengths["unrolled-pacgan2"] == (25_000, 1024)
     assert (lengths["stacked-dcgan"], lengths["stacked-pacgan2"]) == ((50, 64), (50, 128))
 
 

@@ -283,4 +283,4 @@ def test_the_watchdog_names_missing_modes(tmp_path: Path):
     (alert,) = json.loads((run.path / "summary.json").read_text(encoding="utf-8"))["alerts"]
     assert (alert["kind"], alert["step"]) == ("classes_missing", 90)
     assert "of 8 classes are among the samples" in alert["text"]
-    assert "the unrolled trainer" in alert["remedy"]
+    assert "the pacgan or unrolled trainer" in alert["remedy"]
