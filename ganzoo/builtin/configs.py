@@ -61,7 +61,7 @@ class _AtSamplesConfig(PenaltyConfig):
     discriminator sees."""
 
     is_gradient_penalty: ClassVar[bool] = True
-    """True: of gradients at samples, or between them."""
+    """True: it depends on gradients at samples, or between them."""
 
 
 class GradientPenaltyConfig(_AtSamplesConfig):
