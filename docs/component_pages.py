@@ -28,10 +28,10 @@ ABOUT = {
     "generator": "make images from latents.",
     "discriminator": "judge images; any of them goes with any generator.",
     "loss": "are what both networks minimize.",
-    "penalty": "are extra terms for either network, any number of them, with any loss.",
+    "penalty": "add terms to the loss of either network, any number of them, with any loss.",
     "dataset": "bring the images. [Datasets](../datasets.md) says where ganzoo looks for each.",
     "trainer": "own the update schedule and the optimizers.",
-    "observer": "watch a run if its recipe has their table. [Hooks](../hooks.md#events) says how.",
+    "observer": "receive the events of a run whose recipe has their table. [Hooks](../hooks.md#events) says how.",
     "tracker": "send the output of a run elsewhere. [Tracking](../tracking.md) describes each.",
     "metric": "score samples. [Evaluate a run](../evaluation.md) says what each score means.",
     "extractor": "give the features that samples are scored by. [Evaluate a run](../evaluation.md) says how.",
@@ -41,9 +41,9 @@ ABOUT = {
 INDEX = """\
 # Components
 
-On this page you find what a recipe can name, with the plugins that come with ganzoo. Each component has a page, which
-`python docs/options.py` writes from its class and options. `ganzoo list architectures` and the like list what you have
-installed yourself.
+On this page you find every component that a recipe can name with the plugins that come with ganzoo. Each has a page,
+which `python docs/options.py` writes from its class and options. `ganzoo list architectures` and the like also list the
+plugins that you have installed yourself.
 """
 
 

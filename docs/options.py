@@ -23,12 +23,12 @@ PAGE = ROOT / "docs" / "pages" / "options.md"
 HEAD = """\
 # All options
 
-On this page you look up every table of a recipe with its options; those of single [components](components/index.md)
-stand on pages of their own. The page is written from the classes that check a recipe, by `python docs/options.py`;
-`ganzoo recipe schema` prints the same as a JSON schema, with whatever plugins you have installed. [Recipes](recipes.md)
-explains how the tables work together.
+On this page you look up every table of a recipe with its options; each [component](components/index.md) has a page of
+its own. `python docs/options.py` writes this page from the classes that check a recipe; `ganzoo recipe schema` prints
+the same as a JSON schema, including the plugins that you have installed. [Recipes](recipes.md) explains how the tables
+work together.
 
-"Unset" means that an option may be left out and then has no value.
+"Unset" means that an option has no value unless you give one.
 """
 
 TABLES = "tables"
@@ -63,7 +63,7 @@ def page() -> str:
     parts += components(manager.registries.metrics, plugins)
     parts.append(
         "## Optimizers\n\nThe tables `[trainer.generator_optimizer]` and `[trainer.discriminator_optimizer]`. "
-        "`name` picks the optimizer; a table that is left out is `adam` with its defaults. Every optimizer has:\n"
+        "`name` selects the optimizer; without such a table it is `adam` with its defaults. Every optimizer has:\n"
     )
     parts.append(table(OptimizerConfig, hidden={"name"}))
     for entry in manager.registries.optimizers:

@@ -85,7 +85,7 @@ def run(
         recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
         observers: objects with methods that implement event hooks, called for this run only.
-        manager: the plugins to use; left out: those installed.
+        manager: the plugins to use; default: those installed.
 
     Raises:
         GanzooError: the recipe is wrong, or the run failed; the text says how to fix it.
@@ -108,7 +108,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
     Args:
         recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         overrides: `{"trainer.batch_size": 64}` and the like; or texts as `--set` takes them.
-        manager: the plugins to use; left out: those installed.
+        manager: the plugins to use; default: those installed.
 
     Raises:
         GanzooError: the recipe is wrong, or a part cannot be built.
@@ -120,7 +120,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
 
 @surviving_output()
 def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
-    """Train a run that was built from where it stands to its end, with the observers of every run and of its recipe.
+    """Train a built run from its current step to its end, with the observers of every run and those of its recipe.
 
     Args:
         built: by `build`.
@@ -150,11 +150,11 @@ def resume(
     Args:
         path: the run directory.
         overrides: changes to its recipe, such as `{"run.steps": 50000}`.
-        trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
-            left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        accept_changes: go on also with other data, or other code of its plugins, than it was trained with.
+        trust_plugins: whether plugin files in the run directory may be imported, which executes them; default: as
+            `GANZOO_TRUST_PLUGINS` says, or no if it is unset.
+        accept_changes: continue even if its data or the code of its plugins has changed since.
         observers: objects with methods that implement event hooks, called for this part of the run only.
-        manager: the plugins to use; left out: those installed.
+        manager: the plugins to use; default: those installed.
 
     Raises:
         GanzooError: another process trains in it, each of its checkpoints is damaged, its data or plugins have
@@ -245,9 +245,9 @@ def import_run(
         source: a file or folder, in a form that an importer of an installed plugin reads.
         out: the run directory to make; must not exist, or be empty.
         overrides: changes to the recipe that goes with the weights, such as `{"dataset.name": "cifar10"}`.
-        importer: its name; left out: the one that recognizes `source`.
-        report: called with what was read, and which weight went where, once it is known to fit.
-        manager: the plugins to use; left out: those installed.
+        importer: its name; default: the one that recognizes `source`.
+        report: called with the weights that were read and where each one goes, once they are known to fit.
+        manager: the plugins to use; default: those installed.
 
     Raises:
         GanzooError: the source is missing, damaged or of no known form, its weights do not fit, or
@@ -271,15 +271,15 @@ def load_run(
 
     Args:
         path: the run directory, or a folder that `ganzoo export` made.
-        step: of the checkpoint whose weights are used; left out: of the last complete one.
-        network: name of the generator, where the trainer has several; left out: the first, or the exported one.
-        accelerator: "cpu", "cuda", "mps" or "auto"; left out: the best there is.
-        trust_plugins: whether plugin files that lie in the run directory may be imported, which executes them;
-            left out: as `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        manager: the plugins to use; left out: those installed.
+        step: of the checkpoint whose weights are used; default: of the last complete one.
+        network: name of the generator, where the trainer has several; default: the first, or the exported one.
+        accelerator: "cpu", "cuda", "mps" or "auto"; default: the best there is.
+        trust_plugins: whether plugin files in the run directory may be imported, which executes them; default: as
+            `GANZOO_TRUST_PLUGINS` says, or no if it is unset.
+        manager: the plugins to use; default: those installed.
 
     Raises:
-        GanzooError: it is no run directory, or holds no whole checkpoint, or none of that step.
+        GanzooError: it is not a run directory, or has no complete checkpoint, or none of that step.
     """
     directory, checkpoint = _open_weights(Path(path), step)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
@@ -302,7 +302,7 @@ def load_run(
 
 
 def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:
-    """Return the names of image files, without suffixes, and what is in them as a generator takes it, (N, C, H, W).
+    """Return the names of image files, without suffixes, and the images as conditions of the generator, (N, C, H, W).
 
     Args:
         trained: whose dataset options bring each to its size.
@@ -319,7 +319,7 @@ def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tenso
 
 
 def read_images(trained: TrainedRun, path: str | Path, option: str = "--images") -> tuple[list[str], Tensor]:
-    """Return the names of image files, without suffixes, and what is in them as the run's samples are, (N, C, H, W).
+    """Return the names of image files, without suffixes, and the images in the form of the run's samples, (N, C, H, W).
 
     Args:
         trained: whose dataset options bring each to its size.

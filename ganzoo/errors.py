@@ -1,4 +1,4 @@
-"""Errors for users: each names the thing, the place and the cure, and is shown without a traceback."""
+"""Errors for users: each says what is wrong, where, and how to fix it, and is shown without a traceback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestError(GanzooError):
 
 
 class PluginError(RequestError):
-    """A plugin cannot be loaded, or two of them want the same name."""
+    """A plugin cannot be loaded, or two of them register the same name."""
 
 
 class DataError(RequestError):
@@ -39,11 +39,11 @@ class CheckpointError(RequestError):
 
 
 class UnreadableCheckpointError(CheckpointError):
-    """A checkpoint is there and cannot be read now, though it may be whole: nothing takes its place."""
+    """A checkpoint exists but cannot be read now, though it may be intact: no older one is used instead."""
 
 
 class DeviceError(RequestError):
-    """The device or precision that was asked for is not there."""
+    """The requested device or precision is not available."""
 
 
 class OutputError(GanzooError):

@@ -59,7 +59,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def printable(text: object, keep: str = "") -> str:
-    """Return text of any origin with what moves the cursor, hides or turns other text as `\\uXXXX`, but for `keep`."""
+    """Return text of any origin with control and direction characters as `\\uXXXX`, except those in `keep`."""
     shown = str(text)
     return shown if shown.isprintable() else "".join(each if each in keep else _visible(each) for each in shown)
 

@@ -39,7 +39,7 @@ def open_file(path: Path, largest: int | None = None) -> BufferedReader:
 
     Args:
         path: the file; links are followed.
-        largest: most bytes that it may have; left out: any number.
+        largest: most bytes that it may have; default: any number.
 
     Raises:
         OSError: it cannot be opened, is a folder, pipe, socket or device, or is larger.
@@ -96,7 +96,7 @@ def check_contents(folder: Path, level: int = 0, allowed: Callable[[Path], bool]
     Args:
         folder: the run directory, sweep or export, which may be reached by a link itself.
         level: how many folders below it the run directories are.
-        allowed: says which links may lead out; left out: none.
+        allowed: says which links may lead out; default: none.
 
     Raises:
         RunDirectoryError: it holds anything else.

@@ -10,7 +10,7 @@ COMMANDS: tuple[tuple[Section, str, str, str], ...] = (
     ("train", "sweep", "sweep", "Train every combination with several seeds."),
     ("look", "sample", "sample", "Make images from a trained run."),
     ("look", "evaluate", "evaluate", "Score samples against the dataset."),
-    ("look", "import", "import_", "Bring weights from elsewhere into a run directory."),
+    ("look", "import", "import_", "Import weights trained elsewhere into a run directory."),
     ("compare", "compare", "compare", "Show runs side by side, grouped by their recipe."),
     ("data", "data", "data_commands", "Prepare datasets, and look at them."),
     ("data", "recipe", "recipe_commands", "Check, show and describe recipes."),

@@ -54,14 +54,14 @@ class LeastSquaresConfig(LossConfig):
 
 
 class _AtSamplesConfig(PenaltyConfig):
-    """Options of a penalty on gradients at samples."""
+    """Options of penalties on gradients at samples."""
 
     at: Literal["unaugmented", "augmented"] = "unaugmented"
     """Differentiate at the samples themselves, through any augmentation (as ADA and R3GAN do), or at those that the
     discriminator sees."""
 
     is_gradient_penalty: ClassVar[bool] = True
-    """True: of gradients at samples, or between them."""
+    """True: it depends on gradients at samples, or between them."""
 
 
 class GradientPenaltyConfig(_AtSamplesConfig):
@@ -90,41 +90,44 @@ class GANTrainerConfig(TrainerConfig):
     discriminator_steps: PositiveInt = 1
     """k of the GAN algorithm: discriminator updates for each generator update, each on a minibatch of its own."""
     schedule: Literal["discriminator_first", "alternate_minibatches"] = "discriminator_first"
-    """k discriminator updates, then the generator's beside the last; or one minibatch for the generator, then
-    k for the discriminator, as the authors of DCGAN and of R3GAN train."""
+    """"discriminator_first": k discriminator updates, then a generator update on the last minibatch;
+    "alternate_minibatches": one minibatch for the generator, then k others for the discriminator, as the authors of
+    DCGAN and R3GAN train."""
     generator_steps: PositiveInt = 1
-    """Generator updates in a step, each on new images but for the first of `fake_batch = "reuse"`."""
+    """Generator updates in a step, each on newly generated images, except the first with `fake_batch = "reuse"`."""
     micro_batch_size: PositiveInt | None = None
-    """Compute the gradients of so many images at a time, over all processes together, and add them up: less memory, the
-    same mean. Batch norm in the generator then takes its statistics from so many. It has to hold whole groups of
-    a discriminator with minibatch standard deviation. Left out: the whole minibatch."""
+    """Compute the gradients of this many images at a time, over all processes together, and add them up: less memory,
+    the same mean. Batch norm in the generator then uses the statistics of this many images. Must be a multiple of the
+    group size of a discriminator with minibatch standard deviation; default: the whole minibatch."""
     fake_batch: Literal["reuse", "fresh"] = "reuse"
-    """Let the generator learn from the images that the last discriminator update saw, or make new ones; under
-    `alternate_minibatches` they are always new."""
+    """"reuse": the generator learns from the images of the last discriminator update; "fresh": from new ones. With
+    `schedule = "alternate_minibatches"` they are always new."""
     discriminator_update: Literal["joint", "separate"] = "joint"
-    """One update on real and generated images together, or one on the real, then one on the generated."""
+    """"joint": one update on real and generated images together; "separate": one on the real, then one on the
+    generated."""
     fake_statistics: Literal["batch", "running"] = "batch"
-    """Batch statistics in the generator for the images that the discriminator learns from; "running", as Keras'
-    `predict` takes them, needs `fake_batch = "fresh"`."""
+    """Statistics of the generator's batch norm for the images that the discriminator learns from; "running", as in
+    Keras' `predict`, needs images of its own for the generator, such as by `fake_batch = "fresh"`."""
     generator_optimizer: OptimizerConfig = AdamConfig()
     """Optimizer of the generator."""
     discriminator_optimizer: OptimizerConfig = AdamConfig()
     """Optimizer of the discriminator and of the penalties' parameters."""
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    """Keep an exponential moving average of the generator's weights with this decay; 0: none, unless by half-life."""
+    """Decay of an exponential moving average of the generator's weights; 0: no average, unless `ema_half_life` is
+    set."""
     ema_half_life: Scheduled[NonNegativeFloat] | None = None
-    """Keep the average with this half-life in real images rather than a decay for each step."""
+    """Half-life of the average in real images, in place of a decay for each step."""
     ema_ramp: NonNegativeFloat = 0.0
-    """With a half-life: it is at most this share of the images so far (StyleGAN2: 0.05); 0: no such limit."""
+    """Limit the half-life to this share of the images seen so far (StyleGAN2: 0.05); 0: no limit."""
     ema_buffers: Literal["average", "copy"] = "average"
-    """Average the buffers too, such as statistics of batch norm, at first with a shorter memory, since batch norm
-    begins at a variance of 1; or copy them (StyleGAN2, R3GAN)."""
+    """"average": average the buffers too, such as the statistics of batch norm, at first with a shorter memory, since
+    batch norm starts at a variance of 1; "copy": copy them (StyleGAN2, R3GAN)."""
     ema_start: NonNegativeInt = 0
     """Steps before the average begins; until then it is a copy."""
     generator_grad_clip: PositiveFloat | None = None
-    """Largest norm of the generator's gradient; left out: no clipping."""
+    """Largest norm of the generator's gradient; default: no clipping."""
     discriminator_grad_clip: PositiveFloat | None = None
-    """Largest norm of the discriminator's gradient; left out: no clipping."""
+    """Largest norm of the discriminator's gradient; default: no clipping."""
 
     @property
     def batches_per_step(self) -> int:
@@ -137,7 +140,8 @@ class GANTrainerConfig(TrainerConfig):
         return 1
 
     def whole_groups(self, discriminator: DiscriminatorConfig) -> int:
-        """Return of what number of samples a process has to take multiples, so that the discriminator's groups stay."""
+        """Return of which number each process's samples must be a multiple, to keep the discriminator's groups
+        whole."""
         return min(discriminator.judged_together * self.samples_per_logit, self.batch_size)
 
     scales_loss: ClassVar[bool] = True
@@ -202,8 +206,8 @@ class SyntheticConfig(_LabeledConfig):
     """Made-up pictures of colored discs, for tests and benchmarks; needs no data."""
 
     count: PositiveInt = 1024
-    """How many images."""
+    """Number of images."""
     num_classes: PositiveInt = 10
-    """How many classes; the class decides the disc's hue."""
+    """Number of classes; the class determines the disc's hue."""
     seed: int = Field(default=0, ge=-(2**63), lt=2**63)
     """The same seed gives the same images."""

@@ -130,7 +130,7 @@ class GANTrainer(OptimizingTrainer):
     def update_discriminator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
         """Update the discriminator and the penalties' parameters once, or on real and then on generated images.
 
-        Without `fake`, images are generated; then come the updates of penalties that have their own.
+        Without `fake`, images are generated. Penalties with `own_update` follow, each in its own update.
         """
         separate = self.config.discriminator_update == "separate"
         objective = self.learn_from_real_first if separate else self.discriminator_objective
@@ -145,9 +145,9 @@ class GANTrainer(OptimizingTrainer):
         return metrics
 
     def update_generator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
-        """Update the generator once, by the discriminator as it stands; without `fake`, images are generated.
+        """Update the generator once against the current discriminator; without `fake`, images are generated.
 
-        Then come the updates of penalties that have their own.
+        Penalties with `own_update` follow, each in its own update.
         """
         with frozen(self.optimizer_steps["discriminator"].networks):
             metrics = self.minimize(
@@ -160,14 +160,14 @@ class GANTrainer(OptimizingTrainer):
     # Objectives: what the two networks minimize
 
     def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
-        """Return what the discriminator minimizes, its loss and the penalties' terms, and the metrics of it."""
+        """Return what the discriminator minimizes, its loss plus the penalties' terms, and metrics to log."""
         penalties = self.penalties.due("discriminator")
         step = self.discriminator_step(batch, fake, penalties)
         assert step.real_logits is not None
         return self._discriminator_total(step, step.real_logits, penalties)
 
     def learn_from_real_first(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
-        """Update by the real images' part of the loss; return what is left to learn from the generated ones."""
+        """Update by the loss on real images; return the objective on generated ones, and metrics to log."""
         penalties = self.penalties.due("discriminator")
         batch, fake = tracked(batch, fake, penalties)
         real, augmented = self.augment(batch.real), self.augment(fake.samples)
@@ -193,7 +193,7 @@ class GANTrainer(OptimizingTrainer):
         return total(loss, *terms.values()), metrics
 
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
-        """Return what the generator minimizes, its loss and the penalties' terms, and the metrics of it."""
+        """Return what the generator minimizes, its loss plus the penalties' terms, and metrics to log."""
         step = self.generator_step(batch, fake)
         loss = self.generator_loss(step.real_logits, step.fake_logits)
         terms = self.penalty_terms("generator", step, self.penalties.due("generator"))
@@ -201,7 +201,7 @@ class GANTrainer(OptimizingTrainer):
         return total(loss, *terms.values()), metrics
 
     def own_objective(self, role: Role, name: str, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Return the term of one penalty on new generated images, for an update of its own, and the metrics of it."""
+        """Return the term of one penalty on newly generated images, for its separate update, and metrics to log."""
         penalties = {name: self.parts.penalties[name]}
         if role == "discriminator":
             step = self.discriminator_step(batch, self.generate_detached(batch), penalties)
@@ -244,7 +244,7 @@ class GANTrainer(OptimizingTrainer):
     # Toolkit
 
     def generate(self, batch: Batch, role: str = "generator") -> FakeBatch:
-        """Generate as many samples as `batch` has, with its labels and condition, so that these come as in the data."""
+        """Generate as many samples as `batch` has, with its labels and condition, which thus follow the data."""
         generator, latents = cast("Generator", self.parts.networks[role]), self.latents(batch, role)
         with self.parts.autocast():
             samples = generator(latents, **generator.inputs(batch.labels, batch.condition))
@@ -264,12 +264,12 @@ class GANTrainer(OptimizingTrainer):
             return self.generate(batch)
 
     def augment(self, samples: Tensor) -> Tensor:
-        """Return samples (N, …) as the penalties' augmentations let the discriminator see them."""
+        """Return samples (N, …) after the penalties' augmentations, as the discriminator sees them."""
         with self.sharded_rng(samples):
             return self.penalties.transform(samples)
 
     def logits(self, samples: Tensor, beside: Batch | FakeBatch, role: str = "discriminator") -> Tensor:
-        """Return the discriminator's logits (N, …) in fp32, as losses lose too much in less.
+        """Return the discriminator's logits (N, …) in fp32, since losses need this precision.
 
         Args:
             samples: (N, …), real or generated.
@@ -289,10 +289,10 @@ class GANTrainer(OptimizingTrainer):
         logits: tuple[Tensor | None, Tensor],
         role: str = "discriminator",
     ) -> PenaltyStep:
-        """Return what the penalties may look at; the arguments are those of `Penalties.step`.
+        """Return the inputs of the penalties; the arguments are those of `Penalties.step`.
 
-        Where a penalty needs logits elsewhere, or in fp32, they are those of `logits` for `role`, with the labels and
-        the condition of the generated samples.
+        If a penalty needs the logits of other samples, or logits in fp32, they come from `logits` for `role`, with the
+        labels and the condition of the generated samples.
         """
 
         def logits_of(samples: Tensor) -> Tensor:
@@ -317,7 +317,7 @@ class GANTrainer(OptimizingTrainer):
         return terms
 
     def minimize(self, role: Role, batch: Batch, objective: Objective) -> Metrics:
-        """Move a network down the mean gradient of `objective` on the micro-batches; return its mean metrics."""
+        """Update a network by the mean gradient of `objective` over the micro-batches; return the mean metrics."""
         parts = batch.split(self.micro_batches)
         found: list[Metrics] = []
         for part in parts:
@@ -329,7 +329,7 @@ class GANTrainer(OptimizingTrainer):
         return means | {f"lr/{role}": self.optimizer_steps[role].learning_rate()}
 
     def sharded_rng(self, samples: Batch | Tensor) -> AbstractContextManager[object]:
-        """While open, draws from the run's random numbers are for these samples' share of the minibatch."""
+        """While open, draws from the run's `rng` are this process's shard, for these samples of the minibatch."""
         return self.parts.world.sharded_rng(self.parts.rng, len(samples))
 
     def unrecordable(self) -> str | None:

@@ -272,7 +272,7 @@ def import_(
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Bring weights from elsewhere into a run directory; runs no code from them.
+    """Import weights trained elsewhere into a run directory; runs no code from them.
 
     Prints what went where; the last line on stdout is the run directory.
 

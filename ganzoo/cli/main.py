@@ -87,14 +87,14 @@ def options(
     ] = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Import the plugin files of the run, or of the recipe to check: executes them."),
+        typer.Option("--trust", help="Import, and so execute, the plugin files of the run, or of the recipe to check."),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Options of every command; they may stand before or after its name."""
+    """Options of every command; they can be given before or after its name."""
     if trust:
         os.environ[TRUST_VARIABLE] = "1"
 

@@ -52,7 +52,7 @@ class Spread:
         return min(6, max(0, 1 - math.floor(math.log10(scale)))) if 0 < scale < 1 else 0
 
     def text(self, digits: int | None = None) -> str:
-        """Format mean ± deviation with `digits` after the point; left out: as many as `decimals`."""
+        """Format mean ± deviation with `digits` after the point; default: as many as `decimals`."""
         figures = [self.mean, self.deviation] if self else []
         digits = self.decimals if self and digits is None else digits
         return " ± ".join(_written(figure, digits or 0) for figure in figures if figure is not None) or "—"

@@ -22,17 +22,17 @@ class Extractor(nn.Module, ABC):
 
     Args:
         config: the options of this extractor.
-        info: of the images it will get.
+        info: of the images that it will receive.
     """
 
     Config: ClassVar[type[ExtractorConfig]] = ExtractorConfig
 
     input: str = ""
-    """Size that images are brought to, such as "299×299"; empty: they are taken as they are."""
+    """Size to which images are resized, such as "299×299"; empty: no resize."""
     resize: str = ""
-    """How they are: "bilinear", "bilinear as TensorFlow 1 has it"."""
+    """Method of the resize, such as "bilinear" or "bilinear as TensorFlow 1 has it"."""
     antialias: bool = False
-    """Whether that resize averages over the pixels between where it shrinks."""
+    """Whether the resize antialiases when it shrinks."""
     names_classes: bool = False
     """Whether the logits are over the classes of the dataset itself."""
     score_names: ClassVar[Mapping[str, str]] = {}
@@ -48,7 +48,7 @@ class Extractor(nn.Module, ABC):
 
     @property
     def label(self) -> str:
-        """Its name within the names of scores, as its options say."""
+        """Its name within the names of scores, from its options."""
         return self.config.label
 
     @property

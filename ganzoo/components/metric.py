@@ -32,14 +32,14 @@ class MetricInputs:
     """The real images and the samples that a metric compares, as one source gives them.
 
     Attributes:
-        source: of both.
+        source: what `real` and `fake` are.
         real: features (N, D), logits (N, K), images (N, C, H, W) in [−1, 1] or vectors (N, D).
         fake: the same of the samples.
         training: the images that are trained on.
-        held_out: images of the same kind that are not, where the recipe names some.
-        mirrored: whether images are also mirrored in training.
-        targets: of samples themselves, the real ones that their conditions belong to; None where these belong to none.
-        labels: (N,) or (N, K) that the samples were made of; None where they were made of none.
+        held_out: images of the same kind that are not trained on; None if the recipe names none.
+        mirrored: whether training mirrors images at random.
+        targets: for samples themselves, the real samples that their conditions belong to; None if these belong to none.
+        labels: (N,) or (N, K) that the samples were made with; None for a generator without labels.
         details: a metric may add findings here that are not scores; they are written beside them.
     """
 
@@ -64,16 +64,16 @@ class Metric(ABC):
     Config: ClassVar[type[MetricConfig]] = MetricConfig
 
     needs: ClassVar[frozenset[Source]]
-    """What it is computed on, once for each; what an extractor does not give is left out."""
+    """What it is computed on, once for each source that is available."""
     directions: ClassVar[Mapping[str, Direction]]
-    """The name of each value that it gives, and which values are better. The name of the score ends in the
-    extractor's where it is computed on features or logits."""
+    """Each value by its name, and whether lower or higher is better. On features or logits, the name of the score ends
+    in the extractor's."""
 
     ideals: ClassVar[Mapping[str, float]] = {}
-    """The value of samples that are like the real images, for values that are better neither lower nor higher."""
+    """The value that real images would have, for values where neither lower nor higher is better."""
 
     class_count: ClassVar[str] = ""
-    """The value that counts the classes of the dataset among the samples, where there is one: the watchdog raises
+    """Name of the value that counts the dataset's classes among the samples, if there is one: the watchdog raises
     `classes_missing` from it."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -83,7 +83,7 @@ class Metric(ABC):
         """Check `needs` and `directions` where a class has them: a source that does not exist would never be scored.
 
         Raises:
-            PluginError: one of them has a value that there is not.
+            PluginError: one of them has an unknown value.
         """
         super().__init_subclass__(**arguments)
         if "needs" in vars(cls):
@@ -107,7 +107,7 @@ class Metric(ABC):
         """Return the values by name; randomness comes from torch's global generator, which is seeded before."""
 
     def caveat(self, inputs: MetricInputs) -> str:
-        """Return why the values are not reliable here, such as too few samples; empty where they are."""
+        """Return why the values are not reliable here, such as too few samples; empty if they are."""
         return ""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:

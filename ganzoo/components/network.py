@@ -37,10 +37,10 @@ class Network(nn.Module, ABC):
         self.info = info
 
     def prepare(self) -> None:
-        """Read what it needs beside its checkpoint, such as frozen weights of another network; nothing by default.
+        """Read what it needs besides its checkpoint, such as frozen weights of another network; nothing by default.
 
-        Called once it is on its device, before it trains or its weights are loaded; not where it is built beside
-        another network that is to be used alone. The constructor reads nothing.
+        Called once, on its device, before it trains or its weights are loaded; not called if it is built only because
+        another network of the run is used. The constructor reads nothing.
 
         Raises:
             DataError: a file is missing; the text says which to put where.
@@ -76,7 +76,7 @@ class Generator(Network):
 
     bounded: bool = True
     """Whether images are in [−1, 1] by construction; those of a generator without tanh are clipped where they are
-    written or scored, and are not in training."""
+    written or scored, but not in training."""
 
     @property
     def clips_images(self) -> bool:

@@ -47,7 +47,7 @@ class Alert:
 class Observer:
     """Watches runs whose recipe has its table `[observers.NAME]`, by methods that are marked with `@hookimpl`.
 
-    It hears of each event before ganzoo's own observers do, so that the figures it logs are in the row of the step.
+    It receives each event before ganzoo's own observers do, so that the figures it logs are in the row of the step.
 
     Args:
         config: the options of this observer.
@@ -60,9 +60,9 @@ class Observer:
 
 
 class Tracker:
-    """Sends what a run gives elsewhere, where its recipe has the table `[tracking.NAME]`; an observer like any.
+    """Sends the output of runs elsewhere whose recipe has the table `[tracking.NAME]`; otherwise like an observer.
 
-    It hears of each event when the run's own files are written.
+    It receives each event after the run's own files are written.
 
     Args:
         config: the options of this tracker.
@@ -74,21 +74,21 @@ class Tracker:
         self.config = config
 
     def send_scores(self, directory: Any, recipe: RecipeView, step: int, scores: Mapping[str, float]) -> None:
-        """Send scores that `ganzoo evaluate` takes of a run later; nothing where it did not track that run.
+        """Send scores that `ganzoo evaluate` computes after a run; do nothing if it did not track that run.
 
-        Nobody trains in the run directory meanwhile. An error is told in a warning.
+        No training runs in the directory meanwhile. An error becomes a warning.
 
         Args:
             directory: the run directory, `ganzoo.storage.run_directory.RunDirectory`.
-            recipe: what the scores were taken by: the run's, with the changes that were asked for.
+            recipe: by which the scores were computed: the run's, with the requested changes.
             step: of the weights.
             scores: by name, such as "fid"; of several seeds the mean.
         """
 
     def register_sweep(self, sweep: AgentSweep) -> str:
-        """Register a sweep for agents to run, say how they join in, and return what names it there.
+        """Register a sweep for agents to run, print how they join, and return its id.
 
-        Called for `ganzoo sweep --NAME`, where `flags` of the config has "sweep".
+        Called for `ganzoo sweep --NAME`, if `flags` of the config has "sweep".
 
         Raises:
             GanzooError: it cannot be registered; the text says why.
@@ -96,9 +96,9 @@ class Tracker:
         raise NotImplementedError
 
     def publish(self, report: Report) -> Mapping[str, str]:
-        """Publish a comparison and return the address of each page made, by what it is.
+        """Publish a comparison, and return the address of each page by its kind.
 
-        Called for `ganzoo compare --NAME`, where `flags` of the config has "compare".
+        Called for `ganzoo compare --NAME`, if `flags` of the config has "compare".
 
         Raises:
             GanzooError: it cannot be published; the text says why.
@@ -138,7 +138,7 @@ class Report:
     """A comparison, to be published.
 
     Attributes:
-        title: as was asked for, or of what differs.
+        title: the requested one, or one of the differences.
         tables: Markdown by heading.
         curves: names of the metrics to draw, the scores first.
         runs: the run directories of each variant, by its name.
@@ -201,15 +201,15 @@ class RunView(Protocol):
     epoch: float
     """Passes over the dataset so far."""
     seconds: float
-    """Seconds of training so far, over all parts of a resumed run; what observers do does not count."""
+    """Seconds of training so far, over all parts of a resumed run, without the time that observers take."""
     time_to_target: float | None
     """The seconds of training after which `run.target` was reached; None: it is not, or there is none."""
     ending: bool
-    """Whether no step comes after this one; in `step_ended` known to be so, for the target, once it is evaluated."""
+    """Whether this is the last step; with a target, `step_ended` knows it only once the score is evaluated."""
     resumed_from: int | None
     """The step that the run was resumed from; None: it was not."""
     error: BaseException | None
-    """What the run ended early by; None while it goes on and after it is complete."""
+    """The error that ended the run early; None while it goes on and after it is complete."""
     status: Literal["complete", "reached", "interrupted", "failed"]
     """How it ended; "reached" at its target, before its length or with it, "interrupted" where it is to be resumed."""
     device: torch.device
@@ -227,7 +227,7 @@ class RunView(Protocol):
     networks: Mapping[str, nn.Module]
     """The networks by name: "generator", "discriminator", "generator_ema" where the trainer keeps one, …"""
     sample_classes: str
-    """Which classes the samples of `samples_ready` are of in turn; empty where they are not of classes in turn."""
+    """Classes of the samples of `samples_ready`, in turn, in words; empty if the samples are not of classes in turn."""
 
     def sampling_generator(self, weights: str) -> Generator:
         """The generator to sample from: "ema", "raw", or "auto" for ema where the trainer keeps one."""

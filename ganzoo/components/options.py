@@ -61,8 +61,8 @@ class ComponentConfig(Options):
     """The name under which the component is registered."""
 
     load_component: ClassVar[Any]
-    """In options of a recipe: called, it returns the class that they are for. A component whose options hold another's
-    builds that by it: `self.config.source.load_component()(self.config.source)`."""
+    """On options that come from a recipe: a function that returns the component's class. A component whose options hold
+    those of another one builds it with `self.config.source.load_component()(self.config.source)`."""
 
     @property
     def uses(self) -> frozenset[str]:
@@ -86,14 +86,14 @@ class GeneratorConfig(ComponentConfig):
     """Options that every generator has."""
 
     latent_dim: NonNegativeInt = 100
-    """How many numbers one latent vector holds; 0 for a generator that is given a condition and nothing else."""
+    """Length of a latent vector; 0 for a generator whose only input is a condition."""
 
     @property
     def sampling_options(self) -> dict[str, Any]:
-        """What the generator's table `sampling` has other than by default, where it has such a table.
+        """Options of the generator's table `sampling` that differ from their defaults; empty without such a table.
 
-        Its options hold when samples are made and not in training: `--set generator.sampling.KEY=VALUE` changes them
-        for one command, and scores taken with others do not compare.
+        They apply when samples are made and not in training: `--set generator.sampling.KEY=VALUE` changes them for one
+        command, and scores computed with different ones are not comparable.
         """
         table = getattr(self, "sampling", None)
         return table.model_dump(mode="json", exclude_defaults=True) if isinstance(table, Options) else {}
@@ -112,9 +112,9 @@ class DiscriminatorConfig(ComponentConfig):
 
     @property
     def judged_together(self) -> int:
-        """How many samples of a minibatch are compared as one group, as minibatch standard deviation does; 1: none.
+        """Number of samples in a group whose members are compared, as by minibatch standard deviation; 1: no groups.
 
-        A trainer that takes a minibatch in parts keeps such groups whole.
+        A trainer that splits a minibatch keeps such groups whole.
         """
         return 1
 
@@ -133,11 +133,11 @@ class PenaltyConfig(ComponentConfig):
     """Options that every penalty has."""
 
     weight: Scheduled[NonNegativeFloat] = 1.0
-    """What the penalty's terms are multiplied with."""
+    """Factor on the penalty's terms."""
     interval: PositiveInt = 1
-    """Take the terms at every n-th step only, n times as strong (lazy regularization, StyleGAN2 §4)."""
+    """Compute the terms at every n-th step only, with n times the weight (lazy regularization, StyleGAN2 §4)."""
     own_update: bool = False
-    """Take them in an update of their own, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
+    """Apply the terms in a separate update, and lower the optimizer's rates accordingly: with c = n / (n + 1), its
     learning rate is multiplied by c and its betas are raised to the power c, as in StyleGAN2."""
 
     mixes_batch: ClassVar[bool] = False
@@ -175,14 +175,14 @@ class DatasetConfig(ComponentConfig):
     root: str = "data"
     """Folder that holds the dataset, relative to the working directory."""
     classes: tuple[str | NonNegativeInt, ...] | None = Field(default=None, min_length=1)
-    """Take only these classes, by name or index, in this order; left out: all."""
+    """Use only these classes, by name or index, in this order; default: all."""
     limit: PositiveInt | None = None
-    """Take at most so many samples, evenly spaced over the dataset; left out: all."""
+    """Use at most this many samples, evenly spaced over the dataset; default: all."""
     placement: Literal["auto", "device", "host"] = "auto"
-    """Where the samples are kept: whole on the device, or on the host, pinned and read ahead for a GPU; auto: on the
-    device where it is a GPU and half of its free memory suffices."""
+    """Where the samples are kept: all on the device, or on the host, prefetched into pinned memory for a GPU; auto: on
+    the device if it is a GPU and half of its free memory suffices."""
     max_bad_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of unreadable samples to leave out (and list) rather than stop for."""
+    """Largest share of unreadable samples that are skipped and listed; with more, the run stops."""
 
     reads_any_folder: ClassVar[bool] = False
     """Whether any folder of images can be the `root`, as `ganzoo evaluate --images` needs it."""
@@ -210,7 +210,7 @@ class VectorDatasetConfig(DatasetConfig):
     """Options that every dataset of vectors has."""
 
     size: PositiveInt = 2
-    """How many numbers a vector holds."""
+    """Length of a vector."""
 
     def sample_spec(self) -> ImageSpec | VectorSpec:
         """Return the length of every vector of this dataset."""
@@ -228,32 +228,32 @@ class ImageDatasetConfig(DatasetConfig):
     """Options that every dataset of images has: how an image is brought to its final size."""
 
     image_size: ImageSize = 64
-    """Size of the images that the networks see, in pixels: of both sides, or [height, width]."""
+    """Size of the images that the networks see, in pixels: the side of a square, or [height, width]."""
     channels: PositiveInt = 3
-    """1 for gray, 3 for RGB, 2 and 4 for these with alpha, any number for arrays; gray and RGB are converted."""
+    """1 for gray, 3 for RGB, 2 and 4 for the same with alpha, any number for arrays; image files are converted."""
     resize_first: PositiveInt | None = None
-    """Bring the shorter side to this many pixels before the crop; left out: no resize before the crop."""
+    """Resize the shorter side to this many pixels before the crop; default: no resize before the crop."""
     crop: ImageSize | Literal["largest", "none"] = "largest"
-    """Center crop: a side in pixels or [height, width], "largest" for the largest of the shape of `image_size`,
-    "none" to squeeze the whole image."""
+    """Center crop: a side in pixels or [height, width], "largest" for the largest part that has the shape of
+    `image_size`, "none" to keep the whole image and change its aspect ratio."""
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
     """Filter of every resize (PIL's, which averages over the whole footprint when it shrinks)."""
     fast_decode: bool = False
-    """Decode JPEGs at a half, quarter or eighth of their size where they are shrunk further still: up to five times
-    as fast, and pixels that differ slightly, at most by 1.5 of 255 on average; where nothing is shrunk, none do."""
+    """Decode JPEGs at a half, a quarter or an eighth of their size if the resize shrinks the result further: up to five
+    times as fast, and pixels differ slightly, by at most 1.5 of 255 on average; no effect without shrinking."""
     horizontal_flip: bool = False
     """Mirror half of the images at random while training."""
     value_range: tuple[float, float] | Literal["auto"] | None = None
-    """Values that become −1 and 1, [low, high], those beyond them cut off; "auto" for the lowest and the highest of up
-    to 1,000 images all over the dataset; left out: all that 8 or 16 bits can be, 0 and 1 for image files of floats, and
-    −1 and 1 for arrays of floats."""
+    """Values that become −1 and 1, [low, high]; values beyond them are clipped. "auto": the lowest and the highest
+    value of up to 1,000 images spread over the dataset; default: the range of 8 or 16 bits, 0 and 1 for image files of
+    floats, and −1 and 1 for arrays of floats."""
     depth: Literal[8, 16] = 8
-    """Bits of a channel that are kept of image files; 16 keeps those of gray PNG and TIFF files."""
+    """Bits per channel that are kept from image files; 16 keeps those of gray PNG and TIFF files."""
     background: str = "white"
-    """Color behind transparent parts: "white", "black", "gray" or "#rrggbb"; without effect on 2 and 4 channels."""
+    """Color behind transparent parts: "white", "black", "gray" or "#rrggbb"; no effect with 2 or 4 channels."""
     max_pixels: PositiveInt | None = None
-    """Pixels of the largest image that is read; left out: 178,956,970, above which a small file may be made to fill the
-    memory."""
+    """Largest number of pixels of an image that is read; default: 178,956,970, since a small file can be crafted to
+    fill the memory when it is decoded."""
 
     @field_validator("image_size", "crop", "value_range", mode="wrap")
     @classmethod
@@ -298,7 +298,7 @@ class ExtractorConfig(ComponentConfig):
 
     @classmethod
     def default_for(cls, info: DatasetInfo) -> bool:  # noqa: ARG003 (an override's)
-        """Return whether it serves for such images where a recipe names no extractor; not unless overridden."""
+        """Return whether it is used for such images if a recipe names no extractor; False unless overridden."""
         return False
 
 
@@ -306,7 +306,7 @@ class MetricConfig(ComponentConfig):
     """Options that every metric has: none."""
 
     by_default: ClassVar[bool] = False
-    """Whether it is computed where a recipe names no metric."""
+    """Whether it is computed if a recipe names no metric."""
 
 
 class OptimizerConfig(ComponentConfig):
@@ -323,8 +323,9 @@ class OptimizerConfig(ComponentConfig):
         An option that takes a schedule is set at each step in the optimizer's groups, under its own name: each of
         `param_groups` has a key `lr`, and `momentum` where `momentum: Scheduled[float]` is an option.
 
-        One that takes no step where the tensor `self.found_inf` is 1, without looking at it on the host, says so by
-        `_step_supports_amp_scaling = True`, as torch's fused ones do; the weights of any other are put back.
+        An optimizer that skips the step if the tensor `self.found_inf` is 1, without reading it on the host, sets
+        `_step_supports_amp_scaling = True`, as torch's fused ones do; for any other, the weights are restored after
+        such a step.
         """
         raise NotImplementedError
 
@@ -341,8 +342,8 @@ class TrackerConfig(ComponentConfig):
     off: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Options that turn off a tracker which tracks by default; trial runs have them."""
     flags: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """What the flag `--NAME` of a command does, for `--help`: of "sweep" where the tracker has `register_sweep`, of
-    "compare" where it has `publish`."""
+    """Help of the flag `--NAME` of a command, by command: "sweep" if the tracker has `register_sweep`, "compare" if it
+    has `publish`."""
 
     @property
     def enabled(self) -> bool:
@@ -385,7 +386,9 @@ class TrainerConfig(ComponentConfig):
         return ROLES
 
     def info_for(self, role: str, info: DatasetInfo) -> DatasetInfo:
-        """Return what the network `role` is built for, where it makes or judges something else than the samples.
+        """Return the `DatasetInfo` that the network `role` is built for; the dataset's unless overridden.
+
+        A trainer overrides it for networks that make or judge something other than the samples.
 
         Args:
             role: name of the network.
@@ -397,10 +400,10 @@ class TrainerConfig(ComponentConfig):
         return info
 
     def batch_for(self, role: str, batch: Any) -> Any:
-        """Return a `Batch` of the dataset as the network `role` sees it; goes with `info_for`.
+        """Return a `Batch` of the dataset as the network `role` sees it, in accord with `info_for`.
 
-        Where it exchanges samples, labels and conditions alone, the network's samples can be scored against the
-        dataset; what it computes, on the device of the batch, is for training and sampling alone.
+        If it only exchanges samples, labels and conditions, the network's samples can be scored against the dataset;
+        tensors that it computes, on the device of the batch, serve training and sampling only.
         """
         return batch
 

@@ -25,14 +25,14 @@ class PenaltyStep:
     """Inputs of a penalty in one update of one network.
 
     `real` and `fake` are samples (N, …) as the discriminator sees them, `unaugmented_real` and `unaugmented_fake` are
-    these before any `transform_images`; `augment` transforms other samples. `latents` (N, latent_dim) made `fake`.
-    In a discriminator update `fake` is detached; in a generator update it leads back to the generator.
-    `rng` is the trainer's random number generator, on the device: randomness from elsewhere breaks resuming.
-    With several processes these are one's share; a statistic over the minibatch is a `world.all_reduce_mean`.
-    `step` counts the training steps before this one and `images_seen` their real samples, over all processes, of the
-    `total_steps` of the run: scalars on the device, so that a CUDA graph holds none of their values.
-    `low_precision` says that autocast computed `real_logits` and `fake_logits`. `logits_of` returns logits (N, …) in
-    fp32 that the trainer takes of other samples, maybe by several discriminators; None: those of `discriminator`.
+    these before any `transform_images`; `augment` transforms other samples. `latents` (N, latent_dim) made `fake`. In a
+    discriminator update `fake` is detached; in a generator update it leads back to the generator. `rng` is the
+    trainer's random number generator, on the device: randomness from elsewhere breaks resuming. With several processes
+    all samples are this process's shard; use `world.all_reduce_mean` for a statistic over the minibatch. `step` counts
+    the training steps before this one and `images_seen` their real samples, over all processes, of the `total_steps` of
+    the run: scalars on the device, so that a CUDA graph holds none of their values. `low_precision` says that autocast
+    computed `real_logits` and `fake_logits`. `logits_of` returns the trainer's logits (N, …) of other samples in fp32,
+    possibly of several discriminators; None: those of `discriminator`.
     """
 
     generator: Generator
@@ -58,8 +58,8 @@ class PenaltyStep:
     def differentiable_logits(self, kind: Kind, at: Place = "unaugmented") -> tuple[Tensor, Tensor]:
         """Return logits (N, …) of the real or generated samples in fp32, and these samples, to differentiate at.
 
-        The logits are those at hand where they serve: in fp32, for samples that the trainer tracks because the penalty
-        `differentiates_at` them.
+        The logits of this step are reused if possible: if they are in fp32, and of samples that the trainer tracks
+        because the penalty `differentiates_at` them.
         """
         seen, logits = (self.real, self.real_logits) if kind == "real" else (self.fake, self.fake_logits)
         samples = seen if at == "augmented" else getattr(self, f"unaugmented_{kind}")
@@ -90,8 +90,8 @@ class Penalty(nn.Module):
     differentiates_at: ClassVar[frozenset[Kind]] = frozenset()
     """Samples that `discriminator_term` differentiates logits at, "real" or "fake"; a trainer then tracks them."""
     from_latents: ClassVar[bool] = False
-    """Whether `generator_term` looks at latents, labels and condition alone; in an update of its own nothing else is
-    then computed, and the samples are empty."""
+    """Whether `generator_term` uses only latents, labels and condition; in a separate update nothing else is then
+    computed, and the samples are empty."""
     cuda_graph_safe: ClassVar[bool] = False
     """Whether its work on the device is the same at each step, as a CUDA graph needs (see `OptimizingTrainer`)."""
 
@@ -114,8 +114,8 @@ class Penalty(nn.Module):
     def setup(self, generator: Generator, discriminator: Discriminator) -> None:
         """Create modules that depend on the networks, such as a head on features; called once, after they are built.
 
-        Both networks are on their device, to which modules created here are moved. They must stay unchanged;
-        `discriminator.feature_shapes()` tells what there is to build on.
+        Both networks are on their device, to which modules created here are moved. The networks must stay unchanged;
+        `discriminator.feature_shapes()` returns the shapes to build on.
 
         Raises:
             ValueError: this penalty does not suit these networks; the text says why, and which would.

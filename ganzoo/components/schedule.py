@@ -30,7 +30,7 @@ UNITS = {"": 1, "k": 1e3, "M": 1e6}
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `step` of `total_steps` have been taken, each with `images_per_step` real samples."""
+    """The progress of a run: `step` of `total_steps` have been taken, each with `images_per_step` real samples."""
 
     step: int
     total_steps: int
@@ -74,7 +74,7 @@ def _zero(schema: dict[str, Any]) -> None:
 
 
 ZERO = WrapValidator(lambda value, check: 0.0 if value == 0 and not isinstance(value, bool) else check(value))
-"""Lets a number that has to be positive, such as a learning rate, come from 0 or go to it."""
+"""Lets a number that must be positive, such as a learning rate, start from 0 or end there."""
 
 
 class Schedule(BaseModel, Generic[T]):
@@ -116,7 +116,7 @@ class Schedule(BaseModel, Generic[T]):
         return until < start or (until == start and self.shape != "step")
 
     def jumps(self, at: Progress) -> bool:
-        """Return whether, in a run of this length, it comes to its second value before it leaves the first."""
+        """Return whether, in a run of this length, `until` does not come after `start`, so that the value jumps."""
         start, until = at.steps(self.start), at.steps(self.until)
         return until < at.total_steps and self._ends_before(start, until)
 
@@ -180,7 +180,7 @@ def schedules(value: Any, path: str = "") -> Iterator[tuple[str, Schedule[Any]]]
 
 
 def value_at(value: Any, at: Progress) -> Any:
-    """Return what an option is at a step: schedules by their value, also those in a sequence; all else as it is."""
+    """Return the value of an option at a step: schedules are evaluated, also in a sequence; all else is unchanged."""
     if isinstance(value, tuple):
         return tuple(value_at(each, at) for each in value)
     return value.value(at) if isinstance(value, Schedule) else value

@@ -1,4 +1,4 @@
-"""Properties of a dataset, for which components are built."""
+"""The properties of a dataset for which components are built."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class DatasetInfo:
 
     @property
     def noun(self) -> str:
-        """What the samples are called: "images" or "vectors"."""
+        """Word for the samples in messages: "images" or "vectors"."""
         return "images" if isinstance(self.samples, ImageSpec) else "vectors"
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class DatasetInfo:
         """Return the info that `to_dict` gave.
 
         Raises:
-            ValueError: the values are of no such info.
+            ValueError: the values are not those of a `DatasetInfo`.
         """
         return TypeAdapter(cls).validate_python(values)
 
@@ -192,14 +192,14 @@ class DatasetInfo:
         """Number of classes; 0 without labels.
 
         Raises:
-            UnfitDataError: the labels are no classes.
+            UnfitDataError: the labels are not classes.
         """
         if self.labels and self.labels.kind != "classes":
             raise UnfitDataError(f"needs classes, and the labels are {self.labels}")
         return len(self.class_names)
 
     def lacks(self, uses: Iterable[str]) -> list[str]:
-        """Return those of "labels" and "condition" in `uses` that the dataset has not."""
+        """Return those of "labels" and "condition" in `uses` that the dataset lacks."""
         return sorted(name for name in uses if getattr(self, name) is None)
 
 

@@ -99,7 +99,7 @@ class Trainer(ABC):
         """
 
     def expensive_metrics(self) -> dict[str, Tensor]:
-        """Return metrics of the last step that are worth their cost at log points only, which is when this is asked.
+        """Return metrics of the last step that are too expensive for every step; called at log points only.
 
         Scalars, detached and still on the device: `gradient_norm/generator`, `gradient_norm/discriminator`.
         """
@@ -118,9 +118,9 @@ class Trainer(ABC):
         """Load the state of `state_dict`; the networks are loaded separately."""
 
     def failure(self) -> Failure | None:
-        """Return the first update whose loss or gradient was not finite; None without one, or where nobody checks.
+        """Return the first update whose loss or gradient was not finite; None without one, or if nothing is checked.
 
-        Asked at log points and before a checkpoint is saved, and may wait for the device then; in between,
-        a trainer keeps such an update from the weights without waiting.
+        Called at log points and before a checkpoint is saved, and may wait for the device then; in between, a trainer
+        must keep such an update from the weights without waiting.
         """
         return None

@@ -34,7 +34,7 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None, frame: i
     Args:
         data: the bytes.
         config: of the dataset; its `fast_decode` may have a JPEG decoded smaller. Left out: full size.
-        frame: which of the images in the file; left out: the first, marked with their number.
+        frame: which of the images in the file; default: the first, marked with their number.
 
     Raises:
         PIL.UnidentifiedImageError, OSError, EOFError: the bytes are no image, or a damaged one.

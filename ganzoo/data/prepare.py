@@ -120,7 +120,7 @@ def prepare(recipe: Source, overrides: Overrides = (), *, manager: PluginManager
     Args:
         recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
         overrides: `{"dataset.image_size": 64}` and the like; or texts as `--set` takes them.
-        manager: the plugins to use; left out: those installed.
+        manager: the plugins to use; default: those installed.
 
     Raises:
         GanzooError: the recipe is wrong, or the data missing or unreadable.

@@ -234,7 +234,7 @@ def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | 
     Args:
         image: of any mode; only its first frame is used; it may be marked by `mark_decoded_smaller`.
         config: the dataset's options.
-        spec: shape of the result; left out: that of the dataset's samples.
+        spec: shape of the result; default: that of the dataset's samples.
 
     Returns:
         (height, width, channels), 0 to 255.

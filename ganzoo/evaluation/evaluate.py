@@ -155,9 +155,9 @@ def evaluate_images(
         overrides: changes to how scores are taken, such as `{"evaluation.metrics": ["frechet"]}`: to the recipe's
             evaluation, dataset, `device.accelerator` and plugins.
         out: a JSON file that gets the result.
-        trust_plugins: whether plugin files that lie in the run directory may be imported; left out: as
+        trust_plugins: whether plugin files that lie in the run directory may be imported; default: as
             `GANZOO_TRUST_PLUGINS` says, which is no by default.
-        manager: the plugins to use; left out: those installed.
+        manager: the plugins to use; default: those installed.
 
     Raises:
         GanzooError: an image cannot be read, the dataset or an extractor's weights are missing, or an override is of

@@ -99,7 +99,7 @@ class Evaluator:
             weights: "ema" or "raw", for the card.
             run: the run directory, for the card.
             step: of the run.
-            seed: of the latents; left out: the recipe's.
+            seed: of the latents; default: the recipe's.
         """
         seed = self.options.seed if seed is None else seed
         samples = self._samples_card(generator, weights, seed)

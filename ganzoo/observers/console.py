@@ -28,7 +28,7 @@ class ConsoleObserver:
     """Shows the step, losses, discriminator outputs, speed and time left.
 
     Args:
-        where: console to write to; left out: the process's, on stderr.
+        where: console to write to; default: the process's, on stderr.
         clock: gives seconds.
     """
 

@@ -48,7 +48,7 @@ def load_recipe(
         manager: the installed plugins.
         overrides: changes to the recipe.
         trust: whether the plugin files may be imported, which executes them.
-        note: called with what overrides made the recipe lose; left out: it is printed as a warning.
+        note: called with what overrides made the recipe lose; default: it is printed as a warning.
 
     Raises:
         RequestError: the recipe, or a plugin file that it names, cannot be used.
@@ -100,7 +100,7 @@ def parse_recipe(
         manager: the plugins, those of the recipe's own files among them.
         overrides: changes to the tables; options that a part lacks which they put in another's place are dropped.
         source: name of the recipe in error messages.
-        note: called with what was dropped; left out: it is printed as a warning.
+        note: called with what was dropped; default: it is printed as a warning.
         foreign: whether the tables come from a run directory; then nothing is downloaded to a folder that they name,
             and a target that overrides leave alone is not checked again.
 
@@ -179,8 +179,8 @@ def recipe_model(
 
     Args:
         registries: those of the components.
-        names: names of the components to include; left out: all.
-        roles: kinds of the trainer's networks by name; left out: [networks] is not checked.
+        names: names of the components to include; default: all.
+        roles: kinds of the trainer's networks by name; default: [networks] is not checked.
     """
     entries = tuple((entry.name, entry.options) for registry in registries.all() for entry in registry)
     chosen = None if names is None else frozenset(names) & {name for name, _ in entries}

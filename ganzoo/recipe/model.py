@@ -36,11 +36,11 @@ class TargetOptions(Options):
     """A score at which the run ends."""
 
     score: str
-    """Name of the score at which the run ends, of those that are evaluated while training, such as "fd_classifier"."""
+    """Score that ends the run, one of those that are evaluated during training, such as "fd_classifier"."""
     below: float | None = Field(default=None, ge=-1e12, le=1e12)
-    """Reached by a value lower than this, of a score whose lower values are better; this or `above`."""
+    """The run ends when the score is below this; for scores whose lower values are better. Give this or `above`."""
     above: float | None = Field(default=None, ge=-1e12, le=1e12)
-    """Reached by a value higher than this, of a score whose higher values are better; this or `below`."""
+    """The run ends when the score is above this; for scores whose higher values are better. Give this or `below`."""
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:
@@ -63,13 +63,13 @@ class RunOptions(Options):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     """Names the folder of runs below `root`, and the run where it is tracked."""
     seed: NonNegativeInt = 2333
-    """Everything random follows from it."""
+    """Seed of everything random in training."""
     steps: PositiveInt | None = Field(default=None, le=10**12)
     """Length in training steps; this or `epochs`."""
     epochs: PositiveFloat | None = Field(default=None, le=1e9)
     """Length in passes over the dataset; this or `steps`."""
     root: str = "runs"
-    """Folder that run directories are made in, relative to the working directory."""
+    """Folder in which run directories are made, relative to the working directory."""
     log_every: PositiveInt = 10
     """Steps between two rows of metrics."""
     target: TargetOptions | None = None
@@ -93,24 +93,24 @@ class PluginOptions(Options):
     requires: tuple[str, ...] = ()
     """Distributions whose plugins the recipe uses, such as "ganzoo-dcgan"."""
     files: tuple[str, ...] = ()
-    """Plugin files, relative to the recipe, that are imported when it is run: their code is executed then."""
+    """Plugin files, relative to the recipe; running the recipe imports them, which executes their code."""
 
 
 class DeviceOptions(Options):
     """What the run computes on, and how."""
 
     accelerator: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    """auto: cuda where there is one, else mps, else cpu."""
+    """auto: cuda if there is one, else mps, else cpu."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 where the hardware computes in it, else fp32."""
+    """auto: bf16 if the hardware computes in it, else fp32."""
     compile: bool = False
     """Compile both networks with torch.compile."""
     tf32: bool = False
     """On a CUDA GPU, let products in fp32 round their factors to TF32, which keeps 10 of 23 bits."""
     cuda_graphs: bool = False
-    """Record the training step as a CUDA graph and replay it; for steps that are alike, on a CUDA GPU."""
+    """Record the training step as a CUDA graph and replay it; needs a CUDA GPU and steps that all do the same work."""
     sync_batch_norm: bool = True
-    """With several processes: batch norm takes its statistics from the images of all, or each process from its own."""
+    """With several processes: compute batch norm's statistics over the images of all processes, rather than of each."""
 
 
 class InitialWeightsOptions(Options):
@@ -118,11 +118,11 @@ class InitialWeightsOptions(Options):
 
     source: str | None = Field(default=None, alias="from")
     """Run directory, imported run or export whose weights the networks start from, relative to the working directory;
-    left out: they begin anew."""
+    default: they start from scratch."""
     step: NonNegativeInt | None = None
-    """Step of the run's checkpoint; left out: its last complete one."""
+    """Step of the run's checkpoint; default: its last complete one."""
     networks: tuple[str, ...] = ()
-    """Networks that take weights, such as "generator"; left out: all that the source has."""
+    """Networks that take weights, such as "generator"; default: all that the source has."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: the average of a network where the source keeps one."""
     freeze: tuple[str, ...] = ()
@@ -140,17 +140,17 @@ class SampleOptions(Options):
     """The grids that are made from fixed latents as the run goes on."""
 
     every: PositiveInt | None = None
-    """Steps between two grids; left out: twenty over the run."""
+    """Steps between two grids; default: twenty over the run."""
     count: PositiveInt = Field(default=64, le=10_000)
     """Images in a grid."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
     batch_norm: Literal["auto", "running", "batch", "standing"] = "auto"
-    """Statistics that batch norm takes: gathered in training, of the images made together, or gathered anew with
-    the weights as they are; auto: running where the generator keeps them, else batch."""
+    """Statistics that batch norm uses: running ones from training, those of the batch of images made together, or
+    standing ones, recomputed for the current weights; auto: running if the generator keeps them, else batch."""
     bands: tuple[NonNegativeInt, ...] | None = None
-    """Channels of the images to show, from 0: one as gray or three as RGB; left out: gray, RGB and RGBA as they are, of
-    more channels the first three, of two the first."""
+    """Channels of the images to show, counted from 0: one as gray or three as RGB; default: gray, RGB and RGBA as they
+    are, otherwise the first three channels, or the first of two."""
     gif: bool = True
     """Write `samples/evolution.gif` at the end."""
 
@@ -172,43 +172,42 @@ class CheckpointOptions(Options):
     every: PositiveInt = 1000
     """Steps between two checkpoints."""
     keep: PositiveInt = Field(default=2, ge=2)
-    """How many of the latest to keep."""
+    """Number of the latest checkpoints to keep."""
     keep_every: PositiveInt | None = None
-    """Keep every n-th of them for good: 10 with `every = 1000` keeps those of steps 10000, 20000, …"""
+    """Keep every n-th checkpoint permanently: 10 with `every = 1000` keeps those of steps 10000, 20000, …"""
     best: str | None = None
-    """Name of a score, such as "fd_classifier": whenever it is evaluated at its best so far, the state is saved, and
-    kept until a better one comes."""
+    """Score, such as "fd_classifier": whenever an evaluation gives its best value so far, a checkpoint is saved, and
+    kept until a better one."""
 
 
 class EvaluationOptions(Options):
     """How samples are scored: by `ganzoo evaluate`, and while training where `every` is set."""
 
     every: PositiveInt | None = None
-    """Steps between two evaluations while training, and one at the end; left out: none while training."""
+    """Steps between two evaluations during training, with one more at the end; default: no evaluation."""
     samples: int = Field(default=10_000, ge=2, le=10**7)
-    """Images that are made and scored."""
+    """Number of samples to make and score."""
     extractors: tuple[ExtractorConfig, ...] = ()
-    """Networks whose features are compared, one `[[evaluation.extractors]]` table each; left out: those that serve for
-    such images by default, of ganzoo-metrics `classifier` for a dataset with classes, else `inception` for gray and RGB
-    images."""
+    """Networks whose features are compared, one `[[evaluation.extractors]]` table each; default, with ganzoo-metrics:
+    `classifier` for a dataset with classes, else `inception` for gray and RGB images."""
     metrics: tuple[MetricConfig, ...] = ()
-    """What to score: names, or tables where one is to have other options; left out: all that are computed by default,
-    as those of ganzoo-metrics are."""
+    """Metrics to compute: names, or tables that also set options; default: all that plugins compute by default, such as
+    those of ganzoo-metrics."""
     real: dict[str, Any] = Field(default_factory=dict)
-    """Options of the dataset for the real images to compare with, such as `split = "test"`; left out: those that are
-    trained on."""
+    """Options of the dataset for the real images to compare with, such as `split = "test"`; default: the training
+    images."""
     real_images: PositiveInt | None = Field(default=50_000, ge=2)
-    """Most real images to compare with, always the same ones."""
+    """Largest number of real images to compare with, always the same ones."""
     held_out: dict[str, Any] = Field(default_factory=dict)
-    """Options of the dataset for images that are not trained on, which tell copies from samples that are merely
-    good; left out: each training image against all others."""
+    """Options of the dataset for images that are not trained on, which distinguish copies from samples that are merely
+    good; default: each training image is compared with all others."""
     image_size: ImageSize | None = None
-    """Bring samples and real images to this size first, so that runs of different sizes compare: one number for
-    squares, or [height, width] in the proportions of the images; left out: the run's own."""
+    """Resize samples and real images to this size first, so that runs of different sizes are comparable: the side of a
+    square, or [height, width] with the aspect ratio of the images; default: the run's own size."""
     weights: Literal["auto", "ema", "raw"] = "auto"
     """auto: ema where the trainer keeps one."""
     seed: NonNegativeInt = 0
-    """Seed of the latents and of everything else random; does not affect training."""
+    """Seed of the latents and of everything else random in the evaluation; does not affect training."""
 
 
 class WatchdogOptions(Options):
@@ -219,19 +218,19 @@ class WatchdogOptions(Options):
     stop: bool = False
     """End the run at the first alert, as failed; the checkpoints stay."""
     patience: PositiveInt = 5
-    """Consecutive bad log points that raise an alert; of grids and evaluations, two do."""
+    """Number of consecutive bad log points that raise an alert; for grids and evaluations it is always 2."""
     warm_up: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the run at its beginning without alerts; its first 50 steps in any case."""
+    """Share of the run, from its start, without alerts; at least its first 50 steps."""
     discriminator_wins: float = Field(default=0.99, gt=0.5, lt=1)
-    """Alert where the discriminator gives real images at least this, and generated ones at most one minus this."""
+    """Alert if the mean probability is at least this for real images and at most one minus this for generated ones."""
     least_gradient: float = Field(default=1e-3, ge=0)
-    """Alert where the norm of the generator's gradient falls to this share of its median so far."""
+    """Alert if the norm of the generator's gradient falls to this share of its median so far."""
     least_diversity: float = Field(default=0.1, ge=0, lt=1)
-    """Alert where samples differ from each other by less than this share of what real images do, or, in the first half
-    of the run, of the most that samples did before."""
+    """Alert if samples differ from each other by less than this share of how much real images differ or, in the first
+    half of the run, of how much the most diverse samples so far did, if that is less."""
     least_coverage: float = Field(default=0.5, ge=0, le=1)
-    """Alert where less than this share of the classes is covered, or, in the first half of the run, of the most that
-    were before; needs a score that counts classes, such as `classes_covered` or `modes`."""
+    """Alert if less than this share of the classes is covered or, in the first half of the run, less than this share of
+    the most that were covered so far; needs a score that counts classes, such as `classes_covered` or `modes`."""
 
 
 class NamedTables(Options):
@@ -259,7 +258,7 @@ class Recipe(Options):
     run: RunOptions
     """Name, seed, length and folder of the run."""
     plugins: PluginOptions = PluginOptions()
-    """What has to be installed."""
+    """What must be installed."""
     device: DeviceOptions = DeviceOptions()
     """What to compute on."""
     dataset: DatasetConfig
@@ -269,7 +268,7 @@ class Recipe(Options):
     discriminator: DiscriminatorConfig
     """The network that judges them."""
     networks: NetworkTables = NetworkTables()
-    """Further networks of a trainer that has more than two, by name; left out: like the first of its kind."""
+    """Further networks of a trainer that has more than two, by name; default: like the first of its kind."""
     loss: LossConfig
     """What both networks minimize."""
     penalties: tuple[PenaltyConfig, ...] = ()
@@ -279,7 +278,7 @@ class Recipe(Options):
     init: InitialWeightsOptions = InitialWeightsOptions()
     """Weights to start from."""
     samples: SampleOptions = SampleOptions()
-    """Grids from fixed latents."""
+    """Sample grids from fixed latents."""
     checkpoint: CheckpointOptions = CheckpointOptions()
     """Saved states."""
     evaluation: EvaluationOptions = EvaluationOptions()

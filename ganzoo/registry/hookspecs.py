@@ -72,7 +72,7 @@ def register_commands(register: CommandRegistrar) -> None:
 
 @hookspec
 def lint_recipe(recipe: RecipeView) -> list[Problem | str]:  # type: ignore[empty-body]
-    """Before a run, and in `ganzoo recipe check`: warn of options that are allowed and yet work badly together."""
+    """Before a run, and in `ganzoo recipe check`: warn of options that are valid but work badly together."""
 
 
 @hookspec
@@ -92,7 +92,7 @@ def figures_logged(run: RunView, step: int, figures: Mapping[str, float]) -> Non
 
 @hookspec
 def samples_ready(run: RunView, step: int, images: Tensor, grid: Tensor | None) -> None:
-    """Samples of the fixed latents or inputs; `grid` (C, H, W) in [0, 1] shows them, None where no picture can."""
+    """Samples of the fixed latents or inputs are ready; `grid` (C, H, W) in [0, 1] shows them; None: no picture can."""
 
 
 @hookspec
@@ -112,7 +112,7 @@ def checkpoint_saved(run: RunView, step: int, path: Path) -> None:
 
 @hookspec
 def run_failed(run: RunView, error: BaseException) -> None:
-    """The run ends early by `error`, which is KeyboardInterrupt where it was asked to stop; `run_ended` follows."""
+    """The run ends early because of `error`, a KeyboardInterrupt if it was asked to stop; `run_ended` follows."""
 
 
 @hookspec

@@ -32,8 +32,8 @@ def memory_errors(
     """Turn the errors of memory that runs out into one that says what would fit.
 
     Args:
-        device: of the networks; left out: not known yet.
-        batch_size: what the memory that is taken while this is open grows with; left out: it does not.
+        device: of the networks; default: not known yet.
+        batch_size: what the memory that is taken while this is open grows with; default: it does not.
         when: in which step it was, for the error.
 
     Raises:

@@ -253,9 +253,9 @@ class TrainedRun:
         Args:
             latents: any, not only from the prior.
             labels: for a conditional generator, class indices (N,), or attributes or values (N, K).
-            condition: (N, …) for a generator that takes one; left out: the first ones of the training set.
+            condition: (N, …) for a generator that takes one; default: the first ones of the training set.
             weights: "ema", "raw", or "auto" for ema where there is one.
-            batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+            batch_norm: statistics that batch norm takes; default: as the recipe's [samples] has it.
             seed: of noise that the generator draws itself, if it does.
         """
         mode, generator = batch_norm or self.recipe.samples.batch_norm, self.generator_with(weights)
@@ -278,14 +278,14 @@ class TrainedRun:
         An image does not depend on the number of images, except for noise that the generator draws itself.
 
         Args:
-            count: number of images; left out: one for each condition that is given, else 64.
+            count: number of images; default: one for each condition that is given, else 64.
             seed: of the latents, and of noise that the generator draws itself.
             weights: "ema", "raw", or "auto" for ema where there is one.
             labels: for a conditional generator, taken in turn: classes, by name or index, or numbers (M, K) where the
-                labels are attributes or values; left out: class after class, or those of samples of the training set.
-            condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors; left
-                out: the first ones of the training set.
-            batch_norm: statistics that batch norm takes; left out: as the recipe's [samples] has it.
+                labels are attributes or values; default: class after class, or those of samples of the training set.
+            condition: inputs (M, …) of a generator that takes one, taken in turn: images in [−1, 1], or vectors;
+                default: the first ones of the training set.
+            batch_norm: statistics that batch norm takes; default: as the recipe's [samples] has it.
 
         Raises:
             RequestError: the labels or the condition do not fit the generator, there are no such weights or statistics,

@@ -271,7 +271,7 @@ def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
 
     Args:
         path: its folder.
-        step: of the checkpoint; left out: the one in the folder's name.
+        step: of the checkpoint; default: the one in the folder's name.
 
     Raises:
         CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.

@@ -82,10 +82,10 @@ def sweep(
         seeds: how many runs each combination gets: the recipe's seed, and those that follow it.
         jobs: how many runs go on at a time.
         gpus: their numbers, as `CUDA_VISIBLE_DEVICES` has them; each run gets one. Left out: every run sees all.
-        name: of the sweep's directory below `run.root`; left out: the recipe's name with "-sweep".
+        name: of the sweep's directory below `run.root`; default: the recipe's name with "-sweep".
         retry_failed: go on with runs that failed before, from their last checkpoint.
         accept_changes: go on also where the code of plugins, or the data of a run, has changed since it was begun.
-        manager: the plugins to check with; left out: those installed. The runs always take those installed.
+        manager: the plugins to check with; default: those installed. The runs always take those installed.
 
     Raises:
         GanzooError: the request is wrong, another process runs this sweep, or it was told to stop.

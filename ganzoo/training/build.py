@@ -51,11 +51,11 @@ def build_run(
     Args:
         recipe: already checked.
         manager: the installed plugins.
-        directory: the run directory of a resumed run; left out: a new one, made last, so that a failure
+        directory: the run directory of a resumed run; default: a new one, made last, so that a failure
             leaves no empty folder.
         warn: called with a message for each problem that does not end the run.
-        world: the connected processes of the run; left out: this process alone.
-        initial: the weights that the networks start from; left out: they begin anew.
+        world: the connected processes of the run; default: this process alone.
+        initial: the weights that the networks start from; default: they start from scratch.
 
     Raises:
         GanzooError: a part cannot be built; the text says which, and the cure.

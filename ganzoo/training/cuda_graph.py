@@ -91,7 +91,7 @@ def record_steps(trainer: Trainer, compute: Compute, recorder: CUDAGraph | None 
     Args:
         trainer: takes the steps.
         compute: what it computes on.
-        recorder: records them; left out: a CUDA graph.
+        recorder: records them; default: a CUDA graph.
 
     Raises:
         RecipeError: the steps cannot be recorded; the text says why, and what to change.

@@ -26,8 +26,8 @@ class EMA:
     Args:
         network: whose weights are averaged.
         decay: share of the average that each update keeps, in [0, 1).
-        half_life: number of images in which half of the average goes, in place of `decay`.
-        ramp: half-lives are at most so many times the images seen.
+        half_life: number of images after which old weights count for half, in place of `decay`.
+        ramp: the half-life is at most this many times the images seen.
         start: step until which the average is a copy.
         copies_buffers: copy the buffers instead of averaging them.
     """
@@ -66,7 +66,8 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, at: Progress) -> None:
-        """Move the average towards the weights of `network`; integer buffers are copied, and all until `start`."""
+        """Move the average towards the weights of `network`; integer buffers are copied, and everything until
+        `start`."""
         if at.step < self._start:
             self.updates = 0
         weights = list(zip(self.module.parameters(), network.parameters(), strict=True))

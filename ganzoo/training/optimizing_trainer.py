@@ -26,19 +26,19 @@ class OptimizingTrainer(Trainer):
     A derived class adds its optimizers and averages when it is constructed, has the updates in `compute_step`, and in
     `end_step` updates the averages and counts the step.
 
-    Where `unrecordable` has nothing against it, `compute_step` can be recorded as a CUDA graph and replayed. Then it
-    must not look at a value on the device, nor branch on what changes from step to step, nor keep anything but in
-    tensors that it changes in place.
+    Unless `unrecordable` returns a reason, `compute_step` can be recorded as a CUDA graph and replayed. Then it must
+    not read a value from the device, nor branch on what changes from step to step, and may keep state only in tensors
+    that it changes in place.
     """
 
     def __init__(self, config: TrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
         self.work: Callable[[Batch], dict[str, Tensor]] = self.compute_step
-        """What does the work of a step: `compute_step`, or a recording of it."""
+        """The function that computes a step: `compute_step`, or a recording of it."""
         self.steps = 0
         """Training steps taken."""
         self.optimizer_steps: dict[str, OptimizerStep] = {}
-        """What moves the networks, by the names that `add_optimizer` was given."""
+        """The optimizer of each kind of network, by the names that `add_optimizer` was given."""
         self.emas: dict[str, EMA] = {}
         """Averages of generators, by the generators' names."""
         self.penalties = Penalties(parts)
@@ -67,7 +67,7 @@ class OptimizingTrainer(Trainer):
         return Progress(self.steps, self.parts.total_steps, images)
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Do the bookkeeping, the work, and the bookkeeping after it."""
+        """Call `begin_step`, `compute_step` or a recording of it, and `end_step`; return the metrics."""
         self.begin_step()
         metrics = self.work(batch)
         self.end_step()
@@ -82,7 +82,7 @@ class OptimizingTrainer(Trainer):
         """Do the bookkeeping after the work; never recorded."""
 
     def begin_step(self) -> None:
-        """Set what changes from step to step, and keep the state of the random numbers in case it is not finite."""
+        """Set the scheduled options, and keep the state of the random numbers in case the step is not finite."""
         now = self.progress
         recorded = self.work != self.compute_step
         for step in self.optimizer_steps.values():
@@ -91,11 +91,11 @@ class OptimizingTrainer(Trainer):
         self._rng_state = self.parts.rng.get_state()
 
     def optimizer_step(self, name: str, objective: Tensor | None = None) -> None:
-        """Move networks down the gradient of `objective`, a scalar; not at all if that is not finite."""
+        """Update networks by the gradient of `objective`, a scalar; the update is skipped if it is not finite."""
         self.optimizer_steps[name].step(objective, number=self.steps + 1, rng=self._rng_state)
 
     def update_ema(self) -> None:
-        """Take the generators' weights into their averages, where these are kept."""
+        """Update the averages of the generators' weights, if they are kept."""
         for name, ema in self.emas.items():
             ema.update(self.parts.networks[name], self.progress)
 

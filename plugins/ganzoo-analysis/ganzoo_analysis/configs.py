@@ -8,10 +8,10 @@ from ganzoo.plugin import ObserverConfig, TrackerConfig
 
 
 class WeightNormsConfig(ObserverConfig):
-    """Logs the norm of each network's weights, which a loss without a bound makes grow."""
+    """Logs the norm of each network's weights, which grows under an unbounded loss."""
 
     every: PositiveInt = 100
-    """Steps between two of them."""
+    """Steps between two logged values."""
 
 
 class CSVConfig(TrackerConfig):

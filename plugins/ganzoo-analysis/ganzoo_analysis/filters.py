@@ -180,7 +180,7 @@ def strongest_responses(
         discriminator: in evaluation mode, with fixed batch statistics.
         packed: real images.
         layer: index of the maps that `features` returns; −1 for the last.
-        features: channels of this layer; left out: the `count` with the strongest response to any image.
+        features: channels of this layer; default: the `count` with the strongest response to any image.
         count: how many where none are named.
         top: images for each feature.
         among: number of random images of the pack to search.

@@ -83,11 +83,11 @@ def invert(
     Args:
         run: a trained run.
         images: (N, C, H, W) in [−1, 1].
-        names: of the images; left out: their numbers.
+        names: of the images; default: their numbers.
         steps: of the search.
         rate: of Adam, in standard deviations of a random point's numbers.
         seed: of the random points, and of noise that the generator draws itself.
-        space: "latents" or "styles"; left out: styles where the generator has these.
+        space: "latents" or "styles"; default: styles where the generator has these.
         progress: called after each step with how many were taken; the images take theirs 32 at a time.
         options: label, weights, batch_norm.
 

@@ -140,7 +140,7 @@ def guided(
     Args:
         run: a trained run.
         layer: index of the maps that `Discriminator.features` returns; −1 for the last.
-        features: channels of this layer; left out: the `count` with the strongest response. The random network's are
+        features: channels of this layer; default: the `count` with the strongest response. The random network's are
             the same channels, each with the images that it responds to most itself.
         count: how many where none are named.
         seed: of the random weights, and of the choice of images to search.

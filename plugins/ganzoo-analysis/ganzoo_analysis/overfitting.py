@@ -66,7 +66,7 @@ def overfitting(
 
     Args:
         run: a trained run.
-        dataset: with the unseen images, by name, at the run's image size and channels; left out: the run's.
+        dataset: with the unseen images, by name, at the run's image size and channels; default: the run's.
         overrides: changes to its options, such as `{"dataset.split": "test"}`; with neither, the recipe's
             `[evaluation.held_out]` says which images are unseen.
         count: images of each group, at most as many as there are.

@@ -30,7 +30,7 @@ class GaussiansConfig(VectorDatasetConfig):
     data_seed: Seed = 0
     """Seed of the points."""
     size: Literal[2] = 2
-    """How many numbers a vector holds."""
+    """Length of a vector."""
     sigma: PositiveFloat
     """Standard deviation of each Gaussian."""
 
@@ -96,13 +96,13 @@ class MLPOptions(Options):
     bias: bool = True
     """Whether the layers have biases."""
     init: Literal["normal", "orthogonal"] = "normal"
-    """How weights start; biases start at 0."""
+    """Initialization of the weights; biases start at 0."""
     init_scale: PositiveFloat = 0.02
     """Standard deviation of "normal", gain of "orthogonal"."""
 
 
 class MLPGeneratorConfig(MLPOptions, GeneratorConfig):
-    """Dense layers from latents to samples, for experiments on Gaussians (arXiv 1611.02163, 1712.04086)."""
+    """Dense layers from latents to samples, for experiments on Gaussians (arXiv 1611.02163, arXiv 1712.04086)."""
 
     activation: Literal["relu", "tanh", "leaky_relu"] = "relu"
     """Activation of the hidden layers."""
@@ -111,18 +111,18 @@ class MLPGeneratorConfig(MLPOptions, GeneratorConfig):
 
 
 class MLPDiscriminatorConfig(MLPOptions, DiscriminatorConfig):
-    """Dense layers from samples to one logit, for experiments on Gaussians (arXiv 1611.02163, 1712.04086)."""
+    """Dense layers from samples to one logit, for experiments on Gaussians (arXiv 1611.02163, arXiv 1712.04086)."""
 
     activation: Literal["relu", "tanh", "leaky_relu", "maxout"] = "relu"
     """Activation of the hidden layers; "maxout" (arXiv 1302.4389) is the largest of several linear pieces."""
     pieces: PositiveInt = 5
-    """Pieces of maxout, of each unit."""
+    """Pieces of each maxout unit."""
     input_scale: PositiveFloat = 1.0
-    """Factor on the samples, which brings those far from −1 to 1 there."""
+    """Factor on the samples, which brings larger ones into the range of −1 to 1."""
 
 
 class DCGAN28GeneratorConfig(GeneratorConfig):
-    """DCGAN of 28 pixels on stacked MNIST, from a dense projection through 2, 4, 7 and 14 (arXiv 1705.07761)."""
+    """DCGAN for stacked MNIST at 28 pixels: a dense projection, then sizes 2, 4, 7, 14 and 28 (arXiv 1705.07761)."""
 
     width: PositiveInt = 64
     """Channels before the last layer; they double towards the latents."""
@@ -137,7 +137,7 @@ class DCGAN28GeneratorConfig(GeneratorConfig):
 
 
 class DCGAN28DiscriminatorConfig(DiscriminatorConfig):
-    """DCGAN of 28 pixels on stacked MNIST, by 5×5 convolutions through 14, 7, 4 and 2 (arXiv 1705.07761)."""
+    """DCGAN for stacked MNIST at 28 pixels: 5×5 convolutions to sizes 14, 7, 4 and 2 (arXiv 1705.07761)."""
 
     width: PositiveInt = 64
     """Channels of the first layer; they double with each."""
@@ -160,7 +160,7 @@ class ModesConfig(MetricConfig):
     """Modes found among the samples: the classes of the dataset, whose samples are points or have a classifier."""
 
     within: PositiveFloat = 3.0
-    """A point belongs to the nearest mode if it lies within so many of its standard deviations."""
+    """A point belongs to the nearest mode if it lies within this many of the mode's standard deviations."""
     hits: NonNegativeInt = 1
     """Samples that a mode needs to count as found."""
 

@@ -17,7 +17,7 @@ class TorchvisionConfig(ImageDatasetConfig):
     """Options common to the datasets that torchvision downloads."""
 
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
-    """Download into `root` what is not there yet."""
+    """Download into `root` the files that are missing there."""
     split: str = "train"
     """Split of the dataset."""
 
@@ -63,7 +63,7 @@ class CelebAConfig(ImageDatasetConfig):
     crop: ImageSize | Literal["largest", "none"] = 178
     """Center crop: 178 is the full width, the same view as torchvision's Resize(64), CenterCrop(64)."""
     download: bool = Field(default=True, json_schema_extra=NOT_IN_PIXELS)
-    """Download into `root` what is not there yet."""
+    """Download into `root` the files that are missing there."""
     source: Literal["google_drive", "huggingface"] = Field(default="google_drive", json_schema_extra=NOT_IN_PIXELS)
     """Where downloads come from: the authors' Google Drive, or the Hub's parquet copy of the same images (extra
     `huggingface`), which is written into an archive of their form."""
@@ -72,9 +72,9 @@ class CelebAConfig(ImageDatasetConfig):
     attribute: str | None = None
     """An attribute such as "Smiling" that gives two classes; needs `list_attr_celeba.txt`."""
     attributes: Literal["all"] | tuple[str, ...] = ()
-    """Attributes that are the labels, all 40 or some; needs `list_attr_celeba.txt`."""
+    """Attributes to use as labels, all 40 or some; needs `list_attr_celeba.txt`."""
     allow_partial: bool = Field(default=False, json_schema_extra=NOT_IN_PIXELS)
-    """Take what is there, even if it is not all 202,599 images."""
+    """Use the images that are there, even if they are not all 202,599."""
 
     @property
     def has_labels(self) -> bool | None:
@@ -92,7 +92,7 @@ class LSUNConfig(ImageDatasetConfig):
     """LSUN scenes: LMDB folders such as `bedroom_train_lmdb/` in `root`; needs the package `lmdb`."""
 
     scenes: tuple[str, ...] = Field(default=("bedroom_train",), min_length=1)
-    """Which LMDB folders, without their `_lmdb`; several of them are the classes of the labels."""
+    """Names of the LMDB folders, without `_lmdb`; if there are several, they are the classes."""
 
     @property
     def has_labels(self) -> bool | None:
@@ -106,15 +106,15 @@ class ImageFolderConfig(ImageDatasetConfig):
     reads_any_folder: ClassVar[bool] = True
 
     labels: str = "none"
-    """"folders": the folders right under `root` are the classes; else a file in `root` with the labels: `dataset.json`
-    as StyleGAN has it, or a CSV table with the file's name in the first column."""
+    """"folders": the folders directly below `root` are the classes; else a file in `root` with the labels:
+    `dataset.json` as StyleGAN has it, or a CSV table with the file's name in the first column."""
     label_kind: Literal["classes", "attributes", "continuous"] | None = None
-    """What the labels of a file are; left out: classes for one column of integers or text, attributes for several of 0
+    """Kind of the labels in a file; default: classes for one column of integers or text, attributes for several of 0
     and 1, else continuous values."""
     bands: tuple[NonNegativeInt, ...] | None = None
-    """Channels that are taken of arrays, counted from 0, in this order; left out: all."""
+    """Channels to use from arrays, counted from 0, in this order; default: all."""
     frames: Literal["first", "all"] = "first"
-    """Images that are taken of a file with several, as animations and TIFF files of many pages are."""
+    """Images to use from a file with several, such as an animation or a multi-page TIFF file."""
 
     @property
     def has_labels(self) -> bool | None:
@@ -129,7 +129,7 @@ class ImageFolderConfig(ImageDatasetConfig):
 
 
 class ImagePairsConfig(ImageDatasetConfig):
-    """Pairs of images for translation, such as outlines and photos; the one is made, the other is its condition."""
+    """Pairs of images for translation, such as outlines and photos; one is generated, the other is its condition."""
 
     pairing: Literal["aligned", "side_by_side", "unpaired"] = "aligned"
     """"aligned": two folders, whose images belong together by name; "side_by_side": A is the left half of each picture
@@ -139,7 +139,7 @@ class ImagePairsConfig(ImageDatasetConfig):
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     """"AtoB" makes images of B from those of A, "BtoA" the reverse."""
     condition_channels: PositiveInt | None = None
-    """Channels of the conditions; left out: as `channels`."""
+    """Channels of the conditions; default: the value of `channels`."""
 
     @property
     def has_labels(self) -> bool | None:

@@ -33,7 +33,7 @@ def read_labels(
         path: ends in .json, and is as StyleGAN has it; else CSV: a header, the file's name, one or more columns.
         names: of the images, relative to the folder of the file and with `/`; a file may leave out their folders
             where their own names differ.
-        kind: of the labels; left out: "classes" for one column of integers or text, "attributes" for several of 0 and
+        kind: of the labels; default: "classes" for one column of integers or text, "attributes" for several of 0 and
             1 (or −1 and 1), else "continuous".
         read: returns the bytes of the file.
 
@@ -119,7 +119,7 @@ def _by_name(path: Path, pairs: Sequence[tuple[str, list[Any]]]) -> dict[str, li
 def _rows_of(
     path: Path, table: dict[str, list[Any]], names: Sequence[str], width: int | None = None
 ) -> list[list[Any]]:
-    """Return the values of each image, of which there are `width`; left out: as many as of the first."""
+    """Return the values of each image, of which there are `width`; default: as many as of the first."""
     plain = [name.rpartition("/")[2] for name in names]
     unique = len(set(plain)) == len(plain)
     found = [table.get(name, table.get(short) if unique else None) for name, short in zip(names, plain, strict=True)]

@@ -37,7 +37,7 @@ def calibrated_batch_norm(
     Args:
         network: with or without batch norms.
         batches: images (N, C, H, W) in [−1, 1], on any device.
-        forward: forward pass of a batch; left out: a discriminator's `features`, another network's output. Norms that
+        forward: forward pass of a batch; default: a discriminator's `features`, another network's output. Norms that
             it does not reach stay as they are.
     """
     if forward is None:

@@ -69,9 +69,9 @@ class UpBlock(nn.Sequential):
         out_channels: of the output.
         kernel_size: with the defaults for `padding` and `output_padding`, 4 and 5 double the size at stride 2.
         stride: how many output pixels lie between two input pixels.
-        padding: taken off the output on each side; left out: (kernel_size − 1) // 2; "same": as Keras does it,
+        padding: taken off the output on each side; default: (kernel_size − 1) // 2; "same": as Keras does it,
             see `SameConvTranspose2d`.
-        output_padding: added at the bottom and right; left out: what makes stride 2 double exactly.
+        output_padding: added at the bottom and right; default: what makes stride 2 double exactly.
         bias: whether the convolution has one.
         norm: makes the normalization for a number of channels; None for no normalization.
         activation: makes the activation; None for none.
@@ -120,7 +120,7 @@ class DownBlock(nn.Sequential):
         out_channels: of the output.
         kernel_size: 4 and 5 both halve an even size exactly at stride 2.
         stride: how many input pixels lie between two output pixels.
-        padding: zeros on each side; left out: (kernel_size − 1) // 2; "same": as Keras does it, see `SameConv2d`.
+        padding: zeros on each side; default: (kernel_size − 1) // 2; "same": as Keras does it, see `SameConv2d`.
         bias: whether the convolution has one.
         norm: makes the normalization for a number of channels; None for no normalization.
         activation: makes the activation; None for none.

@@ -15,16 +15,16 @@ POWERS = (16, 32, 64, 128, 256)
 
 
 class InitOptions(Options):
-    """How weights start. The paper says N(0, 0.02) for all of them."""
+    """Initialization of the weights; the paper has N(0, 0.02) for all of them."""
 
     weight_std: PositiveFloat = 0.02
-    """Deviation of convolutions and dense layers around 0."""
+    """Standard deviation of the weights of convolutions and dense layers, whose mean is 0."""
     norm_mean: float = Field(default=1.0, ge=-1000, le=1000)
-    """Mean of the gains of batch norm: 1 in the authors' code, 0 where the paper is taken at its word."""
+    """Mean of the gains of batch norm: 1 in the authors' code, 0 if the paper is taken literally."""
     norm_std: NonNegativeFloat = 0.02
-    """Deviation of these gains; their biases start at 0."""
+    """Standard deviation of these gains; batch norm's biases start at 0."""
     bias: Literal["zero", "torch"] = "zero"
-    """Biases of convolutions and dense layers: 0, or as torch draws them where only weights are set."""
+    """Biases of convolutions and dense layers: 0, or torch's own initialization."""
 
 
 class DCGANGeneratorConfig(GeneratorConfig):
@@ -33,16 +33,16 @@ class DCGANGeneratorConfig(GeneratorConfig):
     width: PositiveInt = 64
     """Half the channels before the last layer, which gives 1024 at the 4×4 start of a 64-pixel image."""
     max_channels: PositiveInt = 1024
-    """No layer has more; matters at 128 pixels and more."""
+    """Largest number of channels of a layer; matters at 128 pixels and more."""
     norm: NormName = "batch"
     """Normalization of every layer but the last."""
     edge_bias: bool = True
-    """Whether the last layer, which no norm follows, has a bias; PyTorch's tutorial has none."""
+    """Whether the last layer, which has no norm, has a bias; PyTorch's tutorial has none."""
     upsampling: UpsamplingName = "transposed"
     """How the size doubles: by the paper's transposed convolutions, or "nearest": each pixel is repeated and then
     convolved with 3×3 in place of 4×4, which leaves no checkerboard and costs 2.25 times as much."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
@@ -55,15 +55,15 @@ class DCGANDiscriminatorConfig(DiscriminatorConfig):
     width: PositiveInt = 64
     """Channels of the first layer."""
     max_channels: PositiveInt = 1024
-    """No layer has more; matters at 256 pixels."""
+    """Largest number of channels of a layer; matters at 256 pixels."""
     norm: NormName = "batch"
     """Normalization of every layer but the first and the last; "none" or "layer" for a critic with gradient penalty."""
     edge_bias: bool = True
-    """Whether the first and last layers, which no norm follows, have biases; PyTorch's tutorial has none."""
+    """Whether the first and the last layer, which have no norm, have biases; PyTorch's tutorial has none."""
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
@@ -81,7 +81,7 @@ class DenseGeneratorConfig(GeneratorConfig):
     """How the size doubles: by the paper's transposed convolutions, or "nearest": each pixel is repeated and then
     convolved with 5×5, which leaves no checkerboard and costs four times as much."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 16 pixels, or for a norm of one pixel."""
@@ -99,7 +99,7 @@ class DenseDiscriminatorConfig(DiscriminatorConfig):
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and a multiple of 16 pixels, or for a norm of one pixel."""
@@ -117,14 +117,14 @@ def check_dense_norm(norm: NormName, info: DatasetInfo) -> None:
 
 
 class Radford2016GeneratorConfig(GeneratorConfig):
-    """5×5 without any bias, as the DCGAN authors trained it: 1024, 512, 256, 128 channels at 64 pixels."""
+    """5×5 convolutions without biases, as the DCGAN authors trained it: 1024, 512, 256, 128 channels at 64 pixels."""
 
     latents: PriorName = "uniform"
-    """What latents are drawn from: U(−1, 1) as for faces and bedrooms, or N(0, 1) as for SVHN."""
+    """Distribution of the latents: U(−1, 1) as for faces and bedrooms, or N(0, 1) as for SVHN."""
     width: PositiveInt = 128
     """Channels before the last layer; they double towards the 4×4 start. The authors had 64 at 32 pixels."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 16, 32, 64, 128 or 256 pixels."""
@@ -132,14 +132,14 @@ class Radford2016GeneratorConfig(GeneratorConfig):
 
 
 class Radford2016DiscriminatorConfig(DiscriminatorConfig):
-    """5×5 without any bias, as the DCGAN authors trained it: 128, 256, 512, 1024 channels at 64 pixels."""
+    """5×5 convolutions without biases, as the DCGAN authors trained it: 128, 256, 512, 1024 channels at 64 pixels."""
 
     width: PositiveInt = 128
     """Channels of the first layer; they double with each. The authors had 64 at 32 pixels."""
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     @property
     def mixes_batch(self) -> bool:
@@ -152,34 +152,34 @@ class Radford2016DiscriminatorConfig(DiscriminatorConfig):
 
 
 class Radford2016ImageNetGeneratorConfig(Radford2016GeneratorConfig):
-    """3×3 without any bias, two layers for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
+    """3×3 convolutions without biases, two for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
 
     latent_dim: PositiveInt = 256
-    """How many numbers one latent vector holds."""
+    """Length of a latent vector."""
     latents: PriorName = "uniform"
-    """What latents are drawn from: U(−1, 1) or N(0, 1)."""
+    """Distribution of the latents: U(−1, 1) or N(0, 1)."""
     width: PositiveInt = 128
     """Channels before the last layer; they double from size to size towards the 4×4 start."""
 
 
 class Radford2016ImageNetDiscriminatorConfig(Radford2016DiscriminatorConfig):
-    """3×3 without any bias, two layers for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
+    """3×3 convolutions without biases, two for each size, as the DCGAN authors trained it on ImageNet at 32 pixels."""
 
     width: PositiveInt = 128
     """Channels of the first two layers; they double from size to size."""
 
 
 class Radford2016MNISTGeneratorConfig(GeneratorConfig):
-    """Labels at every layer, as the DCGAN authors trained it on MNIST: two dense layers, then two of 5×5."""
+    """Labels at every layer, as the DCGAN authors trained it on MNIST: two dense layers, then two 5×5 convolutions."""
 
     latents: PriorName = "uniform"
-    """What latents are drawn from: U(−1, 1) or N(0, 1)."""
+    """Distribution of the latents: U(−1, 1) or N(0, 1)."""
     width: PositiveInt = 64
     """Channels before the last layer; twice as many before that."""
     dense_width: PositiveInt = 1024
     """Units of the first layer."""
     init: InitOptions = InitOptions()
-    """How weights start; the batch norms of this network have none."""
+    """Initialization of the weights; the batch norms of this network have none."""
 
     uses: ClassVar[frozenset[str]] = frozenset({"labels"})
 
@@ -189,7 +189,7 @@ class Radford2016MNISTGeneratorConfig(GeneratorConfig):
 
 
 class Radford2016MNISTDiscriminatorConfig(DiscriminatorConfig):
-    """Labels at every layer, as the DCGAN authors trained it on MNIST: two layers of 5×5, then two dense."""
+    """Labels at every layer, as the DCGAN authors trained it on MNIST: two 5×5 convolutions, then two dense layers."""
 
     width: PositiveInt = 64
     """Channels of the first layer; twice as many in the second."""
@@ -198,7 +198,7 @@ class Radford2016MNISTDiscriminatorConfig(DiscriminatorConfig):
     slope: float = Field(default=0.2, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     init: InitOptions = InitOptions()
-    """How weights start; the batch norms of this network have none."""
+    """Initialization of the weights; the batch norms of this network have none."""
 
     @property
     def mixes_batch(self) -> bool:
@@ -213,7 +213,7 @@ class Radford2016MNISTDiscriminatorConfig(DiscriminatorConfig):
 
 
 class GANInActionGeneratorConfig(GeneratorConfig):
-    """The Keras DCGAN of the book "GANs in Action", ch. 4: a dense layer, then three transposed 3×3."""
+    """The Keras DCGAN of the book "GANs in Action", ch. 4: a dense layer, then three transposed 3×3 convolutions."""
 
     width: PositiveInt = 64
     """Channels before the last layer; twice and four times as many before that."""
@@ -235,7 +235,7 @@ class GANInActionDiscriminatorConfig(DiscriminatorConfig):
 
 
 class GANGeneratorConfig(GeneratorConfig):
-    """The plain GAN, of dense layers alone: what DCGAN is measured against. One hidden layer as in "GANs in Action"."""
+    """The plain GAN of dense layers, a baseline for DCGAN; by default one hidden layer, as in "GANs in Action"."""
 
     hidden: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1)
     """Units of the hidden layers, first to last."""
@@ -244,7 +244,7 @@ class GANGeneratorConfig(GeneratorConfig):
 
 
 class GANDiscriminatorConfig(DiscriminatorConfig):
-    """The plain GAN, of dense layers alone: what DCGAN is measured against. One hidden layer as in "GANs in Action"."""
+    """The plain GAN of dense layers, a baseline for DCGAN; by default one hidden layer, as in "GANs in Action"."""
 
     hidden: tuple[PositiveInt, ...] = Field(default=(128,), min_length=1)
     """Units of the hidden layers, first to last."""
@@ -266,7 +266,7 @@ class PatchGANDiscriminatorConfig(DiscriminatorConfig):
     conditional: bool = False
     """Judge an image beside its condition, such as the outlines that it was made from."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
 
     @property
     def uses(self) -> frozenset[str]:

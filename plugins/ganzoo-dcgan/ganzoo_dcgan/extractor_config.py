@@ -15,6 +15,7 @@ class DiscriminatorFeaturesConfig(ExtractorConfig):
     run: str
     """The run directory; its discriminator must judge images of the same shape, and may be any plugin's."""
     grid: PositiveInt = 1
-    """Side of what maps are pooled to; the paper's probe takes 4, whose features are too many for a covariance."""
+    """Side of the grid that maps are pooled to; the paper's probe uses 4, which gives too many features for a
+    covariance."""
 
     small_options: ClassVar[dict[str, Any]] = {"run": "no-such-run"}

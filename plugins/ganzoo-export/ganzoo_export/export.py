@@ -62,7 +62,7 @@ def export_run(
             "onnx", compared with torch by onnxruntime (extra `onnx`).
         weights: "ema", "raw", or "auto" for ema where there is one.
         discriminator: export it too; not as ONNX.
-        batch_norm: statistics that are fixed in an ONNX file; left out: those of the recipe's [samples].
+        batch_norm: statistics that are fixed in an ONNX file; default: those of the recipe's [samples].
         license: SPDX name of the license of the weights.
         progress: called with the number of parts that are written and in all.
 

@@ -28,7 +28,7 @@ class Backbone(nn.Module):
         weights: name of torchvision's, a file, or "random".
         seed: of random weights.
         where: the component that has it, in messages.
-        nodes: names of the modules whose outputs are taken; left out: the last of each stride of 4, 8, 16 and 32.
+        nodes: names of the modules whose outputs are taken; default: the last of each stride of 4, 8, 16 and 32.
         input_size: side in pixels that images are brought to; None: they are taken as they are.
     """
 

@@ -27,15 +27,15 @@ class FastGANGeneratorConfig(GeneratorConfig):
     """FastGAN's generator (arXiv 2101.04775), for 100 to 1,000 images of 64 to 1024 pixels."""
 
     latent_dim: PositiveInt = 256
-    """How many numbers one latent vector holds."""
+    """Length of a latent vector."""
     width: PositiveInt = 64
     """Channels at 128 pixels; twice as many at 64 and 32, then 4, 8 and 16 times; half at 256, and so on."""
     normalize_latents: bool = True
     """Scale each latent vector to a mean square of 1."""
     noise: bool = True
-    """Add noise to every other block's maps in training, with a strength that is learnt."""
+    """Add noise to the maps of every other block in training, with a learned strength."""
     small_output: bool = False
-    """Make a small image too, of 128 pixels at most, for the trainer `fastgan`."""
+    """Also make a small image, of 128 pixels at most, for the trainer `fastgan`."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 64, 128, …, 1024 pixels."""
@@ -69,9 +69,9 @@ class ProjectedDiscriminatorConfig(DiscriminatorConfig):
     weights: str = "DEFAULT"
     """Name of torchvision's weights, downloaded on first use; or a file, `.pth` or `.safetensors`; or "random"."""
     seed: NonNegativeInt = 0
-    """Of random weights."""
+    """Seed of random weights."""
     input_size: int | None = Field(default=None, ge=64, multiple_of=32)
-    """Side in pixels that images are brought to; left out: 224, or their own if that is larger."""
+    """Side in pixels to which images are resized; default: 224, or their own if that is larger."""
     width: PositiveInt = 64
     """Channels of the random projection of the largest features; it doubles from scale to scale. Those of the small
     discriminators are in proportion."""
@@ -108,7 +108,8 @@ class UniformHingeConfig(LossConfig):
 
 
 class ReconstructionConfig(PenaltyConfig):
-    """FastGAN's self-supervision: the discriminator's features must suffice to rebuild real images (arXiv 2101.04775).
+    """FastGAN's self-supervision (arXiv 2101.04775): decoders reconstruct real images from the discriminator's
+    features.
 
     Decodes each of its 8×8 maps, and a random quarter of the last of 16×16.
     """
@@ -116,9 +117,10 @@ class ReconstructionConfig(PenaltyConfig):
     width: PositiveInt = 32
     """Channels of a decoder's maps of 128 pixels; twice as many at 64 and 32, four times at 16."""
     distance: Literal["pixels", "perceptual"] = "pixels"
-    """Of rebuilt and real images: the mean absolute difference of pixels, or of the features of a VGG-16."""
+    """Distance between reconstructed and real images: the mean absolute difference of pixels, or of features of a
+    VGG-16."""
     vgg_weights: str = "DEFAULT"
-    """Of that VGG-16: name of torchvision's weights, downloaded on first use; or a file; or "random"."""
+    """Weights of that VGG-16: a name of torchvision's, downloaded on first use; or a file; or "random"."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the samples are square images."""
@@ -135,7 +137,8 @@ class FastGANTrainerConfig(GANTrainerConfig):
     batch_size: PositiveInt = 8
     """Images in a minibatch, over all processes together."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    """Keep an exponential moving average of the generator's weights with this decay; 0: none, unless by half-life."""
+    """Decay of an exponential moving average of the generator's weights; 0: no average, unless `ema_half_life` is
+    set."""
     ema_buffers: Literal["average", "copy"] = "copy"
     """Average the statistics of batch norm too, or copy them, as the paper's authors do."""
 

@@ -13,7 +13,7 @@ COLORS = (1, 3)
 
 
 class StandardConfig(MetricConfig):
-    """Options of a metric that is computed where a recipe names none."""
+    """Options of a metric that is computed if a recipe names none."""
 
     by_default: ClassVar[bool] = True
 
@@ -28,7 +28,7 @@ class KernelConfig(StandardConfig):
     subsets: PositiveInt = 100
     """Number of random subsets, over which the mean is taken."""
     subset_size: int = Field(default=1000, ge=2)
-    """Images in each; fewer where there are no more."""
+    """Images in each subset; fewer if there are not enough."""
 
 
 class InceptionScoreConfig(StandardConfig):
@@ -44,16 +44,17 @@ class PrecisionRecallConfig(StandardConfig):
     neighbors: PositiveInt = 3
     """An image's manifold reaches to its n-th neighbor."""
     images: int = Field(default=10_000, ge=2)
-    """Most images of either kind."""
+    """Largest number of real images, and of samples."""
 
 
 class DensityCoverageConfig(StandardConfig):
-    """Real neighborhoods that a sample lies in, and the share of them with a sample (arXiv 2002.09797)."""
+    """Density, how many real neighborhoods contain a sample, and coverage, the share of real neighborhoods with a
+    sample (arXiv 2002.09797)."""
 
     neighbors: PositiveInt = 5
     """An image's neighborhood reaches to its n-th neighbor."""
     images: int = Field(default=10_000, ge=2)
-    """Most images of either kind."""
+    """Largest number of real images, and of samples."""
 
 
 class DiversityConfig(StandardConfig):
@@ -85,7 +86,7 @@ class InceptionConfig(ExtractorConfig):
     """Inception-v3 as FID, KID and the inception score are defined by it (arXiv 1706.08500, 1801.01401, 1606.03498)."""
 
     weights: str | None = None
-    """File with its weights; left out: torch's cache, where they are downloaded on first use (91 MB)."""
+    """File with its weights; default: torch's cache, where they are downloaded on first use (91 MB)."""
 
     @classmethod
     def default_for(cls, info: DatasetInfo) -> bool:
@@ -100,18 +101,18 @@ class InceptionConfig(ExtractorConfig):
 
 
 class TorchvisionBackboneConfig(ExtractorConfig):
-    """Any classifier of torchvision's; the features are what its last dense layer sees."""
+    """Any torchvision classifier; the features are the input of its last dense layer."""
 
     model: str = "resnet50"
-    """As torchvision names it, such as "vgg16", whose features precision and recall were defined by."""
+    """Model by its name in torchvision, such as "vgg16", with whose features precision and recall were defined."""
     weights: str = "DEFAULT"
     """Name of torchvision's weights, downloaded on first use; or a file, `.pth` or `.safetensors`; or "random"."""
     seed: NonNegativeInt = 0
-    """Of random weights."""
+    """Seed of random weights."""
     input_size: PositiveInt = Field(default=224, ge=32)
-    """Side in pixels that images are brought to."""
+    """Side in pixels to which images are resized."""
     antialias: bool = True
-    """Average over the pixels between where that shrinks them."""
+    """Antialias the resize when it shrinks images."""
 
     @property
     def label(self) -> str:

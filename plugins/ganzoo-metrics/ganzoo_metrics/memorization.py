@@ -50,7 +50,7 @@ def memorization(
     Args:
         samples: of the packs' shape.
         training: the images that are trained on.
-        unseen: images of the same kind that are not; left out: training images, each against all others, whose
+        unseen: images of the same kind that are not; default: training images, each against all others, whose
             distances are those of unseen images.
         mirrored: whether images are also mirrored in training, so that mirrored copies count.
     """

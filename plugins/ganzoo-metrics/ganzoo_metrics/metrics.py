@@ -59,7 +59,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 class StandardMetric(Metric):
-    """A metric of this distribution: the card notes the same libraries for each, and few images are told."""
+    """A metric of this distribution: its card names the same libraries, and few images give a warning."""
 
     libraries = ("torchmetrics", "torch-fidelity")
 
@@ -202,7 +202,7 @@ def density_coverage(real: Tensor, fake: Tensor, neighbors: int = 5, images: int
 
 
 class DensityCoverage(StandardMetric):
-    """Fidelity and variety apart, less swayed by outliers than precision and recall."""
+    """Fidelity and variety, separately; less sensitive to outliers than precision and recall."""
 
     Config = configs.DensityCoverageConfig
     config: configs.DensityCoverageConfig
@@ -224,7 +224,7 @@ def diversity(real: Tensor, fake: Tensor) -> float:
 
 
 class Diversity(StandardMetric):
-    """How much samples differ from each other; noise does too, so it ranks nothing."""
+    """How much samples differ from each other; not used for ranking, since noise differs most."""
 
     Config = configs.DiversityConfig
     needs = frozenset({"features", "pixels", "points"})
@@ -245,7 +245,8 @@ class ClassScores:
     """Predictions of a classifier of the dataset's classes on samples.
 
     Attributes:
-        covered: number of classes among the samples predicted with over 50% probability.
+        covered: number of classes predicted with over 50% probability for a sample, and for 1% of an equal share of
+            them.
         balance: entropy of the predicted classes over that of an even split: 1 is even, 0 a single class.
         confidence: mean probability of the predicted class.
         counts: number of samples of each predicted class.
@@ -282,7 +283,7 @@ class ClassCoverage(StandardMetric):
     class_count = "classes_covered"
 
     def compute(self, inputs: MetricInputs) -> dict[str, float]:
-        """Return how many, how evenly, and how surely; the number of samples of each as a detail."""
+        """Return the number of classes, balance and confidence; the number of samples of each class is a detail."""
         seen = class_scores(inputs.fake)
         inputs.details.update(
             classes=len(seen.counts), class_counts=seen.counts, real_confidence=class_scores(inputs.real).confidence
@@ -314,7 +315,7 @@ class ClassAccuracy(StandardMetric):
 
 
 class Memorization(StandardMetric):
-    """How near samples are to the training images; noise has the fewest copies, so it ranks nothing."""
+    """How near samples are to the training images; not used for ranking, since noise has the fewest copies."""
 
     Config = configs.MemorizationConfig
     needs = frozenset({"pixels"})

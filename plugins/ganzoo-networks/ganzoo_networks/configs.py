@@ -28,13 +28,14 @@ class SNGANDiscriminatorConfig(DiscriminatorConfig):
     width: PositiveInt = 64
     """Channels of the first layer; they double as the size halves."""
     max_channels: PositiveInt = 1024
-    """No layer has more."""
+    """Largest number of channels of a layer."""
     slope: float = Field(default=0.1, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     minibatch_stddev: NonNegativeInt = 0
-    """Tell the last layer how much images of groups of so many differ (ProGAN, arXiv 1710.10196: 4); 0: do not."""
+    """Size of the groups whose minibatch standard deviation the last layer sees (ProGAN, arXiv 1710.10196: 4); 0:
+    none."""
     weight_std: PositiveFloat = 0.02
-    """Deviation of the weights that are drawn, before they are normalized."""
+    """Standard deviation of the initial weights, before spectral normalization."""
 
     has_spectral_norm: ClassVar[bool] = True
     """In each layer."""
@@ -53,9 +54,9 @@ class ResNetGeneratorConfig(GeneratorConfig):
     """SNGAN's ResNet for 32 or 64 pixels (arXiv 1802.05957, appendix B.4)."""
 
     latent_dim: PositiveInt = 128
-    """How many numbers one latent vector holds."""
+    """Length of a latent vector."""
     width: PositiveInt | None = None
-    """Channels of every block at 32 pixels (256 in the paper), of the last at 64 (64); left out: these."""
+    """Channels of every block at 32 pixels, of the last block at 64; default: the paper's, 256 and 64."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images are square and of 32 or 64 pixels."""
@@ -66,7 +67,7 @@ class ResNetDiscriminatorConfig(DiscriminatorConfig):
     """SNGAN's ResNet for 32 or 64 pixels, with spectral norm (arXiv 1802.05957, appendix B.4)."""
 
     width: PositiveInt | None = None
-    """Channels of every block at 32 pixels (128 in the paper), of the first at 64 (64); left out: these."""
+    """Channels of every block at 32 pixels, of the first block at 64; default: the paper's, 128 and 64."""
 
     has_spectral_norm: ClassVar[bool] = True
     """In each layer."""
@@ -92,15 +93,15 @@ class SAGANGeneratorConfig(GeneratorConfig):
     """DCGAN's 4×4 blocks with spectral norm, batch norm and one layer of self-attention (arXiv 1805.08318)."""
 
     latent_dim: PositiveInt = 128
-    """How many numbers one latent vector holds."""
+    """Length of a latent vector."""
     width: PositiveInt = 64
     """Half the channels before the last layer; they double towards the 4×4 start."""
     max_channels: PositiveInt = 1024
-    """No layer has more."""
+    """Largest number of channels of a layer."""
     attention_size: PositiveInt = 32
-    """Height and width of the feature map that attention is paid to, smaller than the image: 4, 8, 16, …"""
+    """Height and width of the feature map that self-attention is applied to, smaller than the image: 4, 8, 16, …"""
     weight_std: PositiveFloat = 0.02
-    """Deviation of the weights that are drawn, before they are normalized."""
+    """Standard deviation of the initial weights, before spectral normalization."""
 
     def check_info(self, info: DatasetInfo) -> None:
         """Raise ValueError unless the images can be made, and have a feature map of `attention_size`."""
@@ -114,13 +115,13 @@ class SAGANDiscriminatorConfig(DiscriminatorConfig):
     width: PositiveInt = 64
     """Channels of the first layer; they double as the size halves."""
     max_channels: PositiveInt = 1024
-    """No layer has more."""
+    """Largest number of channels of a layer."""
     slope: float = Field(default=0.1, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
     attention_size: PositiveInt = 32
-    """Height and width of the feature map that attention is paid to, smaller than the image: 4, 8, 16, …"""
+    """Height and width of the feature map that self-attention is applied to, smaller than the image: 4, 8, 16, …"""
     weight_std: PositiveFloat = 0.02
-    """Deviation of the weights that are drawn, before they are normalized."""
+    """Standard deviation of the initial weights, before spectral normalization."""
 
     has_spectral_norm: ClassVar[bool] = True
     """In each layer."""
@@ -147,9 +148,9 @@ class InfoGANGeneratorConfig(DCGANGeneratorConfig):
     """`dcgan` with codes as the first part of its latents (arXiv 1606.03657); goes with `mutual_information`."""
 
     categorical: tuple[PositiveInt, ...] = (10,)
-    """How many values each categorical code has; one-hot, in this order, at the beginning of the latents."""
+    """Number of values of each categorical code; one-hot, in this order, at the beginning of the latents."""
     continuous: NonNegativeInt = 2
-    """How many continuous codes, U(−1, 1), come after them; the rest of `latent_dim` is noise."""
+    """Number of continuous codes, U(−1, 1), after them; the rest of `latent_dim` is noise."""
 
     @property
     def code_dim(self) -> int:
@@ -174,11 +175,11 @@ class R3GANOptions(Options):
     group_width: PositiveInt = 16
     """Channels in a group of the 3×3 convolutions: 16 in all presets, as 96 groups of 1536 channels."""
     expansion: int = Field(default=2, ge=1, le=8)
-    """How many times more channels the 3×3 convolutions have."""
+    """Factor by which the 3×3 convolutions have more channels."""
     blocks: int = Field(default=2, ge=1, le=16)
     """Residual blocks at each size."""
     conditional: bool = False
-    """Whether the network is told the class."""
+    """Condition the network on the class."""
 
     @property
     def uses(self) -> frozenset[str]:
@@ -222,7 +223,7 @@ class R3GANGeneratorConfig(R3GANOptions, GeneratorConfig):
     arXiv 2501.05441); goes with `relativistic_pairing`, `r1` and `r2`."""
 
     latent_dim: PositiveInt = 64
-    """How many numbers one latent vector holds."""
+    """Length of a latent vector."""
 
 
 class R3GANDiscriminatorConfig(R3GANOptions, DiscriminatorConfig):
@@ -245,12 +246,12 @@ class AuxiliaryClassifierConfig(PenaltyConfig):
 
 
 class MutualInformationConfig(PenaltyConfig):
-    """InfoGAN (arXiv 1606.03657): codes that can be read from the image; needs the generator `infogan`."""
+    """InfoGAN (arXiv 1606.03657): latent codes that can be recovered from the image; needs the generator `infogan`."""
 
     hidden: PositiveInt = 128
     """Units of the layer between the discriminator's features and the codes."""
     continuous_weight: float = Field(default=0.1, ge=0)
-    """Continuous codes' share, as they are of another scale than categorical ones."""
+    """Weight of the continuous codes, whose loss is on another scale than that of the categorical ones."""
 
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
         """Raise ValueError unless the generator has codes."""

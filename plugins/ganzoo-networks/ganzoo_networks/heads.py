@@ -21,8 +21,8 @@ def feature_count(discriminator: Discriminator) -> int:
 class AuxiliaryClassifier(Penalty):
     """AC-GAN (arXiv 1610.09585, eq. 3): a classifier on the last features, −log P(C = c | X) for both networks.
 
-    The discriminator learns to name the class of real images, and of generated ones where `on_generated`;
-    the generator to make images whose class is named rightly.
+    The discriminator learns to classify real images, and generated ones if `on_generated`; the generator learns to make
+    images that are classified correctly.
     """
 
     Config = AuxiliaryClassifierConfig
@@ -57,11 +57,11 @@ class AuxiliaryClassifier(Penalty):
 
 
 class MutualInformation(Penalty):
-    """InfoGAN (arXiv 1606.03657, eq. 5): −L_I, what Q fails to read of the codes in generated images.
+    """InfoGAN (arXiv 1606.03657, eq. 5): −L_I, the negative log likelihood of the codes under Q for generated images.
 
-    Q is a hidden layer and an output on the discriminator's last features. Its negative log likelihood is
-    cross-entropy for a categorical code and, for a continuous one, that of a normal distribution of deviation 1
-    around what Q says, which is ½(c − μ)² but for a constant. Both networks and Q minimize it.
+    Q is a hidden layer and an output on the discriminator's last features. The negative log likelihood is the
+    cross-entropy for a categorical code and, for a continuous one, that of a normal distribution with standard
+    deviation 1 and the mean μ that Q predicts: ½(c − μ)² up to a constant. Both networks and Q minimize it.
     """
 
     Config = MutualInformationConfig

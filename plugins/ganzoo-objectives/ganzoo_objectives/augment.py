@@ -26,11 +26,11 @@ class DiffAugment(Penalty):
 
 
 class AdaptiveProbability(Penalty):
-    """Sets a probability by how much the discriminator overfits (ADA, arXiv 2006.06676, §3).
+    """Adapts a probability to the discriminator's overfitting (ADA, arXiv 2006.06676, §3).
 
-    The sign of D(real) is 1 on average where the discriminator knows all real images, 0 where it guesses. The
-    probability rises while the mean sign is above `target` and falls while it is below. A derived class augments
-    images with it. All state is in buffers, and the device is never waited for.
+    The mean sign of D(real) is 1 if the discriminator recognizes all real images, and 0 if it guesses. The probability
+    rises while the mean sign is above `target` and falls while it is below. A derived class augments images with it.
+    All state is in buffers, and the device is never waited for.
     """
 
     Config: ClassVar[type[AdaptiveConfig]] = AdaptiveConfig
@@ -71,7 +71,7 @@ class AdaptiveProbability(Penalty):
 
 
 class AdaptiveAugment(AdaptiveProbability):
-    """Augments as much as the discriminator overfits (ADA, arXiv 2006.06676, §3).
+    """Augments with a probability that follows the discriminator's overfitting (ADA, arXiv 2006.06676, §3).
 
     The feedback is the paper's, with its figures; the policies are DiffAugment's three, not the paper's eighteen
     transformations.

@@ -12,17 +12,18 @@ PolicyName = Literal["color", "translation", "cutout"]
 
 
 class RelativisticAverageConfig(LossConfig):
-    """Is this image more real than the others are on average? (RaGAN, arXiv 1807.00734, §4)."""
+    """RaGAN's loss (arXiv 1807.00734, §4): is an image more real than the average image of the other kind?"""
 
     form: Literal["logistic", "least_squares", "hinge"] = "logistic"
-    """What is made of the difference: RaSGAN's cross-entropy, RaLSGAN's square or RaHingeGAN's hinge."""
+    """Loss on the difference of logits: cross-entropy (RaSGAN), least squares (RaLSGAN) or hinge (RaHingeGAN)."""
 
     mixes_batch: ClassVar[bool] = True
     """True: each logit is compared with the minibatch's mean."""
 
 
 class RelativisticPairingConfig(RelativisticAverageConfig):
-    """Is this image more real than that one? (RpGAN, arXiv 1807.00734; R3GAN, arXiv 2501.05441, with `r1` and `r2`)."""
+    """RpGAN's loss on pairs (arXiv 1807.00734): is a real image more real than a generated one? R3GAN (arXiv
+    2501.05441) uses it with `r1` and `r2`."""
 
     mixes_batch: ClassVar[bool] = False
     """False: the loss is a mean over pairs."""
@@ -53,7 +54,7 @@ class DRAGANConfig(PenaltyConfig):
 
 
 class FeatureMatchingConfig(PenaltyConfig):
-    """Generated images should have the mean features of real ones (arXiv 1606.03498, §3.1); for the generator."""
+    """Feature matching (arXiv 1606.03498, §3.1): the generator matches the mean features of real images."""
 
     layer: int = Field(default=-1, ge=-10_000, lt=10_000)
     """Which of the discriminator's feature maps: 0 is the first, −1 the last before the logit."""
@@ -63,7 +64,8 @@ class FeatureMatchingConfig(PenaltyConfig):
 
 
 class ActionConfig(PenaltyConfig):
-    """A penalty that acts at every step instead of adding a term, so that there is nothing to weigh or leave out."""
+    """Options of a penalty that acts at every step instead of adding a term, so that it has no weight and no
+    interval."""
 
     @field_validator("weight", "interval", "own_update")
     @classmethod
@@ -74,26 +76,28 @@ class ActionConfig(PenaltyConfig):
 
 
 class WeightClippingConfig(ActionConfig):
-    """Every weight of the critic is kept in [−limit, limit] (WGAN, arXiv 1701.07875, algorithm 1)."""
+    """Clip every weight of the critic to [−limit, limit] (WGAN, arXiv 1701.07875, algorithm 1)."""
 
     limit: PositiveFloat = 0.01
     """c of the paper."""
 
 
 class InstanceNoiseConfig(ActionConfig):
-    """Fading Gaussian noise on all images that the discriminator sees (arXiv 1610.04490, §3; arXiv 1701.04862, §3)."""
+    """Decaying Gaussian noise on all images that the discriminator sees (arXiv 1610.04490, §3; arXiv 1701.04862,
+    §3)."""
 
     sigma: Scheduled[NonNegativeFloat] = Schedule[NonNegativeFloat](from_=0.1, to=0.0, until="10k steps")
     """Standard deviation; images are in [−1, 1]."""
 
 
 class AugmentConfig(ActionConfig):
-    """What both augmentations share: DiffAugment's policies (arXiv 2006.10738, §3.2)."""
+    """Options that both augmentations share: DiffAugment's policies (arXiv 2006.10738, §3.2)."""
 
     policies: tuple[PolicyName, ...] = Field(default=("color", "translation", "cutout"), min_length=1)
-    """What is done to an image, in this order: brightness, saturation and contrast; a shift; a blank square."""
+    """Augmentations of an image, applied in this order: brightness, saturation and contrast; a shift; a blank
+    square."""
     translation: float = Field(default=0.125, ge=0, le=0.5)
-    """Largest shift as a share of height and width; what comes in is 0, the middle gray."""
+    """Largest shift as a share of height and width; the uncovered border is filled with 0, middle gray."""
     cutout: float = Field(default=0.5, gt=0, le=1)
     """Side of the blank square as a share of height and width; its center may lie anywhere in the image."""
 
@@ -116,13 +120,13 @@ class AdaptiveConfig(ActionConfig):
     """Options of an augmentation whose probability ADA's feedback sets (arXiv 2006.06676, §3)."""
 
     target: float = Field(default=0.6, ge=-1, le=1)
-    """The mean sign of the logits of real images that is held; above it the discriminator overfits."""
+    """Target for the mean sign of the logits of real images; above it the discriminator overfits."""
     ramp_images: PositiveInt = 500_000
-    """Real images seen by the discriminator in which the probability can rise from 0 to 1."""
+    """Number of real images over which the probability can rise from 0 to 1."""
     adjust_every: PositiveInt = 4
     """Updates of the discriminator between two adjustments, each by the mean sign since the last."""
     max_probability: float = Field(default=0.8, ge=0, le=1)
-    """The probability goes no higher: near 1 the generator may learn the augmentation."""
+    """Upper limit of the probability: near 1 the generator may learn the augmentation."""
 
     mixes_batch: ClassVar[bool] = True
     """True: each minibatch counts as one update."""

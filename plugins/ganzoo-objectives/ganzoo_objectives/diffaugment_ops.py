@@ -17,7 +17,7 @@ def augment(
         images: in [−1, 1].
         rng: on the device of the images; as much is drawn from it at any `probability`.
         config: which policies, and how strong.
-        probability: a number or scalar; with it each policy is applied to each image; left out: always.
+        probability: a number or scalar; with it each policy is applied to each image; default: always.
     """
     for policy in config.policies:
         if policy == "color":

@@ -12,8 +12,8 @@ from ganzoo_objectives.configs import DRAGANConfig
 class DRAGAN(Penalty):
     """(‖∇D(x̂)‖ − k)² at points x̂ near real images, through any augmentation (arXiv 1705.07215, algorithm 1).
 
-    x̂ = x + α·radius·σ·u with the batch's deviation σ, u uniform in [0, 1) for each pixel and α for each image: so does
-    the authors' code; the paper writes normal noise.
+    x̂ = x + α·radius·σ·u with the batch's standard deviation σ, and u for each pixel and α for each image uniform in
+    [0, 1), as in the authors' code; the paper has normal noise.
     """
 
     Config = DRAGANConfig

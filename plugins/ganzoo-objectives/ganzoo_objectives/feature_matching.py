@@ -12,8 +12,8 @@ from ganzoo_objectives.configs import FeatureMatchingConfig
 class FeatureMatching(Penalty):
     """(E f(x) − E f(G(z)))² (arXiv 1606.03498, §3.1), f being one layer of the discriminator.
 
-    The mean over the entries of f and not their sum, so that one `weight` serves layers of any size. In the
-    paper this is all that the generator learns from; here it comes on top of the loss.
+    The mean over the entries of f and not their sum, so that one `weight` suits layers of any size. In the paper this
+    replaces the generator's loss; here it is added to it.
     """
 
     Config = FeatureMatchingConfig

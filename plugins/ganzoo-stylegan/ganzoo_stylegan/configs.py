@@ -32,43 +32,42 @@ class StyleSamplingOptions(Options):
     """How a trained generator makes images; `--set generator.sampling.truncation=0.7` changes it for one command."""
 
     truncation: float = Field(default=1.0, ge=0)
-    """ψ: styles are w̄ + ψ(w − w̄), nearer to the mean below 1, for better images that differ less."""
+    """ψ: styles are w̄ + ψ(w − w̄); below 1 they are nearer to the mean, for better images that differ less."""
     noise: Literal["const", "random", "none"] = "const"
-    """Fixed maps of noise, new ones for each image, or none."""
+    """"const": the same noise maps for all images; "random": new ones for each image; "none": no noise."""
 
 
 class StyleGAN2GeneratorConfig(GeneratorConfig):
     """Mapping network, modulated convolutions and noise (StyleGAN2, arXiv 1912.04958; ADA, arXiv 2006.06676)."""
 
     latent_dim: PositiveInt = 512
-    """How many numbers one latent vector holds."""
+    """Length of a latent vector."""
     preset: Preset = "auto"
-    """Decides what is left out of the options below, as the authors' configurations of this name do."""
+    """The authors' configuration that sets the defaults of the options below."""
     conditional: bool = False
-    """Take the label too, embedded beside the latents."""
+    """Condition on the label, whose embedding is concatenated to the latents."""
     style_dim: PositiveInt = 512
-    """Numbers of a style w, and units of the mapping's layers."""
+    """Length of a style vector w, and units of the mapping network's layers."""
     mapping_layers: PositiveInt | None = None
-    """Layers of the mapping from latents to styles; left out: 2, paper256: 8."""
+    """Layers of the mapping network; default: 2, paper256: 8."""
     channel_base: PositiveInt | None = None
-    """Layers have so many channels divided by their size in pixels; left out: 16384, from 512 pixels on 32768."""
+    """Channels of a layer times its size in pixels; default: 16384, from 512 pixels on 32768."""
     max_channels: PositiveInt = 512
-    """No layer has more."""
+    """Largest number of channels of a layer."""
     style_mixing: float | None = Field(default=None, ge=0, le=1)
-    """Share of the images in training of which the layers from a random one on have another style; left out: 0.9,
-    cifar: 0."""
+    """Share of training images that get a second style from a random layer on; default: 0.9, cifar: 0."""
     mean_decay: float = Field(default=0.995, ge=0, lt=1)
     """Share of the mean style w̄ that each minibatch keeps."""
     activation_limit: PositiveFloat = 256.0
     """Activations are kept in ± this, times the gain of their layer."""
     output: Literal["linear", "tanh"] = "linear"
-    """Images as the paper's, or tanh of them, for images that are black or white for the most part: narrow networks on
-    MNIST made all digits with it, and early in training one kind of shape without."""
+    """"linear": as in the paper; "tanh": for images that are mostly black or white: on MNIST, narrow networks made all
+    digits with it, and without it, early in training, only one kind of shape."""
     modulation: Literal["auto", "grouped", "scaled"] = "auto"
-    """Compute modulated convolutions with weights for each image, in groups, or by scaling what goes in and comes out:
-    the same but for rounding; auto: what is faster on the device."""
+    """"grouped": compute modulated convolutions with weights for each image, in groups; "scaled": by scaling inputs and
+    outputs; the results are the same up to rounding. auto: the faster one on the device."""
     sampling: StyleSamplingOptions = StyleSamplingOptions()
-    """How a trained generator makes images; without effect in training."""
+    """How a trained generator makes images; no effect in training."""
 
     small_options: ClassVar[dict[str, Any]] = {"style_dim": 16, "channel_base": 128, "max_channels": 8}
 
@@ -97,20 +96,20 @@ class StyleGAN2GeneratorConfig(GeneratorConfig):
 
 
 class StyleGAN2DiscriminatorConfig(DiscriminatorConfig):
-    """Residual blocks with filtered downsampling and the minibatch's deviation (StyleGAN2, arXiv 1912.04958)."""
+    """Residual blocks with filtered downsampling and minibatch standard deviation (StyleGAN2, arXiv 1912.04958)."""
 
     preset: Preset = "auto"
-    """Decides what is left out of the options below, as the authors' configurations of this name do."""
+    """The authors' configuration that sets the defaults of the options below."""
     conditional: bool = False
     """Judge whether the image fits its label, by an inner product with the label's embedding."""
     skips: bool | None = None
-    """A 1×1 convolution beside each block; left out: there are, cifar: none."""
+    """Whether each block has a 1×1 convolution as its skip connection; default: true, cifar: false."""
     channel_base: PositiveInt | None = None
-    """Layers have so many channels divided by their size in pixels; left out: 16384, from 512 pixels on 32768."""
+    """Channels of a layer times its size in pixels; default: 16384, from 512 pixels on 32768."""
     max_channels: PositiveInt = 512
-    """No layer has more."""
+    """Largest number of channels of a layer."""
     minibatch_stddev: NonNegativeInt | None = None
-    """Tell the last layers how much images of groups of so many differ; 0: do not; left out: 4, cifar: 32,
+    """Size of the groups whose minibatch standard deviation the last layers see; 0: none; default: 4, cifar: 32,
     paper256: 8."""
     label_layers: PositiveInt = 8
     """Layers of the mapping from labels to embeddings."""
@@ -149,14 +148,15 @@ class StyleGAN2DiscriminatorConfig(DiscriminatorConfig):
 
 
 class PathLengthConfig(PenaltyConfig):
-    """A step in the space of styles should change the image by the same length (StyleGAN2, arXiv 1912.04958, §3.2)."""
+    """Path length regularization: a step in the space of styles changes the image by a constant length (StyleGAN2,
+    arXiv 1912.04958, §3.2)."""
 
     weight: Scheduled[NonNegativeFloat] = 2.0
     """γ_pl of the authors' code."""
     interval: PositiveInt = 4
-    """Take it at every n-th step only, n times as strong."""
+    """Compute it at every n-th step only, with n times the weight."""
     own_update: bool = True
-    """Take it in an update of its own, and lower the generator's rates accordingly."""
+    """Apply it in a separate update, and lower the rates of the generator's optimizer accordingly."""
     decay: float = Field(default=0.01, gt=0, le=1)
     """Share of each minibatch in the running mean of the lengths, which is their target."""
     batch_share: float = Field(default=0.5, gt=0, le=1)
@@ -180,10 +180,10 @@ class ADAConfig(AdaptiveConfig):
     """The authors' augmentation, with a probability that their feedback sets (ADA, arXiv 2006.06676, appendix B)."""
 
     pipeline: Literal["b", "bg", "bgc"] = "bgc"
-    """What may be done to an image: b, pixels moved as they are (mirrored, turned by 90°, shifted by whole pixels);
-    g, general geometry (scaled, turned, stretched, shifted); c, colors."""
+    """Kinds of transformations: b, pixel blitting (mirrored, rotated by 90°, shifted by whole pixels); g, general
+    geometry (scaled, rotated, stretched, shifted); c, colors."""
     max_probability: float = Field(default=1.0, ge=0, le=1)
-    """The probability goes no higher."""
+    """Upper limit of the probability."""
 
     augments: ClassVar[bool] = True
     """True: real and generated images alike."""

@@ -89,7 +89,7 @@ def components_of(plugin: str, manager: PluginManager | None = None) -> list[Ent
 
     Args:
         plugin: name of the distribution, or path of a plugin file that the manager has.
-        manager: the plugins to look at; left out: those installed.
+        manager: the plugins to look at; default: those installed.
 
     Raises:
         PluginError: it is not installed, or one of its plugins is broken.
@@ -218,7 +218,7 @@ def train_briefly(
         recipe: its file.
         folder: where the run directory is made.
         overrides: "path.to.key=value", applied last.
-        manager: the plugins to use; left out: those installed.
+        manager: the plugins to use; default: those installed.
     """
     brief: dict[str, Any] = {
         "run.steps": 2,

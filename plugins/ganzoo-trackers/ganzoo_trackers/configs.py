@@ -21,27 +21,27 @@ class WandbConfig(TrackerConfig):
     }
 
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """auto: WANDB_MODE if set, else online where a key is known, else offline; never a prompt."""
+    """auto: WANDB_MODE if set, else online if an API key is known, else offline; never a prompt."""
     project: str = "ganzoo"
     """Project on W&B."""
     entity: str | None = None
-    """User or team; left out: the account's default."""
+    """User or team; default: the account's default."""
     group: str | None = None
-    """Runs to be shown together; left out: the run's name, so that its seeds line up."""
+    """Group of runs shown together; default: the run's name, so that its seeds form a group."""
     job_type: str = "train"
     """Kind of run within the group."""
     tags: tuple[str, ...] = ()
-    """Tags beside those that ganzoo sets: the names of the parts."""
+    """Tags in addition to those that ganzoo sets."""
     objective: str | None = None
     """Metric that is sent as `objective` too; a sweep that optimizes it sets this."""
     checkpoints: Literal[False, True, "best", "all"] = False
-    """Send checkpoints too, as artifacts. true: the last and, where `checkpoint.best` names a score, the best when the
-    run has ended; "best": only that; "all": each when it is saved."""
+    """Upload checkpoints as artifacts. true: at the end of the run, the last one and, if `checkpoint.best` names a
+    score, the best; "best": only the best; "all": each one when it is saved."""
     registry: str | None = None
-    """Registry, such as "model", in which the best of the uploaded checkpoints is linked, or the last one if none is
-    best; the collection has the name of the run, unless you add another one: "model/digits"."""
+    """Registry, such as "model", to which the best uploaded checkpoint is linked, or the last one if none is best; the
+    collection has the name of the run, unless you add another name: "model/digits"."""
     table: bool = True
-    """Send a table of the last samples, 64 of them at most, each with its label."""
+    """Upload a table of the last samples, 64 at most, each with its label."""
 
     @property
     def enabled(self) -> bool:
@@ -70,9 +70,9 @@ class TrackioConfig(TrackerConfig):
     """Tracking on Trackio, on this machine unless its environment variables say otherwise."""
 
     project: str = "ganzoo"
-    """Project that the run is shown in."""
+    """Project in which the run is shown."""
     group: str | None = None
-    """Runs to be shown together; left out: the run's name."""
+    """Group of runs shown together; default: the run's name."""
 
     def sweep_options(self, sweep: str, variant: str = "", choice: Sequence[str] = ()) -> Mapping[str, Any]:
         """Return the sweep as the group."""
@@ -83,7 +83,7 @@ class MLflowConfig(TrackerConfig):
     """Tracking on MLflow, in the file `mlflow.db` of the working directory unless there is a server."""
 
     uri: str | None = None
-    """Server or database; left out: MLFLOW_TRACKING_URI, else the file."""
+    """Server or database; default: MLFLOW_TRACKING_URI, else the file."""
     experiment: str = "ganzoo"
     """Experiment that the run belongs to."""
     tags: dict[str, str] = Field(default_factory=dict)

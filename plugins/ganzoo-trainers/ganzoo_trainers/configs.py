@@ -33,11 +33,11 @@ class UnrolledConfig(GANTrainerConfig):
     unrolled_steps: NonNegativeInt = 5
     """K of the paper: unrolled steps of the discriminator for the generator's update; 0: `adversarial`."""
     unrolled_update: Literal["adam", "gradient"] = "adam"
-    """How these steps are taken: by Adam, from where the discriminator's stands, as in the paper's experiments; or by
-    plain gradient descent, as in its equations."""
+    """"adam": unroll Adam from the current state of the discriminator's optimizer, as in the paper's experiments;
+    "gradient": unroll plain gradient descent, as in its equations."""
     unrolled_lr: PositiveFloat | None = None
-    """η of the paper: learning rate of these steps; left out: the discriminator's. Gradient descent on DCGAN's
-    discriminator, whose weights are small, gets unstable from about 1e-3 on."""
+    """η of the paper: learning rate of these steps; default: the discriminator's. Gradient descent on DCGAN's
+    discriminator, whose weights are small, becomes unstable from about 1e-3 on."""
 
     @property
     def differentiates_twice(self) -> bool:
@@ -75,8 +75,7 @@ class PacGANConfig(GANTrainerConfig):
     sees where generated ones lack variety."""
 
     packing: PositiveInt = 2
-    """Samples in a pack, m of the paper: the channels of images, or the numbers of vectors, lie side by side. 1:
-    `adversarial`."""
+    """Samples in a pack, m of the paper; they are concatenated by channels, or as longer vectors. 1: `adversarial`."""
 
     @property
     def samples_per_logit(self) -> int:
@@ -120,16 +119,16 @@ def packed_spec(spec: ImageSpec | VectorSpec, count: int) -> ImageSpec | VectorS
 
 
 class LionConfig(OptimizerConfig):
-    """Lion (arXiv 2302.06675): the sign of a momentum, so that each weight moves by the same amount; wants a rate three
-    to ten times lower than Adam's.
+    """Lion (arXiv 2302.06675): updates by the sign of a momentum, so that each weight moves by the same amount; needs a
+    learning rate three to ten times lower than Adam's.
     """
 
     lr: Scheduled[PositiveFloat] = 5e-5
-    """Learning rate: what each weight moves by."""
+    """Learning rate: the amount by which each weight moves."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled from the gradient, on every parameter."""
     betas: tuple[Scheduled[Beta], Scheduled[Beta]] = (0.5, 0.99)
-    """Shares of the momentum in a step, and of what is kept of it; the paper's are 0.9 and 0.99."""
+    """Weight of the momentum in the update, and decay of the momentum; 0.9 and 0.99 in the paper."""
 
     def build(self, parameters: Iterable[Tensor]) -> Optimizer:
         """Build it over `parameters`."""

@@ -37,12 +37,12 @@ FALLING = AdamConfig(lr=Schedule(from_=2e-4, to=0.0, start=0.5))
 
 
 class TranslatorConfig(GeneratorConfig):
-    """What both generators have in common: they turn a condition, an image, into another image of its size."""
+    """Options of generators that turn a condition, an image, into another image of the same size."""
 
     width: PositiveInt = 64
     """Channels of the first layer."""
     init: InitOptions = InitOptions()
-    """How weights start."""
+    """Initialization of the weights."""
     uses: ClassVar[frozenset[str]] = frozenset({"condition"})
 
     def check_info(self, info: DatasetInfo) -> None:
@@ -56,9 +56,9 @@ class UNetConfig(TranslatorConfig):
     """pix2pix's U-Net (arXiv 1611.07004): halves the image down to one pixel and doubles it again, with skips."""
 
     latent_dim: int = Field(default=1, ge=0, le=1)
-    """1: dropout is the noise, in sampling too, and follows from one number for each sample; 0: no dropout."""
+    """1: dropout is the noise, in sampling too, seeded by one number for each sample; 0: no dropout."""
     depth: PositiveInt | None = None
-    """Times that the image is halved; left out: as often as its sides allow, 8 times at most."""
+    """Number of times that the image is halved; default: as often as its sides allow, 8 times at most."""
     norm: Literal["batch", "instance", "none"] = "batch"
     """Normalization of all layers but the first, the deepest and the last; "instance" is what batch norm of one image
     at a time amounts to, without gains and biases."""
@@ -84,9 +84,9 @@ class ResNetTranslatorConfig(TranslatorConfig):
     """CycleGAN's generator (arXiv 1703.10593): residual blocks on an image at a quarter of its size."""
 
     latent_dim: Literal[0] = 0
-    """It draws no noise."""
+    """The generator has no noise input."""
     blocks: PositiveInt | None = None
-    """Residual blocks; left out: 9 for images of 256 pixels and more, else 6."""
+    """Residual blocks; default: 9 for images of 256 pixels and more, else 6."""
     norm: Literal["batch", "instance", "none"] = "instance"
     """Normalization of all layers but the last; "instance" is without gains and biases."""
 
@@ -109,8 +109,8 @@ class Pix2PixConfig(GANTrainerConfig):
     l1_weight: NonNegativeFloat = 100.0
     """λ of the paper: weight of the mean absolute difference from the target."""
     enlarge: float = Field(default=1.0, ge=1, le=2)
-    """Enlarge each pair so many times before an update, and crop it at random to its own size; the paper's 286 pixels
-    for 256 are 1.117."""
+    """Factor by which each pair is enlarged before an update, and then cropped at random to its own size; the paper's
+    286 pixels for 256 are 1.117."""
     generator_optimizer: OptimizerConfig = FALLING
     """Optimizer of the generator; by default the rate falls to 0 over the second half of the run."""
     discriminator_optimizer: OptimizerConfig = FALLING
@@ -126,15 +126,16 @@ class CycleGANConfig(GANTrainerConfig):
     adversarial_weight: NonNegativeFloat = 2.0
     """Weight of the generators' loss: 2, since the paper's squares are twice those of `least_squares`."""
     cycle_weight: NonNegativeFloat = 10.0
-    """λ of the paper: weight of the mean absolute difference between an image and what comes back of it."""
+    """λ of the paper: weight of the mean absolute difference between an image and its reconstruction."""
     identity_weight: NonNegativeFloat = 5.0
-    """Weight of the mean absolute difference between an image and its translation to the domain that it is of; keeps
-    colors, and harms where one domain is the negative of the other."""
+    """Weight of the mean absolute difference between an image and its translation to its own domain; keeps colors, but
+    harms if one domain is the negative of the other."""
     pool_size: NonNegativeInt = 50
-    """Earlier generated images of each domain, which the discriminators are shown half of the time; 0: none."""
+    """Number of earlier generated images kept for each domain, which the discriminators see half of the time; 0:
+    none."""
     enlarge: float = Field(default=1.0, ge=1, le=2)
-    """Enlarge each image so many times before an update, and crop it at random to its own size; the authors' 286 pixels
-    for 256 are 1.117."""
+    """Factor by which each image is enlarged before an update, and then cropped at random to its own size; the authors'
+    286 pixels for 256 are 1.117."""
     schedule: Literal["generator_first"] = "generator_first"  # type: ignore[assignment]
     """Both generators on a minibatch, then both discriminators on the same one."""
     discriminator_update: Literal["joint"] = "joint"
@@ -197,8 +198,8 @@ class _OfDatasetsConfig(ImageDatasetConfig):
     channels: PositiveInt = 1
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     source: DatasetConfig = DatasetConfig(name="digits")
-    """Dataset of the samples: its name and its own options. Size, channels, classes and all else that every dataset
-    has are set beside it."""
+    """Dataset of the samples: its name and its own options. Set size, channels, classes and the other options that
+    every dataset has in the outer table."""
 
     @property
     def has_labels(self) -> bool | None:
@@ -232,11 +233,11 @@ class _OfDatasetsConfig(ImageDatasetConfig):
 
 
 class DerivedPairsConfig(_OfDatasetsConfig):
-    """Pairs of the images of any dataset and what is computed of them, such as digits and their outlines."""
+    """Pairs of the images of any dataset and images computed from them, such as digits and their outlines."""
 
     condition: tuple[Change, ...] = Field(default=("outline",), min_length=1)
-    """What is done to an image, one after the other, for its condition: "outline", the gradient's size; "blur"; "half",
-    the right half blurred beyond recognition; "gray"; "invert"; "rotate", a quarter turn."""
+    """Changes that turn an image into its condition, applied in this order: "outline", the magnitude of the gradient;
+    "blur"; "half", the right half blurred beyond recognition; "gray"; "invert"; "rotate", a quarter turn."""
     pairing: Literal["aligned", "unpaired"] = "aligned"
     """"aligned": each image with its own condition; "unpaired": every second image, and the conditions of
     the others."""
