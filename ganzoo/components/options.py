@@ -239,8 +239,8 @@ class ImageDatasetConfig(DatasetConfig):
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bilinear"
     """Filter of every resize (PIL's, which averages over the whole footprint when it shrinks)."""
     fast_decode: bool = False
-    """Decode JPEGs at a half, a quarter or an eighth of their size if the resize shrinks the result further: up to five
-    times as fast, and pixels differ slightly, by at most 1.5 of 255 on average; no effect without shrinking."""
+    """Decode JPEGs at a half, a quarter or an eighth of their size if the resize shrinks the result further: up to
+    seven times as fast, and pixels differ slightly, by at most 1.5 of 255 on average; no effect without shrinking."""
     horizontal_flip: bool = False
     """Mirror half of the images at random while training."""
     value_range: tuple[float, float] | Literal["auto"] | None = None
