@@ -171,7 +171,7 @@ class GANTrainerConfig(TrainerConfig):
             raise ValueError("the average has a decay or a half-life: leave out ema_half_life, or set ema_decay = 0")
         if self.ema_ramp and self.ema_half_life is None:
             raise ValueError("ema_ramp limits a half-life: set ema_half_life too")
-        reuses = self.fake_batch == "reuse" and self.schedule == "discriminator_first"
+        reuses = self.fake_batch == "reuse" and self.schedule != "alternate_minibatches"
         if self.fake_statistics == "running" and reuses:
             raise ValueError('fake_statistics = "running" needs fake_batch = "fresh": the generator learns from others')
         if self.micro_batch_size is None:

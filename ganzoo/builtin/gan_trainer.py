@@ -139,9 +139,6 @@ class GANTrainer(OptimizingTrainer):
         )
         for name in self.penalties.due("discriminator", own_update=True):
             metrics |= self.minimize("discriminator", batch, partial(self.own_objective, "discriminator", name))
-        for penalty in self.parts.penalties.values():
-            for discriminator in self.parts.discriminators.values():
-                penalty.after_discriminator_step(discriminator)
         return metrics
 
     def update_generator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
@@ -327,6 +324,14 @@ class GANTrainer(OptimizingTrainer):
         self.optimizer_step(role)
         means = found[0] if len(found) == 1 else {key: torch.stack([m[key] for m in found]).mean() for key in found[0]}
         return means | {f"lr/{role}": self.optimizer_steps[role].learning_rate()}
+
+    def optimizer_step(self, name: str, objective: Tensor | None = None) -> None:
+        """Move networks down the gradient of `objective`; then penalties change discriminators, as clipping does."""
+        super().optimizer_step(name, objective)
+        for role, discriminator in self.parts.discriminators.items():
+            if role in self.optimizer_steps[name].networks:
+                for penalty in self.parts.penalties.values():
+                    penalty.after_discriminator_step(discriminator)
 
     def sharded_rng(self, samples: Batch | Tensor) -> AbstractContextManager[object]:
         """While open, draws from the run's `rng` are this process's shard, for these samples of the minibatch."""

@@ -121,7 +121,10 @@ class Discriminator(Network):
 
     @abstractmethod
     def features(self, samples: Tensor) -> list[Tensor]:
-        """Return the features of every layer, first to last, each (N, …), for samples (N, …)."""
+        """Return the features of every layer, first to last, each (N, …), for samples (N, …).
+
+        It may take the keywords `labels` and `condition` too, None where they are unknown.
+        """
 
     @torch.no_grad()
     def feature_shapes(self) -> list[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast
@@ -76,6 +77,12 @@ class PenaltyStep:
             return self.logits_of(images)
         inputs = self.discriminator.inputs(self.labels, self.condition)
         return cast("Tensor", self.discriminator(images, **inputs).float())
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the discriminator's features of images, with those of this step's labels and condition it takes."""
+        taken = inspect.signature(self.discriminator.features).parameters
+        inputs = self.discriminator.inputs(self.labels, self.condition)
+        return self.discriminator.features(images, **{name: rows for name, rows in inputs.items() if name in taken})
 
 
 class Penalty(nn.Module):

@@ -14,8 +14,9 @@ from functools import cache
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
@@ -288,6 +289,22 @@ def _patches(big: Tensor, kernel: Sequence[int], stride: Pair, padding: Pair) ->
 
 def _pair(value: int | Sequence[int]) -> Pair:
     return (value, value) if isinstance(value, int) else (value[0], value[-1])
+
+
+def order_instance_norm_gradients(module: nn.Module) -> None:
+    """Have each instance norm within `module` get its gradient in the order of its result, (N, C, H, W) in memory.
+
+    Torch views the maps of all samples as channels of one. Where there is a single sample, a gradient in channels-last
+    order stays so, and the CPU kernel reads it as if it were not: the gradient of the input is wrong.
+    """
+    for child in module.modules():
+        if isinstance(child, _InstanceNorm):
+            child.register_forward_hook(_order_gradient)
+
+
+def _order_gradient(module: nn.Module, given: Any, result: Tensor) -> None:
+    if result.requires_grad:
+        result.register_hook(torch.Tensor.contiguous)  # type: ignore[no-untyped-call]
 
 
 class ChannelsLastUpdates(TorchFunctionMode):

@@ -21,6 +21,7 @@ from ganzoo.errors import DataError, Problem, RecipeError, RequestError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registry
+from ganzoo.runtime.cpu_kernels import order_instance_norm_gradients
 from ganzoo.runtime.device import Compute, choose_compute
 from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.runtime.memory import memory_errors
@@ -185,6 +186,8 @@ def build_networks(recipe: Recipe, manager: PluginManager, info: DatasetInfo, co
         network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.device.compile:
             network.compile()
+        else:
+            order_instance_norm_gradients(network)
     return networks
 
 

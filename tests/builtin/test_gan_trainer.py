@@ -194,6 +194,29 @@ def test_separate_updates_on_real_and_fake(make: Make):
     assert_same(trainer, hand, discriminator_statistics=False)
 
 
+@pytest.mark.parametrize(
+    ("options", "updates"),
+    [({}, 1), ({"discriminator_steps": 2}, 2), ({"discriminator_update": "separate"}, 2), ({"own_update": True}, 2)],
+    ids=str,
+)
+def test_weights_are_clipped_after_every_update_of_the_discriminator(make: Make, options: dict, updates: int):
+    class Halving(Penalty):
+        @torch.no_grad()
+        def after_discriminator_step(self, discriminator: Discriminator) -> None:
+            for parameter in discriminator.parameters():
+                parameter.div_(2)
+
+    own = {"r1": R1(R1.Config(weight=0.0, own_update=True), info=FACTS)} if options == {"own_update": True} else {}
+    still = {"discriminator_optimizer": {"name": "sgd", "lr": 1e-12}}
+    trainer = make(
+        penalties={"halving": Halving(PenaltyConfig(), info=FACTS), **own}, **still, **({} if own else options)
+    )
+    before = [parameter.detach().clone() for parameter in trainer.parts.discriminator.parameters()]
+    trainer.train_step(*batches(trainer, 1))
+    for parameter, first in zip(trainer.parts.discriminator.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter.detach(), first / 2**updates)
+
+
 @pytest.mark.parametrize("update", ["joint", "separate"])
 def test_the_discriminator_sees_augmented_images_alone(make: Make, update: str):
     class Darkening(Penalty):

@@ -66,6 +66,19 @@ def test_networks_are_channels_last(build: Callable[..., Run]):
     assert all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convolutions)
 
 
+def test_the_gradient_through_instance_norm_does_not_depend_on_its_order_in_memory(build: Callable[..., Run]):
+    """Of one image, whose gradient is channels last, torch's kernel takes one place for another."""
+    discriminator = build("discriminator.norm=instance").trainer.parts.discriminator
+    (norm,) = (module for module in discriminator.modules() if isinstance(module, torch.nn.InstanceNorm2d))
+    maps, weights = torch.randn(2, 1, norm.num_features, 4, 4, generator=torch.Generator().manual_seed(0))
+    found = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        given = maps.clone().requires_grad_(True)
+        norm(given).backward(weights.contiguous(memory_format=order))
+        found.append(given.grad)
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_recipe_says_where_the_pixels_wait(build: Callable[..., Run], placement: str):
     assert build(f"dataset.placement={placement}").loader.placement == placement

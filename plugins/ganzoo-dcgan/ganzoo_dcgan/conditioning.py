@@ -12,6 +12,11 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     return F.one_hot(labels.long(), num_classes).float()
 
 
+def shares(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
+    """Return one-hot rows (N, num_classes), or all classes in equal parts for each of `like` (N, …) where unknown."""
+    return like.new_full((len(like), num_classes), 1 / num_classes) if labels is None else one_hot(labels, num_classes)
+
+
 def concat_labels(inputs: Tensor, classes: Tensor) -> Tensor:
     """Concatenate to (N, C + K) or (N, C + K, H, W) inputs (N, C) or (N, C, H, W) and one-hot classes (N, K).
 

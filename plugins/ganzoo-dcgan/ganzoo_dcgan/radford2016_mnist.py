@@ -71,9 +71,9 @@ class Radford2016MNISTDiscriminator(ConditionalStackedDiscriminator):
         """Return logits (N,) for images (N, C, H, W) in [−1, 1] and class indices (N,)."""
         return super().forward((images + 1) / 2, labels=labels)
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the output of each convolution, for images in [−1, 1] of unknown class: all classes in equal parts."""
-        return super().features((images + 1) / 2)
+    def features(self, images: Tensor, *, labels: Tensor | None = None) -> list[Tensor]:
+        """Return the output of each convolution, for images in [−1, 1]; unknown classes are all in equal parts."""
+        return super().features((images + 1) / 2, labels=labels)
 
 
 class StretchedSigmoid(nn.Module):

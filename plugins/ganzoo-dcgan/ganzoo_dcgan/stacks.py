@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ganzoo.plugin import DatasetInfo, Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from ganzoo_dcgan.blocks import ActivationFactory, DownBlock, NormFactory, UpBlock, Upsampling, Wrap
-from ganzoo_dcgan.conditioning import concat_labels, one_hot
+from ganzoo_dcgan.conditioning import concat_labels, one_hot, shares
 
 Prior = Literal["normal", "uniform"]
 
@@ -133,10 +133,9 @@ class ConditionalStackedDiscriminator(StackedDiscriminator):
             features = layer(concat_labels(features, classes))
         return features.flatten()
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the output of each block, for images of unknown class: all classes in equal parts."""
-        count = self.info.num_classes
-        return self._maps(images, images.new_full((len(images), count), 1 / count))
+    def features(self, images: Tensor, *, labels: Tensor | None = None) -> list[Tensor]:
+        """Return the output of each block; an unknown class is all classes in equal parts."""
+        return self._maps(images, shares(labels, self.info.num_classes, images))
 
     def _maps(self, images: Tensor, classes: Tensor) -> list[Tensor]:
         maps = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganzoo_dcgan.blocks import NORMS, init_weights, leaky_relu
-from ganzoo_dcgan.conditioning import concat_labels, one_hot
+from ganzoo_dcgan.conditioning import concat_labels, one_hot, shares
 from ganzoo_dcgan.stacks import StackedDiscriminator, StackedGenerator, down_blocks, logit_block, up_blocks
 from torch import Tensor
 
@@ -56,7 +56,6 @@ class CGANDiscriminator(StackedDiscriminator):
         """Return logits (N,) for images (N, C, H, W) and class indices (N,)."""
         return super().forward(concat_labels(images, one_hot(labels, self.info.num_classes)))
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Return the output of each block, for images of unknown class: all classes in equal parts."""
-        count = self.info.num_classes
-        return super().features(concat_labels(images, images.new_full((len(images), count), 1 / count)))
+    def features(self, images: Tensor, *, labels: Tensor | None = None) -> list[Tensor]:
+        """Return the output of each block; an unknown class is all classes in equal parts."""
+        return super().features(concat_labels(images, shares(labels, self.info.num_classes, images)))

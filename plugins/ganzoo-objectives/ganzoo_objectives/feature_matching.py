@@ -12,6 +12,8 @@ from ganzoo_objectives.configs import FeatureMatchingConfig
 class FeatureMatching(Penalty):
     """(E f(x) − E f(G(z)))² (arXiv 1606.03498, §3.1), f being one layer of the discriminator.
 
+    A conditional discriminator sees images with their labels and conditions where its features depend on these.
+
     The mean over the entries of f and not their sum, so that one `weight` suits layers of any size. In the paper this
     replaces the generator's loss; here it is added to it.
     """
@@ -32,5 +34,5 @@ class FeatureMatching(Penalty):
         return (self._mean_features(step, step.fake) - real).square().mean()
 
     def _mean_features(self, step: PenaltyStep, images: Tensor) -> Tensor:
-        features = step.discriminator.features(images)[self.config.layer]
+        features = step.features(images)[self.config.layer]
         return step.world.all_reduce_mean(features.float().mean(0))

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_recipe import tiny_recipe
+from torch import Tensor
 
 import ganzoo
 from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.training.build import build_run
 
 LOSSES = ["relativistic_average", "relativistic_pairing", "label_smoothing"]
 PENALTIES = ["weight_clipping", "dragan", "feature_matching", "instance_noise", "diff_augment", "adaptive_augment"]
@@ -82,3 +85,32 @@ def test_a_layer_that_is_not_there_is_told_before_training(tables: dict[str, Any
     parse_recipe(tables, manager)
     with pytest.raises(RecipeError, match=r"has layer = 9; this discriminator has the layers 0 to 1"):
         ganzoo.run(tables, manager=manager)
+
+
+@pytest.mark.parametrize("discriminator", ["cgan", "dcgan_authors_mnist", "patchgan"])
+def test_feature_matching_compares_features_with_their_labels_and_conditions(
+    tables: dict[str, Any], manager: PluginManager, discriminator: str
+) -> None:
+    """What the discriminator sees when it judges, and not images of unknown class or condition."""
+    for plugin in ("ganzoo_networks", "ganzoo_translation"):
+        pytest.importorskip(plugin)
+    tables["penalties"] = [{"name": "feature_matching", "layer": 0}]
+    tables["discriminator"] = {"name": discriminator, "width": 4}
+    tables["generator"] = {"name": "cgan", "width": 4, "latent_dim": 8}
+    if discriminator == "dcgan_authors_mnist":
+        tables["dataset"] |= {"image_size": 28, "channels": 1}
+        tables["generator"] = {"name": discriminator, "width": 4, "latent_dim": 8}
+    if discriminator == "patchgan":
+        tables["dataset"] = {"name": "derived_pairs", "image_size": 16}
+        tables["generator"] = {"name": "unet", "width": 4}
+        tables["discriminator"] |= {"depth": 2, "conditional": True}
+    recipe = parse_recipe(tables, manager)
+    run = build_run(recipe, manager, warn=lambda _: None)
+    batch, network = run.loader.next(), run.trainer.parts.discriminator
+    fake = run.trainer.generate(batch)
+    first: list[Tensor] = []
+    network.blocks[0].register_forward_hook(lambda module, given, maps: first.append(maps.mean(0)))
+    for samples in (batch.real, fake.samples):
+        network(samples, **network.inputs(batch.labels, batch.condition))
+    term = run.trainer.generator_objective(batch, fake)[1]["penalty/feature_matching_generator"]
+    torch.testing.assert_close(term, (first[1] - first[0]).square().mean().detach(), rtol=1e-4, atol=1e-7)

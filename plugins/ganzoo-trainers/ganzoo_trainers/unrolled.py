@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, TrainingParts, current_lr
+from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, TrainingParts, current_lr
 from ganzoo_trainers.configs import UnrolledConfig
-from ganzoo_trainers.functional_optimizers import AdamSteps, GradientSteps, Steps
+from ganzoo_trainers.functional_optimizers import TINY, AdamSteps, GradientSteps, Steps
 
 
 class Unrolled(GANTrainer):
@@ -23,8 +23,9 @@ class Unrolled(GANTrainer):
     optimizer included. (The paper ascends f, which is minus the discriminator's loss.)
 
     The steps are Adam's from the moments that the discriminator's has, as in the paper's experiments, or plain
-    gradient descent, as in its equations. Penalties take part with their own parameters fixed, and their state, such
-    as the probability of adaptive augmentation, does not change.
+    gradient descent, as in its equations. Gradients and weights are clipped as the discriminator's own are. Penalties
+    take part with their own parameters fixed, and their state, such as the probability of adaptive augmentation, does
+    not change.
     """
 
     Config = UnrolledConfig
@@ -52,8 +53,11 @@ class Unrolled(GANTrainer):
             before = list(weights.values())
             own = torch.autograd.grad(loss, before, create_graph=True, allow_unused=True)
             mean = self.parts.world.all_reduce_mean
-            gradients = [None if gradient is None else mean(gradient) for gradient in own]
+            gradients = clipped(
+                [None if gradient is None else mean(gradient) for gradient in own], self.config.discriminator_grad_clip
+            )
             weights = dict(zip(weights, steps.step(before, gradients), strict=True))
+            weights = self.after_unrolled_step(discriminator, weights)
         # The generator's loss takes the real state of the penalties, which changes with it.
         buffers = {name: buffers[name] for name, _ in discriminator.named_buffers()}
         objective = super().generator_objective
@@ -61,6 +65,30 @@ class Unrolled(GANTrainer):
             "tuple[Tensor, dict[str, Tensor]]",
             discriminator.call(weights | buffers, lambda: objective(batch, fake)),
         )
+
+    def after_unrolled_step(
+        self, discriminator: FunctionalDiscriminator, weights: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the weights as penalties leave them that change them after a step, as clipping does.
+
+        The gradient goes through those that stay, and not through those that are changed.
+        """
+        acting = [
+            penalty
+            for penalty in self.parts.penalties.values()
+            if type(penalty).after_discriminator_step is not Penalty.after_discriminator_step
+        ]
+        if not acting:
+            return weights
+        changed = {name: weight.detach().clone().requires_grad_(True) for name, weight in weights.items()}
+
+        def act() -> None:
+            for penalty in acting:
+                penalty.after_discriminator_step(self.parts.discriminator)
+
+        discriminator.call(changed, act)
+        pairs = [(name, old, changed[name].detach()) for name, old in weights.items()]
+        return {name: torch.where(new == old, old, new) for name, old, new in pairs}
 
     def unrolled_optimizer(self, parameters: list[Tensor]) -> Steps:
         """Return what moves the discriminator in the unrolled steps, from where its optimizer stands."""
@@ -71,6 +99,15 @@ class Unrolled(GANTrainer):
             return GradientSteps(lr)
         assert isinstance(options, AdamConfig)
         return AdamSteps(options, lr, optimizer, parameters)
+
+
+def clipped(gradients: list[Tensor | None], limit: float | None) -> list[Tensor | None]:
+    """Return gradients scaled so that their norm together is `limit` at most, as `clip_grad_norm_` does."""
+    if limit is None:
+        return gradients
+    norm = torch.stack([gradient.square().sum() for gradient in gradients if gradient is not None]).sum()
+    share = (limit / ((norm + TINY).sqrt() + 1e-6)).clamp(max=1)
+    return [None if gradient is None else gradient * share for gradient in gradients]
 
 
 class FunctionalDiscriminator(nn.Module):

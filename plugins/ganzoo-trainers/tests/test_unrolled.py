@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,6 +25,8 @@ from ganzoo.components.trainer import TrainingParts
 from ganzoo.errors import RecipeError
 from ganzoo.plugin import AdamConfig
 from ganzoo.registry.plugin_manager import plugin_manager
+
+Tables = dict[str, Any]
 
 FACTS = DatasetInfo(ImageSpec(1, 2, 2))
 SGD = {"name": "sgd", "lr": 0.5}
@@ -62,7 +65,9 @@ class TinyDiscriminator(Discriminator):
         return []
 
 
-def build(name: str, discriminator: nn.Module, generator: nn.Module, **options: Any) -> Any:
+def build(
+    name: str, discriminator: nn.Module, generator: nn.Module, penalties: Tables | None = None, **options: Any
+) -> Any:
     registries = plugin_manager().registries
     options = {"batch_size": 8, "generator_optimizer": SGD, "discriminator_optimizer": SGD, **options}
     config = registries.trainers[name].config(name=name, **options)
@@ -70,6 +75,10 @@ def build(name: str, discriminator: nn.Module, generator: nn.Module, **options: 
     parts = TrainingParts(
         networks={"generator": copy.deepcopy(generator), "discriminator": copy.deepcopy(discriminator)},
         loss=loss.load()(loss.config(name="non_saturating"), info=FACTS),
+        penalties={
+            name: (entry := registries.penalties[name]).load()(entry.config(name=name, **options), info=FACTS)
+            for name, options in (penalties or {}).items()
+        },
         rng=torch.Generator().manual_seed(3),
         autocast=nullcontext,
     )
@@ -103,7 +112,14 @@ def test_without_unrolled_steps_it_is_the_plain_trainer(networks: Any, batch: Ba
 
 
 def by_hand(
-    networks: tuple[nn.Module, nn.Module], batch: Batch, *, steps: int, update: str, lr: float
+    networks: tuple[nn.Module, nn.Module],
+    batch: Batch,
+    *,
+    steps: int,
+    update: str,
+    lr: float,
+    clip: float = math.inf,
+    limit: float = math.inf,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Weights of both networks after one training step, written out for the tiny networks of this file."""
     generator, discriminator = copy.deepcopy(networks)
@@ -122,13 +138,16 @@ def by_hand(
         return (F.softplus(-judge(w, batch.real)).mean() + F.softplus(judge(w, fake)).mean()) / 2
 
     def move(w: list[Tensor], gradients: Any, moments: list[Any], step: int) -> list[Tensor]:
+        norm = torch.cat([g.flatten() for g in gradients]).norm()
+        gradients = [g * min(1, clip / norm) for g in gradients]
         if update == "gradient":
-            return [a - lr * g for a, g in zip(w, gradients, strict=True)]
+            return [(a - lr * g).clamp(-limit, limit) for a, g in zip(w, gradients, strict=True)]
         moved = []
         for i, (a, g) in enumerate(zip(w, gradients, strict=True)):
             mean, square = 0.5 * moments[i][0] + 0.5 * g, 0.9 * moments[i][1] + 0.1 * g**2
             moments[i] = mean, square
             moved.append(a - lr * mean / (1 - 0.5**step) / ((square / (1 - 0.9**step)).sqrt() + 1e-8))
+            moved[i] = moved[i].clamp(-limit, limit)
         return moved
 
     fake = generator(generator.sample_latents(8, torch.Generator().manual_seed(3)))
@@ -168,6 +187,31 @@ def test_the_generators_update_is_one_written_out_by_hand(
     for actual, expected in zip(trainer.parts.discriminator.parameters(), theirs, strict=True):
         torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
     assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
+
+
+@pytest.mark.parametrize("update", ["gradient", "adam"])
+@pytest.mark.parametrize(("clip", "limit"), [(0.05, math.inf), (math.inf, 0.2), (0.05, 0.2)])
+def test_the_steps_ahead_clip_gradients_and_weights_as_the_discriminators_own(
+    networks: Any, batch: Batch, clip: float, limit: float, update: str
+) -> None:
+    lr = 0.3 if update == "gradient" else 0.02
+    trainer = build(
+        "unrolled",
+        networks[1],
+        networks[0],
+        {"weight_clipping": {"limit": limit}} if limit < math.inf else None,
+        unrolled_steps=3,
+        unrolled_update=update,
+        discriminator_optimizer={"name": "adam", "lr": lr, "betas": [0.5, 0.9]}
+        if update == "adam"
+        else SGD | {"lr": lr},
+        discriminator_grad_clip=clip if clip < math.inf else None,
+    )
+    trainer.train_step(batch)
+    hands = by_hand(networks, batch, steps=3, update=update, lr=lr, clip=clip, limit=limit)
+    for name, theirs in zip(("generator", "discriminator"), hands, strict=True):
+        for actual, expected in zip(trainer.parts.networks[name].parameters(), theirs, strict=True):
+            torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_steps_ahead_are_those_that_the_optimizer_would_take(networks: Any, batch: Batch) -> None:

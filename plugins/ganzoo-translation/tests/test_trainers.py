@@ -260,6 +260,28 @@ def test_what_cyclegan_cannot_train_is_told(tmp_path: Path) -> None:
     assert "schedule" in problems(tables_of("cyclegan", tmp_path, trainer={"schedule": "discriminator_first"}))
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_images_of_a_whole_minibatch_are_not_judged_in_parts(tmp_path: Path, size: int) -> None:
+    reused = tables_of("cyclegan", tmp_path, trainer={"micro_batch_size": size})
+    assert 'micro_batch_size needs fake_batch = "fresh"' in problems(reused)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_parts_of_cyclegans_minibatch_add_up_to_it(tmp_path: Path, size: int) -> None:
+    sgd = {name: {"name": "sgd", "lr": 0.01} for name in ("generator_optimizer", "discriminator_optimizer")}
+    found = []
+    for number, options in enumerate(({}, {"micro_batch_size": size})):
+        trainer, batch = trainer_of(
+            tables_of(
+                "cyclegan", tmp_path / str(number), trainer=sgd | {"fake_batch": "fresh", "pool_size": 0} | options
+            )
+        )
+        trainer.train_step(batch)
+        weights = [each for network in trainer.parts.networks.values() for each in network.parameters()]
+        found.append(torch.cat([each.detach().flatten() for each in weights]))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
+
+
 def test_an_identity_term_needs_domains_of_one_shape(tmp_path: Path) -> None:
     for kind in ("a", "b"):
         (tmp_path / kind).mkdir()
