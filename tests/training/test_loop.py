@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,10 @@ from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.distributed import DistributedWorld
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.checkpoint import latest_checkpoint
+from ganzoo.training.loop import Speed, joint_step
 from ganzoo.training.non_finite import fetch_metrics
 
 
@@ -29,6 +33,29 @@ def test_figures_come_every_so_often_and_at_the_end(tables: dict):
     assert steps_of(run) == [3, 6, 7]
     assert [row["epoch"] for row in run.metrics] == [3 / 8, 6 / 8, 7 / 8]
     assert all(row["images_per_second"] > 0 for row in run.metrics)
+
+
+def test_the_speed_is_that_since_the_last_log_point():
+    run: Any = SimpleNamespace(step=10, clock=SimpleNamespace(seconds=100.0), images_per_step=8, epoch=0.5)
+    speed = Speed(run)
+    found = []
+    for run.step, run.clock.seconds in ((14, 102.0), (15, 103.0)):
+        found.append(speed.lap()["images_per_second"])
+    assert found == [4 * 8 / 2, 8.0]
+
+
+def test_each_process_draws_its_own_dropout_at_each_step_and_the_same_again():
+    def drawn(seed: int, step: int, rank: int) -> tuple[float, ...]:
+        recipe = SimpleNamespace(run=SimpleNamespace(seed=seed))
+        trainer = SimpleNamespace(parts=SimpleNamespace(modules=list))
+        run: Any = SimpleNamespace(world=DistributedWorld(rank, 2, rank, 2), recipe=recipe, step=step, trainer=trainer)
+        with kept_random_state(), joint_step(run):
+            return tuple(torch.rand(3).tolist())
+
+    places = [(seed, step, rank) for seed in (0, 1) for step in (3, 4) for rank in (0, 1)]
+    found = [drawn(*place) for place in places]
+    assert len({*found}) == len(places)
+    assert found == [drawn(*place) for place in places]
 
 
 def test_what_costs_something_is_measured_at_log_points_only(tables: dict, monkeypatch: pytest.MonkeyPatch):
