@@ -81,6 +81,15 @@ def test_the_last_value_of_a_term_with_an_interval_reaches_the_next_log_point(ta
     assert [row["penalty/r1"] for row in run.metrics[:3]] == [every.metrics[step]["penalty/r1"] for step in (0, 4, 8)]
 
 
+def test_a_longer_run_has_the_term_that_was_taken_before_it_was_resumed(tables: dict):
+    tables["penalties"] = [{"name": "r1", "interval": 4}]  # of steps 1 and 5
+    part = api.run(tables, ["run.steps=6", "run.log_every=4"])
+    longer = api.resume(part.path, ["run.steps=8"])
+    every = api.run(tables, ["run.steps=8", "run.log_every=1"])
+    assert longer.metrics[-1]["step"] == 8
+    assert longer.metrics[-1]["penalty/r1"] == every.metrics[4]["penalty/r1"]
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (0.5, 4), (0.3, 3), (0.01, 1)])
 def test_length_in_epochs(tables: dict, epochs: float, steps: int):
     """64 images in minibatches of 8; the last epoch begun counts."""
