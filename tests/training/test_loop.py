@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ganzoo import api
 from ganzoo.builtin.gan_trainer import GANTrainer
+from ganzoo.components.world import World
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
@@ -132,6 +134,17 @@ def test_all_figures_that_are_not_finite_are_named():
     with pytest.raises(TrainingError, match=r"^step 5: b, c are not"):
         fetch_metrics(figures, 5)
     assert fetch_metrics({"a": torch.tensor(1.5)}, 5) == {"a": 1.5}
+
+
+def test_figures_are_means_over_all_processes():
+    class Two(World):
+        """The other process has figures that are 2 larger."""
+
+        def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
+            for tensor in tensors:
+                tensor.add_(1)
+
+    assert fetch_metrics({"a": torch.tensor(1.5), "b": 4.0}, 5, Two()) == {"a": 2.5, "b": 5.0}
 
 
 class Stopping:
