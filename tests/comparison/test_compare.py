@@ -294,6 +294,33 @@ class TestProtocols:
         assert [each.last.mean for each in score.variants] == [1.0, 2.0]
         assert score.notes == ["1 more protocols were used by some runs; shown is the one they share, of 2,000 samples"]
 
+    def test_scores_of_the_generator_come_before_those_of_another_network_of_more_samples(
+        self, make_run: MakeRun, make_card: Callable[..., Any]
+    ):
+        def made_by(step: int) -> Any:
+            return make_card(step, samples=9000, network="generator_back") if step == 40 else make_card(step)
+
+        both = [{20: {"fd_classifier": value}, 40: {"fd_classifier": 9 - value}} for value in (1.0, 2.0)]
+        runs = [make_run(str(at), scores=each, made_by=made_by, loss__weight=at) for at, each in enumerate(both)]
+        score = score_of(compare(runs), "fd_classifier")
+        assert [each.last.mean for each in score.variants] == [1.0, 2.0]
+        assert score.best == 0
+
+    def test_where_none_is_shared_each_run_shows_its_last(self, make_run: MakeRun, make_card: Callable[..., Any]):
+        """Also where it was scored before on more samples."""
+        runs = [
+            make_run(
+                digest,
+                scores={20: {"x": 5.0}, 40: {"x": 1.0}},
+                made_by=lambda step, digest=digest: make_card(step, samples=9000 - 100 * step, digest=digest),
+                loss__name=digest,
+            )
+            for digest in ("one", "other")
+        ]
+        score = score_of(compare(runs), "x")
+        assert not score.ranked
+        assert [each.last.values for each in score.variants] == [(1.0,), (1.0,)]
+
     def test_scores_without_a_card_are_shown_and_not_ranked(self, make_run: MakeRun):
         runs = [make_run("a"), make_run("b", loss__name="minimax")]
         for value, run in enumerate(runs):

@@ -66,6 +66,14 @@ def test_the_median_with_runs_that_never_reach_it(reached: list[float], unreache
     assert str(TargetTimes(tuple(reached), tuple(unreached))) == text
 
 
+def test_of_variants_that_mostly_never_reach_it_the_one_that_does_so_more_often_is_ahead(aimed: MakeRun):
+    runs = [*aimed("hinge", [20.0, None, None]), *aimed("minimax", [20.0, 25.0, None, None, None])]
+    ranking = compare(runs).target
+    assert ranking is not None
+    assert [math.isinf(each.median) for each in ranking.times] == [True, True]
+    assert (ranking.best, ranking.order) == (1, [1, 0])
+
+
 def test_variants_are_ranked_by_their_medians(aimed: MakeRun, command: Command):
     runs = [
         *aimed("slow", [30, 32, 35, 33, 31]),

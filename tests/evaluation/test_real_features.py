@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ganzoo import api
+from ganzoo.components.dataset import StoredImages
+from ganzoo.components.extractor import Extractor
+from ganzoo.components.options import ExtractorConfig
+from ganzoo.components.spec import DatasetInfo, ImageSpec
+from ganzoo.data.packed_dataset import PackedDataset
+from ganzoo.evaluation.real_features import features_of_real
 
 PLUGIN = '''
 from ganzoo.plugin import Metric, hookimpl
@@ -44,3 +54,50 @@ def test_images_sorted_by_class_are_shuffled(tables: dict[str, Any], tmp_path: P
     run = api.run(tables, ["run.steps=1"])
     scores = api.evaluate(api.load_run(run.path, trust_plugins=True)).scores
     assert scores == pytest.approx({"first": 0.0, "second": 0.0}, abs=0.3)
+
+
+class PowerConfig(ExtractorConfig):
+    exponent: float = 1.0
+
+    @property
+    def label(self) -> str:
+        return "power"
+
+
+class Power(Extractor):
+    """The mean of an image's pixels to a power, times a weight; counts the images that it is given."""
+
+    Config = PowerConfig
+    config: PowerConfig
+
+    def __init__(self, info: DatasetInfo, weight: float = 1.0, **options: Any) -> None:
+        super().__init__(PowerConfig(name="power", **options), info=info)
+        self.register_buffer("weight", torch.tensor(weight))
+        self.seen = 0
+
+    def prepare(self, real: StoredImages) -> None:
+        pass
+
+    def features(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        return self.weight * ((images + 1) / 2).mean((1, 2, 3))[:, None] ** self.config.exponent
+
+
+def test_features_are_kept_for_the_same_pixels_weights_and_options_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    info, cpu = DatasetInfo(ImageSpec(1, 2, 2)), torch.device("cpu")
+    packed = PackedDataset(np.full((3, 2, 2, 1), 51, np.uint8), None, info, (), Path(), "key", checksum=1)
+    changed = replace(packed, images=np.full((3, 2, 2, 1), 255, np.uint8), checksum=2)
+    for made, given, most, expected in (
+        (Power(info), packed, None, [0.2] * 3),
+        (Power(info), changed, None, [1.0] * 3),
+        (Power(info, exponent=2.0), packed, None, [0.04] * 3),
+        (Power(info, weight=3.0), packed, None, [0.6] * 3),
+        (Power(info), packed, 2, [0.2] * 2),
+    ):
+        for count in (len(expected), 0):
+            made.seen = 0
+            assert features_of_real(made, given, most, cpu).flatten().tolist() == pytest.approx(expected)
+            assert made.seen == count

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +15,14 @@ from torch import Tensor
 
 from ganzoo import api
 from ganzoo.builtin.gan_trainer import GANTrainer
+from ganzoo.components.world import World
 from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.distributed import DistributedWorld
+from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.checkpoint import latest_checkpoint
+from ganzoo.training.loop import Speed, joint_step
 from ganzoo.training.non_finite import fetch_metrics
 
 
@@ -29,6 +35,29 @@ def test_figures_come_every_so_often_and_at_the_end(tables: dict):
     assert steps_of(run) == [3, 6, 7]
     assert [row["epoch"] for row in run.metrics] == [3 / 8, 6 / 8, 7 / 8]
     assert all(row["images_per_second"] > 0 for row in run.metrics)
+
+
+def test_the_speed_is_that_since_the_last_log_point():
+    run: Any = SimpleNamespace(step=10, clock=SimpleNamespace(seconds=100.0), images_per_step=8, epoch=0.5)
+    speed = Speed(run)
+    found = []
+    for run.step, run.clock.seconds in ((14, 102.0), (15, 103.0)):
+        found.append(speed.lap()["images_per_second"])
+    assert found == [4 * 8 / 2, 8.0]
+
+
+def test_each_process_draws_its_own_dropout_at_each_step_and_the_same_again():
+    def drawn(seed: int, step: int, rank: int) -> tuple[float, ...]:
+        recipe = SimpleNamespace(run=SimpleNamespace(seed=seed))
+        trainer = SimpleNamespace(parts=SimpleNamespace(modules=list))
+        run: Any = SimpleNamespace(world=DistributedWorld(rank, 2, rank, 2), recipe=recipe, step=step, trainer=trainer)
+        with kept_random_state(), joint_step(run):
+            return tuple(torch.rand(3).tolist())
+
+    places = [(seed, step, rank) for seed in (0, 1) for step in (3, 4) for rank in (0, 1)]
+    found = [drawn(*place) for place in places]
+    assert len({*found}) == len(places)
+    assert found == [drawn(*place) for place in places]
 
 
 def test_what_costs_something_is_measured_at_log_points_only(tables: dict, monkeypatch: pytest.MonkeyPatch):
@@ -52,6 +81,15 @@ def test_the_last_value_of_a_term_with_an_interval_reaches_the_next_log_point(ta
     assert all("penalty/r2" in row for row in run.metrics)
     every = api.run(tables, ["run.steps=12", "run.log_every=1"])
     assert [row["penalty/r1"] for row in run.metrics[:3]] == [every.metrics[step]["penalty/r1"] for step in (0, 4, 8)]
+
+
+def test_a_longer_run_has_the_term_that_was_taken_before_it_was_resumed(tables: dict):
+    tables["penalties"] = [{"name": "r1", "interval": 4}]  # of steps 1 and 5
+    part = api.run(tables, ["run.steps=6", "run.log_every=4"])
+    longer = api.resume(part.path, ["run.steps=8"])
+    every = api.run(tables, ["run.steps=8", "run.log_every=1"])
+    assert longer.metrics[-1]["step"] == 8
+    assert longer.metrics[-1]["penalty/r1"] == every.metrics[4]["penalty/r1"]
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 8), (0.5, 4), (0.3, 3), (0.01, 1)])
@@ -96,6 +134,17 @@ def test_all_figures_that_are_not_finite_are_named():
     with pytest.raises(TrainingError, match=r"^step 5: b, c are not"):
         fetch_metrics(figures, 5)
     assert fetch_metrics({"a": torch.tensor(1.5)}, 5) == {"a": 1.5}
+
+
+def test_figures_are_means_over_all_processes():
+    class Two(World):
+        """The other process has figures that are 2 larger."""
+
+        def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
+            for tensor in tensors:
+                tensor.add_(1)
+
+    assert fetch_metrics({"a": torch.tensor(1.5), "b": 4.0}, 5, Two()) == {"a": 2.5, "b": 5.0}
 
 
 class Stopping:

@@ -98,6 +98,18 @@ def test_a_run_of_another_precision_goes_on_in_fp16(tables: dict, parse: Any):
     assert trainer.state_dict()["optimizers"]["generator"]["scaler"]["scale"] == 65536
 
 
+def test_a_resumed_run_goes_on_with_the_scale_that_it_had_come_to(tables: dict, parse: Any):
+    trainer, loader = scaled(tables, parse)
+    overflowing = first_weight(trainer).register_hook(lambda gradient: gradient * math.inf)
+    trainer.train_step(loader.next())
+    overflowing.remove()
+    trainer.train_step(loader.next())
+    resumed, _ = scaled(tables, parse)
+    resumed.load_state_dict(trainer.state_dict())
+    scaler = resumed.state_dict()["optimizers"]["generator"]["scaler"]
+    assert (scaler["scale"], scaler["_growth_tracker"]) == (65536 / 2, 1)
+
+
 def test_scale_that_has_fallen_to_1_excuses_nothing(tables: dict, parse: Any):
     trainer, loader = scaled(tables, parse)
     first_weight(trainer).register_hook(lambda gradient: gradient * math.inf)

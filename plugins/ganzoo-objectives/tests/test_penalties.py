@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.components.schedule import Progress
+from ganzoo.components.world import World
 from ganzoo.registry.plugin_manager import PluginManager
 
 Make = Callable[..., Any]
@@ -52,6 +53,28 @@ def test_dragan_starts_from_real_images_before_their_augmentation(make: Make, st
     torch.testing.assert_close(penalty.discriminator_term(dark), penalty.discriminator_term(step(detach=True)) / 16)
 
 
+class Sharing(World):
+    """The first of two processes; of the other, these are the values of its calls, in their order."""
+
+    world_size = 2
+
+    def __init__(self, *others: Tensor) -> None:
+        self.others = list(others)
+
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        return (value + self.others.pop(0)) / 2
+
+
+def test_dragans_noise_has_the_deviation_of_the_images_of_all_processes(make: Make, step: Step) -> None:
+    ours, theirs = step(detach=True), step(detach=True).real / 4 + 0.5
+    pixels = torch.cat([ours.real, theirs])
+    world = Sharing(theirs.mean(), (theirs - pixels.mean()).square().mean())
+    noise = make("dragan", radius=0.25, target=2.0)
+    alone = make("dragan", radius=0.25 * (pixels.std() / ours.real.std()).item(), target=2.0)
+    term = noise.discriminator_term(replace(ours, world=world))
+    torch.testing.assert_close(term, alone.discriminator_term(step(detach=True)))
+
+
 def test_dragan_has_the_papers_figures(make: Make) -> None:
     config = make("dragan").config
     assert (config.weight, config.target, config.radius) == (10.0, 1.0, 0.5)
@@ -68,6 +91,14 @@ def test_feature_matching_compares_the_mean_features(make: Make, step: Step, lay
     latents = now.latents.reshape(-1, 3, 8, 8).mean(0)
     torch.testing.assert_close(now.generator.a.grad, (2 * scale**2 * gap * latents).mean().detach())
     assert make("feature_matching").discriminator_term(now) is None
+
+
+def test_feature_matching_compares_the_means_over_all_processes(make: Make, step: Step) -> None:
+    now = step()
+    real, fake = torch.full((3, 8, 8), 0.5), torch.full((3, 8, 8), -0.5)
+    term = make("feature_matching", layer=0).generator_term(replace(now, world=Sharing(real, fake)))
+    gap = (now.fake.mean(0) + fake - now.real.mean(0) - real) / 2
+    torch.testing.assert_close(term, gap.square().mean())
 
 
 def test_feature_matching_takes_images_as_the_discriminator_saw_them(make: Make, step: Step) -> None:

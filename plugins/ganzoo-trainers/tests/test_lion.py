@@ -43,6 +43,17 @@ def test_the_gradients_of_a_scaled_loss_are_unscaled():
     torch.testing.assert_close(ours.data, torch.tensor([0.9, 1.1]))
 
 
+def test_no_step_is_taken_where_an_update_was_not_finite():
+    ours = nn.Parameter(torch.tensor([1.0, -2.0]))
+    optimizer = LionConfig(lr=0.1, betas=(0.0, 0.5)).build([ours])
+    for found_inf, gradient in ((0.0, [1.0, 1.0]), (1.0, [float("nan"), -8.0])):
+        optimizer.found_inf = torch.tensor(found_inf)
+        ours.grad = torch.tensor(gradient)
+        optimizer.step()
+    assert optimizer.state[ours]["momentum"].tolist() == [0.5, 0.5]
+    torch.testing.assert_close(ours.data, torch.tensor([0.9, -2.1]))
+
+
 def weights(run: Any) -> dict[str, Any]:
     files = sorted((run.path / "checkpoints" / "step_0000006").glob("*.safetensors"))
     return {f"{file.stem}.{key}": value for file in files for key, value in load_file(file).items()}

@@ -22,6 +22,7 @@ from ganzoo.components.network import Discriminator, Generator
 from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
+from ganzoo.components.world import World
 from ganzoo.errors import RecipeError
 from ganzoo.plugin import AdamConfig
 from ganzoo.registry.plugin_manager import plugin_manager
@@ -66,7 +67,13 @@ class TinyDiscriminator(Discriminator):
 
 
 def build(
-    name: str, discriminator: nn.Module, generator: nn.Module, penalties: Tables | None = None, **options: Any
+    name: str,
+    discriminator: nn.Module,
+    generator: nn.Module,
+    penalties: Tables | None = None,
+    *,
+    world: World | None = None,
+    **options: Any,
 ) -> Any:
     registries = plugin_manager().registries
     options = {"batch_size": 8, "generator_optimizer": SGD, "discriminator_optimizer": SGD, **options}
@@ -81,6 +88,7 @@ def build(
         },
         rng=torch.Generator().manual_seed(3),
         autocast=nullcontext,
+        world=world or World(),
     )
     return registries.trainers[name].load()(config, parts=parts)
 
@@ -268,6 +276,25 @@ def test_looking_ahead_changes_nothing_of_the_discriminator(networks: Any, batch
     assert second.norm.num_batches_tracked.item() == first.norm.num_batches_tracked.item() - 1
     ours, theirs = unrolled.parts.generator.layer.weight, plain.parts.generator.layer.weight
     assert not ours.allclose(theirs)
+
+
+class Halving(World):
+    """A world whose other process has gradients of 0."""
+
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        return value / 2
+
+
+def test_the_steps_ahead_are_by_the_mean_gradient_of_all_processes(networks: Any, batch: Batch) -> None:
+    """Where the other process adds nothing, a step is as long as one at half the rate, and so is its gradient."""
+    gradients = []
+    for world, lr in ((Halving(), 0.6), (World(), 0.3)):
+        options = {"unrolled_steps": 2, "unrolled_update": "gradient", "unrolled_lr": lr}
+        trainer = build("unrolled", networks[1], networks[0], world=world, **options)
+        loss, _ = trainer.generator_objective(batch, trainer.generate(batch))
+        gradients.append(torch.autograd.grad(loss, list(trainer.parts.generator.parameters())))
+    for actual, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("steps", [0, 5])

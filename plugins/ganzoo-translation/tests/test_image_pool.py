@@ -53,6 +53,30 @@ def test_a_minibatch_larger_than_the_pool_passes() -> None:
     assert none.exchange(numbered(1, 2), rng, WORLD).flatten().tolist() == [1, 2]
 
 
+class Of(World):
+    """One of two processes, of whose minibatch this is the whole."""
+
+    world_size = 2
+
+    def __init__(self, rank: int, whole: torch.Tensor) -> None:
+        self.rank, self.whole = rank, whole
+
+    def all_gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.whole
+
+
+def test_two_processes_keep_the_images_of_both_and_each_is_shown_its_part() -> None:
+    pools = [ImagePool(6, (1, 1, 1), torch.device("cpu")) for _ in range(3)]
+    rngs = [torch.Generator().manual_seed(3) for _ in range(3)]
+    for step in range(10):
+        whole = numbered(*range(4 * step, 4 * step + 4))
+        alone = pools[2].exchange(whole, rngs[2], WORLD)
+        parts = [pools[rank].exchange(whole.chunk(2)[rank], rngs[rank], Of(rank, whole)) for rank in range(2)]
+        assert torch.equal(torch.cat(parts), alone)
+    assert torch.equal(pools[0].images, pools[2].images)
+    assert torch.equal(pools[1].images, pools[2].images)
+
+
 def test_images_that_are_given_back_must_fit() -> None:
     pool = ImagePool(3, (1, 1, 1), torch.device("cpu"))
     pool.images = numbered(0, 1, 2, 3)

@@ -111,6 +111,25 @@ def test_cyclegan_updates_both_generators_first_on_images_that_the_discriminator
     assert not torch.equal(trainer.generate(batch).samples, before.samples)
 
 
+def test_cyclegan_takes_as_many_updates_as_asked_for(tmp_path: Path) -> None:
+    options = {"generator_steps": 3, "discriminator_steps": 2}
+    trainer, batch = trainer_of(tables_of("cyclegan", tmp_path, trainer=options))
+    seen: list[str] = []
+    for role, each in trainer.optimizer_steps.items():
+        each.step = lambda *given, role=role, step=each.step, **more: seen.append(role) or step(*given, **more)
+    trainer.train_step(batch)
+    assert seen == ["generator"] * 3 + ["discriminator"] * 2
+
+
+def test_cyclegan_resumes_with_the_pools_of_both_domains(tmp_path: Path) -> None:
+    (trainer, batch), (resumed, _) = (trainer_of(tables_of("cyclegan", tmp_path)) for _ in range(2))
+    trainer.train_step(batch)
+    resumed.load_state_dict(trainer.state_dict())
+    assert not torch.equal(trainer.pools[""].images, trainer.pools["_back"].images)
+    for ending, pool in trainer.pools.items():
+        assert torch.equal(resumed.pools[ending].images, pool.images)
+
+
 def test_cyclegan_takes_penalties_of_each_discriminator_at_its_own_images(tmp_path: Path) -> None:
     plain, batch = trainer_of(tables_of("cyclegan", tmp_path))
     trainer, _ = trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "r1", "weight": 3.0}]))
