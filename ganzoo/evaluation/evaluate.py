@@ -179,6 +179,11 @@ def evaluate_images(
     if not isinstance(dataset, ImageDatasetConfig):
         raise RequestError(f"--images {folder}: the dataset {dataset.name} is of vectors, not of images")
     images = _open_folder(Path(folder), dataset, recipe, manager)
+    if dataset.value_range is not None:
+        warn(
+            f"--images {folder}: dataset.value_range is for the dataset's own files; these images must use the whole "
+            "range of their 8 or 16 bits, as those of `ganzoo sample` do"
+        )
     evaluator = Evaluator(recipe, manager, device, shows_progress=True)
     evaluated = Evaluated([evaluator.evaluate_images(images, str(folder), dataset.resize)])
     if out is not None:

@@ -253,6 +253,18 @@ def test_bad_images_of_a_folder_are_left_out_where_the_recipe_leaves_them_out(
     assert f"warning: --images {real}: 1 images cannot be used and are left out" in ended.err
 
 
+def test_a_range_of_the_datasets_values_is_not_that_of_other_images(
+    command: Command, trained: TrainedRun, tmp_path: Path
+):
+    """Generated images have all their bits where the dataset's files have, say, 12 of 16."""
+    real = save_real(trained, tmp_path / "real")
+    arguments = ["evaluate", trained.path, "--images", real, "--set", "evaluation.metrics=['diversity']"]
+    plain, with_range = command(*arguments), command(*arguments, "--set", "dataset.value_range=[0, 128]")
+    assert "value_range" not in plain.err
+    assert f"warning: --images {real}: dataset.value_range is for the dataset's own files" in with_range.err
+    assert with_range.out.startswith("scores of 200 images")
+
+
 def test_images_of_a_folder_are_converted_as_those_of_the_dataset(tables: dict[str, Any], tmp_path: Path):
     folder = tmp_path / "sprites"
     folder.mkdir()
