@@ -300,6 +300,8 @@ def _words(choice: Choice) -> Iterator[str]:
                 for option, word in sorted(each.items(), key=lambda item: item[0] != "name")
             )
             text = text or f"no {last}"
+            if tables and "name" not in tables[0]:  # a schedule
+                text = f"{last} {text}"
         else:
             text = f"{last} {toml_text(value)}"
         text = re.sub(r"(?<=\de)\+", "", text)  # 1e+16 is no 1e-16

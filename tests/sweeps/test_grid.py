@@ -66,6 +66,7 @@ def test_combinations_are_all_of_them():
         ({"trainer.generator_optimizer": {"name": "adam", "lr": 1e-4}}, "adam-lr-0.0001"),
         ({"penalties": []}, "no-penalties"),
         ({"penalties": [{"name": "r1", "weight": 10}]}, "r1-weight-10"),
+        ({"t.lr": {"from": 2e-4, "to": 1e-5}}, "lr-from-0.0002-to-1e-05"),
         ({"dataset.root": "../..//etc; rm -rf"}, "etc-rm-rf"),
         ({"dataset.root": "日本"}, "base"),
         ({}, "base"),
