@@ -16,7 +16,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
@@ -298,7 +297,7 @@ def order_instance_norm_gradients(module: nn.Module) -> None:
     order stays so, and the CPU kernel reads it as if it were not: the gradient of the input is wrong.
     """
     for child in module.modules():
-        if isinstance(child, _InstanceNorm):
+        if isinstance(child, (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)):
             child.register_forward_hook(_order_gradient)
 
 

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from ganzoo.plugin import AdamConfig
 
 TINY = 1e-30
-"""Added under the root of the second moment, whose derivative at 0 would be infinite; far below any `eps`."""
+"""Added under roots of squares, whose derivative at 0 would be infinite; far below any `eps`."""
 
 
 class Steps(Protocol):
@@ -69,10 +69,10 @@ class AdamSteps:
             if self.options.weight_decay:
                 gradient = gradient + self.options.weight_decay * weight
             mean, square = self.moments[i] or (torch.zeros_like(gradient), torch.zeros_like(gradient))
-            moved[i], *moments = _AdamStep.apply(
+            moved[i], mean, square = _AdamStep.apply(
                 weight, gradient, mean, square, self.betas, self.lr / bias, bias_of_squares, self.options.eps
             )
-            self.moments[i] = moments[0], moments[1]
+            self.moments[i] = mean, square
         return moved
 
 
