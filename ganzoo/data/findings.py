@@ -122,13 +122,17 @@ class Survey:
         return []
 
 
+def name_of(dataset: Dataset) -> str:
+    """Return the name of a dataset, in messages and of its pack."""
+    return dataset.config.name or type(dataset).__name__.lower()
+
+
 def blame(dataset: Dataset) -> str:
     """Return where what a dataset gives comes from, and what to do about it."""
     kind = type(dataset)
-    name = dataset.config.name or kind.__name__.lower()
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     where = f"{kind.__qualname__} in {file}" if file else f"{kind.__module__}:{kind.__qualname__}"
-    return f'the dataset "{name}" gives them, not your files: fix {where}'
+    return f'the dataset "{name_of(dataset)}" gives them, not your files: fix {where}'
 
 
 def _in_words(config: ImageDatasetConfig) -> str:

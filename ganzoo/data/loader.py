@@ -265,26 +265,22 @@ def batch_advice(samples: int, minibatches: int) -> str:
 
 
 def _order(spans: _Spans, *, on_device: bool = False) -> Tensor:
-    return _joined([(epoch.order_on_device if on_device else epoch.order)[part] for epoch, part in spans])
+    return torch.cat([(epoch.order_on_device if on_device else epoch.order)[part] for epoch, part in spans])
 
 
 def _mirrored(spans: _Spans) -> Tensor | None:
     parts = [epoch.mirrored[part] for epoch, part in spans if epoch.mirrored is not None]
-    return _joined(parts) if parts else None
+    return torch.cat(parts) if parts else None
 
 
 def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
     """Flip those images (n, H, W, C) left to right whose entry in `mirrored` (n,) is true."""
-    count = len(pixels)
-    taken = torch.arange(count, device=pixels.device)
-    if pixels.device.type == "cpu":
-        which = mirrored.nonzero().squeeze(1)
-        taken[which] = torch.arange(count, count + len(which))
-        flipped = pixels.index_select(0, which).flip(2)
-    else:  # to know how many they are would wait for the device
-        taken = taken + count * mirrored
-        flipped = pixels.flip(2)
-    return torch.cat([pixels, flipped]).index_select(0, taken)
+    if pixels.device.type != "cpu":  # to know how many they are would wait for the device
+        return torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
+    which = mirrored.nonzero().squeeze(1)
+    taken = torch.arange(len(pixels))
+    taken[which] = torch.arange(len(pixels), len(pixels) + len(which))
+    return torch.cat([pixels, pixels.index_select(0, which).flip(2)]).index_select(0, taken)
 
 
 def large_map(array: npt.NDArray[Any]) -> mmap.mmap | None:
@@ -330,7 +326,3 @@ def _mapped(array: npt.NDArray[Any]) -> Tensor:
 def _generator(seed: int, epoch: int, purpose: str) -> torch.Generator:
     digest = hashlib.sha256(f"{purpose} {seed} {epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -26,7 +26,7 @@ from ganzoo.components.dataset import Batch, Dataset, StoredImages
 from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
-from ganzoo.data.findings import blame
+from ganzoo.data.findings import blame, name_of
 from ganzoo.data.samples import SampleReader
 from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError, RequestError
@@ -153,14 +153,14 @@ def pack_dataset(
     Raises:
         DataError: the data is missing, empty or unreadable, or there is no room for the pack.
     """
-    name = dataset.config.name or type(dataset).__name__.lower()
+    name = name_of(dataset)
     packed_datasets = (cache or cache_folder()) / "packs"
     with reporting_disk_errors(name, packed_datasets), allowed_pixels(dataset.config):
         packed_datasets.mkdir(parents=True, exist_ok=True)
         # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
         with _prepare_lock(packed_datasets, name, dataset):
             dataset.prepare()
-        made_from = _made_from(dataset, name)
+        made_from = _made_from(dataset)
         key = _digest(made_from)
         path = packed_datasets / f"{_file_name(name)}-{key[:16]}"
         packed = _ready(path, key, dataset, check)
@@ -201,7 +201,7 @@ def _make(
 ) -> PackedDataset:
     """Decode a dataset into `path`. The caller holds the lock, so partial files may be deleted."""
     _clear_left_overs(path)
-    name, samples = made_from["name"], SampleReader(dataset)
+    name, samples = name_of(dataset), SampleReader(dataset)
     info = samples.info
     readers = {("images", "conditions")[: len(samples.specs)]: samples}
     if info.condition is not None and not samples.paired:
@@ -229,7 +229,7 @@ def _make(
                     for each, spec in zip(names, reader.specs, strict=True)
                 ]
                 found, bad = decode_samples(reader, files, progress)
-            _check_bad_samples(name, bad, reader, info.noun)
+            _check_bad_samples(bad, reader, info.noun)
             told += reader.findings()
             labels, skipped = labels or found, skipped + bad
             arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
@@ -326,7 +326,7 @@ def _map(path: Path, facts: dict[str, Any], shape_of_each: tuple[int, ...]) -> n
         return np.memmap(file, dtype=dtype, mode="r", offset=len(header), shape=shape)
 
 
-def _made_from(dataset: Dataset, name: str) -> dict[str, Any]:
+def _made_from(dataset: Dataset) -> dict[str, Any]:
     config = dataset.config
     without_effect = _COMMON_OPTIONS_WITHOUT_EFFECT | {
         option
@@ -335,7 +335,7 @@ def _made_from(dataset: Dataset, name: str) -> dict[str, Any]:
     }
     return {
         "format": FORMAT,
-        "name": name,
+        "name": name_of(dataset),
         "class": f"{type(dataset).__module__}:{type(dataset).__qualname__}",
         "options": config.model_dump(mode="json", exclude=without_effect),
         "fingerprint": _digest(list(dataset.fingerprint())),
@@ -346,7 +346,7 @@ def _allows(dataset: Dataset, bad: int, total: int) -> bool:
     return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
 
 
-def _check_bad_samples(name: str, bad: list[str], reader: SampleReader, noun: str) -> None:
+def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
     """Raise DataError if more samples are bad than the options allow, or none is left."""
     dataset, total = reader.dataset, len(reader)
     if _allows(dataset, len(bad), total):
@@ -363,7 +363,7 @@ def _check_bad_samples(name: str, bad: list[str], reader: SampleReader, noun: st
     raise DataError(
         "\n".join(
             [
-                f'{len(bad)} of {total} {noun} of the dataset "{name}" cannot be used, '
+                f'{len(bad)} of {total} {noun} of the dataset "{name_of(dataset)}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
                 cure,

@@ -20,7 +20,7 @@ from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import ImageSpec
 from ganzoo.data.decode import in_order, reason
-from ganzoo.data.findings import levels
+from ganzoo.data.findings import levels, name_of
 from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.data.samples import SampleReader
@@ -98,7 +98,7 @@ class Examination:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Report:
     """What was found of one sample; the other fields may be unset where `problem` says why it cannot be used."""
 
@@ -167,7 +167,7 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
     Raises:
         DataError: the data as a whole is missing or cannot be opened.
     """
-    name = dataset.config.name or type(dataset).__name__.lower()
+    name = name_of(dataset)
     with allowed_pixels(dataset.config):
         try:
             dataset.prepare()
@@ -220,24 +220,23 @@ def _check(
 
 
 def _check_sample(reader: SampleReader, index: int) -> _Report:
-    size, mode, form = None, "", ""
+    found = _Report(index)
     try:
         given = reader.given(index)
-        size, mode, form = _kind_of(given[0])
-        stored, *_, label = reader.transform(*given)
+        found.size, found.mode, found.format = _kind_of(given[0])
+        stored, *_, found.label = reader.transform(*given)
     except Exception as error:  # decoders raise nearly every type on damaged files
         reader.surveys[0].fail(error)
-        return _Report(index, size, mode, form, problem=reason(error), too_small=isinstance(error, TooSmallError))
-    digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
-    if stored.ndim == 1:
-        return _Report(index, size, mode, form, label, digest=digest)
-    pixels = levels(stored)
-    transformed = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0])
-    grays = np.asarray(transformed.convert("L").resize((9, 8), Image.Resampling.BOX))
-    bits = np.packbits(grays[:, 1:] > grays[:, :-1])
-    thumbnail = transformed.resize((8, 8), Image.Resampling.BOX).tobytes()
-    hashed = int.from_bytes(bits.tobytes(), "big")
-    return _Report(index, size, mode, form, label, digest=digest, hash=hashed, thumbnail=thumbnail)
+        found.problem, found.too_small = reason(error), isinstance(error, TooSmallError)
+        return found
+    found.digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
+    if stored.ndim == 3:
+        pixels = levels(stored)
+        transformed = Image.fromarray(pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels[:, :, 0])
+        grays = np.asarray(transformed.convert("L").resize((9, 8), Image.Resampling.BOX))
+        found.hash = int.from_bytes(np.packbits(grays[:, 1:] > grays[:, :-1]).tobytes(), "big")
+        found.thumbnail = transformed.resize((8, 8), Image.Resampling.BOX).tobytes()
+    return found
 
 
 def _kind_of(given: Any) -> tuple[tuple[int, int] | None, str, str]:

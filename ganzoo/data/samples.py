@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ganzoo.components.dataset import Dataset, SampleSource
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.data.findings import Survey
+from ganzoo.data.findings import Survey, name_of
 from ganzoo.data.transforms import ContractError, extremes, to_stored
 from ganzoo.errors import DataError
 
@@ -186,7 +186,7 @@ class SampleReader:
             index = index if self._renumbered is None else self._renumbered[index]
             if not 0 <= index < len(labels.names):
                 raise DataError(
-                    f'the dataset "{self.dataset.config.name or type(self.dataset).__name__.lower()}" gives a sample '
+                    f'the dataset "{name_of(self.dataset)}" gives a sample '
                     f"the class index {index}, and names {len(labels.names)} classes: an index must be between 0 and "
                     f"{len(labels.names) - 1}"
                 )
@@ -235,7 +235,7 @@ def _index_of(target: Any) -> int | None:
 def _check_source(dataset: Dataset, source: object, labels: object) -> None:
     """Raise DataError unless `open` and `labels` give what they must."""
     kind = type(dataset)
-    where = f'the dataset "{dataset.config.name or kind.__name__.lower()}" ({kind.__module__}:{kind.__qualname__})'
+    where = f'the dataset "{name_of(dataset)}" ({kind.__module__}:{kind.__qualname__})'
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, Mapping):
         raise DataError(
             f"{where}: open gives a {type(source).__name__}, and must give samples that have a length and an index, "

@@ -395,7 +395,7 @@ CONFIGS = [
 @pytest.mark.parametrize("kind", [*CONFIGS, ImageDatasetConfig, VectorDatasetConfig])
 def test_every_option_that_changes_the_images_is_part_of_the_key(kind: type[DatasetConfig]):
     def key(**options: Any) -> Any:
-        return _made_from(Given(kind(name="x", **options), []), "x")
+        return _made_from(Given(kind(name="x", **options), []))
 
     for option in kind.model_fields.keys() - WITHOUT_EFFECT:
         others = {"image_size": 16} if option == "image_size" else {}
