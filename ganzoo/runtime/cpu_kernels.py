@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, cast
 
@@ -22,21 +22,20 @@ Pair = tuple[int, int]
 
 
 @contextmanager
-def onednn_products(wanted: bool = True) -> Iterator[None]:
-    """While open, multiply fp32 matrices by oneDNN where that is faster and as exact; if not `wanted`, as torch does.
-
-    Torch's switch for it is the process's, and is restored.
-    """
-    if not onednn_is_faster():
-        yield
-        return
-    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = products.fp32_precision
-    products.fp32_precision = "bf16" if wanted else "ieee"
+def fp32_precision(backend: Any, precision: str) -> Iterator[None]:
+    """While open, have one of torch's backends compute fp32 products in a precision; its switch is the process's."""
+    before, backend.fp32_precision = backend.fp32_precision, precision
     try:
         yield
     finally:
-        products.fp32_precision = before
+        backend.fp32_precision = before
+
+
+def onednn_products(wanted: bool = True) -> AbstractContextManager[None]:
+    """While open, multiply fp32 matrices by oneDNN where that is faster and as exact; as torch does if not `wanted`."""
+    if not onednn_is_faster():
+        return nullcontext()
+    return fp32_precision(torch.backends.mkldnn.matmul, "bf16" if wanted else "ieee")  # type: ignore[attr-defined]
 
 
 def capabilities() -> dict[str, Any]:
@@ -59,13 +58,9 @@ def onednn_is_faster() -> bool:
     """
     if not (processor_name().startswith("AMD") and capabilities().get("avx512_vp2intersect")):
         return False
-    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before, products.fp32_precision = products.fp32_precision, "bf16"
-    try:
+    with fp32_precision(torch.backends.mkldnn.matmul, "bf16"):  # type: ignore[attr-defined]
         left, right = (torch.linspace(-1, 1, 128 * 128).reshape(128, 128).roll(shift) for shift in (0, 1))
         return bool(torch.allclose((left @ right).double(), left.double() @ right.double(), rtol=0, atol=1e-3))
-    finally:
-        products.fp32_precision = before
 
 
 class FastConvolutions(TorchFunctionMode):

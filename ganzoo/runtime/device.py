@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from ganzoo.components.world import World
 from ganzoo.errors import DeviceError, GanzooError, first_line
 from ganzoo.recipe.model import DeviceOptions
-from ganzoo.runtime.cpu_kernels import FastConvolutions, capabilities, onednn_products
+from ganzoo.runtime.cpu_kernels import FastConvolutions, capabilities, fp32_precision, onednn_products
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -93,19 +93,13 @@ def fp32_products(device: torch.device, *, tf32: bool | Literal["convolutions"] 
     TF32 is of NVIDIA GPUs. A CPU's products are in fp32, by the fastest library, or with "convolutions" by torch's own.
     Torch's flags are the process's, and are restored.
     """
-    if device.type != "cuda":
-        with onednn_products(tf32 != "convolutions") if device.type == "cpu" else nullcontext():
-            yield
-        return
-    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
-    before = [backend.fp32_precision for backend in backends]
-    for backend, rounds in zip(backends, (tf32 is True, bool(tf32)), strict=True):
-        backend.fp32_precision = "tf32" if rounds else "ieee"
-    try:
+    with ExitStack() as stack:
+        if device.type == "cpu":
+            stack.enter_context(onednn_products(tf32 != "convolutions"))
+        elif device.type == "cuda":
+            stack.enter_context(fp32_precision(torch.backends.cuda.matmul, "tf32" if tf32 is True else "ieee"))
+            stack.enter_context(fp32_precision(torch.backends.cudnn.conv, "tf32" if tf32 else "ieee"))  # type: ignore[attr-defined]
         yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
 
 
 def available_accelerators() -> list[str]:
