@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal, get_args
 
 from ganzoo.errors import PluginError
@@ -33,14 +33,7 @@ class Command:
         Raises:
             PluginError: it cannot be imported.
         """
-        module, _, attribute = self.target.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except Exception as error:
-            raise PluginError(
-                f'the command "{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
-                f"{type(error).__name__}: {error}"
-            ) from error
+        return import_target(self.target, f'the command "{self.name}" of the plugin {self.plugin}')
 
 
 @dataclass(frozen=True)
@@ -85,6 +78,19 @@ class CommandRegistrar:
                 f"the plugin {self.plugin} wants it too: rename it there, or leave one of the two out with --no-plugin"
             )
         self.commands[name] = Command(name, imported(target, self.imported_as), help, section, self.plugin)
+
+
+def import_target(target: str, what: str) -> Any:
+    """Import and return what stands at "module:attribute".
+
+    Raises:
+        PluginError: it cannot be imported; `what` says in the text what it is.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:
+        raise PluginError(f"{what} cannot be imported from {target}: {type(error).__name__}: {error}") from error
 
 
 def imported(target: str, imported_as: Mapping[str, str]) -> str:

@@ -86,10 +86,8 @@ class LocalFile:
 
     def is_as(self, path: Path) -> bool:
         """Return whether it is this file, or a copy of it under its name."""
-        if path.name != self.name or path.resolve() == self.path:
-            return path.resolve() == self.path
         try:
-            return read_bytes(path) == self.source
+            return path.resolve() == self.path or (path.name == self.name and read_bytes(path) == self.source)
         except OSError:  # which importing it tells
             return False
 
@@ -193,7 +191,7 @@ class PluginManager:
             source = read_bytes(path)
         except OSError as error:
             raise PluginError(f"{path}: the plugin file cannot be read: {error.strerror}") from error
-        info = PluginInfo(path.name, LOCAL, _version_of(source), str(path), "loaded")
+        info = PluginInfo(path.name, LOCAL, _version_of(source), str(path))
         try:
             module = _import_source(f"ganzoo_local_{path.stem}_{info.version.partition(':')[2]}", path, source)
             self._register(module, str(info), {path.stem: module.__name__})

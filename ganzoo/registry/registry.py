@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
-from importlib import import_module
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -14,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
 from ganzoo.errors import PluginError
-from ganzoo.registry.commands import imported
+from ganzoo.registry.commands import import_target, imported
 from ganzoo.registry.kinds import KINDS, Kind
 
 
@@ -65,20 +64,13 @@ class Entry:
         """
         if isinstance(self.target, type):
             return self.target
-        module, _, attribute = self.target.partition(":")
-        try:
-            component = getattr(import_module(module), attribute)
-            config = component.Config
-        except Exception as error:
-            raise PluginError(
-                f'"{self.name}" of the plugin {self.plugin} cannot be imported from {self.target}: '
-                f"{type(error).__name__}: {error}"
-            ) from error
+        what = f'"{self.name}" of the plugin {self.plugin}'
+        component = import_target(self.target, what)
+        config = getattr(component, "Config", None)
         if config is not self.options:
             raise PluginError(
-                f'"{self.name}" of the plugin {self.plugin} is registered with the config '
-                f"{self.options.__name__}, but {self.target} has {config.__name__}: "
-                f"set `Config` in the class to the config it is registered with"
+                f"{what} is registered with the config {self.options.__name__}, but {self.target} has "
+                f"{getattr(config, '__name__', config)}: set `Config` in the class to the config it is registered with"
             )
         check_complete(component, self.name, self.plugin)
         return component

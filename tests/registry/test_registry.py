@@ -224,7 +224,7 @@ def test_place_is_imported_when_it_is_loaded(place: str):
         ("Wrong", "set `Config` in the class"),
         ("Unfinished", "its class Unfinished lacks discriminator_loss and generator_loss: define them there"),
         ("Missing", "AttributeError"),
-        ("function", "cannot be imported"),
+        ("function", "has None: set `Config` in the class"),
     ],
 )
 def test_wrong_place_is_told(place: str, attribute: str, told: str):
