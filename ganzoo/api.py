@@ -218,9 +218,7 @@ def _resume(
         built.clock.seconds = float(rows[-1].get("seconds", 0.0))
     if world.is_main:
         directory.write_recipe(recipe)
-        kept = {Path(file).name for file in recipe.plugins.files}
-        if changed := [file for file in manager.files if file.name in kept and not directory.has_plugin(file)]:
-            directory.write_plugins(changed)
+        directory.write_plugins(directory.changed_plugins(recipe, manager))
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
         (directory.path / SUMMARY).unlink(missing_ok=True)  # the run did not end there
@@ -283,10 +281,8 @@ def load_run(
     """
     directory, checkpoint = _open_weights(Path(path), step)
     recipe, manager = directory.load_recipe(manager or plugin_manager(), trust=trust_plugins)
-    own = {Path(file).name for file in recipe.plugins.files}
-    for file in manager.files:
-        if file.name in own and not directory.has_plugin(file):
-            warn(f"{directory.path}: {file.path} is imported, in place of another {file.name} that the run keeps")
+    for file in directory.changed_plugins(recipe, manager):
+        warn(f"{directory.path}: {file.path} is imported, in place of another {file.name} that the run keeps")
     made, expected = checkpoint.info.samples, recipe.dataset.sample_spec()
     if made != expected:
         raise CheckpointError(f"{checkpoint.path}: makes samples of {made}, but its recipe has a dataset of {expected}")
@@ -318,19 +314,18 @@ def read_inputs(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tenso
     return _read_images(trained, Path(path), spec, "--input")
 
 
-def read_images(trained: TrainedRun, path: str | Path, option: str = "--images") -> tuple[list[str], Tensor]:
+def read_images(trained: TrainedRun, path: str | Path) -> tuple[list[str], Tensor]:
     """Return the names of image files, without suffixes, and the images in the form of the run's samples, (N, C, H, W).
 
     Args:
         trained: whose dataset options bring each to its size.
         path: an image file, or a folder whose images are all taken, in the order of their names.
-        option: of the command, in messages.
 
     Raises:
         RequestError: an image cannot be read, there is none, or two have one name.
         UnfitDataError: the run's samples are vectors.
     """
-    return _read_images(trained, Path(path), trained.image, option)
+    return _read_images(trained, Path(path), trained.image, "--images")
 
 
 def _read_images(trained: TrainedRun, path: Path, spec: ImageSpec, option: str) -> tuple[list[str], Tensor]:

@@ -135,5 +135,4 @@ def _check_kind(mode: int) -> None:
 
 
 def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"))
-    return next((words for is_kind, words in kinds if is_kind(mode)), "a device")
+    return {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(mode), "a device")

@@ -105,10 +105,7 @@ def umask_mode(path: Path) -> Iterator[None]:
 
 def expand_user(path: str | Path) -> Path:
     """Expand "~", unless nobody of that name has a home."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib's own raises then)
 
 
 def check_unused(out: Path, cure: str = "name one that is not there yet", option: str = "--out ") -> None:

@@ -67,8 +67,7 @@ class RunDirectory:
             ) from error
         plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
         directory = cls.lay_out(parent / f"{number:04d}", recipe.model_copy(update={"plugins": plugins}))
-        if files:
-            directory.write_plugins(files)
+        directory.write_plugins(files)
         return directory
 
     @classmethod
@@ -156,13 +155,18 @@ class RunDirectory:
 
     def write_plugins(self, files: Iterable[LocalFile]) -> None:
         """Keep plugin files as they were imported."""
-        with output_errors(self.path / PLUGINS):
-            (self.path / PLUGINS).mkdir(exist_ok=True)
         for file in files:
-            write_bytes(self.path / PLUGINS / file.name, file.source)
+            path = self.path / PLUGINS / file.name
+            with output_errors(path.parent):
+                path.parent.mkdir(exist_ok=True)
+            write_bytes(path, file.source)
 
-    def has_plugin(self, file: LocalFile) -> bool:
-        """Return whether a plugin file is kept as it was imported."""
+    def changed_plugins(self, recipe: Recipe, manager: PluginManager) -> list[LocalFile]:
+        """Return those of the recipe's plugin files that were imported with another content than is kept of them."""
+        own = {Path(file).name for file in recipe.plugins.files}
+        return [file for file in manager.files if file.name in own and not self._has_plugin(file)]
+
+    def _has_plugin(self, file: LocalFile) -> bool:
         path = self.path / PLUGINS / file.name
         return path.is_file() and path.stat().st_size == len(file.source) and read_bytes(path) == file.source
 
