@@ -80,15 +80,14 @@ def _git_commit() -> str | None:
     Git itself would run what a repository's own configuration names, as soon as it compares files with the commit.
     """
     here = Path.cwd()
-    for git in (folder / ".git" for folder in (here, *here.parents)):
-        if os.path.lexists(git):
-            break
-    else:
+    git = next((folder / ".git" for folder in (here, *here.parents) if os.path.lexists(folder / ".git")), None)
+    if git is None:
         return None
     if link := _content(git).removeprefix("gitdir: "):  # of a worktree or a submodule
         git = git.parent / link
     head = _content(git / "HEAD")
-    if name := head.removeprefix("ref: ") if head.startswith("ref: refs/") and ".." not in head else "":
+    if head.startswith("ref: refs/") and ".." not in head:
+        name = head.removeprefix("ref: ")
         shared = git / _content(git / "commondir")
         packed = [line.split(" ") for line in _content(shared / "packed-refs").splitlines()]
         head = _content(shared / name) or next((line[0] for line in packed if line[1:] == [name]), "")
