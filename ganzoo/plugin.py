@@ -117,7 +117,6 @@ if TYPE_CHECKING:
     from ganzoo.storage.disk import new_folder as new_folder
     from ganzoo.storage.exported import seal_export as seal_export
     from ganzoo.storage.run_directory import RunDirectory as RunDirectory
-    from ganzoo.storage.safe_load import CodeError as CodeError
     from ganzoo.storage.safe_load import load_tensors as load_tensors
     from ganzoo.terminal import count_progress as count_progress
     from ganzoo.terminal import say as say
@@ -130,6 +129,7 @@ if TYPE_CHECKING:
     from ganzoo.training.optimizer_step import options_at as options_at
     from ganzoo.training.optimizing_trainer import OptimizingTrainer as OptimizingTrainer
     from ganzoo.training.run import Run as Run
+    from ganzoo.untrusted import CodeError as CodeError
     from ganzoo.untrusted import open_file as open_file
     from ganzoo.untrusted import read_bytes as read_bytes
     from ganzoo.untrusted import read_text as read_text

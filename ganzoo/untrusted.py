@@ -34,6 +34,10 @@ class UnfitFileError(OSError):
         self.strerror = text
 
 
+class CodeError(ValueError):
+    """A file cannot be loaded without running code that it names."""
+
+
 def open_file(path: Path, largest: int | None = None) -> BufferedReader:
     """Open a regular file to read its bytes, without waiting for anything.
 

@@ -10,7 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ganzoo.untrusted import open_file
+import torch
+from safetensors.torch import load_file
+
+from ganzoo.runtime.memory import physical_memory
+from ganzoo.untrusted import CodeError, open_file
 
 
 def load_tensors(path: Path, *, mapped: bool = False) -> Any:
@@ -24,11 +28,6 @@ def load_tensors(path: Path, *, mapped: bool = False) -> Any:
         CodeError: it holds other objects.
         ValueError: it is damaged, or unpacks to more than its size on the disk. The texts continue the file's name.
     """
-    import torch
-    from safetensors.torch import load_file
-
-    from ganzoo.runtime.memory import physical_memory
-
     kind = "safetensors" if path.suffix == ".safetensors" else "torch.save"
     try:
         with open_file(path, physical_memory()) as file:
@@ -57,8 +56,6 @@ def _check_tensors(content: Any, seen: set[int]) -> None:
     Raises:
         ValueError: one is sparse, quantized or without values, or repeats a value in place of having many.
     """
-    import torch
-
     if id(content) in seen:
         return
     seen.add(id(content))
@@ -69,10 +66,6 @@ def _check_tensors(content: Any, seen: set[int]) -> None:
     elif isinstance(content, dict | list | tuple | set):
         for each in [*content.keys(), *content.values()] if isinstance(content, dict) else content:
             _check_tensors(each, seen)
-
-
-class CodeError(ValueError):
-    """A file cannot be loaded without running code that it names."""
 
 
 def _packed(file: BinaryIO) -> str:
