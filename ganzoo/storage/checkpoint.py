@@ -23,7 +23,7 @@ from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import in_words
 from ganzoo.storage.disk import check_room, library_errors, output_errors, size_of, sync, umask_mode
-from ganzoo.storage.manifest import DAMAGE, MANIFEST, file_sha256, read_checksummed, unreadable, write_checksummed
+from ganzoo.storage.manifest import DAMAGE, MANIFEST, check_format, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 from ganzoo.terminal import warn_once
 
@@ -200,7 +200,7 @@ def checkpoint_folders(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise unreadable(folder, error) from error
+        raise _unreadable(folder, error) from error
     return sorted((path for path in paths if re.fullmatch(r"step_[0-9]+", path.name)), key=checkpoint_step)
 
 
@@ -277,14 +277,11 @@ def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
         CheckpointError: a file is missing or damaged, or the manifest is, or is of another format or checkpoint.
         UnreadableCheckpointError: a file cannot be read now, or is of a later ganzoo.
     """
-    values = read_checksummed(path / MANIFEST)
-    found = values.get("format")
-    if found != FORMAT:
-        later = isinstance(found, int) and found > FORMAT
-        raise (UnreadableCheckpointError if later else CheckpointError)(
-            f"{path}: has format {found}; this ganzoo reads format {FORMAT}"
-            + (": upgrade ganzoo-core" if later else "")
-        )
+    try:
+        values = read_checksummed(path / MANIFEST)
+    except OSError as error:
+        raise _unreadable(path / MANIFEST, error) from error
+    check_format(path, values.get("format"), FORMAT)
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
@@ -305,7 +302,7 @@ def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
         except DAMAGE as error:
             raise CheckpointError(f"{path / name}: cannot be read: {error.strerror or error}") from error
         except OSError as error:
-            raise unreadable(path / name, error) from error
+            raise _unreadable(path / name, error) from error
         if found != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     checkpoint = Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
@@ -372,3 +369,11 @@ def _set_aside(folder: Path) -> Path:
 def _unused(path: Path) -> Path:
     """Return this name of a partial checkpoint, or another where what is left under it could not be removed."""
     return path.with_name(f"{path.stem}.{uuid4().hex}.partial") if path.exists() else path
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableCheckpointError:
+    """Return the error for a file or folder that is there and cannot be read."""
+    return UnreadableCheckpointError(
+        f"{path}: cannot be read: {error.strerror or error}. The checkpoint may be whole: make it readable; "
+        f"if it is lost, remove its folder, and the one before it is taken"
+    )

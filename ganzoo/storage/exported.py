@@ -13,7 +13,7 @@ from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage.checkpoint import Checkpoint
-from ganzoo.storage.manifest import file_sha256, read_checksummed, write_checksummed
+from ganzoo.storage.manifest import check_format, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.run_directory import PLUGINS
 from ganzoo.untrusted import check_contents
 
@@ -113,11 +113,17 @@ def _read_manifest(path: Path) -> Manifest:
     """Read a manifest and check the types of its entries.
 
     Raises:
-        CheckpointError: the manifest is of another format, or has been changed.
+        CheckpointError: the manifest is of another format, has been changed or cannot be read.
     """
-    manifest = read_checksummed(path)
-    if manifest.get("export") != FORMAT:
-        raise CheckpointError(f"{path}: has format {manifest.get('export')}; this ganzoo reads format {FORMAT}")
+    try:
+        manifest = read_checksummed(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; fetch it again") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror or error}; make it readable, or fetch it again"
+        ) from error
+    check_format(path, manifest.get("export"), FORMAT)
     try:
         return Manifest.model_validate(manifest)
     except ValidationError as error:

@@ -43,7 +43,7 @@ def read_checksummed(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: it does not.
-        UnreadableCheckpointError: the system does not give its content.
+        OSError: the system does not give its content now.
     """
     try:
         text = read_text(path, LARGEST)
@@ -52,19 +52,24 @@ def read_checksummed(path: Path) -> dict[str, Any]:
         recorded = values.pop(CHECKSUM)
     except (*DAMAGE, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    except OSError as error:
-        raise unreadable(path, error) from error
     if not exact or recorded != _digest_of(values):
         raise CheckpointError(f"{path}: is damaged or was changed, its content does not match its checksum")
     return dict(values)
 
 
-def unreadable(path: Path, error: OSError) -> UnreadableCheckpointError:
-    """Return the error for a file or folder that is there and cannot be read."""
-    return UnreadableCheckpointError(
-        f"{path}: cannot be read: {error.strerror or error}. The checkpoint may be whole: make it readable; "
-        f"if it is lost, remove its folder, and the one before it is taken"
-    )
+def check_format(path: Path, found: object, expected: int) -> None:
+    """Check the format of a checkpoint or an export in `path`.
+
+    Raises:
+        CheckpointError: it is of another.
+        UnreadableCheckpointError: it is of a later ganzoo.
+    """
+    if found != expected:
+        later = isinstance(found, int) and found > expected
+        raise (UnreadableCheckpointError if later else CheckpointError)(
+            f"{path}: has format {found}; this ganzoo reads format {expected}"
+            + (": upgrade ganzoo-core" if later else "")
+        )
 
 
 def _digest_of(values: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -187,7 +188,18 @@ def test_a_recipe_that_is_none(folder: Path):
 @pytest.mark.parametrize("text", ["", "[]", "null", "3", '"export"', "{", "[" * 100_000, '{"export": 1}', "\ud83d"])
 def test_manifests_that_are_none(folder: Path, text: str):
     (folder / "export.json").write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert str(folder / "export.json") in refused(folder)
+    told = refused(folder)
+    assert told.startswith(str(folder / "export.json"))
+    assert told.endswith("; fetch it again")
+
+
+def test_a_manifest_that_the_system_does_not_give(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(path: Path, *args: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("ganzoo.storage.manifest.read_text", fail)
+    told = refused(folder)
+    assert told == f"{folder / 'export.json'}: cannot be read: Permission denied; make it readable, or fetch it again"
 
 
 def test_a_manifest_without_end(folder: Path):
@@ -197,9 +209,10 @@ def test_a_manifest_without_end(folder: Path):
 
 
 def test_another_format_says_so(folder: Path):
-    assert "has format 2; this ganzoo reads format 1" in refused_after(
-        folder, lambda manifest: manifest.update(export=2)
-    )
+    later = refused_after(folder, lambda manifest: manifest.update(export=2))
+    assert later == f"{folder / 'export.json'}: has format 2; this ganzoo reads format 1: upgrade ganzoo-core"
+    earlier = refused_after(folder, lambda manifest: manifest.update(export=0))
+    assert earlier == f"{folder / 'export.json'}: has format 0; this ganzoo reads format 1"
 
 
 JSON = st.recursive(
