@@ -47,14 +47,9 @@ class Comparison:
         """Return the variants, in what they differ and their scores as a table, for notebooks; then the notes."""
         runs = ("runs", *(variant.status for variant in self.variants))
         options = [(option.key, *map(shown, option.values)) for option in self.differences]
-        scores = [
-            (f"{score.name} {score.arrow}",
-             *(f"{score.text(each.last)} {score.mark(place)}" for place, each in enumerate(score.variants)))
-            for score in self.scores
-        ]  # fmt: skip
-        target = [] if self.target is None else [
-            (self.target.name, *(f"{each} {self.target.mark(index)}" for index, each in enumerate(self.target.times)))
-        ]  # fmt: skip
+        places = range(len(self.variants))
+        scores = [(f"{score.name} {score.arrow}", *map(score.cell, places)) for score in self.scores]
+        target = [] if self.target is None else [(self.target.name, *map(self.target.cell, places))]
         notes = "".join(f"<br>{html.escape(printable(note))}" for note in self.notes)
         return html_table(("", *(variant.name for variant in self.variants)), runs, *options, *target, *scores) + notes
 

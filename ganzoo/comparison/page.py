@@ -168,14 +168,14 @@ def _strips(score: Score) -> list[list[float]]:
 
 def _samples(variants: Sequence[Variant], media: Media) -> Iterator[tuple[str, list[Shown]]]:
     """Yield a row of grids for each seed that most variants have, or one of the first run of each."""
-    count = Counter(seed for variant in variants for seed in {run.seed for run in variant.runs if run.path})
-    del count[None]
+    seeds = [{run.seed for run in variant.runs if run.path and run.seed is not None} for variant in variants]
+    count = Counter(seed for each in seeds for seed in each)
     most = max(count.values(), default=0)
     rows: dict[str, list[RunRecord | None]]
     if most < min(2, len(variants)):
         rows = {"the first run of each": [variant.runs[0] for variant in variants]}
     else:
-        shared = sorted(seed for seed in count if seed is not None and count[seed] == most)
+        shared = sorted(seed for seed in count if count[seed] == most)
         rows = {
             f"seed {seed}": [_first(run for run in variant.runs if run.seed == seed) for variant in variants]
             for seed in shared[:SEEDS]

@@ -44,10 +44,10 @@ def figures_table(comparison: Comparison) -> str:
     rows = [[label, *cells] for label, cells in figure_rows(comparison)]
     refused = []
     for score in comparison.scores:
-        label, each = f"{score.name} {score.arrow}", list(enumerate(score.variants))
-        rows.append([f"{label}, last", *(f"{score.text(own.last)} {score.mark(index)}".strip() for index, own in each)])
+        label = f"{score.name} {score.arrow}"
+        rows.append([f"{label}, last", *map(score.cell, range(len(score.variants)))])
         if score.direction != "none":
-            rows.append([f"{label}, best", *(score.text(own.best) for _, own in each)])
+            rows.append([f"{label}, best", *(score.text(each.best) for each in score.variants)])
         refused += [f"- {markdown(score.name)} is not ranked: {markdown(why)}" for why in score.refused]
     table = _markdown(["", *(variant.name for variant in comparison.variants)], rows)
     return "\n".join([table, "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])

@@ -76,6 +76,10 @@ class Score:
         """Return the mark of a variant: ★ for the best, ≈ for those not told from it, ? without a ranking."""
         return "★" if index == self.best else "≈" if index in self.tied else "" if self.ranked else "?"
 
+    def cell(self, index: int) -> str:
+        """Return the last score of a variant with its mark."""
+        return f"{self.text(self.variants[index].last)} {self.mark(index)}".rstrip()
+
     @property
     def arrow(self) -> str:
         """An arrow to the better values, or to the value of samples like real images; "·" where none are better."""
@@ -198,9 +202,8 @@ def _score(
     direction = directions[-1] if directions else "none"
     ideals = [number(each.ideals[name]) for each in evaluations if name in each.ideals]
     ideal = ideals[-1] if ideals and direction == "none" else None
-    score = Score(printable(name), direction, [], cards, refused, ideal=ideal)
     reasons = dict.fromkeys(printable(each.warnings[name]) for each in evaluations if name in each.warnings)
-    score.notes += list(reasons)[:REASONS]
+    score = Score(printable(name), direction, [], cards, refused, list(reasons)[:REASONS], ideal)
     steps: set[int] = set()
     for variant in variants:
         own = {run: series[run] for run in variant.runs if series.get(run)}

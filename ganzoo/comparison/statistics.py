@@ -104,7 +104,7 @@ def not_told_from(best: int, known: Sequence[int], p_of: Callable[[int, int], fl
     return [index for index in known if index not in apart | {best}]
 
 
-def best_of(spreads: Sequence[Spread | None], lower: bool) -> tuple[int | None, list[int]]:
+def best_of(spreads: Sequence[Spread], lower: bool) -> tuple[int | None, list[int]]:
     """Return the index of the best mean, and of those not significantly different; None where all are the same."""
     known = {index: spread for index, spread in enumerate(spreads) if spread}
     if len({spread.mean for spread in known.values()}) < 2:

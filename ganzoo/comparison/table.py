@@ -49,7 +49,7 @@ def figure_rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
     """Yield how the runs of each variant ended, how long they trained, and how long until the target."""
     yield "runs", [variant.status for variant in comparison.variants]
     if (ranking := comparison.target) is not None:
-        yield f"until {ranking.name}", [ranking.cell(index) for index in range(len(ranking.times))]
+        yield f"until {ranking.name}", [*map(ranking.cell, range(len(ranking.times)))]
     yield "training time", [time_words(variant.seconds) for variant in comparison.variants]
     yield "images/s", [str(variant.speed) for variant in comparison.variants]
 

@@ -62,8 +62,7 @@ class TargetTimes:
             return None
         median = self.median if math.isfinite(self.median) else None
         trained = [seconds for seconds in self.unreached if math.isfinite(seconds)]
-        told: dict[str, Any] = {"median": median, "reached": list(self.reached), "not_reached": trained}
-        return told | {"diverged": self.diverged}
+        return {"median": median, "reached": list(self.reached), "not_reached": trained, "diverged": self.diverged}
 
     @property
     def diverged(self) -> int:
@@ -117,9 +116,7 @@ class TargetRanking:
 
     def mark(self, index: int) -> str:
         """Return "★" for the best variant, "≈" for those not told from it, "?" where none is ranked, else nothing."""
-        if self.refused:
-            return "?"
-        return "★" if index == self.best else "≈" if index in self.tied else ""
+        return "★" if index == self.best else "≈" if index in self.tied else "?" if self.refused else ""
 
     def cell(self, index: int) -> str:
         """Return the times of a variant with its mark."""

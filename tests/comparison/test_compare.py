@@ -77,6 +77,10 @@ class TestGroups:
         runs = [make_run("a", loss__name="hinge"), make_run("a", loss__name="minimax", generator__width=8)]
         assert names(compare(runs)) == ["hinge", "minimax-width-8"]
 
+    def test_values_that_read_alike_name_no_variant(self, make_run: MakeRun):
+        runs = [make_run("a", trainer__mode=value) for value in ([1], "[1]")]
+        assert names(compare(runs)) == ["a", "a (2)"]
+
     def test_a_sweep_names_its_variants_and_tells_of_runs_that_have_none(self, make_run: MakeRun, tmp_path: Path):
         root = tmp_path / "runs" / "s"
         members = [
@@ -206,8 +210,8 @@ class TestFigures:
         assert p_value(a, Spread((5.0,))) == 1
         assert (p_value(Spread((2.0, 2.0)), Spread((3.0, 3.0))), p_value(a, a)) == (0.0, 1.0)
         assert p_value(Spread((2.0, 2.0)), Spread((2.0, 2.0))) == 1.0
-        assert best_of([a, b, None], lower=True) == (0, [])
-        assert best_of([a, b, None], lower=False) == (1, [])
+        assert best_of([a, b, Spread(())], lower=True) == (0, [])
+        assert best_of([a, b, Spread(())], lower=False) == (1, [])
         assert best_of([a, a], lower=True) == (None, [])
 
     def test_several_tests_are_significant_together_by_holms_steps(self):
