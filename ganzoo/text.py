@@ -9,7 +9,7 @@ import json
 import shlex
 import tomllib
 import unicodedata
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def unused_name(name: str, taken: Container[str]) -> str:
-    """Return a name that is not taken: itself, or numbered from 2 on."""
-    numbered = (f"{name}-{number}" for number in itertools.count(2))
-    return name if name not in taken else next(each for each in numbered if each not in taken)
+def unused_name(name: str, taken: Iterable[str], fold: Callable[[str], str] = str) -> str:
+    """Return a name that is not taken: itself, or numbered from 2 on; those that `fold` makes alike are the same."""
+    folded = set(map(fold, taken))
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(each for each in candidates if fold(each) not in folded)
 
 
 def parse_json(text: str, loads: Callable[[str], Any] = json.loads) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ganzoo.components.metric import Direction
 from ganzoo.errors import RunDirectoryError, first_line
@@ -111,7 +111,7 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
         return [Evaluation.model_validate(each) for each in content]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise RunDirectoryError(
             f"{path}: cannot be read: {first_line(error)}; remove it and evaluate the run again"
         ) from error
@@ -125,7 +125,7 @@ def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
     """
     with _log_to_change(directory) as evaluations:
         kept = {_key(each): each for each in (*evaluations, *new)}
-        write_evaluations(directory, kept.values())
+        write_text(directory.path / EVALUATIONS, json_of(kept.values()))
 
 
 def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
@@ -134,12 +134,7 @@ def cut_evaluations_after(directory: RunDirectory, step: int) -> None:
         return
     with _log_to_change(directory) as evaluations:
         if any(each.step > step for each in evaluations):
-            write_evaluations(directory, (each for each in evaluations if each.step <= step))
-
-
-def write_evaluations(directory: RunDirectory, evaluations: Iterable[Evaluation]) -> None:
-    """Replace the log by these evaluations, oldest step first."""
-    write_text(directory.path / EVALUATIONS, json_of(evaluations))
+            write_text(directory.path / EVALUATIONS, json_of(each for each in evaluations if each.step <= step))
 
 
 def json_of(evaluations: Iterable[Evaluation]) -> str:

@@ -298,7 +298,6 @@ class Evaluator:
             labels=_given(generator),
             made_at=str(generator.info.samples),
             resize="bilinear",
-            antialias=True,
         )
 
     def _evaluation(

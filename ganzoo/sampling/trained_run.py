@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -452,7 +452,8 @@ def _values(labels: LabelSpec, chosen: Sequence[Any] | Tensor) -> Tensor:
     if isinstance(chosen, Tensor):
         chosen = chosen.tolist()
     try:
-        values = torch.tensor([[float(value) for value in _split(each)] for each in chosen])
+        rows = [row.split(",") if isinstance(row, str) else row for row in chosen]
+        values = torch.tensor([[float(value) for value in row] for row in rows])
     except (TypeError, ValueError):
         values = torch.empty(0)
     size = len(labels.names)
@@ -463,7 +464,3 @@ def _values(labels: LabelSpec, chosen: Sequence[Any] | Tensor) -> Tensor:
             f"or in Python a tensor (N, {size})"
         )
     return values
-
-
-def _split(row: str | Iterable[float]) -> Iterable[str | float]:
-    return row.split(",") if isinstance(row, str) else row

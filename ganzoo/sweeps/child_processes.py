@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ganzoo.components.options import TrackerConfig
@@ -52,8 +51,8 @@ def start(
     member: Member,
     slot: int,
     environment: Mapping[str, str],
-    accept_changes: bool = False,
-    trackers: Mapping[str, TrackerConfig] = MappingProxyType({}),
+    accept_changes: bool,
+    trackers: Mapping[str, TrackerConfig],
 ) -> Job:
     """Start training a member, or resume it where it has a run directory; `trackers` are those of the recipe.
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+import pydantic.dataclasses
 import tomli_w
 
 from ganzoo.errors import RequestError, RunDirectoryError
@@ -28,7 +29,7 @@ UNIMPORTANT = ("tracking", "run.root", "run.seed")
 Status = Literal["waiting", "running", "complete", "interrupted", "failed"]
 
 
-@dataclass
+@pydantic.dataclasses.dataclass(config={"strict": True})
 class Member:
     """One run of a sweep.
 
@@ -82,19 +83,17 @@ class SweepDirectory:
             members = [Member(**row) for row in state["runs"]]
             for member in members:
                 inside = Path(member.variant) / member.run
-                if (
-                    member.status not in get_args(Status)
-                    or inside.is_absolute()
-                    or ".." in inside.parts
-                    or len(Path(member.variant).parts) != 1
-                    or type(member.seed) is not int
-                ):
+                if inside.is_absolute() or ".." in inside.parts or len(Path(member.variant).parts) != 1:
                     raise ValueError(f"of the run {member}")
             vary = {str(key): list(values) for key, values in state["vary"].items()}
             code = dict(state["plugin_code"])
             return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members, code)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {error!r}") from error
+            told = repr(error)
+            if isinstance(error, pydantic.ValidationError):
+                wrong = error.errors(include_url=False)[0]
+                told = f"runs: {wrong['loc'][0]}: {wrong['msg']}"
+            raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {told}") from error
 
     @classmethod
     def prepare(cls, path: Path, plan: Plan) -> SweepDirectory:

@@ -22,6 +22,7 @@ from ganzoo.recipe.validate import LARGEST
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.storage.summary import SCORE
+from ganzoo.text import unused_name
 
 Vary = Mapping[str, Sequence[Any]]
 """Values of each varied key."""
@@ -100,7 +101,8 @@ def make_plan(
     manager = manager.with_files(files)
     tables = change_tables(original, manager, changes)  # each variant notes what they drop
     run = tables.get("run")  # not checked yet
-    named = names(combinations(vary), str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
+    choices = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
+    named = names(choices, str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
     parsed, notes = _parse_all(original, changes, named, manager, source)
     some = next(iter(parsed.values()))
     if some.run.seed + seeds - 1 > LARGEST:
@@ -161,11 +163,6 @@ def check_vary(vary: Vary) -> None:
             raise RequestError(f"--vary {key}: has the value {again[0]} twice")
 
 
-def combinations(vary: Vary) -> list[dict[str, Any]]:
-    """Return all combinations of one value a key; one empty choice without keys."""
-    return [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
-
-
 def names(
     choices: Sequence[Choice], otherwise: str, known: Mapping[str, Choice | None] | None = None
 ) -> dict[str, Choice]:
@@ -180,7 +177,9 @@ def names(
     taken: dict[str, Choice | None] = {**(known or {})}
     for choice in choices:
         earlier = [name for name, other in taken.items() if other is not None and dict(other) == dict(choice)]
-        name = earlier[0] if earlier else _free("-".join(filter(None, _words(choice))) or otherwise, taken)
+        words = "-".join(filter(None, _words(choice))) or otherwise
+        # Case is ignored, as some file systems do.
+        name = earlier[0] if earlier else unused_name(words[:NAME_LENGTH].rstrip("-._"), taken, fold=str.casefold)
         taken[name] = named[name] = choice
     return named
 
@@ -306,11 +305,3 @@ def _words(choice: Choice) -> Iterator[str]:
             text = f"{last} {toml_text(value)}"
         text = re.sub(r"(?<=\de)\+", "", text)  # 1e+16 is no 1e-16
         yield re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")
-
-
-def _free(name: str, taken: Mapping[str, object]) -> str:
-    """Return this name, with a number appended where it is taken; case is ignored, as some file systems do."""
-    name = name[:NAME_LENGTH].rstrip("-._")
-    folded = {other.casefold() for other in taken}
-    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(candidate for candidate in candidates if candidate.casefold() not in folded)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ganzoo.errors import GanzooError, RecipeError, RequestError, RunDirectoryError
+from ganzoo.errors import RecipeError, RequestError, RunDirectoryError
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sweeps.directory import STATE, SweepDirectory
 from ganzoo.sweeps.plan import Plan, make_plan
@@ -43,6 +43,16 @@ class TestPlan:
         sweep = begin(plan({"loss.name": ["hinge", "wasserstein"]}, 2))
         assert told(sweep) == ["hinge seed 7", "wasserstein seed 7", "hinge seed 8", "wasserstein seed 8"]
         assert sweep.path.name == "tiny-sweep"
+
+    def test_variants_are_all_combinations(self, plan: MakePlan):
+        variants = plan({"loss.name": ["hinge", "wasserstein"], "generator.width": [4, 8]}).variants
+        assert [tuple(each.choice.values()) for each in variants] == [
+            ("hinge", 4),
+            ("hinge", 8),
+            ("wasserstein", 4),
+            ("wasserstein", 8),
+        ]
+        assert [each.choice for each in plan({}).variants] == [{}]
 
     def test_all_combinations_are_checked_and_all_errors_told_together(self, plan: MakePlan):
         with pytest.raises(RecipeError) as caught:
@@ -140,12 +150,17 @@ class TestState:
         with pytest.raises(RunDirectoryError, match=r"sweep\.json: is no state of a sweep, or is damaged"):
             SweepDirectory.open(tmp_path)
 
-    @pytest.mark.parametrize("key", ["run", "variant"])
-    @pytest.mark.parametrize("place", ["../elsewhere", "/etc"])
-    def test_runs_outside_of_the_sweep_are_refused(self, plan: MakePlan, key: str, place: str):
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            *((key, place) for key in ("run", "variant") for place in ("../elsewhere", "/etc")),
+            *(("seed", True), ("status", "well"), ("choice", []), ("error", 3), ("seconds", "many")),
+        ],
+    )
+    def test_runs_outside_of_the_sweep_or_of_other_types_are_refused(self, plan: MakePlan, key: str, value: object):
         sweep = begin(plan({}))
         state = json.loads((sweep.path / STATE).read_text())
-        state["runs"][0][key] = place
+        state["runs"][0][key] = value
         (sweep.path / STATE).write_text(json.dumps(state))
-        with pytest.raises(GanzooError, match="damaged"):
+        with pytest.raises(RunDirectoryError, match="is no state of a sweep, or is damaged"):
             SweepDirectory.open(sweep.path)

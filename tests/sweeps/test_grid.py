@@ -1,4 +1,4 @@
-"""`--vary`: how it is read, which combinations it gives, and what they are called."""
+"""`--vary`: how it is read, and what its combinations are called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from ganzoo.errors import RequestError
 from ganzoo.recipe.overrides import toml_text, toml_value
-from ganzoo.sweeps.plan import check_vary, combinations, names, parse_vary
+from ganzoo.sweeps.plan import check_vary, names, parse_vary
 
 
 def test_values_are_parted_at_commas_outside_of_brackets_and_quotes():
@@ -45,16 +45,6 @@ def test_values_are_parted_at_commas_outside_of_brackets_and_quotes():
 def test_wrong_grids(texts: list[str], message: str):
     with pytest.raises(RequestError, match=message):
         check_vary(parse_vary(texts))
-
-
-def test_combinations_are_all_of_them():
-    assert combinations({"a": ["1", "2"], "b": ["x", "y"]}) == [
-        {"a": "1", "b": "x"},
-        {"a": "1", "b": "y"},
-        {"a": "2", "b": "x"},
-        {"a": "2", "b": "y"},
-    ]
-    assert combinations({}) == [{}]
 
 
 @pytest.mark.parametrize(
