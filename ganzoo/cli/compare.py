@@ -36,7 +36,7 @@ def compare(
     from rich.console import Console
 
     from ganzoo.comparison.comparison import compare as compare_runs
-    from ganzoo.comparison.table import PIPED_WIDTH, print_tables
+    from ganzoo.comparison.table import PIPED_WIDTH, make_report, print_tables
     from ganzoo.terminal import say
 
     if out is not None:
@@ -54,8 +54,6 @@ def compare(
 
         say(f"the page: {write_page(comparison, out, title)}")
     for entry in trackers:
-        from ganzoo.comparison.report import make_report
-
         for what, address in (
             entry.load()(entry.config(name=entry.name)).publish(make_report(comparison, title)).items()
         ):

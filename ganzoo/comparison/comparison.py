@@ -18,6 +18,8 @@ MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
 DATA = "data"
 """Entry with the number of samples and their checksums."""
+NAMED = 3
+"""Largest number of names in a title."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class Comparison:
     scores: Sequence[Score]
     notes: Sequence[str]
     target: TargetRanking | None = None
+
+    @property
+    def title(self) -> str:
+        """The components in which the recipes differ, else the options, else the variants' names."""
+        keys = [option.key for option in self.differences]
+        keys = [key for key in keys if key.endswith(".name")] or keys
+        words = keys if 0 < len(keys) <= NAMED else [variant.name for variant in self.variants]
+        if len(words) > NAMED:
+            return f"{len(words)} variants"
+        listed = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
+        return f"Variants of {listed}" if words is keys else listed
 
     @property
     def runs(self) -> list[RunRecord]:

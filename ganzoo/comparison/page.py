@@ -49,8 +49,6 @@ LARGEST_PIXELS = 64_000_000
 """Largest number of pixels of a file that is opened; no picture of samples has more."""
 CLASSES = 500
 """Largest number of characters of the classes under a picture."""
-NAMED = 3
-"""Largest number of names in a title."""
 TURNED = 5
 """Number of differing options from which on the table has a row for each option, not each variant."""
 
@@ -116,7 +114,7 @@ def page(comparison: Comparison, title: str = "") -> str:
     )
     template = environment.from_string(files("ganzoo.comparison").joinpath("page.html.j2").read_text("utf-8"))
     return template.render(
-        title=printable(title) or default_title(comparison),
+        title=printable(title) or comparison.title,
         version=version("ganzoo-core"),
         comparison=comparison,
         variants=variants,
@@ -139,17 +137,6 @@ def page(comparison: Comparison, title: str = "") -> str:
         shown=shown,
         time_words=time_words,
     )
-
-
-def default_title(comparison: Comparison) -> str:
-    """Return a title of the components in which the recipes differ, else the options, else the variants' names."""
-    keys = [option.key for option in comparison.differences]
-    keys = [key for key in keys if key.endswith(".name")] or keys
-    words = keys if 0 < len(keys) <= NAMED else [variant.name for variant in comparison.variants]
-    if len(words) > NAMED:
-        return f"{len(words)} variants"
-    listed = f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
-    return f"Variants of {listed}" if words is keys else listed
 
 
 def _headlines(scores: Sequence[Score]) -> list[Score]:

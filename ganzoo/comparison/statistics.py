@@ -53,9 +53,10 @@ class Spread:
 
     def text(self, digits: int | None = None) -> str:
         """Format mean ± deviation with `digits` after the point; default: as many as `decimals`."""
-        figures = [self.mean, self.deviation] if self else []
-        digits = self.decimals if self and digits is None else digits
-        return " ± ".join(_written(figure, digits or 0) for figure in figures if figure is not None) or "—"
+        if not self:
+            return "—"
+        digits = self.decimals if digits is None else digits
+        return " ± ".join(_written(each, digits) for each in (self.mean, self.deviation) if each is not None)
 
     def __bool__(self) -> bool:
         return bool(self.values)

@@ -87,7 +87,7 @@ class SweepDisplay:
         self._bar.remove_task(self._bars.pop(str(member)))
         place = f"{self._place(member)} {member}: "
         if member.status == "failed":
-            text = shorten(" ".join(member.error.split()), ERROR_LENGTH, placeholder=" …")
+            text = shorten(member.error, ERROR_LENGTH, placeholder=" …")
             warn(f"{place}failed after {duration(took)}: {text}; all it said is in {job.log}")
         else:
             say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)

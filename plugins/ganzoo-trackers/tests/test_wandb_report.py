@@ -13,9 +13,8 @@ from unittest.mock import MagicMock
 import pytest
 from ganzoo_trackers.wandb import report as wandb_report
 
-from ganzoo.comparison import report as reports
 from ganzoo.comparison.comparison import Comparison, compare
-from ganzoo.comparison.report import make_report
+from ganzoo.comparison.table import differences_table, figures_table, make_report
 from ganzoo.errors import GanzooError, RequestError
 
 pytestmark = pytest.mark.usefixtures("no_wandb_account")
@@ -70,13 +69,13 @@ def test_runs_that_are_not_there(comparison: Comparison, make_run: MakeRun, caps
 
 
 def test_tables_hold_what_the_terminal_shows(comparison: Comparison):
-    assert reports.differences_table(comparison).splitlines() == [
+    assert differences_table(comparison).splitlines() == [
         "| variant | loss.name |",
         "| --- | --- |",
         "| hinge | hinge |",
         "| minimax | mini\\|max |",
     ]
-    figures = reports.figures_table(comparison)
+    figures = figures_table(comparison)
     assert "| fd\\_classifier ↓, last | 50.50 ± 0.71 | 50.50 ± 0.71 |" in figures
     assert "| fd\\_classifier ↓, best | 30.50 ± 0.71 | 30.50 ± 0.71 |" in figures
     assert "| runs | 2 complete | 2 complete |" in figures
