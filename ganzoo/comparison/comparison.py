@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ganzoo.comparison.runs import Option, RunRecord, Variant, collect, group, options_that_differ, shown
+from ganzoo.comparison.runs import RunRecord, Variant, collect, group, options_that_differ, shown
 from ganzoo.comparison.scores import Score, score_all
 from ganzoo.comparison.targets import TargetRanking, rank_by_target, targets_of
 from ganzoo.evaluation.protocol import check_places
@@ -28,14 +28,14 @@ class Comparison:
 
     Attributes:
         variants: the runs, grouped by recipe.
-        differences: the options in which the recipes differ.
+        differences: the options in which the recipes differ, each with its value in every variant.
         scores: with their spread over seeds.
         notes: caveats for the reader of the figures.
         target: the variants by the time to the target of their recipes; None where they have none, or several.
     """
 
     variants: Sequence[Variant]
-    differences: Sequence[Option]
+    differences: Mapping[str, Sequence[Any]]
     scores: Sequence[Score]
     notes: Sequence[str]
     target: TargetRanking | None = None
@@ -43,8 +43,7 @@ class Comparison:
     @property
     def title(self) -> str:
         """The components in which the recipes differ, else the options, else the variants' names."""
-        keys = [option.key for option in self.differences]
-        keys = [key for key in keys if key.endswith(".name")] or keys
+        keys = [key for key in self.differences if key.endswith(".name")] or list(self.differences)
         words = keys if 0 < len(keys) <= NAMED else [variant.name for variant in self.variants]
         if len(words) > NAMED:
             return f"{len(words)} variants"
@@ -59,7 +58,7 @@ class Comparison:
     def _repr_html_(self) -> str:
         """Return the variants, in what they differ and their scores as a table, for notebooks; then the notes."""
         runs = ("runs", *(variant.status for variant in self.variants))
-        options = [(option.key, *map(shown, option.values)) for option in self.differences]
+        options = [(key, *map(shown, values)) for key, values in self.differences.items()]
         places = range(len(self.variants))
         scores = [(f"{score.name} {score.arrow}", *map(score.cell, places)) for score in self.scores]
         target = [] if self.target is None else [(self.target.name, *map(self.target.cell, places))]
@@ -92,7 +91,7 @@ class Comparison:
                 }
                 for variant in self.variants
             ],
-            "differences": {option.key: dict(zip(names, option.values, strict=True)) for option in self.differences},
+            "differences": {key: dict(zip(names, values, strict=True)) for key, values in self.differences.items()},
             "scores": [score.to_dict(names) for score in self.scores],
             "target": None if self.target is None else self.target.to_dict(names),
             "notes": list(self.notes),

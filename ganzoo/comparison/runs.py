@@ -117,14 +117,6 @@ class Variant:
         return Spread.of(run.images_per_second for run in self.complete)
 
 
-@dataclass(frozen=True)
-class Option:
-    """An option in which recipes differ: its dotted path, and its value in each variant, None where not set."""
-
-    key: str
-    values: tuple[Any, ...]
-
-
 def collect(places: Iterable[str | Path]) -> list[RunRecord]:
     """Return the runs at `places`: run directories, sweep directories and folders of runs; each run once.
 
@@ -223,15 +215,21 @@ def group(records: Iterable[RunRecord]) -> list[Variant]:
     return variants
 
 
-def options_that_differ(variants: Sequence[Variant]) -> list[Option]:
-    """Return the options that differ between variants; names of components first, as others follow from them."""
+def options_that_differ(variants: Sequence[Variant]) -> dict[str, tuple[Any, ...]]:
+    """Return the options that differ between variants, each with its value in all of them, None where it is not set.
+
+    Names of components come first, as others follow from them.
+    """
     readable = [variant.recipe for variant in variants if variant.recipe]
-    found = [
-        Option(printable(key), tuple(variant.recipe.get(key) for variant in variants))
+    keys = [
+        key
         for key in dict.fromkeys(key for recipe in readable for key in recipe)
         if any(recipe.get(key) != readable[0].get(key) for recipe in readable)
     ]
-    return sorted(found, key=lambda option: not option.key.endswith(".name"))
+    return {
+        printable(key): tuple(variant.recipe.get(key) for variant in variants)
+        for key in sorted(keys, key=lambda key: not key.endswith(".name"))
+    }
 
 
 def options_in_common(variants: Sequence[Variant]) -> dict[str, Any]:
@@ -260,8 +258,8 @@ def _names(variants: Sequence[Variant]) -> list[str]:
     if 0 < len(options) <= FEW and all(variant.recipe for variant in variants):
         choices = [
             {
-                option.key: value if isinstance(value := option.values[index], int | float | dict) else shown(value)
-                for option in options
+                key: value if isinstance(value := values[index], int | float | dict) else shown(value)
+                for key, values in options.items()
             }
             for index in range(len(variants))
         ]

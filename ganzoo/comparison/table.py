@@ -74,8 +74,8 @@ def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:
     table.add_column("")
     for index in chosen:
         table.add_column(Text(comparison.variants[index].name), justify="right", overflow="fold")
-    for option in comparison.differences:
-        table.add_row(Text(option.key, "cyan"), *(Text(shown(option.values[index]), "cyan") for index in chosen))
+    for key, values in comparison.differences.items():
+        table.add_row(Text(key, "cyan"), *(Text(shown(values[index]), "cyan") for index in chosen))
     table.add_section()
     for label, cells in figure_rows(comparison):
         table.add_row(label, *(Text(cells[index]) for index in chosen))
@@ -117,10 +117,10 @@ def differences_table(comparison: Comparison) -> str:
     if not comparison.differences:
         return "The recipes do not differ in any option."
     rows = [
-        [variant.name, *(shown(option.values[index]) for option in comparison.differences)]
+        [variant.name, *(shown(values[index]) for values in comparison.differences.values())]
         for index, variant in enumerate(comparison.variants)
     ]
-    return _markdown(["variant", *(option.key for option in comparison.differences)], rows)
+    return _markdown(["variant", *comparison.differences], rows)
 
 
 def figures_table(comparison: Comparison) -> str:

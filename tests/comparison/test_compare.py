@@ -56,9 +56,7 @@ class TestGroups:
         ]
         comparison = compare(runs)
         assert [[run.seed for run in variant.runs] for variant in comparison.variants] == [[0, 1, 2], [0]]
-        assert [(option.key, option.values) for option in comparison.differences] == [
-            ("loss.name", ("hinge", "minimax"))
-        ]
+        assert comparison.differences == {"loss.name": ("hinge", "minimax")}
 
     def test_tracking_makes_no_other_recipe(self, make_run: MakeRun):
         assert len(compare([make_run("a", 0), make_run("a", 1, tracking__wandb={"mode": "offline"})]).variants) == 1
@@ -70,8 +68,7 @@ class TestGroups:
 
     def test_options_in_lists_of_tables_differ_by_their_place(self, make_run: MakeRun):
         runs = [make_run("a", trainer__terms=[{"name": "r1", "weight": weight}]) for weight in (1, 10)]
-        comparison = compare(runs)
-        assert [(each.key, each.values) for each in comparison.differences] == [("trainer.terms.0.weight", (1, 10))]
+        assert compare(runs).differences == {"trainer.terms.0.weight": (1, 10)}
 
     def test_names_follow_what_differs_where_runs_have_one_name(self, make_run: MakeRun):
         runs = [make_run("a", loss__name="hinge"), make_run("a", loss__name="minimax", generator__width=8)]
