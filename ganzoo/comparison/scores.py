@@ -32,12 +32,12 @@ class VariantScore:
     best: Spread
     series: Mapping[RunRecord, Series]
 
-    def named_series(self) -> dict[str, Series]:
-        """Return the series by a name for each run: two places may both have a run of one name and number."""
-        named: dict[str, Series] = {}
-        for run, series in self.series.items():
-            named[unused_name(run.name, named)] = series
-        return named
+    def to_dict(self) -> dict[str, Any]:
+        """Return the score as a JSON object."""
+        runs: dict[str, list[tuple[int, float]]] = {}
+        for run, series in self.series.items():  # two places may both have a run of one name and number
+            runs[unused_name(run.name, runs)] = sorted(series.items())
+        return {"last": self.last.to_dict(), "best": self.best.to_dict(), "runs": runs}
 
 
 @dataclass
@@ -104,14 +104,7 @@ class Score:
             "best": None if self.best is None else names[self.best],
             "not_told_from_best": [names[index] for index in self.tied],
             "cards": [{"variants": named, "card": card.model_dump(mode="json")} for card, named in self.protocols],
-            "variants": {
-                name: {
-                    "last": each.last.to_dict(),
-                    "best": each.best.to_dict(),
-                    "runs": {run: sorted(series.items()) for run, series in each.named_series().items()},
-                }
-                for name, each in zip(names, self.variants, strict=True)
-            },
+            "variants": {name: each.to_dict() for name, each in zip(names, self.variants, strict=True)},
         }
 
 

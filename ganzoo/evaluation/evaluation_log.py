@@ -29,7 +29,7 @@ LOCK = ".evaluation.lock"
 class Evaluation(BaseModel):
     """Scores of the samples of one step by one extractor, with their protocol card."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     step: int
     """Step of the weights that made the samples."""

@@ -23,7 +23,7 @@ _NOTED: Any = {"compared": False}
 class CardPart(BaseModel):
     """Frozen fields of a card; those declared with `compared: False` may differ between comparable scores."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class ExtractorCard(CardPart):

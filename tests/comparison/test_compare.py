@@ -113,7 +113,7 @@ class TestGroups:
         runs = [make_run("a", root=tmp_path / str(index), scores=each) for index, each in enumerate((scored, other))]
         comparison = compare(runs)
         (own,) = score_of(comparison, "fd_classifier").variants
-        assert list(own.named_series()) == ["a/0001", "a/0001-2"]
+        assert list(own.to_dict()["runs"]) == ["a/0001", "a/0001-2"]
         assert len(own.series) == 2
         drawn = next(figure for figure in figures(comparison) if figure.name == "fd_classifier")
         assert [(point.low, point.high) for point in drawn.curves[0]] == [(8.0, 9.0), (4.0, 5.0)]
