@@ -13,9 +13,6 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.plugin_manager import HookManager
 from ganzoo.text import unused_name
 
-Call = tuple[str, Callable[..., object], tuple[str, ...]]
-"""An observer's name, its function for an event, and the names of the arguments that it takes."""
-
 
 class Events:
     """The observers of one run and the event hooks that they implement.
@@ -36,7 +33,6 @@ class Events:
         self._warn = warn
         self._muted: set[str] = set()
         self._hooks = HookManager()
-        self._calls: dict[str, list[Call]] = {}
         for name, plugin in plugins:
             self._hooks.register(plugin, name)
 
@@ -48,7 +44,6 @@ class Events:
         """
         taken = dict(self._hooks.list_name_plugin())
         self._hooks.register(observer, name or unused_name(type(observer).__name__, taken))
-        self._calls.clear()
 
     def register_standard(self, observers: Sequence[object]) -> None:
         """Add ganzoo's own observers, which are called after all others and in this order."""
@@ -61,34 +56,25 @@ class Events:
 
     def fire(self, event: str, **arguments: Any) -> None:
         """Call `event` on every observer; dictionaries are read-only, and each gets its own copy of the images."""
-        calls = self._calls.get(event)
-        if calls is None:
-            calls = self._calls[event] = self.calls(event)
         for name, value in arguments.items():
             if type(value) is dict:
                 arguments[name] = MappingProxyType(dict(value))
         images = arguments.get("images")
-        argument = arguments.__getitem__
-        for observer, function, names in calls:
-            if observer in self._muted:
+        for each in reversed(getattr(self._hooks.hook, event).get_hookimpls()):
+            if each.plugin_name in self._muted:
                 continue
             if images is not None:
                 arguments["images"] = images.clone()
             try:
-                function(*map(argument, names))
+                each.function(*(arguments[name] for name in each.argnames))
             except GanzooError:
                 raise
             except (Exception, SystemExit) as error:
-                self._muted.add(observer)
+                self._muted.add(each.plugin_name)
                 self._warn(
-                    f"the observer {observer} failed in {event} and is left out from here on: "
-                    f"{type(error).__name__}: {error}{_place(error, function)}"
+                    f"the observer {each.plugin_name} failed in {event} and is left out from here on: "
+                    f"{type(error).__name__}: {error}{_place(error, each.function)}"
                 )
-
-    def calls(self, event: str) -> list[Call]:
-        """List the implementations of `event` in the order of their calls."""
-        implementations = getattr(self._hooks.hook, event).get_hookimpls()
-        return [(each.plugin_name, each.function, each.argnames) for each in reversed(implementations)]
 
 
 def _place(error: BaseException, function: Callable[..., object]) -> str:

@@ -1,10 +1,11 @@
-"""Hold the state of one run, and give observers a read-only view of it."""
+"""Hold the state of one run, count its seconds, and give observers a read-only view of it."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -32,7 +33,6 @@ from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.run_directory import ALERT, RunDirectory
 from ganzoo.storage.summary import POSITION, SCORE, Status
-from ganzoo.training.clock import Clock
 from ganzoo.training.events import Events
 
 
@@ -41,6 +41,36 @@ def heeded_signals() -> dict[int, Any]:
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     handlers = {int(getattr(signal, name)): signal.getsignal(getattr(signal, name)) for name in names}
     return {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+
+
+class Clock:
+    """Counts the seconds of training: of steps with their data, whoever watches the run.
+
+    It stands still while observers are called, so evaluation, samples, checkpoints and trackers do not count, and
+    neither does what comes before the first step.
+
+    Args:
+        synchronize: waits until the device has finished all queued work.
+    """
+
+    def __init__(self, synchronize: Callable[[], None]) -> None:
+        self._synchronize = synchronize
+        self.seconds = 0.0
+        """Counted so far."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Count while open."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - begun
+
+    def settle(self) -> None:
+        """Wait for the steps that are still queued on the device, and count that; before an observer uses it."""
+        with self.running():
+            self._synchronize()
 
 
 @dataclass
