@@ -27,10 +27,10 @@ from ganzoo.errors import (
 from ganzoo.evaluation.evaluate import evaluate, evaluate_images
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
 from ganzoo.observers.standard import recipe_observers, standard_observers
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env

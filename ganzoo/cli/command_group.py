@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -76,7 +76,7 @@ class CommandGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands under their headings, those of a plugin with its name."""
-        rows: dict[Section, list[tuple[str, str]]] = {section: [] for section in get_args(Section)}
+        rows: dict[Section, list[tuple[str, str]]] = {section: [] for section in HEADINGS}
         for command in self.own.values():
             rows[command.section].append((command.name, command.help))
         for command in self.of_plugins:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overwrite, check_file, echo_document
+from ganzoo.cli.options import AsJson, Overwrite, check_file, echo_json
 
 
 def compare(
@@ -43,18 +42,17 @@ def compare(
         check_file(out, overwrite=overwrite)
     comparison = compare_runs(runs, ignoring=ignore or ())
     if as_json:
-        echo_document(json.dumps(comparison.to_dict(), indent=2))
+        echo_json(comparison.to_dict())
     else:
         console = Console(highlight=False)
         if not console.is_terminal:
-            console = Console(highlight=False, width=PIPED_WIDTH)
+            console.width = PIPED_WIDTH
         print_tables(comparison, console)
     if out is not None:
         from ganzoo.comparison.page import write_page
 
         say(f"the page: {write_page(comparison, out, title)}")
     for entry in trackers:
-        for what, address in (
-            entry.load()(entry.config(name=entry.name)).publish(make_report(comparison, title)).items()
-        ):
+        tracker = entry.load()(entry.config(name=entry.name))
+        for what, address in tracker.publish(make_report(comparison, title)).items():
             say(f"{what}: {address}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overrides, RecipeFile, echo, echo_document, echo_path
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile, echo, echo_document, echo_json, echo_path
 from ganzoo.errors import RecipeError, RequestError
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) 
 
     found = datasets.examine(recipe, set_ or ())
     if as_json:
-        echo_document(json.dumps(found.to_dict(), indent=2))
+        echo_json(found.to_dict())
     else:
         _report(found)
 
@@ -90,8 +89,8 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
 
     Example: ganzoo recipe check recipes/dcgan_digits.toml
     """
-    from ganzoo.recipe.lint import lint
     from ganzoo.recipe.load import load_recipe, trusted
+    from ganzoo.recipe.validate import lint
     from ganzoo.registry.plugin_manager import plugin_manager
 
     try:
@@ -131,10 +130,10 @@ def show(
         if set_:
             raise RequestError("--card: shows what was measured of the recipe as it is: leave out --set")
         shown = read_card(recipe)
-        echo_document(json.dumps(asdict(shown), indent=2) if as_json else str(shown))
+        echo_json(asdict(shown)) if as_json else echo_document(str(shown))
         return
     resolved, _ = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
-    echo_document(json.dumps(resolved.to_dict(), indent=2) if as_json else resolved.to_toml().rstrip())
+    echo_json(resolved.to_dict()) if as_json else echo_document(resolved.to_toml().rstrip())
 
 
 @recipe_commands.command()
@@ -146,4 +145,4 @@ def schema() -> None:
     from ganzoo.recipe.load import recipe_schema
     from ganzoo.registry.plugin_manager import plugin_manager
 
-    echo_document(json.dumps(recipe_schema(plugin_manager().registries), indent=2))
+    echo_json(recipe_schema(plugin_manager().registries))

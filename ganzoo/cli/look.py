@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +21,7 @@ from ganzoo.cli.options import (
     check_file,
     check_folder,
     echo,
-    echo_document,
+    echo_json,
     echo_path,
     seed_option,
 )
@@ -207,8 +206,7 @@ def evaluate(
 
 def _print_json(evaluated: Evaluated) -> None:
     evaluations = [each.model_dump(mode="json") for one in evaluated.evaluations for each in one]
-    found = {"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations}
-    echo_document(json.dumps(found, indent=2))
+    echo_json({"scores": evaluated.scores, "deviations": evaluated.deviations, "evaluations": evaluations})
 
 
 def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -61,6 +62,11 @@ def echo(message: object, *, err: bool = False) -> None:
 def echo_document(text: str) -> None:
     """Print JSON, TOML or rows of columns on stdout."""
     typer.echo(printable(text, keep="\n\t"))
+
+
+def echo_json(values: object) -> None:
+    """Print values as JSON on stdout."""
+    echo_document(json.dumps(values, indent=2))
 
 
 def echo_path(path: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ganzoo.cli.command_group import report_broken
-from ganzoo.cli.options import AsJson, echo, echo_document
+from ganzoo.cli.options import AsJson, echo, echo_document, echo_json
 from ganzoo.registry.kinds import LISTS
 from ganzoo.text import printable
 
@@ -38,7 +37,7 @@ def list_components(
         for entry in registry
     ]
     if as_json:
-        echo_document(json.dumps(rows, indent=2))
+        echo_json(rows)
     else:
         _table(rows, f"no {kind} are installed")
     report_broken(manager)
@@ -53,7 +52,7 @@ def plugins(as_json: AsJson = False) -> None:
 
     columns = ("name", "status", "distribution", "version", "module", "error")
     rows = [{column: getattr(plugin, column) for column in columns} for plugin in plugin_manager().plugins]
-    echo_document(json.dumps(rows, indent=2)) if as_json else _table(rows, "no plugins are installed")
+    echo_json(rows) if as_json else _table(rows, "no plugins are installed")
 
 
 def summary(entry: Entry) -> str:

@@ -141,7 +141,9 @@ def _serialized(schedule: Schedule[Any], info: SerializationInfo) -> dict[str, A
 
 
 SERIALIZED = PlainSerializer(_serialized)
-"""Serializes a schedule by its own class; pydantic would warn of a default that is a plain `Schedule`."""
+"""Serializes a schedule by its own class; pydantic would warn of a default that is a plain `Schedule`.
+
+`SerializeAsAny` would do, but for pydantic 2.12, which does not build the plain class for it."""
 
 if TYPE_CHECKING:
     Scheduled = Union[T, Schedule[T]]  # noqa: UP007

@@ -108,11 +108,12 @@ def parse_recipe(
         RecipeError: lists every problem with its TOML path.
         RequestError: an override is not valid.
     """
-    tables, checked = _checked(tables, manager, overrides, note)
+    pairs = override_pairs(overrides)
+    tables, checked = _checked(tables, manager, pairs, note)
     required = plugins_in(tables, "requires")
     problems = [Problem("plugins.requires", text) for each in required for text in manager.lacking(each)]
     problems += unmet_conditions(checked, manager) if isinstance(checked, Recipe) else checked
-    changed = [key for key, _ in override_pairs(overrides)]
+    changed = [key for key, _ in pairs]
     if isinstance(checked, Recipe) and (not foreign or any(key.startswith("run.target") for key in changed)):
         problems += unfit_target(checked, manager)
     told = {problem.path for problem in problems}
@@ -132,14 +133,13 @@ def change_tables(tables: Mapping[str, Any], manager: PluginManager, overrides: 
     Raises:
         RequestError: an override is not valid.
     """
-    return _checked(tables, manager, overrides, note=lambda _: None)[0]
+    return _checked(tables, manager, override_pairs(overrides), note=lambda _: None)[0]
 
 
 def _checked(
-    tables: Mapping[str, Any], manager: PluginManager, overrides: Overrides, note: Note | None
+    tables: Mapping[str, Any], manager: PluginManager, pairs: list[tuple[str, Any]], note: Note | None
 ) -> tuple[dict[str, Any], Recipe | list[Problem]]:
     """Return the tables with overrides, and the recipe or the problems of each table by itself."""
-    pairs = override_pairs(overrides)
     changed = apply_overrides(tables, pairs)
     swaps = Swaps(tables, changed, pairs)
     names: set[str] | None = None
@@ -224,9 +224,10 @@ def roles_of(tables: Mapping[str, Any], registries: Registries) -> Mapping[str, 
 
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
     """Derive a model with other types for some of its fields."""
-    fields: dict[str, Any] = {name: (of, model.model_fields[name].default) for name, of in types.items()}
-    keyed = {name: of for name, of in types.items() if isinstance(of, type) and issubclass(of, NamedTables)}
-    fields |= {name: (of, of()) for name, of in keyed.items()}
+    fields: dict[str, Any] = {}
+    for name, of in types.items():
+        keyed = isinstance(of, type) and issubclass(of, NamedTables)
+        fields[name] = (of, of() if keyed else model.model_fields[name].default)
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 

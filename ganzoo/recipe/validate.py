@@ -1,4 +1,4 @@
-"""Check that the parts of a recipe fit each other."""
+"""Check that the parts of a recipe fit each other, and collect warnings about one that is valid."""
 
 from __future__ import annotations
 
@@ -151,7 +151,23 @@ def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
         )
 
 
-def unfit_best(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
+def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
+    """Return warnings about a valid recipe that may not do what it is meant to: of its best score, then the plugins'.
+
+    Those of the plugin registered last come first; a plugin's lint that fails becomes a warning.
+    """
+    warnings = [*_unfit_best(recipe, manager)]  # no error: an observer may take a score of its own
+    for implementation in reversed(manager.pluggy.hook.lint_recipe.get_hookimpls()):
+        try:
+            found: Any = implementation.function(*([recipe] if implementation.argnames else []))
+            warnings += [each if isinstance(each, Problem) else Problem("", str(each)) for each in found or []]
+        except Exception as error:
+            text = f"the lint of the plugin {implementation.plugin_name} failed: {type(error).__name__}: {error}"
+            warnings.append(Problem("", text))
+    return warnings
+
+
+def _unfit_best(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
     """Yield why no checkpoint is kept by `checkpoint.best`, unless an observer takes that score.
 
     Where it names one, and scores are taken, this imports the metrics and extractors.

@@ -14,11 +14,10 @@ from typing import Any
 from ganzoo.components.observer import AgentSweep
 from ganzoo.components.options import TrackerConfig
 from ganzoo.errors import Problem, RecipeError, RequestError
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text, toml_value
-from ganzoo.recipe.validate import LARGEST
+from ganzoo.recipe.validate import LARGEST, lint
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.storage.summary import SCORE

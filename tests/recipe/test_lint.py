@@ -10,9 +10,9 @@ import pytest
 
 from ganzoo.components.options import TrainerConfig
 from ganzoo.errors import Problem, RecipeError
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from ganzoo.errors import RequestError
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import load_recipe
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import PluginManager
 
 Tables = dict[str, Any]

@@ -15,8 +15,8 @@ from torch.nn import BatchNorm2d
 import ganzoo
 from ganzoo.components.penalty import PenaltyStep
 from ganzoo.errors import DataError
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import parse_recipe
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.training.build import build_run
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from test_training import tables
 
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import load_recipe
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[3]

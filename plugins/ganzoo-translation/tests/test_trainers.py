@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ganzoo
 from ganzoo.errors import DivergedError, RecipeError, RequestError
 from ganzoo.plugin import Batch
-from ganzoo.recipe.lint import lint
 from ganzoo.recipe.load import load_recipe
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.training.build import build_run
 
