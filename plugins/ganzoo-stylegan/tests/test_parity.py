@@ -145,6 +145,28 @@ def test_presets_are_the_authors(make: Any) -> None:
     assert large.num_styles == 18
 
 
+@pytest.mark.parametrize(("preset", "mixing", "group"), [("auto", 0.9, 4), ("cifar", 0.0, 32), ("paper256", 0.9, 8)])
+def test_presets_mix_styles_and_group_images_as_the_authors_do(
+    preset: str, mixing: float, group: int, make: Any
+) -> None:
+    with torch.device("meta"):
+        generator, judge = (make(kind, size=8, preset=preset) for kind in ("generators", "discriminators"))
+        labelled = make("discriminators", size=8, conditional=True)
+    assert (generator.config.mixing_probability, generator.config.mean_decay, judge.deviation.group) == (
+        mixing,
+        0.995,
+        group,
+    )
+    assert len(labelled.mapping.layers) == 8
+
+
+def test_networks_of_512_pixels_have_twice_the_channels(make: Any) -> None:
+    with torch.device("meta"):
+        small, large = make("generators", size=256), make("generators", size=512)
+    assert (small.layers[-1].weight.shape[0], large.layers[-1].weight.shape[0]) == (64, 64)
+    assert large.layers[-3].weight.shape[0] == 128
+
+
 @pytest.mark.parametrize("size", [4, 24, 2048])
 def test_other_sizes_are_refused(size: int, make: Any) -> None:
     with pytest.raises(ValueError, match=r"set dataset\.image_size to one of 8, 16"):

@@ -285,3 +285,79 @@ def test_half_a_minibatch_is_one_image_at_least(make: Any) -> None:
     penalty = PathLength(PathLengthConfig(), info=generator.info)
     step = step_of(generator, torch.randn(1, 8))
     assert penalty.generator_term(replace(step)).isfinite()
+
+
+def test_mixed_styles_begin_as_those_of_the_image(make: Any) -> None:
+    generator, latents = make("generators", style_mixing=1.0, **SMALL), torch.randn(50, 8)
+    assert torch.equal(generator.layer_styles(latents)[:, 0], generator.mapping(latents))
+
+
+def test_both_styles_of_an_image_have_its_label(make: Any) -> None:
+    """Where the latents have no effect, the second style is the first."""
+    generator = make("generators", style_mixing=1.0, conditional=True, **SMALL)
+    with torch.no_grad():
+        generator.mapping.layers[0].weight[:, :8] = 0
+    styles = generator.layer_styles(torch.randn(20, 8), torch.arange(20) % 10).detach()
+    torch.testing.assert_close(styles, styles[:, :1].expand_as(styles))
+    assert not styles[0].allclose(styles[1])
+
+
+def test_styles_of_zero_leave_all_channels_as_they_are_at_first(make: Any) -> None:
+    generator = make("generators", **SMALL)
+    for layer in (*generator.layers, *generator.to_image):
+        assert torch.equal(layer.affine(torch.zeros(2, 8)), torch.ones(2, layer.weight.shape[1]))
+
+
+def test_noise_is_one_map_for_all_channels_and_another_for_each_image(make: Any) -> None:
+    layer = make("generators", **SMALL).layers[-1]
+    features, styles = torch.randn(6, layer.weight.shape[1], 16, 16), torch.randn(6, 8)
+    with torch.no_grad():
+        layer.noise_strength.fill_(0.3)
+        layer.bias.fill_(50.0)  # where LeakyReLU is straight
+        added = (layer(features, styles, "random") - layer(features, styles, "none")) / (0.3 * 2**0.5)
+    torch.testing.assert_close(added, added[:, :1].expand_as(added), atol=1e-3, rtol=0)
+    maps = added[:, 0].flatten(1)
+    assert maps.std().item() == pytest.approx(1, abs=0.1)
+    assert torch.corrcoef(maps).fill_diagonal_(0).abs().max() < 0.3
+
+
+def test_activations_are_kept_within_their_limit_times_the_gain(make: Any) -> None:
+    kinds = ("generators", "discriminators")
+    networks = [make(kind, activation_limit=0.25, channel_base=64, max_channels=8) for kind in kinds]
+    found = {}
+    for network in networks:
+        for name, module in network.named_modules():
+            module.register_forward_hook(lambda _, __, out, name=name: found.update({name: out.abs().max().item()}))
+            if isinstance(bias := getattr(module, "bias", None), Tensor):
+                torch.nn.init.ones_(bias)  # beyond it
+    networks[1](networks[0](torch.randn(8, 512)))
+    convolutions = [*(f"layers.{i}" for i in range(5)), *(f"blocks.{i}.conv0" for i in range(2)), "conv"]
+    for name in (*convolutions, *(f"to_image.{i}" for i in range(3)), "from_image"):
+        assert found[name] == pytest.approx(0.25), name
+    for name in ("blocks.0.conv1", "blocks.1.conv1"):
+        assert found[name] == pytest.approx(0.25 * 0.5**0.5), name
+
+
+def test_path_length_is_that_of_the_first_half_and_its_labels(make: Any) -> None:
+    """√ of the mean over the layers of ‖Jᵀy‖², with y of N(0, 1) over the root of the number of pixels."""
+    generator = make("generators", style_mixing=0.0, conditional=True, **SMALL)
+    latents, labels = torch.randn(6, 8), torch.tensor([3, 1, 4, 5, 9, 2])
+    plain = step_of(make("generators", style_mixing=0.0, **SMALL), latents)
+    penalty = PathLength(PathLengthConfig(), info=generator.info)
+    noise = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(3)) / 16
+    mean = 0.0
+    for _ in range(2):
+        rng = torch.Generator().manual_seed(3)
+        term = penalty.generator_term(replace(plain, generator=generator, labels=labels, rng=rng))
+        styles = generator.layer_styles(latents[:3], labels[:3]).detach()
+        _, product = torch.autograd.functional.vjp(generator.synthesize, styles, noise)
+        lengths = product.square().sum(2).mean(1).sqrt()
+        mean = 0.99 * mean + 0.01 * lengths.mean().item()
+        assert penalty.mean_length.item() == pytest.approx(mean, rel=1e-4)
+        assert term.item() == pytest.approx((lengths - mean).square().mean().item(), rel=1e-4)
+
+
+def test_path_length_has_the_authors_figures() -> None:
+    config = PathLengthConfig()
+    figures = (config.weight, config.interval, config.own_update, config.decay, config.batch_share)
+    assert figures == (2.0, 4, True, 0.01, 0.5)
