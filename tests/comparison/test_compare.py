@@ -421,3 +421,63 @@ def test_a_hundred_runs_take_seconds(make_run: MakeRun, tmp_path: Path):
     page = write_page(compare(tmp_path / "runs/many"), tmp_path / "page.html")
     assert time.process_time() - begun < 10
     assert page.stat().st_size < 30_000_000
+
+
+def test_of_several_shared_protocols_the_one_of_most_samples_is_taken(make_run: MakeRun, make_card: Callable[..., Any]):
+    runs = seeds(make_run, {"hinge": [1.0], "minimax": [2.0]})
+    for run, few, many in zip(runs, (1.0, 2.0), (7.0, 3.0), strict=True):
+        entries = [
+            {"step": 40, "scores": {"fd_classifier": value}, "directions": {"fd_classifier": "lower"}, "card": card}
+            for value, samples in ((few, 2000), (many, 9000))
+            for card in [make_card(samples=samples).model_dump(mode="json")]
+        ]
+        (run / "evaluation.json").write_text(json.dumps(entries))
+    score = score_of(compare(runs), "fd_classifier")
+    assert [each.last.mean for each in score.variants] == [7.0, 3.0]
+    assert score.best == 1
+    assert "of 9,000 samples" in score.notes[0]
+
+
+def test_where_none_is_shared_a_run_shows_the_one_of_most_samples_at_its_last_step(
+    make_run: MakeRun, make_card: Callable[..., Any]
+):
+    runs = [make_run(digest, loss__name=digest) for digest in ("one", "other")]
+    for run in runs:
+        entries = [
+            {"step": 40, "scores": {"x": value}, "card": card}
+            for value, samples in ((5.0, 500), (1.0, 9000), (4.0, 100))
+            for card in [make_card(samples=samples, digest=run.parent.name).model_dump(mode="json")]
+        ]
+        (run / "evaluation.json").write_text(json.dumps(entries))
+    score = score_of(compare(runs), "x")
+    assert not score.ranked
+    assert [each.last.values for each in score.variants] == [(1.0,), (1.0,)]
+
+
+def test_variants_are_ranked_by_their_last_scores(make_run: MakeRun):
+    """And not by the best of those on the way, which the choice of the step favors."""
+    scores = {"hinge": {20: 1.0, 40: 6.0}, "minimax": {20: 5.0, 40: 4.0}}
+    runs = [
+        make_run(loss, scores={step: {"fd_classifier": value} for step, value in each.items()}, loss__name=loss)
+        for loss, each in scores.items()
+    ]
+    score = score_of(compare(runs), "fd_classifier")
+    assert [each.best.mean for each in score.variants] == [1.0, 4.0]
+    assert score.best == 1
+
+
+@pytest.mark.parametrize("option", ["samples__count", "evaluation__samples", "checkpoint__every", "run__root"])
+def test_how_runs_are_scored_and_kept_makes_no_other_recipe(make_run: MakeRun, option: str):
+    values = (4, 8) if option != "run__root" else ("here", "there")
+    assert len(compare([make_run("a", seed, **{option: value}) for seed, value in enumerate(values)]).variants) == 1
+
+
+def test_each_run_counts_once_in_a_point_of_a_curve_however_often_it_was_logged(make_run: MakeRun):
+    """Two hundred steps are drawn as a hundred points, of two steps each."""
+    runs = [make_run("a", seed) for seed in (0, 1)]
+    for run, steps, slope in ((runs[0], range(1, 201), 1.0), (runs[1], range(2, 201, 2), 0.0)):
+        rows = [{"step": step, "epoch": 1.0, "seconds": 1.0, "loss/generator": slope * step} for step in steps]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (curve,) = next(figure for figure in figures(compare(runs)) if figure.name == "loss/generator").curves
+    third = curve[3]  # steps 6 and 7
+    assert (third.step, third.low, third.high, third.mean) == (7.0, 0.0, 6.5, 3.25)
