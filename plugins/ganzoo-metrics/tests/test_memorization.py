@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from ganzoo_metrics.configs import MemorizationConfig
 from ganzoo_metrics.memorization import memorization
+from ganzoo_metrics.metrics import Memorization
 from torch import Tensor
 
 from ganzoo.builtin.configs import SyntheticConfig
 from ganzoo.builtin.datasets import Synthetic
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
+from ganzoo.plugin import MetricInputs
 
 
 def discs(seed: int, count: int = 300) -> PackedDataset:
@@ -77,3 +80,25 @@ def test_a_mirrored_copy_is_a_copy_where_training_mirrors(training: PackedDatase
 def test_noise_is_no_copy(training: PackedDataset):
     found = memorization(torch.rand(50, 3, 16, 16) * 2 - 1, training)
     assert (found.nearer, found.copies) == (0, 0)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_metric_compares_with_the_held_out_images_and_mirrors_as_training_does(
+    training: PackedDataset, mirrored: bool
+):
+    samples = images(training, 100).flip(-1)
+    inputs = MetricInputs("pixels", samples, samples, training, discs(2), mirrored)
+    found = Memorization(MemorizationConfig(name="memorization")).compute(inputs)
+    expected = memorization(samples, training, discs(2), mirrored=mirrored)
+    assert found == {"memorization": expected.nearer, "copies": expected.copies}
+    assert found["copies"] == 1 if mirrored else found["copies"] < 0.1
+    assert inputs.details["memorization"]["unseen_median"] == expected.unseen_median
+    assert memorization(samples, training, mirrored=mirrored).unseen_median != expected.unseen_median
+
+
+@pytest.mark.parametrize(("copies", "told"), [(4, "no sign"), (8, "copies: 8%"), (60, "memorized")])
+def test_from_five_and_from_fifty_in_a_hundred_on_copies_are_told(training: PackedDataset, copies: int, told: str):
+    far = 3 * torch.ones(100 - copies, 3, 16, 16)  # unlike any image
+    found = memorization(torch.cat([images(training, copies), far]), training, discs(2))
+    assert found.copies == pytest.approx(copies / 100)
+    assert found.verdict.startswith(told)

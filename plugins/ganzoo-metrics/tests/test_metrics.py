@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from ganzoo_metrics import metrics
+from ganzoo_metrics import configs, metrics
 from ganzoo_metrics.classifier import classifier_for
 from ganzoo_metrics.configs import ClassAccuracyConfig, DensityCoverageConfig, KernelConfig
 from ganzoo_metrics.metrics import (
+    Kernel,
     class_scores,
     density_coverage,
     diversity,
@@ -206,3 +207,79 @@ def test_fewer_images_than_neighbors() -> None:
     real, fake = torch.randn(2, 20, 4, generator=torch.Generator().manual_seed(0)).unbind()
     assert all(0 <= value <= 1 for value in precision_recall(real, fake, neighbors=3, images=3))
     assert 0 <= density_coverage(real, fake, neighbors=5, images=2)[1] <= 1
+
+
+def inputs_of(real: Tensor, fake: Tensor, source: Any = "features", **more: Any) -> MetricInputs:
+    return MetricInputs(source, real, fake, **{"training": None, **more})
+
+
+def test_precision_and_recall_by_hand():
+    """Real images at 0, 1, 3, 7 with one neighbor each: radii 1, 1, 2, 4; samples at −2.5, 5, 12: 7.5, 7, 7."""
+    options = configs.PrecisionRecallConfig(name="precision_recall", neighbors=1, images=4)
+    inputs = inputs_of(on_a_line(0, 1, 3, 7, -2.5, 12), on_a_line(-2.5, 5, 12))
+    # Of the samples, 5 alone lies near a real image; all of the first four real images lie near a sample.
+    assert metrics.PrecisionRecall(options).compute(inputs) == {"precision": pytest.approx(1 / 3), "recall": 1}
+    swapped = metrics.PrecisionRecall(options).compute(inputs_of(inputs.fake, inputs.real[:4]))
+    assert swapped == {"precision": 1, "recall": pytest.approx(1 / 3)}
+
+
+def test_density_and_coverage_by_hand():
+    """Real images at 0, 1, 3, 7 with two neighbors each: radii 3, 2, 3, 6."""
+    options = configs.DensityCoverageConfig(name="density_coverage", neighbors=2, images=4)
+    inputs = inputs_of(on_a_line(0, 1, 3, 7, -2.5, 12), on_a_line(-2.5, 5, 12))
+    found = metrics.DensityCoverage(options).compute(inputs)
+    assert found == {"density": pytest.approx(4 / (2 * 3)), "coverage": 3 / 4}
+
+
+def test_a_kernel_distance_is_over_so_many_subsets_of_such_a_size():
+    inputs = inputs_of(gaussian(40, 4, 0), gaussian(40, 4, 1) + 1)
+    torch.manual_seed(0)
+    expected = kernel_distance(inputs.real, inputs.fake, subsets=3, subset_size=12)
+    torch.manual_seed(0)
+    found = Kernel(KernelConfig(name="kernel", subsets=3, subset_size=12)).compute(inputs)
+    assert (found["kd"], inputs.details["kernel_deviation"]) == expected
+    whole = Kernel(KernelConfig(name="kernel", subsets=5, subset_size=40))
+    whole.compute(inputs)
+    assert inputs.details["kernel_deviation"] == pytest.approx(0, abs=1e-5)  # each subset is the whole
+
+
+def test_an_inception_score_is_of_the_samples_in_so_many_parts():
+    """Of four classes in even shares: 4 as a whole, and 1 where each sample is a part."""
+    sure = 100 * torch.eye(4)
+    fake = sure[[0, 1, 2, 3]].repeat(5, 1)
+    inputs = inputs_of(sure[:1].repeat(20, 1), fake, "logits")
+    options = configs.InceptionScoreConfig(name="inception_score")
+    whole = metrics.InceptionScore(options.model_copy(update={"splits": 1})).compute(inputs)
+    assert whole == {"is": pytest.approx(4)}
+    single = metrics.InceptionScore(options.model_copy(update={"splits": 20})).compute(inputs)
+    assert single == {"is": pytest.approx(1)}
+
+
+def test_the_metrics_have_the_papers_figures():
+    kernel, inception = KernelConfig(), configs.InceptionScoreConfig()
+    precision, density = configs.PrecisionRecallConfig(), DensityCoverageConfig()
+    assert (kernel.subsets, kernel.subset_size, inception.splits) == (100, 1000, 10)
+    assert (precision.neighbors, precision.images, density.neighbors, density.images) == (3, 10_000, 5, 10_000)
+
+
+def test_a_class_is_covered_from_a_hundredth_of_its_even_share_on():
+    """Of 1,000 samples and four classes: 2.5."""
+    for count, covered in ((2, 3), (3, 4)):
+        choice = torch.arange(1000) % 3
+        choice[:count] = 3
+        assert class_scores(100.0 * torch.eye(4)[choice]).covered == covered
+
+
+def test_classes_are_those_of_the_samples_and_the_confidence_on_real_images_is_beside_them():
+    fake, real = 100 * torch.eye(3)[[0, 0, 1, 1]], torch.zeros(4, 3)
+    inputs = inputs_of(real, fake, "class_logits")
+    found = metrics.ClassCoverage(configs.ClassCoverageConfig(name="class_coverage")).compute(inputs)
+    balance = pytest.approx(float(np.log(2) / np.log(3)))
+    assert found == {"classes_covered": 2, "balance": balance, "confidence": pytest.approx(1)}
+    assert inputs.details == {"classes": 3, "class_counts": [2, 2, 0], "real_confidence": pytest.approx(1 / 3)}
+
+
+def test_diversity_is_that_of_the_samples():
+    real = gaussian(50, 4, 0)
+    found = metrics.Diversity(configs.DiversityConfig(name="diversity")).compute(inputs_of(real, real / 4))
+    assert found == {"diversity": pytest.approx(0.25)}
