@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ganzoo_analysis import network_analysis
-from ganzoo_analysis.linear_probe import PENALTIES, layer_shapes, pooled_features, probe, score, split
+from ganzoo_analysis import linear_probe, network_analysis
+from ganzoo_analysis.linear_probe import PENALTIES, ProbeScore, layer_shapes, pooled_features, probe, score, split
 from PIL import Image
 from sklearn.svm import LinearSVC
 from torch import Tensor
@@ -158,3 +161,61 @@ def test_impossible(trained: TrainedRun):
         probe(Looks(True), Looks(False), made_up(), train=240)
     with pytest.raises(RequestError, match="0 draws"):
         probe(Looks(True), Looks(False), made_up(), train=30, draws=0)
+
+
+def test_c_is_that_of_the_best_mean_on_the_validation_images():
+    """Where another one is the best on the test images, and each draw by itself might choose otherwise."""
+    packed, penalties = made_up(), [1e-4, 1e-3, 1e-2]
+    grain = np.random.default_rng(2).integers(0, 200, packed.images.shape)
+    packed = replace(packed, images=(packed.images // 8 + grain).astype(np.uint8))
+    draws = list(split(packed, train=30, draws=2, seed=0))
+    pixels, labels = torch.from_numpy(packed.images).flatten(1).numpy() / 127.5 - 1, packed.labels
+    assert labels is not None
+    machines = [
+        [LinearSVC(C=c, random_state=0, max_iter=5000).fit(pixels[draw.train], labels[draw.train]) for c in penalties]
+        for draw in draws
+    ]
+    validation, test = (
+        np.array(
+            [
+                [machine.score(pixels[getattr(draw, part)], labels[getattr(draw, part)]) for machine in row]
+                for draw, row in zip(draws, machines, strict=True)
+            ]
+        ).mean(0)
+        for part in ("validation", "test")
+    )
+    assert (validation.argmax(), test.argmax(), validation.argmin()) == (1, 2, 2)
+    found = score(lambda images: images.flatten(1), packed, draws, 0, penalties)
+    assert (found.penalty, found.at_edge) == (1e-3, False)
+    assert found.validation_accuracy == pytest.approx(validation[1])
+    assert found.accuracy == pytest.approx(test[1])
+    assert score(lambda images: images.flatten(1), packed, draws, 0, penalties[:2]).at_edge
+
+
+def test_the_authors_values_of_c_are_tried_and_larger_ones_for_the_baselines(monkeypatch: pytest.MonkeyPatch):
+    authors = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2]
+    tried: list[list[float]] = []
+
+    def noting(features: Any, packed: Any, parts: Any, seed: int, penalties: Any, *more: Any) -> ProbeScore:
+        tried.append([*penalties])
+        return score(features, packed, parts, seed, [0.01])
+
+    monkeypatch.setattr(linear_probe, "score", noting)
+    linear_probe.probe(Looks(True), Looks(False), made_up(), train=30, draws=1)
+    wider = [*authors, 2e-2, 5e-2, 1e-1]
+    assert tried == [authors, wider, wider]
+
+
+def test_each_network_has_batch_norm_of_its_own_statistics(trained: TrainedRun):
+    """Random weights too: their running statistics are not those of any image before."""
+    random = copy.deepcopy(trained.discriminator)
+    norms = [module for module in random.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms
+    scores = []
+    for mean in (0.0, 100.0):
+        for norm in norms:
+            norm.running_mean.fill_(mean)
+        packed = trained.training_set()
+        scores.append(probe(trained.discriminator, random, packed, train=20, draws=1)["scores"]["random_weights"])
+        assert all(norm.running_mean.eq(mean).all() for norm in norms)
+    assert scores[0] == scores[1]
