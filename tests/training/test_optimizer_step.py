@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.builtin.gan_trainer import GANTrainer
+from ganzoo.builtin.optimizers import AdamConfig
 from ganzoo.components.options import OptimizerConfig
 from ganzoo.components.schedule import Progress, Schedule, Scheduled
 from ganzoo.data.loader import Loader
@@ -210,3 +211,24 @@ def test_state_of_another_shape_is_refused_by_any_optimizer(name: str, wrong: An
     values[next(key for key, value in values.items() if isinstance(value, Tensor) and value.ndim)] = wrong
     with pytest.raises(ValueError, match=r"^it: weight\."):
         load_optimizer(OPTIMIZERS[name](network.parameters()), state, dict(network.named_parameters()), "it")
+
+
+@pytest.mark.parametrize(("lazy", "share"), [((16,), 16 / 17), ((4, 16), 1 / (1 + 1 / 4 + 1 / 16)), ((), 1.0)])
+def test_rates_and_betas_are_corrected_for_lazy_regularization(lazy: tuple[int, ...], share: float):
+    """By c, the share of updates that are not regularization's (arXiv 1912.04958, appendix B); in a schedule too."""
+    falling = Schedule[float](from_=0.002, to=0.001, until="10 steps")
+    guard = non_finite.NonFiniteGuard(torch.device("cpu"))
+    step = OptimizerStep(
+        "critic",
+        {"critic": nn.Linear(2, 2)},
+        AdamConfig(name="adam", lr=falling, betas=(0.5, 0.99)),
+        at=Progress(0, 20, 1),
+        guard=guard,
+        lazy=lazy,
+    )
+    (group,) = step.optimizer.param_groups
+    assert float(group["lr"]) == pytest.approx(0.002 * share)
+    assert group["betas"] == pytest.approx((0.5**share, 0.99**share))
+    step.set_scheduled(Progress(5, 20, 1))
+    assert float(group["lr"]) == pytest.approx(0.0015 * share)
+    assert group["betas"] == pytest.approx((0.5**share, 0.99**share))
