@@ -481,3 +481,12 @@ def test_each_run_counts_once_in_a_point_of_a_curve_however_often_it_was_logged(
     (curve,) = next(figure for figure in figures(compare(runs)) if figure.name == "loss/generator").curves
     third = curve[3]  # steps 6 and 7
     assert (third.step, third.low, third.high, third.mean) == (7.0, 0.0, 6.5, 3.25)
+
+
+@pytest.mark.parametrize(("direction", "arrow"), [("none", "→ 0.25"), ("lower", "↓"), ("higher", "↑")])
+def test_an_ideal_is_shown_where_neither_lower_nor_higher_is_better(make_run: MakeRun, direction: str, arrow: str):
+    run = make_run(scores={40: {"x": 1.0}})
+    (entry,) = json.loads((run / "evaluation.json").read_text())
+    entry |= {"directions": {"x": direction}, "ideals": {"x": 0.25}}
+    (run / "evaluation.json").write_text(json.dumps([entry]))
+    assert score_of(compare(run), "x").arrow == arrow

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ganzoo.errors import RunDirectoryError
-from ganzoo.evaluation.evaluation_log import Evaluation, add_evaluations, read_evaluations
+from ganzoo.evaluation.evaluation_log import Evaluated, Evaluation, add_evaluations, read_evaluations
 from ganzoo.evaluation.protocol import Card, Difference, differences, noted
 from ganzoo.storage.run_directory import RunDirectory
 
@@ -120,3 +120,17 @@ def test_a_damaged_file_is_told(tmp_path: Path, content: str):
 def test_a_metric_that_only_one_was_asked_for_makes_no_difference():
     assert differences([card(), card(settings={"neighbors": 3})]) == []
     assert [each.field for each in differences([card(settings={"subsets": 5}), card()])] == ["settings.subsets"]
+
+
+def test_scores_of_several_seeds_are_their_mean_and_sample_deviation():
+    """Of the scores that each seed has, over all extractors."""
+    seeds = [{"fid": 2.0, "kid": 1.0}, {"fid": 4.0, "kid": 1.0}, {"fid": 9.0, "kid": 4.0, "is": 3.0}]
+    found = Evaluated(
+        [
+            [Evaluation(step=1, scores={name: value}, card=card(samples__seed=seed)) for name, value in scores.items()]
+            for seed, scores in enumerate(seeds)
+        ]
+    )
+    assert found.scores == {"fid": 5.0, "kid": 2.0}
+    assert found.deviations == pytest.approx({"fid": 13**0.5, "kid": 3**0.5})
+    assert Evaluated(found.evaluations[:1]).deviations == {}

@@ -179,6 +179,29 @@ def test_enlarged_images_are_cropped_at_the_given_places() -> None:
     assert cropped.abs().max() <= 1
 
 
+def test_crops_lie_as_far_down_and_right_as_their_places_say() -> None:
+    """Of 50 pixels, 40 from the 11 places 0 to 10 on; the ramps rise by 1/50 a pixel, down and to the right."""
+    ramp = (torch.arange(40) + 0.5) / 40
+    images = torch.stack([ramp[:, None].expand(40, 40), ramp[None].expand(40, 40)])
+    places = torch.tensor([[0.0, 0.95], [0.5, 0.0], [0.999, 0.3]])
+    cropped = enlarged_and_cropped(images.expand(3, -1, -1, -1), 1.25, places)
+    middle = cropped[:, :, 15:25, 15:25].mean((2, 3))  # far from the edges, where bicubic is not straight
+    expected = (20 + torch.tensor([[0.0, 10.0], [5.0, 0.0], [10.0, 3.0]])) / 50
+    torch.testing.assert_close(middle, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+def test_each_image_is_cropped_at_a_place_of_its_own(tmp_path: Path, kind: str) -> None:
+    trainer, batch = trainer_of(tables_of(kind, tmp_path, trainer={"enlarge": 1.5}))
+    same = batch.real[:1].expand_as(batch.real)
+    seen: list[Batch] = []
+    trainer.discriminator_objective = noting(trainer.discriminator_objective, seen)
+    trainer.train_step(Batch(same, None, same))
+    for images in (seen[0].real, seen[0].condition):
+        assert images is not None
+        assert len(images.unique(dim=0)) > 1
+
+
 def test_pairs_are_cropped_alike_and_domains_each_on_its_own(tmp_path: Path) -> None:
     for kind, alike in (("pix2pix", True), ("cyclegan", False)):
         trainer, batch = trainer_of(tables_of(kind, tmp_path, trainer={"enlarge": 1.5}))
