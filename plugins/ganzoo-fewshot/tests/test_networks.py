@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ganzoo_fewshot.layers import GLU
+from ganzoo_fewshot.layers import GLU, DownBlock
+from ganzoo_fewshot.reconstruction import quarters
 from tiny_recipe import tiny_recipe
 from torch import nn
 from torch.nn import BatchNorm2d
@@ -290,3 +292,79 @@ def test_the_small_image_reaches_the_discriminator(tmp_path: Path) -> None:
     name = "small_image.parametrizations.weight.original"
     first, second = (run.checkpoint.network("generator")[name] for run in (start, after))
     assert not first.equal(second)
+
+
+def test_the_discriminators_maps_are_excited_by_those_eight_times_larger(make: Any) -> None:
+    """Each by the excited map, where that is one itself; the gains lie between 0 and 1."""
+    discriminator = make("discriminators", "fastgan", size=256, width=4).eval()
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for excitation in discriminator.excitations:
+        excitation.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    with torch.no_grad():
+        maps = discriminator.features(torch.rand(1, 3, 256, 256) * 2 - 1)[len(discriminator.small) :]
+    assert [(small.shape[-1], large.shape[-1]) for small, large in given] == [(256, 32), (128, 16), (64, 8)]
+    for place, (small, large) in enumerate(given):
+        assert small.equal(maps[place])
+        assert not maps[place + 3].equal(large)
+        assert (maps[place + 3].abs() <= large.abs()).all()
+
+
+def test_a_block_that_halves_is_the_mean_of_both_ways(make: Any) -> None:
+    block = DownBlock(3, 5).eval()
+    maps = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(block(maps), (block.main(maps) + block.direct(maps)) / 2)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_last_maps_of_sixteen_pixels_are_those_of_which_a_quarter_is_decoded(make: Any, size: int) -> None:
+    discriminator = make("discriminators", "fastgan", size=size, width=4)
+    penalty = make("penalties", "reconstruction", size=size)
+    penalty.setup(None, discriminator)
+    shapes = discriminator.feature_shapes()
+    sides = [shape[-1] for shape in shapes]
+    assert list(penalty.whole) == [str(place) for place, side in enumerate(sides) if side == 8]
+    assert list(penalty.quarter) == [str(len(sides) - 2)]  # of the image's own track
+    assert sides[-2] == 16
+    (decode,) = penalty.quarter.values()
+    rebuilt = decode(1000 * torch.randn(2, shapes[-2][0], 8, 8))
+    assert rebuilt.shape == (2, 3, size // 2, size // 2)
+    assert rebuilt.abs().max() <= 1
+
+
+def test_any_quarter_is_decoded_and_compared_with_its_part_of_the_image(make: Any) -> None:
+    """Numbered in reading order, in images and maps whose quarters are of one shade each."""
+    numbered = torch.arange(4.0).reshape(1, 1, 2, 2)
+
+    def shades(count: int, channels: int, side: int) -> torch.Tensor:
+        half = side // 2
+        return numbered.repeat_interleave(half, 2).repeat_interleave(half, 3).expand(count, channels, -1, -1)
+
+    assert [each.unique().tolist() for each in quarters(shades(4, 2, 6), torch.arange(4))] == [[0], [1], [2], [3]]
+    penalty, discriminator = make("penalties", "reconstruction"), make("discriminators", "fastgan", width=4)
+    penalty.setup(None, discriminator)
+    (number,) = penalty.quarter
+    seen: list[torch.Tensor] = []
+    for decoder in penalty.whole.values():
+        decoder.forward = lambda maps: shades(64, 3, 64)
+    penalty.quarter[number].forward = lambda maps: seen.append(maps) or maps[:, :3].repeat(1, 1, 4, 4)
+    shapes = discriminator.feature_shapes()
+    discriminator.features = lambda images: [shades(64, channels, side) for channels, side, _ in shapes]
+    term = penalty.discriminator_term(reconstruction_step(discriminator, shades(64, 3, 64)))
+    assert term == 0
+    assert seen[0].flatten(1).unique().tolist() == [0, 1, 2, 3]
+    assert all(len(each.unique()) == 1 for each in seen[0])
+
+
+def test_what_is_rebuilt_is_the_real_image_as_the_discriminator_saw_it(make: Any) -> None:
+    discriminator = make("discriminators", "fastgan", width=4).eval()
+    penalty = make("penalties", "reconstruction", width=4)
+    penalty.setup(None, discriminator)
+    penalty.eval()
+    real, other = torch.rand(2, 2, 3, 64, 64) * 2 - 1
+    alike = reconstruction_step(discriminator, real)
+    others = {"fake": other, "unaugmented_real": other, "unaugmented_fake": other}
+    terms = [
+        penalty.discriminator_term(dataclasses.replace(alike, rng=torch.Generator().manual_seed(0), **each))
+        for each in ({}, others)
+    ]
+    torch.testing.assert_close(*terms)

@@ -142,3 +142,21 @@ def test_instance_noise_is_gone_at_sigma_zero_and_differentiable_before(make: Ma
 def test_what_adds_no_term_has_no_weight(manager: PluginManager, name: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be left out"):
         manager.registries.penalties[name].config(name=name, **options)
+
+
+def test_dragan_pulls_gradients_up_to_its_target_too(make: Make, step: Step) -> None:
+    """As in the paper, and unlike a one-sided penalty: a critic without any slope costs target²."""
+    now = step(detach=True)
+    torch.nn.init.zeros_(now.discriminator.b)
+    term = make("dragan", target=2.0).discriminator_term(now)
+    torch.testing.assert_close(term, torch.tensor(4.0), rtol=1e-4, atol=0)
+
+
+def test_other_penalties_have_the_papers_figures(make: Make) -> None:
+    assert make("weight_clipping").config.limit == 0.01
+    assert make("feature_matching").config.layer == -1
+    assert make("label_smoothing").config.real_target == 0.9
+    noise = make("instance_noise")
+    for step, sigma in ((0, 0.1), (5_000, 0.05), (10_000, 0.0), (20_000, 0.0)):
+        noise.begin_step(Progress(step, 20_000, 64))
+        assert noise.metrics()["sigma"].item() == pytest.approx(sigma)
