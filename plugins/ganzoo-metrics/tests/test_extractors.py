@@ -156,6 +156,15 @@ class TestInception:
         torch.testing.assert_close(extractor.logits(features), logits)
         assert extractor.features(images[:, :1]).shape == (3, 2048)  # gray
 
+    def test_images_are_rounded_to_eight_bits_and_made_rgb(self, packed: PackedDataset):
+        """As when they are read from files: −1 is 0, and 1 is 255, beyond which none lies."""
+        extractor = Inception(InceptionConfig(name="inception"), info=packed.info)
+        extractor.network = lambda pixels: (pixels.flatten(2).transpose(1, 2),)  # type: ignore[assignment]
+        levels = torch.tensor([-1.0, -0.9962, -0.0001, 0.0001, 0.997, 1.0, 1.2, -1.2])
+        found = extractor.features(levels.reshape(1, 1, 2, 4))
+        assert found.dtype == torch.uint8
+        assert found[0].tolist() == [[level] * 3 for level in (0, 0, 127, 128, 255, 255, 255, 0)]
+
     def test_other_weights_are_refused(self, packed: PackedDataset, tmp_path: Path):
         path = tmp_path / "weights.pth"
         torch.save({"a": torch.ones(1)}, path)
