@@ -68,7 +68,16 @@ def sample(
     from ganzoo.terminal import say
 
     trained = api.load_run(run, step=step, network=network).sampled_with(set_ or ())
-    names, condition = (None, None) if input_ is None else api.read_inputs(trained, input_)
+    names, condition, each = None, None, 1
+    if input_ is not None:
+        names, condition = api.read_inputs(trained, input_)
+        each = count or 1
+        if each > 1 and not trained.generator.config.latent_dim:
+            raise RequestError(f"--count {each}: the generator draws no latents, so it makes one image of each input")
+        if each > 1:
+            names = [f"{name}_{number:0{len(str(each - 1))}d}" for name in names for number in range(each)]
+        condition = condition.repeat_interleave(each, 0)
+        count = len(condition)
     if out.suffix and out.suffix.lower() not in {".png", ".npy"}:
         raise RequestError(f"--out {out}: give a file that ends in .png or .npy, or a folder")
     beside = _array_beside(out, trained)
@@ -78,14 +87,6 @@ def sample(
         check_folder(out, overwrite=overwrite)
     if beside is not None and out.suffix:
         check_file(beside, overwrite=overwrite)
-    each = 1 if condition is None or count is None else count
-    if each > 1 and not trained.generator.config.latent_dim:
-        raise RequestError(f"--count {each}: the generator draws no latents, so it makes one image of each input")
-    if names is not None and condition is not None and each > 1:
-        names = [f"{name}_{number:0{len(str(each - 1))}d}" for name in names for number in range(each)]
-        condition = condition.repeat_interleave(each, 0)
-    if condition is not None:
-        count = len(condition)
     if labels and trained.info.class_names:
         known = trained.info.class_names  # a name may have a comma
         labels = [one for text in labels for one in ([text] if text in known else text.split(","))]

@@ -142,13 +142,10 @@ def _checked(
     """Return the tables with overrides, and the recipe or the problems of each table by itself."""
     changed = apply_overrides(tables, pairs)
     swaps = Swaps(tables, changed, pairs)
-    names: set[str] | None = None
     checked: Recipe | list[Problem] | None = None
     while checked is None:
-        if names != _named(changed):
-            # A model of the named components only: one of all installed takes longer than the rest of a command.
-            names = _named(changed)
-            model = recipe_model(manager.registries, names, roles_of(changed, manager.registries))
+        # A model of the named components only: one of all installed takes longer than the rest of a command.
+        model = recipe_model(manager.registries, _named(changed), roles_of(changed, manager.registries))
         try:
             recipe = model.model_validate_json(json.dumps(changed), strict=True)
             mended = swaps.mend_images(recipe) or swaps.mend_unmet(unmet_conditions(recipe, manager))

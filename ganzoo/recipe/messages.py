@@ -29,8 +29,6 @@ def explain(
     problems, files = [], _not_imported(tables, manager)
     for detail in _told(error.errors(include_url=False), tables):
         location = toml_location(detail, tables)
-        parent = value_at(location[:-1], tables)
-        context = detail.get("ctx", {})
         key = str(location[-1]) if location else ""
         unchecked = False
         match detail["type"]:
@@ -55,7 +53,7 @@ def explain(
             case "union_tag_invalid" | "nothing_registered":
                 message, unchecked = _unknown_name(location, tables, model, manager), bool(files)
                 location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
-            case "literal_error" if key == "name" and isinstance(parent, Mapping):
+            case "literal_error" if key == "name":
                 message, unchecked = _unknown_name(location[:-1], tables, model, manager), bool(files)
             case "literal_error":
                 expected = _literals(detail)
@@ -73,7 +71,7 @@ def explain(
                 what = f"of tables: [[{dotted(location)}]]" if of_tables else "in square brackets"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
-                message = str(context["error"])
+                message = str(detail["ctx"]["error"])
             case _:
                 message = f"is {_shown(detail['input'])}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
         problems.append(Problem(dotted(location), message, unchecked))

@@ -163,7 +163,7 @@ def _take(network: nn.Module, weights: str, tensors: Mapping[str, Tensor], where
         if not torch.isfinite(tensor).all():
             raise RecipeError("recipe", [Problem("init.from", f"{where}: {name} holds values that are not finite")])
     shapes = {name: tuple(own.shape) for name, own in state.items()}
-    state.update(taken)
+    state.update(taken)  # it has the versions of the modules too, by which torch reads what older ones saved
     network.load_state_dict(state)
     return Transfer(
         weights=weights,

@@ -38,8 +38,8 @@ from ganzoo.training.events import Events
 
 def heeded_signals() -> dict[int, Any]:
     """Return the signals that ask for a stop, each with its handler, without those that are ignored, as by nohup."""
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    handlers = {int(getattr(signal, name)): signal.getsignal(getattr(signal, name)) for name in names}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {int(number): signal.getsignal(number) for number in numbers}
     return {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
 

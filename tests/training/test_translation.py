@@ -313,10 +313,10 @@ def test_wrong_inputs_are_told(
     command: Command, trained: dict[str, TrainedRun], inputs: Path, tmp_path: Path, options: list[str], told: str
 ):
     options = [option.format(inputs=inputs) for option in options]
-    ended = command("sample", trained["cyclegan"].path, *options, "--out", tmp_path / "out.png")
+    ended = command("sample", trained["cyclegan"].path, *options, "--out", tmp_path / "new" / "out.png")
     assert ended.code == 2
     assert told in ended.err
-    assert not (tmp_path / "out.png").exists()
+    assert not (tmp_path / "new").exists()
 
 
 def test_conditions_that_are_vectors_are_told(trained: dict[str, TrainedRun], inputs: Path):
