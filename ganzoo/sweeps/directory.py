@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 import pydantic.dataclasses
 import tomli_w
+from pydantic import BaseModel, ValidationError
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.plan import Choice, Plan, names
-from ganzoo.text import parse_json
+from ganzoo.text import printable
 from ganzoo.untrusted import check_contents, read_text
 
 STATE = "sweep.json"
@@ -55,6 +56,17 @@ class Member:
         return f"{self.variant} seed {self.seed}"
 
 
+class _State(BaseModel, strict=True):
+    """The content of the file STATE."""
+
+    name: str
+    source: str
+    recipe: dict[str, Any]
+    vary: dict[str, list[Any]]
+    plugin_code: dict[str, str]
+    runs: list[Member]
+
+
 @dataclass
 class SweepDirectory:
     """The state of a sweep, kept in `path/sweep.json`."""
@@ -79,21 +91,20 @@ class SweepDirectory:
         check_contents(path, LEVEL)
         file = path / STATE
         try:
-            state = parse_json(read_text(file))
-            members = [Member(**row) for row in state["runs"]]
-            for member in members:
-                inside = Path(member.variant) / member.run
-                if inside.is_absolute() or ".." in inside.parts or len(Path(member.variant).parts) != 1:
-                    raise ValueError(f"of the run {member}")
-            vary = {str(key): list(values) for key, values in state["vary"].items()}
-            code = dict(state["plugin_code"])
-            return cls(path, str(state["name"]), str(state["source"]), dict(state["recipe"]), vary, members, code)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            told = repr(error)
-            if isinstance(error, pydantic.ValidationError):
+            state = _State.model_validate_json(read_text(file))
+        except (OSError, ValueError) as error:
+            told = str(error)
+            if isinstance(error, ValidationError):
                 wrong = error.errors(include_url=False)[0]
-                told = f"runs: {wrong['loc'][0]}: {wrong['msg']}"
+                told = ": ".join(filter(None, (".".join(map(str, wrong["loc"])), wrong["msg"])))
             raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {told}") from error
+        for index, member in enumerate(state.runs):
+            inside = Path(member.variant) / member.run
+            if inside.is_absolute() or ".." in inside.parts or len(Path(member.variant).parts) != 1:
+                raise RunDirectoryError(
+                    f"{file}: is damaged: runs.{index}: {inside} is no run directory of a variant in the sweep"
+                )
+        return cls(path, state.name, state.source, state.recipe, state.vary, state.runs, state.plugin_code)
 
     @classmethod
     def prepare(cls, path: Path, plan: Plan) -> SweepDirectory:
@@ -111,7 +122,8 @@ class SweepDirectory:
         else:
             sweep = cls.open(path)
             sweep._check_same(plan)
-        sweep.source, sweep.tables = plan.source, dict(plan.tables)
+        sweep.source = printable(plan.source)  # a file's name may have bytes that are no text
+        sweep.tables = dict(plan.tables)
         for key, values in plan.vary.items():
             sweep.vary[key] = [*sweep.vary.get(key, ()), *(v for v in values if v not in sweep.vary.get(key, ()))]
         given = {member.variant: member.choice for member in sweep.members}

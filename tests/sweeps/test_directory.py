@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ class TestPlan:
         assert warnings
 
 
+def changed(sweep: SweepDirectory, key: str, value: object) -> Path:
+    """Change a value of the second run in the state of a sweep; return its folder."""
+    state = json.loads((sweep.path / STATE).read_text())
+    state["runs"][1][key] = value
+    (sweep.path / STATE).write_text(json.dumps(state))
+    return sweep.path
+
+
 class TestState:
     def test_is_read_as_it_was_written(self, plan: MakePlan):
         sweep = begin(plan({"loss.name": ["hinge"]}, 2))
@@ -143,24 +152,28 @@ class TestState:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "{", "[]", "{}", '{"runs": 3}', '{"name": "a", "source": "b", "recipe": {}, "vary": {}, "runs": [{}]}'],
+        ["", "{", "[]", "{}", "[" * 10_000, '{"runs": 3}', '{"name": "a", "source": "b", "recipe": {}, "vary": {}}'],
     )
     def test_damage_is_told(self, tmp_path: Path, text: str):
         (tmp_path / STATE).write_text(text)
         with pytest.raises(RunDirectoryError, match=r"sweep\.json: is no state of a sweep, or is damaged"):
             SweepDirectory.open(tmp_path)
 
+    def test_a_recipe_whose_name_is_no_text(self, plan: MakePlan):
+        sweep = begin(replace(plan({}), source="r\udcff.toml"))
+        assert SweepDirectory.open(sweep.path).source == "r\\udcff.toml"
+
+    @pytest.mark.parametrize("key", ["run", "variant"])
+    @pytest.mark.parametrize("place", ["../elsewhere", "/etc"])
+    def test_runs_outside_of_the_sweep_are_refused(self, plan: MakePlan, key: str, place: str):
+        sweep = begin(plan({}, 2))
+        with pytest.raises(RunDirectoryError, match=r"sweep\.json: is damaged: runs\.1: .* is no run directory"):
+            SweepDirectory.open(changed(sweep, key, place))
+
     @pytest.mark.parametrize(
-        ("key", "value"),
-        [
-            *((key, place) for key in ("run", "variant") for place in ("../elsewhere", "/etc")),
-            *(("seed", True), ("status", "well"), ("choice", []), ("error", 3), ("seconds", "many")),
-        ],
+        ("key", "value"), [("seed", True), ("status", "well"), ("choice", []), ("error", 3), ("seconds", "many")]
     )
-    def test_runs_outside_of_the_sweep_or_of_other_types_are_refused(self, plan: MakePlan, key: str, value: object):
-        sweep = begin(plan({}))
-        state = json.loads((sweep.path / STATE).read_text())
-        state["runs"][0][key] = value
-        (sweep.path / STATE).write_text(json.dumps(state))
-        with pytest.raises(RunDirectoryError, match="is no state of a sweep, or is damaged"):
-            SweepDirectory.open(sweep.path)
+    def test_values_of_other_types_are_told_by_their_place(self, plan: MakePlan, key: str, value: object):
+        sweep = begin(plan({}, 2))
+        with pytest.raises(RunDirectoryError, match=rf"is no state of a sweep, or is damaged: runs\.1\.{key}: Input"):
+            SweepDirectory.open(changed(sweep, key, value))
