@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from ganzoo.observers.standard import PeriodicEvaluation
 from ganzoo.plugin import RunView, hookimpl
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.child_processes import ended
-from ganzoo.training import checkpointing, clock
+from ganzoo.training import checkpointing
 
 Tables = dict[str, Any]
 
@@ -152,7 +153,7 @@ def test_stopped_before_it_and_resumed(aimed: Tables, whole: Path, capsys: pytes
 def test_only_training_is_counted(base: Tables, monkeypatch: pytest.MonkeyPatch):
     """By a clock that goes on by a second a step, and by a hundred in whatever observers do."""
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 
     def slower(method: Callable[..., Any], seconds: float) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -185,7 +186,7 @@ def test_only_training_is_counted(base: Tables, monkeypatch: pytest.MonkeyPatch)
 def test_a_killed_run_goes_on_with_the_seconds_of_its_checkpoint(base: Tables, monkeypatch: pytest.MonkeyPatch):
     """Its last row of metrics may be far before that, and it has no summary."""
     now = [0.0]
-    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     train_step = GANTrainer.train_step
 
     def slow(self: GANTrainer, *arguments: Any) -> Any:
