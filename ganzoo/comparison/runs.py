@@ -254,7 +254,10 @@ def _names(variants: Sequence[Variant]) -> list[str]:
     swept = [printable(next((run.variant for run in variant.runs if run.variant), "")) for variant in variants]
     firsts = [next((run for run in variant.runs if run.recipe), variant.runs[0]) for variant in variants]
     own = [printable(run.recipe.get("run.name", run.name)) for run in firsts]
-    candidates, options = [swept, own], options_that_differ(variants)
+    for found in (swept, own):
+        if all(found) and len(set(found)) == len(found):
+            return found
+    options = options_that_differ(variants)
     if 0 < len(options) <= FEW and all(variant.recipe for variant in variants):
         choices = [
             {
@@ -263,10 +266,9 @@ def _names(variants: Sequence[Variant]) -> list[str]:
             }
             for index in range(len(variants))
         ]
-        candidates.append(list(names(choices, "all")))
-    for found in candidates:
-        if all(found) and len(set(found)) == len(variants):
-            return found
+        named = [*names(choices, "all")]
+        if len(named) == len(variants):  # values that read alike have one name
+            return named
     return [
         name if name not in own[:index] else f"{name} ({own[:index].count(name) + 1})" for index, name in enumerate(own)
     ]

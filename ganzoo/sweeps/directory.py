@@ -30,7 +30,7 @@ UNIMPORTANT = ("tracking", "run.root", "run.seed")
 Status = Literal["waiting", "running", "complete", "interrupted", "failed"]
 
 
-@pydantic.dataclasses.dataclass(config={"strict": True})
+@pydantic.dataclasses.dataclass(config={"strict": True, "extra": "forbid"})
 class Member:
     """One run of a sweep.
 

@@ -152,7 +152,18 @@ class TestState:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "{", "[]", "{}", "[" * 10_000, '{"runs": 3}', '{"name": "a", "source": "b", "recipe": {}, "vary": {}}'],
+        [
+            *(
+                "",
+                "{",
+                "[]",
+                "{}",
+                "[" * 10_000,
+                '{"runs": 3}',
+                '{"name": "a", "source": "b", "recipe": {}, "vary": {}}',
+            ),
+            '{"name": "a", "source": "b", "recipe": {}, "vary": {}, "plugin_code": {}, "runs": [{}]}',
+        ],
     )
     def test_damage_is_told(self, tmp_path: Path, text: str):
         (tmp_path / STATE).write_text(text)
@@ -177,3 +188,10 @@ class TestState:
         sweep = begin(plan({}, 2))
         with pytest.raises(RunDirectoryError, match=rf"is no state of a sweep, or is damaged: runs\.1\.{key}: Input"):
             SweepDirectory.open(changed(sweep, key, value))
+
+    def test_entries_that_no_run_has_are_refused(self, plan: MakePlan):
+        sweep = begin(plan({}, 2))
+        with pytest.raises(
+            RunDirectoryError, match=r"or is damaged: runs\.1\.speed: Unexpected"
+        ):
+            SweepDirectory.open(changed(sweep, "speed", 3))
