@@ -191,7 +191,5 @@ class TestState:
 
     def test_entries_that_no_run_has_are_refused(self, plan: MakePlan):
         sweep = begin(plan({}, 2))
-        with pytest.raises(
-            RunDirectoryError, match=r"or is damaged: runs\.1\.speed: Unexpected"
-        ):
+        with pytest.raises(RunDirectoryError, match=r"or is damaged: runs\.1\.speed: Unexpected"):
             SweepDirectory.open(changed(sweep, "speed", 3))
