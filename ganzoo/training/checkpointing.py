@@ -14,7 +14,7 @@ import torch
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
 from ganzoo.errors import CheckpointError, RequestError
-from ganzoo.recipe.model import Recipe
+from ganzoo.recipe.model import CheckpointOptions, Recipe
 from ganzoo.runtime.random_state import random_state, set_random_state
 from ganzoo.runtime.restored import check_like
 from ganzoo.storage.checkpoint import (
@@ -76,14 +76,24 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
     weights, state = size_of(networks), size_of(trainer.state_dict())
     checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
-    grids = math.ceil(steps / recipe.samples.interval(steps))
-    samples = grids * math.prod(info.samples.shape) * recipe.samples.count * PNG * (2 if recipe.samples.gif else 1)
+    kept, grids = _checkpoints_kept(recipe.checkpoint, steps), math.ceil(steps / recipe.samples.interval(steps))
+    pixels = math.prod(info.samples.shape) * recipe.samples.count
+    grid = int(pixels * PNG * (2 if recipe.samples.gif else 1))
+    written = steps > recipe.checkpoint.keep * recipe.checkpoint.every  # one more while it is written
     check_room(
         Path(recipe.run.root) / recipe.run.name,
-        checkpoint * (recipe.checkpoint.keep + 1) + int(samples),
-        f"a run with {recipe.checkpoint.keep} checkpoints of {size_in_words(checkpoint)}",
-        "make room there, or set run.root to a folder on a larger disk",
+        checkpoint * (kept + written) + grid * grids,
+        f"a run with {kept} checkpoints of {size_in_words(checkpoint)} and {grids} grids of {size_in_words(grid)}",
+        "make room there, set run.root to a folder on a larger disk, or keep fewer of them by samples.every, "
+        "samples.count, checkpoint.keep and checkpoint.keep_every",
     )
+
+
+def _checkpoints_kept(options: CheckpointOptions, steps: int) -> int:
+    """Return how many checkpoints a run of this length has at its end."""
+    older = max(0, math.ceil(steps / options.every) - options.keep)
+    latest = math.ceil(steps / options.every) - older
+    return latest + older // (options.keep_every or steps + 1) + bool(options.best)
 
 
 def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:

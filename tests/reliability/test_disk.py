@@ -90,17 +90,35 @@ def test_run_that_will_not_fit_is_not_begun(
     (line,) = (line for line in ended.err.splitlines() if line.startswith("error: "))
     assert f"error: {disk.path}/runs/tiny: the disk is full: a run with 2 checkpoints of " in line
     assert " needs about " in line
-    assert "256.0 KiB are free: make room there, or set run.root" in line
+    assert "256.0 KiB are free: make room there, set run.root to a folder on a larger disk, or keep fewer" in line
     assert list(disk.path.iterdir()) == []
 
 
-def test_estimate_is_near_what_a_run_takes(tables: dict, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "kept",
+    [{}, {"keep": 1000}, {"keep_every": 1}, {"keep": 3, "keep_every": 2}],
+    ids=["latest", "more than there are", "all", "every second"],
+)
+def test_estimate_is_near_what_a_run_takes(tables: dict, monkeypatch: pytest.MonkeyPatch, kept: dict):
     asked: list[int] = []
     monkeypatch.setattr(space, "check_room", lambda path, needed, what, cure: asked.append(needed))
-    tables["checkpoint"]["every"] = 1
+    tables["run"]["steps"] = 9
+    tables["checkpoint"] = {"every": 1, **kept}
     run = api.run(tables, ["generator.width=32", "discriminator.width=32"])
     taken = sum(file.stat().st_size for file in run.path.rglob("*") if file.is_file())
     assert taken < asked[0] < 2 * taken  # one checkpoint more than is kept, so that three fit while one is written
+
+
+def test_a_run_of_too_many_grids_says_so(tables: dict):
+    """Grids take most of the room of a long run that makes one every few steps."""
+    tables["run"]["steps"] = 10**12
+    tables["samples"] |= {"every": 5, "count": 64}
+    with pytest.raises(OutputError, match=r"with 2 checkpoints of .* and 200000000000 grids of 24\.0 KiB needs about"):
+        api.run(tables)
+    tables["checkpoint"] |= {"every": 2, "keep_every": 10**9, "best": "fd_classifier"}
+    tables["evaluation"] = {"every": 4}
+    with pytest.raises(OutputError, match=r"with 502 checkpoints of .* or keep fewer of them by samples\.every"):
+        api.run(tables)
 
 
 def test_room_is_asked_for_before_a_checkpoint_is_written(

@@ -38,8 +38,8 @@ def seconds_allowed() -> float:
 
 @pytest.fixture
 def endless(tables: Tables, recipe_file: Callable[[Tables], Path]) -> Path:
-    """A recipe that goes on for hours, with a checkpoint every 20 steps and an animation of many grids to be made."""
-    tables["run"] |= {"steps": 1_000_000, "log_every": 1}
+    """A recipe that goes on for minutes, with a checkpoint every 20 steps and an animation of many grids to be made."""
+    tables["run"] |= {"steps": 100_000, "log_every": 1}
     tables["checkpoint"]["every"] = 20
     tables["samples"] |= {"every": 5, "count": 64, "gif": True}
     tables["trainer"]["ema_decay"] = 0.9
