@@ -129,6 +129,7 @@ def test_mirroring_is_half_of_the_images_and_repeatable():
     assert drawn(first) == draw(make_loader(packed, batch_size=90), 1)
     second = loader.next().real
     in_second = to_gray(second)[:, 0, 0, -1] != 100
+    assert not torch.equal(mirrored, in_second)
     assert dict(zip(drawn(first), mirrored.tolist(), strict=True)) != dict(
         zip(drawn(second), in_second.tolist(), strict=True)
     )
@@ -261,6 +262,7 @@ def test_a_batch_that_does_not_split_over_the_processes_is_an_error():
 
 def test_epochs_in_steps():
     assert steps_for_epochs(2, images=10, batch_size=4) == 5
+    assert steps_for_epochs(1, images=10, batch_size=4) == 3
     assert steps_for_epochs(0.5, images=10, batch_size=5) == 1
 
 

@@ -112,6 +112,19 @@ def test_an_array_of_bytes_is_treated_as_its_image(tmp_path):
         assert np.array_equal(by_array.images, by_image.images)
 
 
+def test_an_array_of_sixteen_bits_becomes_gray_by_its_luminance(tmp_path):
+    colors = np.zeros((2, 2, 3), dtype=np.uint16)
+    colors[0, 0, 0] = colors[0, 1, 1] = colors[1, 0, 2] = colors[1, 1] = 10_000
+    packed = pack([(colors, None)], tmp_path, image_size=2)
+    assert packed.images[0, :, :, 0].tolist() == [[2990, 5870], [1140, 10_000]]  # ITU-R BT.601, as PIL's "L"
+
+
+def test_values_beyond_the_range_are_clipped_before_the_resize(tmp_path):
+    array = np.tile(np.float32([[0, 10], [0, 0]]), (2, 2))
+    packed = pack([(array, None)], tmp_path, image_size=2, resize="box", value_range=(0.0, 1.0))
+    assert packed.images[0, :, :, 0].tolist() == [[-0.5, -0.5], [-0.5, -0.5]]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
