@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,30 @@ def test_finds_what_the_generator_can_make(trained: TrainedRun):
     assert again.points.equal(found.points)
 
 
+@pytest.mark.parametrize("rate", [0.05, 3.0])
+def test_the_nearest_point_of_a_descent_by_adam_with_a_cosine_rate(trained: TrainedRun, rate: float):
+    """With the larger rate the search leaves a near point again."""
+    images, candidates, steps = trained.sample(3, seed=77), trained.latents(512, 5), 6
+    with torch.no_grad():
+        drawn = trained.images(candidates)
+    points = candidates[torch.cdist(images.flatten(1), drawn.flatten(1)).argmin(1)].requires_grad_()
+    generator = trained.generator_with("auto").eval()
+    adam = torch.optim.Adam([points])
+    path, errors = [], []
+    for step in range(steps + 1):
+        error = (generator(points) - images).square().mean((1, 2, 3))
+        path.append(points.detach().clone())
+        errors.append(error.detach())
+        adam.param_groups[0]["lr"] = rate * candidates.std().item() * (1 + math.cos(math.pi * step / steps)) / 2
+        (points.grad,) = torch.autograd.grad(error.sum(), points)
+        adam.step()
+    nearest = torch.stack(errors).argmin(0)
+    assert (nearest == steps).all() == (rate < 1)
+    found = inversion.invert(trained, images, steps=steps, rate=rate, seed=5)
+    torch.testing.assert_close(found.points, torch.stack(path)[nearest, range(3)], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(trained.images(found.points), found.reconstructions)
+
+
 def test_an_image_does_not_depend_on_the_others(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch):
     images = trained.sample(3, seed=77)
     together = inversion.invert(trained, images, steps=5)
@@ -124,6 +149,8 @@ def test_its_files_serve_as_points(
     torch.testing.assert_close(walks.latents[0, 0], load_file(a)[space][0])
     torch.testing.assert_close(walks.latents[1, -1], load_file(c)[space][0])
     torch.testing.assert_close(walks.latents[1, 0], trained.latents(100)[3] * (3 if space == "styles" else 1))
+    if space == "styles":  # walks through them are straight
+        torch.testing.assert_close(walks.latents[:, 1], (walks.latents[:, 0] + walks.latents[:, -1]) / 2)
     scale = 3 if space == "styles" else 1
     expected = trained.images(walks.latents.flatten(0, 1) / scale).view_as(walks.images)
     torch.testing.assert_close(walks.images, expected, atol=1e-5, rtol=1e-4)

@@ -109,6 +109,8 @@ def test_arithmetic(trained: TrainedRun, tmp_path: Path):
     torch.testing.assert_close(found.exemplars["c"], latent_space.latent_grid(trained, seed=1).images[7:10], **close)
     assert found.result.shape == (9, 3, 16, 16)
     assert not found.result[0].equal(found.result[4])
+    noise = 0.25 * (2 * torch.rand(9, 8, generator=torch.Generator().manual_seed(1)) - 1)
+    torch.testing.assert_close(found.result[:4], trained.images(expected + noise[:4]), **close)
     found.save(tmp_path / "arithmetic.png")
     with Image.open(tmp_path / "arithmetic.png") as picture:
         assert picture.info["ganzoo:a"] == "[1, 2, 3]"

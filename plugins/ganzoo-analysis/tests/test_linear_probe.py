@@ -192,6 +192,22 @@ def test_c_is_that_of_the_best_mean_on_the_validation_images():
     assert score(lambda images: images.flatten(1), packed, draws, 0, penalties[:2]).at_edge
 
 
+def test_every_fit_must_have_ended_by_itself(monkeypatch: pytest.MonkeyPatch):
+    packed = made_up()
+    grain = np.random.default_rng(2).integers(0, 200, packed.images.shape)
+    packed = replace(packed, images=(packed.images // 8 + grain).astype(np.uint8))
+    draws = list(split(packed, train=30, draws=8, seed=0))
+    pixels = torch.from_numpy(packed.images).flatten(1).numpy() / 127.5 - 1
+    assert packed.labels is not None
+    taken = [
+        LinearSVC(C=0.01, random_state=0).fit(pixels[each.train], packed.labels[each.train]).n_iter_ for each in draws
+    ]
+    assert max(taken) > min(taken)
+    for most, converged in ((max(taken) + 1, True), (max(taken), False)):
+        monkeypatch.setattr(linear_probe, "ITERATIONS", most)
+        assert score(lambda images: images.flatten(1), packed, draws, 0, [0.01]).converged is converged
+
+
 def test_the_authors_values_of_c_are_tried_and_larger_ones_for_the_baselines(monkeypatch: pytest.MonkeyPatch):
     authors = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2]
     tried: list[list[float]] = []

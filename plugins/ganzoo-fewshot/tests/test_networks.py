@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from ganzoo_fewshot.layers import GLU, DownBlock
-from ganzoo_fewshot.reconstruction import quarters
+from ganzoo_fewshot.layers import GLU, DownBlock, Noise
+from ganzoo_fewshot.reconstruction import VGG_LAYERS, quarters
 from tiny_recipe import tiny_recipe
 from torch import nn
 from torch.nn import BatchNorm2d
+from torchvision.models import vgg16
 
 import ganzoo
 from ganzoo.components.penalty import PenaltyStep
@@ -62,6 +63,11 @@ def test_noise_is_of_training_alone(make: Any) -> None:
     assert generator(latents).equal(generator(latents))
 
 
+def test_noise_is_learnt_from_nothing_on() -> None:
+    maps = torch.randn(2, 3, 4, 4)
+    assert Noise()(maps).equal(maps)
+
+
 def test_the_gradient_of_a_gated_unit_lies_in_memory_as_its_input_does() -> None:
     """Batch norm before it is several times as slow else."""
     maps = torch.randn(2, 6, 4, 5, requires_grad=True)
@@ -87,6 +93,21 @@ def test_of_the_projected_discriminator_only_the_heads_learn(make: Any) -> None:
     assert all(name.startswith("heads.") for name in learns)
     assert learns == {name for name, parameter in discriminator.named_parameters() if parameter.requires_grad}
     assert not any(module.training for module in discriminator.train().backbone.modules())
+
+
+def test_scales_are_mixed_from_the_smallest_on(make: Any) -> None:
+    """Each map is added to the next larger one and doubled (the paper's figure 1)."""
+    discriminator = make("discriminators", "projected", **RANDOM).eval()
+    images = torch.rand(2, 3, 64, 64)
+    maps = discriminator.backbone(images)
+    own = [mix(each) for mix, each in zip(discriminator.across_channels, maps, strict=True)]
+    expected, below = [], torch.zeros(())
+    for index in (3, 2, 1, 0):
+        doubled = nn.functional.interpolate(own[index] + below, scale_factor=2, mode="bilinear", align_corners=True)
+        below = discriminator.across_scales[index](doubled)
+        expected.insert(0, below)
+    for found, each in zip(discriminator.features(images), expected, strict=True):
+        torch.testing.assert_close(found, each)
 
 
 def test_larger_images_give_more_logits_and_no_deeper_heads(make: Any) -> None:
@@ -214,6 +235,14 @@ def test_perceptual_distance_as_lpips_without_its_weights(make: Any) -> None:
     torch.testing.assert_close(penalty.distance(first, second), expected, atol=1e-4, rtol=1e-3)
     assert penalty.distance(first, first) == 0
     assert list(penalty.state_dict()) == ["perceptual.backbone.weights_sha256"]
+
+
+def test_the_layers_of_vgg_are_the_last_rectifiers_before_each_pooling() -> None:
+    with torch.device("meta"):
+        layers = vgg16().features
+    last = [f"features.{index}" for index, layer in enumerate(layers[1:]) if isinstance(layer, nn.MaxPool2d)]
+    assert list(VGG_LAYERS) == last
+    assert all(isinstance(layers[int(name.partition(".")[2])], nn.ReLU) for name in last)
 
 
 def test_reconstruction_needs_maps_to_decode(make: Any) -> None:
