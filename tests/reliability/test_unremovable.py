@@ -131,7 +131,7 @@ def test_checkpoints_that_cannot_be_read_are_not_none(
     """To begin at an older step, or at 0, would delete rows, grids and newer checkpoints."""
     path = trained.directory.checkpoints if what == "checkpoints" else trained.checkpoint.path / what
     before = files_of(trained.path)
-    for name in ("listdir", "open"):
+    for name in ("listdir", "scandir", "open"):
         refuse(name, number, lambda opened: opened == path or opened == str(path))
     with pytest.raises(UnreadableCheckpointError, match=f"^{path}: cannot be read: .* make it readable"):
         api.resume(trained.path, {"run.steps": 8})
