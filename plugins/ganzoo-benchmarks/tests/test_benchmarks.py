@@ -51,6 +51,7 @@ def test_ring_is_the_protocols():
     points = np.array([point for point, _ in source])
     labels = np.array([label for _, label in source])
     assert np.bincount(labels).tolist() == [10_000] * 8
+    assert labels[:10].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]
     for index in range(8):
         mine = points[labels == index]
         angle = index * math.pi / 4
@@ -103,6 +104,25 @@ def test_perfect_samples_find_every_mode_and_a_collapsed_one_finds_one():
     training = stored(training.images[few], training.labels[few], ring.labels())
     assert scores(fake)["modes"] == 2
     assert scores(torch.zeros(10, 2)) == {"modes": 0, "high_quality": 0.0, "kl_to_uniform": pytest.approx(math.log(8))}
+
+
+@pytest.mark.parametrize(("hits", "found"), [(0, 3), (1, 3), (2, 2), (3, 1), (4, 0)])
+def test_a_mode_counts_from_as_many_samples_as_it_needs(hits: int, found: int):
+    ring = Ring(RingConfig(name="ring", count=800))
+    source = ring.open()
+    training = stored(np.array([p for p, _ in source]), np.array([label for _, label in source]), ring.labels())
+    fake = torch.tensor(ring.config.centers())[[0, 1, 1, 2, 2, 2]]
+    inputs = MetricInputs("points", fake, fake, training)
+    assert Modes(ModesConfig(name="modes", hits=hits)).compute(inputs)["modes"] == found
+    assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(7 / 12)  # (modes − 1) / (2 samples)
+
+
+def test_each_mode_is_as_wide_as_its_own_points():
+    wide, narrow = [[-1.0, -1.0], [1.0, 1.0]], [[9.9, 9.9], [10.1, 10.1]]  # deviations of 1 and 0.1
+    training = stored(np.array(wide + narrow), np.array([0, 0, 1, 1]), LabelSpec.classes(("wide", "narrow")))
+    fake = torch.tensor([[2.9, 0.0], [0.0, -3.1], [10.0, 10.29], [10.31, 10.0]])
+    scores = Modes(ModesConfig(name="modes")).compute(MetricInputs("points", fake, fake, training))
+    assert (scores["modes"], scores["high_quality"]) == (2, 0.5)
 
 
 def test_floor_of_the_divergence_is_that_of_perfect_samples():
@@ -191,6 +211,26 @@ def test_dcgan_of_28_pixels_passes_through_14_7_4_and_2():
     shapes = [tuple(each.shape[1:]) for each in discriminator.features(images)]
     assert shapes == [(8, 14, 14), (16, 7, 7), (32, 4, 4), (64, 2, 2)]
     assert discriminator(images).shape == (4,)
+    norms = [sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in block) for block in discriminator.blocks]
+    assert norms == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["generators", "discriminators"])
+@pytest.mark.parametrize(
+    ("name", "options", "deviation"),
+    [("mlp", {"hidden": [400, 400], "init_scale": 0.05}, 0.05), ("dcgan_28", {"width": 16}, 0.02)],
+)
+def test_weights_start_from_a_normal_distribution_and_biases_from_zero(
+    kind: str, name: str, options: dict[str, Any], deviation: float
+):
+    network = make(kind, name, DatasetInfo(ImageSpec(3, 28, 28)), **options)
+    layers = [each for each in network.modules() if hasattr(each, "weight") and each.weight.ndim > 1]
+    assert len(layers) > 2
+    for layer in layers:
+        assert layer.bias.eq(0).all()
+        values = layer.weight.detach()
+        assert values.mean().abs() < 5 * deviation / values.numel() ** 0.5
+        assert values.std() == pytest.approx(deviation, rel=5 / (2 * values.numel()) ** 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +306,29 @@ def test_the_accuracy_on_triples_is_of_those_that_are_not_trained_on():
     *trained, measured = read
     assert (len(trained), len(measured)) == (20, 4)
     assert set.union(*trained) == {*range(40)} - measured
+
+
+def test_each_channel_is_learnt_as_its_own_digit():
+    rng = np.random.default_rng(0)
+    patterns, digits = rng.integers(0, 256, (10, 8, 8), dtype=np.uint8), rng.integers(0, 10, (1000, 3))
+    info = DatasetInfo(ImageSpec(3, 8, 8), LabelSpec.classes(map(str, range(1000))))
+    real = SimpleNamespace(images=patterns[digits].transpose(0, 2, 3, 1), labels=digits @ [100, 10, 1], info=info)
+    extractor = StackedDigits(StackedDigitsConfig(name="stacked_digits", steps=40), info=info)
+    extractor.prepare(real)  # type: ignore[arg-type]
+    assert extractor.notes()["accuracy"] > 0.9
+
+
+def test_the_logits_of_triples_are_the_log_probabilities_of_their_digits_together():
+    info = DatasetInfo(ImageSpec(3, 8, 8), LabelSpec.classes(map(str, range(1000))))
+    real = SimpleNamespace(images=np.zeros((40, 8, 8, 3), np.uint8), labels=np.arange(40), info=info)
+    extractor = StackedDigits(StackedDigitsConfig(name="stacked_digits", steps=1), info=info)
+    extractor.prepare(real)  # type: ignore[arg-type]
+    features = torch.randn(5, 3 * 128)
+    digits = extractor.digits(features.view(5, 3, 128)).log_softmax(2)
+    logits = extractor.logits(features)
+    for triple in (0, 7, 70, 123, 905, 999):
+        expected = sum(digits[:, place, int(digit)] for place, digit in enumerate(f"{triple:03}"))
+        torch.testing.assert_close(logits[:, triple], expected)
 
 
 def test_classifier_of_triples_refuses_other_images():
