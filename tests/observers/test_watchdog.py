@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -84,6 +85,15 @@ def test_it_ends_the_run_where_it_is_to(dcgan: Tables):
     assert summary["status"] == "failed"
     assert summary["steps"] == summary["alerts"][0]["step"] < 100
     assert api.load_run(path).sample(1).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.parametrize("steps", [100, 1000])
+def test_a_run_that_is_ending_is_not_stopped(build: Callable[..., Any], heard: Heard, steps: int):
+    run, watchdog = build(f"run.steps={steps}", "watchdog.patience=1", "watchdog.stop=true"), Watchdog()
+    run.step = 100
+    with nullcontext() if steps == 100 else pytest.raises(StoppedByWatchdog):
+        watchdog.step_ended(ReadOnlyRun(run), 100, WON)
+    assert heard.alerts == [(100, "discriminator_wins")]
 
 
 @pytest.mark.slow
@@ -192,7 +202,8 @@ def test_a_resumed_run_knows_what_was_usual(build: Callable[..., Any], heard: He
     """Two vanished gradients before the resume and one after it; the classes that were there are missed after it."""
     run = build("run.steps=1000", "watchdog.patience=3")
     for step, norm in ((100, 1.0), (110, 1.0), (120, 1e-9), (130, 1e-9), (140, 1e-9)):  # the last one is repeated
-        run.directory.append_metrics({"step": step, "seconds": 1.0, "gradient_norm/generator": norm})
+        won = {} if step > 120 else {"probability/real": 1.0, "probability/fake": 0.0}  # until the alert that it raised
+        run.directory.append_metrics({"step": step, "seconds": 1.0, "gradient_norm/generator": norm, **won})
     run.directory.append_metrics({"step": 130, "seconds": 1.0, "score/kinds": 8.0})
     run.resumed_from = 130
     watchdog = Watchdog(["kinds"])

@@ -316,6 +316,10 @@ def test_each_channel_is_learnt_as_its_own_digit():
     extractor = StackedDigits(StackedDigitsConfig(name="stacked_digits", steps=40), info=info)
     extractor.prepare(real)  # type: ignore[arg-type]
     assert extractor.notes()["accuracy"] > 0.9
+    images = torch.from_numpy(real.images).permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.no_grad():
+        sure = extractor.logits(extractor.features(images)).softmax(1)[range(1000), real.labels]
+    assert sure.median() > 0.5
 
 
 def test_the_logits_of_triples_are_the_log_probabilities_of_their_digits_together():

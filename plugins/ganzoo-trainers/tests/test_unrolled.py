@@ -198,7 +198,7 @@ def test_the_generators_update_is_one_written_out_by_hand(
 
 
 @pytest.mark.parametrize("update", ["gradient", "adam"])
-@pytest.mark.parametrize(("clip", "limit"), [(0.05, math.inf), (math.inf, 0.2), (0.05, 0.2)])
+@pytest.mark.parametrize(("clip", "limit"), [(0.05, math.inf), (1e3, math.inf), (math.inf, 0.2), (0.05, 0.2)])
 def test_the_steps_ahead_clip_gradients_and_weights_as_the_discriminators_own(
     networks: Any, batch: Batch, clip: float, limit: float, update: str
 ) -> None:
@@ -220,6 +220,21 @@ def test_the_steps_ahead_clip_gradients_and_weights_as_the_discriminators_own(
     for name, theirs in zip(("generator", "discriminator"), hands, strict=True):
         for actual, expected in zip(trainer.parts.networks[name].parameters(), theirs, strict=True):
             torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_frozen_layers_stay_in_the_steps_ahead(networks: Any, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks[1].inner.requires_grad_(False)
+    trainer = build("unrolled", networks[1], networks[0], unrolled_steps=2, unrolled_update="gradient")
+    moved: list[set[str]] = []
+    after = trainer.after_unrolled_step
+
+    def note(discriminator: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        moved.append({*weights})
+        return after(discriminator, weights)
+
+    monkeypatch.setattr(trainer, "after_unrolled_step", note)
+    trainer.train_step(batch)
+    assert moved == [{"discriminator.outer.weight", "discriminator.outer.bias"}] * 2
 
 
 def test_the_steps_ahead_are_those_that_the_optimizer_would_take(networks: Any, batch: Batch) -> None:
