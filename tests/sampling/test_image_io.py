@@ -10,7 +10,15 @@ import torch
 from PIL import Image
 
 from ganzoo.errors import OutputError
-from ganzoo.sampling.image_io import density_plot, grid, grid_beside, save_picture, save_single_images
+from ganzoo.sampling.image_io import (
+    density_plot,
+    grid,
+    grid_beside,
+    save_gif,
+    save_picture,
+    save_single_images,
+    shown_bands,
+)
 
 
 def images(count: int, channels: int = 3) -> torch.Tensor:
@@ -69,6 +77,40 @@ def test_density_shows_and_what_is_not_finite_or_far_off_does_no_harm():
     assert picture.isfinite().all()
     assert len(picture.flatten(1).T.unique(dim=0)) == 4  # background, many points, one over a real one, one at the edge
     assert (density_plot(torch.full((3, 2), torch.nan)) == 1).all()
+
+
+def test_one_real_point_far_off_does_not_shrink_the_others():
+    real = torch.rand(1000, 2, generator=torch.Generator().manual_seed(0))
+    alone = density_plot(real, real)
+    with_one = density_plot(real, torch.cat([real, torch.full((1, 2), 1000.0)]))
+    drawn, apart = ((picture < 1).any(0) for picture in (alone, with_one))
+    assert int(drawn.sum()) == pytest.approx(int(apart.sum()), rel=0.05)
+    for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]):  # a margin around them
+        assert not edge.any()
+
+
+def test_colors_go_by_the_root_of_the_number_of_points():
+    picture = density_plot(torch.tensor([[0.0, 0.0]] * 4 + [[1.0, 1.0]]))
+    few, many, white = [*sorted(picture.flatten(1).T.unique(dim=0).tolist())[1::-1], [1.0, 1.0, 1.0]]
+    share = [(w - f) / (w - m) for f, m, w in zip(few, many, white, strict=True)]
+    assert share == pytest.approx([0.25 + 0.75 / 2] * 3)
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(1, 1), (2, 1), (3, 3), (4, 4), (5, 3), (13, 3)])
+def test_channels_that_a_picture_shows(channels: int, shown: int):
+    samples = torch.rand(2, channels, 4, 4)
+    assert shown_bands(samples).equal(samples[:, :shown])
+
+
+def test_groups_beside_each_other_are_nearly_square():
+    """Sixteen pairs, three to a row: 6 columns and 6 rows of 4 pixels, 2 between them."""
+    assert grid_beside(torch.zeros(16, 3, 4, 4), torch.zeros(16, 3, 4, 4)).shape == (3, 6 * 6 + 2, 6 * 6 + 2)
+
+
+def test_animations_go_on_without_end(tmp_path: Path):
+    save_gif([Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in (0, 99)], tmp_path / "a.gif", milliseconds=70)
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert (animation.info["loop"], animation.info["duration"], animation.n_frames) == (0, 70, 2)
 
 
 def test_bands_of_outputs_beside_conditions():

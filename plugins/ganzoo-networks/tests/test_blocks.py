@@ -107,6 +107,16 @@ def test_up_residual_as_written_in_the_paper() -> None:
     assert expected.shape == (2, 5, 8, 8)
 
 
+@pytest.mark.parametrize("block", [UpResidual(32, 64), DownResidual(32, 64), DownResidual(3, 64, first=True)])
+def test_weights_start_from_glorots_uniform_distribution(block: Any) -> None:
+    """Times √2 before a ReLU, and as they are beside (appendix B.4 of SNGAN, by its authors' code)."""
+    for layer, gain in ((block.convolution1, 2**0.5), (block.convolution2, 2**0.5), (block.shortcut, 1.0)):
+        receptive = layer.weight[0, 0].numel()
+        bound = gain * (6 / (receptive * (layer.in_channels + layer.out_channels))) ** 0.5
+        assert bound * 0.9 < layer.weight.abs().max() <= bound
+        assert not layer.bias.any()
+
+
 @pytest.mark.parametrize("first", [False, True])
 def test_down_residual_as_written_in_the_paper(first: bool) -> None:
     block = DownResidual(3, 5, first=first)

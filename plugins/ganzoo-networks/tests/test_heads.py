@@ -74,6 +74,7 @@ def test_mutual_information_reads_the_codes(make: Any) -> None:
     categorical = F.cross_entropy(read[:, :10], step.latents[:, :10].argmax(1))
     continuous = ((step.latents[:, 10:12] - read[:, 10:]) ** 2).sum(1).mean() / 2
     torch.testing.assert_close(penalty.generator_term(step), categorical + 0.1 * continuous)
+    assert penalty.head[1].negative_slope == 0.1  # the paper's appendix C
 
 
 def test_attaching_leaves_the_discriminator_as_it_was(make: Any) -> None:
