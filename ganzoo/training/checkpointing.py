@@ -76,24 +76,26 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
     networks = {name: network.state_dict() for name, network in trainer.networks().items()}
     weights, state = size_of(networks), size_of(trainer.state_dict())
     checkpoint = weights + max(state, 2 * weights) + SMALL  # most optimizers keep two numbers for each weight
-    kept, grids = _checkpoints_kept(recipe.checkpoint, steps), math.ceil(steps / recipe.samples.interval(steps))
+    kept, most = _checkpoint_counts(recipe.checkpoint, steps)
+    grids = math.ceil(steps / recipe.samples.interval(steps))
     pixels = math.prod(info.samples.shape) * recipe.samples.count
     grid = int(pixels * PNG * (2 if recipe.samples.gif else 1))
-    written = steps > recipe.checkpoint.keep * recipe.checkpoint.every  # one more while it is written
     check_room(
         Path(recipe.run.root) / recipe.run.name,
-        checkpoint * (kept + written) + grid * grids,
+        checkpoint * most + grid * grids,
         f"a run with {kept} checkpoints of {size_in_words(checkpoint)} and {grids} grids of {size_in_words(grid)}",
         "make room there, set run.root to a folder on a larger disk, or keep fewer of them by samples.every, "
         "samples.count, checkpoint.keep and checkpoint.keep_every",
     )
 
 
-def _checkpoints_kept(options: CheckpointOptions, steps: int) -> int:
-    """Return how many checkpoints a run of this length has at its end."""
-    older = max(0, math.ceil(steps / options.every) - options.keep)
-    latest = math.ceil(steps / options.every) - older
-    return latest + older // (options.keep_every or steps + 1) + bool(options.best)
+def _checkpoint_counts(options: CheckpointOptions, steps: int) -> tuple[int, int]:
+    """Return how many checkpoints a run of this length has at its end, and at most, while one more is written."""
+    saved = math.ceil(steps / options.every)
+    latest = min(saved, options.keep)
+    permanent = (saved - latest) // options.keep_every if options.keep_every else 0
+    kept = latest + permanent + bool(options.best)
+    return kept, kept + (saved > latest)
 
 
 def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:

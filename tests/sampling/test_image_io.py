@@ -91,8 +91,9 @@ def test_one_real_point_far_off_does_not_shrink_the_others():
 
 def test_colors_go_by_the_root_of_the_number_of_points():
     picture = density_plot(torch.tensor([[0.0, 0.0]] * 4 + [[1.0, 1.0]]))
-    few, many, white = [*sorted(picture.flatten(1).T.unique(dim=0).tolist())[1::-1], [1.0, 1.0, 1.0]]
-    share = [(w - f) / (w - m) for f, m, w in zip(few, many, white, strict=True)]
+    many, few, white = sorted(picture.flatten(1).T.unique(dim=0).tolist())
+    assert white == [1.0, 1.0, 1.0]
+    share = [(1 - f) / (1 - m) for f, m in zip(few, many, strict=True)]
     assert share == pytest.approx([0.25 + 0.75 / 2] * 3)
 
 

@@ -54,6 +54,13 @@ def made_up(count: int = 240, labeled: bool = True) -> PackedDataset:
     return PackedDataset(images, labels if labeled else None, info, (), Path("nowhere"), "key")
 
 
+def grainy() -> PackedDataset:
+    """Images whose brightness is hard to see."""
+    packed = made_up()
+    grain = np.random.default_rng(2).integers(0, 200, packed.images.shape)
+    return replace(packed, images=(packed.images // 8 + grain).astype(np.uint8))
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[[Path], dict]) -> TrainedRun:
     return api.run(tables_in(tmp_path_factory.mktemp("trained")), ["run.steps=2"])
@@ -165,9 +172,7 @@ def test_impossible(trained: TrainedRun):
 
 def test_c_is_that_of_the_best_mean_on_the_validation_images():
     """Where another one is the best on the test images, and each draw by itself might choose otherwise."""
-    packed, penalties = made_up(), [1e-4, 1e-3, 1e-2]
-    grain = np.random.default_rng(2).integers(0, 200, packed.images.shape)
-    packed = replace(packed, images=(packed.images // 8 + grain).astype(np.uint8))
+    packed, penalties = grainy(), [1e-4, 1e-3, 1e-2]
     draws = list(split(packed, train=30, draws=2, seed=0))
     pixels, labels = torch.from_numpy(packed.images).flatten(1).numpy() / 127.5 - 1, packed.labels
     assert labels is not None
@@ -193,9 +198,7 @@ def test_c_is_that_of_the_best_mean_on_the_validation_images():
 
 
 def test_every_fit_must_have_ended_by_itself(monkeypatch: pytest.MonkeyPatch):
-    packed = made_up()
-    grain = np.random.default_rng(2).integers(0, 200, packed.images.shape)
-    packed = replace(packed, images=(packed.images // 8 + grain).astype(np.uint8))
+    packed = grainy()
     draws = list(split(packed, train=30, draws=8, seed=0))
     pixels = torch.from_numpy(packed.images).flatten(1).numpy() / 127.5 - 1
     assert packed.labels is not None
