@@ -38,7 +38,8 @@ from ganzoo.runtime.output import surviving_output
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
-from ganzoo.storage.exported import MANIFEST, ExportedWeights, is_export, open_export
+from ganzoo.storage.exported import ExportedWeights, open_export
+from ganzoo.storage.manifest import EXPORT_MANIFEST, is_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY, first_reaching
 from ganzoo.terminal import warn
@@ -363,7 +364,7 @@ def load_export(
         GanzooError: it is no such folder, a file in it is missing or changed, or its plugin is not installed.
     """
     if not is_export(Path(path)):
-        raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {MANIFEST}")
+        raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {EXPORT_MANIFEST}")
     return load_run(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganzoo.cli.options import AsJson, Overrides, RecipeFile, echo, echo_document, echo_json, echo_path
+from ganzoo.cli.options import AsJson, Overrides, RecipeFile, checked_recipe, echo, echo_document, echo_json, echo_path
 from ganzoo.errors import RecipeError, RequestError
 
 if TYPE_CHECKING:
@@ -23,10 +23,14 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
 
     Example: ganzoo data prepare recipes/dcgan_digits.toml
     """
-    from ganzoo.data import prepare as datasets
+    from ganzoo.recipe.load import trusted
     from ganzoo.text import size_in_words
 
-    packed = datasets.prepare(recipe, set_ or ())
+    checked, manager = checked_recipe(recipe, set_ or (), trust=trusted())
+
+    from ganzoo.data import prepare as datasets
+
+    packed = datasets.prepare(checked, manager=manager)
     for line in packed.skipped:
         echo(f"left out: {line}", err=True)
     for line in packed.findings:
@@ -42,9 +46,13 @@ def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) 
 
     Example: ganzoo data doctor recipes/dcgan_digits.toml
     """
+    from ganzoo.recipe.load import trusted
+
+    checked, manager = checked_recipe(recipe, set_ or (), trust=trusted())
+
     from ganzoo.data import prepare as datasets
 
-    found = datasets.examine(recipe, set_ or ())
+    found = datasets.examine(checked, manager=manager)
     if as_json:
         echo_json(found.to_dict())
     else:

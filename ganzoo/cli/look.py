@@ -20,6 +20,7 @@ from ganzoo.cli.options import (
     WhichWeights,
     check_file,
     check_folder,
+    check_run,
     echo,
     echo_json,
     echo_path,
@@ -170,6 +171,9 @@ def evaluate(
 
     Example: ganzoo evaluate runs/dcgan-digits/0001 --seeds 3
     """
+    if images is None:
+        check_run(run)
+
     from ganzoo import api
     from ganzoo.recipe.overrides import override_pairs
 

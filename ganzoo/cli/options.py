@@ -5,16 +5,36 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.errors import RequestError
 from ganzoo.text import printable, printable_lines
 
+if TYPE_CHECKING:
+    from ganzoo.recipe.model import Recipe
+    from ganzoo.registry.plugin_manager import PluginManager
+
+
+def check_run(run: Path) -> Path:
+    """Return the path of what a command is to open; checked before torch is imported, which takes seconds.
+
+    Raises:
+        RunDirectoryError: there is no run directory, export or file.
+    """
+    from ganzoo.storage.manifest import is_export
+    from ganzoo.storage.run_directory import RunDirectory
+
+    if not run.is_file() and not is_export(run):
+        RunDirectory.open(run)
+    return run
+
+
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe file.")]
-RunFolder = Annotated[Path, typer.Argument(help="A run directory.")]
+RunFolder = Annotated[Path, typer.Argument(help="A run directory.", callback=check_run)]
 
 
 def _changes(what: str) -> Any:
@@ -47,6 +67,19 @@ WhichStatistics = Annotated[
 
 LARGEST_SEED = 2**63 - 1
 """Largest that a recipe may have too; torch takes no number much larger."""
+
+
+def checked_recipe(recipe: Path, overrides: Sequence[str], *, trust: bool) -> tuple[Recipe, PluginManager]:
+    """Return a recipe and the plugins; a mistake in it is told before torch is imported, which takes seconds.
+
+    Raises:
+        RequestError: as `load_recipe` does; `trust` says whether plugin files may be imported.
+    """
+    from ganzoo.recipe.load import load_recipe
+    from ganzoo.registry.plugin_manager import plugin_manager
+
+    prints = os.environ.get("RANK", "0") == "0"  # of several processes one does
+    return load_recipe(recipe, plugin_manager(), overrides, trust=trust, note=None if prints else lambda _: None)
 
 
 def seed_option(what: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.options import Overrides, RecipeFile, RunFolder, echo, echo_path
+from ganzoo.cli.options import Overrides, RecipeFile, RunFolder, checked_recipe, echo, echo_path
 from ganzoo.errors import GanzooError, RequestError
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def run(
 
     Example: ganzoo run recipes/dcgan_digits.toml --set loss.name=hinge
     """
+    checked, manager = checked_recipe(recipe, [*(set_ or ()), *(changes or ())], trust=True)
+
     from ganzoo import api
 
-    _end(api.run(recipe, [*(set_ or ()), *(changes or ())]))
+    _end(api.run(checked, manager=manager))
 
 
 def resume(run: RunFolder, set_: Overrides = None, accept_changes: AcceptChanges = False) -> None:

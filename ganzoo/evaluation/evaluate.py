@@ -22,7 +22,7 @@ from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun, Weights, is_of_sampling
 from ganzoo.storage.disk import check_writable, write_text
-from ganzoo.storage.exported import is_export
+from ganzoo.storage.manifest import is_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.terminal import warn
 from ganzoo.training.build import open_dataset

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel
 
 from ganzoo.components.options import ComponentConfig, TrackerConfig
@@ -23,6 +22,8 @@ from ganzoo.untrusted import read_text
 
 def describe_software(plugin_versions: Mapping[str, str]) -> dict[str, Any]:
     """Return the versions of the software that a run or an import uses."""
+    import torch  # not above: a sweep and a comparison read records without it
+
     return {
         "ganzoo": version("ganzoo-core"),
         "python": platform.python_version(),

@@ -22,7 +22,7 @@ from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointErro
 from ganzoo.recipe.model import CheckpointOptions
 from ganzoo.runtime.memory import physical_memory
 from ganzoo.runtime.restored import in_words
-from ganzoo.storage.disk import check_room, library_errors, output_errors, size_of, sync, umask_mode
+from ganzoo.storage.disk import check_room, library_errors, output_errors, sync, umask_mode
 from ganzoo.storage.manifest import DAMAGE, MANIFEST, check_format, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 from ganzoo.terminal import warn_once
@@ -119,6 +119,14 @@ def _reading(file: Path) -> Iterator[None]:
         yield
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{file}: cannot be read: {error}") from error
+
+
+def size_of(values: Any) -> int:
+    """Return the size in bytes of all tensors in nested dictionaries and lists."""
+    if isinstance(values, Tensor):
+        return values.numel() * values.element_size()
+    inner = values.values() if isinstance(values, Mapping) else values if isinstance(values, list | tuple) else ()
+    return sum(map(size_of, inner))
 
 
 def write_checkpoint(

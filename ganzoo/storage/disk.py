@@ -6,14 +6,12 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from safetensors import SafetensorError
-from torch import Tensor
 
 from ganzoo.errors import GanzooError, OutputError, RequestError
 from ganzoo.terminal import warn_once
@@ -187,14 +185,6 @@ def check_room(path: Path, needed: int, what: str, cure: str, error: type[Ganzoo
     if usage.total and usage.free < needed:
         free = size_in_words(usage.free)
         raise error(f"{path}: the disk is full: {what} needs about {size_in_words(needed)} and {free} are free: {cure}")
-
-
-def size_of(values: Any) -> int:
-    """Return the size in bytes of all tensors in nested dictionaries and lists."""
-    if isinstance(values, Tensor):
-        return values.numel() * values.element_size()
-    inner = values.values() if isinstance(values, Mapping) else values if isinstance(values, list | tuple) else ()
-    return sum(map(size_of, inner))
 
 
 def nearest_existing(path: Path) -> Path:

@@ -12,7 +12,7 @@ from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointErro
 from ganzoo.text import parse_json
 from ganzoo.untrusted import UnfitFileError, open_file, read_text
 
-MANIFEST = "manifest.json"
+MANIFEST, EXPORT_MANIFEST = "manifest.json", "export.json"
 CHECKSUM = "manifest_sha256"
 LARGEST = 16 * 2**20
 """Largest manifest in bytes that is written and read; without many names of classes it has a few thousand."""
@@ -24,6 +24,11 @@ def file_sha256(path: Path, largest: int | None = None) -> str:
     """Return the SHA-256 checksum of a file; raises as `open_file` does."""
     with open_file(path, largest) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_export(folder: Path) -> bool:
+    """Return whether `ganzoo export` made this folder."""
+    return (folder / EXPORT_MANIFEST).is_file()
 
 
 def write_checksummed(path: Path, values: Mapping[str, Any]) -> None:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ganzoo.errors import GanzooError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Source
 from ganzoo.recipe.overrides import Overrides
@@ -20,6 +18,7 @@ from ganzoo.registry.plugin_manager import PluginInfo, PluginManager, plugin_man
 from ganzoo.runtime.cpu_threads import available_cores
 from ganzoo.runtime.environment import plugin_code
 from ganzoo.runtime.output import surviving_output
+from ganzoo.runtime.signals import heeded_signals
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.sweeps.child_processes import Job, ended, outcome, start
 from ganzoo.sweeps.directory import Member, SweepDirectory
@@ -27,7 +26,6 @@ from ganzoo.sweeps.display import SweepDisplay
 from ganzoo.sweeps.plan import Plan, make_plan
 from ganzoo.terminal import say, warn
 from ganzoo.training.changed_environment import changed_code, refusal
-from ganzoo.training.run import heeded_signals
 
 POLL_SECONDS = 0.1
 
@@ -126,6 +124,8 @@ def check_gpus(gpus: Sequence[str]) -> None:
     Raises:
         RequestError: it has no such GPU, or none that torch can use.
     """
+    import torch  # not above: without --gpus a sweep itself computes nothing
+
     count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
     known = [*map(str, range(count))] if named is None else [each.strip() for each in named.split(",")]
     for gpu in gpus:

@@ -23,10 +23,11 @@ from ganzoo.storage.checkpoint import (
     checkpoint_folders,
     load_network,
     remove,
+    size_of,
     superseded,
     write_checkpoint,
 )
-from ganzoo.storage.disk import SMALL, check_room, nearest_existing, size_of
+from ganzoo.storage.disk import SMALL, check_room, nearest_existing
 from ganzoo.storage.manifest import LARGEST
 from ganzoo.text import size_in_words
 from ganzoo.training.non_finite import check_weights, stop_if_diverged

@@ -31,16 +31,10 @@ from ganzoo.runtime.cpu_threads import adaptive_spinning
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.environment import describe_software
 from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.signals import heeded_signals
 from ganzoo.storage.run_directory import ALERT, RunDirectory
 from ganzoo.storage.summary import POSITION, SCORE, Status
 from ganzoo.training.events import Events
-
-
-def heeded_signals() -> dict[int, Any]:
-    """Return the signals that ask for a stop, each with its handler, without those that are ignored, as by nohup."""
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    handlers = {int(number): signal.getsignal(number) for number in numbers}
-    return {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
 
 
 class Clock:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+from ganzoo import api
 from ganzoo.cli.main import app
 
 Command = Callable[..., Any]
@@ -98,6 +99,61 @@ def test_user_error_is_one_line_on_stderr_and_ends_with_2(command: Command):
     assert (ended.code, ended.out, ended.err) == (2, "", "error: no.toml: there is no such recipe file\n")
 
 
+LAST_LINE_ON_TORCH = """
+import atexit, sys
+from ganzoo.cli.main import main
+atexit.register(lambda: print("torch" in sys.modules))
+main()
+"""
+WRONG = "{recipe} --set run.rounds=3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("run no.toml", "no.toml: there is no such recipe file"),
+        (f"run {WRONG}", "run.rounds: there is no such key"),
+        (f"sweep {WRONG} --vary loss.name=hinge", "run.rounds: there is no such key"),
+        (f"data prepare {WRONG}", "run.rounds: there is no such key"),
+        (f"data doctor {WRONG}", "run.rounds: there is no such key"),
+        (f"recipe check {WRONG}", "run.rounds: there is no such key"),
+        ("resume nowhere", "nowhere: there is no such run directory"),
+        ("evaluate nowhere", "nowhere: there is no such run directory"),
+        ("sample {folder} --out a.png", "is not a run directory, it has no recipe.toml"),
+        ("export nowhere --out b", "nowhere: there is no such run directory"),
+        ("compare nowhere", "nowhere: there is no such run directory"),
+    ],
+)
+def test_a_mistake_is_told_before_torch_is_imported(
+    recipe_file: Callable[[dict], Path], tables: dict, tmp_path: Path, arguments: str, told: str
+):
+    """Importing torch takes some seconds."""
+    (folder := tmp_path / "runs").mkdir()
+    words = [word.format(recipe=recipe_file(tables), folder=folder) for word in arguments.split()]
+    ended = without_torch(*words)
+    assert (ended.returncode, ended.stdout) == (2, "False\n"), ended.stderr
+    assert told in ended.stderr
+
+
+def test_runs_are_compared_without_torch(tables: dict):
+    path = api.run(tables, ["run.steps=1"]).path
+    ended = without_torch("compare", str(path))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.endswith("False\n")
+
+
+def without_torch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, whose last line says whether it imported torch."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", LAST_LINE_ON_TORCH, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
 @pytest.mark.parametrize("place", [0, 1, 3])
 def test_debug_shows_the_traceback_wherever_it_stands(command: Command, place: int):
     arguments = ["recipe", "check", "no.toml"]
@@ -116,12 +172,14 @@ def test_training_that_fails_ends_with_1(command: Command, recipe_file: Callable
     assert ended.err.splitlines()[-1].startswith("error: step ")
 
 
-def test_interruption_outside_of_training_ends_with_130(command: Command, monkeypatch: pytest.MonkeyPatch):
+def test_interruption_outside_of_training_ends_with_130(
+    command: Command, recipe_file: Callable[[dict], Path], tables: dict, monkeypatch: pytest.MonkeyPatch
+):
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ganzoo.api.run", interrupted)
-    ended = command("run", "r.toml")
+    ended = command("run", recipe_file(tables))
     assert (ended.code, ended.err) == (130, "interrupted\n")
 
 

@@ -1,0 +1,13 @@
+"""The signals that end a run or a sweep so that it can be resumed."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+
+def heeded_signals() -> dict[int, Any]:
+    """Return the signals that ask for a stop, each with its handler, without those that are ignored, as by nohup."""
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {int(number): signal.getsignal(number) for number in numbers}
+    return {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
