@@ -1,3 +1,5 @@
+"""What the metrics and the summary of a run hold."""
+
 from __future__ import annotations
 
 import errno
@@ -12,7 +14,9 @@ import ganzoo.api
 from ganzoo.components.observer import RunView
 from ganzoo.errors import Interrupted, OutputError, TrainingError
 from ganzoo.observers.standard import MetricsLog, standard_observers
+from ganzoo.recipe.model import TargetOptions
 from ganzoo.registry.hookspecs import hookimpl
+from ganzoo.storage.summary import at_target
 from ganzoo.training.loop import train, write_summary
 from ganzoo.training.run import Run
 
@@ -70,6 +74,22 @@ def test_best_and_last_scores_know_their_direction(build) -> None:
             "copies": {"value": 0.5, "step": 30},
         },
     }
+
+
+def test_the_speed_of_a_run_is_the_median_of_its_log_points(build) -> None:
+    run, log = build(), MetricsLog()
+    for step, rate in ((10, 100.0), (20, 900.0), (30, 200.0)):
+        log.step_ended(run, step, {"images_per_second": rate})
+    write_summary(run)
+    assert summary_of(run)["images_per_second"] == {"median": 200.0, "last": 200.0}
+
+
+@pytest.mark.parametrize(("side", "found"), [({"below": 50.0}, (20, 3.0)), ({"above": 70.0}, (10, 1.0))])
+def test_the_first_score_at_the_target_counts(side: dict[str, float], found: tuple[int, float]) -> None:
+    values = ((10, 1.0, 80.0), (20, 3.0, 45.0), (30, 5.0, 75.0), (40, 7.0, 40.0))
+    rows = [{"step": step, "seconds": seconds, "score/fid": fid} for step, seconds, fid in values]
+    told = at_target(TargetOptions(score="fid", **side), rows)
+    assert (told["target"]["step"], told["time_to_target"]) == found
 
 
 def test_figures_that_are_not_finite_never_reach_the_file(build) -> None:

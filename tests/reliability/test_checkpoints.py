@@ -299,9 +299,9 @@ class Scoring:
             run.fire("metrics_evaluated", step=step - self.late, scores=scores)
 
 
-def scored(tables: Tables, *scoring: Scoring, resumed: Path | None = None, steps: int = 12) -> TrainedRun:
+def scored(tables: Tables, *observers: object, resumed: Path | None = None, steps: int = 12) -> TrainedRun:
     manager = PluginManager()
-    for observer in scoring:
+    for observer in observers:
         manager.pluggy.register(observer)
     if resumed:
         return api.resume(resumed, [f"run.steps={steps}"], manager=manager)
@@ -336,10 +336,30 @@ def test_the_best_so_far_is_known_to_a_resumed_run(tables: Tables):
     assert steps_in(run.directory.checkpoints) == [23, 24, 28]
 
 
+class Saved:
+    """Keeps the steps of the checkpoints that observers are told of."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    @hookimpl
+    def checkpoint_saved(self, step: int) -> None:
+        self.steps.append(step)
+
+
+def test_the_best_step_that_is_also_the_last_is_saved_once(tables: Tables):
+    tables["checkpoint"] = {"every": 11, "best": "fd_classifier"}
+    saved = Saved()
+    scored(tables, Scoring("fd_classifier", {12: 1.0}), saved)
+    assert saved.steps == [11, 12]
+
+
 def test_a_score_that_comes_late_keeps_what_is_there(tables: Tables):
     tables["checkpoint"] = {"every": 2, "best": "fd_classifier"}
     run = scored(tables, Scoring("fd_classifier", {4: 2.0, 3: 1.0}, late=1))  # nothing was saved at step 3
     assert steps_in(run.directory.checkpoints) == [4, 10, 12]
+    scored(tables, Scoring("fd_classifier", {15: 1.5}), resumed=run.path, steps=20)
+    assert steps_in(run.directory.checkpoints) == [15, 18, 20]
 
 
 def test_a_score_that_never_comes_is_told(tables: Tables, capsys: pytest.CaptureFixture[str]):

@@ -123,6 +123,14 @@ class TestState:
         assert len(narrower.members) == 4
         assert [str(member) for member in narrower.of(plan({"loss.name": ["hinge"]}, 1))] == ["hinge seed 7"]
 
+    def test_the_newest_run_of_a_seed_counts(self, plan: MakePlan):
+        sweep = begin(plan({"loss.name": ["hinge"]}, 2))
+        for number, seed in (("0002", 7), ("9999", 7), ("10000", 7), ("10001", 8), ("new", 7)):
+            (sweep.path / "hinge" / number).mkdir(parents=True)
+            (sweep.path / "hinge" / number / "recipe.toml").write_text(f"[run]\nseed = {seed}\n")
+        found = [sweep.find_run(member) for member in sweep.members]
+        assert [each and each.path.name for each in found] == ["10000", "10001"]
+
     def test_a_varied_list_of_tables_may_be_another_in_the_recipe(self, plan: MakePlan, tables: dict[str, Any]):
         tables["penalties"] = [{"name": "r1", "weight": 1.0}]
         begin(plan({"penalties": [[]]}))
@@ -132,9 +140,12 @@ class TestState:
         with pytest.raises(RequestError, match=r"trainer\.batch_size was"):
             begin(plan({"penalties": [[]]}))
 
-    def test_another_recipe_is_refused_with_what_differs(self, plan: MakePlan):
+    def test_another_recipe_is_refused_with_what_differs(self, plan: MakePlan, tables: dict[str, Any]):
         begin(plan({"loss.name": ["hinge"]}))
         begin(plan({"loss.name": ["hinge"]}, 1, "tracking.wandb.project=x"))  # does not matter to the runs
+        tables["run"]["seed"], tables["loss"] = 9, {"name": "minimax"}  # neither does what each run has of its own
+        begin(plan({"loss.name": ["hinge"]}))
+        tables["run"]["seed"] = 7
         with pytest.raises(RequestError, match=r"run\.steps was 6 and is 9\. Give"):
             begin(plan({"loss.name": ["hinge"]}, 1, "run.steps=9"))
         with pytest.raises(RequestError, match=r"varies loss\.name, and not generator\.width"):

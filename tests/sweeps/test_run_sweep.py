@@ -222,13 +222,14 @@ class TestDecisions:
         swept = ganzoo.sweep(tables, {"loss.name": ["hinge", "minimax"]})
         sweep = SweepDirectory.open(swept.path)
         for member in sweep.members:
-            member.status, member.run = "running", ""
+            member.status, member.run, member.seconds = "running", "", 100.0
         sweep.save()
         (swept.path / "minimax/0007/summary.json").unlink()
         faked.started = []
         swept = ganzoo.sweep(tables, {"loss.name": ["hinge", "minimax"]})
         assert faked.started == ["minimax seed 7"]
         assert [member.run for member in swept.runs] == ["hinge/0007", "minimax/0007"]
+        assert [int(member.seconds) for member in swept.runs] == [100, 100]  # of all attempts
 
     def test_a_run_that_another_process_trains_is_left_alone(self, faked: Faked, tables: Tables):
         swept = ganzoo.sweep(tables, {})
@@ -243,9 +244,11 @@ class TestDecisions:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         monkeypatch.setattr("torch.cuda.device_count", lambda: 6)
-        ganzoo.sweep(tables, {}, seeds=3, jobs=2, gpus=["3", "5"])
+        ganzoo.sweep(tables, {}, seeds=4, jobs=2, gpus=["3", "5"])
         shared = "'OMP_NUM_THREADS': '4', 'CUDA_VISIBLE_DEVICES':"
-        assert faked.started == [f"tiny seed {seed} {{{shared} '{gpu}'}}" for seed, gpu in ((7, 3), (8, 5), (9, 3))]
+        assert faked.started == [
+            f"tiny seed {seed} {{{shared} '{gpu}'}}" for seed, gpu in ((7, 3), (8, 5), (9, 3), (10, 5))
+        ]
 
     def test_a_killed_run_that_had_reached_its_end_is_complete(self, tmp_path: Path):
         run = RunDirectory(tmp_path)
