@@ -28,6 +28,7 @@ from ganzoo.sampling.image_io import save_picture
 from ganzoo.sampling.trained_run import Weights
 from ganzoo_export.model_card import model_card
 from ganzoo_export.onnx_model import LATENTS, onnx_model
+from ganzoo_export.private import without_folders
 
 Format = Literal["safetensors", "onnx", "hub"]
 HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."
@@ -111,7 +112,8 @@ def export_run(
         with suppress(DataError):  # a generator with a condition takes inputs from the dataset, which may be gone
             picture = trained.picture(trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm))
             if picture is not None:
-                about_samples = trained.about(weights=weights, batch_norm=batch_norm, seed=0)
+                run = f"{trained.recipe.run.name}/{trained.path.name}"
+                about_samples = trained.about(weights=weights, batch_norm=batch_norm, seed=0, run=run)
                 save_picture(picture, folder / GRID, about=about_samples)
         progress(2, PARTS)
         _write(folder / "README.md", model_card(trained, recipe, form, about, samples=(folder / GRID).is_file()))
@@ -131,12 +133,13 @@ def _public_recipe(recipe: Recipe) -> Recipe:
         return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})
 
     kept = tuple(f"{PLUGINS}/{Path(named).name}" for named in recipe.plugins.files)
-    return reset(recipe, "init", "observers", "tracking").model_copy(
-        update={
-            "run": reset(recipe.run, "root"),
-            "dataset": reset(recipe.dataset, "root"),
-            "plugins": recipe.plugins.model_copy(update={"files": kept}),
-        }
+    return without_folders(
+        reset(recipe, "init", "observers", "tracking").model_copy(
+            update={
+                "run": reset(recipe.run, "root"),
+                "plugins": recipe.plugins.model_copy(update={"files": kept}),
+            }
+        )
     )
 
 

@@ -21,6 +21,7 @@ from ganzoo.plugin import (
     printable,
     read_evaluations,
 )
+from ganzoo_export.private import without_folders
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
@@ -42,6 +43,7 @@ def model_card(
         undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"json": _json, "markdown": markdown, "printable": partial(printable, keep="\n")}
+    environment.filters["public"] = without_folders
     step, scored = trained.checkpoint.step, (trained.network, about["weights"])
     evaluations = [
         each

@@ -33,7 +33,8 @@ CARD = Card(
 
 @pytest.fixture
 def trained(tables: dict) -> TrainedRun:
-    return api.run(tables, ["trainer.ema_decay=0.5", "dataset.root=/secret/place", "tracking.wandb.entity=secret-me"])
+    changes = ["trainer.ema_decay=0.5", "dataset.root=/secret/place", "tracking.wandb.entity=secret-me"]
+    return api.run(tables, [*changes, "evaluation.real.root=secret", "evaluation.held_out.root=/secret/other"])
 
 
 def names(folder: Path) -> list[str]:
@@ -67,12 +68,19 @@ def test_raw_weights_and_the_discriminator(trained: TrainedRun, tmp_path: Path):
 
 
 def test_nothing_of_the_machine_is_given_away(trained: TrainedRun, tmp_path: Path):
+    real = CARD.real.model_copy(update={"options": {"root": "secret", "split": "test"}})
+    extractor = CARD.extractor.model_copy(update={"weights": "/secret/runs/0003, step 5"})
+    card = CARD.model_copy(update={"real": real, "extractor": extractor, "run": "/secret/runs/0001"})
+    add_evaluations(trained.directory, [Evaluation(step=6, scores={"fid": 12.5}, card=card)])
     for form in ("safetensors", "hub"):
         out = export_run(trained, tmp_path / form, form)  # type: ignore[arg-type]
         for path in out.iterdir():
             content = path.read_bytes()
             assert b"secret" not in content, path
-            assert path.name == "samples.png" or str(tmp_path).encode() not in content, path
+            assert str(tmp_path).encode() not in content, path
+        shown = (out / "README.md").read_text()
+        assert '"split": "test"' in shown
+        assert '"weights": "0003, step 5"' in shown
 
 
 def test_a_folder_for_the_hub(trained: TrainedRun, tmp_path: Path):
