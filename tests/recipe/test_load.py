@@ -197,6 +197,15 @@ def test_odd_files_are_errors_in_words(tmp_path: Path, manager: PluginManager, c
     assert told in str(caught.value)
 
 
+def test_the_cure_for_backslashes_is_told_where_there_are_some(tmp_path: Path, manager: PluginManager):
+    path = tmp_path / "odd.toml"
+    path.write_text(HEAD + 'root = "data" "more"')
+    with pytest.raises(RequestError) as caught:
+        load_recipe(path, manager)
+    assert "is not valid TOML" in str(caught.value)
+    assert "between double quotes" not in str(caught.value)
+
+
 def test_a_byte_order_mark_is_no_part_of_a_recipe(tables: dict[str, Any], tmp_path: Path, manager: PluginManager):
     (tmp_path / "bom.toml").write_text(tomli_w.dumps(tables), encoding="utf-8-sig")
     assert load_recipe(tmp_path / "bom.toml", manager)[0].run.name == "tiny"

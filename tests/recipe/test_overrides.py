@@ -27,6 +27,7 @@ from ganzoo.recipe.overrides import apply_overrides, plain
         ("a.n=a folder/x=y", "a folder/x=y"),
         ("a.n=", ""),
         (" a.n = 3 ", 3),
+        ("a.n=1979-05-27T07:32:00", "1979-05-27T07:32:00"),
     ],
 )
 def test_override_takes_toml_values_and_bare_words(override: str, expected: Any):

@@ -99,6 +99,8 @@ def test_what_the_overrides_set_is_never_left_out(load: Load):
     assert told[0].endswith("it is an option of adam, adamax, adamw, lion, nadam, …")
     told = problems(load, "dcgan_celeba", {"discriminator.norm": "batch", "discriminator.name": "sagan"})
     assert [each.split(": ")[0] for each in told] == ["discriminator.norm"]
+    told = problems(load, "stylegan2_mnist", ["generator.name=dcgan", "generator.sampling.truncation=0.7"])
+    assert [each.split(": ")[0] for each in told] == ["generator.sampling"]
 
 
 def test_mistakes_of_the_file_stay_errors_where_nothing_is_swapped(load: Load, tables: Tables):

@@ -18,7 +18,13 @@ from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage import checkpoint as checkpoint_module
-from ganzoo.storage.checkpoint import checkpoint_folders, latest_checkpoint, open_checkpoint
+from ganzoo.storage.checkpoint import (
+    checkpoint_folders,
+    latest_checkpoint,
+    load_network,
+    open_checkpoint,
+    write_checkpoint,
+)
 
 
 def silent(text: str) -> None:
@@ -228,6 +234,15 @@ def test_checkpoints_are_in_the_order_of_their_steps(tmp_path: Path):
     for name in ("step_10000000", "step_9999999", "step_0000003", ".step_0000004.partial", "step_x", "step_5_copy"):
         (tmp_path / name).mkdir()
     assert [path.name for path in checkpoint_folders(tmp_path)] == ["step_0000003", "step_9999999", "step_10000000"]
+
+
+def test_weights_of_another_type_are_refused(trained: TrainedRun, tmp_path: Path):
+    halves = {name: tensor.half() for name, tensor in trained.checkpoint.network("generator").items()}
+    path = write_checkpoint(tmp_path, 6, {"generator": halves}, info=trained.info, plugin_versions={})
+    with pytest.raises(
+        CheckpointError, match=r"generator does not fit the recipe: .* is .*float16.*, and must be .*float32"
+    ):
+        load_network(trained.generator, open_checkpoint(path), "generator")
 
 
 def test_complete_run_cannot_be_resumed(trained: TrainedRun):

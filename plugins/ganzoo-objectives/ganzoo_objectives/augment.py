@@ -14,7 +14,10 @@ from ganzoo_objectives.diffaugment_ops import augment
 
 
 class DiffAugment(Penalty):
-    """Changes real and generated images alike, for both updates (arXiv 2006.10738)."""
+    """Changes real and generated images alike, for both updates (arXiv 2006.10738).
+
+    The conditions of a discriminator of pairs stay as they are.
+    """
 
     Config = DiffAugmentConfig
     config: DiffAugmentConfig
