@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo.errors import OutputError
-from ganzoo.storage.disk import output_errors, write_atomic, write_text
+from ganzoo.errors import OutputError, RequestError
+from ganzoo.storage.disk import check_unused, output_errors, write_atomic, write_text
 
 
 def test_text_is_replaced_as_a_whole(tmp_path: Path):
@@ -32,6 +32,22 @@ def test_failing_writer_leaves_what_was_there(tmp_path: Path):
         write_atomic(path, fail)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else a power cut could leave an empty file in the place of the old one."""
+    flushed: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: flushed.append((tmp_path / "a.txt").exists()))
+    write_text(tmp_path / "a.txt", "new")
+    assert flushed == [False]
+
+
+def test_nothing_is_made_in_the_place_of_a_link(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    check_unused(tmp_path / "empty")
+    with pytest.raises(RequestError, match="link: is there already"):
+        check_unused(tmp_path / "link")
 
 
 def test_partial_file_has_the_suffix_of_the_whole(tmp_path: Path):
