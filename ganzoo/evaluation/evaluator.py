@@ -287,6 +287,7 @@ class Evaluator:
         return seen_by(self._network, packed, self.recipe.trainer)
 
     def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:
+        given = "condition" in generator.uses
         return SamplesCard(
             images=self.options.samples,
             network=self._network,
@@ -294,6 +295,7 @@ class Evaluator:
             batch_norm=batch_norm_used(generator, self.recipe.samples.batch_norm),
             precision="fp32",
             options=generator.config.sampling_options,
+            conditions=f"crc32:{self.examples.conditions_checksum:08x}" if given and self.options.real else "",
             seed=seed,
             labels=_given(generator),
             made_at=str(generator.info.samples),

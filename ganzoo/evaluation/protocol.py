@@ -81,6 +81,8 @@ class SamplesCard(CardPart):
     """What generator and extractor computed in."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the generator's sampling that are not at their defaults, such as a truncation."""
+    conditions: str = ""
+    """Checksum of the conditions that they were made of; empty: those of the training set, or none."""
     seed: int = Field(json_schema_extra=_NOTED)
     """Of the latents; scores of different seeds differ by chance."""
     labels: str = Field(default="", json_schema_extra=_NOTED)

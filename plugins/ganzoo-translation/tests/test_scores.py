@@ -32,6 +32,18 @@ def test_each_seed_is_scored_against_the_targets_of_its_own_conditions(tmp_path:
     assert both == pytest.approx([ganzoo.evaluate(run, seed=seed).scores["l1"] for seed in (0, 1)])
 
 
+def test_scores_of_other_conditions_are_not_comparable(tmp_path: Path) -> None:
+    run = ganzoo.run(tables_of("pix2pix", tmp_path, evaluation={"metrics": ["l1"], "samples": 40}))
+    found = [ganzoo.evaluate(run, overrides={"evaluation.real": real}) for real in ({}, {"limit": 20}, {"limit": 19})]
+    assert len({each.scores["l1"] for each in found}) == 3
+    cards = [each.evaluations[0][0].card for each in found]
+    assert [each.field for each in differences(cards)] == ["samples.conditions"]
+    assert (
+        differences([cards[2], ganzoo.evaluate(run, overrides={"evaluation.real.limit": 19}).evaluations[0][0].card])
+        == []
+    )
+
+
 def test_unpaired_domains_are_scored_against_the_pairs_that_they_are_made_of(tmp_path: Path) -> None:
     evaluation = {"metrics": ["l1", "diversity"], "samples": 40}
     run = ganzoo.run(tables_of("cyclegan", tmp_path, evaluation=evaluation))
