@@ -39,7 +39,7 @@ from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
 from ganzoo.storage.exported import ExportedWeights, open_export
-from ganzoo.storage.manifest import EXPORT_MANIFEST, is_export
+from ganzoo.storage.manifest import EXPORT, is_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
 from ganzoo.storage.summary import SUMMARY, first_reaching
 from ganzoo.terminal import warn
@@ -72,11 +72,7 @@ __all__ = [
 @surviving_output()
 @kept_random_state()
 def run(
-    recipe: Source,
-    overrides: Overrides = (),
-    *,
-    observers: Iterable[object] = (),
-    manager: PluginManager | None = None,
+    recipe: Source, overrides: Overrides = (), *, observers: Iterable[object] = (), manager: PluginManager | None = None
 ) -> TrainedRun:
     """Train a GAN from beginning to end.
 
@@ -364,7 +360,7 @@ def load_export(
         GanzooError: it is no such folder, a file in it is missing or changed, or its plugin is not installed.
     """
     if not is_export(Path(path)):
-        raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {EXPORT_MANIFEST}")
+        raise RunDirectoryError(f"{path}: is not a folder that `ganzoo export` made: it has no {EXPORT}")
     return load_run(path, accelerator=accelerator, trust_plugins=trust_plugins, manager=manager)
 
 

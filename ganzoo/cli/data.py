@@ -23,12 +23,10 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
 
     Example: ganzoo data prepare recipes/dcgan_digits.toml
     """
-    from ganzoo.recipe.load import trusted
-    from ganzoo.text import size_in_words
-
-    checked, manager = checked_recipe(recipe, set_ or (), trust=trusted())
+    checked, manager = checked_recipe(recipe, set_)
 
     from ganzoo.data import prepare as datasets
+    from ganzoo.text import size_in_words
 
     packed = datasets.prepare(checked, manager=manager)
     for line in packed.skipped:
@@ -46,9 +44,7 @@ def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) 
 
     Example: ganzoo data doctor recipes/dcgan_digits.toml
     """
-    from ganzoo.recipe.load import trusted
-
-    checked, manager = checked_recipe(recipe, set_ or (), trust=trusted())
+    checked, manager = checked_recipe(recipe, set_)
 
     from ganzoo.data import prepare as datasets
 
@@ -97,12 +93,10 @@ def check(recipe: RecipeFile, set_: Overrides = None) -> None:
 
     Example: ganzoo recipe check recipes/dcgan_digits.toml
     """
-    from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.recipe.validate import lint
-    from ganzoo.registry.plugin_manager import plugin_manager
 
     try:
-        checked, manager = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
+        checked, manager = checked_recipe(recipe, set_)
     except RecipeError as error:
         if not all(problem.unchecked for problem in error.problems):
             raise
@@ -131,8 +125,6 @@ def show(
     from dataclasses import asdict
 
     from ganzoo.recipe.card import read_card
-    from ganzoo.recipe.load import load_recipe, trusted
-    from ganzoo.registry.plugin_manager import plugin_manager
 
     if card:
         if set_:
@@ -140,7 +132,7 @@ def show(
         shown = read_card(recipe)
         echo_json(asdict(shown)) if as_json else echo_document(str(shown))
         return
-    resolved, _ = load_recipe(recipe, plugin_manager(), set_ or (), trust=trusted())
+    resolved, _ = checked_recipe(recipe, set_)
     echo_json(resolved.to_dict()) if as_json else echo_document(resolved.to_toml().rstrip())
 
 

@@ -69,17 +69,19 @@ LARGEST_SEED = 2**63 - 1
 """Largest that a recipe may have too; torch takes no number much larger."""
 
 
-def checked_recipe(recipe: Path, overrides: Sequence[str], *, trust: bool) -> tuple[Recipe, PluginManager]:
+def checked_recipe(
+    recipe: Path, overrides: Sequence[str] | None, *, trust: bool | None = None
+) -> tuple[Recipe, PluginManager]:
     """Return a recipe and the plugins; a mistake in it is told before torch is imported, which takes seconds.
 
-    Raises:
-        RequestError: as `load_recipe` does; `trust` says whether plugin files may be imported.
+    Plugin files are imported, which executes them, with `trust`; default: as `trusted` says. Raises as `load_recipe`.
     """
-    from ganzoo.recipe.load import load_recipe
+    from ganzoo.recipe.load import load_recipe, trusted
     from ganzoo.registry.plugin_manager import plugin_manager
 
-    prints = os.environ.get("RANK", "0") == "0"  # of several processes one does
-    return load_recipe(recipe, plugin_manager(), overrides, trust=trust, note=None if prints else lambda _: None)
+    note = None if os.environ.get("RANK", "0") == "0" else lambda _: None  # of several processes one prints
+    trust = trusted() if trust is None else trust
+    return load_recipe(recipe, plugin_manager(), overrides or (), trust=trust, note=note)
 
 
 def seed_option(what: str) -> Any:

@@ -193,11 +193,7 @@ def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset
 
 
 def _make(
-    dataset: Dataset,
-    path: Path,
-    key: str,
-    made_from: dict[str, Any],
-    progress: Callable[[int, int], None] | None,
+    dataset: Dataset, path: Path, key: str, made_from: dict[str, Any], progress: Callable[[int, int], None] | None
 ) -> PackedDataset:
     """Decode a dataset into `path`. The caller holds the lock, so partial files may be deleted."""
     _clear_left_overs(path)

@@ -98,11 +98,7 @@ def evaluate(
     evaluator = Evaluator(recipe, run.manager, run.compute.device, run.network, shows_progress=True)
     found = [
         evaluator.evaluate(
-            generator,
-            weights=run.weights_name(options.weights),
-            run=str(run.path),
-            step=run.checkpoint.step,
-            seed=each,
+            generator, weights=run.weights_name(options.weights), run=str(run.path), step=run.checkpoint.step, seed=each
         )
         for each in range(options.seed, options.seed + seeds)
     ]

@@ -103,9 +103,10 @@ class Evaluator:
         """
         seed = self.options.seed if seed is None else seed
         samples = self._samples_card(generator, weights, seed)
-        labels = self._labels(generator, seed)
-        batches = self._made(generator, seed, labels)
-        return self._scored(batches, samples, run, step, self._targets(generator, seed), labels)
+        order = self._order(seed) if "condition" in generator.uses else None
+        labels = self._labels(generator, order)
+        batches = self._made(generator, seed, labels, order)
+        return self._scored(batches, samples, run, step, self._targets(order), labels)
 
     def score_names(self) -> set[str]:
         """Return the names of the scores that its metrics may give."""
@@ -121,12 +122,7 @@ class Evaluator:
             resize: how they were brought to that shape.
         """
         samples = SamplesCard(
-            images=len(images),
-            weights="files",
-            batch_norm=ANY,
-            precision="fp32",
-            seed=self.options.seed,
-            resize=resize,
+            images=len(images), weights="files", batch_norm=ANY, precision="fp32", seed=self.options.seed, resize=resize
         )
         parts = torch.split(torch.arange(len(images)), BATCH_SIZE)
         batches = (real_images(images, part).to(self.device) for part in parts)
@@ -180,14 +176,13 @@ class Evaluator:
                     inputs.append(self._input("class_logits", logits[0], logits[1], labels))
         return inputs
 
-    def _made(self, generator: Generator, seed: int, labels: Tensor | None) -> Iterator[Tensor]:
-        """Yield the samples of a generator batch by batch; conditions come from real images."""
+    def _made(self, generator: Generator, seed: int, labels: Tensor | None, order: Tensor | None) -> Iterator[Tensor]:
+        """Yield the samples of a generator batch by batch, with the conditions of the real images in `order`."""
         count, mode = self.options.samples, self.recipe.samples.batch_norm
         latents = generator.latents_of_seed(count, seed)
-        if "condition" not in generator.uses:
+        if order is None:
             yield from generate_batches(generator, latents, labels, batch_norm=mode)
             return
-        order = self._order(count, seed)
         for start in range(0, count, CONDITIONS_AT_ONCE):
             part = slice(start, start + CONDITIONS_AT_ONCE)
             condition = example_batch(self.examples, order[part]).condition
@@ -215,28 +210,27 @@ class Evaluator:
                 kept += len(images)
         return [torch.cat(parts) for parts in features], torch.cat(pixels)[: self.kept]
 
-    def _order(self, count: int, seed: int) -> Tensor:
+    def _order(self, seed: int) -> Tensor:
         """Return which real images, or unpaired conditions, those of samples come from, by index."""
-        conditions = self.examples.conditions
+        conditions, count = self.examples.conditions, self.options.samples
         available = max(len(self.examples), 0 if conditions is None else len(conditions))
         order = torch.randperm(available, generator=torch.Generator().manual_seed(seed))
         return order.repeat(count // len(order) + 1)[:count]
 
-    def _labels(self, generator: Generator, seed: int) -> Tensor | None:
+    def _labels(self, generator: Generator, order: Tensor | None) -> Tensor | None:
         """Return the labels to make samples of: those of their conditions, else as `example_labels`; None: of none."""
         if "labels" not in generator.uses:
             return None
-        if "condition" not in generator.uses:
+        if order is None:
             return self.training.example_labels(self.options.samples)
-        labels, order = self.examples.labels, self._order(self.options.samples, seed)
+        labels = self.examples.labels
         return None if labels is None else torch.from_numpy(labels[(order % len(self.examples)).numpy()])
 
-    def _targets(self, generator: Generator, seed: int) -> Tensor | None:
+    def _targets(self, order: Tensor | None) -> Tensor | None:
         """Return the real images that the conditions of the first samples belong to; None where they belong to none."""
-        if "condition" not in generator.uses or not self.examples.paired:
+        if order is None or not self.examples.paired:
             return None
-        order = self._order(self.options.samples, seed)[: self.kept]
-        return _resized(real_images(self.examples, order), self.training.info.samples.shape)
+        return _resized(real_images(self.examples, order[: self.kept]), self.training.info.samples.shape)
 
     def _features_of_real(self, extractor: Extractor, timings: dict[str, float]) -> Tensor:
         """Return the real features from memory or the cache, computing them on the first call."""

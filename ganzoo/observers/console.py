@@ -47,9 +47,7 @@ class ConsoleObserver:
     @hookimpl
     def run_started(self, run: RunView) -> None:
         """Print the device, dataset and network sizes, and open the bar."""
-        sizes = {
-            role: sum(each.numel() for each in run.networks[role].parameters()) for role in run.recipe.trainer.roles
-        }
+        sizes = {role: sum(p.numel() for p in run.networks[role].parameters()) for role in run.recipe.trainer.roles}
         told = ", ".join(f"{_SHORT.get(role, role)} {count(size)}" for role, size in sizes.items())
         self._say(
             f"{run.directory}: {run.compute_description}; {len(run.dataset)} samples of {run.info.samples}; "

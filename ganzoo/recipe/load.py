@@ -34,12 +34,7 @@ Note = Callable[[str], None]
 
 
 def load_recipe(
-    source: Source,
-    manager: PluginManager,
-    overrides: Overrides = (),
-    *,
-    trust: bool = True,
-    note: Note | None = None,
+    source: Source, manager: PluginManager, overrides: Overrides = (), *, trust: bool = True, note: Note | None = None
 ) -> tuple[Recipe, PluginManager]:
     """Read and check a recipe; return it and the plugins, those of its plugin files included.
 

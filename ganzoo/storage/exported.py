@@ -13,7 +13,7 @@ from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import CheckpointError
 from ganzoo.runtime.memory import physical_memory
 from ganzoo.storage.checkpoint import Checkpoint
-from ganzoo.storage.manifest import EXPORT_MANIFEST, check_format, file_sha256, read_checksummed, write_checksummed
+from ganzoo.storage.manifest import EXPORT, check_format, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.run_directory import PLUGINS
 from ganzoo.untrusted import check_contents
 
@@ -66,7 +66,7 @@ def seal_export(folder: Path, weights: Checkpoint, networks: Mapping[str, str], 
         **about,
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
-    write_checksummed(folder / EXPORT_MANIFEST, manifest)
+    write_checksummed(folder / EXPORT, manifest)
 
 
 def open_export(folder: Path) -> ExportedWeights:
@@ -76,7 +76,7 @@ def open_export(folder: Path) -> ExportedWeights:
         RunDirectoryError: a link in it leads out of it, or it holds something else than files.
         CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
-    manifest = _read_manifest(folder / EXPORT_MANIFEST)
+    manifest = _read_manifest(folder / EXPORT)
     files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
@@ -84,11 +84,9 @@ def open_export(folder: Path) -> ExportedWeights:
     wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
-        raise CheckpointError(
-            f"{folder / EXPORT_MANIFEST}: names weights that cannot be: {', '.join(map(repr, wrong))}"
-        )
+        raise CheckpointError(f"{folder / EXPORT}: names weights that cannot be: {', '.join(map(repr, wrong))}")
     if RECIPE not in files:
-        raise CheckpointError(f"{folder / EXPORT_MANIFEST}: does not list {RECIPE}")
+        raise CheckpointError(f"{folder / EXPORT}: does not list {RECIPE}")
     for name, expected in files.items():
         try:
             found = file_sha256(folder / name, physical_memory())
@@ -134,7 +132,7 @@ def _check_name(folder: Path, name: str) -> None:
     """
     plain = name.removeprefix(f"{PLUGINS}/")
     if not plain or plain != Path(plain).name or "\\" in name or "\0" in name or plain in (".", ".."):
-        raise CheckpointError(f"{folder / EXPORT_MANIFEST}: names a file that may not be: {name!r}")
+        raise CheckpointError(f"{folder / EXPORT}: names a file that may not be: {name!r}")
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()) and not is_hub_blob(path):
         raise CheckpointError(f"{path}: is a link to somewhere else")

@@ -12,7 +12,7 @@ from ganzoo.errors import CheckpointError, OutputError, UnreadableCheckpointErro
 from ganzoo.text import parse_json
 from ganzoo.untrusted import UnfitFileError, open_file, read_text
 
-MANIFEST, EXPORT_MANIFEST = "manifest.json", "export.json"
+MANIFEST, EXPORT = "manifest.json", "export.json"
 CHECKSUM = "manifest_sha256"
 LARGEST = 16 * 2**20
 """Largest manifest in bytes that is written and read; without many names of classes it has a few thousand."""
@@ -28,7 +28,7 @@ def file_sha256(path: Path, largest: int | None = None) -> str:
 
 def is_export(folder: Path) -> bool:
     """Return whether `ganzoo export` made this folder."""
-    return (folder / EXPORT_MANIFEST).is_file()
+    return (folder / EXPORT).is_file()
 
 
 def write_checksummed(path: Path, values: Mapping[str, Any]) -> None:

@@ -111,12 +111,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path / 'recipe.toml'}: cannot be read: {reason}") from error
 
     def load_recipe(
-        self,
-        manager: PluginManager,
-        overrides: Overrides = (),
-        *,
-        trust: bool | None = None,
-        note: Note | None = None,
+        self, manager: PluginManager, overrides: Overrides = (), *, trust: bool | None = None, note: Note | None = None
     ) -> tuple[Recipe, PluginManager]:
         """Check the resolved recipe; give the plugins with those of the files that lie in the folder.
 

@@ -70,13 +70,7 @@ class Plan:
 
 
 def make_plan(
-    recipe: Source,
-    vary: Vary,
-    seeds: int,
-    overrides: Overrides,
-    manager: PluginManager,
-    *,
-    name: str | None = None,
+    recipe: Source, vary: Vary, seeds: int, overrides: Overrides, manager: PluginManager, *, name: str | None = None
 ) -> Plan:
     """Plan a sweep, checking every combination as a recipe; for the arguments see `sweep`.
 

@@ -14,7 +14,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
 from ganzoo.storage.exported import ExportedWeights
-from ganzoo.storage.manifest import EXPORT_MANIFEST
+from ganzoo.storage.manifest import EXPORT
 from ganzoo.training.build import build_networks
 
 Tensors = Mapping[str, Tensor]
@@ -37,7 +37,7 @@ def check_export(recipe: Recipe, weights: ExportedWeights, manager: PluginManage
             expected[f"{name}_ema"] = expected[name]
     for name, file in weights.file_of.items():
         if name not in expected:
-            manifest = weights.path / EXPORT_MANIFEST
+            manifest = weights.path / EXPORT
             raise CheckpointError(f"{manifest}: names weights that cannot be: the recipe has no network {name!r}")
         wrong = [f"{key}: {why}" for key, why in misfits(weights.network(name), expected[name]).items()]
         if wrong:

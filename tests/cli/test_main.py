@@ -175,7 +175,7 @@ def test_training_that_fails_ends_with_1(command: Command, recipe_file: Callable
 def test_interruption_outside_of_training_ends_with_130(
     command: Command, recipe_file: Callable[[dict], Path], tables: dict, monkeypatch: pytest.MonkeyPatch
 ):
-    def interrupted(*arguments: Any) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ganzoo.api.run", interrupted)
