@@ -16,7 +16,7 @@ T = TypeVar("T")
 def without_folders(value: T) -> T:
     """Return options, at any depth, without the folders of datasets and of files.
 
-    The `root` of a dataset is left at its default, and of an absolute path the last part is kept.
+    The `root` of a dataset gets its default, and of an absolute path the last part is kept.
     """
     changed: Any = value
     if isinstance(value, BaseModel):
