@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -16,6 +17,8 @@ PROTOCOL = re.compile(
     r"evaluation\.(?!every|seed|extractors|metrics)|dataset\.(?!root|download)|samples\.batch_norm|.*\.sampling\."
 )
 """Options that scores of one name depend on."""
+NO_MATTER = ("tracking", "samples", "checkpoint", "observers", "watchdog", "run")
+"""Tables that no figure depends on; of "run" the seed counts, and the length where an option is scheduled over it."""
 
 
 def facts(run: RunView) -> dict[str, Any]:
@@ -30,6 +33,28 @@ def facts(run: RunView) -> dict[str, Any]:
         **{f"{role}_parameters": size for role, size in sizes.items()},
         "plugins": dict(run.plugin_versions),
     }
+
+
+def fingerprint(recipe: RecipeView) -> str:
+    """Return a hash of the options that the figures of a step depend on."""
+    tables = recipe.to_dict()
+    options = {name: table for name, table in tables.items() if name not in NO_MATTER}
+    counting = {"seed"} | ({"steps", "epochs"} if '"until"' in json.dumps(options) else set())
+    options["run"] = {key: value for key, value in tables["run"].items() if key in counting}
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def forks(run: RunView, record: Mapping[str, Any], sent: Any) -> bool:
+    """Return whether a run goes on from an earlier step than the last that was sent, with options that change figures.
+
+    Args:
+        run: the run.
+        record: what its tracker wrote of it, with the `fingerprint` of its options then as "settings".
+        sent: the last step sent; another kind of value where that is not known.
+    """
+    step, settings = run.resumed_from, fingerprint(run.recipe)
+    changed = record.get("settings", settings) != settings
+    return step is not None and changed and (not isinstance(sent, int) or sent > step)
 
 
 def finite(figures: Mapping[str, float], prefix: str = "") -> dict[str, float]:

@@ -14,7 +14,7 @@ from PIL.Image import Image
 
 from ganzoo.plugin import RunDirectory, RunView, say
 from ganzoo_trackers.configs import MLflowConfig
-from ganzoo_trackers.facts import facts, flat
+from ganzoo_trackers.facts import facts, fingerprint, flat, forks
 from ganzoo_trackers.steps import GRID, StepTracker
 
 if TYPE_CHECKING:
@@ -41,32 +41,38 @@ class MLflowTracker(StepTracker):
     _last: RunOperations | None = None
 
     def begin(self, run: RunView) -> Mapping[str, int]:
-        """Create the run there, or go on with it."""
+        """Create the run there, a fork too, or go on with it."""
         self._client = client = connect(self.config.uri)
         from mlflow.entities import Param
 
         uri = client.tracking_uri
         if not uri.startswith("http"):
             say(f"MLflow: mlflow ui --backend-store-uri {uri}")
-        number = run.directory.read_json(RECORD).get("run_id")
-        self._id = str(number)
-        if number is None:
+        record = run.directory.read_json(RECORD)
+        number = record.get("run_id")
+        sent = self._last_steps(str(number)) if number is not None else {}
+        fork = forks(run, record, max(sent.values(), default=-1))
+        if number is None or fork:
             found = client.get_experiment_by_name(self.config.experiment)
             experiment = found.experiment_id if found else client.create_experiment(self.config.experiment)
             name = f"{run.recipe.run.name}/{run.directory.path.name}"
-            self._id = client.create_run(experiment, tags=self.config.tags, run_name=name).info.run_id
-            run.directory.write_json(RECORD, {"run_id": self._id})
-            described = [*flat(run.recipe.to_dict()), *flat({"facts": facts(run)})]
-            client.log_batch(self._id, params=[Param(key, str(value)[:LONGEST_VALUE]) for key, value in described])
+            parent = {"parent": {"id": number, "step": run.resumed_from}} if fork else {}
+            name += f" from step {run.resumed_from}" if fork else ""
+            sent, number = {}, client.create_run(experiment, tags=self.config.tags, run_name=name).info.run_id
+            described = flat({**run.recipe.to_dict(), "facts": facts(run), **parent})
+            client.log_batch(number, params=[Param(key, str(value)[:LONGEST_VALUE]) for key, value in described])
+        else:
+            client.update_run(str(number), status="RUNNING")
+        self._id = str(number)
+        run.directory.write_json(RECORD, {"run_id": self._id, "settings": fingerprint(run.recipe)})
         client.log_artifact(self._id, str(run.directory.path / "recipe.toml"))
-        return self._there() if number is not None else {}
+        return sent
 
-    def _there(self) -> dict[str, int]:
-        """Set the run going again, and return the last step of each metric and of the grids."""
-        self._client.update_run(self._id, status="RUNNING")
-        metrics = self._client.get_run(self._id).data.metrics
-        last = {key: max(each.step for each in self._client.get_metric_history(self._id, key)) for key in metrics}
-        files = " ".join(file.path for file in self._client.list_artifacts(self._id, "images"))
+    def _last_steps(self, number: str) -> dict[str, int]:
+        """Return the last step of each metric and of the grids of a run there."""
+        metrics = self._client.get_run(number).data.metrics
+        last = {key: max(each.step for each in self._client.get_metric_history(number, key)) for key in metrics}
+        files = " ".join(file.path for file in self._client.list_artifacts(number, "images"))
         return last | {GRID: max(map(int, re.findall(r"step[%+](\d+)", files)), default=-1)}
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:

@@ -31,7 +31,7 @@ class StepTracker(Tracker):
     """Sends figures, scores, grids of samples, alerts and the film, all on one axis, the training step.
 
     A resumed run repeats the steps after its checkpoint, with the same figures; what was sent of them is not sent
-    again.
+    again. With other options its figures are others, and it is another run there.
     An error of the library ends the tracking with a warning, as it does for every observer, and not the run.
     """
 

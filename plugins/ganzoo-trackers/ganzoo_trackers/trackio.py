@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from ganzoo.plugin import RunDirectory, RunView
 from ganzoo_trackers.configs import TrackioConfig
-from ganzoo_trackers.facts import facts
+from ganzoo_trackers.facts import facts, fingerprint, forks
 from ganzoo_trackers.steps import FILM, GRID, StepTracker
 
 RECORD = "trackio.json"
@@ -30,19 +30,24 @@ class TrackioTracker(StepTracker):
     package = extra = "trackio"
 
     def begin(self, run: RunView) -> Mapping[str, int]:
-        """Start the run there, or go on with it."""
+        """Start the run there, a fork too, or go on with it."""
         import trackio
 
-        name = run.directory.read_json(RECORD).get("name")
-        if not isinstance(name, str):
-            name = f"{run.recipe.run.name}-{run.directory.path.name}-{token_hex(2)}"
-            run.directory.write_json(RECORD, {"project": self.config.project, "name": name})
-        config = {**run.recipe.to_dict(), "facts": facts(run)}
-        self._run = start(self.config.project, name, group=self.config.group or run.recipe.run.name, config=config)
+        record, project = run.directory.read_json(RECORD), self.config.project
+        name = record.get("name")
         sent: dict[str, int] = {}
-        if run.resumed_from is not None:
-            for row in trackio.SQLiteStorage.get_logs(self.config.project, name):
+        if run.resumed_from is not None and isinstance(name, str):
+            for row in trackio.SQLiteStorage.get_logs(project, name):
                 sent |= {key: max(row["step"], sent.get(key, -1)) for key in row}
+        config = {**run.recipe.to_dict(), "facts": facts(run)}
+        fork = forks(run, record, max(sent.values(), default=-1))
+        if fork:
+            config["parent"] = {"id": name, "step": run.resumed_from}
+        if fork or not isinstance(name, str):
+            sent, name = {}, f"{run.recipe.run.name}-{run.directory.path.name}-{token_hex(2)}"
+            name += f"-from-step-{run.resumed_from}" if fork else ""
+        run.directory.write_json(RECORD, {"project": project, "name": name, "settings": fingerprint(run.recipe)})
+        self._run = start(project, name, group=self.config.group or run.recipe.run.name, config=config)
         return sent
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:

@@ -168,6 +168,40 @@ def test_reading_back(name: str, recipe: Callable[[str], dict[str, Any]], capsys
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
+def test_a_run_that_goes_on_with_other_options_shows_its_own_figures(
+    name: str, recipe: Callable[[str], dict[str, Any]]
+):
+    first = api.run(recipe(name), observers=[Alarm()])
+    before = READERS[name](first) if name != "tensorboard" else None
+    file = first.path / f"{name}.json"
+    record = file.read_bytes() if before else b""
+    last = first.checkpoint.path
+    last.rename(last.with_name("away"))  # of step 6; the last one left is of step 3
+    fork = api.resume(first.path, {"trainer.generator_optimizer.lr": 0.5})
+    seen = READERS[name](fork)
+    rows = [row for row in fork.metrics if "lr/generator" in row]
+    assert [row["lr/generator"] for row in rows] == [2e-4, 0.5, 0.5]
+    if before is None:  # where the new figures replace those of the same steps
+        assert [value for _, value in seen.scalars["lr/generator"]] == pytest.approx([2e-4, 0.5, 0.5])
+        return
+    assert seen.scalars["lr/generator"] == [(4, 0.5), (6, 0.5)]
+    assert seen.grids == [4, 6]
+    assert seen.about["name"].endswith("-from-step-3" if name == "trackio" else " from step 3")
+    parent = json.loads(record)["name" if name == "trackio" else "run_id"]
+    assert parent in seen.recipe
+    assert json.loads(file.read_bytes()) != json.loads(record)
+    fork_record = file.read_bytes()
+    file.write_bytes(record)
+    assert READERS[name](first) == before  # the other one stays as it was
+    file.write_bytes(fork_record)
+
+    # From its last step on it is the same run, even with other options.
+    again = READERS[name](api.resume(first.path, ["run.steps=8", "trainer.generator_optimizer.lr=0.25"]))
+    assert again.scalars["lr/generator"] == [(4, 0.5), (6, 0.5), (8, 0.25)]
+    assert again.about["name"] == seen.about["name"]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
 def test_scores_of_a_run_that_was_not_tracked_go_nowhere(name: str, recipe: Callable[[str], dict[str, Any]]):
     tables = recipe(name)
     del tables["tracking"][name]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 from pathlib import Path
 from typing import Any
 
-from ganzoo.plugin import RecipeView, RunDirectory, RunView
+from ganzoo.plugin import RunDirectory, RunView
+from ganzoo_trackers.facts import fingerprint, forks
 
 RECORD = "wandb.json"
 WEIGHTS = "init.json"
 """File of a run directory that says what was taken from another run's weights."""
 PLACE = ("id", "name", "artifact", "entity", "project", "url")
 """Entries of a record that say which run it is."""
-NO_MATTER = ("tracking", "samples", "checkpoint", "observers", "watchdog", "run")
-"""Tables that no figure depends on; of "run" the seed counts, and the length where an option is scheduled over it."""
 
 
 def identify(run: RunView) -> dict[str, Any]:
@@ -29,23 +26,12 @@ def identify(run: RunView) -> dict[str, Any]:
     name, step = f"{run.recipe.run.name}/{run.directory.path.resolve().name}", run.resumed_from
     if not record.get("id"):
         record = {"parent": weights_from(run)}
-    elif step is not None and record.get("mode") and record.get("settings", settings) != settings:
-        sent = record.get("step")  # None where an earlier part was killed
-        if not isinstance(sent, int) or sent > step:
-            name = f"{name} from step {step}"
-            record = {"parent": place(record) | {"step": step}}
+    elif record.get("mode") and forks(run, record, record.get("step")):  # None where an earlier part was killed
+        name = f"{name} from step {step}"
+        record = {"parent": place(record) | {"step": step}}
     record = {"id": secrets.token_hex(8), "name": name, **record, "settings": settings, "step": None}
     run.directory.write_json(RECORD, record)
     return record
-
-
-def fingerprint(recipe: RecipeView) -> str:
-    """Return a hash of the options that the figures of a step depend on."""
-    tables = recipe.to_dict()
-    options = {name: table for name, table in tables.items() if name not in NO_MATTER}
-    counting = {"seed"} | ({"steps", "epochs"} if '"until"' in json.dumps(options) else set())
-    options["run"] = {key: value for key, value in tables["run"].items() if key in counting}
-    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def weights_from(run: RunView) -> dict[str, Any] | None:
