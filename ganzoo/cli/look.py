@@ -216,7 +216,7 @@ def _print_json(evaluated: Evaluated) -> None:
 
 def _print(evaluated: Evaluated, trained: TrainedRun | None = None) -> None:
     """The scores, beside the best of the run that were taken in the same way, then warnings, the cards and the time."""
-    from ganzoo.sweeps.directory import flatten
+    from ganzoo.recipe.overrides import flatten
 
     seeds = len(evaluated.evaluations)
     first = evaluated.evaluations[0]

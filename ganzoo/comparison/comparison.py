@@ -13,6 +13,7 @@ from ganzoo.comparison.scores import Score, score_all
 from ganzoo.comparison.targets import TargetRanking, rank_by_target, targets_of
 from ganzoo.evaluation.protocol import check_places
 from ganzoo.text import html_table, printable
+from ganzoo.training.changed_environment import changes_on_the_way
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
@@ -121,6 +122,7 @@ def compare(places: str | Path | Iterable[str | Path], *, ignoring: Collection[s
 def _notes(variants: Sequence[Variant]) -> list[str]:
     runs = [run for variant in variants for run in variant.runs]
     notes = [note for run in runs for note in run.notes]
+    notes += [f"{run.name}: {change}" for run in runs for change in changes_on_the_way(run.environment)]
     for run in runs:
         if not run.done and run.path:
             reached, total = run.steps

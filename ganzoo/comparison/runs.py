@@ -13,18 +13,15 @@ from typing import Any
 from ganzoo.comparison.statistics import Spread
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.evaluation.evaluation_log import Evaluation, read_evaluations
+from ganzoo.recipe.overrides import flatten
 from ganzoo.storage.run_directory import RunDirectory
-from ganzoo.sweeps.directory import STATE, SweepDirectory, flatten
+from ganzoo.sweeps.directory import STATE, SweepDirectory
 from ganzoo.sweeps.plan import names
 from ganzoo.text import printable
+from ganzoo.training.changed_environment import APART
 
 COMPLETE = ("complete", "reached", "imported")
 """Statuses of the runs whose figures count."""
-APART = (
-    *("run.seed", "run.name", "run.root", "plugins."),
-    *("observers.", "tracking.", "evaluation.", "samples.", "checkpoint."),
-)
-"""Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
 LARGEST = 1e150
 FEW = 3
 """Largest number of options in a name."""

@@ -78,9 +78,7 @@ class NpyWriter:
 
 
 def decode_samples(
-    reader: SampleReader,
-    files: Sequence[NpyWriter],
-    progress: Callable[[int, int], None] | None = None,
+    reader: SampleReader, files: Sequence[NpyWriter], progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[Any], list[str]]:
     """Decode all readable samples into one file, and their conditions into a second one where they have any.
 

@@ -299,11 +299,7 @@ def _check_floats(array: Array) -> None:
 
 
 def _transformed(
-    image: Image.Image,
-    config: ImageDatasetConfig,
-    spec: ImageSpec,
-    size: tuple[int, int] | None = None,
-    scale: int = 1,
+    image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec, size: tuple[int, int] | None = None, scale: int = 1
 ) -> Image.Image:
     """Crop and resize an image that is `scale` times smaller than its full `size`, by default at full size."""
     size = size or image.size

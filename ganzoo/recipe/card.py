@@ -15,10 +15,7 @@ from ganzoo.untrusted import read_bytes
 NOT_MEASURED = "not measured"
 EXPECT = "# expect: "
 COMMAND = "#   ganzoo run "
-FORM = (
-    "fd_classifier 5.0 at step 2,000; 2 min on 2 CPU cores; 0.8 GB",
-    f"{NOT_MEASURED}; for one GPU",
-)
+FORM = ("fd_classifier 5.0 at step 2,000; 2 min on 2 CPU cores; 0.8 GB", f"{NOT_MEASURED}; for one GPU")
 _FIGURES = re.compile(
     rf"(?:(?P<score>\w+) (?P<value>-?[\d.]+) at step (?P<step>[\d,]+)|score {NOT_MEASURED}); "
     rf"(?P<time>[\d.]+ (?:s|min|h|days)) on (?P<machine>[^;]+); (?:(?P<memory>[\d.]+ [GM]B)|memory {NOT_MEASURED})"

@@ -6,15 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import tomli_w
-from pydantic import (
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    PrivateAttr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, PrivateAttr, field_validator, model_validator
 
 from ganzoo.components.options import (
     ROLES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, time
 from typing import Any, Literal
 
@@ -98,6 +98,17 @@ def toml_text(value: Any) -> str:
     """Write a value as `toml_value` reads it."""
     bare = isinstance(value, str) and value and toml_value(value) == value == value.strip()
     return value if bare else _toml(value)
+
+
+def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every option with its dotted path, those in lists of tables by index: `penalties.0.weight`."""
+    for key, value in tables.items():
+        of_tables = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+        inner = {str(index): each for index, each in enumerate(value)} if of_tables else value
+        if isinstance(inner, Mapping) and inner:
+            yield from flatten(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.recipe.overrides import flatten
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.plan import Choice, Plan, names
@@ -202,17 +202,6 @@ class SweepDirectory:
 def _key(choice: Choice, seed: int) -> tuple[str, int]:
     """Return the identity of the run with a choice and a seed."""
     return json.dumps(choice, sort_keys=True), seed
-
-
-def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every option with its dotted path, those in lists of tables by index: `penalties.0.weight`."""
-    for key, value in tables.items():
-        of_tables = isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
-        inner = {str(index): each for index, each in enumerate(value)} if of_tables else value
-        if isinstance(inner, Mapping) and inner:
-            yield from flatten(inner, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _shown(value: Any) -> str:

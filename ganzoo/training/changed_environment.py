@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from ganzoo.errors import RequestError
+from ganzoo.recipe.overrides import flatten, plain
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.terminal import warn
+from ganzoo.text import printable
 
 ENVIRONMENT = "environment.json"
-CODE = "plugin_code"
+DATA, CODE, OPTIONS, SINCE, HISTORY = "data", "plugin_code", "options", "from_step", "history"
+APART = ("run.seed", "run.name", "run.root", "plugins", "observers", "tracking", "evaluation", "samples", "checkpoint")
+"""Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
 CORE = "ganzoo-core"
-SINCE = "from_step"
-HISTORY = "history"
 AFFECT_BITS = ("ganzoo", "python", "torch", "torchvision", "platform", "device", "device_name", "cpu", "precision")
 """Entries that may change the last bits of what is computed, beside the numbers of processes and threads."""
 
 
 def check_changes(directory: RunDirectory, now: Mapping[str, Any], *, accept: bool) -> None:
-    """Refuse to go on with other data or other code of plugins, and tell of what may change the bits.
+    """Refuse to go on with other data or other code of plugins, and tell of other options and of other bits.
 
-    Args:
-        directory: of the run.
-        now: what `environment.json` would have.
-        accept: go on with other data or code too.
+    `now` is what `environment.json` would have; with `accept` a run goes on with other data or code too.
 
     Raises:
         RequestError: the data or a plugin has changed; the text says which.
     """
     before = directory.read_json(ENVIRONMENT)
-    if not all(isinstance(before.get(key), Mapping) for key in ("data", CODE)):
+    if not all(isinstance(before.get(key), Mapping) for key in (DATA, CODE)):
         warn(f"{directory.path / ENVIRONMENT}: does not say what data and code the run was trained with")
         return
-    others = [*changed_code(before[CODE], now[CODE])]
-    if different := [key for key in now["data"] if before["data"].get(key) != now["data"][key]]:
-        others.insert(0, f"the dataset has changed: {_told(different, before['data'], now['data'])}")
+    others = [*_changes(before, now, DATA), *_changes(before, now, CODE)]
     if others and not accept:
         raise refusal(f"{directory}: would go on with others than it was trained with:", others)
-    for text in others:
+    for text in [*others, *_changes(before, now, OPTIONS)]:
         warn(f"{text}; accepted, and the run can no longer be repeated from its recipe")
     counts = [key for key in ("processes", "threads") if before.get(key) != now[key]]
     told = [f"{_shown(now[key])} {key} (before {_shown(before.get(key))})" for key in counts]
@@ -67,19 +66,52 @@ def changed_code(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
             yield f"the plugin {plugin} has changed: {_shown(now[plugin])} (before {_shown(before[plugin])})"
 
 
+def training_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a step depends on: not the device, nor where the data are, nor an unscheduled length."""
+    options = dict(flatten(plain(recipe)))
+    length = ("run.steps", "run.epochs") if any(key.endswith(".until") for key in options) else ()
+    aside = re.compile("|".join([*map(re.escape, (*APART, "run.", "watchdog.", "device.")), r".*\.root$"]))
+    return {key: value for key, value in options.items() if key in length or not (aside.match(key) or value == [])}
+
+
+def changes_on_the_way(environment: Mapping[str, Any]) -> Iterator[str]:
+    """Yield with which other data, plugins or options a run was resumed, by its `environment.json`."""
+    for before, now in pairwise(_parts(environment)):
+        if changes := [text for key in (DATA, CODE, OPTIONS) for text in _changes(before, now, key)]:
+            yield f"resumed from step {_shown(now.get(SINCE))}: {'; '.join(changes)}"
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield how an entry of two environments differs, where both have it; of another component its name alone."""
+    before, now = before.get(key, {}), now.get(key, {})
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping) and before):
+        return
+    if key == CODE:
+        yield from changed_code(before, now)
+        return
+    different = [name for name in {**now, **before} if before.get(name) != now.get(name)]
+    others = tuple(name.removesuffix("name") for name in different if name.endswith(".name"))
+    if told := [name for name in different if name.endswith(".name") or not name.startswith(others)]:
+        yield f"{'the dataset has' if key == DATA else 'options have'} changed: {_told(told, before, now)}"
+
+
 def write_environment(directory: RunDirectory, now: Mapping[str, Any], step: int) -> None:
     """Write `environment.json` for the steps that follow `step`; what held for earlier ones is under "history"."""
-    before = directory.read_json(ENVIRONMENT) if step else {}
-    history, since = before.pop(HISTORY, []), before.pop(SINCE, 0)
-    if before == now:
-        step = since
-    elif before:
-        history = [*(history if isinstance(history, list) else []), {SINCE: since, **before}]
-    directory.write_json(ENVIRONMENT, {SINCE: step, **now, HISTORY: history})
+    before = directory.read_json(ENVIRONMENT)
+    parts = [each for each in _parts(before) if isinstance(since := each.get(SINCE), int) and since < step]
+    if parts and {**parts[-1], SINCE: step} == {SINCE: step, **now}:
+        step = parts.pop()[SINCE]
+    directory.write_json(ENVIRONMENT, {SINCE: step, **now, HISTORY: parts})
+
+
+def _parts(environment: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what held for each part of a run, the last one last."""
+    earlier, last = environment.get(HISTORY), {key: value for key, value in environment.items() if key != HISTORY}
+    return [each for each in [*(earlier if isinstance(earlier, list) else []), last] if isinstance(each, Mapping)]
 
 
 def _told(keys: Iterable[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_shown(now[key])} (before {_shown(before.get(key))})" for key in keys)
+    return ", ".join(f"{printable(key)} {_shown(now.get(key))} (before {_shown(before.get(key))})" for key in keys)
 
 
 def _shown(value: Any) -> str:

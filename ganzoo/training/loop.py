@@ -33,11 +33,7 @@ def train(run: Run) -> None:
     try:
         with run.noting_interrupts():
             run.fire("run_started")
-        with (
-            run.stopping_on_signals(),
-            run.computing(),
-            lost_processes(run),
-        ):
+        with run.stopping_on_signals(), run.computing(), lost_processes(run):
             speed = Speed(run)
             while run.step < run.total_steps:
                 with run.clock.running():

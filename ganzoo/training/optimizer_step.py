@@ -124,10 +124,7 @@ class OptimizerStep:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the optimizer, by the names of its parameters, and of the loss scaler."""
-        return {
-            "optimizer": optimizer_state(self.optimizer, self._parameters),
-            "scaler": self.scaler.state_dict(),
-        }
+        return {"optimizer": optimizer_state(self.optimizer, self._parameters), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; the options of the optimizer stay those it was built with.

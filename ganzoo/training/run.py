@@ -34,6 +34,7 @@ from ganzoo.runtime.memory import memory_errors
 from ganzoo.runtime.signals import heeded_signals
 from ganzoo.storage.run_directory import ALERT, RunDirectory
 from ganzoo.storage.summary import POSITION, SCORE, Status
+from ganzoo.training.changed_environment import OPTIONS, training_options
 from ganzoo.training.events import Events
 
 
@@ -326,6 +327,7 @@ def describe_environment(run: Run) -> dict[str, Any]:
         "data": run.loader.packed.checksums(),
         "pack": run.loader.packed.key,
         "plugin_code": dict(run.plugin_code),
+        OPTIONS: training_options(run.recipe.to_dict()),
         "skipped_images": list(run.loader.packed.skipped),
         "findings": list(run.loader.packed.findings),
     }

@@ -240,6 +240,38 @@ def test_the_same_again_adds_no_history(tables: Tables, capsys: pytest.CaptureFi
     assert (environment(run)["from_step"], environment(run)["history"]) == (0, [])
 
 
+def test_other_options_are_told_kept_and_compared(tables: Tables, capsys: pytest.CaptureFixture[str]):
+    tables["checkpoint"]["keep"] = 9
+    run = ganzoo.run(tables)  # of 6 steps
+    capsys.readouterr()
+    ganzoo.resume(run.path, {**MORE, "loss.name": "hinge", "penalties": [{"name": "r1"}]})
+    _, line = told(capsys)  # the first: hinge lacks an option
+    changes = "options have changed: loss.name hinge (before non_saturating), penalties.0.name r1 (before null)"
+    assert line == f"warning: {changes}; accepted, and the run can no longer be repeated from its recipe"
+    before, now = environment(run)["history"][0]["options"], environment(run)["options"]
+    assert (before["loss.name"], now["loss.name"]) == ("non_saturating", "hinge")
+    assert not [key for key in now if key.startswith(("run.", "tracking.", "device.", "samples."))]
+    assert ganzoo.compare(run.path).notes[0] == f"tiny/0001: resumed from step 6: {changes}"
+
+    # From an earlier step than the change with what it was begun with: as if it had never been otherwise.
+    for checkpoint in (run.path / "checkpoints").glob("step_*"):
+        if checkpoint.name > "step_0000003":
+            checkpoint.rename(checkpoint.with_name(f"away_{checkpoint.name}"))
+    ganzoo.resume(run.path, {"loss.name": "non_saturating", "penalties": [], "run.log_every": 1})
+    assert (environment(run)["from_step"], environment(run)["history"]) == (0, [])
+    assert not [note for note in ganzoo.compare(run.path).notes if "resumed" in note]
+
+
+def test_the_length_is_an_option_of_training_where_another_is_scheduled_over_it(
+    tables: Tables, capsys: pytest.CaptureFixture[str]
+):
+    tables["trainer"]["generator_optimizer"] = {"name": "adam", "lr": {"from": 1e-3, "to": 1e-4}}
+    run = ganzoo.run(tables)
+    capsys.readouterr()
+    ganzoo.resume(run.path, MORE)
+    assert "options have changed: run.steps 8 (before 6)" in " ".join(told(capsys))
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"data": 3, "plugin_code": {}}', HOSTILE])
 def test_a_missing_or_damaged_environment(tables: Tables, capsys: pytest.CaptureFixture[str], text: str | None):
     run = ganzoo.run(tables)
