@@ -64,7 +64,16 @@ def model_card(
         about=about,
         evaluations=evaluations,
         in_training=_in_training(trained),
+        changed=_has_changed(trained.directory.read_json("environment.json")),
     )
+
+
+def _has_changed(environment: Mapping[str, Any]) -> bool:
+    """Return whether a run was resumed with other options or data than it was begun with."""
+    history = environment.get("history")
+    earlier = [each for each in history if isinstance(each, Mapping)] if isinstance(history, list) else []
+    kept = {key: environment.get(key) for key in ("options", "data")}
+    return any(part.get(key, now) != now for part in earlier for key, now in kept.items())
 
 
 def _json(value: object, indent: int | None = None) -> str:

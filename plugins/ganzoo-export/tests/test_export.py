@@ -145,6 +145,16 @@ def test_a_snapshot_in_the_hubs_cache_is_made_of_links(trained: TrainedRun, tmp_
     assert torch.equal(ganzoo.load_export(snapshot).sample(4), trained.sample(4))
 
 
+def test_the_card_says_that_options_changed_on_the_way(tables: dict, tmp_path: Path):
+    run = ganzoo.run(tables)
+    recipe_repeats_it = "`ganzoo run recipe.toml` trains such a network anew:"
+    assert recipe_repeats_it in (export_run(run, tmp_path / "first") / "README.md").read_text()
+    resumed = ganzoo.resume(run.path, {"run.steps": 8, "loss.name": "hinge"})
+    card = (export_run(resumed, tmp_path / "second") / "README.md").read_text()
+    assert recipe_repeats_it not in card
+    assert "The run was resumed with other options or data than it was begun with" in card
+
+
 def test_conditional_generators_keep_their_labels(tables: dict, tmp_path: Path):
     tables["generator"] = {"name": "cgan", "width": 4, "latent_dim": 8}
     tables["discriminator"] = {"name": "cgan", "width": 4}
