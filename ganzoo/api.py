@@ -196,7 +196,11 @@ def _resume(
             )
         if world.is_main:
             check_changes(directory, describe_environment(built), accept=accept_changes)
-        restore(built, checkpoint)
+        try:
+            restore(built, checkpoint)
+        except CheckpointError as error:
+            cure = f"`ganzoo run` with --set init.from={shell_word(directory.path)} begins anew from its weights"
+            raise CheckpointError(f"{error}; {cure}") from error
     if built.step >= built.total_steps:
         length = "run.steps" if recipe.run.steps is not None else "run.epochs"
         raise RequestError(

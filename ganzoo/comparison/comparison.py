@@ -13,12 +13,10 @@ from ganzoo.comparison.scores import Score, score_all
 from ganzoo.comparison.targets import TargetRanking, rank_by_target, targets_of
 from ganzoo.evaluation.protocol import check_places
 from ganzoo.text import html_table, printable
-from ganzoo.training.changed_environment import changes_on_the_way
+from ganzoo.training.changed_environment import DATA, changes_on_the_way
 
 MACHINE = ("device", "device_name", "precision", "threads", "torch")
 """Entries of `environment.json` that determine the speed of a run."""
-DATA = "data"
-"""Entry with the number of samples and their checksums."""
 NAMED = 3
 """Largest number of names in a title."""
 

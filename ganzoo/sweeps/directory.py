@@ -182,8 +182,7 @@ class SweepDirectory:
         if set(self.vary) != set(plan.vary):
             raise RequestError(
                 f"{self.path}: this sweep varies {', '.join(self.vary) or 'nothing'}, "
-                f"and not {', '.join(plan.vary) or 'nothing'}: "
-                f"give the other sweep a --name of its own"
+                f"and not {', '.join(plan.vary) or 'nothing'}: give the other sweep a --name of its own"
             )
         before, now = dict(flatten(self.tables)), dict(flatten(plan.tables))
         free = tuple(f"{key}." for key in (*UNIMPORTANT, *plan.vary))

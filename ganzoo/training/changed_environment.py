@@ -19,8 +19,9 @@ DATA, CODE, OPTIONS, SINCE, HISTORY = "data", "plugin_code", "options", "from_st
 APART = ("run.seed", "run.name", "run.root", "plugins", "observers", "tracking", "evaluation", "samples", "checkpoint")
 """Options that do not affect training: a run's seed, name and place, and how it is tracked, scored and saved."""
 CORE = "ganzoo-core"
-AFFECT_BITS = ("ganzoo", "python", "torch", "torchvision", "platform", "device", "device_name", "cpu", "precision")
-"""Entries that may change the last bits of what is computed, beside the numbers of processes and threads."""
+SOFTWARE = ("ganzoo", "python", "torch", "torchvision", "platform")
+AFFECT_BITS = ("processes", "threads", *SOFTWARE, "device", "device_name", "cpu", "precision")
+"""Entries that may change the last bits of what is computed."""
 
 
 def check_changes(directory: RunDirectory, now: Mapping[str, Any], *, accept: bool) -> None:
@@ -40,10 +41,8 @@ def check_changes(directory: RunDirectory, now: Mapping[str, Any], *, accept: bo
         raise refusal(f"{directory}: would go on with others than it was trained with:", others)
     for text in [*others, *_changes(before, now, OPTIONS)]:
         warn(f"{text}; accepted, and the run can no longer be repeated from its recipe")
-    counts = [key for key in ("processes", "threads") if before.get(key) != now[key]]
-    told = [f"{_shown(now[key])} {key} (before {_shown(before.get(key))})" for key in counts]
-    if differing := [key for key in AFFECT_BITS if before.get(key) != now[key]]:
-        told.append(_told(differing, before, now))
+    differing = [key for key in AFFECT_BITS if before.get(key) != now[key]]
+    told = [_told(differing, before, now)] if differing else []
     if before[CODE].get(CORE) != now[CODE].get(CORE) and "ganzoo" not in differing:
         told.append("other code of ganzoo-core")
     if told:

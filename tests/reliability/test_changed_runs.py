@@ -224,7 +224,7 @@ def test_another_machine_is_told_in_one_line_and_kept(
     finally:
         torch.set_num_threads(threads)
     (line,) = told(capsys)
-    assert f"{threads + 1} threads (before {threads}), python 3.99.0 (before " in line
+    assert f"goes on with threads {threads + 1} (before {threads}), python 3.99.0 (before " in line
     assert line.endswith("from here its last bits may differ from those of an uninterrupted run")
     assert [each["threads"] for each in environment(run)["history"]] == [threads]
     ganzoo.resume(run.path, {"run.steps": 10})

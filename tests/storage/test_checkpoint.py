@@ -273,8 +273,11 @@ def test_complete_run_of_so_many_epochs_says_so(tables: dict):
 )
 def test_resume_with_another_recipe_is_refused(trained: TrainedRun, override: str, error: type, told: str):
     recipe, metrics = (trained.path / "recipe.toml").read_text(), trained.directory.metrics.read_text()
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=told) as caught:
         api.resume(trained.path, ["run.steps=8", override])
+    if error is CheckpointError:
+        cure = f"; `ganzoo run` with --set init.from={trained.path} begins anew from its weights"
+        assert str(caught.value).endswith(cure)
     assert (trained.path / "recipe.toml").read_text() == recipe
     assert trained.directory.metrics.read_text() == metrics
 
