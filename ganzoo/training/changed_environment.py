@@ -66,10 +66,10 @@ def changed_code(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 
 def training_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that a step depends on: not the device, nor where the data are, nor an unscheduled length."""
+    """Return the options that a step depends on: not the device, nor where data are, nor a length without schedules."""
     options = dict(flatten(plain(recipe)))
     length = ("run.steps", "run.epochs") if any(key.endswith(".until") for key in options) else ()
-    aside = re.compile("|".join([*map(re.escape, (*APART, "run.", "watchdog.", "device.")), r".*\.root$"]))
+    aside = re.compile("|".join((*APART, "run", "watchdog", "device", r".*\.(root|download|placement)$")))
     return {key: value for key, value in options.items() if key in length or not (aside.match(key) or value == [])}
 
 

@@ -251,6 +251,7 @@ def test_other_options_are_told_kept_and_compared(tables: Tables, capsys: pytest
     before, now = environment(run)["history"][0]["options"], environment(run)["options"]
     assert (before["loss.name"], now["loss.name"]) == ("non_saturating", "hinge")
     assert not [key for key in now if key.startswith(("run.", "tracking.", "device.", "samples."))]
+    assert "dataset.placement" not in now
     assert ganzoo.compare(run.path).notes[0] == f"tiny/0001: resumed from step 6: {changes}"
 
     # From an earlier step than the change with what it was begun with: as if it had never been otherwise.
