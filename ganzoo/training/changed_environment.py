@@ -80,10 +80,10 @@ def changes_on_the_way(environment: Mapping[str, Any]) -> Iterator[str]:
             yield f"resumed from step {_shown(now.get(SINCE))}: {'; '.join(changes)}"
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any], key: str) -> Iterator[str]:
+def _changes(earlier: Mapping[str, Any], later: Mapping[str, Any], key: str) -> Iterator[str]:
     """Yield how an entry of two environments differs, where both have it; of another component its name alone."""
-    before, now = before.get(key, {}), now.get(key, {})
-    if not (isinstance(before, Mapping) and isinstance(now, Mapping) and before):
+    before, now = earlier.get(key), later.get(key)
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
         return
     if key == CODE:
         yield from changed_code(before, now)

@@ -273,7 +273,9 @@ def test_the_length_is_an_option_of_training_where_another_is_scheduled_over_it(
     assert "options have changed: run.steps 8 (before 6)" in " ".join(told(capsys))
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", '{"data": 3, "plugin_code": {}}', HOSTILE])
+@pytest.mark.parametrize(
+    "text", [None, "{", "[]", '{"data": 3, "plugin_code": {}}', '{"data": {}, "plugin_code": {}}', HOSTILE]
+)
 def test_a_missing_or_damaged_environment(tables: Tables, capsys: pytest.CaptureFixture[str], text: str | None):
     run = ganzoo.run(tables)
     path = run.path / "environment.json"
