@@ -68,9 +68,9 @@ def changed_code(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 def training_options(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a step depends on: not the device, nor where data are, nor a length without schedules."""
     options = dict(flatten(plain(recipe)))
-    length = ("run.steps", "run.epochs") if any(key.endswith(".until") for key in options) else ()
+    counting = ("run.seed", *(("run.steps", "run.epochs") if any(key.endswith(".until") for key in options) else ()))
     aside = re.compile("|".join((*APART, "run", "watchdog", "device", r".*\.(root|download|placement)$")))
-    return {key: value for key, value in options.items() if key in length or not (aside.match(key) or value == [])}
+    return {key: value for key, value in options.items() if key in counting or not (aside.match(key) or value == [])}
 
 
 def changes_on_the_way(environment: Mapping[str, Any]) -> Iterator[str]:

@@ -250,7 +250,7 @@ def test_other_options_are_told_kept_and_compared(tables: Tables, capsys: pytest
     assert line == f"warning: {changes}; accepted, and the run can no longer be repeated from its recipe"
     before, now = environment(run)["history"][0]["options"], environment(run)["options"]
     assert (before["loss.name"], now["loss.name"]) == ("non_saturating", "hinge")
-    assert not [key for key in now if key.startswith(("run.", "tracking.", "device.", "samples."))]
+    assert [key for key in now if key.startswith(("run.", "tracking.", "device.", "samples."))] == ["run.seed"]
     assert "dataset.placement" not in now
     assert ganzoo.compare(run.path).notes[0] == f"tiny/0001: resumed from step 6: {changes}"
 
@@ -261,6 +261,14 @@ def test_other_options_are_told_kept_and_compared(tables: Tables, capsys: pytest
     ganzoo.resume(run.path, {"loss.name": "non_saturating", "penalties": [], "run.log_every": 1})
     assert (environment(run)["from_step"], environment(run)["history"]) == (0, [])
     assert not [note for note in ganzoo.compare(run.path).notes if "resumed" in note]
+
+
+def test_another_seed_is_told(tables: Tables, capsys: pytest.CaptureFixture[str]):
+    run = ganzoo.run(tables, ["run.seed=3"])
+    capsys.readouterr()
+    ganzoo.resume(run.path, {**MORE, "run.seed": 4})
+    (line,) = told(capsys)
+    assert "options have changed: run.seed 4 (before 3); accepted" in line
 
 
 def test_the_length_is_an_option_of_training_where_another_is_scheduled_over_it(
