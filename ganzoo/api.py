@@ -190,16 +190,17 @@ def _resume(
     with plugin_notes(recipe, manager):
         built = build_run(recipe, manager, directory=directory, warn=warn, world=world, initial=initial)
     if checkpoint is not None:
+        cure = f"`ganzoo run` with --set init.from={shell_word(directory.path)} begins anew from its weights"
         if built.info != checkpoint.info:
             raise RunDirectoryError(
-                f"{directory}: the dataset has changed since: it was {checkpoint.info}, and is {built.info}"
+                f"{directory}: the dataset has changed since: it was {checkpoint.info}, and is {built.info}; bring it "
+                f"back to go on, or {cure}"
             )
         if world.is_main:
             check_changes(directory, describe_environment(built), accept=accept_changes)
         try:
             restore(built, checkpoint)
         except CheckpointError as error:
-            cure = f"`ganzoo run` with --set init.from={shell_word(directory.path)} begins anew from its weights"
             raise CheckpointError(f"{error}; {cure}") from error
     if built.step >= built.total_steps:
         length = "run.steps" if recipe.run.steps is not None else "run.epochs"

@@ -379,7 +379,7 @@ class TrainedRun:
         if packed.info.samples != self.checkpoint.info.samples:
             raise RequestError(
                 f"{self.path}: the dataset has changed since: its samples were {self.checkpoint.info.samples}, "
-                f"and are {packed.info.samples}"
+                f"and are {packed.info.samples}; bring it back as it was"
             )
         return packed
 
