@@ -86,8 +86,8 @@ class ImageFolder(FileDataset):
         self._frames = [(file, None) for file in self._files]
 
     def fingerprint(self) -> Sequence[object]:
-        """Return the relative paths, sizes and times of all images, and their labels where these come from a file."""
-        labels = [] if self.config.labels in ("none", "folders") else [self._targets]
+        """Return the relative paths, sizes and times of all images, and names and labels where these are of a file."""
+        labels = [] if self.config.labels in ("none", "folders") else [repr(self._labels), self._targets]
         return [*((file.name, file.size, file.changed) for file in self._files), *labels]
 
     def open(self) -> SampleSource:

@@ -134,6 +134,21 @@ def test_damaged_label_files(root: Path, name, text, message):
         pack(root, labels=name)
 
 
+def test_other_names_make_another_pack(root: Path):
+    """Their order numbers the classes, so that after a change the same numbers may stand for other names."""
+    table = "file,kind\nimg0.png,cat\nimg1.png,dog\nimg2.png,dog\n"
+    (root / "labels.csv").write_text(table)
+    assert pack(root, labels="labels.csv").info.labels == LabelSpec.classes(("cat", "dog"))
+    assert len(pack(root, labels="labels.csv", classes=["dog"])) == 2
+    (root / "labels.csv").write_text(table.replace("dog", "horse").replace("cat", "dog"))
+    assert pack(root, labels="labels.csv").info.labels == LabelSpec.classes(("dog", "horse"))
+    assert len(pack(root, labels="labels.csv", classes=["dog"])) == 1
+    (root / "labels.csv").write_text("file,smiling,male\nimg0.png,1,0\nimg1.png,0,1\nimg2.png,0,0\n")
+    assert pack(root, labels="labels.csv").info.labels == LabelSpec("attributes", ("smiling", "male"))
+    (root / "labels.csv").write_text("file,male,smiling\nimg0.png,1,0\nimg1.png,0,1\nimg2.png,0,0\n")
+    assert pack(root, labels="labels.csv").info.labels == LabelSpec("attributes", ("male", "smiling"))
+
+
 def test_labels_of_other_images_do_not_count(root: Path):
     rows = [["img0.png", [0.1, 0.2]], ["img1.png", [0.3, 0.4]], ["img2.png", [0.5, 0.6]], ["gone.png", [1, 2, 3]]]
     (root / "dataset.json").write_text(json.dumps({"labels": rows}))
