@@ -115,7 +115,7 @@ def parse_recipe(
     problems += [problem for problem in unusable_values(tables) if problem.path not in told]
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
-    if foreign and not {"dataset.root", "dataset.download"} & {*changed}:
+    if foreign and not any(re.fullmatch(r"dataset\.(.+\.)?(root|download)", key) for key in changed):
         checked.mark_foreign()
     return checked
 

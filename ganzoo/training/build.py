@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from ganzoo.components.network import Discriminator, Generator, Network
-from ganzoo.components.options import ROLES, ComponentConfig
+from ganzoo.components.options import ROLES, ComponentConfig, DatasetConfig
 from ganzoo.components.penalty import Penalty
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer, TrainingParts
@@ -148,11 +148,8 @@ def open_dataset(recipe: Recipe, manager: PluginManager, *, shows_progress: bool
     Raises:
         DataError: the images are missing or cannot be read.
     """
-    config, make = recipe.dataset, manager.registries.datasets[recipe.dataset.name].load()
-    default = type(config).model_fields["root"].get_default()
-    refused = recipe.foreign and config.root != default and getattr(config, "download", False)
-    if refused:
-        config = config.model_copy(update={"download": False})
+    make = manager.registries.datasets[recipe.dataset.name].load()
+    config, refused = _without_downloads(recipe.dataset) if recipe.foreign else (recipe.dataset, [])
     try:
         with count_progress() as progress:
             return pack_dataset(make(config), progress=progress if shows_progress else None)
@@ -160,9 +157,18 @@ def open_dataset(recipe: Recipe, manager: PluginManager, *, shows_progress: bool
         if not refused:
             raise
         raise DataError(
-            f"{error} (nothing is downloaded to {config.root}, which a run directory names: if that is your folder, "
-            f"`ganzoo data prepare` on its recipe.toml does it)"
+            f"{error} (nothing is downloaded to {' or '.join(refused)}, which a run directory names: if that is your "
+            f"folder, `ganzoo data prepare` on its recipe.toml does it)"
         ) from error
+
+
+def _without_downloads(config: DatasetConfig) -> tuple[DatasetConfig, list[str]]:
+    """Return options by which nothing is downloaded to folders that they name, also by datasets in them; and these."""
+    inner = {key: _without_downloads(value) for key, value in config if isinstance(value, DatasetConfig)}
+    changes: dict[str, Any] = {key: changed for key, (changed, _) in inner.items()}
+    own = config.root != type(config).model_fields["root"].get_default() and getattr(config, "download", False)
+    refused = [config.root] * own + [root for _, roots in inner.values() for root in roots]
+    return config.model_copy(update=changes | ({"download": False} if own else {})), refused
 
 
 def tell_findings(packed: PackedDataset, warn: Callable[[str], None]) -> None:

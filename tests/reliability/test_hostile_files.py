@@ -274,8 +274,9 @@ def test_a_sweep_that_names_places_elsewhere(tmp_path: Path, command: Command, r
     assert (ended.code, "is no state of a sweep, or is damaged" in ended.err) == (2, True)
 
 
+@pytest.mark.parametrize("place", ["dataset", "dataset.source"])
 def test_a_strangers_run_downloads_nothing_to_the_folder_it_names(
-    command: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ):
     asked: list[str] = []
 
@@ -287,8 +288,11 @@ def test_a_strangers_run_downloads_nothing_to_the_folder_it_names(
     monkeypatch.chdir(tmp_path)
     run, home = shutil.copytree(trained, tmp_path / "run"), tmp_path / "home"
     recipe = (run / "recipe.toml").read_text()
-    dataset = {"dataset": {"name": "svhn", "root": str(home), "image_size": 16}}
-    recipe = re.sub(r"(?ms)^\[dataset\].*?(?=^\[)", tomli_w.dumps(dataset) + "\n", recipe)
+    dataset: dict[str, Any] = {"name": "svhn", "root": str(home)}
+    if place == "dataset.source":
+        dataset = {"name": "derived_pairs", "channels": 3, "source": dataset}
+    tables = {"dataset": dataset | {"image_size": 16}}
+    recipe = re.sub(r"(?ms)^\[dataset\].*?(?=^\[(?!dataset))", tomli_w.dumps(tables) + "\n", recipe)
     (run / "recipe.toml").write_text(recipe)
     for arguments in (["resume", run, "--set", "run.steps=9"], ["evaluate", run]):
         ended = command(*arguments)
@@ -297,7 +301,7 @@ def test_a_strangers_run_downloads_nothing_to_the_folder_it_names(
         assert "`ganzoo data prepare` on its recipe.toml does it" in ended.err
     assert asked == []
     assert not home.exists()
-    assert command("resume", run, "--set", "run.steps=9", "--set", f"dataset.root={tmp_path / 'mine'}").code == 2
+    assert command("resume", run, "--set", "run.steps=9", "--set", f"{place}.root={tmp_path / 'mine'}").code == 2
     assert command("data", "prepare", run / "recipe.toml").code == 2
     (run / "recipe.toml").write_text(recipe.replace(f'root = "{home}"\n', ""))
     assert command("evaluate", run).code == 2
