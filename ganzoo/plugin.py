@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from ganzoo.components.trainer import Trainer as Trainer
     from ganzoo.components.trainer import TrainingParts as TrainingParts
     from ganzoo.components.world import World as World
+    from ganzoo.data.decode import unusable_reason as unusable_reason
     from ganzoo.data.image_files import count_frames as count_frames
     from ganzoo.data.image_files import decode_image as decode_image
     from ganzoo.data.image_files import readable_suffixes as readable_suffixes

@@ -97,6 +97,10 @@ class Dataset(ABC):
         """Return the name of one sample for error messages: its path where there is one."""
         return f"sample {index}"
 
+    def describe_condition(self, index: int) -> str:
+        """Return the name of one of the conditions that `open_conditions` gives, likewise."""
+        return f"condition {index}"
+
 
 @dataclass(frozen=True, init=False, match_args=False)  # for type checkers: nothing of it can be set
 class StoredImages(Protocol):

@@ -142,10 +142,10 @@ def _decode(reader: SampleReader, index: int) -> tuple[Any, ...] | str:
         raise
     except Exception as error:  # decoders raise nearly every type on damaged files
         reader.surveys[0].fail(error)
-        return f"{reader.describe(index)}: {reason(error)}"
+        return f"{reader.describe(index)}: {unusable_reason(error)}"
 
 
-def reason(error: Exception) -> str:
+def unusable_reason(error: Exception) -> str:
     """Return why an image cannot be used, in plain words where PIL's message is of no help."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image in a format that can be read"

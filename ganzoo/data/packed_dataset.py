@@ -55,6 +55,7 @@ class PackedDataset:
         labels: class indices (N,) int64, attributes or values (N, K) float32; None for data without labels.
         info: shape of the samples, and what the labels are.
         skipped: samples that could not be read and were left out, each with the reason.
+        bad_share: the share of these; of unpaired samples and conditions the larger one.
         path: the pack's folder.
         key: hash of everything that the samples depend on.
         checksum: CRC-32 of `images`, as they were when the pack was made.
@@ -75,6 +76,7 @@ class PackedDataset:
     paired: bool = True
     conditions_checksum: int = 0
     findings: tuple[str, ...] = ()
+    bad_share: float = 0.0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -182,12 +184,7 @@ def _prepare_lock(packed_datasets: Path, name: str, dataset: Dataset) -> Abstrac
 def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset | None:
     """Return the pack at `path` if it is usable; one that skips too many images is not, as they may be repaired now."""
     packed = _open(path, key)
-    if packed is None:
-        return None
-    total = len(packed) + len(packed.skipped)
-    if packed.conditions is not None and not packed.paired:
-        total += len(packed.conditions)
-    if not _allows(dataset, len(packed.skipped), total):
+    if packed is None or packed.bad_share > dataset.config.max_bad_fraction:
         return None
     return packed if not check or packed.is_intact() else None
 
@@ -218,6 +215,7 @@ def _make(
         labels: list[Any] = []
         skipped: list[str] = []
         told: list[str] = []
+        bad_share = 0.0
         for names, reader in readers.items():
             with ExitStack() as stack:
                 files = [
@@ -226,6 +224,7 @@ def _make(
                 ]
                 found, bad = decode_samples(reader, files, progress)
             _check_bad_samples(bad, reader, info.noun)
+            bad_share = max(bad_share, len(bad) / len(reader))
             told += reader.findings()
             labels, skipped = labels or found, skipped + bad
             arrays |= {each: file.facts() for each, file in zip(names, files, strict=True)}
@@ -242,6 +241,7 @@ def _make(
             "arrays": arrays,
             "paired": samples.paired,
             "skipped": skipped,
+            "bad_share": bad_share,
             "findings": told,
             "made_from": made_from,
         }
@@ -300,6 +300,7 @@ def _open(path: Path, key: str) -> PackedDataset | None:
             paired=contents["paired"],
             conditions_checksum=0 if conditions is None else arrays["conditions"]["checksum"],
             findings=tuple(contents["findings"]),
+            bad_share=float(contents["bad_share"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -338,20 +339,14 @@ def _made_from(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _allows(dataset: Dataset, bad: int, total: int) -> bool:
-    return not bad or (bad <= dataset.config.max_bad_fraction * total and bad < total)
-
-
 def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
     """Raise DataError if more samples are bad than the options allow, or none is left."""
-    dataset, total = reader.dataset, len(reader)
-    if _allows(dataset, len(bad), total):
+    dataset, share, allowed = reader.dataset, len(bad) / len(reader), reader.dataset.config.max_bad_fraction
+    if share <= allowed:
         return
-    allowed = dataset.config.max_bad_fraction
     listed = [f"  {text}" for text in bad[:_NAMES_IN_AN_ERROR]]
     if len(bad) > _NAMES_IN_AN_ERROR:
         listed.append(f"  … and {len(bad) - _NAMES_IN_AN_ERROR} more; `ganzoo data doctor` lists all")
-    share = len(bad) / total
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
     cure = "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share."
     if reader.surveys[0].contract == len(bad):
@@ -359,7 +354,7 @@ def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
     raise DataError(
         "\n".join(
             [
-                f'{len(bad)} of {total} {noun} of the dataset "{name_of(dataset)}" cannot be used, '
+                f'{len(bad)} of {len(reader)} {noun} of the dataset "{name_of(dataset)}" cannot be used, '
                 f"a share of {share:.2g}{allowing}:",
                 *listed,
                 cure,

@@ -19,7 +19,7 @@ from PIL import Image
 from ganzoo.components.dataset import Dataset
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import ImageSpec
-from ganzoo.data.decode import in_order, reason
+from ganzoo.data.decode import in_order, unusable_reason
 from ganzoo.data.findings import levels, name_of
 from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
@@ -227,7 +227,7 @@ def _check_sample(reader: SampleReader, index: int) -> _Report:
         stored, *_, found.label = reader.transform(*given)
     except Exception as error:  # decoders raise nearly every type on damaged files
         reader.surveys[0].fail(error)
-        found.problem, found.too_small = reason(error), isinstance(error, TooSmallError)
+        found.problem, found.too_small = unusable_reason(error), isinstance(error, TooSmallError)
         return found
     found.digest = hashlib.blake2b(stored.tobytes(), digest_size=16).digest()
     if stored.ndim == 3:

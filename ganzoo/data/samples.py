@@ -94,8 +94,8 @@ class SampleReader:
 
     def describe(self, index: int) -> str:
         """Return the dataset's name for a selected sample."""
-        place = self._chosen[index]
-        return f"condition {place}" if self.are_conditions else self.dataset.describe(place)
+        dataset, place = self.dataset, self._chosen[index]
+        return dataset.describe_condition(place) if self.are_conditions else dataset.describe(place)
 
     def findings(self) -> list[str]:
         """Return what should be told of the dataset after its samples were read, a sentence each."""
@@ -126,7 +126,13 @@ class SampleReader:
         if len(conditions) != self.paired:
             raise ContractError(f"comes with {len(conditions)} conditions; the dataset must give {self._takes()}")
         all_given = (given, *conditions)
-        arrays = [to_stored(*each) for each in zip(all_given, self.configs, self.specs, strict=True)]
+        arrays = []
+        for part, config, spec in zip(all_given, self.configs, self.specs, strict=True):
+            try:
+                arrays.append(to_stored(part, config, spec))
+            except ValueError as error:
+                error.args = (f"its condition: {error}" if arrays else str(error),)
+                raise
         types = tuple(array.dtype for array in arrays)
         if self.types is not None and types != self.types:
             first, this = (" and ".join(map(str, each)) for each in (self.types, types))

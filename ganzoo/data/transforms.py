@@ -406,17 +406,24 @@ def _to_eight_bits(image: Image.Image, value_range: tuple[float, float] | None) 
 def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec) -> Array:
     """Return an array (H, W) or (H, W, C) of 16 bits, to which 8 bits and floats between 0 and 1 are spread.
 
-    With `value_range` the values are those of the file.
+    With `value_range` the values are those of the file, and its alpha is spread over the range.
     """
-    pixels = np.asarray(image if _is_deep(image) else flattened(image, _MODES[spec.channels], config))
-    if config.value_range is not None:
-        return pixels
+    mode, deep = _MODES[spec.channels], _is_deep(image)
+    pixels = np.asarray(image if deep else flattened(image, mode, config))
+    alpha: Array | None = None
+    if mode.endswith("A"):
+        alpha = np.ones(pixels.shape[:2]) if deep else pixels[:, :, -1] / 255
+        pixels = np.stack([pixels] * (spec.channels - 1), axis=2) if deep else pixels[:, :, :-1]
+    if (value_range := _range(config)) is not None:
+        low, high = value_range
+        return pixels if alpha is None else np.dstack([pixels, low + alpha * (high - low)])
     top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
     if not np.isfinite(pixels).all():
         raise ValueError("holds values that are not finite")
     if not (pixels.min() >= 0 and pixels.max() <= top):
         raise ValueError(f"its values run from {pixels.min():g} to {pixels.max():g}, beyond {top}{_SET_RANGE}")
-    return np.rint(pixels * float(scale)).astype(np.uint16)
+    pixels = pixels * float(scale)
+    return np.rint(pixels if alpha is None else np.dstack([pixels, alpha * 65535])).astype(np.uint16)
 
 
 def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:

@@ -124,7 +124,7 @@ class ImageFolderConfig(ImageDatasetConfig):
     @model_validator(mode="after")
     def _check_arrays(self) -> Self:
         if self.bands is not None and len(self.bands) != self.channels:
-            raise ValueError(f"bands names {len(self.bands)} channels: set dataset.channels = {len(self.bands)}")
+            raise ValueError(f"bands names {len(self.bands)} channels: set channels = {len(self.bands)}")
         return self
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable, upright
+from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable, unusable_reason, upright
 from ganzoo_datasets.configs import ImagePairsConfig
 from ganzoo_datasets.files import FileDataset, read_file
 from ganzoo_datasets.image_folder import File, folder_notes, image_files, other_notes
@@ -76,11 +76,20 @@ class ImagePairs(FileDataset):
         """Return the image's path."""
         return printable(self.root / self._files[0][index].name)
 
+    def describe_condition(self, index: int) -> str:
+        """Return the path of an unpaired condition."""
+        return printable(self.root / self._files[1][index].name)
+
     def pair(self, index: int) -> tuple[Image.Image, Image.Image]:
         """Return an image and its condition."""
         samples, conditions = self._files
         if self.config.pairing == "aligned":
-            return self._read(samples[index]), self._read(conditions[index])
+            try:
+                condition = self._read(conditions[index])
+            except Exception as error:  # of many types; `describe` names the sample
+                told = f"its condition {printable(self.root / conditions[index].name)}: {unusable_reason(error)}"
+                raise ValueError(told) from error
+            return self._read(samples[index]), condition
         picture = upright(decode_image(read_file(self.root / samples[index].name, self.config)))
         if picture.width == 1:
             raise ValueError("is one pixel wide, and must hold two images side by side")
@@ -89,11 +98,7 @@ class ImagePairs(FileDataset):
         return (right, left) if self.config.direction == "AtoB" else (left, right)
 
     def _read(self, file: File) -> Image.Image:
-        path = self.root / file.name
-        try:
-            return decode_image(read_file(path, self.config), self.config)
-        except Exception as error:  # of many types; a condition is named by nothing else
-            raise ValueError(f"{printable(path)}: {error}") from error
+        return decode_image(read_file(self.root / file.name, self.config), self.config)
 
     def _by_name(self, files: Sequence[File], folder: str) -> dict[Path, File]:
         """Return the files by their paths in the folder without suffix; raises DataError where two have one."""

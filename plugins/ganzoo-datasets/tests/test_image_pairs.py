@@ -59,6 +59,8 @@ def test_unpaired_folders_differ_in_length(root: Path):
     with pytest.raises(DataError, match=r"A/x/1\.png"):
         pack(root, pairing="unpaired")
     assert grays(pack(root, pairing="unpaired", max_bad_fraction=0.5).conditions) == [2]
+    with pytest.raises(DataError, match=r"1 of 2 images .* a share of 0\.5 \(0\.3 are allowed\)"):
+        pack(root, pairing="unpaired", max_bad_fraction=0.3)  # of the conditions, also where a pack is there
 
 
 @pytest.mark.parametrize(("direction", "sample", "condition"), [("AtoB", 200, 10), ("BtoA", 10, 200)])
@@ -112,6 +114,27 @@ def test_a_broken_link_is_one_unreadable_image(root: Path):
         pack(root)
     packed = pack(root, max_bad_fraction=0.5)
     assert (grays(packed.images), grays(packed.conditions)) == ([101, 102], [1, 2])
+
+
+@pytest.mark.parametrize("pairing", ["aligned", "unpaired"])
+def test_what_is_wrong_with_a_condition_is_told_of_its_own_file(root: Path, pairing: str):
+    def problem(**options: Any) -> str:
+        with pytest.raises(DataError) as caught:
+            pack(root, pairing=pairing, **options)
+        return str(caught.value).splitlines()[1].strip()
+
+    a, b = root / "A" / "0.png", root / "B" / "0.bmp"
+    large = f"{b}: its condition" if pairing == "aligned" else f"{a}:"
+    Image.new("L", (3, 3)).save(a)
+    assert problem(crop=4) == f"{large} 3×3 pixels is smaller than the crop of 4".replace("condition 3", "condition: 3")
+    a.write_bytes(b"no image")
+    told = f"{b}: its condition {a}" if pairing == "aligned" else str(a)
+    assert problem() == f"{told}: not an image in a format that can be read"
+    Image.new("L", (200, 200)).save(a)
+    assert problem(max_pixels=100).startswith(f"{told}: suspiciously large: ")
+    Image.new("L", (6, 6)).save(a)
+    b.write_bytes(b"no image")
+    assert problem() == f"{b}: not an image in a format that can be read"
 
 
 def test_a_missing_folder(tmp_path: Path):

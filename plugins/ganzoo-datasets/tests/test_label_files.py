@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ganzoo_datasets.configs import ImageFolderConfig
 from ganzoo_datasets.image_folder import ImageFolder
 from ganzoo_datasets.label_files import natural_key
@@ -15,7 +16,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from ganzoo.components.spec import LabelSpec
-from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
+from ganzoo.data.packed_dataset import PackedDataset, pack_dataset, real_images
 from ganzoo.errors import DataError
 
 
@@ -180,7 +181,7 @@ def test_arrays_in_a_folder(tmp_path: Path):
     np.testing.assert_allclose(scaled[0], array / 5000 - 1, atol=1e-6)
     with pytest.raises(DataError, match=r"has no channels \[13\]"):
         pack(root, bands=(13,))
-    with pytest.raises(ValidationError, match=r"bands names 2 channels: set dataset.channels = 2"):
+    with pytest.raises(ValidationError, match=r"bands names 2 channels: set channels = 2"):
         folder(root, bands=(0, 1))
     np.savez(root / "b.npz", array, array)
     np.save(root / "c.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -200,3 +201,21 @@ def test_sixteen_bits_are_kept_where_asked(tmp_path: Path):
     assert deep.dtype == np.uint16
     assert np.array_equal(deep[..., 0], [gray, gray, gray // 257 * 257])
     assert pack(root).images.dtype == np.uint8
+
+
+@pytest.mark.parametrize("value_range", [None, [0, 200], [0, 1000], "auto"])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_is_the_same_at_either_depth(tmp_path: Path, channels: int, value_range: Any):
+    """It has a range of its own, and images without it are opaque."""
+    root = tmp_path / "images"
+    root.mkdir()
+    pixels = np.full((4, 4, 4), 50, np.uint8)
+    pixels[..., 3] = [[0], [51], [128], [255]]
+    Image.fromarray(pixels).save(root / "a.png")
+    Image.fromarray((np.arange(16, dtype=np.uint16) * 4001).reshape(4, 4)).save(root / "b.png")
+    both = [pack(root, channels=channels, value_range=value_range, depth=depth) for depth in (8, 16)]
+    shallow, deep = (real_images(each, torch.arange(2)) for each in both)
+    assert deep.shape == (2, channels, 4, 4)
+    assert deep[0, -1, :, 0].tolist() == pytest.approx([-1, -0.6, 2 * 128 / 255 - 1, 1], abs=1e-6)
+    assert (deep[1, -1] == 1).all()
+    assert torch.allclose(deep, shallow, atol=1 / 127)

@@ -34,7 +34,8 @@ class StyleSamplingOptions(Options):
     truncation: float = Field(default=1.0, ge=0)
     """ψ: styles are w̄ + ψ(w − w̄); below 1 they are nearer to the mean, for better images that differ less."""
     noise: Literal["const", "random", "none"] = "const"
-    """"const": the same noise maps for all images; "random": new ones for each image; "none": no noise."""
+    """"const": the same noise maps for all images; "random": new ones for each image, other ones for
+    another number of images; "none": no noise."""
 
 
 class StyleGAN2GeneratorConfig(GeneratorConfig):

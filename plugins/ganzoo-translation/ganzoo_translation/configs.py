@@ -199,7 +199,7 @@ class _OfDatasetsConfig(ImageDatasetConfig):
     resize: Literal["bilinear", "bicubic", "lanczos", "box", "nearest"] = "bicubic"
     source: DatasetConfig = DatasetConfig(name="digits")
     """Dataset of the samples: its name and its own options. Set size, channels, classes and the other options that
-    every dataset has in the outer table."""
+    every dataset has in the outer table, or the same here."""
 
     @property
     def has_labels(self) -> bool | None:
@@ -227,7 +227,7 @@ class _OfDatasetsConfig(ImageDatasetConfig):
             if not issubclass(kind, ImageDatasetConfig) or config.condition_spec() is not None:
                 raise ValueError(f'{key} is "{config.name}": take a dataset of single images')
             for option in ImageDatasetConfig.model_fields.keys() - {"name", "root"}:
-                if getattr(config, option) != kind.model_fields[option].default:
+                if getattr(config, option) not in (kind.model_fields[option].default, getattr(self, option)):
                     raise ValueError(f"{key}.{option} has no effect: set {option} of the dataset around it")
         return self
 

@@ -51,6 +51,8 @@ class DerivedPairs(OfDatasets):
 
     Config = DerivedPairsConfig
     config: DerivedPairsConfig
+    _conditions: Sequence[int] = ()
+    """Places of the images in their dataset that unpaired conditions are computed of."""
 
     def open(self) -> SampleSource:
         """Return the images with their conditions; unpaired, every second one alone."""
@@ -59,14 +61,22 @@ class DerivedPairs(OfDatasets):
 
     def open_conditions(self) -> SampleSource | None:
         """Return the conditions of the images that `open` leaves out, where they are unpaired."""
-        source = self.inner["source"].open()
+        source, labels, classes = self.inner["source"].open(), self.labels(), self.config.classes
         if self._stride == 1:
             return None
-        return _Some(source, range(1, len(source), self._stride), lambda item: (self._changed(item[0]), None))
+        self._conditions = range(1, len(source), self._stride)
+        if classes is not None and labels is not None:
+            wanted = {*(labels.index(each) for each in classes), None}
+            self._conditions = [place for place in self._conditions if class_of(source, place) in wanted]
+        return _Some(source, self._conditions, lambda item: (self._changed(item[0]), None))
 
     def describe(self, index: int) -> str:
         """Return the image's name in its own dataset."""
         return self.inner["source"].describe(index * self._stride)
+
+    def describe_condition(self, index: int) -> str:
+        """Return the name of the image that a condition is computed of."""
+        return self.inner["source"].describe(self._conditions[index])
 
     @property
     def _stride(self) -> int:
@@ -76,9 +86,10 @@ class DerivedPairs(OfDatasets):
         return *item[:2], self._changed(item[0])
 
     def _changed(self, image: Any) -> Any:
-        size, value_range = self.config.image_size, self.config.value_range
-        picture = eight_bit_image(image, self.config, self.config.channels)
-        picture = enlarged(picture, max(size) if isinstance(size, tuple) else size)
+        config, size, value_range = self.config, self.config.image_size, self.config.value_range
+        picture = eight_bit_image(image, config, config.channels)
+        if isinstance(config.crop, str) or config.resize_first:  # else pixels are cut off, as many as of the image
+            picture = enlarged(picture, max(size) if isinstance(size, tuple) else size)
         for change in self.config.condition:
             picture = changed(picture, change)
         if value_range is None:
@@ -107,6 +118,10 @@ class TwoDomains(OfDatasets):
         """Return the sample's name in its own dataset."""
         return self.inner["source"].describe(index)
 
+    def describe_condition(self, index: int) -> str:
+        """Return the condition's name in its own dataset."""
+        return self.inner["conditions"].describe(index)
+
 
 class _Some:
     """Some of the samples of a source, each changed when it is read."""
@@ -126,6 +141,15 @@ class _Some:
 def built(config: DatasetConfig) -> Dataset:
     """Return the dataset of these options."""
     return cast("Dataset", config.load_component()(config))
+
+
+def class_of(source: SampleSource, place: int) -> int | None:
+    """Return the class of a sample; None where it cannot be read, which reading it again tells."""
+    targets = getattr(source, "targets", None)
+    try:
+        return int(source[place][1] if targets is None else targets[place])  # type: ignore[arg-type]
+    except Exception:  # decoders raise nearly every type
+        return None
 
 
 def enlarged(picture: Image.Image, side: int) -> Image.Image:

@@ -11,7 +11,7 @@ from ganzoo_translation.datasets import changed
 from PIL import Image
 
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
-from ganzoo.errors import RecipeError
+from ganzoo.errors import DataError, RecipeError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 
@@ -55,6 +55,44 @@ def test_classes_are_picked_of_the_dataset_around(tmp_path: Path) -> None:
     assert pack(options, tmp_path).info.class_names == ("3", "7")
     aligned = pack({"name": "derived_pairs", "classes": ["3"]}, tmp_path)
     assert len(aligned) == len(aligned.conditions) == 183
+    unpaired = pack({"name": "derived_pairs", "condition": ["invert"], **options}, tmp_path)
+    whole = pack({"name": "derived_pairs", "condition": ["invert"]}, tmp_path)
+    others = np.isin(whole.labels[1::2], (3, 7))
+    assert others.sum() == 184
+    assert np.array_equal(unpaired.conditions, whole.conditions[1::2][others])
+
+
+@pytest.mark.parametrize("options", [{"crop": 8}, {"crop": 16, "resize_first": 24}, {"crop": [6, 8]}, {}])
+def test_conditions_are_cropped_as_their_images(tmp_path: Path, options: dict[str, Any]) -> None:
+    options = {"image_size": 32, "limit": 5, **options}
+    packed = pack({"name": "derived_pairs", "condition": ["invert"], **options}, tmp_path)
+    assert np.abs(255 - packed.images.astype(int) - packed.conditions).mean() < 8
+
+
+def test_a_condition_is_named_by_its_own_image(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in "abcd":
+        Image.new("L", (8, 8)).save(folder / f"{name}.png")
+    source = {"name": "image_folder", "root": str(folder)}
+    (folder / "d.png").write_bytes(b"no image")
+    for dataset in (
+        {"name": "derived_pairs", "source": source, "pairing": "unpaired"},
+        {"name": "two_domains", "conditions": source},
+    ):
+        with pytest.raises(DataError, match=r"images/d\.png: not an image in a format that can be read"):
+            pack(dataset, tmp_path)
+
+
+def test_bands_of_the_dataset_within(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    np.save(folder / "a.npy", np.full((32, 32, 3), (10, 20, 30), np.uint8))
+    source = {"name": "image_folder", "root": str(folder), "bands": [2]}
+    with pytest.raises(RecipeError, match=r"bands names 1 channels: set channels = 1"):
+        pack({"name": "derived_pairs", "channels": 1, "source": source}, tmp_path)
+    packed = pack({"name": "derived_pairs", "channels": 1, "source": {**source, "channels": 1}}, tmp_path)
+    assert (packed.images == 30).all()
 
 
 def test_two_datasets_are_two_domains(tmp_path: Path) -> None:
