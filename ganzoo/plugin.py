@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     from ganzoo.data.packed_dataset import pack_dataset as pack_dataset
     from ganzoo.data.packed_dataset import real_images as real_images
     from ganzoo.data.samples import SampleReader as SampleReader
+    from ganzoo.data.samples import class_of as class_of
     from ganzoo.data.tensor_cache import cached_tensors as cached_tensors
     from ganzoo.data.transforms import check_array as check_array
     from ganzoo.data.transforms import eight_bit_image as eight_bit_image

@@ -140,7 +140,10 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
         chosen = max(common, key=lambda each: (each.card.samples.network == "generator", each.card.samples.images))
         used = dict.fromkeys(having, chosen)
     else:  # each run is shown by the protocol of its last evaluation, and not ranked
-        used = {run: _latest([protocol for protocol in protocols if run in protocol.values], run) for run in having}
+        used = {}
+        for run in having:
+            its = [protocol for protocol in protocols if run in protocol.values]
+            used[run] = max(its, key=lambda each: (max(each.values[run]), each.card.samples.images))
     cards = [
         (each.card, [variant.name for variant in variants if any(used.get(run) is each for run in variant.runs)])
         for each in dict.fromkeys(used.values())
@@ -157,11 +160,6 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
             f"of {chosen.card.samples.images:,} samples"
         )
     return score
-
-
-def _latest(protocols: Sequence[_Protocol], run: RunRecord) -> _Protocol:
-    """Return the protocol of a run's last scored step; of several, the one with the most samples."""
-    return max(protocols, key=lambda protocol: (max(protocol.values[run]), protocol.card.samples.images))
 
 
 def _protocols(name: str, runs: Sequence[RunRecord], ignoring: Collection[str]) -> list[_Protocol]:

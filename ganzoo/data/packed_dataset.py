@@ -344,23 +344,22 @@ def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
     dataset, share, allowed = reader.dataset, len(bad) / len(reader), reader.dataset.config.max_bad_fraction
     if share <= allowed:
         return
-    listed = [f"  {text}" for text in bad[:_NAMES_IN_AN_ERROR]]
-    if len(bad) > _NAMES_IN_AN_ERROR:
-        listed.append(f"  … and {len(bad) - _NAMES_IN_AN_ERROR} more; `ganzoo data doctor` lists all")
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
     cure = "Repair or remove them, or leave them out: set dataset.max_bad_fraction above their share."
     if reader.surveys[0].contract == len(bad):
         cure = f"No dataset may give these: {blame(dataset)}."
-    raise DataError(
-        "\n".join(
-            [
-                f'{len(bad)} of {len(reader)} {noun} of the dataset "{name_of(dataset)}" cannot be used, '
-                f"a share of {share:.2g}{allowing}:",
-                *listed,
-                cure,
-            ]
-        )
-    )
+    lines = [
+        f'{len(bad)} of {len(reader)} {noun} of the dataset "{name_of(dataset)}" cannot be used, '
+        f"a share of {share:.2g}{allowing}:",
+        *(f"  {text}" for text in bad[:_NAMES_IN_AN_ERROR]),
+        *(
+            [f"  … and {more} more; `ganzoo data doctor` lists all"]
+            if (more := len(bad) - _NAMES_IN_AN_ERROR) > 0
+            else []
+        ),
+        cure,
+    ]
+    raise DataError("\n".join(lines))
 
 
 def _digest(value: object) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -158,13 +159,6 @@ class SampleReader:
                 of = " of the conditions" if part or self.are_conditions else ""
                 self._notes += [f'dataset.value_range = "auto" is [{low:g}, {high:g}]{of}'] * bool(seen)
 
-    def _target(self, index: int) -> Any:
-        """Return the label of a sample of the dataset; None where it cannot be read."""
-        try:
-            return self._source[index][1]
-        except Exception:  # decoders raise nearly every type; reading it again tells
-            return None
-
     def _extremes(self, index: int) -> list[tuple[float, float]] | None:
         """Return the lowest and highest value of a sample and its condition; None where it cannot be read."""
         config = self.dataset.config
@@ -221,20 +215,20 @@ class SampleReader:
         if repeated := [index for index, count in Counter(indices).items() if count > 1]:
             raise DataError(f'dataset.classes: names "{labels.names[repeated[0]]}" twice: leave one out')
         self._renumbered = {index: place for place, index in enumerate(indices)}
-        targets = getattr(self._source, "targets", None)
-        if targets is None:
-            with ThreadPoolExecutor() as pool:
-                targets = list(pool.map(self._target, range(len(self._source))))
         wanted_or_unknown = {*indices, None}  # reading a sample without a label tells what is wrong with it
-        self._chosen = [place for place, target in enumerate(targets) if _index_of(target) in wanted_or_unknown]
+        places = range(len(self._source))
+        with ThreadPoolExecutor() as pool:  # tasks of their own only where samples are read for their labels
+            found = (map if hasattr(self._source, "targets") else pool.map)(partial(class_of, self._source), places)
+            self._chosen = [place for place, index in zip(places, found, strict=True) if index in wanted_or_unknown]
         return replace(labels, names=tuple(labels.names[index] for index in self._renumbered))
 
 
-def _index_of(target: Any) -> int | None:
-    """Return a class index as a whole number; None where it is none."""
+def class_of(source: SampleSource, index: int) -> int | None:
+    """Return the class of a sample; None where it cannot be read, which reading it again tells."""
+    targets = getattr(source, "targets", None)
     try:
-        return int(target)
-    except (TypeError, ValueError):
+        return int(source[index][1] if targets is None else targets[index])  # type: ignore[arg-type]
+    except Exception:  # decoders raise nearly every type
         return None
 
 

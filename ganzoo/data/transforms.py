@@ -276,16 +276,11 @@ def eight_bit_image(given: object, config: ImageDatasetConfig, channels: int) ->
     check_array(given, config, ImageSpec(channels, *sides(config.image_size)))
     assert isinstance(given, np.ndarray), "checked"
     array = in_range(given, _range(config))
-    levels = array if array.dtype == np.uint8 else np.rint(_zero_to_one(array) * 255).astype(np.uint8)
+    top = _TOPS.get(array.dtype.name)
+    if top is None:
+        _check_floats(array)
+    levels = np.rint((array / top if top else (array + 1) / 2) * 255).astype(np.uint8)
     return flattened(Image.fromarray(levels[:, :, 0] if levels.shape[2:] == (1,) else levels), _MODES[channels], config)
-
-
-def _zero_to_one(array: Array) -> Array:
-    """Scale uint16 or floats in [−1, 1] to 0 to 1; raises ValueError for other floats."""
-    if array.dtype.name in _TOPS:
-        return array / _TOPS[array.dtype.name]
-    _check_floats(array)
-    return (array + 1) / 2
 
 
 def _check_floats(array: Array) -> None:
@@ -306,7 +301,11 @@ def _transformed(
     resampling = _FILTERS[config.resize]
     box = (0, 0, *size)
     if config.resize_first is not None:
-        size = _shorter_side_to(size, config.resize_first)
+        shorter = min(size)
+        size = (
+            max(1, int(config.resize_first * size[0] / shorter)),
+            max(1, int(config.resize_first * size[1] / shorter)),
+        )
         if size[0] * size[1] > max(_MOST_PIXELS, config.max_pixels or 0):
             raise ValueError(f"{box[2]}×{box[3]} pixels are too long a strip for resize_first")
         image, scale, box = _resize(image, size, resampling, box, scale), 1, (0, 0, *size)
@@ -424,13 +423,6 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
         raise ValueError(f"its values run from {pixels.min():g} to {pixels.max():g}, beyond {top}{_SET_RANGE}")
     pixels = pixels * float(scale)
     return np.rint(pixels if alpha is None else np.dstack([pixels, alpha * 65535])).astype(np.uint16)
-
-
-def _shorter_side_to(size: tuple[int, int], side: int) -> tuple[int, int]:
-    width, height = size
-    if width <= height:
-        return side, max(1, int(side * height / width))
-    return max(1, int(side * width / height)), side
 
 
 def _center_box(size: tuple[int, int], crop: tuple[float, float], config: ImageDatasetConfig) -> _Box:

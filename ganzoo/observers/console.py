@@ -66,7 +66,8 @@ class ConsoleObserver:
         """Move the bar, or print a line where one is due."""
         if metrics is not None:
             logged = "  ".join(f"{name} {number(value)}" for name, value in self._logged.items())
-            self._figures = "  ".join(filter(None, (describe(metrics), logged, f"left {self._left(run, step)}")))
+            seconds = (self._clock() - self._started) / max(1, step - self._first_step) * (run.total_steps - step)
+            self._figures = "  ".join(filter(None, (describe(metrics), logged, f"left {duration(seconds)}")))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, figures=self._figures)
         elif metrics is not None:
@@ -146,10 +147,6 @@ class ConsoleObserver:
         if self._unseen:
             self._say(self._unseen)
             self._unseen, self._last_line = "", self._clock()
-
-    def _left(self, run: RunView, step: int) -> str:
-        taken = max(1, step - self._first_step)
-        return duration((self._clock() - self._started) / taken * (run.total_steps - step))
 
 
 def describe(metrics: Mapping[str, float]) -> str:

@@ -57,7 +57,11 @@ def take_weights(networks: Networks, source: Checkpoint, options: InitialWeights
         RecipeError: the table names a network that is missing here or in the source, or nothing fits.
     """
     stored = {name: _stored_name(name, source, options) for name in options.networks or networks}
-    missing = [_unknown_network(name, networks) for name in stored if name not in networks]
+    missing = [
+        f'the run has no network "{name}"{did_you_mean(name, networks)}; it has: {", ".join(networks)}'
+        for name in stored
+        if name not in networks
+    ]
     missing += [
         f'{source.path}: holds no network "{name}"; it has: {", ".join(source.networks())}'
         for name in options.networks
@@ -183,10 +187,6 @@ def _first_difference(transfer: Transfer) -> str:
         if (there := transfer.left_over.get(name)) is not None and there != shape:
             return f"{name} has shape {there} there and {shape} here"
     return f"{next(iter(transfer.left_over), 'nothing')} there, {next(iter(transfer.began_anew), 'nothing')} here"
-
-
-def _unknown_network(name: str, networks: Networks) -> str:
-    return f'the run has no network "{name}"{did_you_mean(name, networks)}; it has: {", ".join(networks)}'
 
 
 def _unknown_part(path: str, parts: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
-from ganzoo.plugin import Dataset, DatasetConfig, LabelSpec, SampleSource, eight_bit_image
+from ganzoo.plugin import Dataset, DatasetConfig, LabelSpec, SampleSource, class_of, eight_bit_image
 from ganzoo_translation.configs import Change, DerivedPairsConfig, TwoDomainsConfig
 
 Item = tuple[Any, ...]
@@ -141,15 +141,6 @@ class _Some:
 def built(config: DatasetConfig) -> Dataset:
     """Return the dataset of these options."""
     return cast("Dataset", config.load_component()(config))
-
-
-def class_of(source: SampleSource, place: int) -> int | None:
-    """Return the class of a sample; None where it cannot be read, which reading it again tells."""
-    targets = getattr(source, "targets", None)
-    try:
-        return int(source[place][1] if targets is None else targets[place])  # type: ignore[arg-type]
-    except Exception:  # decoders raise nearly every type
-        return None
 
 
 def enlarged(picture: Image.Image, side: int) -> Image.Image:
