@@ -188,7 +188,7 @@ class EvaluationOptions(Options):
     real: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for the real images to compare with, such as `split = "test"`; default: the training
     images."""
-    real_images: PositiveInt | None = Field(default=50_000, ge=2)
+    real_images: int = Field(default=50_000, ge=2)
     """Largest number of real images to compare with, always the same ones."""
     held_out: dict[str, Any] = Field(default_factory=dict)
     """Options of the dataset for images that are not trained on, which distinguish copies from samples that are merely

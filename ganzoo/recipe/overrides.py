@@ -20,7 +20,8 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str
     """Copy `tables` and set each override in turn.
 
     A table or list that is not there is made, the latter where a number follows; a number that is the length of a list
-    adds to it. Setting steps removes the epochs of the file, and the other way round, since a run has one length.
+    adds to it. None, which TOML has no word for, leaves an option out. Setting steps removes the epochs of the file, or
+    the other way round, since a run has one length.
 
     Raises:
         RequestError: an override is not KEY=VALUE, or its key leads through a value that is not a table.
@@ -29,11 +30,11 @@ def apply_overrides(tables: Mapping[str, Any], overrides: Overrides) -> dict[str
     pairs = override_pairs(overrides)
     for key, value in pairs:
         _set(result, key, plain(value))
-    keys = {key for key, _ in pairs}
+    keys = {key for key, value in pairs if value is not None}
     for length, other in (("steps", "epochs"), ("epochs", "steps")):
         if f"run.{length}" in keys and f"run.{other}" not in keys and isinstance(result["run"], dict):
             result["run"].pop(other, None)
-    return result
+    return dict(plain(result))
 
 
 def override_pairs(overrides: Overrides) -> list[tuple[str, Any]]:
@@ -112,8 +113,9 @@ def flatten(tables: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def plain(value: Any) -> Any:
-    """Copy a value by way of JSON, with dates and paths as text, and numbers of NumPy and torch as such."""
-    return json.loads(json.dumps(value, default=lambda each: each.item() if hasattr(each, "item") else str(each)))
+    """Copy a value by way of JSON, with dates and paths as text, numbers of NumPy and torch as such, and no None."""
+    text = json.dumps(value, default=lambda each: each.item() if hasattr(each, "item") else str(each))
+    return json.loads(text, object_hook=lambda table: {key: each for key, each in table.items() if each is not None})
 
 
 def _toml(value: Any) -> str:

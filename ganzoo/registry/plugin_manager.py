@@ -24,7 +24,7 @@ from ganzoo.errors import PluginError
 from ganzoo.registry import DISABLE_VARIABLE, ENTRY_POINT_GROUP, FILES_VARIABLE, hookspecs
 from ganzoo.registry.commands import Command, CommandRegistrar
 from ganzoo.registry.registry import Registrar, Registries
-from ganzoo.text import did_you_mean
+from ganzoo.text import did_you_mean, unused_name
 from ganzoo.untrusted import read_bytes
 
 API_VERSION = 1
@@ -142,7 +142,8 @@ class PluginManager:
         for entry_point, info in sorted(_installed(), key=_own_first):
             self.plugins.append(self._load(entry_point, info))
         for path in files:
-            self._load_file(path)
+            if not any(file.is_as(path) for file in self.files):
+                self._load_file(path)
 
     def with_files(self, files: Iterable[Path]) -> PluginManager:
         """Import plugin files, and return a manager that has them too; this one does not change.
@@ -193,7 +194,7 @@ class PluginManager:
             raise PluginError(f"{path}: the plugin file cannot be read: {error.strerror}") from error
         info = PluginInfo(path.name, LOCAL, _version_of(source), str(path))
         try:
-            module = _import_source(f"ganzoo_local_{path.stem}_{info.version.partition(':')[2]}", path, source)
+            module = _import_source(unused_name(f"ganzoo_local_{path.stem}", sys.modules), path, source)
             self._register(module, str(info), {path.stem: module.__name__})
             if not any(hasattr(function, "ganzoo_impl") for function in vars(module).values()):
                 raise PluginError("implements no hook: mark a function such as register_losses with @hookimpl")

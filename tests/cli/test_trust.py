@@ -167,6 +167,8 @@ def test_a_plugin_file_that_is_imported_is_not_imported_again(
     (tmp_path / "mine.py").write_text(LOSS)
     manager = PluginManager(files=[tmp_path / "mine.py"])
     assert manager.with_files([made / "plugins" / "mine.py"]) is manager
+    twice = PluginManager(files=[tmp_path / "mine.py", tmp_path / "runs" / ".." / "mine.py"])
+    assert [file.name for file in twice.files] == ["mine.py"]
     assert api.load_run(made, manager=manager).sample(1).shape[0] == 1
     assert "in place of another" not in capsys.readouterr().err
     again = ganzoo.run(made / "recipe.toml", {"run.steps": 1, "run.root": str(tmp_path / "runs")}, manager=manager)
@@ -175,6 +177,23 @@ def test_a_plugin_file_that_is_imported_is_not_imported_again(
     other = PluginManager(files=[tmp_path / "mine.py"])
     api.load_run(made, manager=other)
     assert f"{tmp_path / 'mine.py'} is imported, in place of another mine.py" in capsys.readouterr().err
+
+
+def test_runs_of_one_plugin_file_live_beside_each_other(made: Path, tmp_path: Path):
+    """Each manager imports the file anew, also where the component is registered by its import path."""
+    run = shutil.copytree(made, tmp_path / "run")
+    file = run / "plugins" / "mine.py"
+    file.write_text(
+        file.read_text().replace('register("mine", Mine)', 'register("mine", "mine:Mine", config=Mine.Config)')
+    )
+    first, second = (api.load_run(run, trust_plugins=True) for _ in range(2))
+    for opened in (first, second):
+        assert opened.manager.registries.losses["mine"].load().__doc__ == "The loss of this file."
+    again = [
+        ganzoo.run(run / "recipe.toml", {"run.seed": seed, "run.root": str(tmp_path / "runs"), "run.steps": 1})
+        for seed in range(2)
+    ]
+    assert [each.sample(1).shape[0] for each in again] == [1, 1]
 
 
 def test_the_commands_printed_after_a_run_work(command: Command, made: Path, tmp_path: Path):

@@ -97,3 +97,15 @@ def test_setting_one_length_drops_the_other():
     assert apply_overrides({"run": {"steps": 3}}, ["run.epochs=5"]) == {"run": {"epochs": 5}}
     both = apply_overrides({"run": {}}, ["run.steps=3", "run.epochs=5"])
     assert both == {"run": {"steps": 3, "epochs": 5}}
+
+
+def test_none_leaves_an_option_out():
+    """As in the recipe.toml of the run, which is to repeat it."""
+    tables = {
+        "run": {"epochs": 5, "name": None},
+        "samples": {"every": 5},
+        "penalties": [{"name": "r1", "weight": None}],
+    }
+    given = {"samples.every": None, "run.steps": None, "tracking.wandb": None}
+    expected = {"run": {"epochs": 5}, "samples": {}, "penalties": [{"name": "r1"}], "tracking": {}}
+    assert apply_overrides(tables, given) == expected

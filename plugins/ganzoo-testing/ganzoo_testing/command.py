@@ -34,7 +34,7 @@ def test_plugin(
         manager = manager.with_files([Path(plugin)])
     names = plugins_of(plugin, manager)
     parts: list[tuple[str, Callable[[], None]]] = [
-        *((describe(entry), partial(check_component, entry)) for entry in components_of(plugin, manager)),
+        *((describe(entry), partial(check_component, entry, manager)) for entry in components_of(plugin, manager)),
         *(
             (f"command {command.name}", partial(check_command, command))
             for command in manager.commands.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,13 +107,19 @@ def plugins_of(plugin: str, manager: PluginManager) -> set[str]:
         PluginError: it is not installed, or one of its plugins is broken.
     """
     file = str(Path(plugin).resolve())
-    found = [each for each in manager.plugins if each.distribution == plugin or each.module == file]
+    wanted = canonical(plugin)
+    found = [each for each in manager.plugins if canonical(each.distribution) == wanted or each.module == file]
     if not found:
         raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
     for each in found:
         if each.status != "loaded":
             raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
     return {str(each) for each in found}
+
+
+def canonical(distribution: str) -> str:
+    """Return the normalized name of a distribution (PyPA's name normalization)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def hooks_of(plugin: str, manager: PluginManager) -> list[str]:
@@ -147,11 +154,12 @@ def check_command(command: Any) -> None:
         ) from error
 
 
-def check_component(entry: Entry, **options: Any) -> None:
+def check_component(entry: Entry, manager: PluginManager | None = None, /, **options: Any) -> None:
     """Check that a component conforms to the interface of its kind.
 
     Args:
         entry: the component, as a registry or `components_of` gives it.
+        manager: the plugins that it is one of; default: those installed.
         options: for its config, where those of `small_options` do not suit it.
 
     Raises:
@@ -162,7 +170,8 @@ def check_component(entry: Entry, **options: Any) -> None:
     try:
         check_config(entry, **options)
         if check := contract_of(entry).check:
-            check(entry, **options)
+            of_others = {"manager": manager} if check is check_penalty else {}
+            check(entry, **of_others, **options)
     except DataError:
         raise
     except (ConformanceError, GanzooError) as error:

@@ -169,6 +169,8 @@ def _check_free(distribution: str, package: str, name: str, outline: Outline, ma
     for plugin in manager.plugins:
         if plugin.name == name:
             raise RequestError(f'the plugin name "{name}" is taken by {plugin}: {cure}')
+    if "command" in outline.parts and (taken := manager.commands.get(name.replace("_", "-"))):
+        raise RequestError(f'the command name "{name.replace("_", "-")}" is taken by the plugin {taken.plugin}: {cure}')
     for registry in manager.registries.all():
         if registry.kind.name in outline.used and name in registry:
             raise RequestError(f'the {registry.kind.name} name "{name}" is taken by {registry[name].plugin}: {cure}')

@@ -30,6 +30,7 @@ from ganzoo.plugin import (
     OptimizingTrainer,
     Penalty,
     PenaltyStep,
+    PluginManager,
     Trainer,
     TrainerConfig,
     TrainingParts,
@@ -111,8 +112,13 @@ def _loss_of(loss: Loss, name: str, *logits: Tensor | None) -> Tensor:
     return value
 
 
-def check_penalty(entry: Entry, **options: Any) -> None:
+def check_penalty(entry: Entry, *, manager: PluginManager | None = None, **options: Any) -> None:
     """Check that the terms are finite, repeatable scalars, and that images keep their shape.
+
+    Args:
+        entry: the penalty.
+        manager: the plugins that it is one of, whose generators it may need; default: those installed.
+        options: for its config.
 
     Raises:
         ConformanceError: with what to change.
@@ -123,7 +129,7 @@ def check_penalty(entry: Entry, **options: Any) -> None:
     require(overridden, f"does nothing: override one of {', '.join(METHODS)}")
     terms = []
     for _ in range(2):  # anew, since a penalty may keep a state
-        penalty, generator, discriminator = _attached(entry, config)
+        penalty, generator, discriminator = _attached(entry, config, manager)
         terms.append(
             [
                 _term(penalty, name, generator, discriminator, detach)
@@ -137,7 +143,7 @@ def check_penalty(entry: Entry, **options: Any) -> None:
         terms[0] == terms[1],
         "its terms have other values for the same rng: draw with `generator=step.rng`, or runs cannot resume",
     )
-    again, _, _ = _attached(entry, config)
+    again, _, _ = _attached(entry, config, manager)
     with contract("load_state_dict(state_dict()) of a new one"):
         again.load_state_dict(penalty.state_dict())
 
@@ -186,10 +192,10 @@ def _set_up(entry: Entry, config: Any, generator: Generator, discriminator: Disc
     return penalty
 
 
-def _attached(entry: Entry, config: Any) -> tuple[Penalty, Generator, Discriminator]:
+def _attached(entry: Entry, config: Any, manager: PluginManager | None) -> tuple[Penalty, Generator, Discriminator]:
     """Return the penalty with networks that it accepts: plain ones, or with a generator of its own plugin."""
     reasons = []
-    for generator in _generators(entry, config):
+    for generator in _generators(entry, config, manager or plugin_manager()):
         discriminator = tiny_discriminator(generator.info)
         try:
             penalty: Penalty = seeded(partial(_set_up, entry, config, generator, discriminator))
@@ -200,9 +206,9 @@ def _attached(entry: Entry, config: Any) -> tuple[Penalty, Generator, Discrimina
     raise ConformanceError(f"takes neither plain networks nor its plugin's: {reasons[0]}")
 
 
-def _generators(entry: Entry, config: Any) -> Iterator[Generator]:
+def _generators(entry: Entry, config: Any, manager: PluginManager) -> Iterator[Generator]:
     yield tiny_generator(small_info(config))
-    for other in plugin_manager().registries.generators:
+    for other in manager.registries.generators:
         if other.plugin == entry.plugin:
             config = small_options(other)
             yield seeded(partial(other.load(), config, info=small_info(config)))

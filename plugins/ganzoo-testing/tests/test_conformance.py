@@ -11,7 +11,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pytest
 import torch
-from ganzoo_testing import ConformanceError, check_component, check_export, check_trainer, describe, small_options
+from ganzoo_testing import (
+    ConformanceError,
+    check_component,
+    check_export,
+    check_trainer,
+    components_of,
+    describe,
+    small_options,
+)
 from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
 from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
@@ -638,6 +646,66 @@ def test_plugin_files_are_tested_from_the_command_line(tmp_path: Path) -> None:
     assert failed.exit_code == 1
     assert "fails    loss smooth of the plugin bad.py" in failed.stdout
     assert "generator_loss rises as generated images get higher logits: turn its sign" in failed.stdout
+
+
+PENALTY = """
+from math import prod
+
+from torch import nn
+from ganzoo.plugin import Generator, GeneratorConfig, Penalty, PenaltyConfig, hookimpl
+
+
+class MappedConfig(GeneratorConfig):
+    "A dense generator with a mapping."
+
+
+class Mapped(Generator):
+    Config = MappedConfig
+
+    def __init__(self, config, *, info):
+        super().__init__(config, info=info)
+        self.mapping = nn.Linear(config.latent_dim, 8)
+        self.output = nn.Linear(8, prod(info.samples.shape))
+
+    def forward(self, latents):
+        return self.output(self.mapping(latents)).tanh().reshape(-1, *self.info.samples.shape)
+
+
+class SmallStylesConfig(PenaltyConfig):
+    "The mean square of what a mapping gives."
+
+
+class SmallStyles(Penalty):
+    Config = SmallStylesConfig
+
+    def setup(self, generator, discriminator):
+        if not hasattr(generator, "mapping"):
+            raise ValueError("needs a generator with a mapping")
+
+    def generator_term(self, step):
+        return step.generator.mapping(step.latents).square().mean()
+
+
+@hookimpl
+def register_architectures(register):
+    register("mapped", Mapped)
+
+
+@hookimpl
+def register_losses(register):
+    register("small_styles", SmallStyles)
+"""
+
+
+def test_a_penalty_of_a_plugin_file_is_tested_with_the_generators_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "mapped.py").write_text(PENALTY)
+    ended = CliRunner().invoke(app, ["test-plugin", str(tmp_path / "mapped.py")])
+    assert ended.stdout == "conforms generator mapped\nconforms penalty small_styles\n"
+    assert ended.stderr == "conforming: 2 of 2\n"
+
+
+def test_a_distribution_has_its_name_however_it_is_written() -> None:
+    assert components_of("Ganzoo_DCGAN") == components_of("ganzoo-dcgan") != []
 
 
 def test_commands_and_hooks_are_tested_from_the_command_line(tmp_path: Path) -> None:

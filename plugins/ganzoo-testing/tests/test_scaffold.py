@@ -99,6 +99,12 @@ def test_wrong_name(name: str, told: str, command: Command, tmp_path: Path):
     assert not (tmp_path / "x").exists()
 
 
+def test_the_name_of_a_command_is_free(command: Command, tmp_path: Path):
+    ended = command("new-plugin", "ganzoo-sample", "--kind", "command", "--out", tmp_path / "x")
+    assert (ended.code, 'the command name "sample" is taken by the plugin builtin' in ended.err) == (2, True)
+    assert not (tmp_path / "x").exists()
+
+
 def test_folder_that_is_there(command: Command, tmp_path: Path):
     ended = command("new-plugin", "ganzoo-brandnew", "--out", tmp_path)
     assert ended.code == 2
