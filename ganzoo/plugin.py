@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from ganzoo.registry.plugin_manager import plugin_manager as plugin_manager
     from ganzoo.registry.registry import Entry as Entry
     from ganzoo.registry.registry import Registrar as Registrar
+    from ganzoo.runtime.environment import chosen_entries as chosen_entries
     from ganzoo.runtime.random_state import kept_random_state as kept_random_state
     from ganzoo.sampling.trained_run import TrainedRun as TrainedRun
     from ganzoo.storage.disk import new_folder as new_folder

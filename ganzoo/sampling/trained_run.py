@@ -202,7 +202,7 @@ class TrainedRun:
         if labels.kind == "classes":
             rows = torch.tensor(_indices(labels, range(len(labels.names)) if chosen is None else chosen))
         elif chosen is None:
-            return self.training_set().example_labels(count)
+            return self.training_set("labels").example_labels(count)
         else:
             rows = _values(labels, chosen)
         return rows[torch.arange(count) % len(rows)]
@@ -236,7 +236,7 @@ class TrainedRun:
         """
         if "condition" not in self.generator.uses:
             return None
-        return self.real_batch(self.training_set(), torch.arange(count), self.network).condition
+        return self.real_batch(self.training_set("condition"), torch.arange(count), self.network).condition
 
     def images(
         self,
@@ -368,19 +368,28 @@ class TrainedRun:
         ]
         return html_table((f"{self.path} at step {self.checkpoint.step}", *(scores if rows else ())), *rows)
 
-    def training_set(self) -> PackedDataset:
+    def training_set(self, wanted: Literal["samples", "labels", "condition"] = "samples") -> PackedDataset:
         """Return the images that the run was trained on, packed now if they are not yet.
+
+        Args:
+            wanted: what is to be used of them, and must be as it was beside the samples.
 
         Raises:
             DataError: they are not there, or cannot be read.
-            RequestError: they are not of the shape that they were.
+            RequestError: they are not of the shape that they were, or what is wanted is not.
         """
-        packed, _ = self.open_dataset()
-        if packed.info.samples != self.checkpoint.info.samples:
-            raise RequestError(
-                f"{self.path}: the dataset has changed since: its samples were {self.checkpoint.info.samples}, "
-                f"and are {packed.info.samples}; bring it back as it was"
-            )
+        instead = {"labels": "give labels (--labels)", "condition": "give inputs (--input)"}.get(wanted, "")
+        try:
+            packed, _ = self.open_dataset()
+        except DataError as error:
+            raise DataError(f"{error}; or {instead}" if instead else str(error)) from error
+        for part in ("samples", wanted):
+            before, now = (getattr(info, part) for info in (self.checkpoint.info, packed.info))
+            if now != before:
+                raise RequestError(
+                    f"{self.path}: the dataset has changed since: its {part} were {before}, and are {now}; bring it "
+                    f"back as it was{f', or {instead}' if instead else ''}"
+                )
         return packed
 
     def open_dataset(self, name: str | None = None, overrides: Overrides = ()) -> tuple[PackedDataset, DatasetConfig]:

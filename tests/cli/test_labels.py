@@ -162,3 +162,30 @@ def test_classes_may_be_a_tensor_of_indices_or_given_one_by_one(command: Command
         named.sample(3, labels=torch.tensor([0.5]))
     options = ("--labels", "zebra,0", "--labels", "cat", "--out", tmp_path / "a.png")
     assert command("sample", named.path, *options).err == "classes, in turn: 2 = zebra, 0 = Hund & Katze, 1 = cat\n"
+
+
+@pytest.mark.parametrize("change", ["more", "gone"])
+def test_labels_of_a_dataset_that_has_changed(
+    command: Command, tables_in: Callable[[Path], dict], tmp_path: Path, change: str
+):
+    """They no longer fit the generator, which takes others; an export has no need of them."""
+    trained = train_values(tmp_path, tables_in(tmp_path), "attributes")
+    images = tmp_path / "images"
+    table = images / "labels.csv"
+    if change == "more":
+        header, *rows = table.read_text().split("\n")
+        table.write_text("\n".join([f"{header},scarf", *(f"{row},{index % 2}" for index, row in enumerate(rows))]))
+        told = "the dataset has changed since: its labels were 2 attributes, and are 3 attributes; bring it back"
+    else:
+        images.rename(tmp_path / "elsewhere")
+        told = f"{images} does not exist: set dataset.root to the folder with your images"
+    ended = command("sample", trained.path, "--trust", "--out", tmp_path / "a.png")
+    assert ended.code == 2
+    assert told in ended.err
+    assert "or give labels (--labels)" in ended.err
+    assert command("sample", trained.path, "--trust", "--labels", "0,1", "--out", tmp_path / "a.png").code == 0
+    assert command("export", trained.path, "--trust", "--out", tmp_path / "export").code == 0
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert "trained.sample(64, labels=[[0, 0]])" in card
+    opened = api.load_export(tmp_path / "export", trust_plugins=True)
+    assert opened.sample(64, labels=[[0, 0]]).shape == (64, 1, 16, 16)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import tomli_w
 import torch
+from safetensors.torch import save_file
 
 from ganzoo.plugin import (
     DataError,
@@ -19,6 +20,7 @@ from ganzoo.plugin import (
     Recipe,
     RequestError,
     TrainedRun,
+    chosen_entries,
     kept_random_state,
     new_folder,
     seal_export,
@@ -28,7 +30,7 @@ from ganzoo.sampling.image_io import save_picture
 from ganzoo.sampling.trained_run import Weights
 from ganzoo_export.model_card import model_card
 from ganzoo_export.onnx_model import LATENTS, onnx_model
-from ganzoo_export.private import without_folders
+from ganzoo_export.private import public_tables, without_folders
 
 Format = Literal["safetensors", "onnx", "hub"]
 HEADER = "Every option of the run that made these weights. `ganzoo run` on this file trains such networks anew."
@@ -92,7 +94,7 @@ def export_run(
             "format": form,
             "weights": trained.weights_name(weights),
             "batch_norm": batch_norm_used(generator, mode),
-            "plugins": _plugins(trained),
+            "plugins": _plugins(trained, recipe),
             "software": {"ganzoo": version("ganzoo-core"), "torch": torch.__version__},
             "license": license or "",
             "origin": trained.recipe.run.name,
@@ -103,13 +105,13 @@ def export_run(
             model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
             (folder / "generator.onnx").write_bytes(model)
         for network, file in networks.items():
-            shutil.copyfile(trained.checkpoint.file(network), folder / file)
+            save_file(trained.checkpoint.network(network), folder / file)  # also of a checkpoint that was removed
         _write_recipe(trained, recipe, folder)
         progress(1, PARTS)
         if form == "hub":
             config = _hub_config(trained, recipe, about)
             _write(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
-        with suppress(DataError):  # a generator with a condition takes inputs from the dataset, which may be gone
+        with suppress(DataError, RequestError):  # labels and conditions may be of a dataset that is gone or changed
             picture = trained.picture(trained.sample(SAMPLES, weights=weights, batch_norm=batch_norm))
             if picture is not None:
                 run = f"{trained.recipe.run.name}/{trained.path.name}"
@@ -127,15 +129,18 @@ def _write(path: Path, text: str) -> None:
 
 
 def _public_recipe(recipe: Recipe) -> Recipe:
-    """Return the recipe without local folders and trackers' accounts, which are private."""
+    """Return the recipe without what is private, and without choices of weights, of which an export has one kind."""
 
     def reset(options: T, *names: str) -> T:
         return options.model_copy(update={name: type(options).model_fields[name].get_default() for name in names})
 
     kept = tuple(f"{PLUGINS}/{Path(named).name}" for named in recipe.plugins.files)
     return without_folders(
-        reset(recipe, "init", "observers", "tracking").model_copy(
+        reset(recipe, "observers", "tracking").model_copy(
             update={
+                "init": reset(recipe.init, "source", "step", "networks"),
+                "samples": reset(recipe.samples, "weights"),
+                "evaluation": reset(recipe.evaluation, "weights"),
                 "run": reset(recipe.run, "root"),
                 "plugins": recipe.plugins.model_copy(update={"files": kept}),
             }
@@ -150,18 +155,15 @@ def _write_recipe(trained: TrainedRun, recipe: Recipe, folder: Path) -> None:
         if file.name in named:
             (folder / PLUGINS).mkdir(exist_ok=True)
             (folder / PLUGINS / file.name).write_bytes(file.source)
-    _write(folder / "recipe.toml", f"# {HEADER}\n\n{recipe.to_toml()}")
+    _write(folder / "recipe.toml", f"# {HEADER}\n\n{tomli_w.dumps(public_tables(recipe))}")
 
 
-def _plugins(trained: TrainedRun) -> dict[str, str]:
-    """Return the distributions that both networks come from, with their versions."""
-    registries, versions = trained.manager.registries, trained.manager.distributions()
-    entries = (
-        registries.generators[trained.recipe.network(trained.network).name],
-        registries.discriminators[trained.recipe.discriminator.name],
-    )
-    owners = {str(entry.plugin) for entry in entries}
-    return {name: version for name, version in versions.items() if any(name in owner for owner in owners)}
+def _plugins(trained: TrainedRun, recipe: Recipe) -> dict[str, str]:
+    """Return the distributions, but for the core, that the recipe's components come from or that it requires."""
+    named = [entry.plugin for kind, entry in chosen_entries(recipe, trained.manager) if kind.name != "tracker"]
+    versions = trained.manager.distributions().items()
+    own = {name for name, _ in versions if any(name in plugin for plugin in named)} - {"ganzoo-core"}
+    return {name: version for name, version in versions if name in own | {*recipe.plugins.requires}}
 
 
 def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,5 +181,5 @@ def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -
         "weights": about["weights"],
         "batch_norm": about["batch_norm"],
         "plugins": about["plugins"],
-        "recipe": recipe.to_dict(),
+        "recipe": public_tables(recipe),
     }

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
+import tomli_w
 
 from ganzoo.plugin import (
     Evaluation,
@@ -21,7 +22,7 @@ from ganzoo.plugin import (
     printable,
     read_evaluations,
 )
-from ganzoo_export.private import without_folders
+from ganzoo_export.private import public_tables, without_folders
 
 TASK = "unconditional-image-generation"
 """The Hub's name of the task; it has none for class-conditional generation."""
@@ -50,10 +51,12 @@ def model_card(
         for each in read_evaluations(trained.directory)
         if each.step == step and (each.card.samples.network, each.card.samples.weights) == scored
     ]
+    environment_json = trained.directory.read_json("environment.json")
+    imported = environment_json.get("imported")
     return environment.from_string(files("ganzoo_export").joinpath("model_card.md.j2").read_text("utf-8")).render(
         front_matter=_front_matter(trained, form, about, evaluations),
         recipe=trained.recipe,
-        public_recipe=recipe,
+        public_recipe=tomli_w.dumps(public_tables(recipe)),
         samples_of=_samples_of(trained.info.samples),
         step=trained.checkpoint.step,
         generator=trained.recipe.network(trained.network),
@@ -64,7 +67,9 @@ def model_card(
         about=about,
         evaluations=evaluations,
         in_training=_in_training(trained),
-        changed=_has_changed(trained.directory.read_json("environment.json")),
+        changed=_has_changed(environment_json),
+        importer=imported.get("importer") if isinstance(imported, Mapping) else None,
+        labels=_example_labels(trained.generator),
     )
 
 
@@ -94,6 +99,13 @@ def _given(trained: TrainedRun) -> str:
         "condition": f"for inputs of {generator.info.condition}",
     }
     return " ".join(told[each] for each in sorted(generator.uses, reverse=True)) or "without labels"
+
+
+def _example_labels(generator: Generator) -> str:
+    """Return the argument of `sample` for labels that are numbers, which are else those of the dataset; else ""."""
+    labels = generator.info.labels
+    numbers = "labels" in generator.uses and labels is not None and labels.kind != "classes"
+    return f", labels={[[0] * len(labels.names)]}" if numbers and labels is not None else ""
 
 
 def _feed(generator: Generator) -> dict[str, str]:

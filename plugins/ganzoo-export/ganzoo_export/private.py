@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from ganzoo.plugin import DatasetConfig
+from ganzoo.plugin import DatasetConfig, Recipe
 
 T = TypeVar("T")
 
@@ -37,3 +37,8 @@ def without_folders(value: T) -> T:
 
 def _without(name: str, value: Any) -> Any:
     return value if name == "classes" else without_folders(value)  # which may be called "/m/01g317"
+
+
+def public_tables(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe's tables but for those of trackers, which need not be installed where the export is opened."""
+    return {name: table for name, table in recipe.to_dict().items() if name != "tracking"}

@@ -20,6 +20,7 @@ from ganzoo import api
 from ganzoo.errors import CheckpointError, OutputError, RequestError
 from ganzoo.evaluation.evaluation_log import Evaluation, add_evaluations
 from ganzoo.evaluation.protocol import Card, ExtractorCard, RealCard, SamplesCard
+from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
 from ganzoo.sampling.trained_run import TrainedRun
 
 CARD = Card(
@@ -155,6 +156,53 @@ def test_the_card_says_that_options_changed_on_the_way(tables: dict, tmp_path: P
     assert "The run was resumed with other options or data than it was begun with" in card
 
 
+def test_an_export_needs_the_plugins_of_its_components_alone(tables: dict, tmp_path: Path):
+    """Not those of trackers, which every recipe has tables of; and the card names them."""
+    tables["penalties"] = [{"name": "dragan"}]
+    tables["plugins"] = {"requires": ["ganzoo-networks"]}
+    out = export_run(api.run(tables), tmp_path / "given")
+    needed = {"ganzoo-dcgan", "ganzoo-networks", "ganzoo-objectives"}
+    assert json.loads((out / "export.json").read_text())["plugins"].keys() == needed
+    assert all(f"`{name}` 0.1.0" in (out / "README.md").read_text() for name in needed)
+    assert "tracking" not in (out / "recipe.toml").read_text()
+    others = plugin_manager().distributions().keys() - needed - {"ganzoo-core"}
+    disabled = [info.name for info in plugin_manager().plugins if info.distribution in others]
+    assert "trackers" in disabled
+    opened = ganzoo.load_export(out, manager=PluginManager(disabled))
+    assert opened.sample(2).shape[0] == 2
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_an_export_scores_the_weights_that_it_has(tables: dict, tmp_path: Path, weights: str):
+    other = {"ema": "raw", "raw": "ema"}[weights]
+    changes = ["trainer.ema_decay=0.5", f"evaluation.weights={other}", f"samples.weights={other}"]
+    opened = ganzoo.load_export(export_run(api.run(tables, changes), tmp_path / "given", weights=weights))
+    assert (opened.recipe.evaluation.weights, opened.recipe.samples.weights) == ("auto", "auto")
+
+
+def test_a_run_is_exported_also_when_it_has_removed_the_checkpoint(trained: TrainedRun, tmp_path: Path):
+    expected = trained.sample(2)
+    opened = api.load_run(trained.path)
+    shutil.rmtree(opened.checkpoint.path)
+    assert torch.equal(ganzoo.load_export(export_run(opened, tmp_path / "given")).sample(2), expected)
+
+
+def test_the_card_says_where_weights_come_from(tables: dict, trained: TrainedRun, tmp_path: Path):
+    tuned = api.run(
+        tables, {"init.from": str(trained.path), "init.freeze": ["discriminator.head"], "run.name": "tuned"}
+    )
+    out = export_run(tuned, tmp_path / "tuned")
+    card, recipe = (out / "README.md").read_text(), (out / "recipe.toml").read_text()
+    assert "6 steps, from the weights of another run, which this recipe does not name." in card
+    assert ("freeze = [\n" in recipe, str(trained.path) in recipe + card) == (True, False)
+    environment = tuned.directory.read_json("environment.json") | {"imported": {"importer": "tutorial", "source": "x"}}
+    tuned.directory.write_json("environment.json", environment)
+    card = (export_run(tuned, tmp_path / "imported") / "README.md").read_text()
+    assert "imported into ganzoo by `tutorial`: generator" in card
+    assert "These weights were trained elsewhere. `ganzoo run recipe.toml` trains networks of this kind:" in card
+    assert "trained on" not in card
+
+
 def test_conditional_generators_keep_their_labels(tables: dict, tmp_path: Path):
     tables["generator"] = {"name": "cgan", "width": 4, "latent_dim": 8}
     tables["discriminator"] = {"name": "cgan", "width": 4}
@@ -182,7 +230,7 @@ def test_a_folder_in_use_is_left_alone(trained: TrainedRun, tmp_path: Path):
         export_run(trained, out)
 
 
-@pytest.mark.parametrize("at", ["shutil.copyfile", "save_picture", "model_card", "seal_export"])
+@pytest.mark.parametrize("at", ["save_file", "save_picture", "model_card", "seal_export"])
 def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str):
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
