@@ -16,8 +16,7 @@ def compare(
         list[Path], typer.Argument(help="Run directories, sweeps' directories, or folders of runs.", metavar="RUN...")
     ],
     out: Annotated[
-        Path | None,
-        typer.Option(help="Write one page with curves, samples and protocol cards.", metavar="PAGE.html"),
+        Path | None, typer.Option(help="Write one page with curves, samples and protocol cards.", metavar="PAGE.html")
     ] = None,
     overwrite: Overwrite = False,
     title: Annotated[str, typer.Option(help="Title of the page and the report.")] = "",

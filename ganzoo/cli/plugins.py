@@ -21,8 +21,7 @@ else:
 
 
 def list_components(
-    kind: Annotated[Listed, typer.Argument(help="What to list; losses include penalties.")],
-    as_json: AsJson = False,
+    kind: Annotated[Listed, typer.Argument(help="What to list; losses include penalties.")], as_json: AsJson = False
 ) -> None:
     """List what is installed of one kind, with what each is and the plugin it comes from.
 

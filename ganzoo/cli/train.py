@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from ganzoo.sampling.trained_run import TrainedRun
 
 AcceptChanges = Annotated[
-    bool,
-    typer.Option("--accept-changes", help="Continue even if the data or the code of plugins has changed since."),
+    bool, typer.Option("--accept-changes", help="Continue even if the data or the code of plugins has changed since.")
 ]
 
 

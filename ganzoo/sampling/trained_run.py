@@ -369,14 +369,11 @@ class TrainedRun:
         return html_table((f"{self.path} at step {self.checkpoint.step}", *(scores if rows else ())), *rows)
 
     def training_set(self, wanted: Literal["samples", "labels", "condition"] = "samples") -> PackedDataset:
-        """Return the images that the run was trained on, packed now if they are not yet.
-
-        Args:
-            wanted: what is to be used of them, and must be as it was beside the samples.
+        """Return the images that the run was trained on, packed now if they are not yet; `wanted` is what is used of them.
 
         Raises:
             DataError: they are not there, or cannot be read.
-            RequestError: they are not of the shape that they were, or what is wanted is not.
+            RequestError: samples, or what is wanted, are not of the shape that they were.
         """
         instead = {"labels": "give labels (--labels)", "condition": "give inputs (--input)"}.get(wanted, "")
         try:
