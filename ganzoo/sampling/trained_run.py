@@ -369,7 +369,7 @@ class TrainedRun:
         return html_table((f"{self.path} at step {self.checkpoint.step}", *(scores if rows else ())), *rows)
 
     def training_set(self, wanted: Literal["samples", "labels", "condition"] = "samples") -> PackedDataset:
-        """Return the images that the run was trained on, packed now if they are not yet; `wanted` is what is used of them.
+        """Return the images that the run was trained on, packed now if they are not; `wanted` is what is used of them.
 
         Raises:
             DataError: they are not there, or cannot be read.
