@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,7 @@ from ganzoo.training.changed_environment import check_changes, write_environment
 from ganzoo.training.checkpointing import restore
 from ganzoo.training.fit import check_export
 from ganzoo.training.import_weights import import_weights
+from ganzoo.training.initial_weights import REPORT
 from ganzoo.training.plugin_notes import plugin_notes
 from ganzoo.training.run import Run, describe_environment
 
@@ -186,7 +188,7 @@ def _resume(
             f"`ganzoo run {shell_word(directory.path / 'recipe.toml')}` trains such networks anew, and with "
             f"--set init.from={shell_word(directory.path)} from these weights"
         )
-    initial = _initial_weights(recipe, world) if checkpoint is None else None
+    initial = _initial_weights(recipe, world, directory.read_json(REPORT)) if checkpoint is None else None
     with plugin_notes(recipe, manager):
         built = build_run(recipe, manager, directory=directory, warn=warn, world=world, initial=initial)
     if checkpoint is not None:
@@ -404,8 +406,10 @@ def _open_weights(path: Path, step: int | None) -> tuple[RunDirectory, Checkpoin
     return directory, checkpoint_of(directory.checkpoints, step)
 
 
-def _initial_weights(recipe: Recipe, world: World) -> Checkpoint | None:
+def _initial_weights(recipe: Recipe, world: World, begun: dict[str, Any] | None = None) -> Checkpoint | None:
     """Open the weights that a run starts from; nothing else of where they lie is read, and no code of it runs.
+
+    A run that has `begun`, by its report on them, starts from the same step again, also where its source trained on.
 
     Raises:
         RecipeError: they are missing or damaged.
@@ -415,7 +419,10 @@ def _initial_weights(recipe: Recipe, world: World) -> Checkpoint | None:
         return None
     if world.is_main:
         try:
-            _, checkpoint = _open_weights(Path(recipe.init.source), recipe.init.step)
+            source, step = Path(recipe.init.source), recipe.init.step
+            if begun and begun.get("from") == recipe.init.source and not is_export(source):
+                step = begun["step"] if isinstance(begun.get("step"), int) else step
+            _, checkpoint = _open_weights(source, step)
         except RequestError as error:
             raise RecipeError("recipe", [Problem("init.from", str(error))]) from error
     return world.broadcast_object(checkpoint)

@@ -224,13 +224,23 @@ class TestTraining:
         assert rows(part) == rows(whole)
         assert (whole / "init.json").read_bytes() == (part / "init.json").read_bytes()
 
-    def test_before_its_first_checkpoint_it_begins_from_the_source_again(self, tables: Tables, source: TrainedRun):
-        whole = ganzoo.run(tables, [f"init.from={source.path}", "checkpoint.every=6"]).path
+    @pytest.mark.parametrize("kept", [9, 2])
+    def test_before_its_first_checkpoint_it_begins_from_the_source_again(
+        self, tables: Tables, source: TrainedRun, tmp_path: Path, kept: int
+    ):
+        origin = shutil.copytree(source.path, tmp_path / "origin")
+        whole = ganzoo.run(tables, [f"init.from={origin}", "checkpoint.every=6"]).path
         part = whole.with_name("part")
         shutil.copytree(whole, part)
         shutil.rmtree(part / "checkpoints")
         (part / "checkpoints").mkdir()
         (part / "summary.json").unlink()
+        more = {"run.steps": source.checkpoint.step + 3, "checkpoint.keep": kept, "checkpoint.every": 1}
+        ganzoo.resume(origin, more, accept_changes=True)
+        if kept == 2:  # without the checkpoint that was begun with
+            with pytest.raises(RecipeError, match=f"no checkpoint of step {source.checkpoint.step}"):
+                ganzoo.resume(part)
+            return
         ganzoo.resume(part)
         assert_same_checkpoint(whole / "checkpoints/step_0000006", part / "checkpoints/step_0000006")
 
