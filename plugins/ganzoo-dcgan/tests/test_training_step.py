@@ -47,14 +47,16 @@ def trainer_of(
 
 
 def assert_same_weights(network: nn.Module, weights: list[Tensor], lr: float, unmoved: tuple[int, ...] = ()) -> None:
-    """To a twentieth of what one update of Adam moves a weight by.
+    """To a twentieth of what one update of Adam moves a weight by, but for one weight in a thousand.
 
-    `unmoved` are biases in front of a batch norm: their gradient is 0 but for rounding, of which Adam makes a step.
+    Adam makes a step of a gradient that is 0 but for rounding, which processors differ in. That of `unmoved`, biases in
+    front of a batch norm, is.
     """
     for index, (ours, theirs) in enumerate(zip(network.parameters(), weights, strict=True)):
         theirs = theirs.T if theirs.shape != ours.shape else theirs
-        tolerance = 2 * STEPS * lr if index in unmoved else lr / 20
-        torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0, msg=lambda text, i=index: f"{i}: {text}")
+        largest = 2 * STEPS * lr if index in unmoved else lr / 2
+        torch.testing.assert_close(ours, theirs, atol=largest, rtol=0, msg=lambda text, i=index: f"{i}: {text}")
+        assert index in unmoved or ((ours - theirs).abs() > lr / 20).float().mean() <= 0.001, index
 
 
 def test_tutorials_step() -> None:
