@@ -135,6 +135,11 @@ class GANTrainerConfig(TrainerConfig):
         return self.discriminator_steps + (self.schedule == "alternate_minibatches")
 
     @property
+    def micro_batches(self) -> int:
+        """Number of micro-batches in a minibatch."""
+        return self.batch_size // (self.micro_batch_size or self.batch_size)
+
+    @property
     def samples_per_logit(self) -> int:
         """Samples that a discriminator judges as one: 1, unless a derived trainer packs them."""
         return 1

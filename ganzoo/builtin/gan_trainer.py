@@ -46,7 +46,7 @@ class GANTrainer(OptimizingTrainer):
 
     def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
-        self.micro_batches = config.batch_size // (config.micro_batch_size or config.batch_size)
+        self.micro_batches = config.micro_batches
         if config.batch_size // parts.world.world_size % self.micro_batches:
             count = parts.world.world_size
             raise RequestError(f"trainer.micro_batch_size: set it to a multiple of {count}, the number of processes")

@@ -5,6 +5,7 @@ R1 and the gradient penalty under bf16 or fp16 get no warning, since penalties a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from ganzoo.builtin.configs import GANTrainerConfig, WassersteinConfig
@@ -49,9 +50,15 @@ def _average(recipe: Recipe) -> Iterator[Problem]:
         if trainer.ema_start:
             yield Problem("trainer.ema_start", "has no effect without an average: set trainer.ema_decay, such as 0.999")
         return
-    if not trainer.ema_decay or steps is None:
+    if steps is None:
         return
-    averaged, memory = steps - trainer.ema_start, 1 / (1 - trainer.ema_decay)
+    averaged, memory = steps - trainer.ema_start, 0.0
+    if trainer.ema_decay:
+        memory, told = 1 / (1 - trainer.ema_decay), f"a decay below {1 - 10 / (averaged + 10):.2g}"
+    elif isinstance(trainer.ema_half_life, (int, float)) and not trainer.ema_ramp:  # a ramp shortens it at the start
+        images = trainer.batch_size * trainer.batches_per_step
+        memory = trainer.ema_half_life / images / math.log(2)
+        told = f"a half-life below {images * averaged * math.log(2) / 10:.2g} images, or ema_ramp = 0.05,"
     if averaged <= 0:
         yield Problem(
             "trainer.ema_start",
@@ -59,9 +66,9 @@ def _average(recipe: Recipe) -> Iterator[Problem]:
         )
     elif memory > averaged:
         yield Problem(
-            "trainer.ema_decay",
-            f"is {trainer.ema_decay}, which averages over {memory:.0f} steps, and the run has {averaged} of them: "
-            f"samples will show the beginning; a decay below {1 - 10 / (averaged + 10):.2g} suits so short a run",
+            "trainer.ema_decay" if trainer.ema_decay else "trainer.ema_half_life",
+            f"is {trainer.ema_decay or trainer.ema_half_life}, which averages over {memory:.0f} steps, and the run has "
+            f"{averaged} of them: samples will show the beginning; {told} suits so short a run",
         )
 
 

@@ -412,6 +412,11 @@ class TrainerConfig(ComponentConfig):
         """Number of minibatches of real images in a step; `Trainer.train_step` gets them as one batch."""
         return 1
 
+    @property
+    def micro_batches(self) -> int:
+        """Number of equal parts of a minibatch that are computed in turn; each process takes a share of every part."""
+        return 1
+
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
         """Check that the parts of a recipe suit this trainer.
 

@@ -159,6 +159,7 @@ class Loader:
         packed: the samples.
         batch_size: samples drawn together, over all processes.
         minibatches: number of equal minibatches among them, as a training step may take several.
+        micro_batches: number of equal parts of a minibatch, of each of which every process takes a part.
         seed: of the order and the mirroring.
         device: of the batches.
         horizontal_flip: mirror half of the images at random.
@@ -179,6 +180,7 @@ class Loader:
         *,
         batch_size: int,
         minibatches: int = 1,
+        micro_batches: int = 1,
         seed: int,
         device: torch.device | str,
         horizontal_flip: bool = False,
@@ -203,8 +205,9 @@ class Loader:
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.placement = _place(packed, self.device, placement)
-        self._share = minibatch // world_size
-        self._offsets = [rank * self._share + number * minibatch for number in range(minibatches)]
+        parts = minibatches * (micro_batches if world_size > 1 else 1)
+        self._share = batch_size // parts // world_size
+        self._offsets = [rank * self._share + number * (batch_size // parts) for number in range(parts)]
         self.position = 0
         """Number of images drawn so far, over all processes."""
         self._labels = None if packed.labels is None else torch.from_numpy(packed.labels).to(self.device)

@@ -92,6 +92,7 @@ def build_run(
         packed,
         batch_size=recipe.trainer.batch_size * recipe.trainer.batches_per_step,
         minibatches=recipe.trainer.batches_per_step,
+        micro_batches=recipe.trainer.micro_batches,
         seed=recipe.run.seed,
         device=compute.device,
         horizontal_flip=recipe.dataset.flips,

@@ -52,8 +52,10 @@ class EMA:
             (module, found)
             for module in self.module.modules()
             if is_parametrized(module) and isinstance(found := module.parametrizations, nn.ModuleDict)
+            if all(each.training for each in found.modules())  # the others are frozen, and copied
         ]
-        self._own = [".parametrizations." in f".{name}" for name, _ in self.module.named_buffers()]
+        iterated = {id(buffer) for _, found in self._parametrized for buffer in found.buffers()}
+        self._own = [id(buffer) in iterated for buffer in self.module.buffers()]
 
     def decay(self, at: Progress) -> float:
         """Return the share of the average that the update of a step keeps."""

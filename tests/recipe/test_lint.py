@@ -42,6 +42,16 @@ DUE: dict[str, tuple[str, dict[str, Any], str]] = {
         {"trainer": {"name": "adversarial", "ema_decay": 0.999}},
         "averages over 1000 steps",
     ),
+    "a half-life longer than the run": (
+        "trainer.ema_half_life",
+        {"trainer": {"name": "adversarial", "batch_size": 8, "ema_decay": 0.0, "ema_half_life": 8000}},
+        "averages over 1443 steps",
+    ),
+    "an average by half-life that never begins": (
+        "trainer.ema_start",
+        {"trainer": {"name": "adversarial", "ema_decay": 0.0, "ema_half_life": 8, "ema_start": 100}},
+        "never begins",
+    ),
     "an average that never begins": (
         "trainer.ema_start",
         {"trainer": {"name": "adversarial", "ema_decay": 0.5, "ema_start": 100}},

@@ -74,6 +74,11 @@ CASES: dict[str, dict[str, Any]] = {
         "penalties": [{"name": "r1", "weight": 0.1}, {"name": "diff_augment"}],
         "trainer": {"name": "pacgan", "packing": 2, "discriminator_optimizer": GENTLE},
     },
+    "micro_batches": {
+        "trainer": {"micro_batch_size": 4, "fake_batch": "fresh", "discriminator_steps": 2},
+        "loss": {"name": "relativistic_pairing"},
+        "discriminator": {"norm": "layer"},
+    },
     "clipped": {"trainer": {"generator_grad_clip": 0.1, "discriminator_grad_clip": 0.1}},
 }
 

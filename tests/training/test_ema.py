@@ -48,3 +48,18 @@ def test_after_many_updates_statistics_are_averaged_as_weights_are():
     ema.update(network, Progress(1000, 2000, 64))
     assert ema.module.weight.item() == pytest.approx(1 + 0.1 * 2)
     assert ema.module.running_mean.item() == pytest.approx(0.1 * 2)
+
+
+def test_the_average_of_a_frozen_layer_with_spectral_norm_is_the_layer():
+    torch.manual_seed(0)
+    network = nn.Sequential(spectral_norm(nn.Linear(30, 40)), spectral_norm(nn.Linear(40, 20)))
+    for parametrization in network[0].parametrizations.weight:
+        parametrization.eval()
+    network[0].requires_grad_(False)
+    average = EMA(network, 0.9)
+    for step in range(100):
+        with torch.no_grad():
+            network[1].parametrizations.weight.original.add_(torch.randn(20, 40))
+        average.update(network, Progress(step, 100, 8))
+    frozen, moving = (torch.dist(average.module[index].weight, network[index].weight) for index in range(2))
+    assert (frozen.item(), moving.item() > 0) == (0.0, True)

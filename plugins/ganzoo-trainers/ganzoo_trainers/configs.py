@@ -45,15 +45,24 @@ class UnrolledConfig(GANTrainerConfig):
         return self.unrolled_steps > 0
 
     def check_parts(self, parts: Mapping[str, ComponentConfig]) -> None:
-        """Raise ValueError where the generator's gradient needs three derivatives of batch norm, which torch lacks."""
+        """Raise ValueError where the generator's gradient needs three derivatives of batch norm, which torch lacks.
+
+        Instance norm is batch norm to torch.
+        """
         super().check_parts(parts)
         named = {f'"{part.name}" ({path})': part for path, part in parts.items()}
-        mixing = [name for name, part in named.items() if isinstance(part, DiscriminatorConfig) and part.mixes_batch]
+        of_statistics = ("batch", "instance")
+        mixing = [
+            name
+            for name, part in named.items()
+            if isinstance(part, DiscriminatorConfig)
+            and (part.mixes_batch or getattr(part, "norm", None) in of_statistics)
+        ]
         twice = [name for name, part in named.items() if isinstance(part, PenaltyConfig) and part.is_gradient_penalty]
         if self.unrolled_steps and mixing and twice:
             raise ValueError(
-                f"differentiates {' and '.join(twice)} twice more, which torch's batch norm cannot: take a "
-                f"discriminator without it in place of {' and '.join(mixing)}, or leave the penalty out"
+                f"differentiates {' and '.join(twice)} twice more, which torch's batch and instance norm cannot: take "
+                f"a discriminator without them in place of {' and '.join(mixing)}, or leave the penalty out"
             )
 
     @model_validator(mode="after")

@@ -55,11 +55,15 @@ class PacGAN(GANTrainer):
 
     def pack_real(self, batch: Batch) -> Batch:
         """Return the packs of a minibatch, which have no labels."""
+        if self.config.packing == 1:
+            return batch
         condition = None if batch.condition is None else self.pack(batch.condition)
         return Batch(self.pack(batch.real), condition=condition)
 
     def pack_fake(self, fake: FakeBatch) -> FakeBatch:
         """Return the packs of generated samples, with the latents as they were."""
+        if self.config.packing == 1:
+            return fake
         condition = None if fake.condition is None else self.pack(fake.condition)
         return FakeBatch(self.pack(fake.samples), fake.latents, condition=condition)
 

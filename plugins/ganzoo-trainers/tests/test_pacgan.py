@@ -139,6 +139,20 @@ def test_packs_of_one_are_adversarial_to_the_bit() -> None:
             assert ours_now.equal(theirs_now)
 
 
+def test_packs_of_one_keep_their_labels(tmp_path: Path) -> None:
+    tables = recipe(tmp_path / "packs")
+    for role in ("generator", "discriminator"):
+        tables[role] = {"name": "cgan", "width": 4}
+    tables["trainer"]["packing"] = 1
+    packs = ganzoo.run(tables, ["run.steps=2"])
+    plain = ganzoo.run(
+        {**tables, "trainer": {"name": "adversarial", "batch_size": 8}}, ["run.steps=2", f"run.root={tmp_path}/plain"]
+    )
+    for network in ("generator", "discriminator"):
+        ours, theirs = (run.checkpoint.network(network) for run in (packs, plain))
+        assert all(ours[key].equal(theirs[key]) for key in theirs)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("update", ["joint", "separate"])
 @pytest.mark.parametrize("loss", plugin_manager().registries.losses.names())

@@ -337,7 +337,13 @@ def recipe(folder: Path) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize(("steps", "norm", "allowed"), [(2, "batch", False), (2, "none", True), (0, "batch", True)])
+@pytest.mark.parametrize(
+    ("steps", "norm", "allowed"),
+    [
+        (2, "batch", False), (2, "instance", False), (2, "none", True), (2, "layer", True), (0, "batch", True),
+        (0, "instance", True),
+    ],
+)  # fmt: skip
 def test_three_derivatives_of_batch_norm_are_refused(tmp_path: Path, steps: int, norm: str, allowed: bool) -> None:
     tables = recipe(tmp_path)
     tables["trainer"]["unrolled_steps"] = steps
