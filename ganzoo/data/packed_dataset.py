@@ -341,7 +341,8 @@ def _made_from(dataset: Dataset) -> dict[str, Any]:
 
 def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
     """Raise DataError if more samples are bad than the options allow, or none is left."""
-    dataset, share, allowed = reader.dataset, len(bad) / len(reader), reader.dataset.config.max_bad_fraction
+    dataset, share, more = reader.dataset, len(bad) / len(reader), len(bad) - _NAMES_IN_AN_ERROR
+    allowed = dataset.config.max_bad_fraction
     if share <= allowed:
         return
     allowing = f" ({allowed:g} are allowed)" if allowed else ""
@@ -352,11 +353,7 @@ def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
         f'{len(bad)} of {len(reader)} {noun} of the dataset "{name_of(dataset)}" cannot be used, '
         f"a share of {share:.2g}{allowing}:",
         *(f"  {text}" for text in bad[:_NAMES_IN_AN_ERROR]),
-        *(
-            [f"  … and {more} more; `ganzoo data doctor` lists all"]
-            if (more := len(bad) - _NAMES_IN_AN_ERROR) > 0
-            else []
-        ),
+        *([f"  … and {more} more; `ganzoo data doctor` lists all"] if more > 0 else []),
         cure,
     ]
     raise DataError("\n".join(lines))
