@@ -132,7 +132,8 @@ class SampleReader:
             try:
                 arrays.append(to_stored(part, config, spec))
             except ValueError as error:
-                error.args = (f"its condition: {error}" if arrays else str(error),)
+                if arrays:
+                    error.args = (f"its condition: {error}",)
                 raise
         types = tuple(array.dtype for array in arrays)
         if self.types is not None and types != self.types:

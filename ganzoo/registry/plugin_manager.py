@@ -161,9 +161,13 @@ class PluginManager:
         """The plugins that could not be used."""
         return [plugin for plugin in self.plugins if plugin.status == "broken"]
 
+    def of_distribution(self, name: str) -> list[PluginInfo]:
+        """Return the plugins of a distribution, however its name is written (PyPA's name normalization)."""
+        return [plugin for plugin in self.plugins if _canonical(plugin.distribution) == _canonical(name)]
+
     def lacking(self, distribution: str) -> list[str]:
         """Say what keeps the components of a distribution from being there; nothing where they are."""
-        found = [plugin for plugin in self.plugins if _canonical(plugin.distribution) == _canonical(distribution)]
+        found = self.of_distribution(distribution)
         if not found:
             return [f'"{distribution}" is not installed; pip installs it from its folder']
         told = {"disabled": "is disabled", "broken": "does not load"}

@@ -160,10 +160,11 @@ def _write_recipe(trained: TrainedRun, recipe: Recipe, folder: Path) -> None:
 
 def _plugins(trained: TrainedRun, recipe: Recipe) -> dict[str, str]:
     """Return the distributions, but for the core, that the recipe's components come from or that it requires."""
-    named = [entry.plugin for kind, entry in chosen_entries(recipe, trained.manager) if kind.name != "tracker"]
-    versions = trained.manager.distributions().items()
-    own = {name for name, _ in versions if any(name in plugin for plugin in named)} - {"ganzoo-core"}
-    return {name: version for name, version in versions if name in own | {*recipe.plugins.requires}}
+    manager = trained.manager
+    named = {entry.plugin for kind, entry in chosen_entries(recipe, manager) if kind.name != "tracker"}
+    named |= {str(plugin) for required in recipe.plugins.requires for plugin in manager.of_distribution(required)}
+    sources = {plugin.source for plugin in manager.plugins if str(plugin) in named} - {"ganzoo-core"}
+    return {name: version for name, version in manager.distributions().items() if name in sources}
 
 
 def _hub_config(trained: TrainedRun, recipe: Recipe, about: Mapping[str, Any]) -> dict[str, Any]:

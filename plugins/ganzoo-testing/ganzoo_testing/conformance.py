@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,19 +106,13 @@ def plugins_of(plugin: str, manager: PluginManager) -> set[str]:
         PluginError: it is not installed, or one of its plugins is broken.
     """
     file = str(Path(plugin).resolve())
-    wanted = canonical(plugin)
-    found = [each for each in manager.plugins if canonical(each.distribution) == wanted or each.module == file]
+    found = manager.of_distribution(plugin) or [each for each in manager.plugins if each.module == file]
     if not found:
         raise PluginError(f"{plugin}: no plugin of it is installed; `pip install -e .` in its folder does it")
     for each in found:
         if each.status != "loaded":
             raise PluginError(f"the plugin {each} is {each.status}: {each.error}")
     return {str(each) for each in found}
-
-
-def canonical(distribution: str) -> str:
-    """Return the normalized name of a distribution (PyPA's name normalization)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def hooks_of(plugin: str, manager: PluginManager) -> list[str]:

@@ -51,12 +51,10 @@ class UnrolledConfig(GANTrainerConfig):
         """
         super().check_parts(parts)
         named = {f'"{part.name}" ({path})': part for path, part in parts.items()}
-        of_statistics = ("batch", "instance")
         mixing = [
             name
             for name, part in named.items()
-            if isinstance(part, DiscriminatorConfig)
-            and (part.mixes_batch or getattr(part, "norm", None) in of_statistics)
+            if isinstance(part, DiscriminatorConfig) and (part.mixes_batch or getattr(part, "norm", None) == "instance")
         ]
         twice = [name for name, part in named.items() if isinstance(part, PenaltyConfig) and part.is_gradient_penalty]
         if self.unrolled_steps and mixing and twice:
