@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar, get_args
 
 import tomli_w
 import torch
-from safetensors.torch import save_file
 
 from ganzoo.plugin import (
     DataError,
@@ -26,7 +25,7 @@ from ganzoo.plugin import (
     seal_export,
 )
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
-from ganzoo.sampling.image_io import save_picture
+from ganzoo.sampling.image_io import save_picture, save_tensors
 from ganzoo.sampling.trained_run import Weights
 from ganzoo_export.model_card import model_card
 from ganzoo_export.onnx_model import LATENTS, onnx_model
@@ -105,7 +104,7 @@ def export_run(
             model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
             (folder / "generator.onnx").write_bytes(model)
         for network, file in networks.items():
-            save_file(trained.checkpoint.network(network), folder / file)  # also of a checkpoint that was removed
+            save_tensors(trained.checkpoint.network(network), folder / file)  # also of a checkpoint that was removed
         _write_recipe(trained, recipe, folder)
         progress(1, PARTS)
         if form == "hub":

@@ -62,6 +62,7 @@ def test_weights_and_recipe_load_in_three_lines(trained: TrainedRun, tmp_path: P
 
 def test_raw_weights_and_the_discriminator(trained: TrainedRun, tmp_path: Path):
     out = export_run(trained, tmp_path / "given", weights="raw", discriminator=True)
+    assert len({path.stat().st_mode for path in out.glob("*.*")}) == 1  # the umask's: others may read each file
     opened = ganzoo.load_export(out)
     assert torch.equal(opened.sample(9), trained.sample(9, weights="raw"))
     images = trained.sample(4)
@@ -230,7 +231,7 @@ def test_a_folder_in_use_is_left_alone(trained: TrainedRun, tmp_path: Path):
         export_run(trained, out)
 
 
-@pytest.mark.parametrize("at", ["save_file", "save_picture", "model_card", "seal_export"])
+@pytest.mark.parametrize("at", ["save_tensors", "save_picture", "model_card", "seal_export"])
 def test_never_half_a_folder(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str):
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
