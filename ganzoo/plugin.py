@@ -128,7 +128,6 @@ if TYPE_CHECKING:
     from ganzoo.text import printable as printable
     from ganzoo.text import shell_word as shell_word
     from ganzoo.training.ema import EMA as EMA
-    from ganzoo.training.optimizer_step import current_lr as current_lr
     from ganzoo.training.optimizer_step import options_at as options_at
     from ganzoo.training.optimizing_trainer import OptimizingTrainer as OptimizingTrainer
     from ganzoo.training.run import Run as Run

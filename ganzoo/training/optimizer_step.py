@@ -205,11 +205,6 @@ def skips_non_finite(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False))
 
 
-def current_lr(optimizer: Optimizer) -> float:
-    """Return the current learning rate of an optimizer's first group."""
-    return float(optimizer.param_groups[0]["lr"])
-
-
 def optimizer_state(optimizer: Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the state of an optimizer by the names of its parameters, where torch's own goes by their order."""
     state, names = optimizer.state_dict(), _names(optimizer, parameters)

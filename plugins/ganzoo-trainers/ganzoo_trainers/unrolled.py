@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, TrainingParts, current_lr
+from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, TrainingParts
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import TINY, AdamSteps, GradientSteps, Steps
 
@@ -93,7 +93,7 @@ class Unrolled(GANTrainer):
     def unrolled_optimizer(self, parameters: list[Tensor]) -> Steps:
         """Return what moves the discriminator in the unrolled steps, from where its optimizer stands."""
         optimizer = self.optimizer_steps["discriminator"].optimizer
-        lr = self.config.unrolled_lr or current_lr(optimizer)
+        lr = self.config.unrolled_lr or float(optimizer.param_groups[0]["lr"])
         options = self.config.discriminator_optimizer
         if self.config.unrolled_update == "gradient":
             return GradientSteps(lr)
