@@ -64,24 +64,24 @@ class RunRecord:
     @property
     def steps(self) -> tuple[int, int]:
         """Steps trained and steps planned; 0 where unknown."""
-        reached = number(self.summary.get("steps")) or max((row["step"] for row in self.rows), default=0)
-        total = number(self.summary.get("total_steps")) or number(self.recipe.get("run.steps")) or 0
+        reached = finite_number(self.summary.get("steps")) or max((row["step"] for row in self.rows), default=0)
+        total = finite_number(self.summary.get("total_steps")) or finite_number(self.recipe.get("run.steps")) or 0
         return int(reached), int(total)
 
     @property
     def seconds(self) -> float | None:
         """Seconds of training."""
-        return number(self.summary.get("seconds"))
+        return finite_number(self.summary.get("seconds"))
 
     @property
     def images_per_second(self) -> float | None:
         """Median over the run."""
         rate = self.summary.get("images_per_second")
-        return number(rate.get("median")) if isinstance(rate, Mapping) else None
+        return finite_number(rate.get("median")) if isinstance(rate, Mapping) else None
 
     def series(self, name: str) -> dict[int, float]:
         """Return a metric by step."""
-        return {row["step"]: value for row in self.rows if (value := number(row.get(name))) is not None}
+        return {row["step"]: value for row in self.rows if (value := finite_number(row.get(name))) is not None}
 
 
 @dataclass
@@ -129,7 +129,7 @@ def collect(places: Iterable[str | Path]) -> list[RunRecord]:
     return list(records.values())
 
 
-def number(value: object) -> float | None:
+def finite_number(value: object) -> float | None:
     """Return a finite number from a file, between those whose squares are finite; None for anything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         return max(-LARGEST, min(LARGEST, float(value))) if abs(value) >= 1 / LARGEST else 0.0

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganzoo.comparison.runs import RunRecord, Variant, number
+from ganzoo.comparison.runs import RunRecord, Variant, finite_number
 from ganzoo.comparison.statistics import Spread, best_of
 from ganzoo.components.metric import Direction
 from ganzoo.evaluation.protocol import Card, differences
@@ -168,7 +168,7 @@ def _protocols(name: str, runs: Sequence[RunRecord], ignoring: Collection[str]) 
     known: dict[str, _Protocol] = {}
     for run in runs:
         for evaluation in run.evaluations:
-            value = number(evaluation.scores.get(name))
+            value = finite_number(evaluation.scores.get(name))
             if value is None:
                 continue
             key = evaluation.card.model_dump_json(exclude={"run": True, "step": True, "samples": {"seed"}})
@@ -191,7 +191,7 @@ def _score(
     evaluations = [each for variant in variants for run in variant.runs for each in run.evaluations]
     directions = [each.directions[name] for each in evaluations if name in each.directions]
     direction = directions[-1] if directions else "none"
-    ideals = [number(each.ideals[name]) for each in evaluations if name in each.ideals]
+    ideals = [finite_number(each.ideals[name]) for each in evaluations if name in each.ideals]
     ideal = ideals[-1] if ideals and direction == "none" else None
     reasons = dict.fromkeys(printable(each.warnings[name]) for each in evaluations if name in each.warnings)
     score = Score(printable(name), direction, [], cards, refused, list(reasons)[:REASONS], ideal)

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from ganzoo.comparison.runs import RunRecord, Variant
-from ganzoo.comparison.runs import number as finite
+from ganzoo.comparison.runs import RunRecord, Variant, finite_number
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import not_told_from
 from ganzoo.errors import DivergedError
@@ -172,13 +171,13 @@ def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
     None where neither is known: of a run that is not over, or was never scored. Infinite for one that diverged.
     """
     if row := first_reaching(target, run.rows):
-        seconds = finite(row.get("seconds"))
+        seconds = finite_number(row.get("seconds"))
         return None if seconds is None else (seconds, True)
     if run.status == "failed" and run.error.startswith(DivergedError.__name__):
         return math.inf, False
     scored = any(SCORE + target.score in each for each in run.rows)
     over = run.done or run.status == "failed"
-    trained = run.seconds if run.seconds is not None or not scored else finite(run.rows[-1].get("seconds"))
+    trained = run.seconds if run.seconds is not None or not scored else finite_number(run.rows[-1].get("seconds"))
     return (trained, False) if scored and over and trained is not None else None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import RequestError
-from ganzoo.recipe.load import LARGEST, recipe_text
+from ganzoo.recipe.load import LARGEST_FILE, recipe_text
 from ganzoo.untrusted import read_bytes
 
 NOT_MEASURED = "not measured"
@@ -62,7 +62,7 @@ def read_card(path: Path) -> RecipeCard:
         RequestError: the file cannot be read, has no header, or its line "# expect:" has another form.
     """
     try:
-        lines = recipe_text(read_bytes(path, LARGEST)).splitlines()
+        lines = recipe_text(read_bytes(path, LARGEST_FILE)).splitlines()
     except (OSError, ValueError) as error:
         raise RequestError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     header = list(itertools.takewhile(lambda line: line.startswith("#"), lines))

@@ -229,7 +229,7 @@ def recipe_schema(registries: Registries) -> dict[str, Any]:
     return {**schema, "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "ganzoo recipe"}
 
 
-LARGEST = 2**24
+LARGEST_FILE = 2**24
 """Largest recipe in bytes."""
 
 
@@ -241,7 +241,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         RecipeError: it is not TOML.
     """
     try:
-        content = read_bytes(path, LARGEST)
+        content = read_bytes(path, LARGEST_FILE)
     except FileNotFoundError:
         raise RequestError(f"{path}: there is no such recipe file") from None
     except IsADirectoryError:

@@ -52,7 +52,7 @@ def explain(
                 message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
             case "union_tag_invalid" | "nothing_registered":
                 message, unchecked = _unknown_name(location, tables, model, manager), bool(files)
-                location = location if isinstance(value_at(location, tables), str) else [*location, "name"]
+                location = location if isinstance(given_at(location, tables), str) else [*location, "name"]
             case "literal_error" if key == "name":
                 message, unchecked = _unknown_name(location[:-1], tables, model, manager), bool(files)
             case "literal_error":
@@ -83,7 +83,7 @@ def _table_form(location: Location, tables: Mapping[str, Any], model: type[BaseM
     if not isinstance(location[-1], int):
         inline = any(isinstance(step, int) for step in location)
         return f"{location[-1]} = {{ … }}" if inline else f"[{dotted(location)}]"
-    given, names = value_at(location, tables), _names_at(location, tables, model)
+    given, names = given_at(location, tables), _names_at(location, tables, model)
     name = given if given in names else next(iter(names), "…")
     return f'[[{dotted(location[:-1])}]], or {{ name = "{name}" }} in the list'
 
@@ -156,7 +156,7 @@ def _steps(detail: ErrorDetails, tables: Mapping[str, Any]) -> Iterator[tuple[st
         elif isinstance(step, str) and step not in table and not missing:
             yield step, "form"
         else:
-            value = value_at([step], value)
+            value = given_at([step], value)
             yield step, "key"
 
 
@@ -165,7 +165,7 @@ def toml_location(detail: ErrorDetails, tables: Mapping[str, Any]) -> list[str |
     return [step for step, what in _steps(detail, tables) if what == "key"]
 
 
-def value_at(location: Location, tables: Any) -> Any:
+def given_at(location: Location, tables: Any) -> Any:
     """Return what is at a path of the recipe; None where nothing is."""
     for step in location:
         try:
@@ -185,25 +185,25 @@ def field_at(location: Location, tables: Any, model: type[BaseModel]) -> FieldIn
 
 def keys_at(location: Location, tables: Any, model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the options of the table at a path by their keys; none where its name selects no part."""
-    options = options_at(location, tables, model)
+    options = model_at(location, tables, model)
     return _keys(options) if options else {}
 
 
-def options_at(location: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
+def model_at(location: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
     """Return the class of the table at a path: of a part the one of its name, or of the default if it is left out."""
     if not location:
         return model
     classes = _classes_at(location, tables, model)
-    if len(classes) > 1 and value_at(location, tables) is None:
+    if len(classes) > 1 and given_at(location, tables) is None:
         return type(default) if isinstance(default := default_at(location, tables, model), BaseModel) else None
-    name = value_at([*location, "name"], tables)
+    name = given_at([*location, "name"], tables)
     return classes[0] if len(classes) == 1 else next((each for each in classes if name in part_names(each)), None)
 
 
 def default_at(location: Location, tables: Any, model: type[BaseModel]) -> Any:
     """Return what the option at a path is if the recipe leaves it out."""
     if isinstance(location[-1], int):
-        return value_at(location[-1:], default_at(location[:-1], tables, model))
+        return given_at(location[-1:], default_at(location[:-1], tables, model))
     field = field_at(location, tables, model)
     return field.get_default(call_default_factory=True) if field else None
 
@@ -238,7 +238,7 @@ def _classes(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _whose(location: Location, tables: Mapping[str, Any], model: type[BaseModel]) -> str:
     """Say which other parts in this place have an option, or else where the recipe has it; empty where neither."""
-    key, value = str(location[-1]), value_at(location, tables)
+    key, value = str(location[-1]), given_at(location, tables)
     parts = [part for part in _classes_at(location[:-1], tables, model) if key in _keys(part)]
     owners = [name for part in parts for name in part_names(part)]
     if owners:
@@ -250,10 +250,10 @@ def _whose(location: Location, tables: Mapping[str, Any], model: type[BaseModel]
 
 def _places(option: str, tables: Any, model: type[BaseModel], place: Location = ()) -> Iterator[str]:
     """Yield the dotted keys at which the parts of a recipe have an option of this name."""
-    value = value_at(place, tables)
+    value = given_at(place, tables)
     if value is None:
         value = default_at(place, tables, model)
-    options = options_at(place, tables, model)
+    options = model_at(place, tables, model)
     keys = () if options is None or issubclass(options, Schedule) else _keys(options)
     for key in range(len(value)) if isinstance(value, list | tuple) else keys:
         if key == option:
@@ -270,8 +270,8 @@ def _kind(location: Location) -> str:
 
 def _unknown_name(location: Location, tables: Mapping[str, Any], model: type[BaseModel], manager: PluginManager) -> str:
     """Return the message for a table, or a name in its place, whose component is not registered."""
-    given, names = value_at(location, tables), _names_at(location, tables, model)
-    name = given if isinstance(given, str) else value_at(["name"], given)
+    given, names = given_at(location, tables), _names_at(location, tables, model)
+    name = given if isinstance(given, str) else given_at(["name"], given)
     name = "" if name is None else str(name)
     installed = ", ".join(sorted(names)) or "none"
     what = _kind(location)

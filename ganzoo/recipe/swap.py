@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ganzoo.errors import Problem
-from ganzoo.recipe.messages import default_at, dotted, options_at, part_names, toml_location, value_at
+from ganzoo.recipe.messages import default_at, dotted, given_at, model_at, part_names, toml_location
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import TextPair
 
@@ -47,7 +47,7 @@ class Swaps:
         for detail, location in zip(errors, places, strict=True):
             match detail["type"]:
                 case "string_type" if location in self._texts:
-                    value_at(location[:-1], self._tables)[location[-1]] = self._texts.pop(location)
+                    given_at(location[:-1], self._tables)[location[-1]] = self._texts.pop(location)
                     changed = True
                 case "missing" | "union_tag_not_found":
                     changed |= self._name_default(location, model) or self._drop(location, model, unknown=False)
@@ -93,15 +93,15 @@ class Swaps:
         option = place
         for step in location[len(place) :]:
             option = (*option, step)
-            if not isinstance(value_at(option, self._tables), dict):
+            if not isinstance(given_at(option, self._tables), dict):
                 break  # deeper are places in lists, and the types that pydantic tried
-        if option[-1] == "name" or not part_names(options_at(place, self._tables, model)):
+        if option[-1] == "name" or not part_names(model_at(place, self._tables, model)):
             return False
         return self._remove(option, place, unknown=unknown)
 
     def _drop_one(self, place: Location, model: type[BaseModel]) -> bool:
         """Drop the option without which the part at `place` takes the others, where they do not go together."""
-        options, table = options_at(place, self._tables, model), value_at(place, self._tables)
+        options, table = model_at(place, self._tables, model), given_at(place, self._tables)
         if options is None or not isinstance(table, dict):
             return False
         for name in table:
@@ -113,7 +113,7 @@ class Swaps:
     def _remove(self, option: Location, place: Location, *, unknown: bool) -> bool:
         """Remove what the part at `place` does not take, unless the overrides set it."""
         own = any(option[: len(each)] == each or each[: len(option)] == option for each in self._set)
-        table = value_at(option[:-1], self._tables)
+        table = given_at(option[:-1], self._tables)
         if own or not isinstance(table, dict) or option[-1] not in table:
             return False
         del table[option[-1]]
@@ -124,8 +124,8 @@ class Swaps:
     def _name_default(self, location: Location, model: type[BaseModel]) -> bool:
         """Name the part of a table that overrides made, where the model has one by default."""
         place = location[:-1] if location[-1:] == ("name",) else location
-        table = value_at(place, self._tables)
-        if not isinstance(table, dict) or "name" in table or value_at(place, self._before) is not None:
+        table = given_at(place, self._tables)
+        if not isinstance(table, dict) or "name" in table or given_at(place, self._before) is not None:
             return False
         default = getattr(default_at(place, self._tables, model), "name", None)
         if default is not None:
@@ -133,7 +133,7 @@ class Swaps:
         return default is not None
 
     def _name(self, tables: Mapping[str, Any], place: Location) -> Any:
-        return value_at((*place, "name"), tables)
+        return given_at((*place, "name"), tables)
 
 
 def _valid(options: type[BaseModel], values: Mapping[str, Any]) -> bool:

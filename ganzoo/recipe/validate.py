@@ -30,7 +30,7 @@ from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
 from ganzoo.text import did_you_mean
 
-LARGEST = 2**63 - 1
+LARGEST_INT = 2**63 - 1
 """Largest integer of TOML; torch takes seeds up to twice that, and of fractions no product beyond float32, 3e38."""
 
 SINGLE_QUOTES = r"write a path as 'D:\new' between single quotes, or as D:/new"
@@ -42,9 +42,9 @@ def unusable_values(value: Any, path: str = "") -> Iterator[Problem]:
         case Mapping() | list():
             for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
                 yield from unusable_values(each, f"{path}.{key}" if path else str(key))
-        case int() if abs(value) > LARGEST:
-            yield Problem(path, f"is a number beyond 2⁶³ − 1, the largest of TOML: take one up to {LARGEST}")
-        case float() if abs(value) > LARGEST:
+        case int() if abs(value) > LARGEST_INT:
+            yield Problem(path, f"is a number beyond 2⁶³ − 1, the largest of TOML: take one up to {LARGEST_INT}")
+        case float() if abs(value) > LARGEST_INT:
             yield Problem(path, f"is {value}, beyond ±9.2e18: take a number nearer to 0")
         case str() if control := next((each for each in value if not each.isprintable() and each < "\xa0"), ""):
             yield Problem(path, f"has the control character {control!r}, as an escape gives it: {SINGLE_QUOTES}")

@@ -46,10 +46,10 @@ def memory_errors(
         told = any(phrase in str(error).lower() for phrase in PHRASES)
         if not told and not isinstance(error, torch.OutOfMemoryError | MemoryError):
             raise
-        raise TrainingError(explain(str(error), device, batch_size, when(), before)) from error
+        raise TrainingError(error_text(str(error), device, batch_size, when(), before)) from error
 
 
-def explain(text: str, device: torch.device | None, batch_size: int | None, when: str, before: int | None) -> str:
+def error_text(text: str, device: torch.device | None, batch_size: int | None, when: str, before: int | None) -> str:
     """Return the error in words, from torch's text; `before`: bytes in use when nothing of a batch was there."""
     found = ASKED.search(text)
     asked = int(float(found[1]) * 1024 ** "bKMGT".index(found[2])) if found else None

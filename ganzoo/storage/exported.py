@@ -21,7 +21,7 @@ FORMAT = 1
 RECIPE = "recipe.toml"
 
 
-class Manifest(BaseModel, frozen=True):
+class ExportManifest(BaseModel, frozen=True):
     """Entries of a manifest that are used to open its folder."""
 
     step: NonNegativeInt
@@ -103,7 +103,7 @@ def open_export(folder: Path) -> ExportedWeights:
     return ExportedWeights(folder, manifest.step, manifest.info, frozenset(files), networks)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path) -> ExportManifest:
     """Read a manifest and check the types of its entries.
 
     Raises:
@@ -119,7 +119,7 @@ def _read_manifest(path: Path) -> Manifest:
         ) from error
     check_format(path, manifest.get("export"), FORMAT)
     try:
-        return Manifest.model_validate(manifest)
+        return ExportManifest.model_validate(manifest)
     except ValidationError as error:
         raise CheckpointError(f"{path}: is not what `ganzoo export` writes") from error
 

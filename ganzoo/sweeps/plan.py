@@ -17,7 +17,7 @@ from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text, toml_value
-from ganzoo.recipe.validate import LARGEST, lint
+from ganzoo.recipe.validate import LARGEST_INT, lint
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.storage.summary import SCORE
@@ -40,7 +40,7 @@ MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
-class Variant:
+class Combination:
     """One combination of the varied values, with the name of its folder and its recipe for the first seed."""
 
     name: str
@@ -63,7 +63,7 @@ class Plan:
     tables: Mapping[str, Any]
     vary: Vary
     seeds: Sequence[int]
-    variants: Sequence[Variant]
+    variants: Sequence[Combination]
     warnings: Sequence[str]
     plugins: Sequence[PluginInfo]
     code: Mapping[str, str]
@@ -98,8 +98,10 @@ def make_plan(
     named = names(choices, str(run.get("name", "sweep")) if isinstance(run, Mapping) else "sweep")
     parsed, notes = _parse_all(original, changes, named, manager, source)
     some = next(iter(parsed.values()))
-    if some.run.seed + seeds - 1 > LARGEST:
-        raise RequestError(f"--seeds {seeds}: from run.seed = {some.run.seed} they go beyond {LARGEST}, the largest")
+    if some.run.seed + seeds - 1 > LARGEST_INT:
+        raise RequestError(
+            f"--seeds {seeds}: from run.seed = {some.run.seed} they go beyond {LARGEST_INT}, the largest"
+        )
     name = name or f"{some.run.name}-sweep"
     if Path(name).name != name or name.startswith(".") or not name.isprintable():
         raise RequestError(f"--name {json.dumps(name)}: must be a folder's name, such as mnist-losses")
@@ -115,7 +117,7 @@ def make_plan(
         tables=tables,
         vary=vary,
         seeds=range(some.run.seed, some.run.seed + seeds),
-        variants=[Variant(variant, named[variant], each) for variant, each in parsed.items()],
+        variants=[Combination(variant, named[variant], each) for variant, each in parsed.items()],
         warnings=list(warnings),
         plugins=list(called),
         code=plugin_code(called, manager.code),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ganzoo.comparison.curves import Figure, Point, chart
-from ganzoo.comparison.runs import number
+from ganzoo.comparison.runs import finite_number
 from ganzoo.comparison.statistics import Spread
 from ganzoo.text import duration
 
@@ -20,7 +20,7 @@ VALUES = [1e308, -1e308, 1.7e308, -1.7e308, 5e-324, 0.0]
 
 @pytest.mark.parametrize("value", [*VALUES, 10**400, math.inf, math.nan, True, "1"])
 def test_squares_of_numbers_from_files_are_finite(value: Any):
-    taken = number(value)
+    taken = finite_number(value)
     if isinstance(value, float) and math.isfinite(value):
         assert taken is not None
         spread = Spread((taken, -taken, 0.0))
@@ -31,7 +31,7 @@ def test_squares_of_numbers_from_files_are_finite(value: Any):
 
 
 def test_charts_and_times_of_huge_numbers():
-    taken = [number(value) or 0.0 for value in VALUES]
+    taken = [finite_number(value) or 0.0 for value in VALUES]
     curve = [Point(step, value, min(value, 0.0), max(value, 0.0)) for step, value in enumerate(taken)]
     assert "nan" not in str(chart(Figure("loss", [curve]), ["a"]))
     assert [duration(each) for each in (1e300, -5, 61.4)] == ["1000000 days, 0:00:00", "0:00:00", "0:01:01"]

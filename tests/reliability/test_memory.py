@@ -15,7 +15,7 @@ from ganzoo.components.observer import RunView
 from ganzoo.errors import TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.runtime.memory import explain, fitting_batch, memory_errors
+from ganzoo.runtime.memory import error_text, fitting_batch, memory_errors
 
 # As torch 2.10 says it on a GPU.
 CUDA = (
@@ -141,7 +141,7 @@ def test_advice_for_a_gpu(monkeypatch: pytest.MonkeyPatch):
     """Weights take 1 GiB; the batch had taken 5 and wanted 2 more where 1 is left: six sevenths of it would do."""
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 8 * 2**30))
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 6 * 2**30)
-    told = explain(CUDA, torch.device("cuda"), 64, "in step 3", 2**30)
+    told = error_text(CUDA, torch.device("cuda"), 64, "in step 3", 2**30)
     assert told == (
         "out of memory on cuda in step 3: 2.0 GiB more were asked for, 1.0 GiB are free. "
         "trainer.batch_size is 64; about 32 would fit: --set trainer.batch_size=32"
@@ -165,7 +165,7 @@ def test_batch_that_fits_is_a_smaller_power_of_two(figures: Any, expected: int):
 
 
 def test_batch_of_one_cannot_shrink():
-    told = explain(CPU, torch.device("cpu"), 1, "in step 1", 0)
+    told = error_text(CPU, torch.device("cpu"), 1, "in step 1", 0)
     assert "trainer.batch_size is 1 already: a smaller dataset.image_size or smaller networks take less" in told
 
 
