@@ -144,8 +144,10 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, inputs: Inputs | Non
     """
     norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
     before = [(norm.track_running_stats, norm.momentum, dict(norm._buffers)) for norm in norms]
-    tracking = [norm for norm in norms if norm.track_running_stats]
     with evaluation_mode(module):
+        module.train()  # norms that stay in evaluation mode are of a network that does not learn
+        tracking = [norm for norm in norms if norm.track_running_stats and norm.training]
+        module.eval()
         try:
             if mode == "standing" and tracking:
                 assert isinstance(module, Generator)

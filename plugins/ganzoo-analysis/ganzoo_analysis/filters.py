@@ -245,7 +245,7 @@ def guided_gradients(discriminator: Discriminator, images: Tensor, layer: int, f
         with torch.enable_grad():
             seen = images.to(next(discriminator.parameters()).device).detach().clone().requires_grad_()
             maps = discriminator.features(seen)[layer][:, feature]
-            (gradient,) = torch.autograd.grad(maps.flatten(1).amax(1).sum(), seen)
+            (gradient,) = torch.autograd.grad(maps.reshape(len(maps), -1).amax(1).sum(), seen)
     finally:
         for hook in hooks:
             hook.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Unpack
@@ -15,8 +16,8 @@ from ganzoo.plugin import RequestError, TrainedRun
 from ganzoo.sampling.generate import batch_norm_mode, batch_norm_used
 from ganzoo.sampling.image_io import save_tensors
 from ganzoo_analysis.figures import Panel, save_figure
-from ganzoo_analysis.latent_space import SamplingOptions, describe, require_label, require_latents
-from ganzoo_analysis.points import Space, has_styles, in_space, inputs_of, samples_at
+from ganzoo_analysis.latent_space import describe, require_label, require_latents
+from ganzoo_analysis.points import SamplingOptions, Space, clipped, has_styles, in_space, inputs_of, samples_at
 
 AT_ONCE = 32
 """Images that are inverted together; with fixed statistics of batch norm none depends on the others."""
@@ -106,7 +107,7 @@ def invert(
         )
     space = space or ("styles" if has_styles(generator) else "latents")
     device = next(generator.parameters()).device
-    candidates = in_space(run, run.latents(CANDIDATES, seed), space, label).to(device)
+    candidates = in_space(run, run.latents(CANDIDATES, seed), space, **options).to(device)
     inputs = {name: rows.to(device) for name, rows in inputs_of(run, CANDIDATES, label).items()}
     rate = rate * candidates.std().item()
 
@@ -115,6 +116,7 @@ def invert(
             torch.manual_seed(seed)
             return samples_at(generator, points, space, {name: rows[: len(points)] for name, rows in inputs.items()})
 
+    shown = partial(clipped, generator)
     counted = count(1)
 
     def stepped() -> None:
@@ -124,11 +126,11 @@ def invert(
     found: list[tuple[Tensor, Tensor]] = []
     with batch_norm_mode(generator, mode, inputs):
         with torch.no_grad():
-            drawn = torch.cat([made(part).flatten(1).cpu() for part in torch.split(candidates, AT_ONCE)])
+            drawn = torch.cat([shown(made(part)).flatten(1).cpu() for part in torch.split(candidates, AT_ONCE)])
         for part in torch.split(images, AT_ONCE):
             nearest = torch.cdist(part.flatten(1), drawn).argmin(1)
             begin = candidates[nearest.to(device)]
-            found.append(_descend(made, begin, part.to(device), steps, rate, stepped))
+            found.append(_descend(made, shown, begin, part.to(device), steps, rate, stepped))
     points, reconstructions = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Inversion(
         names=list(names) if names is not None else [str(number) for number in range(len(images))],
@@ -148,28 +150,31 @@ def rounds(count: int) -> int:
 
 def _descend(
     made: Callable[[Tensor], Tensor],
+    shown: Callable[[Tensor], Tensor],
     points: Tensor,
     images: Tensor,
     steps: int,
     rate: float,
     stepped: Callable[[], None],
 ) -> tuple[Tensor, Tensor]:
-    """Return the nearest points of a descent from `points`, and their samples, on the CPU."""
+    """Return the points of a descent from `points` whose images are the nearest as `shown`, and these, on the CPU."""
     points = points.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([points], lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
     least = torch.full((len(points),), torch.inf, device=points.device)
-    best, shown = points.detach().clone(), torch.zeros_like(images)
+    best, nearest = points.detach().clone(), torch.zeros_like(images)
     for step in range(steps + 1):
         samples = made(points)
-        errors = (samples - images).square().flatten(1).mean(1)
-        nearer = errors.detach() < least
-        least = torch.where(nearer, errors.detach(), least)
-        for kept, now in ((best, points.detach()), (shown, samples.detach())):
+        pictures = shown(samples.detach())
+        errors = (pictures - images).square().flatten(1).mean(1)
+        nearer = errors < least
+        least = torch.where(nearer, errors, least)
+        for kept, now in ((best, points.detach()), (nearest, pictures)):
             kept[nearer] = now[nearer]
-        if step < steps:
-            (points.grad,) = torch.autograd.grad(errors.sum(), points)
+        if step < steps:  # down the error of samples before they are clipped, which would have no gradient there
+            error = (samples - images).square().flatten(1).mean(1).sum()
+            (points.grad,) = torch.autograd.grad(error, points)
             optimizer.step()
             schedule.step()
             stepped()
-    return best.cpu(), shown.cpu()
+    return best.cpu(), nearest.cpu()

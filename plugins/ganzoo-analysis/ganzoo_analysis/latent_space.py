@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from ganzoo.plugin import RequestError
-from ganzoo.sampling.generate import BatchNormMode
-from ganzoo.sampling.trained_run import TrainedRun, Weights
+from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo_analysis import latent_math
 from ganzoo_analysis.figures import Panel, save_animation, save_figure
-from ganzoo_analysis.points import CELLS, Point, Space, in_space, name_of, points_of, samples_of_styles
-
-
-class SamplingOptions(TypedDict, total=False):
-    """Sampling options that every function here takes.
-
-    `label` is the class of a conditional generator, by name or index, or its attributes or values as "0.5,1", and must
-    be left out for any other. `weights` and `batch_norm` are those of `TrainedRun.images`.
-    """
-
-    label: int | str | None
-    weights: Weights
-    batch_norm: BatchNormMode | None
+from ganzoo_analysis.points import (
+    CELLS,
+    Point,
+    SamplingOptions,
+    Space,
+    in_space,
+    name_of,
+    points_of,
+    samples_of_styles,
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ def interpolate(
         ends = latent_math.pairs(torch.cat([run.latents(1, one) for one in seeds]))
         chosen: dict[str, object] = {"seeds": list(seeds)}
     elif start is not None or end is not None:
-        (*both,), space = points_of(run, [start or (), end or ()], seed, options.get("label"))
+        (*both,), space = points_of(run, [start or (), end or ()], seed, **options)
         if not len(both[0]) or len(both[0]) != len(both[1]):
             raise RequestError(f"walks from cells {_named(start)} to cells {_named(end)}: give as many ends as starts")
         ends = both[0], both[1]
@@ -195,7 +191,7 @@ def arithmetic(
     """
     require_latents(run)
     picked = {"a": a, "b": b, "c": c}
-    groups, space = points_of(run, [*picked.values()], seed, options.get("label"))
+    groups, space = points_of(run, [*picked.values()], seed, **options)
     latents = dict(zip(picked, groups, strict=True))
     counts = {len(one) for one in groups}
     if len(counts) > 1 or 0 in counts:
@@ -251,8 +247,8 @@ def direction(
     if not left or not right:
         raise RequestError("each pose needs at least one cell, four in the paper")
     require_label(run, options)
-    poses, space = points_of(run, [left, right], seed, options.get("label"))
-    begin = in_space(run, run.latents(rows, seed + 1), space, options.get("label"))
+    poses, space = points_of(run, [left, right], seed, **options)
+    begin = in_space(run, run.latents(rows, seed + 1), space, **options)
     moved = latent_math.along(begin, latent_math.direction(*poses), steps, strength)
     check_finite(moved, "--strength", strength)
     return _walks(run, moved, options, space, seed=seed, left=_named(left), right=_named(right), strength=strength)

@@ -16,7 +16,8 @@ from ganzoo.plugin import Discriminator, Overrides, RequestError, TrainedRun, co
 from ganzoo_analysis import filters, linear_probe
 from ganzoo_analysis.figures import Panel, save_figure
 from ganzoo_analysis.filters import Layer, Responses
-from ganzoo_analysis.latent_space import SamplingOptions, describe, images_of
+from ganzoo_analysis.latent_space import describe, images_of
+from ganzoo_analysis.points import SamplingOptions
 
 PROBE = "probe.json"
 COMPARED = 256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.plugin import Generator, RequestError, TrainedRun
 from ganzoo.sampling.generate import BATCH_SIZE, BatchNormMode, batch_norm_mode
+from ganzoo.sampling.trained_run import Weights
 
 Point = int | Path
 """A cell of the numbered grid, or a file."""
@@ -21,13 +22,25 @@ CELLS = 100
 SUFFIX = ".safetensors"
 
 
+class SamplingOptions(TypedDict, total=False):
+    """Sampling options that every function here takes.
+
+    `label` is the class of a conditional generator, by name or index, or its attributes or values as "0.5,1", and must
+    be left out for any other. `weights` and `batch_norm` are those of `TrainedRun.images`.
+    """
+
+    label: int | str | None
+    weights: Weights
+    batch_norm: BatchNormMode | None
+
+
 def has_styles(generator: Generator) -> bool:
     """Return whether a generator has an intermediate latent space."""
     return hasattr(generator, "to_style") and hasattr(generator, "from_style")
 
 
 def points_of(
-    run: TrainedRun, groups: Sequence[Sequence[Point]], seed: int = 0, label: int | str | None = None
+    run: TrainedRun, groups: Sequence[Sequence[Point]], seed: int = 0, **options: Unpack[SamplingOptions]
 ) -> tuple[list[Tensor], Space]:
     """Return the points (N, D) of each group, in the space that all of them are in: styles if one file holds these.
 
@@ -39,27 +52,36 @@ def points_of(
     chosen = [each for group in groups for each in group if not isinstance(each, Path)]
     if off := [cell for cell in chosen if not 0 <= cell < CELLS]:
         raise RequestError(f"cell {off[0]} is not on the grid: cells are numbered from 0 to {CELLS - 1}")
-    grid = in_space(run, run.latents(CELLS, seed), space, label) if chosen else torch.empty(0)
+    grid = in_space(run, run.latents(CELLS, seed), space, **options) if chosen else torch.empty(0)
 
     def points(point: Point) -> Tensor:
-        return _in_space(run, *read[point], space, label, point) if isinstance(point, Path) else grid[point][None]
+        if not isinstance(point, Path):
+            return grid[point][None]
+        found, held = read[point]
+        own = in_space(run, run.latents(1), found, **options)
+        if held.shape[1:] != own.shape[1:] or not held.isfinite().all():
+            raise RequestError(
+                f"{point}: holds {found} of shape {tuple(held.shape[1:])}, and the generator of {run.path} takes "
+                f"{tuple(own.shape[1:])}: take a file of this run's"
+            )
+        return held.float() if found == space else in_space(run, held.float(), space, **options)
 
     return [torch.cat([points(each) for each in group]) if group else torch.empty(0) for group in groups], space
 
 
-def in_space(run: TrainedRun, latents: Tensor, space: Space, label: int | str | None = None) -> Tensor:
-    """Return latents as they are, or as styles.
+def in_space(run: TrainedRun, latents: Tensor, space: Space, **options: Unpack[SamplingOptions]) -> Tensor:
+    """Return latents as they are, or as the styles that the generator makes of them.
 
     Raises:
         RequestError: the generator has no styles.
     """
-    generator: Any = run.generator
+    generator: Any = run.generator_with(options.get("weights", "auto"))
     if space == "latents":
         return latents
     if not has_styles(generator):
         raise RequestError(f'{run.path}: the generator "{run.recipe.generator.name}" has no styles')
     device = next(generator.parameters()).device
-    inputs = inputs_of(run, len(latents), label)
+    inputs = inputs_of(run, len(latents), options.get("label"))
     with torch.no_grad():
         styles: Tensor = generator.to_style(latents.to(device), **{key: row.to(device) for key, row in inputs.items()})
     return styles.float().cpu()
@@ -71,9 +93,14 @@ def inputs_of(run: TrainedRun, count: int, label: int | str | None) -> Mapping[s
 
 
 def samples_at(generator: Any, points: Tensor, space: Space, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Return the samples at points, all on the generator's device; differentiable in the points."""
+    """Return the samples at points, unclipped, all on the generator's device; differentiable in the points."""
     made: Tensor = (generator.from_style if space == "styles" else generator)(points, **inputs)
     return made.float()
+
+
+def clipped(generator: Generator, samples: Tensor) -> Tensor:
+    """Return samples as they are written and scored: images of a generator without tanh in [−1, 1]."""
+    return samples.clamp(-1, 1) if generator.clips_images else samples
 
 
 @torch.no_grad()
@@ -86,7 +113,7 @@ def samples_of_styles(generator: Generator, styles: Tensor, labels: Tensor | Non
         for start in range(0, len(styles), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
             rows = {name: each[part].to(device) for name, each in inputs.items()}
-            made.append(samples_at(generator, styles[part].to(device), "styles", rows).cpu())
+            made.append(clipped(generator, samples_at(generator, styles[part].to(device), "styles", rows)).cpu())
     return torch.cat(made)
 
 
@@ -106,15 +133,3 @@ def _read(path: Path) -> tuple[Space, Tensor]:
     except (OSError, SafetensorError) as error:
         raise RequestError(f"{path}: is no file of points: {error}") from error
     raise RequestError(f"{path}: holds no latents and no styles: take a file that `ganzoo invert` wrote")
-
-
-def _in_space(
-    run: TrainedRun, found: Space, points: Tensor, space: Space, label: int | str | None, path: Path
-) -> Tensor:
-    own = in_space(run, run.latents(1), found, label)
-    if points.shape[1:] != own.shape[1:] or not points.isfinite().all():
-        raise RequestError(
-            f"{path}: holds {found} of shape {tuple(points.shape[1:])}, and the generator of {run.path} takes "
-            f"{tuple(own.shape[1:])}: take a file of this run's"
-        )
-    return points.float() if found == space else in_space(run, points.float(), space, label)

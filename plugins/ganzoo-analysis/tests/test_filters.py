@@ -90,6 +90,18 @@ def test_guided_backpropagation_by_hand(rectifier: type[nn.Module], feature: int
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_features_may_be_vectors():
+    class Pooled(TwoLayers):
+        def features(self, images: torch.Tensor) -> list[torch.Tensor]:
+            return [maps.mean((2, 3)) for maps in super().features(images)]
+
+    network = Pooled(nn.ReLU).eval()
+    network.load_state_dict({name: each.abs() for name, each in network.state_dict().items()})
+    gradients = guided_gradients(network, torch.ones(2, 1, 4, 4), 1, 0)
+    weight = (network.second[0].weight[0, :, 0, 0] * network.first[0].weight[:, 0, 0, 0]).sum().item() / 16
+    torch.testing.assert_close(gradients, torch.full((2, 1, 4, 4), weight))
+
+
 def test_nothing_to_guide_through():
     with pytest.raises(RequestError, match=r"TwoLayers has no nn\.ReLU or nn\.LeakyReLU modules"):
         guided_gradients(TwoLayers(nn.Tanh), torch.zeros(1, 1, 4, 4), 1, 0)

@@ -163,6 +163,38 @@ def test_its_files_serve_as_points(
         assert (ended.code, ended.err) == (0, "")
 
 
+@pytest.fixture(scope="module")
+def unbounded(tmp_path_factory: pytest.TempPathFactory, tables_in: Callable[..., dict]) -> TrainedRun:
+    """A run of StyleGAN2, whose images are not bounded, with an average."""
+    small = {"latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8}
+    trainer = {"name": "adversarial", "batch_size": 8, "ema_decay": 0.5}
+    tables = tables_in(
+        tmp_path_factory.mktemp("unbounded"), generator={"name": "stylegan2", **small}, trainer=trainer, penalties=[]
+    )
+    return api.run(tables, ["run.steps=2"])
+
+
+@pytest.mark.parametrize("space", [None, "latents"])
+@pytest.mark.parametrize("weights", ["raw", "ema"])
+def test_the_distance_is_that_of_the_image_that_is_written(
+    unbounded: TrainedRun, tmp_path: Path, weights: Any, space: Any
+):
+    """Whatever the generator makes beyond [−1, 1], and by the mapping of the weights that were asked for."""
+    images = torch.full((1, *unbounded.info.image.shape), 0.98)
+    found = inversion.invert(unbounded, images, steps=3, space=space, weights=weights)
+    assert found.space == (space or "styles")
+    assert found.reconstructions.abs().max() == 1
+    torch.testing.assert_close(found.distances, (images - found.reconstructions).flatten(1).norm(dim=1))
+    begin = inversion.invert(unbounded, images, steps=0, space=space, weights=weights)
+    assert (found.distances <= begin.distances).all()
+    sampled = unbounded.images(unbounded.latents(512), weights=weights)
+    torch.testing.assert_close(torch.cdist(images.flatten(1), sampled.flatten(1)).min(1).values, begin.distances)
+    found.save(tmp_path)
+    walks = latent_space.interpolate(unbounded, start=[tmp_path / "0.safetensors"], end=[3], steps=2, weights=weights)
+    torch.testing.assert_close(walks.images[0, :1], found.reconstructions)
+    torch.testing.assert_close(walks.images[0, 1:], unbounded.images(unbounded.latents(100)[3:4], weights=weights))
+
+
 def test_latents_and_styles_meet_in_styles(trained: TrainedRun, tmp_path: Path, styled: None):
     save_file({"latents": torch.ones(2, 8)}, tmp_path / "z.safetensors")
     save_file({"styles": torch.ones(1, 8)}, tmp_path / "w.safetensors")

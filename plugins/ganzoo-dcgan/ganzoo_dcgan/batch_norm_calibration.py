@@ -38,7 +38,7 @@ def calibrated_batch_norm(
         network: with or without batch norms.
         batches: images (N, C, H, W) in [−1, 1], on any device.
         forward: forward pass of a batch; default: a discriminator's `features`, another network's output. Norms that
-            it does not reach stay as they are.
+            it does not reach stay as they are, and those of parts that never leave evaluation mode.
     """
     if forward is None:
         forward = network.features if isinstance(network, Discriminator) else network
@@ -54,8 +54,8 @@ def calibrated_batch_norm(
 def _mean_statistics(
     network: nn.Module, batches: Iterable[Tensor], forward: Callable[[Tensor], Any]
 ) -> dict[_BatchNorm, tuple[Tensor, Tensor]]:
-    """Return the mean and variance (C,) of each norm that `forward` reaches."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    """Return the mean and variance (C,) of each norm that `forward` reaches and that takes those of batches."""
+    norms = [each for each in network.modules() if isinstance(each, _BatchNorm) and not each.track_running_stats]
     if not norms:
         return {}
     sums: dict[_BatchNorm, tuple[Any, Any, int]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ganzoo_dcgan.batch_norm_calibration import calibrated_batch_norm
 from ganzoo_fewshot.layers import GLU, DownBlock, Noise
 from ganzoo_fewshot.reconstruction import VGG_LAYERS, quarters
 from tiny_recipe import tiny_recipe
@@ -21,6 +22,7 @@ from ganzoo.errors import DataError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.sampling.generate import batch_norm_mode
 from ganzoo.training.build import build_run
 
 RANDOM = {"model": "shufflenet_v2_x0_5", "weights": "random", "input_size": 64, "width": 8}
@@ -93,6 +95,20 @@ def test_of_the_projected_discriminator_only_the_heads_learn(make: Any) -> None:
     assert all(name.startswith("heads.") for name in learns)
     assert learns == {name for name, parameter in discriminator.named_parameters() if parameter.requires_grad}
     assert not any(module.training for module in discriminator.train().backbone.modules())
+
+
+@pytest.mark.parametrize("mode", ["batch", "calibrated"])
+def test_statistics_of_batches_leave_the_classifier_as_it_is(make: Any, mode: str) -> None:
+    discriminator = make("discriminators", "projected", **RANDOM).eval()
+    images = torch.rand(4, 3, 64, 64)
+    with torch.no_grad():
+        before = discriminator.backbone(images)
+        with (
+            batch_norm_mode(discriminator, mode) if mode == "batch" else calibrated_batch_norm(discriminator, [images])
+        ):
+            within = discriminator.backbone(images)
+    assert all(map(torch.equal, before, within))
+    assert not any(module.training for module in discriminator.modules())
 
 
 def test_scales_are_mixed_from_the_smallest_on(make: Any) -> None:

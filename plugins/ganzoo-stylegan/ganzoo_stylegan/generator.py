@@ -149,13 +149,21 @@ class StyleGAN2Generator(Generator):
         """Return images (N, C, H, W), around [−1, 1], for latents (N, latent_dim), and labels where it uses them."""
         return self.synthesize(self.layer_styles(latents, labels))
 
+    def to_style(self, latents: Tensor, *, labels: Tensor | None = None) -> Tensor:
+        """Return the styles (N, style_dim) of latents (N, latent_dim), truncated as in evaluation."""
+        styles = self.mapping(latents, label_vectors(labels, self.info))
+        return self.mean_style.lerp(styles, self.config.sampling.truncation)
+
+    def from_style(self, styles: Tensor, *, labels: Tensor | None = None) -> Tensor:
+        """Return images (N, C, H, W) for styles (N, style_dim), each that of all layers of its image."""
+        return self.synthesize(styles[:, None].expand(-1, self.num_styles, -1))
+
     def layer_styles(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the styles (N, num_styles, style_dim) of images: mixed in training, truncated in evaluation."""
+        if not self.training:
+            return self.to_style(latents, labels=labels)[:, None].expand(-1, self.num_styles, -1)
         vectors = label_vectors(labels, self.info)
         styles = self.mapping(latents, vectors)
-        if not self.training:
-            styles = self.mean_style.lerp(styles, self.config.sampling.truncation)
-            return styles[:, None].expand(-1, self.num_styles, -1)
         with torch.no_grad():
             mean = self.world.all_reduce_mean(styles.detach().mean(0))
             self.mean_style.copy_(mean.lerp(self.mean_style, self.config.mean_decay))

@@ -35,6 +35,8 @@ class PathLength(Penalty):
         count = max(1, round(len(step.latents) * self.config.batch_share))
         labels = None if step.labels is None or not generator.uses else step.labels[:count]
         styles = generator.layer_styles(step.latents[:count], labels)
+        if not styles.requires_grad:  # of a frozen mapping
+            styles = styles.detach().requires_grad_(True)
         images = generator.synthesize(styles)
         noise = torch.randn(images.shape, generator=step.rng, device=images.device)
         (gradient,) = torch.autograd.grad(

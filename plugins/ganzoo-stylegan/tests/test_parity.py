@@ -65,12 +65,17 @@ def test_truncation_and_noise_of_sampling_are_the_described_ones() -> None:
         generator.config = generator.config.model_copy(update={"sampling": sampling})
         with torch.no_grad():
             close(generator(z), literal.generate(state, z, psi=psi, noise=noise == "const"))
+            assert torch.equal(generator.from_style(generator.to_style(z)), generator(z))
 
 
 def test_the_conditional_generator_is_the_described_one() -> None:
     state, z, labels = literal.generator_state(16, labels=4), rand(3, 5), torch.tensor([3, 0, 3])
     with torch.no_grad():
-        close(generator_of(state)(z, labels=labels), literal.generate(state, z, F.one_hot(labels, 4).float()))
+        generator = generator_of(state)
+        close(generator(z, labels=labels), literal.generate(state, z, F.one_hot(labels, 4).float()))
+        styles = generator.to_style(z, labels=labels)
+        assert styles.shape == (3, generator.config.style_dim)
+        assert torch.equal(generator.from_style(styles, labels=labels), generator(z, labels=labels))
 
 
 @pytest.mark.parametrize("skips", [True, False])

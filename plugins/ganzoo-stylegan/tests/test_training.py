@@ -159,6 +159,15 @@ def test_the_mean_path_length_is_that_of_all_processes(make: Any) -> None:
     assert means[1] == pytest.approx(2 * means[0], rel=1e-4)
 
 
+def test_path_length_of_a_generator_whose_mapping_is_frozen(tmp_path: Path) -> None:
+    options = tables(
+        tmp_path, penalties=[{"name": "path_length", "interval": 1}], init={"freeze": ["generator.mapping"]}
+    )
+    options["run"] |= {"steps": 1, "log_every": 1}
+    (row,) = api.run(options).directory.read_metrics()
+    assert row["penalty/path_length_generator"] > 0
+
+
 def test_path_length_refuses_a_generator_without_styles(tmp_path: Path) -> None:
     options = tables(tmp_path, penalties=[{"name": "path_length"}], generator={"name": "dcgan"})
     with pytest.raises(RecipeError, match=r'penalties\.0: "path_length" needs a generator with styles: "stylegan2"'):

@@ -61,11 +61,11 @@ class PacGAN(GANTrainer):
         return Batch(self.pack(batch.real), condition=condition)
 
     def pack_fake(self, fake: FakeBatch) -> FakeBatch:
-        """Return the packs of generated samples, with the latents as they were."""
+        """Return the packs of generated samples, with the latents and labels of the samples as they were."""
         if self.config.packing == 1:
             return fake
         condition = None if fake.condition is None else self.pack(fake.condition)
-        return FakeBatch(self.pack(fake.samples), fake.latents, condition=condition)
+        return FakeBatch(self.pack(fake.samples), fake.latents, fake.labels, condition)
 
     def pack(self, samples: Tensor) -> Tensor:
         """Return (N / m, m · C, …) for samples (N, C, …)."""

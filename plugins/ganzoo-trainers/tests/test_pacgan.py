@@ -282,3 +282,16 @@ def test_a_process_has_whole_packs_and_groups() -> None:
 
 def test_a_label_free_discriminator_goes_with_a_conditional_generator(tmp_path: Path) -> None:
     assert ganzoo.run(recipe(tmp_path, generator={"name": "cgan", "width": 4}), ["run.steps=1"]).sample(2).shape[0] == 2
+
+
+@pytest.mark.parametrize("own_update", [True, False])
+def test_a_penalty_of_the_generator_has_the_labels_of_its_latents(tmp_path: Path, own_update: bool) -> None:
+    small = {"latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8}
+    tables = recipe(
+        tmp_path,
+        generator={"name": "stylegan2", "conditional": True, **small},
+        penalties=[{"name": "path_length", "interval": 1, "own_update": own_update}],
+    )
+    run = ganzoo.run(tables, ["run.steps=1", "run.log_every=1"])
+    (row,) = run.directory.read_metrics()
+    assert row["penalty/path_length_generator"] > 0

@@ -38,17 +38,18 @@ class ImagePool:
         """Keep images (N, …) and return as many: each new, or with probability ½ one of the pool in its place.
 
         While the pool has room it keeps new images and returns them. Those of one minibatch that change places are
-        different ones. Nothing waits for the device.
+        different ones, for different ones of earlier minibatches. Nothing waits for the device.
         """
         everyones = world.all_gather(images)
         shown, size = everyones.clone(), len(self._images)
-        kept = min(size - self._filled, len(everyones))
+        earlier = self._filled
+        kept = min(size - earlier, len(everyones))
         self._images[self._filled : self._filled + kept] = everyones[:kept]
         self._filled += kept
-        rest = slice(kept, kept + min(size, len(everyones) - kept))
+        rest = slice(kept, kept + min(earlier, len(everyones) - kept))
         if rest.start < rest.stop:
             new = everyones[rest]
-            places = torch.randperm(size, generator=rng, device=rng.device)[: len(new)]
+            places = torch.randperm(earlier, generator=rng, device=rng.device)[: len(new)]
             swap = torch.rand(len(new), generator=rng, device=rng.device).reshape(-1, *[1] * (new.ndim - 1)) < 0.5
             old = self._images[places]
             shown[rest] = torch.where(swap, old, new)

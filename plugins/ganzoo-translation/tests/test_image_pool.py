@@ -43,11 +43,19 @@ def test_half_of_the_images_are_swapped_for_earlier_ones_and_none_is_lost() -> N
     assert 70 < sum(ages) / len(ages) < 130  # 50 images, each replaced at every hundredth step
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_no_image_is_taken_out_in_the_minibatch_that_put_it_there(seed: int) -> None:
+    pool, rng = ImagePool(3, (1, 1, 1), torch.device("cpu")), torch.Generator().manual_seed(seed)
+    assert pool.exchange(numbered(0), rng, WORLD).flatten().tolist() == [0]
+    shown = pool.exchange(numbered(1, 2, 3, 4), rng, WORLD).flatten().tolist()
+    assert shown in ([1, 2, 3, 4], [1, 2, 0, 4])
+    assert len({*shown}) == 4
+
+
 def test_a_minibatch_larger_than_the_pool_passes() -> None:
     pool, rng = ImagePool(2, (1, 1, 1), torch.device("cpu")), torch.Generator().manual_seed(2)
     shown = pool.exchange(numbered(*range(9)), rng, WORLD).flatten().tolist()
-    assert shown[:2] == [0, 1]
-    assert shown[4:] == [4, 5, 6, 7, 8]
+    assert shown == [0, 1, 2, 3, 4, 5, 6, 7, 8]
     assert len(pool.images) == 2
     none = ImagePool(0, (1, 1, 1), torch.device("cpu"))
     assert none.exchange(numbered(1, 2), rng, WORLD).flatten().tolist() == [1, 2]
