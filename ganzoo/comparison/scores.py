@@ -10,7 +10,7 @@ from typing import Any
 from ganzoo.comparison.runs import RunRecord, Variant, finite_number
 from ganzoo.comparison.statistics import Spread, best_of
 from ganzoo.components.metric import Direction
-from ganzoo.evaluation.protocol import Card, differences
+from ganzoo.evaluation.protocol import ANY, Card, differences
 from ganzoo.storage.summary import SCORE
 from ganzoo.text import printable, unused_name
 
@@ -110,16 +110,23 @@ class Score:
 
 @dataclass(eq=False)
 class _Protocol:
-    """A card, and the values by run and step scored under it or cards comparable with it."""
+    """Cards that are comparable, and the values by run and step scored under them."""
 
-    card: Card
+    cards: list[Card] = field(default_factory=list)
     values: dict[RunRecord, dict[int, list[float]]] = field(default_factory=dict)
+    warnings: dict[RunRecord, list[str]] = field(default_factory=dict)
+
+    @property
+    def card(self) -> Card:
+        """The first of them."""
+        return self.cards[0]
 
 
 def score_all(variants: Sequence[Variant], ignoring: Collection[str] = ()) -> list[Score]:
     """Return every score that any run has, in the order of first appearance.
 
-    Of the protocols that all runs share, the one with the most samples is taken. Fields named in `ignoring` may differ.
+    Of the protocols that all complete runs share, the one with the most samples is taken. Fields named in `ignoring`
+    may differ.
     """
     runs = [run for variant in variants for run in variant.runs]
     carded = dict.fromkeys(name for run in runs for each in run.evaluations for name in each.scores)
@@ -128,22 +135,27 @@ def score_all(variants: Sequence[Variant], ignoring: Collection[str] = ()) -> li
     scores = [_with_cards(name, variants, runs, ignoring) for name in carded]
     refused = ["the runs carry no protocol card for it, so nobody can tell whether it was taken alike"]
     return scores + [
-        _score(name, variants, {run: run.series(SCORE + name) for run in runs}, [], refused) for name in bare
+        _score(name, variants, {run: run.series(SCORE + name) for run in runs}, [], refused, []) for name in bare
     ]
 
 
 def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord], ignoring: Collection[str]) -> Score:
     protocols = _protocols(name, runs, ignoring)
     having = [run for run in runs if any(run in protocol.values for protocol in protocols)]
-    common = [protocol for protocol in protocols if len(protocol.values) == len(having)]
+    counted = [run for run in having if run.done] or having
+    common = [protocol for protocol in protocols if all(run in protocol.values for run in counted)]
     if common:
         chosen = max(common, key=lambda each: (each.card.samples.network == "generator", each.card.samples.images))
-        used = dict.fromkeys(having, chosen)
+        used = dict.fromkeys(counted, chosen)
     else:  # each run is shown by the protocol of its last evaluation, and not ranked
         used = {}
-        for run in having:
+        for run in counted:
             its = [protocol for protocol in protocols if run in protocol.values]
             used[run] = max(its, key=lambda each: (max(each.values[run]), each.card.samples.images))
+    warnings = [text for run, protocol in used.items() for text in protocol.warnings[run]]
+    for run in having:  # the curve of an incomplete one, where it has one of these protocols
+        shared = [protocol for protocol in dict.fromkeys(used.values()) if run in protocol.values]
+        used |= {run: shared[0]} if run not in used and shared else {}
     cards = [
         (each.card, [variant.name for variant in variants if any(used.get(run) is each for run in variant.runs)])
         for each in dict.fromkeys(used.values())
@@ -153,7 +165,7 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
         run: {step: statistics.fmean(values) for step, values in sorted(protocol.values[run].items())}
         for run, protocol in used.items()
     }
-    score = _score(name, variants, series, cards, refused)
+    score = _score(name, variants, series, cards, refused, warnings)
     if common and len(protocols) > 1:
         score.notes.append(
             f"{len(protocols) - 1} more protocols were used by some runs; shown is the one they share, "
@@ -163,21 +175,25 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
 
 
 def _protocols(name: str, runs: Sequence[RunRecord], ignoring: Collection[str]) -> list[_Protocol]:
-    """Group the values of the score `name` by protocol."""
+    """Group the values of the score `name` by protocol; those of a card that matches several protocols are in each."""
     protocols: list[_Protocol] = []
-    known: dict[str, _Protocol] = {}
-    for run in runs:
-        for evaluation in run.evaluations:
-            value = finite_number(evaluation.scores.get(name))
-            if value is None:
-                continue
-            key = evaluation.card.model_dump_json(exclude={"run": True, "step": True, "samples": {"seed"}})
-            if key not in known:
-                alike = [p for p in protocols if not differences([p.card, evaluation.card], ignoring)]
-                if not alike:
-                    protocols.append(_Protocol(evaluation.card))
-                known[key] = alike[0] if alike else protocols[-1]
-            known[key].values.setdefault(run, {}).setdefault(evaluation.step, []).append(value)
+    known: dict[str, list[_Protocol]] = {}
+    taken = [(run, each) for run in runs for each in run.evaluations]
+    for run, evaluation in sorted(taken, key=lambda each: each[1].card.samples.batch_norm == ANY):
+        value = finite_number(evaluation.scores.get(name))
+        if value is None:
+            continue
+        key = evaluation.card.model_dump_json(exclude={"run": True, "step": True, "samples": {"seed"}})
+        if key not in known:
+            alike = [each for each in protocols if not differences([*each.cards, evaluation.card], ignoring)]
+            if not alike:
+                protocols.append(_Protocol())
+            known[key] = alike or protocols[-1:]
+            for protocol in known[key]:
+                protocol.cards.append(evaluation.card)
+        for protocol in known[key]:
+            protocol.values.setdefault(run, {}).setdefault(evaluation.step, []).append(value)
+            protocol.warnings.setdefault(run, []).extend(filter(None, [evaluation.warnings.get(name)]))
     return protocols
 
 
@@ -187,14 +203,15 @@ def _score(
     series: Mapping[RunRecord, Series],
     cards: list[tuple[Card, list[str]]],
     refused: list[str],
+    warnings: list[str],
 ) -> Score:
     evaluations = [each for variant in variants for run in variant.runs for each in run.evaluations]
     directions = [each.directions[name] for each in evaluations if name in each.directions]
     direction = directions[-1] if directions else "none"
     ideals = [finite_number(each.ideals[name]) for each in evaluations if name in each.ideals]
     ideal = ideals[-1] if ideals and direction == "none" else None
-    reasons = dict.fromkeys(printable(each.warnings[name]) for each in evaluations if name in each.warnings)
-    score = Score(printable(name), direction, [], cards, refused, list(reasons)[:REASONS], ideal)
+    reasons = list(dict.fromkeys(map(printable, warnings)))[:REASONS]
+    score = Score(printable(name), direction, [], cards, refused, reasons, ideal)
     steps: set[int] = set()
     for variant in variants:
         own = {run: series[run] for run in variant.runs if series.get(run)}

@@ -48,12 +48,12 @@ class TargetTimes:
         return statistics.median([*self.reached, *self.unreached])
 
     @property
-    def order(self) -> tuple[float, float, float]:
-        """What variants are sorted by: their medians, then the share of runs that reached it."""
+    def order(self) -> tuple[float, ...]:
+        """What variants are sorted by: their medians, then the share of runs that reached it, and when these did."""
         if not self:
-            return math.inf, 1.0, math.inf
-        least = -self.at_least if math.isfinite(self.at_least) else math.inf
-        return self.median, -len(self.reached) / len(self), least
+            return math.inf, 1.0
+        reached = statistics.median(self.reached) if self.reached else math.inf
+        return self.median, -len(self.reached) / len(self), reached, self.at_least
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return the times as a JSON object; the median is None where it is of a run that never reached the target."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import time
@@ -436,6 +437,60 @@ def test_of_several_shared_protocols_the_one_of_most_samples_is_taken(make_run: 
     assert [each.last.mean for each in score.variants] == [7.0, 3.0]
     assert score.best == 1
     assert "of 9,000 samples" in score.notes[0]
+
+
+def scored(make_card: Callable[..., Any], run: Path, *taken: tuple[float, dict[str, Any]], warning: str = "") -> Path:
+    """Give a run scores by protocols of its own; each with a warning if it is of fewer than 600 samples."""
+    entries = []
+    for value, protocol in taken:
+        card = make_card(**protocol).model_dump(mode="json")
+        few = {"x": f"{card['samples']['images']} are few"} if card["samples"]["images"] < 600 else {}
+        entry = {"step": 40, "scores": {"x": value}, "directions": {"x": "lower"}, "warnings": few, "card": card}
+        entries.append(entry)
+    (run / "evaluation.json").write_text(json.dumps(entries))
+    return run
+
+
+@pytest.mark.parametrize("others", [{"samples": 1000}, {"samples": 500}, {"samples": 1000, "digest": "other"}])
+def test_an_incomplete_run_decides_nothing(make_run: MakeRun, make_card: Callable[..., Any], others: dict[str, Any]):
+    both = ({"samples": 1000}, {"samples": 10_000})
+    runs = [
+        scored(
+            make_card, make_run(loss, seed, loss__name=loss), *((index + each, card) for each, card in enumerate(both))
+        )
+        for index, loss in enumerate(("hinge", "minimax"))
+        for seed in (0, 1)
+    ]
+    cut_off = scored(make_card, make_run("hinge", 2, loss__name="hinge", status="interrupted"), (5.0, others))
+    score = score_of(compare([cut_off, *runs]), "x")
+    assert [each.last.values for each in score.variants] == [(1.0, 1.0), (2.0, 2.0)]
+    assert (score.ranked, score.protocols[0][0].samples.images) == (True, 10_000)
+    assert not any("are few" in note for note in score.notes)
+    alone = score_of(compare([cut_off]), "x")
+    assert [*alone.variants[0].series.values()] == [{40: 5.0}]
+
+
+def test_warnings_are_of_the_scores_that_are_shown(make_run: MakeRun, make_card: Callable[..., Any]):
+    run = scored(make_card, make_run("a"), (1.0, {"samples": 300}), (2.0, {"samples": 50}))
+    notes = score_of(compare(run), "x").notes
+    assert notes[0] == "300 are few"
+    assert not any("50 are few" in note for note in notes)
+
+
+@pytest.mark.parametrize("order", itertools.permutations(["none", "running", "batch"]))
+def test_batch_norms_modes_do_not_meet_in_a_run_without_it(
+    make_run: MakeRun, make_card: Callable[..., Any], order: tuple[str, ...]
+):
+    runs = {mode: scored(make_card, make_run(mode, loss__name=mode), (1.0, {"batch_norm": mode})) for mode in order}
+    score = score_of(compare([runs[mode] for mode in order]), "x")
+    assert score.refused == ["samples.batch_norm: running / batch"] or score.refused == [
+        "samples.batch_norm: batch / running"
+    ]
+    more = [(1.0, {"batch_norm": mode}) for mode in ("running", "batch")]
+    scored(make_card, runs["running"], *more)
+    score = score_of(compare([runs[mode] for mode in order]), "x")
+    assert score.ranked
+    assert all(len(each.series) == 1 for each in score.variants)
 
 
 def test_where_none_is_shared_a_run_shows_the_one_of_most_samples_at_its_last_step(

@@ -76,6 +76,14 @@ def test_of_variants_that_mostly_never_reach_it_the_one_that_does_so_more_often_
     assert (ranking.best, ranking.order) == (1, [1, 0])
 
 
+@pytest.mark.parametrize("waited", [99.0, 101.0])
+def test_of_those_that_reach_it_equally_seldom_the_earlier_is_ahead(waited: float):
+    late, early = TargetTimes((95.0, 99.0), (waited,) * 3), TargetTimes((10.0, 12.0), (100.0,) * 3)
+    assert sorted([late, early], key=lambda each: each.order) == [early, late]
+    never = [TargetTimes((), (waited,)), TargetTimes((), (200.0,)), TargetTimes((), (math.inf,)), TargetTimes()]
+    assert sorted(reversed(never), key=lambda each: each.order) == never
+
+
 def test_variants_are_ranked_by_their_medians(aimed: MakeRun, command: Command):
     runs = [
         *aimed("slow", [30, 32, 35, 33, 31]),
