@@ -39,6 +39,7 @@ from ganzoo.runtime.output import surviving_output
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
+from ganzoo.storage.disk import expand_user
 from ganzoo.storage.exported import ExportedWeights, open_export
 from ganzoo.storage.manifest import EXPORT, is_export
 from ganzoo.storage.run_directory import RunDirectory, run_lock
@@ -419,7 +420,7 @@ def _initial_weights(recipe: Recipe, world: World, begun: dict[str, Any] | None 
         return None
     if world.is_main:
         try:
-            source, step = Path(recipe.init.source), recipe.init.step
+            source, step = expand_user(recipe.init.source), recipe.init.step
             if begun and begun.get("from") == recipe.init.source and not is_export(source):
                 step = begun["step"] if isinstance(begun.get("step"), int) else step
             _, checkpoint = _open_weights(source, step)

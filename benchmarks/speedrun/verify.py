@@ -27,6 +27,8 @@ import numpy as np
 from safetensors.numpy import load_file
 from scipy import stats
 
+from ganzoo.recipe.overrides import flatten
+
 HERE = Path(__file__).parent
 RATIO, SIGNIFICANCE, FEWEST = 10.0, 0.01, 5
 BASELINE, CONTESTANT = "baseline", "contestant"
@@ -101,7 +103,11 @@ def recipe_problems(recipe: Mapping[str, Any]) -> Iterator[str]:
         yield f"recipe.toml trains on {name}, {split}: must be mnist's training split"
     if recipe.get("plugins", {}).get("files"):
         yield "recipe.toml takes code from files, which the record lacks: put it into a plugin of the repository"
-    if "init" in recipe:
+    given = dict(flatten(recipe))
+    pretrained = [key for key, value in given.items() if key.endswith("weights") and value != "random"]
+    if given.get("discriminator.name") == "projected" and "discriminator.weights" not in given:
+        pretrained.append("discriminator.weights")  # by default those of a classifier of ImageNet
+    if "init" in recipe or any(not key.startswith(("samples.", "evaluation.")) for key in pretrained):
         yield "recipe.toml starts from weights that were trained before"
 
 

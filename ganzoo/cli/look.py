@@ -79,14 +79,17 @@ def sample(
             names = [f"{name}_{number:0{len(str(each - 1))}d}" for name in names for number in range(each)]
         condition = condition.repeat_interleave(each, 0)
         count = len(condition)
-    if out.suffix and out.suffix.lower() not in {".png", ".npy"}:
-        raise RequestError(f"--out {out}: give a file that ends in .png or .npy, or a folder")
-    beside = _array_beside(out, trained)
-    if out.suffix:
+    to_file = bool(out.suffix) and not out.is_dir()
+    if to_file and out.suffix.lower() not in {".png", ".npy"}:
+        raise RequestError(
+            f"--out {out}: give a file that ends in .png or .npy, or a folder; one with a dot must be there"
+        )
+    beside = _array_beside(out, trained, to_file=to_file)
+    if to_file:
         check_file(out, overwrite=overwrite)
     else:
         check_folder(out, overwrite=overwrite)
-    if beside is not None and out.suffix:
+    if beside is not None and to_file:
         check_file(beside, overwrite=overwrite)
     if labels and trained.info.class_names:
         known = trained.info.class_names  # a name may have a comma
@@ -103,13 +106,13 @@ def sample(
         about = {**about, "labels": f"{'; '.join(labels)} ({trained.info.labels.first_names})"}
         say(f"labels, in turn: {about['labels']}")
     bands = trained.recipe.samples.bands
-    if out.suffix.lower() == ".npy":
+    if to_file and out.suffix.lower() == ".npy":
         save_array(images, out)
         echo_path(out)
         return
     if beside is not None:
         save_array(images, beside)
-    if not out.suffix and images.ndim == 4:
+    if not to_file and images.ndim == 4:
         shown = None if indices is None else [trained.info.class_names[index] for index in indices]
         save_single_images(images, out, names, classes=shown, bands=bands, about=about)
     elif condition is not None and condition.ndim == images.ndim == 4:
@@ -118,25 +121,25 @@ def sample(
     else:
         picture = trained.picture(images)
         if picture is not None:
-            save_picture(picture, out if out.suffix else out / "samples.png", about=about)
-        elif out.suffix and beside is not None:
+            save_picture(picture, out if to_file else out / "samples.png", about=about)
+        elif to_file and beside is not None:
             out = beside
             echo(f"note: vectors of {trained.info.samples} have no picture: they are in {out}", err=True)
     echo_path(out)
 
 
-def _array_beside(out: Path, trained: TrainedRun) -> Path | None:
+def _array_beside(out: Path, trained: TrainedRun, *, to_file: bool) -> Path | None:
     """Return the file for the numbers of samples that pictures do not show whole; None where they do."""
     from torch import empty
 
     from ganzoo.sampling.image_io import shown_bands
 
     shape = trained.info.samples.shape
-    if out.suffix.lower() == ".npy":
+    if to_file and out.suffix.lower() == ".npy":
         return None
     if len(shape) == 3 and shown_bands(empty(1, *shape), trained.recipe.samples.bands).shape[1:] == shape:
         return None
-    return out.with_suffix(".npy") if out.suffix else out / "samples.npy"
+    return out.with_suffix(".npy") if to_file else out / "samples.npy"
 
 
 def evaluate(

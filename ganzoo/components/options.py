@@ -175,7 +175,8 @@ class DatasetConfig(ComponentConfig):
     root: str = "data"
     """Folder that holds the dataset, relative to the working directory."""
     classes: tuple[str | NonNegativeInt, ...] | None = Field(default=None, min_length=1)
-    """Use only these classes, by name or index, in this order; default: all."""
+    """Use only these classes, in this order: by name, or by index unless all names are numbers; default: all.
+    """
     limit: PositiveInt | None = None
     """Use at most this many samples, evenly spaced over the dataset; default: all."""
     placement: Literal["auto", "device", "host"] = "auto"

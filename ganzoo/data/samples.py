@@ -210,7 +210,8 @@ class SampleReader:
             has = "has no labels as it is set up" if labels is None else f"has {labels}"
             raise DataError(f"dataset.classes picks classes, and the dataset {has}: leave it out")
         try:
-            indices = [labels.index(each) for each in wanted]
+            numbered = all(name.isdecimal() for name in labels.names)  # the folder 1 may be written as a number
+            indices = [labels.index(str(each) if numbered else each) for each in wanted]
         except ValueError as error:
             raise DataError(f"dataset.classes: {error}") from None
         if repeated := [index for index, count in Counter(indices).items() if count > 1]:

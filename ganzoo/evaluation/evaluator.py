@@ -80,6 +80,8 @@ class Evaluator:
             self.examples = self._open("real", None) if size else self.real
             self.unseen = self._open("held_out", size) if self.options.held_out else None
             vectors = isinstance(self.training.info.samples, VectorSpec)
+            if vectors and self.options.real:
+                raise RequestError("evaluation.real: points are scored against the training set alone: leave it out")
             self.own: Source = "points" if vectors else "pixels"
             self.kept = self.options.samples if vectors else SAMPLES_KEPT
             # A metric that the samples themselves suffice for brings no extractor by itself.

@@ -69,6 +69,8 @@ def explain(
                 classes = [each for each in _classes_at(location, tables, model) if not issubclass(each, Schedule)]
                 of_tables = classes and dotted(location) not in bare
                 what = f"of tables: [[{dotted(location)}]]" if of_tables else "in square brackets"
+                if str(detail["input"]).startswith("["):
+                    what += ", with quotes around each text; in a shell, put single ones around it all"
                 message = f"is {_shown(detail['input'])}, but must be a list {what}"
             case "value_error":
                 message = str(detail["ctx"]["error"])

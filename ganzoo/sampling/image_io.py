@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ganzoo.components.dataset import StoredImages
 from ganzoo.components.spec import UnfitDataError
+from ganzoo.data.decode import npy_header
 from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import RequestError
 from ganzoo.storage.disk import write_atomic
@@ -133,8 +134,10 @@ def save_array(samples: Tensor, path: Path) -> None:
     """
 
     def write(partial: Path) -> None:
-        with partial.open("wb") as file:  # numpy would add .npy to a name
-            np.save(file, samples.float().numpy())
+        array = np.ascontiguousarray(samples.float().numpy())
+        with partial.open("wb") as file:  # NumPy would not say why it cannot write
+            file.write(npy_header(array.shape, array.dtype))
+            file.write(array.data)
 
     write_atomic(path, write)
 

@@ -26,6 +26,7 @@ from ganzoo.storage.disk import check_room, library_errors, output_errors, sync,
 from ganzoo.storage.manifest import DAMAGE, MANIFEST, check_format, file_sha256, read_checksummed, write_checksummed
 from ganzoo.storage.safe_load import load_tensors
 from ganzoo.terminal import warn_once
+from ganzoo.text import shell_word
 
 FORMAT = 2
 STATE = "state.pt"
@@ -257,7 +258,7 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
         raise CheckpointError("\n".join([f"{folder}: no checkpoint is whole", *damage]))
     raise CheckpointError(
         f"{folder}: there is no checkpoint: the run ended before the first one was saved, or they are elsewhere: "
-        f"put them back, or train anew with `ganzoo run {folder.parent / 'recipe.toml'}`"
+        f"put them back, or train anew with `ganzoo run {shell_word(folder.parent / 'recipe.toml')}`"
     )
 
 

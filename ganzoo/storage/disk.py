@@ -167,7 +167,9 @@ def library_errors(path: Path) -> Iterator[None]:
 
 def _not_written(path: Path, reason: str, *, full: bool) -> OutputError:
     if full:
-        return OutputError(f"{path}: the disk is full: make room there, then `ganzoo resume` the run")
+        return OutputError(
+            f"{path}: the disk is full: make room there, then `ganzoo resume` the run or repeat the command"
+        )
     return OutputError(f"{path}: cannot be written: {reason}")
 
 

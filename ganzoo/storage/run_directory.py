@@ -19,7 +19,7 @@ from ganzoo.recipe.load import Note, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
 from ganzoo.registry.plugin_manager import LocalFile, PluginManager
-from ganzoo.storage.disk import output_errors, write_bytes, write_text
+from ganzoo.storage.disk import expand_user, output_errors, write_bytes, write_text
 from ganzoo.text import parse_json, parse_toml, printable, shell_word
 from ganzoo.untrusted import check_contents, read_bytes, read_lines, read_text
 
@@ -52,7 +52,7 @@ class RunDirectory:
         Raises:
             RequestError: no folder can be made there.
         """
-        parent = Path(recipe.run.root) / recipe.run.name
+        parent = expand_user(recipe.run.root) / recipe.run.name
         try:
             parent.mkdir(parents=True, exist_ok=True)
             taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]

@@ -20,6 +20,7 @@ from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text,
 from ganzoo.recipe.validate import LARGEST_INT, lint
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
+from ganzoo.storage.disk import expand_user
 from ganzoo.storage.summary import SCORE
 from ganzoo.text import unused_name
 
@@ -112,7 +113,7 @@ def make_plan(
     called = dict.fromkeys(plugin for each in parsed.values() for plugin in called_plugins(each, manager))
     return Plan(
         name=name,
-        root=Path(some.run.root),
+        root=expand_user(some.run.root),
         source=source,
         tables=tables,
         vary=vary,

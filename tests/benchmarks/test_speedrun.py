@@ -188,6 +188,7 @@ class TestVerify:
             ('"mnist"', '"mnist"\nsplit = "test"', "trains on mnist, test: must be mnist's training split"),
             ("[plugins]", '[plugins]\nfiles = ["mine.py"]', "takes code from files"),
             ("[dataset]", '[init]\nfrom = "runs/a/0001"\n[dataset]', "starts from weights that were trained before"),
+            ("[loss]", '[networks.other]\nname = "projected"\nweights = "DEFAULT"\n[loss]', "starts from weights that"),
         ],
     )
     def test_a_recipe_against_the_rules_is_refused(

@@ -67,6 +67,12 @@ def test_picture_says_how_it_was_made(command: Command, trained: TrainedRun, tmp
     assert about["ganzoo:batch_norm"] == "running"
 
 
+def test_a_folder_with_a_dot(command: Command, trained: TrainedRun, tmp_path: Path):
+    (tmp_path / "v1.0").mkdir()
+    assert command("sample", trained.path, "--count", "2", "--out", tmp_path / "v1.0").code == 0
+    assert sorted(path.name for path in (tmp_path / "v1.0").iterdir()) == ["0000.png", "0001.png"]
+
+
 def test_of_an_earlier_step(command: Command, trained: TrainedRun, tmp_path: Path):
     for step in ("1", "2"):
         assert command("sample", trained.path, "--step", step, "--out", tmp_path / f"{step}.png").code == 0
@@ -78,7 +84,7 @@ def test_of_an_earlier_step(command: Command, trained: TrainedRun, tmp_path: Pat
     ("options", "told"),
     [
         (["--out", "{tmp}/a.png", "--step", "3"], "there is no checkpoint of step 3; there are those of 1, 2"),
-        (["--out", "{tmp}/a.jpg"], "give a file that ends in .png or .npy, or a folder"),
+        (["--out", "{tmp}/a.jpg"], "give a file that ends in .png or .npy, or a folder; one with a dot must be there"),
         (["--out", "{tmp}/file/a.png"], "cannot be made"),
         (["--out", "{tmp}/file"], "is there already"),
         (["--out", "{tmp}/file", "--overwrite"], "cannot be made"),

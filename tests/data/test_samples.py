@@ -201,6 +201,12 @@ def test_classes_and_limit_choose_of_every_dataset(tmp_path):
     assert chosen(classes=("owl", 0)) == ([0, 2, 4, 6, 8, 10], [1, 0, 1, 0, 1, 0], ("owl", "cat"))
     assert chosen(limit=4) == ([0, 3, 6, 9], [0, 3, 2, 1], ("cat", "dog", "owl", "10"))
     assert chosen(classes=("10",), limit=2) == ([3, 7], [0, 0], ("10",))
+    labels = LabelSpec.classes(("1", "2", "3", "10"))  # folders
+    assert chosen(classes=(1, "3"))[2] == ("1", "3")
+    assert chosen(classes=(10,))[2] == ("10",)
+    with pytest.raises(DataError, match=r'there is no "0" among the 4 classes.*: give names \(1, 2, 3, 10\)$'):
+        chosen(classes=(0,))
+    labels = LabelSpec.classes(("cat", "dog", "owl", "10"))
     with pytest.raises(DataError, match=r'dataset\.classes: there is no "cow" among the 4 classes'):
         chosen(classes=("cow",))
     with pytest.raises(DataError, match=r'dataset\.classes: names "owl" twice'):

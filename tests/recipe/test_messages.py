@@ -138,6 +138,12 @@ ONE_PROBLEM: list[tuple[str, Any, str, str]] = [
     ("plugins", {"requires": [3]}, "plugins.requires.0", "is 3: input should be a valid string"),
     ("plugins", {"requires": [{}]}, "plugins.requires.0", "is a table: input should be a valid string"),
     ("tracking.wandb.tags", "a", "tracking.wandb.tags", 'is "a", but must be a list in square brackets'),
+    (
+        "tracking.wandb.tags",
+        "[a,b]",
+        "tracking.wandb.tags",
+        'is "[a,b]", but must be a list in square brackets, with quotes around each text; in a shell, put single ones',
+    ),
     ("run.seed", datetime.date(2020, 1, 1), "run.seed", "2020-01-01"),
     ("dataset.channels", 0, "dataset.channels", "greater than 0"),
     ("dataset.image_size", [64], "dataset.image_size", "must be a whole number > 0, [height, width]"),

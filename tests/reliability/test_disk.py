@@ -170,6 +170,16 @@ def test_metrics_that_do_not_fit_end_the_run(mounted: Callable[[str], Disk], tab
     assert api.load_run(checkpoints(disk).parent).checkpoint.step == 3  # the fourth did not fit
 
 
+def test_samples_that_do_not_fit(mounted: Callable[[str], Disk], tables: dict, tmp_path: Path, command: Any):
+    tables["run"]["root"] = str(tmp_path / "runs")
+    run = api.run(tables, ["run.steps=1"])
+    disk = mounted("size=64k")
+    ended = command("sample", run.path, "--out", disk.path / "x.npy", "--count", "100")
+    assert ended.code == 1
+    assert "x.npy: the disk is full: make room there, then `ganzoo resume` the run or repeat the command" in ended.err
+    assert list(disk.path.iterdir()) == []
+
+
 def filling(disk: Disk) -> PluginManager:
     return at_step(4, lambda: disk.fill(0))
 

@@ -92,6 +92,20 @@ def test_without_a_home(homeless: None, monkeypatch: pytest.MonkeyPatch, tables:
         downloaded("https://example.org/weights.pth", "the weights", "evaluation.weights", "00")
 
 
+def test_runs_below_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tables: Tables):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    tables["run"]["root"] = "~/runs"
+    run = ganzoo.run(tables, ["run.steps=1"])
+    assert run.path == tmp_path / "home/runs/tiny/0001"
+    again = ganzoo.run(tables, ["run.steps=1", "init.from=~/runs/tiny/0001"])
+    assert again.path == tmp_path / "home/runs/tiny/0002"
+    swept = ganzoo.sweep(tables, {"loss.name": ["hinge"]}, overrides=["run.steps=1"])
+    assert swept.path == tmp_path / "home/runs/tiny-sweep"
+    assert not (tmp_path / "~").exists()
+
+
 def test_homes_of_nobody(monkeypatch: pytest.MonkeyPatch, tables: Tables):
     assert expand_user("~nobody-of-this-name/faces") == Path("~nobody-of-this-name/faces")
     tables["dataset"] = {"name": "image_folder", "image_size": 16, "root": "~nobody-of-this-name/faces"}

@@ -351,3 +351,5 @@ def test_the_watchdog_names_missing_modes(tmp_path: Path):
     assert (alert["kind"], alert["step"]) == ("classes_missing", 90)
     assert "of 8 classes are among the samples" in alert["text"]
     assert "the pacgan or unrolled trainer" in alert["remedy"]
+    with pytest.raises(RequestError, match=r"evaluation\.real: points are scored against the training set alone"):
+        ganzoo.evaluate(run, overrides={"evaluation.real.count": 400})

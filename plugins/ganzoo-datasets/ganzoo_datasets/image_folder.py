@@ -113,6 +113,8 @@ class ImageFolder(FileDataset):
     def _read(self, file: File, frame: int | None) -> Image.Image | npt.NDArray[Any]:
         config, data = self.config, self._place.read(file.name, self.config)
         if file.suffix not in ARRAYS:
+            if config.bands is not None:
+                raise ValueError("is a picture, and dataset.bands picks channels of arrays: leave it out")
             return decode_image(data, config, frame)
         array = decode_array(data, file.suffix, config.bands)
         try:
@@ -208,7 +210,9 @@ class _Zip:
                 others[file.suffix] += 1
         return sorted(found, key=lambda file: file.name)
 
-    def read(self, name: str, _: ImageFolderConfig | None = None) -> bytes:
+    def read(self, name: str, config: ImageFolderConfig | None = None) -> bytes:
+        if Path(name).is_absolute():  # labels may lie elsewhere
+            return read_file(Path(name), config)
         if name not in self._members:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return self._archive.read(self._members[name])

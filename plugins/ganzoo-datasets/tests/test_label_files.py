@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,15 @@ def test_the_kind_of_the_labels_can_be_said(root: Path):
     assert pack(root, labels="labels.csv").info.labels == LabelSpec.classes("01")
     assert pack(root, labels="labels.csv", label_kind="attributes").labels.tolist() == [[1], [1], [0]]
     assert pack(root, labels="labels.csv", label_kind="continuous").info.labels == LabelSpec("continuous", ("smile",))
+
+
+def test_labels_of_a_zip_may_lie_elsewhere(root: Path, tmp_path: Path):
+    (tmp_path / "labels.csv").write_text("file,smile\nimg0.png,1\nimg1.png,0\nimg2.png,1\n")
+    archive = shutil.make_archive(str(tmp_path / "images"), "zip", root)
+    options = {"labels": str(tmp_path / "labels.csv"), "label_kind": "attributes"}
+    assert np.array_equal(pack(Path(archive), **options).labels, pack(root, **options).labels)
+    with pytest.raises(DataError, match="to the file with the labels"):
+        pack(Path(archive), labels=str(tmp_path / "none.csv"))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +191,10 @@ def test_arrays_in_a_folder(tmp_path: Path):
     np.testing.assert_allclose(scaled[0], array / 5000 - 1, atol=1e-6)
     with pytest.raises(DataError, match=r"has no channels \[13\]"):
         pack(root, bands=(13,))
+    Image.new("RGBA", (4, 4)).save(root / "c.png")
+    with pytest.raises(DataError, match=r"c\.png.*is a picture, and dataset\.bands picks channels of arrays"):
+        pack(root, bands=(3,), channels=1)
+    (root / "c.png").unlink()
     with pytest.raises(ValidationError, match=r"bands names 2 channels: set channels = 2"):
         folder(root, bands=(0, 1))
     np.savez(root / "b.npz", array, array)
