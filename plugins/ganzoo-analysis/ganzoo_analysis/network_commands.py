@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,14 @@ def filters(
         list[str] | None,
         typer.Option(help="Generator maps to drop, such as 2:1,5,9; may be given again.", metavar="LAYER:MAPS"),
     ] = None,
+    boxes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Drop the maps of this generator layer that fire within the boxes of a file, of lines "
+            "CELL,LEFT,TOP,RIGHT,BOTTOM in pixels of `ganzoo latent-grid`; may be given again.",
+            metavar="LAYER:FILE",
+        ),
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="Images made with and without them.")] = 16,
     seed: Annotated[int, seed_option("Seed of the latents and of the random baseline.")] = 0,
     label: Label = None,
@@ -57,7 +66,9 @@ def filters(
     chosen, dropped = numbers("--features", features), _maps(drop or [])
     from ganzoo import api
     from ganzoo_analysis import network_analysis
+    from ganzoo_analysis.boxes import maps_within, read_boxes
 
+    drawn = [(layer_of, read_boxes(Path(file))) for layer_of, file in _with_layers("--boxes", "FILE", boxes or [])]
     trained = api.load_run(run)
     check_folder(out, overwrite=overwrite)
     first = network_analysis.first_filters(trained)
@@ -65,6 +76,10 @@ def filters(
         echo(f"generator layer {number}: {one.channels} maps", err=True)
     # Everything that can be wrong is found before anything is written.
     pictures: list[tuple[network_analysis.Guided | network_analysis.Dropped, Path]] = []
+    for layer_of, those in drawn:
+        found = maps_within(trained, those, layer_of, seed=seed, label=label, weights=weights, batch_norm=batch_norm)
+        echo(f"fire within the boxes: --drop {layer_of}:{','.join(map(str, found))}", err=True)
+        dropped.setdefault(layer_of, []).extend(found)
     if dropped:
         without = network_analysis.drop(
             trained, dropped, count=count, seed=seed, label=label, weights=weights, batch_norm=batch_norm
@@ -148,9 +163,15 @@ def overfitting(
 def _maps(drop: list[str]) -> dict[int, list[int]]:
     """Parse `["2:1,5", "2:9", "3:0"]` as `{2: [1, 5, 9], 3: [0]}`."""
     maps: dict[int, list[int]] = {}
-    for text in drop:
-        layer, colon, which = text.partition(":")
-        if not colon or not layer.strip().isdecimal():
-            raise RequestError(f'--drop "{text}": give LAYER:MAPS, such as 2:1,5,9')
-        maps.setdefault(int(layer), []).extend(numbers("--drop", which) or [])
+    for layer, which in _with_layers("--drop", "MAPS, such as 2:1,5,9", drop):
+        maps.setdefault(layer, []).extend(numbers("--drop", which) or [])
     return maps
+
+
+def _with_layers(option: str, what: str, texts: list[str]) -> Iterator[tuple[int, str]]:
+    """Yield the layer that a text begins with, and what follows its colon."""
+    for text in texts:
+        layer, colon, rest = text.partition(":")
+        if not colon or not layer.strip().isdecimal():
+            raise RequestError(f'{option} "{text}": give LAYER:{what}')
+        yield int(layer), rest

@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from ganzoo_analysis.boxes import maps_within, read_boxes
+from ganzoo_analysis.filters import generator_layers
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 
 from ganzoo import api
 
@@ -35,6 +40,60 @@ def test_filters(command: Command, trained: Path, tmp_path: Path):
     ]
     with Image.open(out / "dropped.png") as picture:
         assert picture.info["ganzoo:dropped"] == "{1: [0, 2]}"
+
+
+def test_maps_that_fire_within_boxes(command: Command, trained: Path, tmp_path: Path):
+    """Against a regression on responses that are read off map by map; the boxes are where one map is strongest."""
+    run = api.load_run(trained)
+    layer, wanted = generator_layers(run.generator)[1], 5
+    maps: list[torch.Tensor] = []
+    hook = layer.output.register_forward_hook(lambda _, __, output: maps.append(output))
+    run.images(run.latents(100, 3))
+    hook.remove()
+    responses = torch.cat(maps)[:12].permute(0, 2, 3, 1)
+    assert responses.shape == (12, 8, 8, 8)
+    lines, within = ["cell,left,top,right,bottom"], torch.zeros(12, 8, 8, dtype=torch.bool)
+    for cell, each in enumerate(responses):
+        row, column = divmod(int(each[..., wanted].argmax()), 8)
+        lines.append(f"{cell}, {2 * column},{2 * row},{2 * column + 1},{2 * row + 2}")  # images are twice as large
+        within[cell, row, column] = True
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+    inside, outside = responses[within], responses[~within]
+    others = outside[torch.from_numpy(np.random.default_rng(3).permutation(len(outside))[:12])]
+    fitted = LogisticRegression(max_iter=1000).fit(torch.cat([inside, others]), [1] * 12 + [0] * 12)
+    expected = [index for index, weight in enumerate(fitted.coef_[0]) if weight > 0]
+    assert wanted in expected
+    assert len(expected) < 8
+    out, boxes = tmp_path / "new", f"1:{tmp_path / 'boxes.csv'}"
+    ended = command("filters", trained, "--out", out, "--no-guided", "--boxes", boxes, "--seed", "3")
+    assert f"fire within the boxes: --drop 1:{','.join(map(str, expected))}" in ended.err
+    with Image.open(out / "dropped.png") as picture:
+        assert picture.info["ganzoo:dropped"] == f"{{1: {expected}}}"
+    for mode in ("batch", "standing"):
+        assert wanted in maps_within(run, read_boxes(tmp_path / "boxes.csv"), 1, seed=3, batch_norm=mode)
+
+
+@pytest.mark.parametrize(
+    ("layer", "text", "told"),
+    [
+        ("1", "1,2,3\n", "boxes.csv:1: give cell,left,top,right,bottom, whole numbers such as 3,8,4,16,12"),
+        ("1", "cell,left,top,right,bottom\n1,2,3,4,x\n", "boxes.csv:2: give cell,left"),
+        ("1", "100,0,0,2,2", "the box 100,0,0,2,2 is on no image: cells are numbered from 0 to 99"),
+        ("1", "1,0,0,17,2", "images are 16 pixels wide and 16 high"),
+        ("1", "1,4,0,4,2", "the box 1,4,0,4,2 is on no image"),
+        ("1", "", "layer 1 has maps of 8×8, and no position of them is in a box"),
+        ("1", "1,0,0,16,16", "and every position of them is in a box: draw other boxes, or take a later layer"),
+        ("9", "1,0,0,2,2", "layer 9: the network's layers are numbered from 0 to 2"),
+        ("x", "1,0,0,2,2", "give LAYER:FILE"),
+    ],
+)
+def test_boxes_that_tell_nothing(command: Command, trained: Path, tmp_path: Path, layer: str, text: str, told: str):
+    (tmp_path / "boxes.csv").write_text(text)
+    ended = command("filters", trained, "--out", tmp_path / "new", "--boxes", f"{layer}:{tmp_path / 'boxes.csv'}")
+    assert ended.code == 2
+    assert told in ended.err
+    missing = command("filters", trained, "--out", tmp_path / "new", "--boxes", f"1:{tmp_path / 'none.csv'}")
+    assert "none.csv: cannot be read" in missing.err
 
 
 def test_filters_without_the_dataset(command: Command, trained: Path, tmp_path: Path):
