@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -79,8 +80,9 @@ def sample(
             names = [f"{name}_{number:0{len(str(each - 1))}d}" for name in names for number in range(each)]
         condition = condition.repeat_interleave(each, 0)
         count = len(condition)
-    to_file = bool(out.suffix) and not out.is_dir()
-    if to_file and out.suffix.lower() not in {".png", ".npy"}:
+    writable = out.suffix.lower() in {".png", ".npy"}
+    to_file = writable or (bool(out.suffix) and not os.path.isdir(out))  # noqa: PTH112 - pathlib's raises of long names
+    if to_file and not writable:
         raise RequestError(
             f"--out {out}: give a file that ends in .png or .npy, or a folder; one with a dot must be there"
         )

@@ -12,7 +12,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from ganzoo.plugin import RequestError, TrainedRun
+from ganzoo.plugin import RequestError, TrainedRun, read_text
 from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used
 from ganzoo_analysis import filters
 from ganzoo_analysis.latent_space import images_of, require_latents
@@ -38,7 +38,7 @@ def read_boxes(path: Path) -> list[Box]:
         RequestError: it cannot be read, or a line is no box; the text names the line.
     """
     try:
-        lines = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        lines = list(csv.reader(read_text(path).splitlines()))
     except (OSError, ValueError) as error:
         raise RequestError(f"--boxes {path}: cannot be read: {error}") from error
     boxes = []
