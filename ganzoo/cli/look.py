@@ -108,7 +108,7 @@ def sample(
         about = {**about, "labels": f"{'; '.join(labels)} ({trained.info.labels.first_names})"}
         say(f"labels, in turn: {about['labels']}")
     bands = trained.recipe.samples.bands
-    if to_file and out.suffix.lower() == ".npy":
+    if out.suffix.lower() == ".npy":
         save_array(images, out)
         echo_path(out)
         return
@@ -137,7 +137,7 @@ def _array_beside(out: Path, trained: TrainedRun, *, to_file: bool) -> Path | No
     from ganzoo.sampling.image_io import shown_bands
 
     shape = trained.info.samples.shape
-    if to_file and out.suffix.lower() == ".npy":
+    if out.suffix.lower() == ".npy":
         return None
     if len(shape) == 3 and shown_bands(empty(1, *shape), trained.recipe.samples.bands).shape[1:] == shape:
         return None

@@ -153,12 +153,14 @@ def _with_cards(name: str, variants: Sequence[Variant], runs: Sequence[RunRecord
             its = [protocol for protocol in protocols if run in protocol.values]
             used[run] = max(its, key=lambda each: (max(each.values[run]), each.card.samples.images))
     warnings = [text for run, protocol in used.items() for text in protocol.warnings[run]]
+    shown = dict.fromkeys(used.values())
     for run in having:  # the curve of an incomplete one, where it has one of these protocols
-        shared = [protocol for protocol in dict.fromkeys(used.values()) if run in protocol.values]
-        used |= {run: shared[0]} if run not in used and shared else {}
+        its = [protocol for protocol in shown if run in protocol.values]
+        if its:
+            used.setdefault(run, its[0])
     cards = [
         (each.card, [variant.name for variant in variants if any(used.get(run) is each for run in variant.runs)])
-        for each in dict.fromkeys(used.values())
+        for each in shown
     ]
     refused = [] if common else [printable(found) for found in differences([card for card, _ in cards], ignoring)]
     series = {

@@ -83,6 +83,10 @@ class Generator(Network):
         """Whether its samples are clipped to [−1, 1] where they are written or scored; vectors never are."""
         return not self.bounded and isinstance(self.info.samples, ImageSpec)
 
+    def clipped(self, samples: Tensor) -> Tensor:
+        """Return samples as they are written and scored."""
+        return samples.clamp(-1, 1) if self.clips_images else samples
+
     @abstractmethod
     def forward(self, latents: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return samples for latents (N, latent_dim): images (N, C, H, W) in [−1, 1], or vectors (N, D).

@@ -79,7 +79,7 @@ def generate_batches(
                     latents[part].to(device), **{name: rows[part].to(device) for name, rows in inputs.items()}
                 )
             samples = samples.float()[: count - start]
-            yield samples.clamp(-1, 1) if generator.clips_images else samples
+            yield generator.clipped(samples)
 
 
 def _pad(generator: Generator, latents: Tensor, inputs: Inputs, missing: int) -> tuple[Tensor, Inputs]:
@@ -145,9 +145,11 @@ def batch_norm_mode(module: nn.Module, mode: BatchNormMode, inputs: Inputs | Non
     norms = [child for child in module.modules() if isinstance(child, _BatchNorm)]
     before = [(norm.track_running_stats, norm.momentum, dict(norm._buffers)) for norm in norms]
     with evaluation_mode(module):
-        module.train()  # norms that stay in evaluation mode are of a network that does not learn
-        tracking = [norm for norm in norms if norm.track_running_stats and norm.training]
-        module.eval()
+        tracking: list[_BatchNorm] = []
+        if mode in ("standing", "batch"):
+            module.train()  # norms that stay in evaluation mode are of a network that does not learn
+            tracking = [norm for norm in norms if norm.track_running_stats and norm.training]
+            module.eval()
         try:
             if mode == "standing" and tracking:
                 assert isinstance(module, Generator)

@@ -33,6 +33,11 @@ HOLDER = ".process.json"
 REPEATS = "Every option of this run, defaults included. `ganzoo run` on this file repeats it."
 
 
+def runs_folder(recipe: Recipe) -> Path:
+    """Return the folder that a recipe's run directories are made in."""
+    return expand_user(recipe.run.root) / recipe.run.name
+
+
 class RunDirectory:
     """The folder of one run's files; made by `create`, opened by `open`."""
 
@@ -52,7 +57,7 @@ class RunDirectory:
         Raises:
             RequestError: no folder can be made there.
         """
-        parent = expand_user(recipe.run.root) / recipe.run.name
+        parent = runs_folder(recipe)
         try:
             parent.mkdir(parents=True, exist_ok=True)
             taken = [int(path.name) for path in parent.iterdir() if path.name.isdecimal()]

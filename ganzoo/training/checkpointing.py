@@ -27,8 +27,9 @@ from ganzoo.storage.checkpoint import (
     superseded,
     write_checkpoint,
 )
-from ganzoo.storage.disk import SMALL, check_room, expand_user, nearest_existing
+from ganzoo.storage.disk import SMALL, check_room, nearest_existing
 from ganzoo.storage.manifest import LARGEST
+from ganzoo.storage.run_directory import runs_folder
 from ganzoo.text import size_in_words
 from ganzoo.training.non_finite import check_weights, stop_if_diverged
 from ganzoo.training.run import Run
@@ -43,7 +44,7 @@ def check_place(recipe: Recipe) -> None:
     Raises:
         RequestError: `run.root` leads through a file, or to where nothing can be written.
     """
-    parent = expand_user(recipe.run.root) / recipe.run.name
+    parent = runs_folder(recipe)
     try:
         place = nearest_existing(parent)
         for path in (parent, *(place / name for name in parent.absolute().relative_to(place).parts)):
@@ -82,7 +83,7 @@ def check_room_for_run(recipe: Recipe, trainer: Trainer, info: DatasetInfo, step
     pixels = math.prod(info.samples.shape) * recipe.samples.count
     grid = int(pixels * PNG * (2 if recipe.samples.gif else 1))
     check_room(
-        expand_user(recipe.run.root) / recipe.run.name,
+        runs_folder(recipe),
         checkpoint * most + grid * grids,
         f"a run with {kept} checkpoints of {size_in_words(checkpoint)} and {grids} grids of {size_in_words(grid)}",
         "make room there, set run.root to a folder on a larger disk, or keep fewer of them by samples.every, "

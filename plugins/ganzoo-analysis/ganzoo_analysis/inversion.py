@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Unpack
@@ -17,7 +16,7 @@ from ganzoo.sampling.generate import batch_norm_mode, batch_norm_used
 from ganzoo.sampling.image_io import save_tensors
 from ganzoo_analysis.figures import Panel, save_figure
 from ganzoo_analysis.latent_space import describe, require_label, require_latents
-from ganzoo_analysis.points import SamplingOptions, Space, clipped, has_styles, in_space, inputs_of, samples_at
+from ganzoo_analysis.points import SamplingOptions, Space, has_styles, in_space, inputs_of, samples_at
 
 AT_ONCE = 32
 """Images that are inverted together; with fixed statistics of batch norm none depends on the others."""
@@ -116,7 +115,7 @@ def invert(
             torch.manual_seed(seed)
             return samples_at(generator, points, space, {name: rows[: len(points)] for name, rows in inputs.items()})
 
-    shown = partial(clipped, generator)
+    shown = generator.clipped
     counted = count(1)
 
     def stepped() -> None:

@@ -23,7 +23,7 @@ SUFFIX = ".safetensors"
 
 
 class SamplingOptions(TypedDict, total=False):
-    """Sampling options that every function here takes.
+    """Sampling options of the functions of this package.
 
     `label` is the class of a conditional generator, by name or index, or its attributes or values as "0.5,1", and must
     be left out for any other. `weights` and `batch_norm` are those of `TrainedRun.images`.
@@ -98,11 +98,6 @@ def samples_at(generator: Any, points: Tensor, space: Space, inputs: Mapping[str
     return made.float()
 
 
-def clipped(generator: Generator, samples: Tensor) -> Tensor:
-    """Return samples as they are written and scored: images of a generator without tanh in [−1, 1]."""
-    return samples.clamp(-1, 1) if generator.clips_images else samples
-
-
 @torch.no_grad()
 def samples_of_styles(generator: Generator, styles: Tensor, labels: Tensor | None, batch_norm: BatchNormMode) -> Tensor:
     """Generate samples (N, …), fp32 on the CPU, from styles (N, …)."""
@@ -113,7 +108,7 @@ def samples_of_styles(generator: Generator, styles: Tensor, labels: Tensor | Non
         for start in range(0, len(styles), BATCH_SIZE):
             part = slice(start, start + BATCH_SIZE)
             rows = {name: each[part].to(device) for name, each in inputs.items()}
-            made.append(clipped(generator, samples_at(generator, styles[part].to(device), "styles", rows)).cpu())
+            made.append(generator.clipped(samples_at(generator, styles[part].to(device), "styles", rows)).cpu())
     return torch.cat(made)
 
 

@@ -165,7 +165,7 @@ def _difference(model: Generator, content: bytes, inputs: dict[str, Tensor], sou
     with torch.no_grad():
         latents, *keywords = inputs
         expected = model(inputs[latents], **{name: inputs[name] for name in keywords})
-        expected = expected.clamp(-1, 1) if model.clips_images else expected
+        expected = model.clipped(expected)
     feed = {name: value.numpy() for name, value in inputs.items()}
     try:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
