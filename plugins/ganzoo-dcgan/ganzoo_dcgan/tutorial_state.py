@@ -273,8 +273,8 @@ def _tables(
 def _notes(discriminator: Stack | None) -> list[str]:
     """Return what a state dict does not say and was assumed."""
     notes = [
-        "the file does not say what it was trained on: taken is the tutorial's CelebA; "
-        "--set dataset.name=… says otherwise"
+        "the file does not say what it was trained on: the recipe names the tutorial's CelebA unless "
+        "--set dataset.name=… names another dataset"
     ]
     if discriminator is None:
         notes.append("the file holds no discriminator: the run makes images, but judges none")

@@ -63,7 +63,7 @@ def export_run(
         format: "safetensors", which `ganzoo.load_export` opens; "hub", the same in the Hugging Face Hub's layout;
             "onnx", compared with torch by onnxruntime (extra `onnx`).
         weights: "ema", "raw", or "auto" for ema where there is one.
-        discriminator: export it too; not as ONNX.
+        discriminator: export it too, all of them where the trainer has several; not as ONNX.
         batch_norm: statistics that are fixed in an ONNX file; default: those of the recipe's [samples].
         license: SPDX name of the license of the weights.
         progress: called with the number of parts that are written and in all.
@@ -99,7 +99,8 @@ def export_run(
             "origin": trained.recipe.run.name,
         }
         networks = {name: f"{'model' if form == 'hub' else name}.safetensors"} if form != "onnx" else {}
-        networks |= {"discriminator": "discriminator.safetensors"} if discriminator else {}
+        roles = trained.recipe.trainer.roles if discriminator else {}
+        networks |= {role: f"{role}.safetensors" for role, kind in roles.items() if kind == "discriminator"}
         if form == "onnx":
             model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
             (folder / "generator.onnx").write_bytes(model)

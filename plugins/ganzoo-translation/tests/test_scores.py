@@ -63,7 +63,9 @@ def test_an_export_of_the_way_back_has_no_scores_of_the_way_there_and_opens(tmp_
     back = ganzoo.load_run(run.path, network="generator_back")
     export_run(back, tmp_path / "back", discriminator=True)
     assert "have not been evaluated" in (tmp_path / "back" / "README.md").read_text()
-    assert ganzoo.load_export(tmp_path / "back").network == "generator_back"
+    opened = ganzoo.load_export(tmp_path / "back")
+    assert opened.network == "generator_back"
+    assert sorted(opened.checkpoint.networks()) == ["discriminator", "discriminator_back", "generator_back"]
 
 
 def test_all_conditions_are_taken_where_there_are_more_than_targets(tmp_path: Path) -> None:
