@@ -16,7 +16,7 @@ import argparse
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 
 import torch
@@ -52,9 +52,10 @@ def rpgan(weight: float) -> tuple[str, ...]:
     return ("loss.name=relativistic_pairing", f"penalties=[{penalties}]")
 
 
-def pacgan(packing: int, packs: int) -> tuple[str, ...]:
-    """Packs of so many samples; the papers' minibatch counts packs, ganzoo's samples."""
-    return ("trainer.name=pacgan", f"trainer.packing={packing}", f"trainer.batch_size={packing * packs}")
+def pacgan(packing: int, packs: int, epochs: int | None = None) -> tuple[str, ...]:
+    """Packs of so many samples; the authors' minibatches and epochs count packs, ganzoo's count samples."""
+    of_samples = () if epochs is None else (f"run.epochs={packing * epochs}",)
+    return ("trainer.name=pacgan", f"trainer.packing={packing}", f"trainer.batch_size={packing * packs}", *of_samples)
 
 
 RING, GRID = "ring of 8 Gaussians, PacGAN's protocol", "grid of 25 Gaussians, PacGAN's protocol"
@@ -72,13 +73,13 @@ UNROLLED_PICTURES = {
 
 ROWS = {
     "ring-gan": Row(RING, "GAN", "pacgan_ring", "6.3 modes, 98.2 % (PacGAN's paper); 1 mode (VEEGAN's)"),
-    "ring-pacgan2": Row(RING, "PacGAN2", "pacgan_ring", "7.9 modes, 95.6 %", pacgan(2, 100)),
+    "ring-pacgan2": Row(RING, "PacGAN2", "pacgan_ring", "7.9 modes, 95.6 %", pacgan(2, 100, 400)),
     "ring-unrolled": Row(
         RING, "Unrolled GAN, K = 5", "pacgan_ring", "7.6 modes (VEEGAN's paper)", ("trainer.name=unrolled",)
     ),
     "ring-rpgan": Row(RING, "RpGAN + R1 + R2", "pacgan_ring", "none", rpgan(0.1)),
     "grid-gan": Row(GRID, "GAN", "pacgan_ring", "17.3 modes (PacGAN's paper); 3.3 (VEEGAN's)", ON_GRID),
-    "grid-pacgan4": Row(GRID, "PacGAN4", "pacgan_ring", "24.8 modes", (*ON_GRID, *pacgan(4, 100))),
+    "grid-pacgan4": Row(GRID, "PacGAN4", "pacgan_ring", "24.8 modes", (*ON_GRID, *pacgan(4, 100, 400))),
     "grid-rpgan": Row(GRID, "RpGAN + R1 + R2", "pacgan_ring", "none", (*ON_GRID, *rpgan(0.1))),
     **{
         f"unrolled-k{steps}": Row(
@@ -93,7 +94,7 @@ ROWS = {
     "stacked-dcgan": Row(
         STACKED, "DCGAN", "stacked_mnist", "99 modes, KL 3.40 (VEEGAN's paper); 78.9 ± 6.5, 4.50 (PacGAN's)"
     ),
-    "stacked-pacgan2": Row(STACKED, "PacDCGAN2", "stacked_mnist", "1,000 modes, KL 0.06", pacgan(2, 64)),
+    "stacked-pacgan2": Row(STACKED, "PacDCGAN2", "stacked_mnist", "1,000 modes, KL 0.06", pacgan(2, 64, 50)),
     "stacked-rpgan": Row(
         STACKED,
         "RpGAN + R1 + R2",
@@ -127,7 +128,7 @@ def records(runs: Path) -> Iterator[Record]:
 
 
 def cells(found: list[Record]) -> list[str]:
-    """The figures of a row: scores, seeds, share of the length, minutes a seed."""
+    """The figures of runs of one length: scores, seeds, share of the protocol's length, minutes a seed."""
     if not found:
         return ["not measured", "", "", ""]
     scores = f"{spread([each['modes'] for each in found], 1)} modes"
@@ -135,23 +136,31 @@ def cells(found: list[Record]) -> list[str]:
         scores += f", {spread([100 * each['high_quality'] for each in found], 1)} %"
     else:
         scores += f", KL {spread([each['kl_to_uniform'] for each in found], 2)}"
-    shares = {each["step"] / each["total_steps"] for each in found}
-    length = " to ".join(f"{share:.0%}" for share in sorted({min(shares), max(shares)}))
     minutes: dict[str, list[float]] = {}
     for each in found:
         minutes.setdefault("" if each["device"] == "cpu" else f", {each['device']}", []).append(each["seconds"] / 60)
     of_devices = "; ".join(f"{statistics.mean(of_one):.0f}{device}" for device, of_one in sorted(minutes.items()))
-    return [scores, str(len(found)), length, of_devices]
+    return [scores, str(len(found)), share(found[0]), of_devices]
+
+
+def share(record: Record) -> str:
+    """How much of the protocol's training a run completed."""
+    return f"{record['step'] / record['total_steps']:.0%}"
 
 
 def table(measured: list[Record]) -> str:
-    """The Markdown of the table, protocol by protocol."""
+    """The Markdown of the table, protocol by protocol; runs of a row that went further have a line of their own."""
     lines = ["| protocol | method | published | ganzoo | seeds | of its length | minutes a seed |", "|---" * 7 + "|"]
     before = ""
     for name, row in ROWS.items():
-        figures = cells([each for each in measured if each["row"] == name])
-        protocol, before = ("" if row.protocol == before else row.protocol), row.protocol
-        lines.append("| " + " | ".join([protocol, row.method, row.published, *figures]) + " |")
+        found = sorted((each for each in measured if each["row"] == name), key=lambda each: each["step"])
+        texts = ["" if row.protocol == before else row.protocol, row.method, row.published]
+        before = row.protocol
+        for _, of_length in groupby(found, key=share):
+            lines.append("| " + " | ".join([*texts, *cells(list(of_length))]) + " |")
+            texts = ["", "", ""]
+        if not found:
+            lines.append("| " + " | ".join([*texts, *cells([])]) + " |")
     return "\n".join(lines)
 
 

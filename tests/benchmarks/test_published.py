@@ -48,10 +48,10 @@ def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: Pl
         recipe, _ = load_recipe(ROOT / "recipes" / f"{row.recipe}.toml", manager, row.changes)
         lengths[name] = (recipe.run.steps or recipe.run.epochs, recipe.trainer.batch_size)
     assert lengths["ring-gan"] == lengths["grid-gan"] == (400, 100)
-    assert (lengths["ring-pacgan2"], lengths["grid-pacgan4"]) == ((400, 200), (400, 400))
+    assert (lengths["ring-pacgan2"], lengths["grid-pacgan4"]) == ((800, 200), (1600, 400))  # 400,000 updates too
     assert {lengths[f"unrolled-k{steps}"] for steps in (0, 1, 5, 10)} == {(25_000, 512)}
     assert lengths["unrolled-pacgan2"] == (25_000, 1024)
-    assert (lengths["stacked-dcgan"], lengths["stacked-pacgan2"]) == ((50, 64), (50, 128))
+    assert (lengths["stacked-dcgan"], lengths["stacked-pacgan2"]) == ((50, 64), (100, 128))
 
 
 @pytest.mark.slow
@@ -97,6 +97,9 @@ def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:
         common | {"seed": seed, "modes": modes, "high_quality": share}
         for seed, modes, share in [(0, 6, 0.9), (1, 8, 1.0)]
     ]
+    rows = published.table([*found, found[0] | {"seed": 2, "step": 100_000}]).splitlines()
+    assert rows[2].endswith("| 6.0 modes, 90.0 % | 1 | 25% | 60 |")
+    assert rows[3] == "|  |  |  | 7.0 ± 1.4 modes, 95.0 ± 7.1 % | 2 | 100% | 60 |"  # not one mean over both lengths
     row = next(line for line in published.table(found).splitlines() if "6.3 modes" in line)
     assert row.endswith("| 7.0 ± 1.4 modes, 95.0 ± 7.1 % | 2 | 100% | 60 |")
     found = [
