@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -111,8 +112,9 @@ class Metric(ABC):
         return ""
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, int | float | str]:
-        """Return the numbers that the values depend on, for the protocol card: by default the options."""
-        return self.config.model_dump(exclude={"name"})
+        """Return what the values depend on, for the protocol card: by default the options, lists of them as text."""
+        options = self.config.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        return {name: json.dumps(value) if isinstance(value, list | dict) else value for name, value in options.items()}
 
 
 def score_name(value: str, source: Source, label: str, extractor: Extractor | type[Extractor]) -> str:

@@ -34,6 +34,7 @@ from ganzoo.runtime.random_state import seeded_generators
 from ganzoo.sampling.generate import BATCH_SIZE, batch_norm_used, generate_batches
 from ganzoo.terminal import count_progress, warn
 from ganzoo.training.build import build_part, open_dataset
+from ganzoo.training.plugin_notes import plugin_notes
 
 CONDITIONS_AT_ONCE = 1024
 SAMPLES_KEPT = 1000
@@ -141,7 +142,8 @@ class Evaluator:
     ) -> list[Evaluation]:
         timings: dict[str, float] = {}
         batches = _counted(batches, samples.images) if self._shows_progress else batches
-        with seeded_generators(samples.seed), fp32_products(self.device):
+        notes = plugin_notes(self.recipe, self._manager)
+        with notes, seeded_generators(samples.seed), fp32_products(self.device):
             real = [self._features_of_real(extractor, timings) for extractor in self.extractors]
             features, pixels = self._collected(batches, timings)
             evaluation = partial(self._evaluation, samples, run, step, timings)

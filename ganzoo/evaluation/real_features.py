@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from ganzoo.components.extractor import Extractor
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.data.tensor_cache import cached_tensors
 from ganzoo.terminal import count_progress
+from ganzoo.untrusted import read_bytes
 
 VERSION = 2
 """Version of the preprocessing and of the order of the images, raised with every change to either."""
@@ -58,8 +61,16 @@ def _computed(extractor: Extractor, packed: PackedDataset, indices: Tensor, devi
     return torch.cat(parts)
 
 
+def _code(component: type) -> bytes:
+    """Return the hash of the file that a class is written in; empty where there is none, as in a notebook."""
+    try:
+        return hashlib.sha256(read_bytes(Path(inspect.getfile(component)))).digest()
+    except (OSError, TypeError):
+        return b""
+
+
 def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> str:
-    """Return the place in the cache for these pixels, weights, options and preprocessing."""
+    """Return the place in the cache for these pixels, weights, options, code and preprocessing."""
     info = (
         VERSION,
         packed.key,
@@ -68,6 +79,7 @@ def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torc
         extractor.label,
         extractor.digest(),
         extractor.config.model_dump_json(),
+        _code(type(extractor)),
         extractor.input,
         extractor.resize,
         extractor.antialias,

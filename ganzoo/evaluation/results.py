@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -36,7 +37,7 @@ def compute(metrics: Sequence[Metric], inputs: Sequence[MetricInputs], extractor
         extractor: whose features these are; None: the samples themselves.
 
     Raises:
-        PluginError: a metric gives a value without a direction.
+        PluginError: a metric gives a value without a direction, or details that are no JSON.
     """
     results = Results()
     if extractor is not None:
@@ -63,5 +64,16 @@ def compute(metrics: Sequence[Metric], inputs: Sequence[MetricInputs], extractor
                 if caveat:
                     results.warnings[name] = caveat
             results.settings |= {f"{own}_{key}": value for key, value in metric.settings(given).items()}
-            results.details |= given.details
+            results.details |= _plain(given.details, own)
     return results
+
+
+def _plain(details: dict[str, Any], metric: str) -> dict[str, Any]:
+    """Return the details that a metric gives, checked to be what a JSON file holds."""
+    try:
+        return cast("dict[str, Any]", json.loads(json.dumps(details)))
+    except TypeError as error:
+        raise PluginError(
+            f'the metric "{metric}" puts into `details` what no JSON file holds ({error}): give numbers, text and '
+            f"lists of them, such as `tensor.tolist()`"
+        ) from error

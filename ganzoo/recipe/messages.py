@@ -16,6 +16,7 @@ from ganzoo.errors import Problem
 from ganzoo.recipe.overrides import plugins_in
 from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.registry import NAME_TAG, TABLE_TAG
 from ganzoo.text import did_you_mean
 
 Location = Sequence[str | int]
@@ -150,7 +151,7 @@ def _steps(detail: ErrorDetails, tables: Mapping[str, Any]) -> Iterator[tuple[st
     for depth, step in enumerate(detail["loc"], 1):
         table = value if isinstance(value, Mapping) else {}
         missing = isinstance(value, Mapping) and detail["type"] == "missing" and depth == len(detail["loc"])
-        if step in (NUMBER_TAG, SCHEDULE_TAG):
+        if step in (NUMBER_TAG, SCHEDULE_TAG, NAME_TAG, TABLE_TAG):
             yield step, "part"
         elif step not in table and step in (table.get("name"), value):
             value = {} if step == value else value  # a name in the place of a table
@@ -227,7 +228,7 @@ def _keys(options: type[BaseModel]) -> dict[str, FieldInfo]:
 def _classes_at(location: Location, tables: Any, model: type[BaseModel]) -> list[type[BaseModel]]:
     """Return the classes that a table at a path may be of: of a part, one for each name."""
     field = field_at(location, tables, model)
-    return list(_classes(field.annotation)) if field else []
+    return list(dict.fromkeys(_classes(field.annotation))) if field else []
 
 
 def _classes(annotation: Any) -> Iterator[type[BaseModel]]:

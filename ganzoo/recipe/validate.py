@@ -160,7 +160,8 @@ def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
     for implementation in reversed(manager.pluggy.hook.lint_recipe.get_hookimpls()):
         try:
             found: Any = implementation.function(*([recipe] if implementation.argnames else []))
-            warnings += [each if isinstance(each, Problem) else Problem("", str(each)) for each in found or []]
+            several = [found] if isinstance(found, str | Problem) else found or []
+            warnings += [each if isinstance(each, Problem) else Problem("", str(each)) for each in several]
         except Exception as error:
             text = f"the lint of the plugin {implementation.plugin_name} failed: {type(error).__name__}: {error}"
             warnings.append(Problem("", text))

@@ -8,13 +8,16 @@ from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, create_model
 from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
 from ganzoo.errors import PluginError
 from ganzoo.registry.commands import import_target, imported
 from ganzoo.registry.kinds import KINDS, Kind
+
+NAME_TAG, TABLE_TAG = "(name)", "(table)"
+"""What pydantic puts into the place of an error in a component that may be given by its name alone."""
 
 
 @dataclass(frozen=True)
@@ -157,14 +160,13 @@ class Registry:
         if not configs:
             return Annotated[self.kind.config, BeforeValidator(_nothing_registered)]
         table: Any = configs[0] if len(configs) == 1 else Annotated[reduce(or_, configs), Field(discriminator="name")]
-        return (
-            Annotated[table, BeforeValidator(_named, json_schema_input_type=table | str)] if self.kind.bare else table
-        )
-
-
-def _named(given: Any) -> Any:
-    """Return the table that a bare name stands for."""
-    return {"name": given} if isinstance(given, str) else given
+        if not self.kind.bare:
+            return table
+        named = Annotated[table, BeforeValidator(lambda name: {"name": name}, json_schema_input_type=str)]
+        return Annotated[  # told apart first: what a validator has changed is no JSON any more, whose lists are tuples
+            Annotated[named, Tag(NAME_TAG)] | Annotated[table, Tag(TABLE_TAG)],
+            Discriminator(lambda given: NAME_TAG if isinstance(given, str) else TABLE_TAG),
+        ]
 
 
 def _nothing_registered(table: Any) -> Any:
@@ -216,6 +218,11 @@ class Registrar:
         Raises:
             PluginError: the name is taken, the class lacks methods, or is not of a kind that this hook registers.
         """
+        if not isinstance(component, type | str):
+            raise PluginError(
+                f'the plugin {self.plugin} registers "{name}" as an object: register its class, '
+                f"{type(component).__name__}, of which each run makes its own"
+            )
         if config is None:
             config = getattr(component, "Config", component if isinstance(component, type) else None)
         if not (isinstance(config, type) and issubclass(config, ComponentConfig)):

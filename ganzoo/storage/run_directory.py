@@ -70,19 +70,20 @@ class RunDirectory:
                 f"run.root: no run directory can be made in {parent}: {error.strerror}; "
                 f"set run.root to a folder that can be written to"
             ) from error
-        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
-        directory = cls.lay_out(parent / f"{number:04d}", recipe.model_copy(update={"plugins": plugins}))
-        directory.write_plugins(files)
-        return directory
+        return cls.lay_out(parent / f"{number:04d}", recipe, files)
 
     @classmethod
-    def lay_out(cls, path: Path, recipe: Recipe, header: str = REPEATS) -> RunDirectory:
-        """Turn the empty folder `path` into a run directory, with the recipe under the comment `header`."""
+    def lay_out(
+        cls, path: Path, recipe: Recipe, files: Sequence[LocalFile] = (), header: str = REPEATS
+    ) -> RunDirectory:
+        """Turn the empty folder `path` into a run directory, with the recipe under `header` and plugin files."""
         directory = cls(path)
         with output_errors(path):
             directory.samples.mkdir()
             directory.checkpoints.mkdir()
-        directory.write_recipe(recipe, header)
+        plugins = recipe.plugins.model_copy(update={"files": tuple(file.name for file in files)})
+        directory.write_recipe(recipe.model_copy(update={"plugins": plugins}), header)
+        directory.write_plugins(files)
         return directory
 
     @classmethod

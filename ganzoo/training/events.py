@@ -71,9 +71,10 @@ class Events:
                 raise
             except (Exception, SystemExit) as error:
                 self._muted.add(each.plugin_name)
+                notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
                 self._warn(
                     f"the observer {each.plugin_name} failed in {event} and is left out from here on: "
-                    f"{type(error).__name__}: {error}{_place(error, each.function)}"
+                    f"{type(error).__name__}: {error}{_place(error, each.function)}{notes}"
                 )
 
 

@@ -58,7 +58,7 @@ def import_weights(
     origin = {"importer": entry.name, "source": str(source), "sha256": checksums}
     versions = manager.distributions()
     with new_folder(out) as partial:
-        directory = RunDirectory.lay_out(partial, recipe, HEADER)
+        directory = RunDirectory.lay_out(partial, recipe, manager.files, HEADER)
         directory.write_json("environment.json", {**describe_software(versions), "imported": origin})
         directory.write_json("summary.json", _summary(weights, origin))
         write_checkpoint(directory.checkpoints, 0, weights.networks, info=weights.info, plugin_versions=versions)

@@ -68,7 +68,7 @@ class Penalties:
     def metrics(self) -> dict[str, Tensor]:
         """Return what the penalties log, by the names of the metrics."""
         return {
-            f"penalty/{name}_{key}": value.detach()
+            f"penalty/{name}_{key}": torch.as_tensor(value).detach()  # an option without a schedule is a number
             for name, penalty in self._by_name.items()
             for key, value in penalty.metrics().items()
         }

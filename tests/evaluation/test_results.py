@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import pytest
 import torch
 
 from ganzoo.components.metric import Metric, MetricInputs
 from ganzoo.components.options import MetricConfig
+from ganzoo.errors import PluginError
 from ganzoo.evaluation.results import compute
 
 
@@ -39,3 +41,39 @@ def test_no_score_depends_on_the_metrics_before_it_or_on_what_was_drawn():
     assert compute([other, chance], inputs).scores["chance"] == alone["chance"]
     torch.manual_seed(5)
     assert compute([chance], inputs).scores == alone
+
+
+class LevelsConfig(MetricConfig):
+    """Options of several kinds."""
+
+    levels: tuple[float, ...] = (0.1, 0.5)
+    """Levels."""
+    most: int | None = None
+    """How many."""
+    exact: bool = True
+    """Whether."""
+
+
+class Levels(Chance):
+    """A metric with a list among its options and one that is left out, and a finding."""
+
+    Config = LevelsConfig
+
+    def __init__(self, config: LevelsConfig, finding: Any) -> None:
+        super().__init__(config)
+        self.finding = finding
+
+    def compute(self, inputs: MetricInputs) -> dict[str, float]:
+        inputs.details["finding"] = self.finding
+        return {"chance": 0.5}
+
+
+def test_options_of_any_kind_stand_on_the_card_and_details_are_json():
+    features = torch.zeros(4, 2)
+    unused: Any = None
+    inputs = [MetricInputs("features", features, features, training=unused)]
+    found = compute([Levels(LevelsConfig(name="levels"), (1, 2))], inputs)
+    assert found.settings == {"levels_levels": "[0.1, 0.5]", "levels_exact": True}
+    assert found.details == {"finding": [1, 2]}
+    with pytest.raises(PluginError, match=r'the metric "levels" puts into `details` .*Tensor.*tolist'):
+        compute([Levels(LevelsConfig(name="levels"), features)], inputs)

@@ -164,6 +164,11 @@ def test_of_a_plugin_and_of_one_that_fails(tables: dict[str, Any], parse: Callab
         def lint_recipe(self, recipe: Recipe) -> list[Problem | str]:
             return ["mind the step", Problem("run.steps", "few")]
 
+    class Plain:
+        @hookimpl
+        def lint_recipe(self) -> str:
+            return "one text"
+
     class Failing:
         @hookimpl
         def lint_recipe(self) -> list[Problem | str]:
@@ -171,9 +176,10 @@ def test_of_a_plugin_and_of_one_that_fails(tables: dict[str, Any], parse: Callab
 
     manager = PluginManager()
     manager.pluggy.register(Careful(), name="careful")
+    manager.pluggy.register(Plain(), name="plain")
     manager.pluggy.register(Failing(), name="failing")
     told = [str(problem) for problem in lint(parse(tables), manager)]
-    assert {"mind the step", "run.steps: few"} <= set(told)
+    assert {"mind the step", "run.steps: few", "one text"} <= set(told)
     assert "the lint of the plugin failing failed: RuntimeError: boom" in told
 
 

@@ -146,7 +146,13 @@ def test_component_of_another_kind_is_refused(register: Registrar):
         register("net", "m:G", config=GeneratorConfig)
 
 
-@pytest.mark.parametrize("component", [dict, "module:Class", 3])
+def test_an_object_in_place_of_a_class_is_refused(register: Registrar):
+    made: Any = Margin(LossConfig(name="margin"), info=None)  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match='registers "m" as an object: register its class, Margin'):
+        register("m", made)
+
+
+@pytest.mark.parametrize("component", [dict, "module:Class"])
 def test_component_without_config_is_refused(register: Registrar, component: Any):
     with pytest.raises(PluginError, match='registers "x" without a config'):
         register("x", component)

@@ -19,7 +19,7 @@ from ganzoo.components.options import ImporterConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import OutputError, RequestError
 from ganzoo.recipe.load import parse_recipe
-from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.registry.plugin_manager import LocalFile, PluginManager
 from ganzoo.registry.registry import Registrar
 from ganzoo.training import import_weights as importing
 
@@ -99,6 +99,15 @@ def test_imported_run_is_worked_with_like_any_other(bring: Import, networks: Net
         "samples",
         "checkpoints",
     }
+
+
+def test_plugin_files_are_kept(bring: Import, tmp_path: Path, own_manager: PluginManager):
+    file = tmp_path / "mine.py"
+    file.write_text("from ganzoo.plugin import hookimpl\n\n@hookimpl\ndef lint_recipe():\n    return []\n")
+    own_manager.files.append(LocalFile(file, file.read_bytes()))
+    run = bring()
+    assert (run.path / "plugins" / "mine.py").read_text() == file.read_text()
+    assert run.directory.read_recipe()["plugins"]["files"] == ["plugins/mine.py"]
 
 
 def test_recipe_trains_such_networks_anew(bring: Import, own_manager: PluginManager):

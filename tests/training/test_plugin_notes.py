@@ -64,6 +64,45 @@ def test_component_whose_values_fail_elsewhere(tables: dict[str, Any], plugin: P
     assert notes({**tables, "loss": {"name": "vector"}}, RuntimeError, plugin) == [told]
 
 
+METRIC = """
+from ganzoo.plugin import Metric, MetricConfig, hookimpl
+
+class LevelsConfig(MetricConfig):
+    levels: tuple[float, ...] = (0.1, 0.5)
+    \"\"\"Levels.\"\"\"
+
+class Levels(Metric):
+    Config = LevelsConfig
+    needs = frozenset({"pixels"})
+    directions = {"level": "none"}
+
+    def compute(self, inputs):
+        return {"level": self.config.levels[2]}
+
+@hookimpl
+def register_metrics(register):
+    register("levels", Levels)
+"""
+
+
+def test_a_metric_that_fails_is_named_by_the_run_and_by_evaluate(
+    tables: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "levels.py"
+    path.write_text(METRIC)
+    told = f"this comes out of the metric levels of the plugin levels.py, which `ganzoo test-plugin {path}` checks"
+    scoring = {"samples": 8, "every": 1, "metrics": ["levels"]}
+    manager = PluginManager(files=[path])
+    run = api.run({**tables, "evaluation": scoring}, ["run.steps=1"], manager=manager)
+    assert "left out from here on: IndexError: tuple index out of range (standard.py, line " in capsys.readouterr().err
+    with pytest.raises(IndexError) as caught:
+        api.evaluate(run)
+    assert caught.value.__notes__ == [told]
+    scoring["metrics"] = [{"name": "levels", "levels": [0.25, 0.5, 0.75]}]
+    run = api.run({**tables, "evaluation": scoring}, ["run.steps=1"], manager=manager)
+    assert run.metrics[-1]["score/level"] == 0.75
+
+
 def test_components_of_distributions_are_named_where_a_step_fails(
     tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):

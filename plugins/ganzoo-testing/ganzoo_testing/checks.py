@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -197,7 +198,12 @@ def _check_values(metric: Metric, inputs: MetricInputs) -> None:
         "gives other values for the same inputs: draw from torch's global generator alone",
     )
     require(all(map(torch.equal, before, tensors)), "changes its inputs: work on copies")
-    metric.settings(inputs)
+    for name, value in metric.settings(inputs).items():
+        require(isinstance(value, int | float | str), f"settings gives {name} as {value!r}: give a number or text")
+    try:
+        json.dumps(inputs.details)
+    except TypeError as error:
+        raise ConformanceError(f"puts into details what no JSON file holds: {error}") from error
 
 
 def check_observer(entry: Entry, **options: Any) -> None:

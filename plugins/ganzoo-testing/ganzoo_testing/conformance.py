@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ from ganzoo.plugin import (
     plugin_manager,
 )
 from ganzoo_testing.checks import check_dataset, check_extractor, check_metric, check_observer
-from ganzoo_testing.fixtures import ConformanceError, require, small_options, takes_schedule
+from ganzoo_testing.fixtures import ConformanceError, require, seeded, small_options, takes_schedule
 from ganzoo_testing.networks import check_discriminator, check_generator
 from ganzoo_testing.training import check_loss, check_optimizer, check_penalty, check_trainer
 
@@ -164,7 +165,7 @@ def check_component(entry: Entry, manager: PluginManager | None = None, /, **opt
         check_config(entry, **options)
         if check := contract_of(entry).check:
             of_others = {"manager": manager} if check is check_penalty else {}
-            check(entry, **of_others, **options)
+            seeded(partial(check, entry, **of_others, **options))
     except DataError:
         raise
     except (ConformanceError, GanzooError) as error:

@@ -190,10 +190,20 @@ def inputs_for(network: Generator | Discriminator, info: DatasetInfo) -> dict[st
 
 
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
-    """Call `build` with seeded global generators, which are restored afterwards."""
+    """Call `build` with seeded global generators, which are restored afterwards.
+
+    Raises:
+        ConformanceError: it seeds them itself.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build()
+        built = build()
+        require(
+            torch.initial_seed() == seed,
+            "seeds torch's global generator, so that every run of it starts alike: leave out manual_seed, or draw from "
+            "a torch.Generator of your own",
+        )
+        return built
 
 
 def takes_schedule(annotation: Any) -> bool:

@@ -136,6 +136,8 @@ def check_penalty(entry: Entry, *, manager: PluginManager | None = None, **optio
                 for name, detach in (("discriminator_term", True), ("generator_term", False))
             ]
         )
+        for name, value in penalty.metrics().items():
+            require(torch.as_tensor(value).ndim == 0, f'the metric "{name}" must be a scalar')
         penalty.after_discriminator_step(discriminator)
         finite = all(parameter.isfinite().all() for parameter in discriminator.parameters())
         require(finite, "after_discriminator_step leaves weights that are not finite")

@@ -577,6 +577,45 @@ def test_penalties_with_a_state_pass_and_those_that_draw_elsewhere_do_not() -> N
         check_component(entry_of(Draws))
 
 
+class Strong(Penalty):
+    """Logs an option, which without a schedule is a number."""
+
+    class Config(PenaltyConfig):
+        """Its options."""
+
+        strength: Scheduled[float] = 0.1
+        """How strong."""
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        return self.option("strength") * step.fake_logits.square().mean()
+
+    def metrics(self) -> dict[str, Tensor]:
+        return {"strength": self.option("strength")}
+
+
+class Unlogged(Strong):
+    """Logs a value of each sample."""
+
+    def metrics(self) -> dict[str, Tensor]:
+        return {"each": torch.zeros(3)}
+
+
+class Reseeds(Strong):
+    """Seeds the process's random numbers."""
+
+    def discriminator_term(self, step: PenaltyStep) -> Tensor:
+        torch.manual_seed(3)
+        return super().discriminator_term(step)
+
+
+def test_what_a_penalty_logs_is_a_scalar_and_it_leaves_the_seed_alone() -> None:
+    check_component(entry_of(Strong))
+    with pytest.raises(ConformanceError, match='the metric "each" must be a scalar'):
+        check_component(entry_of(Unlogged))
+    with pytest.raises(ConformanceError, match="seeds torch's global generator, so that every run"):
+        check_component(entry_of(Reseeds))
+
+
 def test_an_optimizer_that_cannot_go_on_is_told() -> None:
     entry = Entry("mine", CountsElsewhereConfig, CountsElsewhereConfig, "tests")
     with pytest.raises(ConformanceError, match="goes on differently from a saved state: keep all of it in"):
