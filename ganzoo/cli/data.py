@@ -28,7 +28,7 @@ def prepare(recipe: RecipeFile, set_: Overrides = None) -> None:
     from ganzoo.data import prepare as datasets
     from ganzoo.text import size_in_words
 
-    packed = datasets.prepare(checked, manager=manager)
+    packed = datasets.prepare(checked, manager)
     for line in packed.skipped:
         echo(f"left out: {line}", err=True)
     for line in packed.findings:
@@ -48,7 +48,7 @@ def doctor(recipe: RecipeFile, set_: Overrides = None, as_json: AsJson = False) 
 
     from ganzoo.data import prepare as datasets
 
-    found = datasets.examine(checked, manager=manager)
+    found = datasets.examine(checked, manager)
     if as_json:
         echo_json(found.to_dict())
     else:

@@ -26,10 +26,8 @@ from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.data.samples import SampleReader
 from ganzoo.data.transforms import TooSmallError, allowed_pixels, enlargement, upright_size
 from ganzoo.errors import DataError
-from ganzoo.recipe.load import Source, load_recipe, trusted
 from ganzoo.recipe.model import Recipe
-from ganzoo.recipe.overrides import Overrides
-from ganzoo.registry.plugin_manager import PluginManager, plugin_manager
+from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.terminal import count_progress
 
@@ -114,46 +112,39 @@ class _Report:
     thumbnail: bytes = b""
 
 
-def prepare(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> PackedDataset:
+def prepare(recipe: Recipe, manager: PluginManager) -> PackedDataset:
     """Pack the dataset of a recipe, or check every byte of the packed dataset that exists.
 
-    Args:
-        recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
-        overrides: `{"dataset.image_size": 64}` and the like; or texts as `--set` takes them.
-        manager: the plugins to use; default: those installed.
-
     Raises:
-        GanzooError: the recipe is wrong, or the data missing or unreadable.
+        DataError: the data is missing or unreadable.
     """
-    _, dataset = _dataset(recipe, overrides, manager)
     with count_progress() as progress:
-        return pack_dataset(dataset, progress=progress, check=True)
+        return pack_dataset(_dataset(recipe, manager), progress=progress, check=True)
 
 
-def examine(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> Examination:
-    """Check every image of the recipe's dataset, without stopping at bad ones; for the arguments see `prepare`.
+def examine(recipe: Recipe, manager: PluginManager) -> Examination:
+    """Check every image of a recipe's dataset, without stopping at bad ones.
 
     Raises:
-        GanzooError: the recipe is wrong, or the data as a whole missing.
+        DataError: the data as a whole is missing.
     """
-    checked, dataset = _dataset(recipe, overrides, manager)
+    dataset = _dataset(recipe, manager)
     if isinstance(dataset.config, ImageDatasetConfig):
         dataset.config = dataset.config.model_copy(update={"fast_decode": False})  # sizes as they are stored
     with count_progress(what="checking images") as progress:
         found = examine_dataset(dataset, progress)
-    needed = checked.trainer.batch_size * checked.trainer.batches_per_step
+    needed = recipe.trainer.batch_size * recipe.trainer.batches_per_step
     if found.usable < needed:
         found.notes.append(
             f"{found.usable} usable images are fewer than the {needed} that a step takes: "
-            f"{batch_advice(found.usable, checked.trainer.batches_per_step)}"
+            f"{batch_advice(found.usable, recipe.trainer.batches_per_step)}"
         )
     return found
 
 
-def _dataset(recipe: Source, overrides: Overrides, manager: PluginManager | None) -> tuple[Recipe, Dataset]:
-    checked, manager = load_recipe(recipe, manager or plugin_manager(), overrides, trust=trusted())
-    dataset: Dataset = manager.registries.datasets[checked.dataset.name].load()(checked.dataset)
-    return checked, dataset
+def _dataset(recipe: Recipe, manager: PluginManager) -> Dataset:
+    dataset: Dataset = manager.registries.datasets[recipe.dataset.name].load()(recipe.dataset)
+    return dataset
 
 
 @kept_random_state()

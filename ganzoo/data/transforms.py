@@ -15,13 +15,6 @@ from PIL import ExifTags, Image, ImageColor, ImageOps
 from ganzoo.components.options import DatasetConfig, ImageDatasetConfig, sides
 from ganzoo.components.spec import ImageSpec, VectorSpec
 
-_FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "box": Image.Resampling.BOX,
-    "nearest": Image.Resampling.NEAREST,
-}
 _MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 2**26)
 """Number of pixels above which PIL refuses to open an image, unless `max_pixels` says otherwise; no transform makes a
 larger one either."""
@@ -298,7 +291,7 @@ def _transformed(
 ) -> Image.Image:
     """Crop and resize an image that is `scale` times smaller than its full `size`, by default at full size."""
     size = size or image.size
-    resampling = _FILTERS[config.resize]
+    resampling = Image.Resampling[config.resize.upper()]
     box = (0, 0, *size)
     if config.resize_first is not None:
         shorter = min(size)

@@ -131,7 +131,7 @@ def test_a_folder_that_may_not_be_read(
     monkeypatch.setattr("ganzoo_datasets.image_folder.ImageFolder.prepare", closed)
     tables["dataset"] = {"name": "image_folder"}
     with pytest.raises(DataError, match="/private: Permission denied"):
-        datasets.examine(parse(tables), manager=manager)
+        datasets.examine(parse(tables), manager)
 
 
 def test_prepare_says_what_there_is_and_where(command: Command, pictures: Path, tmp_path: Path, monkeypatch):

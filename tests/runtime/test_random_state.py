@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[TrainedRun, Path], Any]] = {
     "untrained": lambda trained, tmp_path: trained.untrained_discriminator(),
     "evaluate": lambda trained, tmp_path: ganzoo.evaluate(trained, 4, overrides={"evaluation.metrics": ["diversity"]}),
     "export": lambda trained, tmp_path: export_run(trained, tmp_path / "out"),
-    "examine": lambda trained, tmp_path: examine(trained.recipe),
+    "examine": lambda trained, tmp_path: examine(trained.recipe, trained.manager),
     "failing run": lambda trained, tmp_path: fail(trained, tmp_path),
 }
 
