@@ -40,23 +40,23 @@ def warn_once(message: str) -> None:
     warn(message)
 
 
-def say(message: str, label: str = "", where: Console | None = None) -> None:
+def say(message: str, label: str = "") -> None:
     """Print one unwrapped line above any progress bar, after `label` in yellow; text in it may be of any origin."""
-    (where or console()).print(Text.assemble((label, "yellow"), printable_lines(message)), soft_wrap=True)
+    console().print(Text.assemble((label, "yellow"), printable_lines(message)), soft_wrap=True)
 
 
-def has_bar(where: Console) -> bool:
+def has_bar() -> bool:
     """Return whether the console can show a progress bar."""
-    return where.is_terminal and not where.is_dumb_terminal
+    return console().is_terminal and not console().is_dumb_terminal
 
 
-def progress_bar(where: Console, label: str = "{task.description}") -> Progress:
+def progress_bar(label: str = "{task.description}") -> Progress:
     """Return a bar between a label and the field `figures` of its task; it leaves nothing behind."""
     return Progress(
         _PrintableColumn(label),
         BarColumn(bar_width=20),
         _PrintableColumn("{task.fields[figures]}"),
-        console=where,
+        console=console(),
         redirect_stdout=False,
         transient=True,
         refresh_per_second=4,
@@ -73,15 +73,14 @@ class _PrintableColumn(TextColumn):
 
 @contextmanager
 def count_progress(
-    where: Console | None = None, *, what: str = "reading samples", only_if_slow: bool = False
+    *, what: str = "reading samples", only_if_slow: bool = False
 ) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows progress, called with how many are done and how many there are in all.
 
     It shows a bar on a terminal, a few lines elsewhere, and nothing where all is done at the first call or, with
     `only_if_slow`, within two seconds.
     """
-    where = where or console()
-    bar = progress_bar(where, what + " {task.completed:.0f}/{task.total:.0f}")
+    bar = progress_bar(what + " {task.completed:.0f}/{task.total:.0f}")
     shown: float | None = None
     begun = time.monotonic()
 
@@ -90,13 +89,13 @@ def count_progress(
         now = time.monotonic()
         if shown is None and (done >= total or (only_if_slow and now - begun < QUIET_SECONDS)):
             return  # there was nothing to do, or it may be done before anyone wonders
-        if has_bar(where):
+        if has_bar():
             if shown is None:
                 bar.add_task("", figures="")
                 bar.start()
             bar.update(bar.task_ids[0], completed=done, total=total)
         elif shown is None or done >= total or now - shown >= PACKING_LINE_SECONDS:
-            say(f"{what} {done}/{total}", where=where)
+            say(f"{what} {done}/{total}")
         else:
             return
         shown = now
@@ -104,5 +103,5 @@ def count_progress(
     try:
         yield report
     finally:
-        if shown is not None and has_bar(where):
+        if shown is not None and has_bar():
             bar.stop()

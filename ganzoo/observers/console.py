@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from time import monotonic
 
-from rich.console import Console
 from rich.progress import Progress
 
 from ganzoo.components.observer import Alert, RunView
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.runtime.output import output_error
 from ganzoo.storage.summary import best_and_last
-from ganzoo.terminal import console, has_bar, progress_bar, say
+from ganzoo.terminal import has_bar, progress_bar, say
 from ganzoo.text import count, duration, number
 
 LINE_SECONDS = 1.0
@@ -24,19 +23,12 @@ _PROBABILITIES = {"probability/real": "D(x)", "probability/fake": "D(G(z))"}
 
 
 class ConsoleObserver:
-    """Shows the step, losses, discriminator outputs, speed and time left.
+    """Shows the step, losses, discriminator outputs, speed and time left."""
 
-    Args:
-        where: console to write to; default: the process's, on stderr.
-        clock: gives seconds.
-    """
-
-    def __init__(self, where: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._where = where or console()
-        self._clock = clock
+    def __init__(self) -> None:
         self._bar: Progress | None = None
         self._lost = False
-        self._started = clock()
+        self._started = monotonic()
         self._first_step = 0
         self._last_line = float("-inf")
         self._unseen = ""
@@ -49,15 +41,15 @@ class ConsoleObserver:
         """Print the device, dataset and network sizes, and open the bar."""
         sizes = {role: sum(p.numel() for p in run.networks[role].parameters()) for role in run.recipe.trainer.roles}
         told = ", ".join(f"{_SHORT.get(role, role)} {count(size)}" for role, size in sizes.items())
-        self._say(
+        say(
             f"{run.directory}: {run.compute_description}; {len(run.dataset)} samples of {run.info.samples}; "
             f"{told} parameters"
         )
         if run.resumed_from is not None:
-            self._say(f"goes on from step {run.resumed_from} of {run.total_steps}")
-        self._started, self._first_step = self._clock(), run.step
-        if has_bar(self._where):
-            self._bar = progress_bar(self._where, "step {task.completed:.0f}/{task.total:.0f}")
+            say(f"goes on from step {run.resumed_from} of {run.total_steps}")
+        self._started, self._first_step = monotonic(), run.step
+        if has_bar():
+            self._bar = progress_bar("step {task.completed:.0f}/{task.total:.0f}")
             self._bar.add_task("", total=run.total_steps, completed=run.step, figures="")
             self._bar.start()
 
@@ -66,13 +58,13 @@ class ConsoleObserver:
         """Move the bar, or print a line where one is due."""
         if metrics is not None:
             logged = "  ".join(f"{name} {number(value)}" for name, value in self._logged.items())
-            seconds = (self._clock() - self._started) / max(1, step - self._first_step) * (run.total_steps - step)
+            seconds = (monotonic() - self._started) / max(1, step - self._first_step) * (run.total_steps - step)
             self._figures = "  ".join(filter(None, (describe(metrics), logged, f"left {duration(seconds)}")))
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=step, figures=self._figures)
         elif metrics is not None:
             self._unseen = f"step {step}/{run.total_steps}  {self._figures}"
-            if run.ending or self._clock() - self._last_line >= LINE_SECONDS:
+            if run.ending or monotonic() - self._last_line >= LINE_SECONDS:
                 self._print_unseen()
         self._tell_lost_output(run, step)
 
@@ -86,12 +78,12 @@ class ConsoleObserver:
         """Print the scores."""
         self._scored = True
         told = "  ".join(f"{name} {number(value)}" for name, value in scores.items())
-        self._say(f"step {step}  {told or 'no scores: no metric suits these samples'}")
+        say(f"step {step}  {told or 'no scores: no metric suits these samples'}")
 
     @hookimpl
     def alert_raised(self, step: int, alert: Alert) -> None:
         """Print the problem and what to try."""
-        say(f"step {step}: {alert.text}; try {alert.remedy}", "alert: ", self._where)
+        say(f"step {step}: {alert.text}; try {alert.remedy}", "alert: ")
 
     @hookimpl
     def run_ended(self, run: RunView) -> None:
@@ -101,14 +93,14 @@ class ConsoleObserver:
             self._unseen = f"step {run.step}/{run.total_steps}  {self._figures}" if self._figures else ""
         self._print_unseen()
         self._say_scores(run)
-        status, took = run.status, duration(self._clock() - self._started)
+        status, took = run.status, duration(monotonic() - self._started)
         if status in ("complete", "reached"):
-            self._say(f"complete: {run.step - self._first_step} steps in {took}")
+            say(f"complete: {run.step - self._first_step} steps in {took}")
             self._say_target(run)
         elif status == "interrupted":
-            self._say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.command('resume')}")
+            say(f"interrupted at step {run.step} of {run.total_steps}: {run.directory.command('resume')}")
         else:
-            self._say(f"failed at step {run.step} of {run.total_steps}, after {took}")
+            say(f"failed at step {run.step} of {run.total_steps}, after {took}")
         self._tell_lost_output(run, run.step)
 
     def _tell_lost_output(self, run: RunView, step: int) -> None:
@@ -119,9 +111,6 @@ class ConsoleObserver:
             text = f"the output cannot be written and is switched off: {error.strerror or error}"
             run.fire("alert_raised", step=step, alert=Alert("output_lost", text, "metrics.jsonl, which goes on"))
 
-    def _say(self, message: str) -> None:
-        say(message, where=self._where)
-
     def _say_scores(self, run: RunView) -> None:
         """Print the best and the last value of each score."""
         if not self._scored:
@@ -130,7 +119,7 @@ class ConsoleObserver:
         for which, values in scores.items():
             shown = (f"{name} {number(each['value'])} (step {each['step']})" for name, each in values.items())
             if values:
-                self._say(f"{which} scores: {', '.join(shown)}")
+                say(f"{which} scores: {', '.join(shown)}")
 
     def _say_target(self, run: RunView) -> None:
         """Print whether the target was reached, and after how much training."""
@@ -138,15 +127,15 @@ class ConsoleObserver:
         if target is None:
             return
         if run.time_to_target is None:
-            self._say(f"not reached: {target}, in {number(run.seconds)} s of training")
+            say(f"not reached: {target}, in {number(run.seconds)} s of training")
         else:
             after = f"{number(run.time_to_target)} s of training, without evaluation, samples and checkpoints"
-            self._say(f"reached: {target} at step {run.step}, after {after}")
+            say(f"reached: {target} at step {run.step}, after {after}")
 
     def _print_unseen(self) -> None:
         if self._unseen:
-            self._say(self._unseen)
-            self._unseen, self._last_line = "", self._clock()
+            say(self._unseen)
+            self._unseen, self._last_line = "", monotonic()
 
 
 def describe(metrics: Mapping[str, float]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from textwrap import shorten
+from time import monotonic
 from typing import Any
 
-from rich.console import Console
 from rich.progress import TaskID
 
 from ganzoo.errors import RunDirectoryError
@@ -16,7 +15,7 @@ from ganzoo.observers.console import describe
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.sweeps.child_processes import Job, tail
 from ganzoo.sweeps.directory import Member, SweepDirectory
-from ganzoo.terminal import console, has_bar, progress_bar, say, warn
+from ganzoo.terminal import has_bar, progress_bar, say, warn
 from ganzoo.text import duration, parse_json
 
 LINE_SECONDS = 60.0
@@ -29,27 +28,19 @@ ERROR_LENGTH = 160
 class SweepDisplay:
     """Reports the number, start, progress and end of the runs `members`, while it is open."""
 
-    def __init__(
-        self,
-        sweep: SweepDirectory,
-        members: Sequence[Member],
-        where: Console | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._sweep, self._members, self._clock = sweep, members, clock
-        self._begun, self._done = clock(), self._count("complete")
-        self._where = where or console()
+    def __init__(self, sweep: SweepDirectory, members: Sequence[Member]) -> None:
+        self._sweep, self._members = sweep, members
+        self._begun, self._done = monotonic(), self._count("complete")
         self._bars: dict[str, TaskID] = {}
         self._seen: dict[str, float] = {}
-        self._bar = progress_bar(self._where)
+        self._bar = progress_bar()
         self._all = self._bar.add_task("sweep", total=len(members), completed=self._done, figures="")
-        self._shown = has_bar(self._where)
+        self._shown = has_bar()
 
     def __enter__(self) -> SweepDisplay:
         say(
             f"{self._sweep.path}: {len(self._members)} runs, {len({m.variant for m in self._members})} variants"
-            + (f"; {self._done} are complete" if self._done else ""),
-            where=self._where,
+            + (f"; {self._done} are complete" if self._done else "")
         )
         if self._shown:
             self._bar.start()
@@ -61,36 +52,36 @@ class SweepDisplay:
 
     def started(self, job: Job) -> None:
         """Report that a run starts or resumes."""
-        self._seen[str(job.member)] = self._clock()
+        self._seen[str(job.member)] = monotonic()
         self._bars[str(job.member)] = self._bar.add_task(str(job.member), total=1.0, figures="starting")
         if not self._shown:
             what = "goes on" if job.run is not None else "starts"
-            say(f"{self._place(job.member)} {job.member}: {what}", where=self._where)
+            say(f"{self._place(job.member)} {job.member}: {what}")
 
     def look(self, jobs: Sequence[Job]) -> None:
         """Update the progress of the active runs, where the interval is over."""
         for job in jobs:
             name = str(job.member)
-            if self._clock() - self._seen[name] < (BAR_SECONDS if self._shown else LINE_SECONDS):
+            if monotonic() - self._seen[name] < (BAR_SECONDS if self._shown else LINE_SECONDS):
                 continue
-            self._seen[name] = self._clock()
+            self._seen[name] = monotonic()
             job.run = job.run or self._sweep.find_run(job.member)
             share, figures = progress(job.run)
             self._bar.update(self._bars[name], completed=share, figures=figures)
             if figures and not self._shown:
-                say(f"{self._place(job.member)} {name}: {figures}", where=self._where)
+                say(f"{self._place(job.member)} {name}: {figures}")
         self._bar.update(self._all, completed=self._count("complete"), figures=self._figures())
 
     def ended(self, job: Job) -> None:
         """Report the end of a run."""
-        member, took = job.member, self._clock() - job.begun
+        member, took = job.member, monotonic() - job.begun
         self._bar.remove_task(self._bars.pop(str(member)))
         place = f"{self._place(member)} {member}: "
         if member.status == "failed":
             text = shorten(member.error, ERROR_LENGTH, placeholder=" …")
             warn(f"{place}failed after {duration(took)}: {text}; all it said is in {job.log}")
         else:
-            say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}", where=self._where)
+            say(f"{place}{member.status}, {duration(took)}, {self._sweep.path / member.run}")
 
     def _place(self, member: Member) -> str:
         return f"[{self._members.index(member) + 1}/{len(self._members)}]"
@@ -104,7 +95,7 @@ class SweepDisplay:
         parts = [f"{complete}/{len(self._members)} complete"]
         parts += [f"{failed} failed"] if failed else []
         if complete > self._done and left:
-            parts.append(f"about {duration((self._clock() - self._begun) / (complete - self._done) * left)} left")
+            parts.append(f"about {duration((monotonic() - self._begun) / (complete - self._done) * left)} left")
         return "  ".join(parts)
 
 

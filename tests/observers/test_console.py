@@ -30,8 +30,26 @@ class Clock:
         return self.now
 
 
-def plain() -> Console:
-    return Console(file=io.StringIO(), highlight=False)
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("ganzoo.observers.console.monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def where(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """The console that is written to, none of a terminal."""
+    where = Console(file=io.StringIO(), highlight=False)
+    monkeypatch.setattr("ganzoo.terminal.console", lambda: where)
+    return where
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Console:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False, _environ={"TERM": "xterm"})
+    monkeypatch.setattr("ganzoo.terminal.console", lambda: terminal)
+    return terminal
 
 
 def lines(where: Console) -> list[str]:
@@ -39,9 +57,9 @@ def lines(where: Console) -> list[str]:
     return where.file.getvalue().splitlines()
 
 
-def test_plain_lines_of_a_real_run(build, manager, capsys) -> None:
-    run, where = build(), plain()
-    run.events.register_standard([ConsoleObserver(where)])
+def test_plain_lines_of_a_real_run(build, manager, capsys, where: Console) -> None:
+    run = build()
+    run.events.register_standard([ConsoleObserver()])
     train(run)
     start, first, *_, last, end = lines(where)
     assert start == (f"{run.directory}: cpu in fp32 (as asked; as asked); 32 samples of 3×8×8; G 966, D 193 parameters")
@@ -52,9 +70,8 @@ def test_plain_lines_of_a_real_run(build, manager, capsys) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_about_one_line_a_second_and_always_the_first_and_the_last(build) -> None:
-    run, where, clock = build(), plain(), Clock()
-    observer = ConsoleObserver(where, clock)
+def test_about_one_line_a_second_and_always_the_first_and_the_last(build, where: Console, clock: Clock) -> None:
+    run, observer = build(), ConsoleObserver()
     observer.run_started(ReadOnlyRun(run))
     for step in range(1, 41):
         run.step = step
@@ -66,9 +83,8 @@ def test_about_one_line_a_second_and_always_the_first_and_the_last(build) -> Non
     assert lines(where)[1] == ("step 2/40  loss D 0.523 G 1.9  D(x) 0.71  D(G(z)) 0.22  310 images/s  left 0:00:11")
 
 
-def test_an_interrupted_run_shows_its_last_figures_and_the_way_on(build) -> None:
-    run, where, clock = build(), plain(), Clock()
-    observer = ConsoleObserver(where, clock)
+def test_an_interrupted_run_shows_its_last_figures_and_the_way_on(build, where: Console, clock: Clock) -> None:
+    run, observer = build(), ConsoleObserver()
     observer.run_started(ReadOnlyRun(run))
     for run.step in (1, 2):
         observer.step_ended(ReadOnlyRun(run), run.step, METRICS)
@@ -78,10 +94,9 @@ def test_an_interrupted_run_shows_its_last_figures_and_the_way_on(build) -> None
     assert lines(where)[-1] == f"interrupted at step 2 of 40: ganzoo resume {run.directory}"
 
 
-def test_a_failed_and_resumed_run(build) -> None:
-    run, where = build(), plain()
+def test_a_failed_and_resumed_run(build, where: Console, clock: Clock) -> None:
+    run, observer = build(), ConsoleObserver()
     run.step = run.resumed_from = 20
-    observer = ConsoleObserver(where, Clock())
     observer.run_started(ReadOnlyRun(run))
     run.error = TrainingError("step 21: not finite")
     observer.run_ended(ReadOnlyRun(run))
@@ -94,25 +109,24 @@ def test_metrics_of_another_trainer() -> None:
     assert describe({"loss/critic": -12.345, "loss/generator": 1e-5}) == "loss critic -12.3 G 1e-05"
 
 
-def test_scores_are_shown() -> None:
-    where = plain()
-    ConsoleObserver(where).metrics_evaluated(500, {"fid": 41.26, "recall": 0.5})
+def test_scores_are_shown(where: Console) -> None:
+    ConsoleObserver().metrics_evaluated(500, {"fid": 41.26, "recall": 0.5})
     assert lines(where) == ["step 500  fid 41.3  recall 0.5"]
 
 
-def test_an_evaluation_without_scores_is_told() -> None:
-    where = plain()
-    ConsoleObserver(where).metrics_evaluated(500, {})
+def test_an_evaluation_without_scores_is_told(where: Console) -> None:
+    ConsoleObserver().metrics_evaluated(500, {})
     assert lines(where) == ["step 500  no scores: no metric suits these samples"]
 
 
-def test_a_terminal_has_a_bar_that_leaves_nothing_behind_but_the_last_figures(build, manager) -> None:
+def test_a_terminal_has_a_bar_that_leaves_nothing_behind_but_the_last_figures(
+    build, manager, terminal: Console
+) -> None:
     run = build()
-    where = Console(file=io.StringIO(), force_terminal=True, width=120, highlight=False, _environ={"TERM": "xterm"})
-    run.events.register_standard([ConsoleObserver(where)])
+    run.events.register_standard([ConsoleObserver()])
     train(run)
-    assert isinstance(where.file, io.StringIO)
-    text = where.file.getvalue()
+    assert isinstance(terminal.file, io.StringIO)
+    text = terminal.file.getvalue()
     assert "━" in text
     assert "\x1b[?25l" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor is back
@@ -129,34 +143,34 @@ def test_warnings_are_one_line_on_stderr_however_long(capsys) -> None:
     assert console() is console()
 
 
-def test_packing_says_nothing_when_the_pack_is_ready() -> None:
-    where = plain()
-    with count_progress(where):
+def test_packing_says_nothing_when_the_pack_is_ready(where: Console) -> None:
+    with count_progress():
         pass
-    with count_progress(where) as report:
+    with count_progress() as report:
         report(100, 100)
     assert lines(where) == []
 
 
-def test_what_is_mostly_fast_says_something_only_where_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    for quiet, expected in ((60.0, []), (0.0, ["making images 64/200", "making images 200/200"])):
-        where = plain()
-        monkeypatch.setattr("ganzoo.terminal.QUIET_SECONDS", quiet)
-        with count_progress(where, what="making images", only_if_slow=True) as report:
-            for done in (64, 128, 200):
-                report(done, 200)
-        assert lines(where) == expected
+@pytest.mark.parametrize(("quiet", "expected"), [(60.0, []), (0.0, ["making images 64/200", "making images 200/200"])])
+def test_what_is_mostly_fast_says_something_only_where_it_is_slow(
+    where: Console, monkeypatch: pytest.MonkeyPatch, quiet: float, expected: list[str]
+) -> None:
+    monkeypatch.setattr("ganzoo.terminal.QUIET_SECONDS", quiet)
+    with count_progress(what="making images", only_if_slow=True) as report:
+        for done in (64, 128, 200):
+            report(done, 200)
+    assert lines(where) == expected
 
 
-def test_packing_shows_a_few_lines_or_a_bar() -> None:
-    where = plain()
-    with count_progress(where) as report:
+def test_packing_shows_a_few_lines(where: Console) -> None:
+    with count_progress() as report:
         for done in range(1, 101):
             report(done, 100)
     assert lines(where) == ["reading samples 1/100", "reading samples 100/100"]
 
-    terminal = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
-    with count_progress(terminal) as report:
+
+def test_packing_shows_a_bar_on_a_terminal(terminal: Console) -> None:
+    with count_progress() as report:
         report(1, 3)
         report(2, 3)
     assert isinstance(terminal.file, io.StringIO)

@@ -327,7 +327,9 @@ class TestCommand:
 
 class TestDisplay:
     @pytest.mark.parametrize("terminal", [True, False])
-    def test_shows_all_and_each(self, tmp_path: Path, tables: Tables, manager: PluginManager, terminal: bool):
+    def test_shows_all_and_each(
+        self, tmp_path: Path, tables: Tables, manager: PluginManager, monkeypatch: pytest.MonkeyPatch, terminal: bool
+    ):
         plan = make_plan(tables, {"loss.name": ["hinge", "minimax"]}, 1, (), manager)
         sweep = SweepDirectory.prepare(tmp_path / "s", plan)
         sweep.lay_out()
@@ -338,8 +340,10 @@ class TestDisplay:
         assert progress(RunDirectory(run))[0] == 0.4
         with (tmp_path / "shown.txt").open("w+") as shown:
             where = Console(file=shown, force_terminal=terminal, width=100, _environ={"TERM": "xterm"})
+            monkeypatch.setattr("ganzoo.terminal.console", lambda: where)
             time_now = 0.0
-            with SweepDisplay(sweep, sweep.members, where, lambda: time_now) as display:
+            monkeypatch.setattr("ganzoo.sweeps.display.monotonic", lambda: time_now)
+            with SweepDisplay(sweep, sweep.members) as display:
                 job = Job(sweep.members[0], Ended(0), tmp_path / "log", 0.0, 0)  # type: ignore[arg-type]
                 sweep.members[0].status = "running"
                 display.started(job)
