@@ -104,13 +104,10 @@ def shell_word(path: Path | str) -> str:
 
 def size_in_words(count: int) -> str:
     """Format a number of bytes with its unit."""
-    for unit in _UNITS:
-        if count >= _UNITS[unit]:
-            return f"{count / _UNITS[unit]:.1f} {unit}"
+    for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
     return f"{count} bytes"
-
-
-_UNITS = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
 
 
 def number(value: float) -> str:

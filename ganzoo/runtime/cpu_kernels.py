@@ -315,7 +315,7 @@ class ChannelsLastUpdates(TorchFunctionMode):
         if func in _FUSED:
             parameters, gradients, *states = args
             gradients = [_strided_as(*pair) for pair in zip(gradients, parameters, strict=True)]
-            args = tuple([_as_contiguous(tensor) for tensor in tensors] for tensors in (parameters, gradients, *states))
+            args = tuple([*map(contiguous_view, tensors)] for tensors in (parameters, gradients, *states))
         return func(*args, **(kwargs or {}))
 
 
@@ -328,7 +328,8 @@ def _strided_as(gradient: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def _as_contiguous(tensor: Tensor) -> Tensor:
+def contiguous_view(tensor: Tensor) -> Tensor:
+    """Return a channels-last tensor as a contiguous (N, H, W, C) view, any other as it is."""
     if tensor.is_contiguous() or not tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor
     return tensor.permute(0, 2, 3, 1)

@@ -37,13 +37,9 @@ def set_defaults() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
 
 
-def available_cores(root: Path = Path("/")) -> int:
-    """Return the number of cores that this process may use: by its affinity and the CPU quota of its cgroups.
-
-    Args:
-        root: where `proc` and `sys` are.
-    """
-    return max(1, min([_affinity(), *(math.ceil(quota) for quota in _quotas(root))]))
+def available_cores() -> int:
+    """Return the number of cores that this process may use: by its affinity and the CPU quota of its cgroups."""
+    return max(1, min([_affinity(), *(math.ceil(quota) for quota in _quotas(Path("/")))]))
 
 
 def _affinity() -> int:
@@ -114,13 +110,9 @@ class SpinWatcher(threading.Thread):
         super().__init__(name="ganzoo-spinning", daemon=True)
         self._computing = computing
         self._stopped = threading.Event()
-        self._idle_threads: list[threading.Thread] = []
+        self.idle_threads: list[threading.Thread] = []
+        """Those that were added; there are some while the spinning is shortened."""
         self._ended = threading.Event()
-
-    @property
-    def shortened(self) -> bool:
-        """Whether the spinning is shortened now."""
-        return bool(self._idle_threads)
 
     def run(self) -> None:
         """Look every second until it is stopped."""
@@ -133,9 +125,9 @@ class SpinWatcher(threading.Thread):
 
     def look(self, waited: float) -> None:
         """Shorten or lengthen the spinning by how long threads have `waited` for a core, in thread-seconds a second."""
-        if not self._idle_threads and waited > KEPT_WAITING:
+        if not self.idle_threads and waited > KEPT_WAITING:
             self._shorten()
-        elif self._idle_threads and waited < LEFT_ALONE:
+        elif self.idle_threads and waited < LEFT_ALONE:
             self._lengthen()
 
     def stop(self) -> None:
@@ -147,15 +139,15 @@ class SpinWatcher(threading.Thread):
         count = math.ceil((_affinity() - self._computing + 1) / (self._computing - 1))
         if count <= MOST_IDLE_THREADS:
             self._ended.clear()
-            self._idle_threads = [threading.Thread(target=self._be_idle, daemon=True) for _ in range(max(1, count))]
-            for thread in self._idle_threads:
+            self.idle_threads = [threading.Thread(target=self._be_idle, daemon=True) for _ in range(max(1, count))]
+            for thread in self.idle_threads:
                 thread.start()
 
     def _lengthen(self) -> None:
         self._ended.set()
-        for thread in self._idle_threads:
+        for thread in self.idle_threads:
             thread.join()
-        self._idle_threads = []
+        self.idle_threads = []
 
     def _be_idle(self) -> None:
         """Have libgomp start threads of this thread's own, and keep them until they are released."""

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.components.world import World
 from ganzoo.errors import LostProcessError, RequestError, first_line
+from ganzoo.runtime.cpu_kernels import contiguous_view
 from ganzoo.runtime.random_state import ShardedRNG
 
 STEP_TIMEOUT = timedelta(minutes=10)
@@ -73,7 +74,7 @@ class DistributedWorld(World):
 
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over all processes, in place and outside of autograd."""
-        flat = [_memory(tensor) for tensor in tensors]
+        flat = [contiguous_view(tensor).view(-1) for tensor in tensors]
         small = [tensor for tensor in flat if len(tensor) < BUCKET_LIMIT]
         packed = torch.cat(small) if small else torch.empty(0)
         sent = [packed, *(tensor for tensor in flat if len(tensor) >= BUCKET_LIMIT)]
@@ -171,13 +172,6 @@ class _Sum(torch.autograd.Function):
 
 def _sum(value: Tensor, world: DistributedWorld) -> Tensor:
     return cast("Tensor", _Sum.apply(value, world))
-
-
-def _memory(tensor: Tensor) -> Tensor:
-    """Return a flat view (N,) of a tensor in memory order."""
-    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        tensor = tensor.permute(0, 2, 3, 1)
-    return tensor.view(-1)
 
 
 class SynchronizedBatchNorm(_BatchNorm):

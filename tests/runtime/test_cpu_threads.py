@@ -91,7 +91,9 @@ def test_the_quota_of_a_container(files: dict[str, str], cores: int, tmp_path: P
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert available_cores(tmp_path) == cores
+    quotas = cpu_threads._quotas
+    monkeypatch.setattr(cpu_threads, "_quotas", lambda root: quotas(tmp_path))
+    assert available_cores() == cores
 
 
 @LINUX
@@ -141,14 +143,14 @@ def test_more_openmp_threads_than_cores_while_the_machine_is_busy(two_threads: N
     alone = threads()
     watcher = SpinWatcher(2)
     watcher.look(0.1)
-    assert not watcher.shortened
+    assert not watcher.idle_threads
     watcher.look(0.7)
-    assert watcher.shortened
+    assert watcher.idle_threads
     until(lambda: threads() == alone + 2)  # a thread of Python's, and one of libgomp's that belongs to it
     watcher.look(0.1)
-    assert watcher.shortened, "neither busy nor idle: nothing changes"
+    assert watcher.idle_threads, "neither busy nor idle: nothing changes"
     watcher.look(0.01)
-    assert not watcher.shortened
+    assert not watcher.idle_threads
     until(lambda: threads() == alone)
 
 
@@ -161,7 +163,7 @@ def test_training_watches_and_leaves_no_thread(two_threads: None, monkeypatch: p
     before = threads()
     with adaptive_spinning():
         (watcher,) = (each for each in threading.enumerate() if isinstance(each, SpinWatcher))
-        until(lambda: watcher.shortened)
+        until(lambda: watcher.idle_threads)
     assert not watcher.is_alive()
     until(lambda: threads() == before)
 
