@@ -42,10 +42,8 @@ def print_tables(comparison: Comparison, where: Console) -> None:
             where.print(Text.assemble((f"{score.name} is not ranked: ", "yellow"), reason), soft_wrap=True)
         for note in score.notes:
             where.print(Text(f"{score.name}: {note}"), soft_wrap=True)
-    for line in ranking_lines(comparison):
+    for line in (*ranking_lines(comparison), *comparison.notes):
         where.print(Text(line), soft_wrap=True)
-    for note in comparison.notes:
-        where.print(Text(note), soft_wrap=True)
 
 
 def figure_rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:

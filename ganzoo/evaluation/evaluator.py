@@ -286,6 +286,7 @@ class Evaluator:
 
     def _samples_card(self, generator: Generator, weights: str, seed: int) -> SamplesCard:
         given = "condition" in generator.uses
+        classes = "each class in turn" if "labels" in generator.uses else ""
         return SamplesCard(
             images=self.options.samples,
             network=self._network,
@@ -295,7 +296,7 @@ class Evaluator:
             options=generator.config.sampling_options,
             conditions=f"crc32:{self.examples.conditions_checksum:08x}" if given and self.options.real else "",
             seed=seed,
-            labels=_given(generator),
+            labels="conditions of real images" if given else classes,
             made_at=str(generator.info.samples),
             resize="bilinear",
         )
@@ -363,13 +364,6 @@ def _counted(batches: Iterator[Tensor], total: int) -> Iterator[Tensor]:
 def _resized(images: Tensor, shape: Sequence[int]) -> Tensor:
     """Return images (N, C, H, W) at the size of a shape (C, H, W); vectors as they are."""
     return images if images.shape[2:] == shape[1:] else resize(images, list(shape[1:]), antialias=True)
-
-
-def _given(generator: Generator) -> str:
-    """Say what a conditional generator is given."""
-    if "condition" in generator.uses:
-        return "conditions of real images"
-    return "each class in turn" if "labels" in generator.uses else ""
 
 
 def _extractor_card(extractor: Extractor | None, own: str, features: int) -> ExtractorCard:
