@@ -31,6 +31,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "pages" / "speedrun.md"
 OF = {"baseline": "baseline.py", "contestant": "cpu.toml"}
 NETWORKS = ("generator", "discriminator")
 RUNS = {"baseline": 2, "contestant": 5}
+DISCRIMINATOR = '[discriminator]\nname = "dcgan_authors_mnist"\nwidth = 16\ndense_width = 256\n'
 STEPS = {"baseline": 10, "contestant": 300}
 MACHINE = {"processor": "some, AVX512", "cores": 2, "threads": 1, "device": "cpu", "torch": "2.14.1"}
 UNDER = {"machine": MACHINE, "data": {"images": 130}}
@@ -187,8 +188,24 @@ class TestVerify:
             ('"mnist"', '"fashion_mnist"', "trains on fashion_mnist, train: must be mnist's training split"),
             ('"mnist"', '"mnist"\nsplit = "test"', "trains on mnist, test: must be mnist's training split"),
             ("[plugins]", '[plugins]\nfiles = ["mine.py"]', "takes code from files"),
-            ("[dataset]", '[init]\nfrom = "runs/a/0001"\n[dataset]', "starts from weights that were trained before"),
-            ("[loss]", '[networks.other]\nname = "projected"\nweights = "DEFAULT"\n[loss]', "starts from weights that"),
+            (
+                "[dataset]",
+                '[init]\nfrom = "runs/a/0001"\n[dataset]',
+                "trained before, by init.from (runs/a/0001): leave",
+            ),
+            (
+                DISCRIMINATOR,
+                "[discriminator]\nname = 'projected'\n",
+                "trained before, by discriminator.weights (DEFAULT)",
+            ),
+            (
+                'requires = ["',
+                'requires = ["ganzoo-of-mine", "',
+                "plugin ganzoo-of-mine, which is not in the reposi",
+            ),
+            ("[dataset]", "[dataset", "recipe.toml cannot be used: "),
+            ("[dataset]", "[dates]", "recipe.toml cannot be used: "),
+            ("[run]", "run = 1\n[ran]", "recipe.toml cannot be used: "),
         ],
     )
     def test_a_recipe_against_the_rules_is_refused(
@@ -197,6 +214,65 @@ class TestVerify:
         recipe = copied / "recipe.toml"
         recipe.write_text(recipe.read_text().replace(before, after, 1))
         assert any(told in each for each in verify.problems(copied, record))
+
+    @pytest.mark.parametrize(
+        ("score", "evaluation", "told"),
+        [
+            (
+                "fd_classifier",
+                'real = {split = "test"}',
+                "other images while training, by evaluation.real: leave it out",
+            ),
+            ("fd_classifier", 'held_out = {split = "test"}', "other images while training, by evaluation.held_out"),
+            ("fid", 'extractors = [{name = "inception"}]', "by evaluation.extractors.0.weights (its default): set"),
+            (
+                "fd_dcgan_discriminator",
+                'extractors = [{name = "dcgan_discriminator", run = "runs/a/0001"}]',
+                "extractors.0.run (runs/a/0001)",
+            ),
+        ],
+    )
+    def test_nothing_else_decides_when_the_training_ends(
+        self, verify: ModuleType, tmp_path: Path, score: str, evaluation: str, told: str
+    ) -> None:
+        text = (SPEEDRUN / "cpu.toml").read_text()
+        target = f'steps = 300\ntarget = {{score = "{score}", below = 30}}'
+        for every, expected in (("every = 100", [told]), ("", [])):
+            lines = text if not every else text.replace("steps = 300", target, 1)
+            (tmp_path / "recipe.toml").write_text(f"{lines}\n[evaluation]\n{every}\n{evaluation}\n")
+            found = [*verify.recipe_problems(tmp_path / "recipe.toml")]
+            assert [part in each for part, each in zip(expected, found, strict=True)] == [True] * len(expected), found
+        (tmp_path / "recipe.toml").write_text(
+            f"{text.replace('steps = 300', target.replace(score, 'fd_classifier'), 1)}\n[evaluation]\nevery = 100\n"
+        )
+        assert [*verify.recipe_problems(tmp_path / "recipe.toml")] == []
+
+    def test_weights_by_default_in_a_list_of_tables_are_refused(self, verify: ModuleType, tmp_path: Path) -> None:
+        text = (SPEEDRUN.parents[1] / "recipes" / "fastgan_digits.toml").read_text().replace('"digits"', '"mnist"')
+        recipe, penalty = tmp_path / "recipe.toml", '"reconstruction"\ndistance = "perceptual"'
+        recipe.write_text(text.replace('"reconstruction"', penalty))
+        (found,) = verify.recipe_problems(recipe)
+        assert found == (
+            "recipe.toml takes weights that were trained before, by penalties.1.vgg_weights (DEFAULT): "
+            'set it to "random"'
+        )
+        recipe.write_text(text.replace('"reconstruction"', f'{penalty}\nvgg_weights = "random"'))
+        assert [*verify.recipe_problems(recipe)] == []
+
+    def test_a_component_of_another_plugin_is_refused(
+        self, verify: ModuleType, manager: PluginManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "mine.py").write_text(
+            "from ganzoo.plugin import NonSaturating, hookimpl\n"
+            "@hookimpl\n"
+            "def register_losses(register):\n"
+            "    register('mine', NonSaturating)\n"
+        )
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text((SPEEDRUN / "cpu.toml").read_text().replace('"non_saturating"', '"mine"'))
+        monkeypatch.setattr(verify, "plugin_manager", lambda: manager.with_files([tmp_path / "mine.py"]))
+        (found,) = verify.recipe_problems(recipe)
+        assert 'takes "mine" of mine.py' in found
 
     @pytest.mark.parametrize(
         ("name", "before", "after"),
@@ -213,6 +289,78 @@ class TestVerify:
         log = copied / "logs" / f"{name}.txt"
         log.write_text(log.read_text().replace(before, after))
         assert [each.partition(":")[0] for each in verify.problems(copied, record)] == [name]
+
+    @pytest.mark.parametrize(
+        ("doctor", "told"),
+        [
+            (lambda record: record["runs"][3].update(seed=7), "contestant-7: statistics.safetensors lacks mean and"),
+            (lambda record: record["runs"].append(record["runs"][-1] | {"seed": 5}), "contestant-5: took 5.60 s by"),
+            (lambda record: record["runs"][0].update(who="me"), "record.json, runs.0.who: Input should be 'baseline'"),
+            (
+                lambda record: record["runs"][0].update(wall="5"),
+                "record.json, runs.0.wall: Input should be a valid num",
+            ),
+            (lambda record: record["runs"][0].pop("of"), "record.json, runs.0.of: Field required"),
+            (lambda record: [record["runs"].pop(0) for _ in range(2)], "the baseline's seeds are []: must be"),
+            (lambda record: record.pop("frozen"), "record.json, frozen: Field required"),
+            (lambda record: record["frozen"].clear(), "judge.safetensors is not the one that the record was measured"),
+            (
+                lambda record: record["result"].update(p_score=None),
+                "record.json, result.p_score: Input should be a val",
+            ),
+            (lambda record: record["result"].pop("p_score"), "by the runs, and the record says nan"),
+        ],
+    )
+    def test_a_record_of_another_shape_is_refused_in_words(
+        self, verify: ModuleType, made: Path, record: dict[str, Any], doctor: Callable[[Any], object], told: str
+    ) -> None:
+        doctor(record)
+        assert any(told in each for each in verify.problems(made, record))
+
+    @pytest.mark.parametrize(
+        ("name", "content", "told"),
+        [
+            ("record.json", '{"runs": [', "record.json cannot be read: Expecting value"),
+            ("record.json", "[]", "Input should be a valid dictionary"),
+            ("record.json", None, "record.json cannot be read: "),
+            ("recipe.toml", "[run", "recipe.toml cannot be used: "),
+            ("recipe.toml", None, "there is no such recipe file"),
+            ("statistics.safetensors", "no tensors", "the scores cannot be computed again: "),
+            ("statistics.safetensors", None, "the scores cannot be computed again: "),
+            ("logs/contestant-2.txt", 'begun\n{"seed": 2, "st', "contestant-2: took 5.40 s by the record, and its log"),
+            ("logs/contestant-2.txt", '{"seed": 2, "seconds": "5.2"}', "contestant-2: took 5.40 s by the record, and"),
+        ],
+    )
+    def test_a_damaged_file_is_told_beside_what_else_is_wrong(
+        self,
+        verify: ModuleType,
+        copied: Path,
+        record: dict[str, Any],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        name: str,
+        content: str | None,
+        told: str,
+    ) -> None:
+        record["frozen"]["baseline.py"] = "0" * 64
+        (copied / "record.json").write_text(json.dumps(record))
+        (copied / name).unlink()
+        if content is not None:
+            (copied / name).write_text(content)
+        monkeypatch.setattr("sys.argv", ["verify.py", str(copied)])
+        with pytest.raises(SystemExit) as ended:
+            verify.main()
+        assert ended.value.code not in (None, 0)  # the interpreter prints one that is a text, and ends with 1
+        found = f"{capsys.readouterr().out}{ended.value.code}"
+        assert told in found
+        assert name == "record.json" or "baseline.py is not the one that the record was measured with" in found
+
+    def test_samples_that_are_none_are_told(self, verify: ModuleType, tmp_path: Path) -> None:
+        file = tmp_path / "samples.npy"
+        for content in (b"", b"no array"):
+            file.write_bytes(content)
+            (found,) = verify.samples_problems(file, {"samples": verify.sha256(file), "score": 1.0})
+            assert found.startswith(f"{file}: cannot be judged: ")
 
     def test_one_run_for_two_seeds_is_refused(self, verify: ModuleType, record: dict[str, Any], copied: Path) -> None:
         file = copied / "statistics.safetensors"
@@ -352,6 +500,25 @@ class TestSides:
     ) -> None:
         recipe, _ = load_recipe(module("record").RECIPES[track], manager)
         assert recipe.dataset.name == "mnist"
+
+    def test_a_run_is_given_no_plugin_files(
+        self, module: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GANZOO_PLUGIN_FILES", "mine.py")
+        found = module("record").environment(Namespace(threads=3), "cache")
+        assert "GANZOO_PLUGIN_FILES" not in found
+        assert (found["OMP_NUM_THREADS"], found["GANZOO_CACHE"]) == ("3", "cache")
+
+    def test_a_recipe_against_the_rules_is_not_measured(
+        self, module: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        recipe = tmp_path / "recipe.toml"
+        recipe.write_text((SPEEDRUN / "cpu.toml").read_text().replace('"mnist"', '"mnist"\nsplit = "test"'))
+        arguments = [str(tmp_path / "record"), "--root", str(tmp_path), "--recipe", str(recipe)]
+        monkeypatch.setattr("sys.argv", ["record.py", *arguments, "--work", str(tmp_path / "work")])
+        with pytest.raises(SystemExit, match="must be mnist's training split"):
+            module("record").main()
+        assert not (tmp_path / "work").exists()
 
     @pytest.mark.parametrize("name", ["baseline-0", "contestant-0"])
     def test_a_run_of_other_conditions_is_measured_again(
