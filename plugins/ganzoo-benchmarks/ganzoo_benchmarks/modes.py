@@ -47,19 +47,45 @@ class Modes(Metric):
         # Without any sample near a mode there are no shares: as far from uniform as samples of one mode.
         divergence = (shares * (shares * len(names)).log()).sum()
         scores["kl_to_uniform"] = float(divergence) if len(found) else math.log(len(names))
-        inputs.details["kl_to_uniform_of_perfect_samples"] = (len(names) - 1) / (2 * len(inputs.fake))
+        inputs.details["kl_to_uniform_of_perfect_samples"] = divergence_of_perfect(len(names), len(inputs.fake))
         return scores
 
+    def caveat(self, inputs: MetricInputs) -> str:
+        """Fewer samples than ten of each mode, which an even split would give."""
+        count, modes = len(inputs.fake), len(inputs.training.info.class_names)
+        few = f"{count:,} samples for {modes:,} modes, fewer than ten of each: a mode may be missing by chance"
+        return few if count < 10 * modes else ""
+
     def _of_points(self, inputs: MetricInputs) -> Tensor:
-        """Return the mode (M,) of each point that lies near one."""
+        """Return the mode (M,) of each point that lies near one.
+
+        Raises:
+            RequestError: no mode has two points in the dataset, whose deviation tells what is near.
+        """
         points, labels = np.asarray(inputs.training.images, dtype=np.float64), inputs.training.labels
         assert labels is not None
         modes = np.unique(labels)  # those that there are points of
         classes = [points[labels == mode] for mode in modes]
         centers = torch.from_numpy(np.stack([each.mean(0) for each in classes]))
         sigmas = torch.tensor([each.std(0).mean() for each in classes])
+        if not (sigmas > 0).any():
+            raise RequestError(
+                'the metric "modes" takes the width of a mode from the deviation of its points, and no class of this '
+                "dataset has two different ones: give it more, as by dataset.count"
+            )
         sigmas = torch.where(sigmas > 0, sigmas, sigmas[sigmas > 0].mean())  # one point alone has no deviation
         distances = torch.cdist(inputs.fake.double().cpu(), centers)
         nearest = distances.argmin(1)
         close = distances.gather(1, nearest[:, None])[:, 0] <= self.config.within * sigmas[nearest]
         return torch.from_numpy(modes)[nearest[close]]
+
+
+def divergence_of_perfect(modes: int, samples: int) -> float:
+    """Return the expected divergence from equal shares, in nats, of samples that fall into all modes alike.
+
+    A mode's number of samples is binomial.
+    """
+    counts = torch.arange(1, samples + 1, dtype=torch.float64)
+    chance = torch.distributions.Binomial(samples, torch.tensor(1 / modes, dtype=torch.float64)).log_prob(counts).exp()
+    shares = counts / samples
+    return float((modes * chance * shares * (shares * modes).log()).sum())

@@ -13,6 +13,8 @@ from ganzoo_benchmarks.configs import StackedDigitsConfig
 
 BATCH = 128
 HELD_OUT = 0.1
+SMALLEST = 4
+"""Side of the smallest images, in pixels: two poolings leave one."""
 SEED = 0
 FEATURES = 128
 
@@ -32,6 +34,16 @@ class StackedDigits(Extractor):
         """
         if real.info.num_classes != 1000 or real.info.image.channels != 3 or real.labels is None:
             raise UnfitDataError('the extractor "stacked_digits" needs images of three channels in 1,000 classes')
+        if min(real.info.image.height, real.info.image.width) < SMALLEST:
+            raise UnfitDataError(
+                f'the extractor "stacked_digits" halves images twice, and these are {real.info.image}: set '
+                f"dataset.image_size to {SMALLEST} or more"
+            )
+        if len(real.labels) < 2:
+            raise UnfitDataError(
+                'the extractor "stacked_digits" learns from some images and holds others back, and there is one: set '
+                "dataset.count to 2 or more"
+            )
         rng = torch.Generator().manual_seed(SEED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from ganzoo_benchmarks.configs import GridConfig, ModesConfig, RingConfig, StackedDigitsConfig, StackedMNISTConfig
 from ganzoo_benchmarks.datasets import Grid, Ring, StackedMNIST
-from ganzoo_benchmarks.modes import Modes
+from ganzoo_benchmarks.modes import Modes, divergence_of_perfect
 from ganzoo_benchmarks.networks import Maxout
 from ganzoo_benchmarks.stacked_digits import StackedDigits
 from sklearn.datasets import load_digits
@@ -27,6 +27,7 @@ from ganzoo.plugin import (
     LabelSpec,
     MetricInputs,
     RequestError,
+    UnfitDataError,
     VectorSpec,
     pack_dataset,
 )
@@ -114,7 +115,35 @@ def test_a_mode_counts_from_as_many_samples_as_it_needs(hits: int, found: int):
     fake = torch.tensor(ring.config.centers())[[0, 1, 1, 2, 2, 2]]
     inputs = MetricInputs("points", fake, fake, training)
     assert Modes(ModesConfig(name="modes", hits=hits)).compute(inputs)["modes"] == found
-    assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(7 / 12)  # (modes − 1) / (2 samples)
+    assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(divergence_of_perfect(8, 6))
+
+
+def test_a_ring_of_one_point_a_mode_has_no_widths():
+    ring = Ring(RingConfig(name="ring", count=8))
+    source = ring.open()
+    training = stored(np.array([p for p, _ in source]), np.array([label for _, label in source]), ring.labels())
+    fake = torch.tensor(ring.config.centers())
+    with pytest.raises(RequestError, match=r"no class of this dataset has two different ones: .* dataset\.count"):
+        Modes(ModesConfig(name="modes")).compute(MetricInputs("points", fake, fake, training))
+
+
+@pytest.mark.parametrize(("samples", "warned"), [(400, True), (9_999, True), (10_000, False)])
+def test_few_samples_are_told(samples: int, warned: bool):
+    training = SimpleNamespace(info=DatasetInfo(ImageSpec(3, 28, 28), LabelSpec.classes(map(str, range(1000)))))
+    inputs = MetricInputs("class_logits", torch.empty(0), torch.empty(samples, 0), training)  # type: ignore[arg-type]
+    told = f"{samples:,} samples for 1,000 modes, fewer than ten of each: a mode may be missing by chance"
+    assert Modes(ModesConfig(name="modes")).caveat(inputs) == (told if warned else "")
+
+
+def test_the_divergence_of_perfect_samples_is_exact():
+    assert divergence_of_perfect(8, 1) == pytest.approx(math.log(8))
+    # Two samples of two modes: together in half of all cases, where the divergence is ln 2, else apart, where it is 0.
+    assert divergence_of_perfect(2, 2) == pytest.approx(math.log(2) / 2)
+    assert divergence_of_perfect(1, 5) == pytest.approx(0, abs=1e-12)
+    drawn = np.random.default_rng(0).multinomial(20, np.full(8, 1 / 8), size=20_000) / 20
+    found = (drawn * np.log(np.where(drawn > 0, 8 * drawn, 1))).sum(1).mean()
+    assert divergence_of_perfect(8, 20) == pytest.approx(found, abs=0.003)
+    assert divergence_of_perfect(8, 100_000) == pytest.approx(7 / 200_000, rel=1e-3)  # (modes − 1) / (2 samples)
 
 
 def test_each_mode_is_as_wide_as_its_own_points():
@@ -131,8 +160,8 @@ def test_floor_of_the_divergence_is_that_of_perfect_samples():
     inputs = MetricInputs("class_logits", torch.empty(0), torch.eye(1000)[classes], training)  # type: ignore[arg-type]
     found = Modes(ModesConfig(name="modes")).compute(inputs)
     assert found["modes"] == 1000
-    assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(0.0192, abs=1e-4)
-    assert found["kl_to_uniform"] == pytest.approx(0.0192, abs=2e-3)
+    assert inputs.details["kl_to_uniform_of_perfect_samples"] == pytest.approx(0.01934, abs=1e-5)
+    assert found["kl_to_uniform"] == pytest.approx(0.01934, abs=2e-3)
     assert "high_quality" not in found
 
 
@@ -339,6 +368,27 @@ def test_classifier_of_triples_refuses_other_images():
     other = SimpleNamespace(info=DatasetInfo(ImageSpec(1, 28, 28), LabelSpec.classes("01")), labels=np.zeros(2))
     with pytest.raises(RequestError, match="1,000 classes"):
         StackedDigits(StackedDigitsConfig(name="stacked_digits"), info=other.info).prepare(other)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "told"),
+    [(3, 40, "3×3.*: set dataset.image_size to 4 or more"), (4, 1, "there is one: set dataset.count to 2 or more")],
+)
+def test_classifier_of_triples_refuses_too_small_or_too_few_images(size: int, count: int, told: str):
+    info = DatasetInfo(ImageSpec(3, size, size), LabelSpec.classes(map(str, range(1000))))
+    images = np.zeros((count, size, size, 3), np.uint8)
+    real = SimpleNamespace(images=images, labels=np.arange(count), info=info)
+    extractor = StackedDigits(StackedDigitsConfig(name="stacked_digits", steps=1), info=info)
+    with pytest.raises(UnfitDataError, match=told):
+        extractor.prepare(real)  # type: ignore[arg-type]
+
+
+def test_classifier_of_triples_takes_the_smallest_images():
+    info = DatasetInfo(ImageSpec(3, 4, 4), LabelSpec.classes(map(str, range(1000))))
+    real = SimpleNamespace(images=np.zeros((2, 4, 4, 3), np.uint8), labels=np.arange(2), info=info)
+    extractor = StackedDigits(StackedDigitsConfig(name="stacked_digits", steps=1), info=info)
+    extractor.prepare(real)  # type: ignore[arg-type]
+    assert 0 <= extractor.notes()["accuracy"] <= 1
 
 
 def test_the_watchdog_names_missing_modes(tmp_path: Path):
