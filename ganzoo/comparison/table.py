@@ -14,6 +14,7 @@ from ganzoo.comparison.curves import figures
 from ganzoo.comparison.runs import shown
 from ganzoo.comparison.scores import Score
 from ganzoo.comparison.statistics import Spread
+from ganzoo.comparison.targets import TargetRanking
 from ganzoo.components.observer import Report
 from ganzoo.storage.summary import SCORE
 from ganzoo.text import duration, markdown
@@ -56,15 +57,20 @@ def figure_rows(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
 
 
 def ranking_lines(comparison: Comparison) -> Iterator[str]:
-    """Yield the variants by their time to the target, a line each, the fastest first, and what is counted."""
+    """Yield what the time to the target is, and the variants by it, a line each, the fastest first."""
     ranking = comparison.target
     if ranking is None:
         return
+    yield from _target_notes(ranking)
+    for place, index in enumerate(ranking.order, start=1):
+        yield f"  {place}. {comparison.variants[index].name}: {ranking.cell(index)}"
+
+
+def _target_notes(ranking: TargetRanking) -> Iterator[str]:
+    """Yield what is counted of the time to the target, and why it is not ranked."""
     yield f"{ranking.name}: {TIMED}"
     for reason in ranking.refused:
         yield f"{ranking.name} is not ranked: {reason}"
-    for place, index in enumerate(ranking.order, start=1):
-        yield f"  {place}. {comparison.variants[index].name}: {ranking.cell(index)}"
 
 
 def _table(comparison: Comparison, chosen: Sequence[int]) -> Table:
@@ -122,17 +128,17 @@ def differences_table(comparison: Comparison) -> str:
 
 
 def figures_table(comparison: Comparison) -> str:
-    """Return mean ± deviation of every figure as Markdown, followed by why scores are not ranked."""
+    """Return mean ± deviation of every figure as Markdown, followed by what the target's row shows and lacks a rank."""
     rows = [[label, *cells] for label, cells in figure_rows(comparison)]
-    refused = []
+    notes = [f"- {markdown(line)}" for line in _target_notes(comparison.target)] if comparison.target else []
     for score in comparison.scores:
         label = f"{score.name} {score.arrow}"
         rows.append([f"{label}, last", *map(score.cell, range(len(score.variants)))])
         if score.direction != "none":
             rows.append([f"{label}, best", *(score.text(each.best) for each in score.variants)])
-        refused += [f"- {markdown(score.name)} is not ranked: {markdown(why)}" for why in score.refused]
+        notes += [f"- {markdown(score.name)} is not ranked: {markdown(why)}" for why in score.refused]
     table = _markdown(["", *(variant.name for variant in comparison.variants)], rows)
-    return "\n".join([table, "", f"Mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *refused])
+    return "\n".join([table, "", f"Scores: mean ± deviation over seeds; ★ {BEST}, ≈ {TIED}.", "", *notes])
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ from ganzoo import compare
 from ganzoo.comparison import targets
 from ganzoo.comparison.curves import figures
 from ganzoo.comparison.page import page
+from ganzoo.comparison.table import figures_table
 from ganzoo.comparison.targets import TargetTimes, logrank_p_value
 
 MakeRun = Callable[..., Path]
@@ -122,6 +123,10 @@ def test_what_a_log_rank_test_does_not_tell_apart_is_marked(aimed: MakeRun):
     assert ranking is not None
     assert [ranking.mark(index) for index in range(3)] == ["★", "≈", "≈"]
     assert compare(aimed("d", [None, None])).target.order == [0]  # type: ignore[union-attr]
+    report = figures_table(compare([*aimed("g", [10, 20, 30]), *aimed("h", [15, 25, 28])]))
+    assert "| until fd\\_classifier &lt; 6 | 20 s (10–30) ★ | 25 s (15–28) ≈ |" in report
+    assert "\n- fd\\_classifier &lt; 6: median seconds of training" in report
+    assert "★ the shortest, ≈ not told from it by log-rank tests at 5 % together" in report
     same = compare([*aimed("e", [10]), *aimed("f", [10])]).target
     assert same is not None
     assert [same.mark(index) for index in range(2)] == ["★", "≈"]

@@ -79,6 +79,8 @@ def test_tables_hold_what_the_terminal_shows(comparison: Comparison):
     assert "| fd\\_classifier ↓, last | 50.50 ± 0.71 | 50.50 ± 0.71 |" in figures
     assert "| fd\\_classifier ↓, best | 30.50 ± 0.71 | 30.50 ± 0.71 |" in figures
     assert "| runs | 2 complete | 2 complete |" in figures
+    assert "Scores: mean ± deviation over seeds; ★ best last score, ≈ not told from it by Welch's t-tests" in figures
+    assert "log-rank" not in figures
 
 
 @needs_workspaces
