@@ -26,7 +26,7 @@ from log_plot import log_plot
 from PIL import Image
 from results_page import PAGE, Record, note, read_records, replaced, spread
 from row_runs import device_of, environment, rows_with, run_directory, train
-from side_by_side import run_side_by_side
+from side_by_side import number_of_jobs, run_side_by_side
 
 import ganzoo
 from ganzoo.sampling.image_io import save_picture
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("action", choices=["run", "note", "table", "plot", "picture", "rows"])
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW")
     parser.add_argument("--seeds", nargs="*", default=list(SEEDS), choices=list(SEEDS), type=int, metavar="SEED")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=number_of_jobs, default=1, help="runs at a time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="a file of JSON lines")
     parser.add_argument("--runs", type=Path, default=Path("runs", "mnist"), help="folder of the run directories")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")

@@ -5,9 +5,9 @@
     python benchmarks/published.py table                               writes the table into docs/pages/results.md
     python benchmarks/published.py rows                                prints each row's command
 
-A row is a recipe that ships with some changes. Its length is that of the protocol; a run that was stopped before that
-counts with the share that it has, and the table says so. Scores are the last that a run took in training; `curve` has
-each step with its scores, in the order of the record's.
+A row is a recipe that ships with some changes. Its length is that of the protocol; a run that was stopped before that,
+or that `--set` made shorter, counts with the share that it has, and the table says so. Scores are the last that a run
+took in training; `curve` has each step with its scores, in the order of the record's.
 """
 
 from __future__ import annotations
@@ -16,13 +16,18 @@ import argparse
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby, product
 from pathlib import Path
 
 import torch
 from results_page import PAGE, Record, note, read_records, replaced, spread
-from row_runs import device_of, environment, rows_with, run_directory, total_steps, train
-from side_by_side import run_side_by_side
+from row_runs import device_of, environment, rows_with, run_directory, train
+from side_by_side import number_of_jobs, run_side_by_side
+
+from ganzoo.data.loader import steps_for_epochs
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).with_suffix(".jsonl")
@@ -105,6 +110,15 @@ ROWS = {
 }
 
 
+@cache
+def protocol_steps(row: Row) -> int:
+    """Return the length of a row by its protocol."""
+    tables = load_recipe(ROOT / "recipes" / f"{row.recipe}.toml", plugin_manager(), row.changes)[0].to_dict()
+    if "steps" in tables["run"]:
+        return int(tables["run"]["steps"])
+    return steps_for_epochs(tables["run"]["epochs"], tables["dataset"]["count"], tables["trainer"]["batch_size"])
+
+
 def records(runs: Path) -> Iterator[Record]:
     """What each run that was begun has scored last, and on the way."""
     for name, seed in product(ROWS, SEEDS):
@@ -117,7 +131,7 @@ def records(runs: Path) -> Iterator[Record]:
                 "row": name,
                 "seed": seed,
                 "step": scored[-1]["step"],
-                "total_steps": total_steps(begun),
+                "total_steps": protocol_steps(ROWS[name]),
                 "seconds": round(scored[-1]["seconds"], 1),
                 "device": device_of(begun),
                 "precision": where["precision"],
@@ -185,7 +199,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="a file of JSON lines")
     parser.add_argument("--runs", type=Path, default=Path("runs", "published"), help="folder of the run directories")
     parser.add_argument("--threads", type=int, default=1, help="of each run")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=number_of_jobs, default=1, help="runs at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a change, such as device's")
     options = parser.parse_args()
     if options.action == "run":

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from ganzoo.storage.disk import write_text
 
@@ -18,20 +21,39 @@ Record = dict[str, Any]
 
 
 def read_records(path: Path) -> list[Record]:
-    """Return the records of a file of JSON lines; none where there is no file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    """Return the records of a file of JSON lines; none where there is no file.
+
+    Raises:
+        SystemExit: a line is no record.
+    """
+    records = []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            sys.exit(f"{path}, line {number}: is no record ({error}): remove the line")
+    return records
 
 
 def note(path: Path, found: Iterable[Record], order: Sequence[str]) -> None:
-    """Take records into the file, sorted by row and seed; one that is longer than another of its row and seed stays."""
-    known = {(each["row"], each["seed"]): each for each in read_records(path)}
-    for each in found:
-        key = (each["row"], each["seed"])
-        if key not in known or known[key]["step"] <= each["step"]:
-            known[key] = each
-    sorted_records = sorted(known.values(), key=lambda each: (order.index(each["row"]), each["seed"]))
-    # Whole at any time: several programs may read and write it.
-    write_text(path, "".join(json.dumps(each) + "\n" for each in sorted_records))
+    """Take records into the file, sorted by row and seed; one that is longer than another of its row and seed stays.
+
+    Those of rows that `order` lacks come last. Several programs may note at once.
+    """
+    found = list(found)  # which may take long, while others write
+    places = {name: place for place, name in enumerate(order)}
+    with FileLock(f"{path}.lock"):
+        known = {(each["row"], each["seed"]): each for each in read_records(path)}
+        for each in found:
+            key = (each["row"], each["seed"])
+            if key not in known or known[key]["step"] <= each["step"]:
+                known[key] = each
+        sorted_records = sorted(
+            known.values(), key=lambda each: (places.get(each["row"], len(places)), each["row"], each["seed"])
+        )
+        # Whole at any time: programs that read it do not wait.
+        write_text(path, "".join(json.dumps(each) + "\n" for each in sorted_records))
 
 
 def spread(values: Sequence[float], digits: int) -> str:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
+
+
+def number_of_jobs(text: str) -> int:
+    """Return the number of calls at a time that a command line asks for.
+
+    Raises:
+        ArgumentTypeError: it is no whole number from 1.
+    """
+    if not (text.isdecimal() and int(text)):
+        raise ArgumentTypeError(f"{text!r}: must be a whole number from 1")
+    return int(text)
 
 
 def run_side_by_side(function: Callable[..., None], calls: Iterable[tuple[Any, ...]], processes: int) -> None:

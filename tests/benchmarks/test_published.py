@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from filelock import FileLock
 
 import ganzoo
 from ganzoo.recipe.load import load_recipe
@@ -54,10 +57,70 @@ def test_each_row_is_a_recipe_by_its_protocol(published: ModuleType, manager: Pl
     assert (lengths["stacked-dcgan"], lengths["stacked-pacgan2"]) == ((50, 64), (100, 128))
 
 
+def test_the_length_of_a_row_is_its_protocols(published: ModuleType) -> None:
+    recorded = {each["row"]: each["total_steps"] for each in published.read_records(published.RESULTS)}
+    assert {name: published.protocol_steps(published.ROWS[name]) for name in recorded} == recorded
+    assert (recorded["ring-pacgan2"], recorded["unrolled-k0"], recorded["stacked-dcgan"]) == (400_000, 25_000, 100_000)
+
+
+def test_records_of_another_program_are_kept(published: ModuleType, tmp_path: Path) -> None:
+    """What is noted may take long to find, and what others note in the meantime stays."""
+    results = tmp_path / "results.jsonl"
+
+    def found() -> Iterator[dict[str, object]]:
+        yield {"row": "ring-gan", "seed": 1, "step": 5}
+        published.note(results, [{"row": "ring-gan", "seed": 0, "step": 3}], ["ring-gan"])
+
+    published.note(results, [{"row": "of before", "seed": 0, "step": 1}], ["ring-gan"])
+    published.note(results, found(), ["ring-gan"])
+    records = published.read_records(results)
+    assert [(each["row"], each["seed"]) for each in records] == [("ring-gan", 0), ("ring-gan", 1), ("of before", 0)]
+    with FileLock(f"{results}.lock", timeout=0):  # nobody holds it any more
+        pass
+
+
+@pytest.mark.parametrize("line", ["", '{"row": "ring-g'])
+def test_a_line_that_is_no_record_is_named(published: ModuleType, tmp_path: Path, line: str) -> None:
+    results = tmp_path / "results.jsonl"
+    results.write_text(f'{{"row": "ring-gan"}}\n{line}\n')
+    with pytest.raises(SystemExit, match=r"results\.jsonl, line 2: is no record \(.*\): remove the line"):
+        published.read_records(results)
+
+
+@pytest.mark.parametrize("program", ["published", "mnist_converged"])
+@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+def test_a_number_of_jobs_that_is_none_is_told(
+    published: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    program: str,
+    jobs: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", [program, "run", f"--jobs={jobs}"])
+    with pytest.raises(SystemExit):
+        importlib.import_module(program).main()
+    assert f"argument --jobs: {jobs!r}: must be a whole number from 1" in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) -> None:
+def test_a_trial_is_no_result_and_does_not_go_on_as_one(published: ModuleType, tmp_path: Path) -> None:
     runs, results = tmp_path / "runs", tmp_path / "published.jsonl"
     published.train_and_note(results, runs, 3, "unrolled-k0", SHORT, 1)
+    (record,) = published.read_records(results)
+    assert (record["step"], record["total_steps"]) == (4, 25_000)
+    for others in ([], [*SHORT, "generator.hidden=[8]"]):
+        with pytest.raises(SystemExit, match=r"was begun with other options \(.*\): give the same --set, or another"):
+            published.train_and_note(results, runs, 3, "unrolled-k0", others, 1)
+    published.train_and_note(results, runs, 3, "unrolled-k0", [*SHORT, "device.tf32=true"], 1)
+    assert published.read_records(results) == [record]
+
+
+@pytest.mark.slow
+def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = published.ROWS["unrolled-k0"]
+    monkeypatch.setitem(published.ROWS, "unrolled-k0", dataclasses.replace(row, changes=(*row.changes, *SHORT)))
+    runs, results = tmp_path / "runs", tmp_path / "published.jsonl"
+    published.train_and_note(results, runs, 3, "unrolled-k0", [], 1)
     (record,) = published.read_records(results)
     assert (record["row"], record["seed"], record["step"], record["total_steps"]) == ("unrolled-k0", 3, 4, 4)
     run = published.run_directory(runs, "unrolled-k0", 3)
@@ -77,17 +140,15 @@ def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path) ->
     results.unlink()
     published.note(results, published.records(runs), list(published.ROWS))
     assert "| 1 | 50% | 0 |" in published.table(published.read_records(results))
-    published.train_and_note(results, runs, 3, "unrolled-k0", SHORT, 1)  # anew: it has no checkpoint
+    published.train_and_note(results, runs, 3, "unrolled-k0", [], 1)  # anew: it has no checkpoint
     (again,) = published.read_records(results)
     assert again | {"seconds": 0} == record | {"seconds": 0}
 
 
-@pytest.mark.slow
-def test_the_length_of_a_run_in_epochs(published: ModuleType, tmp_path: Path) -> None:
-    epochs = ["run.epochs=0.1", "dataset.count=160", "trainer.batch_size=7", "evaluation.every=1"]
-    published.train_and_note(tmp_path / "f.jsonl", tmp_path, 0, "ring-gan", [*epochs, "evaluation.samples=40"], 1)
-    (record,) = published.read_records(tmp_path / "f.jsonl")
-    assert (record["step"], record["total_steps"]) == (3, 3)  # 16 of 160 points, 7 at a time
+def test_the_length_of_a_row_in_epochs(published: ModuleType) -> None:
+    changes = ("run.epochs=0.1", "dataset.count=160", "trainer.batch_size=7")
+    row = dataclasses.replace(published.ROWS["ring-gan"], changes=changes)
+    assert published.protocol_steps(row) == 3  # 16 of 160 points, 7 at a time
 
 
 def test_mean_and_deviation_over_seeds(published: ModuleType) -> None:
