@@ -14,12 +14,14 @@ from ganzoo_stylegan.configs import ADAConfig
 class ADA(AdaptiveProbability):
     """The pipeline "bgc", each transformation with the current probability, differentiable twice.
 
-    The order is the paper's. As many random numbers are drawn at any probability.
+    The order is the paper's; all of the geometry is one matrix, by which an image is sampled once. As many random
+    numbers are drawn at any probability.
 
-    Differences from the authors' code: pixels are blitted by their indices rather than through the filters, which are
-    not quite symmetric; margins are mirrored at any distance rather than padded by a size that the device has to be
-    asked for; the signs are those of the discriminator's updates, without those of R1's own; and an image that nothing
-    is done to stays as it is to the bit.
+    Differences from the authors' code: an image of which pixels are only blitted is so by their indices rather than
+    through the filters, which are not quite symmetric; margins are mirrored at any distance rather than padded by a
+    size that the device has to be asked for; the signs are those of the discriminator's updates, without those of R1's
+    own; the probability has an upper limit, 1 at most, where theirs can rise beyond 1 and then takes as long to come
+    back; and an image that nothing is done to stays as it is to the bit.
     """
 
     Config = ADAConfig
@@ -34,9 +36,14 @@ class ADA(AdaptiveProbability):
         """Transform each image (N, C, H, W) by parameters of its own."""
         choose = augment_ops.Choices(len(images), self.probability, rng)
         still = augment_ops.identity(3, len(images), images.device)
-        images = augment_ops.move(images, augment_ops.moved(still, choose, images.shape[2:]))
+        blitted = augment_ops.moved(still, choose, images.shape[2:])
+        moved = augment_ops.move(images, blitted)
         if "g" in self.config.pipeline:
-            images = augment_ops.resample(images, augment_ops.warped(still, choose, images.shape[2:]), self.low_pass)
+            general = augment_ops.warped(still, choose, images.shape[2:])
+            resampled = augment_ops.resample(images, blitted @ general, self.low_pass)
+            images = torch.where(augment_ops.is_identity(general), moved, resampled)
+        else:
+            images = moved
         if "c" in self.config.pipeline:
             colors = augment_ops.colors(augment_ops.identity(4, len(images), images.device), choose)
             images = augment_ops.recolor(images, colors)

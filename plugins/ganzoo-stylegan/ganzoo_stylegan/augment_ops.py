@@ -64,6 +64,11 @@ def identity(size: int, count: int, device: torch.device) -> Tensor:
     return torch.eye(size, device=device).expand(count, -1, -1)
 
 
+def is_identity(matrix: Tensor) -> Tensor:
+    """Return, as (N, 1, 1, 1), which matrices of geometry change nothing."""
+    return (matrix == torch.eye(3, device=matrix.device)).all(2).all(1)[:, None, None, None]
+
+
 def moved(matrix: Tensor, choose: Choices, size: Sequence[int]) -> Tensor:
     """Add what moves pixels as they are: mirrored, turned by quarters, shifted by whole pixels."""
     height, width = size
@@ -147,7 +152,7 @@ def resample(images: Tensor, matrix: Tensor, low_pass: Tensor) -> Tensor:
     """Return images (N, C, H, W) as a matrix (N, 3, 3) has them, mirrored at edges; H and W exceed `HALO`.
 
     Between pixels it interpolates linearly at twice the resolution, with the orthogonal filter `low_pass` (12,) before
-    and after, so that little is aliased. The gradient can be differentiated again. The identity changes nothing.
+    and after, so that little is aliased. The gradient can be differentiated again.
     """
     count, channels, height, width = images.shape
     padded = F.pad(images, [HALO] * 4, mode="reflect").reshape(count * channels, 1, height + 2 * HALO, width + 2 * HALO)
@@ -170,8 +175,7 @@ def resample(images: Tensor, matrix: Tensor, low_pass: Tensor) -> Tensor:
     found = found.reshape(count * channels, 1, *found.shape[2:])
     found = F.conv2d(found, low_pass.view(1, 1, -1, 1) / math.sqrt(2), stride=(2, 1))
     found = F.conv2d(found, low_pass.view(1, 1, 1, -1) / math.sqrt(2), stride=(1, 2))
-    unchanged = (matrix == torch.eye(3, device=matrix.device)).all(2).all(1)
-    return torch.where(unchanged[:, None, None, None], images, found.reshape(images.shape))
+    return found.reshape(images.shape)
 
 
 def _sources(matrix: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:

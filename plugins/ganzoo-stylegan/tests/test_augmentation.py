@@ -170,6 +170,43 @@ def test_a_shift_of_half_a_pixel_averages_neighbors() -> None:
     assert (shifted[:, :, :, 5:-4] - expected).abs().max() < 0.02
 
 
+def looked_up(images: Tensor, matrix: Tensor) -> Tensor:
+    """Images by bilinear lookup of the source, mirrored at edges."""
+    height, width = images.shape[2:]
+    down, right = torch.meshgrid(
+        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
+    )
+    places = torch.einsum("nij,hwj->nhwi", matrix[:, :2], torch.stack([right, down, torch.ones_like(down)], -1))
+    grid = places / torch.tensor([(width - 1) / 2, (height - 1) / 2])
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=True)
+
+
+def test_what_is_shifted_out_comes_back_when_the_image_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shift by an eighth, then a turn by 30° and half the size: the source is sampled once."""
+    shift = ops.translation(column(4.0), column(0.0))
+    smaller = ops.scaling(column(2.0), column(2.0)) @ ops.rotation(column(math.pi / 6))
+    monkeypatch.setattr(ops, "moved", lambda *_: shift)
+    monkeypatch.setattr(ops, "warped", lambda *_: smaller)
+    images = smooth()
+    found = ada(pipeline="bg").transform_images(images, rng())
+    assert (found - looked_up(images, shift @ smaller)).abs().mean() < 0.01
+
+
+def test_all_of_the_geometry_is_one_lookup() -> None:
+    """At p = 0.5, of 64 images with their own draws; moved by pixels alone, they are the source's to the bit."""
+    images, penalty = smooth(64, size=64), ada(size=64, pipeline="bg")
+    penalty.probability.fill_(0.5)
+    found = penalty.transform_images(images, rng())
+    choose, still = ops.Choices(64, penalty.probability, rng()), ops.identity(3, 64, images.device)
+    blitted = ops.moved(still, choose, (64, 64))
+    general = ops.warped(still, choose, (64, 64))
+    wrong = (found - looked_up(images, blitted @ general)).abs().mean(1).gt(0.1).flatten(1).float().mean(1)
+    assert wrong.gt(0.01).sum() == 0
+    blits = (general == still).all(2).all(1)
+    assert blits.any()
+    assert torch.equal(found[blits], ops.move(images, blitted)[blits])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_brightness_adds_and_contrast_multiplies(channels: int) -> None:
     images = smooth(channels=channels)
