@@ -92,7 +92,7 @@ class GANTrainerConfig(TrainerConfig):
     schedule: Literal["discriminator_first", "alternate_minibatches"] = "discriminator_first"
     """"discriminator_first": k discriminator updates, then a generator update on the last minibatch;
     "alternate_minibatches": one minibatch for the generator, then k others for the discriminator, as the authors of
-    DCGAN and R3GAN train."""
+    DCGAN train; those of R3GAN give each network minibatches of its own too, the discriminator's first."""
     generator_steps: PositiveInt = 1
     """Generator updates in a step, each on newly generated images, except the first with `fake_batch = "reuse"`."""
     micro_batch_size: PositiveInt | None = None

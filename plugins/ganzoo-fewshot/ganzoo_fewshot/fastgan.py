@@ -32,9 +32,11 @@ class FastGANGenerator(Generator):
 
     Differences from the authors' code: latents are normalized, as Projected GAN's copy of it does, unless
     `normalize_latents = false`; tanh ends both outputs at every size, and not at 1024 alone, since images are in
-    [−1, 1]; there are 64 and 128 pixels, with small images of half the size; the noise is left out in evaluation, so
-    that a latent is one image; weights start as torch has them, which is what the code comes to, as its N(0, 0.02) is
-    written where spectral norm does not look.
+    [−1, 1]; there are 64 and 128 pixels, with small images of half the size. Weights start as torch has them; the
+    authors draw those of all convolutions from N(0, 0.02). Spectral norm divides the deviation away, but how fast a
+    layer then learns depends on it. Samples are made with running statistics and without noise, so that a latent is
+    one image; the authors make them in training mode, with the statistics of the minibatch
+    (`samples.batch_norm = "batch"`) and with noise.
     """
 
     Config = FastGANGeneratorConfig
@@ -85,8 +87,8 @@ class FastGANDiscriminator(Discriminator):
     first convolutions bring the image to 256 first; below 256 the track begins later.
 
     Differences from the authors' code: the decoders are the penalty `reconstruction`; at 64 and 128 pixels the small
-    images have half the size. Without the trainer `fastgan`, the small track sees generated images shrunk like real
-    ones, and not the generator's own small output.
+    images have half the size; weights start as torch has them, as the generator's do. Without the trainer `fastgan`,
+    the small track sees generated images shrunk like real ones, and not the generator's own small output.
     """
 
     Config = FastGANDiscriminatorConfig

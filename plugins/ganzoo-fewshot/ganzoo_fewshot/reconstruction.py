@@ -44,7 +44,8 @@ class Reconstruction(Penalty):
     Differences from the authors' code: a quarter is drawn for each image and not for the minibatch; the term is the
     mean over the images and not their sum, which `weight = 8` gives for 8 of them; the distance is a norm of the
     difference, the paper's formula, and not LPIPS, since that is a download: `distance = "perceptual"` comes near to
-    it, without its learnt weights. The discriminator runs once more for the term.
+    it, without its learnt weights; the decoders' weights start as torch has them and not from N(0, 0.02), which tells
+    as it does in the generator `fastgan`. The discriminator runs once more for the term.
     """
 
     Config = ReconstructionConfig

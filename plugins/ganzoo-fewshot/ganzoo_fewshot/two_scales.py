@@ -29,6 +29,9 @@ class FastGANTrainer(GANTrainer):
 
     Both outputs are augmented, each by its own draw. Real images, and those that a penalty makes, are shrunk by the
     discriminator itself. Networks without two scales are trained as by `adversarial`.
+
+    Difference from the authors' code: generated images are augmented anew for the generator's update; the authors
+    augment them once in an iteration, and both networks learn from the very same.
     """
 
     Config = FastGANTrainerConfig
