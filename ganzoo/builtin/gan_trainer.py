@@ -198,7 +198,11 @@ class GANTrainer(OptimizingTrainer):
         return total(loss, *terms.values()), metrics
 
     def own_objective(self, role: Role, name: str, batch: Batch) -> tuple[Tensor, Metrics]:
-        """Return the term of one penalty on newly generated images, for its separate update, and metrics to log."""
+        """Return the term of one penalty on newly generated images, for its separate update, and metrics to log.
+
+        They are generated and judged for the discriminator's also where the penalty looks at real images alone, as R1
+        does and the StyleGAN2 authors' code then does not: a penalty does not say what it looks at.
+        """
         penalties = {name: self.parts.penalties[name]}
         if role == "discriminator":
             step = self.discriminator_step(batch, self.generate_detached(batch), penalties)

@@ -93,10 +93,11 @@ class StyleGAN2Generator(Generator):
     processes. In evaluation the options of `sampling` hold.
 
     Differences from the authors' code: plain PyTorch takes the place of its CUDA kernels. Where the style changes is
-    drawn for each image, not once for a minibatch. The mean style is that of all processes, not of the first. Noise in
-    evaluation is fixed unless asked for, so that an image does not depend on the others; the authors score images with
-    random noise. Mixed precision is bf16 in all convolutions, with styles and dense layers in fp32, instead of fp16 in
-    the four largest resolutions.
+    drawn for each image, not once for a minibatch. The mean style is that of all processes, not of the first, and
+    follows the images generated beside R1's own update too, where the authors generate none. Noise in evaluation is
+    fixed unless asked for, so that an image does not depend on the others; the authors score images with random noise.
+    Mixed precision is bf16 in all convolutions, with styles and dense layers in fp32, instead of fp16 in the four
+    largest resolutions.
     """
 
     Config = StyleGAN2GeneratorConfig

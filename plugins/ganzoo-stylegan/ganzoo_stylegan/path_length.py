@@ -15,8 +15,8 @@ from ganzoo_stylegan.generator import StyleGAN2Generator
 class PathLength(Penalty):
     """(‖J_wᵀ y‖ − a)² for random images y and the running mean a of the lengths, on part of the minibatch.
 
-    Differences from the authors' code: the latents are those of the minibatch that the update generates, and the mean
-    is over all processes.
+    Differences from the authors' code: the mean is over all processes; without `own_update`, the latents are those of
+    the minibatch that the update generates.
     """
 
     Config = PathLengthConfig
