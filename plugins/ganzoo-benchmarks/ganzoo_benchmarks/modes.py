@@ -86,6 +86,7 @@ def divergence_of_perfect(modes: int, samples: int) -> float:
     A mode's number of samples is binomial.
     """
     counts = torch.arange(1, samples + 1, dtype=torch.float64)
-    chance = torch.distributions.Binomial(samples, torch.tensor(1 / modes, dtype=torch.float64)).log_prob(counts).exp()
+    binomial = torch.distributions.Binomial(samples, torch.tensor(1 / modes, dtype=torch.float64))
+    chance = binomial.log_prob(counts).exp()  # type: ignore[no-untyped-call]
     shares = counts / samples
     return float((modes * chance * shares * (shares * modes).log()).sum())
