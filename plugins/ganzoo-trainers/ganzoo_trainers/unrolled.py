@@ -22,6 +22,11 @@ class Unrolled(GANTrainer):
     and its gradient goes through all K steps. The discriminator itself stays as it was, batch statistics and
     optimizer included. (The paper ascends f, which is minus the discriminator's loss.)
 
+    Differs from the paper, and from its authors' demonstration: there the generator descends the whole f at θ^K; here
+    it minimizes its own loss, which has f's term of the generated images alone. The real images' term, E log D(x; θ^K),
+    depends on the generator through the unrolled steps and is missing. Losses that compare generated images with real
+    ones take the real logits at θ^K without a gradient.
+
     The steps are Adam's from the moments that the discriminator's has, as in the paper's experiments, or plain
     gradient descent, as in its equations. Gradients and weights are clipped as the discriminator's own are. Penalties
     take part with their own parameters fixed, and their state, such as the probability of adaptive augmentation, does
