@@ -226,10 +226,13 @@ class GANInActionGeneratorConfig(GeneratorConfig):
 
 
 class GANInActionDiscriminatorConfig(DiscriminatorConfig):
-    """The Keras DCGAN of the book "GANs in Action", ch. 4: three 3×3 convolutions, no batch norm, a dense layer."""
+    """The Keras DCGAN of "GANs in Action", ch. 4, in a reader's version: three 3×3 convolutions and a dense layer."""
 
     width: PositiveInt = 32
     """Channels of the first layer; they double twice."""
+    norm: Literal["none", "batch"] = "none"
+    """Normalization of the second and the third convolution: "none" as in a reader's version of the book's code,
+    "batch" as in the book's notebook."""
     slope: float = Field(default=0.01, ge=0, lt=1)
     """Slope of LeakyReLU below 0."""
 

@@ -1,4 +1,8 @@
-"""The DCGAN of the book "GANs in Action" (Langr and Bok 2019, ch. 4), down to Keras' padding and statistics."""
+"""The DCGAN of the book "GANs in Action" (Langr and Bok 2019, ch. 4), down to Keras' padding and statistics.
+
+It follows a reader's version of the book's code, whose discriminator lacks the batch norm that the book's notebook has
+after the second and the third convolution.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +45,11 @@ class GANInActionGenerator(StackedGenerator):
 
 
 class GANInActionDiscriminator(StackedDiscriminator):
-    """Image of 28 pixels → 32·14·14 → 64·7·7 → 128·4·4 → dense; without batch norm."""
+    """Image of 28 pixels → 32·14·14 → 64·7·7 → 128·4·4 → dense; without batch norm, as in a reader's version.
+
+    The book's notebook has batch norm between the second and the third convolution and their LeakyReLU; `norm =
+    "batch"` has it too, as Keras does it: ε 1e-3, momentum 0.99.
+    """
 
     Config = GANInActionDiscriminatorConfig
 
@@ -49,8 +57,16 @@ class GANInActionDiscriminator(StackedDiscriminator):
         activation = leaky_relu(config.slope)
         widths = [config.width * 2**power for power in range(3)]
         blocks = [
-            DownBlock(before, after, kernel_size=3, padding="same", bias=True, norm=None, activation=activation)
-            for before, after in pairwise([info.image.channels, *widths])
+            DownBlock(
+                before,
+                after,
+                kernel_size=3,
+                padding="same",
+                bias=True,
+                norm=NORM if config.norm == "batch" and place else None,
+                activation=activation,
+            )
+            for place, (before, after) in enumerate(pairwise([info.image.channels, *widths]))
         ]
         units = widths[-1] * ceil(info.image.height / 8) * ceil(info.image.width / 8)
         super().__init__(config, info=info, blocks=blocks, head=nn.Sequential(nn.Flatten(), nn.Linear(units, 1)))

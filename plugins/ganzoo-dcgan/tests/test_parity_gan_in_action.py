@@ -49,6 +49,33 @@ def test_discriminator_computes_the_same() -> None:
         assert_close(discriminator(images.permute(0, 3, 1, 2)).sigmoid(), literal(images).flatten())
 
 
+def test_discriminator_with_batch_norm_computes_the_same_as_the_book_s_notebook() -> None:
+    """Batch norm between the second and the third convolution and their LeakyReLU, and not after the first."""
+    torch.manual_seed(5)
+    literal = gan_in_action.Discriminator(normed=True)
+    for norm in literal.norms:
+        norm.gamma.normal_(1.0, 0.2)
+        norm.beta.normal_(0.0, 0.2)
+    for _, bias in (*literal.down, literal.dense):
+        bias.normal_(0.0, 0.1)
+    _, discriminator = build("gan_in_action", MNIST, {}, {"norm": "batch"})
+    plain = [nn.LeakyReLU]
+    normed = [nn.BatchNorm2d, nn.LeakyReLU]
+    assert [[type(layer) for layer in block][1:] for block in discriminator.blocks] == [plain, normed, normed]
+    norms = [layer for layer in discriminator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert [(norm.num_features, norm.eps, norm.momentum) for norm in norms] == [(64, 1e-3, 0.01), (128, 1e-3, 0.01)]
+    copy_weights(gan_in_action.discriminator_as_torch(literal), discriminator)
+    images = torch.rand(4, 28, 28, 1) * 2 - 1
+    with torch.no_grad():
+        for training in (True, False):
+            discriminator.train(training)
+            ours = discriminator(images.permute(0, 3, 1, 2)).sigmoid()
+            assert ours.shape == (4,)
+            assert_close(ours, literal(images, training).flatten())
+    assert discriminator.config.mixes_batch
+    assert not build("gan_in_action", MNIST, {}, {})[1].config.mixes_batch
+
+
 def test_figures() -> None:
     """The counts that Keras' `summary()` gives, the moving statistics aside."""
     generator, discriminator = build("gan_in_action", MNIST, {}, {})

@@ -103,9 +103,10 @@ class Generator:
 
 
 class Discriminator:
-    """Images (N, 28, 28, 1) to probabilities (N, 1)."""
+    """Images (N, 28, 28, 1) to probabilities (N, 1), in a reader's version; `normed`: as in the book's notebook."""
 
-    def __init__(self, f: int = 32) -> None:
+    def __init__(self, f: int = 32, *, normed: bool = False) -> None:
+        self.norms = [BatchNormalization(2 * f), BatchNormalization(4 * f)] if normed else []
         self.down = [
             [glorot(3, 3, 1, f), torch.zeros(f)],
             [glorot(3, 3, f, 2 * f), torch.zeros(2 * f)],
@@ -114,11 +115,16 @@ class Discriminator:
         self.dense = [glorot(4 * 4 * 4 * f, 1), torch.zeros(1)]
 
     def weights(self) -> Weights:
-        return [weight for layer in (*self.down, self.dense) for weight in layer]
+        norms = [[], *([norm.gamma, norm.beta] for norm in self.norms)] if self.norms else [[], [], []]
+        down = [[*layer, *norm] for layer, norm in zip(self.down, norms, strict=True)]
+        return [weight for layer in (*down, self.dense) for weight in layer]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        for kernel, bias in self.down:
-            x = F.leaky_relu(conv2d(x, kernel, bias, stride=2), 0.01)
+    def __call__(self, x: Tensor, training: bool = True) -> Tensor:
+        first, *others = self.down
+        x = F.leaky_relu(conv2d(x, *first, stride=2), 0.01)
+        for place, (kernel, bias) in enumerate(others):
+            x = conv2d(x, kernel, bias, stride=2)
+            x = F.leaky_relu(self.norms[place](x, training) if self.norms else x, 0.01)
         return torch.sigmoid(x.flatten(1) @ self.dense[0] + self.dense[1])
 
 
