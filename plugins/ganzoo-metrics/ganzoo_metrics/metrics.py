@@ -187,7 +187,8 @@ class PrecisionRecall(StandardMetric):
 def density_coverage(real: Tensor, fake: Tensor, neighbors: int = 5, images: int = 10_000) -> tuple[float, float]:
     """Return the mean number of real neighborhoods a sample lies in over k, and the share with a sample in them.
 
-    From arXiv 2002.09797. The density of real images is about 1 and may exceed it; the coverage is at most 1.
+    From arXiv 2002.09797. The density of real images is about 1 and may exceed it; the coverage is at most 1. The edge
+    of a neighborhood, where its k-th neighbor lies, is outside, as in the authors' code.
     """
     real, fake = real[:images], fake[:images]
     neighbors = min(neighbors, len(real) - 1)
@@ -195,7 +196,7 @@ def density_coverage(real: Tensor, fake: Tensor, neighbors: int = 5, images: int
     for part in torch.split(real, BLOCK):
         # An image is its own first neighbor.
         radii = torch.cdist(part, real).kthvalue(neighbors + 1).values
-        within = torch.cdist(part, fake) <= radii[:, None]
+        within = torch.cdist(part, fake) < radii[:, None]
         inside += float(within.sum())
         covered += int(within.any(1).sum())
     return inside / (neighbors * len(fake)), covered / len(real)

@@ -124,8 +124,20 @@ class TestManifolds:
         features = gaussian(400, 8, 0)
         assert precision_recall(features, features) == (1, 1)
         density, coverage = density_coverage(features, features)
-        assert coverage == 1
-        assert density == pytest.approx(1 + 1 / DensityCoverageConfig().neighbors, rel=0.1)  # each also lies in its own
+        assert (density, coverage) == (1, 1)  # in its own neighborhood and k − 1 others, not at their edges
+
+    def test_density_and_coverage_are_those_of_the_definition(self):
+        real, fake = gaussian(300, 6, 0).double(), gaussian(200, 6, 1).double() * 0.8
+        radii = (real[:, None] - real).norm(dim=2).sort(1).values[:, 5]
+        inside = (real[:, None] - fake).norm(dim=2) < radii[:, None]
+        density, coverage = float(inside.sum()) / (5 * 200), float(inside.any(1).sum()) / 300
+        assert density_coverage(real, fake) == pytest.approx((density, coverage), abs=1e-12)
+
+    def test_the_edge_of_a_neighborhood_is_outside(self):
+        """Radii 3, 2, 3, 6 as below: 13 and −3 lie at the edges of the fourth and the first, 9 in the fourth."""
+        real = on_a_line(0, 1, 3, 7)
+        assert density_coverage(real, on_a_line(13, -3), neighbors=2) == (0, 0)
+        assert density_coverage(real, on_a_line(13, -3, 9), neighbors=2) == (pytest.approx(1 / 6), 1 / 4)
 
     def test_of_the_same_distribution(self):
         density, coverage = density_coverage(gaussian(2000, 8, 0), gaussian(2000, 8, 1))
