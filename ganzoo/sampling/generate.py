@@ -179,9 +179,10 @@ def _gather_standing_statistics(generator: Generator, norms: list[_BatchNorm], i
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean
         norm.train()
-    for _ in range(STANDING_BATCHES):
-        latents = generator.sample_latents(BATCH_SIZE, rng).to(device)
-        drawn = _drawn(inputs, BATCH_SIZE, rng)
-        generator(latents, **{name: rows.to(device) for name, rows in drawn.items()})
+    with fp32_products(device):
+        for _ in range(STANDING_BATCHES):
+            latents = generator.sample_latents(BATCH_SIZE, rng).to(device)
+            drawn = _drawn(inputs, BATCH_SIZE, rng)
+            generator(latents, **{name: rows.to(device) for name, rows in drawn.items()})
     for norm in norms:
         norm.eval()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 from ganzoo.components.network import Generator
 from ganzoo.components.options import GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.sampling.generate import batch_norm_mode, batch_norm_used, generate
+from ganzoo.sampling import generate as generate_module
+from ganzoo.sampling.generate import batch_norm_mode, batch_norm_used, generate, generate_batches
 
 FACTS = DatasetInfo(ImageSpec(1, 1, 1))
 
@@ -78,6 +81,24 @@ def test_standing_statistics_are_gathered_anew(generator: Normed):
     images = generate(generator, LATENTS, batch_norm="standing")
     assert images.flatten().tolist() == pytest.approx([1, 3, 5, 7], abs=0.2)
     assert torch.equal(images, generate(generator, LATENTS, batch_norm="standing"))
+
+
+@pytest.mark.parametrize("mode", ["auto", "running", "batch", "standing"])
+def test_all_products_are_true_fp32(generator: Normed, mode: str, monkeypatch: pytest.MonkeyPatch):
+    """Those behind standing statistics too, or a GPU may take TF32 for them; and the caller's are its own."""
+    opened, within = [], []
+
+    @contextmanager
+    def marked(device: torch.device) -> Iterator[None]:
+        opened.append(device)
+        yield
+        opened.pop()
+
+    monkeypatch.setattr(generate_module, "fp32_products", marked)
+    generator.register_forward_pre_hook(lambda *_: within.append(bool(opened)))
+    for _ in generate_batches(generator, LATENTS, batch_norm=mode, batch_size=2):
+        assert not opened
+    assert within == [True] * (2 + 64 * (mode == "standing"))
 
 
 def test_standing_statistics_of_a_generator_without_batch_norm():
