@@ -27,7 +27,7 @@ from ganzoo.components.options import TrainerConfig
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.data.decode import NpyWriter, decode_samples, npy_header
 from ganzoo.data.findings import blame, name_of
-from ganzoo.data.samples import SampleReader
+from ganzoo.data.samples import SampleReader, reporting_source_errors
 from ganzoo.data.transforms import allowed_pixels
 from ganzoo.errors import DataError, RequestError
 from ganzoo.runtime.random_state import kept_random_state
@@ -160,9 +160,10 @@ def pack_dataset(
     with reporting_disk_errors(name, packed_datasets), allowed_pixels(dataset.config):
         packed_datasets.mkdir(parents=True, exist_ok=True)
         # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
-        with _prepare_lock(packed_datasets, name, dataset):
+        with _prepare_lock(packed_datasets, name, dataset), reporting_source_errors(dataset):
             dataset.prepare()
-        made_from = _made_from(dataset)
+        with reporting_source_errors(dataset):
+            made_from = _made_from(dataset)
         key = _digest(made_from)
         path = packed_datasets / f"{_file_name(name)}-{key[:16]}"
         packed = _ready(path, key, dataset, check)
@@ -370,15 +371,12 @@ def _file_name(name: str) -> str:
 
 @contextmanager
 def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
-    """Turn an OSError inside into a DataError that names the file and the cure."""
+    """Turn an OSError of the cache into a DataError that names the folder and the cure."""
     try:
         yield
     except OSError as error:
-        text = error.strerror or str(error)
-        if error.filename is not None and not Path(error.filename).is_relative_to(packed_datasets):
-            raise DataError(f'{error.filename}: {text} (wanted for the dataset "{name}")') from error
         raise DataError(
-            f'the pack of the dataset "{name}" cannot be written to {packed_datasets}: {text}. '
+            f'the pack of the dataset "{name}" cannot be written to {packed_datasets}: {error.strerror or error}. '
             f"Set GANZOO_CACHE to keep packs elsewhere"
         ) from error
 

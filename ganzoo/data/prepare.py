@@ -23,9 +23,8 @@ from ganzoo.data.decode import in_order, unusable_reason
 from ganzoo.data.findings import levels, name_of
 from ganzoo.data.loader import batch_advice
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
-from ganzoo.data.samples import SampleReader
+from ganzoo.data.samples import SampleReader, reporting_source_errors
 from ganzoo.data.transforms import TooSmallError, allowed_pixels, enlargement, upright_size
-from ganzoo.errors import DataError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.random_state import kept_random_state
@@ -160,10 +159,8 @@ def examine_dataset(dataset: Dataset, progress: Callable[[int, int], None] | Non
     """
     name = name_of(dataset)
     with allowed_pixels(dataset.config):
-        try:
+        with reporting_source_errors(dataset):
             dataset.prepare()
-        except OSError as error:
-            raise DataError(f'{error.filename}: {error.strerror or error} (wanted for the dataset "{name}")') from error
         reader = SampleReader(dataset)
         found = Examination(name, len(reader), notes=list(dataset.notes()))
         usable = _check(reader, found, progress)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import operator
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -24,6 +24,20 @@ from ganzoo.errors import DataError
 
 Array = npt.NDArray[Any]
 _MEASURED = 1000
+
+
+@contextmanager
+def reporting_source_errors(dataset: Dataset) -> Iterator[None]:
+    """Turn an OSError of the dataset's own, such as of a download, into a DataError that names the file or dataset."""
+    try:
+        yield
+    except OSError as error:
+        name, text = name_of(dataset), error.strerror or str(error) or type(error).__name__
+        if error.filename is not None:
+            raise DataError(f'{error.filename}: {text} (wanted for the dataset "{name}")') from error
+        raise DataError(
+            f'the dataset "{name}" is unavailable: {text} (dataset.root is {dataset.config.root})'
+        ) from error
 
 
 class SampleReader:
@@ -52,14 +66,15 @@ class SampleReader:
         self.are_conditions = conditions
         self._renumbered: dict[int, int] | None = None
         spec = config.condition_spec()
-        if conditions:
-            source, labels = dataset.open_conditions(), None
-            assert source is not None, "paired"
-            assert spec is not None, "the dataset has no conditions"
-            self.info = DatasetInfo(spec)
-        else:
-            source, labels = dataset.open(), dataset.labels()
-            self.info = DatasetInfo(config.sample_spec(), labels, spec)
+        with reporting_source_errors(dataset):
+            if conditions:
+                source, labels = dataset.open_conditions(), None
+                assert source is not None, "paired"
+                assert spec is not None, "the dataset has no conditions"
+                self.info = DatasetInfo(spec)
+            else:
+                source, labels = dataset.open(), dataset.labels()
+                self.info = DatasetInfo(config.sample_spec(), labels, spec)
         _check_source(dataset, source, labels)
         self._source: SampleSource = source
         self._chosen: Sequence[int] = range(len(source))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from ganzoo.data import packed_dataset as pack_module
 from ganzoo.data.decode import npy_header
 from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import cache_folder, pack_dataset, seen_by
+from ganzoo.data.prepare import examine_dataset
 from ganzoo.errors import DataError, RequestError
 
 
@@ -360,6 +362,34 @@ def test_a_source_that_cannot_be_reached_names_its_file(tmp_path):
     dataset.prepare = prepare
     with pytest.raises(DataError, match="/private/pictures: Permission denied"):
         pack_dataset(dataset, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (URLError("no route to host"), "<urlopen error no route to host>"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+@pytest.mark.parametrize("method", ["prepare", "fingerprint", "open", "labels"])
+@pytest.mark.parametrize("look", ["pack", "examine"])
+def test_what_a_source_says_without_a_file_is_told_of_the_dataset(
+    tmp_path, error: OSError, told: str, method: str, look: str
+):
+    """The cache is not to blame: the dataset could not be downloaded, say, or its own disk is full."""
+    dataset = grays(root="/data/grays")
+
+    def failing():
+        raise error
+
+    setattr(dataset, method, failing)
+    if (look, method) == ("examine", "fingerprint"):
+        assert examine_dataset(dataset).usable == 10
+        return
+    with pytest.raises(DataError) as raised:
+        pack_dataset(dataset, cache=tmp_path) if look == "pack" else examine_dataset(dataset)
+    assert str(raised.value) == f'the dataset "grays" is unavailable: {told} (dataset.root is /data/grays)'
 
 
 def test_the_cache_folder(monkeypatch, tmp_path):
