@@ -52,7 +52,9 @@ class CycleGAN(GANTrainer):
     With the loss `least_squares` all four networks minimize what the authors' do; theirs scale the identity term by
     λ / 2, here it has its own weight. Differs from their code: the rate falls with every step rather than every epoch,
     and no image is taken out of the pool in the minibatch that put it there, which only minibatches of several images
-    could tell. A penalty's terms are those of each generator or each discriminator.
+    could tell. An epoch counts the images of the samples' domain, theirs those of the larger domain: where there are
+    more conditions than samples, multiply `run.epochs` by the ratio of both. A penalty's terms are those of each
+    generator or each discriminator.
     """
 
     Config = CycleGANConfig
