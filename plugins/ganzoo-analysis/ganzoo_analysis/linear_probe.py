@@ -109,7 +109,9 @@ def probe(
     As the authors did it: batch norm with statistics averaged over training batches and fixed; features of every
     layer max-pooled to 4×4; no standardisation; scikit-learn's LinearSVC (L2 penalty, squared hinge, one against
     the rest) on equally many images of each class; C by the mean accuracy over all draws on validation images, and
-    then the accuracy on test images. Here every draw splits the pack anew, so that small sets suffice.
+    then the accuracy on test images. Here every draw splits the pack anew, so that small sets suffice; and batch norm's
+    statistics are of 100 batches of the whole pack, validation and test images included, where the authors took all
+    batches of the training images alone.
 
     Args:
         discriminator: as trained; stays unchanged.

@@ -17,7 +17,10 @@ BATCH_SIZE, BATCHES = 128, 100
 
 
 def training_batches(packed: StoredImages, seed: int = 0) -> Iterator[Tensor]:
-    """Yield up to 100 full batches of 128 images (N, C, H, W) in [−1, 1], shuffled; a smaller set as one batch."""
+    """Yield up to 100 full batches of 128 images (N, C, H, W) in [−1, 1], shuffled; a smaller set as one batch.
+
+    They are drawn from all of `packed`; the authors of DCGAN took every batch of their training images alone.
+    """
     order = torch.randperm(len(packed), generator=torch.Generator().manual_seed(seed))
     for part in torch.split(order, BATCH_SIZE)[:BATCHES]:
         if len(part) == BATCH_SIZE or len(packed) < BATCH_SIZE:

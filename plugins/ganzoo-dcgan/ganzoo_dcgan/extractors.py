@@ -16,7 +16,7 @@ from ganzoo_dcgan.extractor_config import DiscriminatorFeaturesConfig
 
 
 class DiscriminatorFeatures(Extractor):
-    """Pooled features of a discriminator, with batch norm calibrated on training batches as the authors did."""
+    """Pooled features of a discriminator, with batch norm calibrated on batches of the real images."""
 
     Config = DiscriminatorFeaturesConfig
     config: DiscriminatorFeaturesConfig
