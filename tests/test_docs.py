@@ -636,3 +636,11 @@ class TestPluginFiles:
 
 def version(distribution: str) -> str:
     return importlib.metadata.version(distribution)
+
+
+def test_pictures_name_no_folder_of_a_machine():
+    """`ganzoo sample` writes the run as it was named into a picture."""
+    for picture in sorted(PAGES_FOLDER.glob("**/*.png")):
+        with Image.open(picture) as image:
+            run = image.info.get("ganzoo:run", "")
+        assert not run.startswith(("/", "~")), f"{picture.name}: {run}: draw it from the folder of the runs"
