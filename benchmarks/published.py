@@ -170,11 +170,9 @@ def table(measured: list[Record]) -> str:
         found = sorted((each for each in measured if each["row"] == name), key=lambda each: each["step"])
         texts = ["" if row.protocol == before else row.protocol, row.method, row.published]
         before = row.protocol
-        for _, of_length in groupby(found, key=share):
-            lines.append("| " + " | ".join([*texts, *cells(list(of_length))]) + " |")
+        for of_length in [list(runs) for _, runs in groupby(found, key=share)] or [[]]:
+            lines.append("| " + " | ".join([*texts, *cells(of_length)]) + " |")
             texts = ["", "", ""]
-        if not found:
-            lines.append("| " + " | ".join([*texts, *cells([])]) + " |")
     return "\n".join(lines)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from ganzoo.components.extractor import Extractor
 from ganzoo.data.packed_dataset import PackedDataset, real_images
 from ganzoo.data.tensor_cache import cached_tensors
+from ganzoo.storage.manifest import file_sha256
 from ganzoo.terminal import count_progress
-from ganzoo.untrusted import read_bytes
 
 VERSION = 2
 """Version of the preprocessing and of the order of the images, raised with every change to either."""
@@ -61,12 +61,12 @@ def _computed(extractor: Extractor, packed: PackedDataset, indices: Tensor, devi
     return torch.cat(parts)
 
 
-def _code(component: type) -> bytes:
-    """Return the hash of the file that a class is written in; empty where there is none, as in a notebook."""
+def _code(component: type) -> str:
+    """Return the checksum of the file that a class is written in; empty where there is none, as in a notebook."""
     try:
-        return hashlib.sha256(read_bytes(Path(inspect.getfile(component)))).digest()
+        return file_sha256(Path(inspect.getfile(component)))
     except (OSError, TypeError):
-        return b""
+        return ""
 
 
 def _place(extractor: Extractor, packed: PackedDataset, count: int, device: torch.device) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -101,3 +103,20 @@ def test_features_are_kept_for_the_same_pixels_weights_and_options_alone(
             made.seen = 0
             assert features_of_real(made, given, most, cpu).flatten().tolist() == pytest.approx(expected)
             assert made.seen == count
+
+
+def test_features_are_computed_anew_where_the_file_of_the_extractor_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    module = ModuleType("edited")
+    module.__file__ = str(tmp_path / "edited.py")
+    monkeypatch.setitem(sys.modules, "edited", module)
+    edited = type("Edited", (Power,), {"__module__": "edited"})
+    info, cpu = DatasetInfo(ImageSpec(1, 2, 2)), torch.device("cpu")
+    packed = PackedDataset(np.full((3, 2, 2, 1), 51, np.uint8), None, info, (), Path(), "key", checksum=1)
+    for text, seen in (("first", 3), ("first", 0), ("second", 3), ("first", 0)):
+        Path(module.__file__).write_text(text)
+        made = edited(info)
+        features_of_real(made, packed, None, cpu)
+        assert made.seen == seen

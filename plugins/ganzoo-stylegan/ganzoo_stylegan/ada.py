@@ -37,13 +37,11 @@ class ADA(AdaptiveProbability):
         choose = augment_ops.Choices(len(images), self.probability, rng)
         still = augment_ops.identity(3, len(images), images.device)
         blitted = augment_ops.moved(still, choose, images.shape[2:])
-        moved = augment_ops.move(images, blitted)
+        source, images = images, augment_ops.move(images, blitted)
         if "g" in self.config.pipeline:
             general = augment_ops.warped(still, choose, images.shape[2:])
-            resampled = augment_ops.resample(images, blitted @ general, self.low_pass)
-            images = torch.where(augment_ops.is_identity(general), moved, resampled)
-        else:
-            images = moved
+            resampled = augment_ops.resample(source, blitted @ general, self.low_pass)
+            images = torch.where(augment_ops.is_identity(general), images, resampled)
         if "c" in self.config.pipeline:
             colors = augment_ops.colors(augment_ops.identity(4, len(images), images.device), choose)
             images = augment_ops.recolor(images, colors)
