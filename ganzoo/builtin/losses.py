@@ -37,8 +37,9 @@ class Minimax(NonSaturating):
     Config = MinimaxConfig
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """Return log(1 − D(G(z))), whose gradient vanishes where the discriminator is confident."""
-        return -softplus(fake_logits).mean()
+        """Return log(1 − D(G(z))), whose gradient vanishes where the discriminator is confident, plus log D(x)."""
+        loss = -softplus(fake_logits).mean()
+        return loss if real_logits is None else loss - softplus(-real_logits).mean()
 
 
 class LeastSquares(Loss):
@@ -83,5 +84,5 @@ class Wasserstein(Loss):
         return fake_logits.mean() - real_logits.mean()
 
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """Return −D(G(z))."""
-        return -fake_logits.mean()
+        """Return −D(G(z)), plus D(x)."""
+        return -fake_logits.mean() if real_logits is None else real_logits.mean() - fake_logits.mean()

@@ -35,4 +35,8 @@ class Loss(ABC):
 
     @abstractmethod
     def generator_loss(self, real_logits: Tensor | None, fake_logits: Tensor) -> Tensor:
-        """Return the generator's loss, a scalar to minimize; `real_logits` are given only where `needs_real_logits`."""
+        """Return the generator's loss, a scalar to minimize.
+
+        `real_logits` are given where `needs_real_logits`, and where they depend on the generator, as they do through
+        unrolled steps of the discriminator; a loss that is a saddle point's whole objective then has its real term too.
+        """

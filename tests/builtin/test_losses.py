@@ -113,6 +113,13 @@ def test_wasserstein():
     torch.testing.assert_close(loss.generator_loss(None, FAKE), by_hand([3.0, -1.5, -0.25, 0.0]))
 
 
+@pytest.mark.parametrize("loss", [Minimax, Wasserstein])
+def test_a_saddle_points_objective_is_whole_where_real_logits_are_given(loss: type[Loss]):
+    """The generator then descends what the discriminator ascends, the real images' term included."""
+    made = make(loss, discriminator_terms="sum") if loss is Minimax else make(loss)
+    torch.testing.assert_close(made.generator_loss(REAL, FAKE), -made.discriminator_loss(REAL, FAKE))
+
+
 def test_every_loss_pulls_each_network_its_way(manager: PluginManager):
     """The discriminator's loss falls with real logits up and fake ones down, the generator's with fake ones up."""
     for entry in manager.registries.losses:

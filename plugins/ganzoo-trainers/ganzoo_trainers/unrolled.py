@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, TrainingParts
+from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, PenaltyStep, TrainingParts
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import TINY, AdamSteps, GradientSteps, Steps
 
@@ -22,10 +22,9 @@ class Unrolled(GANTrainer):
     and its gradient goes through all K steps. The discriminator itself stays as it was, batch statistics and
     optimizer included. (The paper ascends f, which is minus the discriminator's loss.)
 
-    Differs from the paper, and from its authors' demonstration: there the generator descends the whole f at θ^K; here
-    it minimizes its own loss, which has f's term of the generated images alone. The real images' term, E log D(x; θ^K),
-    depends on the generator through the unrolled steps and is missing. Losses that compare generated images with real
-    ones take the real logits at θ^K without a gradient.
+    The logits of real images at θ^K depend on the generator too, through the unrolled steps, and the loss is given
+    them: with `minimax` the generator descends the paper's whole f, E log D(x; θ^K) included; `wasserstein` and the
+    relativistic losses take them as well. The other losses have no term of the real images for the generator.
 
     The steps are Adam's from the moments that the discriminator's has, as in the paper's experiments, or plain
     gradient descent, as in its equations. Gradients and weights are clipped as the discriminator's own are. Penalties
@@ -70,6 +69,16 @@ class Unrolled(GANTrainer):
             "tuple[Tensor, dict[str, Tensor]]",
             discriminator.call(weights | buffers, lambda: objective(batch, fake)),
         )
+
+    def generator_step(self, batch: Batch, fake: FakeBatch) -> PenaltyStep:
+        """Return that of `adversarial`, with real logits that are differentiable in the unrolled weights."""
+        if not self.config.unrolled_steps:
+            return super().generator_step(batch, fake)
+        augmented = self.augment(fake.samples)
+        fake_logits = self.logits(augmented, fake)
+        with torch.no_grad():
+            real = self.augment(batch.real)
+        return self.penalty_step(batch, fake, (real, augmented), (self.logits(real, batch), fake_logits))
 
     def after_unrolled_step(
         self, discriminator: FunctionalDiscriminator, weights: dict[str, Tensor]

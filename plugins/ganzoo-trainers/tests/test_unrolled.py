@@ -72,16 +72,17 @@ def build(
     generator: nn.Module,
     penalties: Tables | None = None,
     *,
+    loss: str = "non_saturating",
     world: World | None = None,
     **options: Any,
 ) -> Any:
     registries = plugin_manager().registries
     options = {"batch_size": 8, "generator_optimizer": SGD, "discriminator_optimizer": SGD, **options}
     config = registries.trainers[name].config(name=name, **options)
-    loss = registries.losses["non_saturating"]
+    losses = registries.losses[loss]
     parts = TrainingParts(
         networks={"generator": copy.deepcopy(generator), "discriminator": copy.deepcopy(discriminator)},
-        loss=loss.load()(loss.config(name="non_saturating"), info=FACTS),
+        loss=losses.load()(losses.config(name=loss), info=FACTS),
         penalties={
             name: (entry := registries.penalties[name]).load()(entry.config(name=name, **options), info=FACTS)
             for name, options in (penalties or {}).items()
@@ -119,6 +120,31 @@ def test_without_unrolled_steps_it_is_the_plain_trainer(networks: Any, batch: Ba
         assert all(a.equal(b) for a, b in zip(weights(one), weights(other), strict=True))
 
 
+OBJECTIVES: dict[str, tuple[Any, Any]] = {
+    "non_saturating": (
+        lambda real, fake: (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2,
+        lambda real, fake: F.softplus(-fake).mean(),
+    ),
+    "minimax": (
+        lambda real, fake: (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2,
+        lambda real, fake: real.sigmoid().log().mean() + (1 - fake.sigmoid()).log().mean(),
+    ),
+    "hinge": (
+        lambda real, fake: (1 - real).relu().mean() + (1 + fake).relu().mean(),
+        lambda real, fake: -fake.mean(),
+    ),
+    "wasserstein": (
+        lambda real, fake: fake.mean() - real.mean(),
+        lambda real, fake: real.mean() - fake.mean(),
+    ),
+    "relativistic_pairing": (
+        lambda real, fake: F.softplus(fake - real).mean(),
+        lambda real, fake: F.softplus(real - fake).mean(),
+    ),
+}
+"""The losses of the discriminator and of the generator, by the real and the generated images' logits."""
+
+
 def by_hand(
     networks: tuple[nn.Module, nn.Module],
     batch: Batch,
@@ -128,10 +154,12 @@ def by_hand(
     lr: float,
     clip: float = math.inf,
     limit: float = math.inf,
+    loss: str = "non_saturating",
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Weights of both networks after one training step, written out for the tiny networks of this file."""
     generator, discriminator = copy.deepcopy(networks)
     norm = discriminator.inner.bias is None
+    discriminator_loss, generator_loss = OBJECTIVES[loss]
 
     def judge(w: list[Tensor], images: Tensor) -> Tensor:
         inner = images.flatten(1) @ w[0].T
@@ -142,8 +170,8 @@ def by_hand(
             inner = inner + w[1]
         return (inner.tanh() @ w[-2].T + w[-1]).flatten()
 
-    def loss(w: list[Tensor], fake: Tensor) -> Tensor:
-        return (F.softplus(-judge(w, batch.real)).mean() + F.softplus(judge(w, fake)).mean()) / 2
+    def objective(w: list[Tensor], fake: Tensor) -> Tensor:
+        return discriminator_loss(judge(w, batch.real), judge(w, fake))
 
     def move(w: list[Tensor], gradients: Any, moments: list[Any], step: int) -> list[Tensor]:
         norm = torch.cat([g.flatten() for g in gradients]).norm()
@@ -161,12 +189,13 @@ def by_hand(
     fake = generator(generator.sample_latents(8, torch.Generator().manual_seed(3)))
     w = [parameter.detach().clone().requires_grad_(True) for parameter in discriminator.parameters()]
     moments: list[Any] = [(torch.zeros_like(a), torch.zeros_like(a)) for a in w]
-    w = move(w, torch.autograd.grad(loss(w, fake.detach()), w), moments, 1)
+    w = move(w, torch.autograd.grad(objective(w, fake.detach()), w), moments, 1)
     kept = [a.detach().clone() for a in w]
     w = [a.detach().requires_grad_(True) for a in w]
     for step in range(steps):
-        w = move(w, torch.autograd.grad(loss(w, fake), w, create_graph=True), moments, 2 + step)
-    gradients = torch.autograd.grad(F.softplus(-judge(w, fake)).mean(), list(generator.parameters()))
+        w = move(w, torch.autograd.grad(objective(w, fake), w, create_graph=True), moments, 2 + step)
+    last = generator_loss(judge(w, batch.real), judge(w, fake))
+    gradients = torch.autograd.grad(last, list(generator.parameters()))
     return [p.detach() - 0.5 * g for p, g in zip(generator.parameters(), gradients, strict=True)], kept
 
 
@@ -195,6 +224,17 @@ def test_the_generators_update_is_one_written_out_by_hand(
     for actual, expected in zip(trainer.parts.discriminator.parameters(), theirs, strict=True):
         torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
     assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
+
+
+@pytest.mark.parametrize("loss", OBJECTIVES)
+def test_the_real_term_of_a_loss_is_differentiated_too(networks: Any, batch: Batch, loss: str) -> None:
+    """The logits of real images depend on the generator through the unrolled steps; the paper's f has their term."""
+    options = {"unrolled_steps": 3, "unrolled_update": "gradient", "discriminator_optimizer": SGD | {"lr": 0.3}}
+    trainer = build("unrolled", networks[1], networks[0], loss=loss, **options)
+    trainer.train_step(batch)
+    ours, _ = by_hand(networks, batch, steps=3, update="gradient", lr=0.3, loss=loss)
+    for actual, expected in zip(trainer.parts.generator.parameters(), ours, strict=True):
+        torch.testing.assert_close(actual.detach(), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("update", ["gradient", "adam"])
