@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ganzoo
+from ganzoo.errors import GanzooError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.overrides import flatten
 from ganzoo.registry.plugin_manager import plugin_manager
@@ -29,8 +30,16 @@ def train(runs: Path, name: str, seed: int, recipe: Path, changes: Sequence[str]
     It may go on on another device.
 
     Raises:
-        SystemExit: it was begun with other options, as a trial is.
+        SystemExit: it was begun with other options, as a trial is, or stopped, or its options are wrong.
     """
+    try:
+        return begin_or_go_on(runs, name, seed, recipe, changes)
+    except GanzooError as error:
+        sys.exit(f"{name}, seed {seed}: {error}")
+
+
+def begin_or_go_on(runs: Path, name: str, seed: int, recipe: Path, changes: Sequence[str]) -> Path:
+    """Do what `train` does; ganzoo's errors are its own."""
     begun = run_directory(runs, name, seed)
     asked = [*changes, f"run.seed={seed}", f"run.root={(runs / name / f'seed{seed}').as_posix()}"]
     if begun is None or not checkpoint_folders(begun / "checkpoints"):

@@ -115,6 +115,14 @@ def test_a_trial_is_no_result_and_does_not_go_on_as_one(published: ModuleType, t
     assert published.read_records(results) == [record]
 
 
+def test_a_mistake_in_the_options_of_a_row_is_told_by_its_name(published: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"(?s)unrolled-k0, seed 3: .*trainer.bach_size: there is no such key"):
+        published.train_and_note(
+            tmp_path / "published.jsonl", tmp_path / "runs", 3, "unrolled-k0", ["trainer.bach_size=8"], 1
+        )
+    assert not (tmp_path / "published.jsonl").exists()
+
+
 @pytest.mark.slow
 def test_a_run_is_noted_with_its_share(published: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = published.ROWS["unrolled-k0"]
