@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,17 +24,17 @@ from ganzoo_translation.image_pool import ImagePool
 from ganzoo_translation.random_crop import enlarged_and_cropped
 
 Metrics = dict[str, Tensor]
+FakeT = TypeVar("FakeT", bound=FakeBatch)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BothWays(FakeBatch):
     """Samples made of conditions, and in `back` conditions made of samples."""
 
-    back: FakeBatch | None = None
+    back: FakeBatch
 
     def detach(self) -> BothWays:
         """Return the same samples without the generators' graph."""
-        assert self.back is not None
         return replace(self, samples=self.samples.detach(), back=self.back.detach())
 
 
@@ -102,7 +102,7 @@ class CycleGAN(GANTrainer):
         """Translate conditions to samples, and samples to conditions."""
         there = super().generate(batch, role)
         back = super().generate(self.config.batch_for("generator_back", batch), "generator_back")
-        return BothWays(there.samples, there.latents, there.labels, there.condition, back)
+        return BothWays(**vars(there), back=back)
 
     def translate(self, images: Tensor, role: str) -> Tensor:
         """Return images (N, …) after a generator."""
@@ -111,9 +111,22 @@ class CycleGAN(GANTrainer):
     def ways(self, batch: Batch, fake: FakeBatch) -> Iterator[Way]:
         """Yield both ways."""
         assert isinstance(fake, BothWays)
-        assert fake.back is not None
         yield Way("", batch, fake)
         yield Way("_back", self.config.batch_for("generator_back", batch), fake.back)
+
+    def update_discriminator(self, batch: Batch, fake: FakeBatch | None = None) -> Metrics:
+        """Update both discriminators once on real images and on those that the pools give for the generated ones."""
+        parts = batch.split(self.micro_batches)
+        made = [cast("BothWays", fake or self.generate_detached(part)) for part in parts]
+        there, back = self.pooled("", made), self.pooled("_back", [each.back for each in made])
+        shown = (replace(each, back=other) for each, other in zip(there, back, strict=True))
+        return self.minimize("discriminator", batch, lambda part: self.discriminator_objective(part, next(shown)))
+
+    def pooled(self, ending: str, made: Sequence[FakeT]) -> list[FakeT]:
+        """Return the images of all micro-batches after one exchange with a pool, which thus sees the minibatch."""
+        images = torch.cat([each.samples for each in made])
+        shown = self.pools[ending].exchange(images, self.parts.rng, self.parts.world).chunk(len(made))
+        return [replace(each, samples=samples) for each, samples in zip(made, shown, strict=True)]
 
     def discriminator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, Metrics]:
         """Return the sum of both discriminators' losses and the penalties' terms, and the metrics of it."""
@@ -122,13 +135,12 @@ class CycleGAN(GANTrainer):
         losses = []
         for ending, real, made in self.ways(batch, fake):
             role = f"discriminator{ending}"
-            samples = self.pools[ending].exchange(made.samples, self.parts.rng, self.parts.world)
             seen = self.augment(real.real)
             real_logits = self.logits(seen, real, role)
-            augmented = self.augment(samples)
+            augmented = self.augment(made.samples)
             logits = real_logits, self.logits(augmented, made, role)
             loss = self.discriminator_loss(*logits)
-            step = self.step_of(ending, real, replace(made, samples=samples), (seen, augmented), logits)
+            step = self.step_of(ending, real, made, (seen, augmented), logits)
             terms = self.penalty_terms("discriminator", step, penalties)
             losses += [loss, *terms.values()]
             metrics[f"loss/{role}"] = loss.detach()

@@ -324,6 +324,24 @@ def test_the_parts_of_cyclegans_minibatch_add_up_to_it(tmp_path: Path, size: int
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-7)
 
 
+def test_the_images_that_the_pools_give_do_not_depend_on_the_micro_batches(tmp_path: Path) -> None:
+    """Of 4 images and a pool of 6, the second step's first two fill it, and only the others may be exchanged."""
+    sgd = {name: {"name": "sgd", "lr": 1e-4} for name in ("generator_optimizer", "discriminator_optimizer")}
+    found = []
+    for size in (4, 2, 1):
+        options = sgd | {"fake_batch": "fresh", "pool_size": 6, "micro_batch_size": size}
+        trainer, batch = trainer_of(tables_of("cyclegan", tmp_path, trainer=options))
+        seen: list[Tensor] = []
+        for network in trainer.parts.discriminators.values():
+            network.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0].flatten(1).mean(1)))
+        for _ in range(4):
+            trainer.train_step(batch)
+        found.append((*(pool.images for pool in trainer.pools.values()), torch.cat(seen).sort().values))
+    for others in found[1:]:
+        for images, whole in zip(others, found[0], strict=True):
+            torch.testing.assert_close(images, whole, rtol=0, atol=1e-3)
+
+
 def test_an_identity_term_needs_domains_of_one_shape(tmp_path: Path) -> None:
     for kind in ("a", "b"):
         (tmp_path / kind).mkdir()
