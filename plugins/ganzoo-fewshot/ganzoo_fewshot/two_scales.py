@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor
 
-from ganzoo.plugin import Batch, FakeBatch, GANTrainer, TrainingParts
+from ganzoo.plugin import Batch, FakeBatch, GANTrainer, RequestError, TrainingParts
 from ganzoo_fewshot.configs import FastGANTrainerConfig
 from ganzoo_fewshot.fastgan import FastGANDiscriminator, FastGANGenerator
 
@@ -28,7 +28,8 @@ class FastGANTrainer(GANTrainer):
     """`adversarial`, where the discriminator's small track sees the second output of the generator.
 
     Both outputs are augmented, each by its own draw. Real images, and those that a penalty makes, are shrunk by the
-    discriminator itself. Networks without two scales are trained as by `adversarial`.
+    discriminator itself. Networks without two scales are trained as by `adversarial`; those with two take no penalty
+    that differentiates at generated images, as `r2` does.
 
     Difference from the authors' code: generated images are augmented anew for the generator's update; the authors
     augment them once in an iteration, and both networks learn from the very same.
@@ -44,6 +45,12 @@ class FastGANTrainer(GANTrainer):
             and generator.config.small_output
             and isinstance(parts.discriminator, FastGANDiscriminator)
         )
+        for name, penalty in parts.penalties.items():
+            if self.two_scales and "fake" in penalty.differentiates_at:
+                raise RequestError(
+                    f'penalties: "{name}" differentiates at generated images, and would leave out the small ones that '
+                    "the discriminator sees beside them: leave it out, or set generator.small_output = false"
+                )
 
     def generate(self, batch: Batch, role: str = "generator") -> FakeBatch:
         """Generate as many samples as `batch` has, with their small images."""

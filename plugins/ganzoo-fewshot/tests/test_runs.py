@@ -16,7 +16,10 @@ from torchrun import Ranks
 from torchvision.models import shufflenet_v2_x0_5
 
 import ganzoo
-from ganzoo.errors import CheckpointError, DataError
+from ganzoo.errors import CheckpointError, DataError, RequestError
+from ganzoo.recipe.load import load_recipe
+from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.training.build import build_run
 
 
 @pytest.mark.slow
@@ -73,3 +76,14 @@ def test_a_run_is_sampled_without_the_classifier_and_resumed_with_the_same_alone
     assert again.sample(2).shape == (2, 3, 64, 64)
     with pytest.raises(DataError, match="is neither a file nor a name of the weights of shufflenet_v2_x0_5"):
         _ = again.discriminator
+
+
+def test_the_gradient_at_generated_images_of_two_scales_is_refused(tmp_path: Path) -> None:
+    """Beside the large images the discriminator sees small ones, which R2 would leave out."""
+    tables = recipe(tmp_path, "fastgan", penalties=[{"name": "r1"}, {"name": "r2"}])
+    with pytest.raises(
+        RequestError, match=r'"r2" differentiates at .* leave it out, or set generator\.small_output = f'
+    ):
+        build_run(*load_recipe(tables, plugin_manager()), warn=lambda _: None)
+    tables["generator"]["small_output"] = False
+    build_run(*load_recipe(tables, plugin_manager()), warn=lambda _: None)
