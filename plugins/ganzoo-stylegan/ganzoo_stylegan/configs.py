@@ -161,7 +161,7 @@ class PathLengthConfig(PenaltyConfig):
     decay: float = Field(default=0.01, gt=0, le=1)
     """Share of each minibatch in the running mean of the lengths, which is their target."""
     batch_share: float = Field(default=0.5, gt=0, le=1)
-    """Share of the minibatch that it is computed on, to save memory."""
+    """Share of the minibatch that it is computed on, to save memory; rounded to whole images in each process."""
 
     @property
     def differentiates_twice(self) -> bool:

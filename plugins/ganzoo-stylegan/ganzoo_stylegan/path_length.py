@@ -13,7 +13,7 @@ from ganzoo_stylegan.generator import StyleGAN2Generator
 
 
 class PathLength(Penalty):
-    """(‖J_wᵀ y‖ − a)² for random images y and the running mean a of the lengths, on part of the minibatch.
+    """(‖J_wᵀ y‖ − a)² for random images y and the running mean a of the lengths, on the first part of the minibatch.
 
     Differences from the authors' code: the mean is over all processes; without `own_update`, the latents are those of
     the minibatch that the update generates.
@@ -30,11 +30,12 @@ class PathLength(Penalty):
 
     def generator_term(self, step: PenaltyStep) -> Tensor:
         """Return the mean square over the images, and move the mean length."""
-        generator = step.generator
+        generator, world = step.generator, step.world
         assert isinstance(generator, StyleGAN2Generator)
         count = max(1, round(len(step.latents) * self.config.batch_share))
-        labels = None if step.labels is None or not generator.uses else step.labels[:count]
-        styles = generator.layer_styles(step.latents[:count], labels)
+        own = slice(world.rank * count, (world.rank + 1) * count)  # of the first images of all processes
+        labels = None if step.labels is None or not generator.uses else world.all_gather(step.labels)[own]
+        styles = generator.layer_styles(world.all_gather(step.latents)[own], labels)
         if not styles.requires_grad:  # of a frozen mapping
             styles = styles.detach().requires_grad_(True)
         images = generator.synthesize(styles)
@@ -43,7 +44,7 @@ class PathLength(Penalty):
             (images * noise).sum() / math.sqrt(images.shape[2] * images.shape[3]), styles, create_graph=True
         )
         lengths = gradient.square().sum(2).mean(1).sqrt()
-        mean = self.mean_length.lerp(step.world.all_reduce_mean(lengths.mean()), self.config.decay)
+        mean = self.mean_length.lerp(world.all_reduce_mean(lengths.mean()), self.config.decay)
         with torch.no_grad():
             self.mean_length.copy_(mean)
         return (lengths - mean).square().mean()

@@ -24,6 +24,7 @@ from ganzoo.components.world import World
 from ganzoo.errors import RecipeError
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.runtime.distributed import DistributedWorld
 from ganzoo.training.build import build_run
 
 SMALL = {"latent_dim": 8, "style_dim": 8, "channel_base": 64, "max_channels": 8}
@@ -370,3 +371,31 @@ def test_path_length_has_the_authors_figures() -> None:
     config = PathLengthConfig()
     figures = (config.weight, config.interval, config.own_update, config.decay, config.batch_share)
     assert figures == (2.0, 4, True, 0.01, 0.5)
+
+
+class Part(DistributedWorld):
+    """One of some processes with this minibatch, whose lengths and styles have a mean of 0."""
+
+    def __init__(self, rank: int, world_size: int, *whole: Tensor) -> None:
+        super().__init__(rank, world_size, rank, world_size)
+        self.whole = whole
+
+    def all_gather(self, rows: Tensor) -> Tensor:
+        return next(each for each in self.whole if each.shape[1:] == rows.shape[1:])
+
+    def all_reduce_mean(self, value: Tensor) -> Tensor:
+        return torch.zeros_like(value)
+
+
+def test_path_length_is_of_the_same_images_with_any_number_of_processes(make: Any) -> None:
+    """Two processes with their halves of the minibatch take the first half of all, and not of each."""
+    generator = make("generators", style_mixing=0.0, conditional=True, **SMALL)
+    plain = make("generators", style_mixing=0.0, **SMALL)
+    latents, labels, terms = torch.randn(8, 8), torch.arange(8), {}
+    for world in (Part(0, 1, latents, labels), Part(0, 2, latents, labels), Part(1, 2, latents, labels)):
+        own = slice(world.rank * (count := 8 // world.world_size), (world.rank + 1) * count)
+        step = replace(step_of(plain, latents[own]), generator=generator, labels=labels[own], world=world)
+        with world.sharded_rng(step.rng, count):
+            term = PathLength(PathLengthConfig(), info=generator.info).generator_term(step)
+        terms.setdefault(world.world_size, []).append(term.item())
+    assert sum(terms[2]) / 2 == pytest.approx(terms[1][0], rel=1e-4)
