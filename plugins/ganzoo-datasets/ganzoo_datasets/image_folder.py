@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,7 @@ class _Zip:
 
     def __init__(self, archive: Path, folder: str) -> None:
         self._archive = Archive(archive, _LARGEST_IN_ARCHIVE)
+        self._folder = folder
         prefix = f"{folder}/" if folder else ""
         inside = self._archive.members.items()
         self._members = {name.removeprefix(prefix): member for name, member in inside if name.startswith(prefix)}
@@ -211,11 +213,14 @@ class _Zip:
         return sorted(found, key=lambda file: file.name)
 
     def read(self, name: str, config: ImageFolderConfig | None = None) -> bytes:
-        if Path(name).is_absolute():  # labels may lie elsewhere
-            return read_file(Path(name), config)
-        if name not in self._members:
+        if name in self._members:
+            return self._archive.read(self._members[name])
+        path = posixpath.normpath(posixpath.join(self._folder, name))  # labels may lie elsewhere
+        if Path(name).is_absolute() or path.startswith("../"):
+            return read_file(self._archive.place.parent / path.removeprefix("../"), config)
+        if path not in self._archive.members:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        return self._archive.read(self._members[name])
+        return self._archive.read(self._archive.members[path])
 
 
 def _place(root: Path) -> _Folder | _Zip:

@@ -31,8 +31,8 @@ def read_labels(
 
     Args:
         path: ends in .json, and is as StyleGAN has it; else CSV: a header, the file's name, one or more columns.
-        names: of the images, relative to the folder of the file and with `/`; a file may leave out their folders
-            where their own names differ.
+        names: of the images, relative to their folder and with `/`; a file may leave out their folders where their
+            own names differ.
         kind: of the labels; default: "classes" for one column of integers or text, "attributes" for several of 0 and
             1 (or −1 and 1), else "continuous".
         read: returns the bytes of the file.
@@ -125,10 +125,11 @@ def _rows_of(
     found = [table.get(name, table.get(short) if unique else None) for name, short in zip(names, plain, strict=True)]
     missing = [name for name, row in zip(names, found, strict=True) if row is None]
     if missing:
-        raise DataError(
-            f"{path}: has no label for {len(missing)} of {len(names)} images, such as {missing[0]}: "
-            f"add them, or move these images elsewhere"
-        )
+        longer = next((key for key in table if key.endswith(f"/{missing[0]}")), None)
+        cure = ": add them, or move these images elsewhere"
+        if longer is not None:
+            cure = f", and one for {longer}: write paths relative to dataset.root"
+        raise DataError(f"{path}: has no label for {len(missing)} of {len(names)} images, such as {missing[0]}{cure}")
     rows = [row for row in found if row is not None]
     width = width or len(rows[0])
     wrong = [name for name, row in zip(names, rows, strict=True) if len(row) != width or "" in row]

@@ -101,6 +101,35 @@ def test_labels_of_a_zip_may_lie_elsewhere(root: Path, tmp_path: Path):
         pack(Path(archive), labels=str(tmp_path / "none.csv"))
 
 
+@pytest.mark.parametrize("inside", ["", "00000", "00000/deep"])
+def test_labels_beside_a_zip_are_found_as_those_beside_a_folder(root: Path, tmp_path: Path, inside: str):
+    """Each ".." leads out of a folder of the zip, and the last out of the zip."""
+
+    def targets(place: Path, labels: str) -> Any:
+        dataset = folder(place / inside, labels=labels)
+        dataset.prepare()
+        return dataset.open().targets
+
+    (root / inside).mkdir(exist_ok=True)
+    Image.new("L", (4, 4), 7).save(root / inside / "img7.png")
+    for place in (tmp_path, root / "00001"):
+        (place / "labels.csv").write_text("file,smile\nimg0.png,1\nimg1.png,0\nimg2.png,1\nimg7.png,0\n")
+    archive = Path(shutil.make_archive(str(tmp_path / "zipped"), "zip", root))
+    out = "../" * len(Path(inside).parts)
+    expected = targets(root, f"../{out}labels.csv")
+    assert targets(archive, f"../{out}labels.csv") == targets(archive, f"{out}00001/labels.csv") == expected
+    for missing in (f"../{out}none.csv", f"{out}00001/none.csv", ".."):
+        with pytest.raises(DataError, match=r"set dataset\.labels to the file with the labels"):
+            targets(archive, missing)
+
+
+def test_paths_that_start_elsewhere_are_told(root: Path, tmp_path: Path):
+    (tmp_path / "labels.csv").write_text("file,smile\nimages/00000/img0.png,1\nimages/00001/img1.png,0\n")
+    told = r"no label for 3 of 3 images, such as 00000/img0\.png, and one for images/00000/img0\.png: write paths rel"
+    with pytest.raises(DataError, match=told):
+        pack(root, labels="../labels.csv")
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
