@@ -160,7 +160,8 @@ class ModesConfig(MetricConfig):
     """Modes found among the samples: the classes of the dataset, whose samples are points or have a classifier."""
 
     within: PositiveFloat = 3.0
-    """A point belongs to the nearest mode if it lies within this many of the mode's standard deviations."""
+    """A point belongs to the nearest mode if it lies within this many of the mode's standard deviations: the root of
+    the mean square over its points in the dataset."""
     hits: NonNegativeInt = 1
     """Samples that a mode needs to count as found."""
 

@@ -88,7 +88,8 @@ class Frechet(StandardMetric):
 def kernel_distance(real: Tensor, fake: Tensor, subsets: int = 100, subset_size: int = 1000) -> tuple[float, float]:
     """Return the squared MMD with a cubic kernel (KID, arXiv 1801.01401): mean and standard deviation over subsets.
 
-    Unbiased, so about 0 for the same distribution and sometimes below. Uses torch's global generator.
+    Unbiased, so about 0 for the same distribution and sometimes below; the deviation's squares are divided by
+    `subsets`. Uses torch's global generator.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
