@@ -74,6 +74,8 @@ class UnrolledConfig(GANTrainerConfig):
             )
         if self.micro_batch_size is not None:
             raise ValueError("the unrolled steps are taken on a whole minibatch: leave micro_batch_size out")
+        if self.unrolled_steps and self.discriminator_update == "separate":
+            raise ValueError('unrolled steps are on real and generated images: set discriminator_update = "joint"')
         return self
 
 

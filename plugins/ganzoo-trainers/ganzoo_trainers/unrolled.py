@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, PenaltyStep, TrainingParts
+from ganzoo.plugin import (
+    AdamConfig,
+    Batch,
+    FakeBatch,
+    GANTrainer,
+    Penalty,
+    PenaltyStep,
+    RequestError,
+    TrainingParts,
+)
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import TINY, AdamSteps, GradientSteps, Steps
 
@@ -29,7 +38,7 @@ class Unrolled(GANTrainer):
     The steps are Adam's from the moments that the discriminator's has, as in the paper's experiments, or plain
     gradient descent, as in its equations. Gradients and weights are clipped as the discriminator's own are. Penalties
     take part with their own parameters fixed, and their state, such as the probability of adaptive augmentation, does
-    not change.
+    not change; with `interval`, in all unrolled steps of a training step or in none.
     """
 
     Config = UnrolledConfig
@@ -37,6 +46,12 @@ class Unrolled(GANTrainer):
 
     def __init__(self, config: UnrolledConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
+        for name, penalty in parts.penalties.items() if config.unrolled_steps else ():
+            if penalty.config.own_update and not penalty.from_latents:
+                raise RequestError(
+                    f'penalties: "{name}" has updates of its own, which the unrolled steps would leave out: set '
+                    "own_update = false"
+                )
         # Asked now, since no parameter trains while the generator is updated.
         self.trained = {id(parameter) for parameter in parts.discriminator.parameters() if parameter.requires_grad}
 

@@ -23,7 +23,7 @@ from ganzoo.components.options import DiscriminatorConfig, GeneratorConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
-from ganzoo.errors import RecipeError
+from ganzoo.errors import RecipeError, RequestError
 from ganzoo.plugin import AdamConfig
 from ganzoo.registry.plugin_manager import plugin_manager
 
@@ -394,6 +394,18 @@ def test_three_derivatives_of_batch_norm_are_refused(tmp_path: Path, steps: int,
         return
     with pytest.raises(RecipeError, match=r'"r1" \(penalties.0\) twice more.*in place of "dcgan" \(discriminator\)'):
         ganzoo.run(tables)
+
+
+def test_updates_that_are_not_unrolled_are_refused(tmp_path: Path) -> None:
+    tables = recipe(tmp_path)
+    tables["penalties"] = [{"name": "r1", "own_update": True}]
+    with pytest.raises(RequestError, match=r'"r1" has updates of its own, .*: set own_update = false'):
+        ganzoo.run(tables)
+    tables["penalties"] = []
+    with pytest.raises(RecipeError, match='images: set discriminator_update = "joint"'):
+        ganzoo.run(tables, ["trainer.discriminator_update=separate"])
+    tables["penalties"] = [{"name": "r1", "own_update": True}]
+    ganzoo.run(tables, ["trainer.discriminator_update=separate", "trainer.unrolled_steps=0", "run.steps=1"])
 
 
 def test_resumes_to_the_bit_penalties_included(tmp_path: Path) -> None:
