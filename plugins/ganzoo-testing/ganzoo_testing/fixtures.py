@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from ganzoo.plugin import (
     TrainerConfig,
     VectorSpec,
     first_line,
+    kept_random_state,
 )
 
 CLASSES = tuple("0123456789")
@@ -51,6 +54,8 @@ LABELS = (
     LabelSpec("continuous", ("height", "width")),
 )
 BATCH = 4
+ODD_SEED = 918_273_645
+"""A seed that no component has."""
 SMALL_OPTIONS = (
     "Give the config a class attribute small_options, a dictionary of options that are tested in their place"
 )
@@ -192,18 +197,37 @@ def inputs_for(network: Generator | Discriminator, info: DatasetInfo) -> dict[st
 def seeded(build: Callable[[], Any], seed: int = 0) -> Any:
     """Call `build` with seeded global generators, which are restored afterwards.
 
+    Where it changes the state of Python's or NumPy's, it is called once more from another one, to tell whether it drew.
+
     Raises:
         ConformanceError: it seeds them itself.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    seeds = "seeds {} global generator, so that every run of it starts alike: leave out {}, or draw from {} of your own"
+    with kept_random_state():
+        before = _seed_all(seed, ODD_SEED)
         built = build()
-        require(
-            torch.initial_seed() == seed,
-            "seeds torch's global generator, so that every run of it starts alike: leave out manual_seed, or draw from "
-            "a torch.Generator of your own",
-        )
+        require(torch.initial_seed() == seed, seeds.format("torch's", "manual_seed", "a torch.Generator"))
+        after = _global_states()
+        if after != before:
+            _seed_all(seed, ODD_SEED + 1)
+            build()
+        again = _global_states()
+        for whose, own in (("Python's", "a random.Random"), ("NumPy's", "a numpy.random.Generator")):
+            unseeded = after[whose] == before[whose] or again[whose] != after[whose]
+            require(unseeded, seeds.format(whose, "seed", own))
         return built
+
+
+def _seed_all(seed: int, others: int) -> dict[str, str]:
+    """Seed torch's global generator, and Python's and NumPy's with another number; return the state of these."""
+    torch.manual_seed(seed)
+    random.seed(others)
+    np.random.seed(others)
+    return _global_states()
+
+
+def _global_states() -> dict[str, str]:
+    return {"Python's": repr(random.getstate()), "NumPy's": repr(np.random.get_state())}
 
 
 def takes_schedule(annotation: Any) -> bool:

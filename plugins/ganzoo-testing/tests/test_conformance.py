@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from datetime import date
 from math import prod
@@ -270,6 +271,30 @@ class Restless(Synthetic):
         return [(Image.fromarray(np.random.default_rng().integers(0, 255, (16, 16, 3), np.uint8)), 0)] * 16
 
 
+class SeedsNumPy(Synthetic):
+    """Seeds NumPy's global generator before it draws."""
+
+    def open(self) -> Any:
+        np.random.seed(0)
+        return [(np.random.randint(0, 255, (16, 16, 3)).astype(np.uint8), 0) for _ in range(16)]
+
+
+class SeedsPython(Synthetic):
+    """Seeds Python's global generator, and draws nothing."""
+
+    def open(self) -> Any:
+        random.seed(0)
+        return super().open()
+
+
+class DrawsFromNumPy(Synthetic):
+    """Draws from NumPy's global generator, which does no harm to others."""
+
+    def open(self) -> Any:
+        np.random.rand(700)
+        return super().open()
+
+
 class Draws(Penalty):
     """Draws from the global random numbers."""
 
@@ -459,6 +484,15 @@ def test_a_trainer_that_does_not_average_over_the_world_is_told() -> None:
 def test_a_dataset_that_differs_between_two_opens_is_told() -> None:
     with pytest.raises(ConformanceError, match="sample 0 differs between two calls of open"):
         check_component(entry_of(Restless))
+
+
+@pytest.mark.parametrize(("cls", "told"), [(SeedsNumPy, "NumPy's"), (SeedsPython, "Python's")])
+def test_a_dataset_that_seeds_a_global_generator_is_told(cls: type[Dataset], told: str) -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    with pytest.raises(ConformanceError, match=f"seeds {told} global generator, so that every run of it starts alike"):
+        check_component(entry_of(cls))
+    check_component(entry_of(DrawsFromNumPy))
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
 
 
 class TallConfig(ImageDatasetConfig):
