@@ -185,7 +185,10 @@ class CycleGANConfig(GANTrainerConfig):
                     "conditional = false"
                 )
             if isinstance(part, PenaltyConfig) and part.own_update:
-                raise ValueError(f'cyclegan takes no penalties with updates of their own, as "{part.name}" ({path})')
+                raise ValueError(
+                    f'cyclegan takes no penalties with updates of their own, as "{part.name}" ({path}): set '
+                    "own_update = false"
+                )
 
 
 Change = Literal["outline", "blur", "half", "gray", "invert", "rotate"]

@@ -21,7 +21,7 @@ from ganzoo.plugin import (
 )
 from ganzoo_translation.configs import CycleGANConfig
 from ganzoo_translation.image_pool import ImagePool
-from ganzoo_translation.random_crop import enlarged_and_cropped
+from ganzoo_translation.random_crop import enlarged_and_cropped, random_places
 
 Metrics = dict[str, Tensor]
 FakeT = TypeVar("FakeT", bound=FakeBatch)
@@ -90,8 +90,7 @@ class CycleGAN(GANTrainer):
     def cropped(self, batch: Batch) -> Batch:
         """Return the images of both domains enlarged and cropped, each at random places of its own."""
         assert batch.condition is not None
-        with self.sharded_rng(batch):
-            places = torch.rand(len(batch), 4, generator=self.parts.rng, device=self.parts.rng.device)
+        places = random_places(self, batch, 4)
         real, condition = (
             enlarged_and_cropped(images, self.config.enlarge, own)
             for images, own in zip((batch.real, batch.condition), places.chunk(2, 1), strict=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from ganzoo.plugin import Batch, FakeBatch, GANTrainer
 from ganzoo_translation.configs import Pix2PixConfig
-from ganzoo_translation.random_crop import enlarged_and_cropped
+from ganzoo_translation.random_crop import enlarged_and_cropped, random_places
 
 
 class Pix2Pix(GANTrainer):
@@ -23,16 +22,17 @@ class Pix2Pix(GANTrainer):
     config: Pix2PixConfig
 
     def compute_step(self, batch: Batch) -> dict[str, Tensor]:
-        """Update both on pairs that are enlarged and cropped at the same random places, if they are to be."""
-        if self.config.enlarge > 1:
-            with self.sharded_rng(batch):
-                places = torch.rand(len(batch), 2, generator=self.parts.rng, device=self.parts.rng.device)
-            assert batch.condition is not None
-            real, condition = (
-                enlarged_and_cropped(each, self.config.enlarge, places) for each in (batch.real, batch.condition)
-            )
-            batch = replace(batch, real=real, condition=condition)
-        return super().compute_step(batch)
+        """Update both on pairs that are enlarged and cropped, if they are to be."""
+        return super().compute_step(self.cropped(batch) if self.config.enlarge > 1 else batch)
+
+    def cropped(self, batch: Batch) -> Batch:
+        """Return pairs enlarged and cropped, both of a pair at the same random place."""
+        assert batch.condition is not None
+        places = random_places(self, batch, 2)
+        real, condition = (
+            enlarged_and_cropped(each, self.config.enlarge, places) for each in (batch.real, batch.condition)
+        )
+        return replace(batch, real=real, condition=condition)
 
     def generator_objective(self, batch: Batch, fake: FakeBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss, the penalties' terms and λ times the difference, and the metrics of it."""

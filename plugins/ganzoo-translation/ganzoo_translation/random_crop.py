@@ -6,6 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ganzoo.plugin import Batch, GANTrainer
+
+
+def random_places(trainer: GANTrainer, batch: Batch, count: int) -> Tensor:
+    """Draw numbers (N, count) in [0, 1) for the samples of a step, by the parts of which each process has a share."""
+    draws = []
+    for part in batch.split(trainer.config.batches_per_step * trainer.micro_batches):
+        with trainer.sharded_rng(part):
+            draws.append(torch.rand(len(part), count, generator=trainer.parts.rng, device=trainer.parts.rng.device))
+    return torch.cat(draws)
+
 
 def enlarged_and_cropped(images: Tensor, factor: float, places: Tensor) -> Tensor:
     """Return images (N, C, H, W) cut to their own size out of themselves `factor` times as large.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ganzoo.plugin import Batch
 from ganzoo.recipe.load import load_recipe
 from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import plugin_manager
+from ganzoo.runtime.distributed import DistributedWorld
 from ganzoo.training.build import build_run
 
 Tables = dict[str, Any]
@@ -212,6 +214,22 @@ def test_pairs_are_cropped_alike_and_domains_each_on_its_own(tmp_path: Path) -> 
         assert torch.equal(seen[0].real, seen[0].condition) == alike
 
 
+@pytest.mark.parametrize("kind", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("options", [{"discriminator_steps": 2}, {"micro_batch_size": 2, "fake_batch": "fresh"}])
+def test_crops_are_those_of_one_process_in_each_of_two(tmp_path: Path, kind: str, options: Tables) -> None:
+    """A process has half of each minibatch of a step, and of each micro-batch."""
+    tables = tables_of(kind, tmp_path, trainer={"enlarge": 1.5, **options})
+    trainer, batch = trainer_of(tables)
+    whole, parts = trainer.cropped(batch), torch.arange(len(batch)).reshape(2, 2, -1)  # parts, processes, samples
+    for rank in range(2):
+        trainer, _ = trainer_of(tables)
+        trainer.parts = replace(trainer.parts, world=DistributedWorld(rank, 2, rank, 2))
+        own = parts[:, rank].flatten()
+        found = trainer.cropped(batch.map(lambda rows, own=own: rows[own]))
+        assert torch.equal(found.real, whole.real[own])
+        assert torch.equal(found.condition, whole.condition[own])
+
+
 def noting(method: Callable[..., Any], seen: list[Batch]) -> Callable[..., Any]:
     return lambda batch, *given: seen.append(batch) or method(batch, *given)
 
@@ -299,6 +317,8 @@ def test_what_cyclegan_cannot_train_is_told(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match='"adaptive_augment" keeps what it learns of one generator or discriminator'):
         trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "adaptive_augment"}]))
     trainer_of(tables_of("cyclegan", tmp_path, penalties=[{"name": "diff_augment"}]))
+    own = [{"name": "r1", "own_update": True}]
+    assert '"r1" (penalties.0): set own_update = false' in problems(tables_of("cyclegan", tmp_path, penalties=own))
     assert "schedule" in problems(tables_of("cyclegan", tmp_path, trainer={"schedule": "discriminator_first"}))
 
 
