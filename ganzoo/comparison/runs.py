@@ -156,7 +156,7 @@ def _at(place: Path) -> Iterator[RunRecord]:
 
 
 def _of_sweep(sweep: SweepDirectory) -> Iterator[RunRecord]:
-    for member in sweep.members:
+    for member in sweep.runs:
         run = sweep.find_run(member)
         if run is None:
             error = _on_one_line(member.error)

@@ -36,7 +36,7 @@ class Job:
     process: subprocess.Popen[bytes]
     log: Path
     begun: float
-    slot: int
+    environment: Mapping[str, str]
     run: RunDirectory | None = None
     told: int = 0
     """Number of signals passed on to it."""
@@ -49,7 +49,6 @@ class Job:
 def start(
     sweep: SweepDirectory,
     member: Member,
-    slot: int,
     environment: Mapping[str, str],
     accept_changes: bool,
     trackers: Mapping[str, TrackerConfig],
@@ -62,7 +61,7 @@ def start(
     run = sweep.find_run(member)
     if run is not None:
         # With the recipe's plugin files named here, those of the run directory need not be trusted.
-        words = [*(f"--plugin={file}" for file in plugins_in(sweep.tables, "files")), "resume", str(run.path)]
+        words = [*(f"--plugin={file}" for file in plugins_in(sweep.recipe, "files")), "resume", str(run.path)]
         words += ["--accept-changes"] if accept_changes else []
         changes: dict[str, Any] = {}
     else:
@@ -82,7 +81,7 @@ def start(
             env={**os.environ, **environment},
             start_new_session=True,  # Ctrl-C reaches the sweep alone, which passes it on once
         )
-    return Job(member, process, log, time.monotonic(), slot, run, log_begins=begins, summary=summary)
+    return Job(member, process, log, time.monotonic(), environment, run, log_begins=begins, summary=summary)
 
 
 def outcome(sweep: SweepDirectory, job: Job) -> tuple[Status, str]:

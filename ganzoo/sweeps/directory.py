@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic.dataclasses
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.recipe.overrides import flatten
@@ -56,28 +55,16 @@ class Member:
         return f"{self.variant} seed {self.seed}"
 
 
-class _State(BaseModel, strict=True):
-    """The content of the file STATE."""
-
-    name: str
-    source: str
-    recipe: dict[str, Any]
-    vary: dict[str, list[Any]]
-    plugin_code: dict[str, str]
-    runs: list[Member]
-
-
-@dataclass
-class SweepDirectory:
+class SweepDirectory(BaseModel, strict=True):
     """The state of a sweep, kept in `path/sweep.json`."""
 
-    path: Path
-    name: str = ""
-    source: str = "recipe"
-    tables: dict[str, Any] = field(default_factory=dict)
-    vary: dict[str, list[Any]] = field(default_factory=dict)
-    members: list[Member] = field(default_factory=list)
-    code: dict[str, str] = field(default_factory=dict)
+    path: Path = Field(default=Path(), exclude=True)
+    name: str
+    source: str
+    vary: dict[str, list[Any]]
+    runs: list[Member]
+    recipe: dict[str, Any]
+    plugin_code: dict[str, str]
     """Hash of the files of each plugin that its runs call."""
 
     @classmethod
@@ -91,20 +78,21 @@ class SweepDirectory:
         check_contents(path, LEVEL)
         file = path / STATE
         try:
-            state = _State.model_validate_json(read_text(file))
+            sweep = cls.model_validate_json(read_text(file))
         except (OSError, ValueError) as error:
             told = str(error)
             if isinstance(error, ValidationError):
                 wrong = error.errors(include_url=False)[0]
                 told = ": ".join(filter(None, (".".join(map(str, wrong["loc"])), wrong["msg"])))
             raise RunDirectoryError(f"{file}: is no state of a sweep, or is damaged: {told}") from error
-        for index, member in enumerate(state.runs):
+        for index, member in enumerate(sweep.runs):
             inside = Path(member.variant) / member.run
             if inside.is_absolute() or ".." in inside.parts or len(Path(member.variant).parts) != 1:
                 raise RunDirectoryError(
                     f"{file}: is damaged: runs.{index}: {inside} is no run directory of a variant in the sweep"
                 )
-        return cls(path, state.name, state.source, state.recipe, state.vary, state.runs, state.plugin_code)
+        sweep.path = path
+        return sweep
 
     @classmethod
     def prepare(cls, path: Path, plan: Plan) -> SweepDirectory:
@@ -118,46 +106,38 @@ class SweepDirectory:
         if not (path / STATE).is_file():
             if path.exists() and (not path.is_dir() or any(child.name[0] != "." for child in path.iterdir())):
                 raise RequestError(f"{path}: is there already, and no sweep: give the sweep another --name")
-            sweep = cls(path, plan.name)
+            sweep = cls(path=path, name=plan.name, source="", vary={}, runs=[], recipe={}, plugin_code={})
         else:
             sweep = cls.open(path)
             sweep._check_same(plan)
         sweep.source = printable(plan.source)  # a file's name may have bytes that are no text
-        sweep.tables = dict(plan.tables)
+        sweep.recipe = dict(plan.tables)
         for key, values in plan.vary.items():
             sweep.vary[key] = [*sweep.vary.get(key, ()), *(v for v in values if v not in sweep.vary.get(key, ()))]
-        given = {member.variant: member.choice for member in sweep.members}
+        given = {member.variant: member.choice for member in sweep.runs}
         named = names([variant.choice for variant in plan.variants], plan.variants[0].name, {LOGS: None, **given})
-        known = {_key(member.choice, member.seed) for member in sweep.members}
+        known = {_key(member.choice, member.seed) for member in sweep.runs}
         # Seed by seed, so that the variants of a sweep stopped early are comparable.
         asked = [Member(name, dict(choice), seed) for seed in plan.seeds for name, choice in named.items()]
-        sweep.members += [member for member in asked if _key(member.choice, member.seed) not in known]
+        sweep.runs += [member for member in asked if _key(member.choice, member.seed) not in known]
         return sweep
 
     def of(self, plan: Plan) -> list[Member]:
         """Return the members of `plan`, in the order of training."""
-        mine = {_key(member.choice, member.seed): member for member in self.members}
+        mine = {_key(member.choice, member.seed): member for member in self.runs}
         return [mine[_key(each.choice, seed)] for seed in plan.seeds for each in plan.variants]
 
     def lay_out(self) -> None:
         """Create the folders, and write the base recipe of all runs."""
         with output_errors(self.path):
             (self.path / LOGS).mkdir(parents=True, exist_ok=True)
-        text = f"# What the runs of the sweep {self.name} have in common.\n\n{tomli_w.dumps(self.tables)}"
+        text = f"# What the runs of the sweep {self.name} have in common.\n\n{tomli_w.dumps(self.recipe)}"
         write_text(self.path / BASE, text)
         self.save()
 
     def save(self) -> None:
         """Write the state, atomically."""
-        state = {
-            "name": self.name,
-            "source": self.source,
-            "vary": self.vary,
-            "runs": [asdict(member) for member in self.members],
-            "recipe": self.tables,
-            "plugin_code": self.code,
-        }
-        write_text(self.path / STATE, json.dumps(state, indent=2) + "\n")
+        write_text(self.path / STATE, json.dumps(self.model_dump(), indent=2) + "\n")
 
     def log(self, member: Member) -> Path:
         """Return the log file of a run's output."""
@@ -184,7 +164,7 @@ class SweepDirectory:
                 f"{self.path}: this sweep varies {', '.join(self.vary) or 'nothing'}, "
                 f"and not {', '.join(plan.vary) or 'nothing'}: give the other sweep a --name of its own"
             )
-        before, now = dict(flatten(self.tables)), dict(flatten(plan.tables))
+        before, now = dict(flatten(self.recipe)), dict(flatten(plan.tables))
         free = tuple(f"{key}." for key in (*UNIMPORTANT, *plan.vary))
         changed = [
             f"{key} was {_shown(before.get(key))} and is {_shown(now.get(key))}"

@@ -108,13 +108,14 @@ def sweep(
         directory = SweepDirectory.prepare(path, plan)
         members = directory.of(plan)
         waiting = [member for member in members if _is_open(directory, member, retry_failed)]
-        others = list(changed_code(directory.code, plan.code)) if waiting else []
+        kept, now = directory.plugin_code, plan.code
+        others = list(changed_code(kept, now)) if waiting else []
         if others and not accept_changes:
             raise refusal(f"{path}: {len(waiting)} runs are left, and would be of another plugin:", others)
-        directory.code = {**directory.code, **plan.code} if waiting else {**plan.code, **directory.code}
+        directory.plugin_code = {**kept, **now} if waiting else {**now, **kept}
         directory.lay_out()
         with SweepDisplay(directory, members) as display:
-            _run_all(directory, plan, waiting, display, jobs, gpus, accept_changes)
+            _run_all(directory, plan, waiting, display, _environments(jobs, gpus), accept_changes)
     return Sweep(path, members)
 
 
@@ -161,11 +162,10 @@ def _run_all(
     plan: Plan,
     waiting: list[Member],
     display: SweepDisplay,
-    jobs: int,
-    gpus: Sequence[str],
+    environments: Sequence[Mapping[str, str]],
     accept_changes: bool,
 ) -> None:
-    """Train the members `waiting`.
+    """Train the members `waiting`, one at a time in each of `environments`.
 
     Raises:
         GanzooError: a signal asked for a stop.
@@ -175,7 +175,7 @@ def _run_all(
     running: list[Job] = []
     queue = list(waiting)
     changed: list[str] = []
-    free = list(range(jobs))
+    free = list(environments)
     with _signals() as received:
         try:
             while (queue and not received) or running:
@@ -184,8 +184,7 @@ def _run_all(
                     if changed:
                         queue.clear()
                         break
-                    environment = _environment(slot := free.pop(0), jobs, gpus)
-                    job = start(sweep, queue.pop(0), slot, environment, accept_changes, trackers)
+                    job = start(sweep, queue.pop(0), free.pop(0), accept_changes, trackers)
                     running.append(job)
                     job.member.status, job.member.error = "running", ""
                     sweep.save()
@@ -194,7 +193,7 @@ def _run_all(
                 _pass_on(received, running)
                 for job in [job for job in running if job.process.poll() is not None]:
                     running.remove(job)
-                    free.append(job.slot)
+                    free.append(job.environment)
                     _settle(sweep, job)
                     display.ended(job)
                 display.look(running)
@@ -206,9 +205,9 @@ def _run_all(
                 job.process.wait()
                 _settle(sweep, job)
     if received:
-        done = sum(member.status == "complete" for member in sweep.members)
+        done = sum(member.status == "complete" for member in sweep.runs)
         stopped = GanzooError(
-            f"{sweep.path}: stopped by {signal.Signals(received[0]).name} with {done} of {len(sweep.members)} runs "
+            f"{sweep.path}: stopped by {signal.Signals(received[0]).name} with {done} of {len(sweep.runs)} runs "
             f"complete; the same command goes on"
         )
         stopped.exit_code = 128 + received[0]
@@ -240,15 +239,13 @@ def _pass_on(received: list[int], running: Sequence[Job]) -> None:
         say("stopping: the runs under way save where they are")
 
 
-def _environment(slot: int, jobs: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Return the environment of a child process, with its GPU and share of the threads."""
-    environment = {}
-    cores = available_cores()
+def _environments(jobs: int, gpus: Sequence[str]) -> list[dict[str, str]]:
+    """Return the environments of as many child processes, each with its GPU and share of the threads."""
+    cores, shared = available_cores(), {}
     if jobs > 1 and os.environ.get("OMP_NUM_THREADS", str(cores)) == str(cores):
-        environment["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    return environment
+        shared = {"OMP_NUM_THREADS": str(max(1, cores // jobs))}
+    given = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+    return [{**shared, **given[job % len(given)]} for job in range(jobs)]
 
 
 @contextmanager

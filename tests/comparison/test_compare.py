@@ -45,6 +45,13 @@ def seeds(make_run: MakeRun, values: dict[str, list[float]], score: str = "fd_cl
     ]
 
 
+def sweep_at(place: Path, members: list[Member]) -> SweepDirectory:
+    vary: dict[str, list[Any]] = {"loss.name": ["hinge", "minimax"]}
+    return SweepDirectory(
+        path=place, name=place.name, source="recipe", vary=vary, runs=members, recipe={}, plugin_code={}
+    )
+
+
 class TestGroups:
     def test_runs_of_one_recipe_are_one_variant_whatever_their_seed_name_and_place(
         self, make_run: MakeRun, tmp_path: Path
@@ -88,7 +95,7 @@ class TestGroups:
         ]
         make_run("x", 0, root=root)
         make_run("x", 1, root=root, status="unfinished")
-        SweepDirectory(root, "s", members=members, vary={"loss.name": ["hinge", "minimax"]}).save()
+        sweep_at(root, members).save()
         comparison = compare(root)
         assert names(comparison) == ["x", "y"]
         assert [variant.status for variant in comparison.variants] == ["1 complete, 1 failed", "1 waiting"]
@@ -104,7 +111,7 @@ class TestGroups:
                 members.append(Member("x", {"loss.name": "hinge"}, 0, "complete", "x/0001"))
             else:
                 members.append(Member("x", {"loss.name": "hinge"}, 0, "waiting"))
-            SweepDirectory(place, place.name, members=members, vary={"loss.name": ["hinge", "minimax"]}).save()
+            sweep_at(place, members).save()
         statuses = [variant.status for variant in compare(places).variants]
         assert sorted(statuses) == ["1 complete", "1 complete", "1 complete", "1 waiting"]
 

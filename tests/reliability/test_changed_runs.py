@@ -309,9 +309,7 @@ class TestSweeps:
     ):
         started: list[tuple[str, bool]] = []
 
-        def start(
-            sweep: SweepDirectory, member: Member, slot: int, environment: Tables, accept: bool, _: object
-        ) -> Job:
+        def start(sweep: SweepDirectory, member: Member, environment: Tables, accept: bool, _: object) -> Job:
             started.append((str(member), accept))
             path = sweep.path / member.variant / f"{member.seed:04d}"
             path.mkdir(parents=True)
@@ -321,7 +319,7 @@ class TestSweeps:
                 plugin.write_text(LOSS + "# changed while the sweep goes on\n")
             child: Any = Child(0)
             child.poll, child.wait = lambda: 0, lambda: 0
-            return Job(member, child, sweep.log(member), time.monotonic(), slot)
+            return Job(member, child, sweep.log(member), time.monotonic(), environment)
 
         monkeypatch.setattr(run_sweep, "start", start)
         ganzoo.sweep(tables, {})
@@ -345,7 +343,7 @@ class TestSweeps:
         """A job of a run with the summary and the log of an earlier attempt."""
 
         def make(code: int, said: str, summary: str | None = None, told: int = 0) -> tuple[SweepDirectory, Job]:
-            member, sweep = Member("hinge", {}, 7), SweepDirectory(tmp_path)
+            member, sweep = Member("hinge", {}, 7), SweepDirectory.model_construct(path=tmp_path)
             run = tmp_path / "hinge/0001"
             run.mkdir(parents=True)
             (tmp_path / "logs").mkdir()
@@ -359,7 +357,7 @@ class TestSweeps:
             if summary:
                 (run / "summary.json").write_text(json.dumps({"status": summary}))
             child: Any = Child(code)
-            return sweep, Job(member, child, log, 0.0, 0, None, told, begins, before)
+            return sweep, Job(member, child, log, 0.0, {}, None, told, begins, before)
 
         return make
 

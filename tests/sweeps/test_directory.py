@@ -36,7 +36,7 @@ def begin(plan: Plan) -> SweepDirectory:
 
 
 def told(sweep: SweepDirectory) -> list[str]:
-    return [str(member) for member in sweep.members]
+    return [str(member) for member in sweep.runs]
 
 
 class TestPlan:
@@ -106,21 +106,21 @@ def changed(sweep: SweepDirectory, key: str, value: object) -> Path:
 class TestState:
     def test_is_read_as_it_was_written(self, plan: MakePlan):
         sweep = begin(plan({"loss.name": ["hinge"]}, 2))
-        sweep.members[0].status, sweep.members[0].run = "complete", "hinge/0001"
+        sweep.runs[0].status, sweep.runs[0].run = "complete", "hinge/0001"
         sweep.save()
         assert SweepDirectory.open(sweep.path) == sweep
 
     def test_values_and_seeds_can_be_added(self, plan: MakePlan):
         sweep = begin(plan({"loss.name": ["hinge"]}, 1))
-        sweep.members[0].status = "complete"
+        sweep.runs[0].status = "complete"
         sweep.save()
         wider = plan({"loss.name": ["wasserstein", "hinge"]}, 2)
         sweep = begin(wider)
         assert told(sweep) == ["hinge seed 7", "wasserstein seed 7", "wasserstein seed 8", "hinge seed 8"]
-        assert sweep.members[0].status == "complete"
+        assert sweep.runs[0].status == "complete"
         assert sweep.vary == {"loss.name": ["hinge", "wasserstein"]}
         narrower = SweepDirectory.prepare(sweep.path, plan({"loss.name": ["hinge"]}, 1))
-        assert len(narrower.members) == 4
+        assert len(narrower.runs) == 4
         assert [str(member) for member in narrower.of(plan({"loss.name": ["hinge"]}, 1))] == ["hinge seed 7"]
 
     def test_the_newest_run_of_a_seed_counts(self, plan: MakePlan):
@@ -128,7 +128,7 @@ class TestState:
         for number, seed in (("0002", 7), ("9999", 7), ("10000", 7), ("10001", 8), ("new", 7)):
             (sweep.path / "hinge" / number).mkdir(parents=True)
             (sweep.path / "hinge" / number / "recipe.toml").write_text(f"[run]\nseed = {seed}\n")
-        found = [sweep.find_run(member) for member in sweep.members]
+        found = [sweep.find_run(member) for member in sweep.runs]
         assert [each and each.path.name for each in found] == ["10000", "10001"]
 
     def test_a_varied_list_of_tables_may_be_another_in_the_recipe(self, plan: MakePlan, tables: dict[str, Any]):

@@ -169,9 +169,7 @@ class Faked:
         self.started: list[str] = []
         self.endings: dict[str, tuple[int, str | None, str]] = {}
 
-    def __call__(
-        self, sweep: SweepDirectory, member: Member, slot: int, environment: dict[str, str], *_: object
-    ) -> Job:
+    def __call__(self, sweep: SweepDirectory, member: Member, environment: dict[str, str], *_: object) -> Job:
         code, status, said = self.endings.get(str(member), (0, "complete", ""))
         self.started.append(f"{member} {environment}" if environment else str(member))
         run = sweep.find_run(member)
@@ -180,7 +178,7 @@ class Faked:
         (path / "recipe.toml").write_text(f"[run]\nseed = {member.seed}\nsteps = 2\n")
         (path / "summary.json").write_text(json.dumps({"status": status}) if status else "")
         sweep.log(member).write_text(said)
-        return Job(member, Ended(code), sweep.log(member), time.monotonic(), slot, run)  # type: ignore[arg-type]
+        return Job(member, Ended(code), sweep.log(member), time.monotonic(), environment, run)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -221,7 +219,7 @@ class TestDecisions:
         """Its state may be behind what its runs have done since."""
         swept = ganzoo.sweep(tables, {"loss.name": ["hinge", "minimax"]})
         sweep = SweepDirectory.open(swept.path)
-        for member in sweep.members:
+        for member in sweep.runs:
             member.status, member.run, member.seconds = "running", "", 100.0
         sweep.save()
         (swept.path / "minimax/0007/summary.json").unlink()
@@ -343,14 +341,14 @@ class TestDisplay:
             monkeypatch.setattr("ganzoo.terminal.console", lambda: where)
             time_now = 0.0
             monkeypatch.setattr("ganzoo.sweeps.display.monotonic", lambda: time_now)
-            with SweepDisplay(sweep, sweep.members) as display:
-                job = Job(sweep.members[0], Ended(0), tmp_path / "log", 0.0, 0)  # type: ignore[arg-type]
-                sweep.members[0].status = "running"
+            with SweepDisplay(sweep, sweep.runs) as display:
+                job = Job(sweep.runs[0], Ended(0), tmp_path / "log", 0.0, {})  # type: ignore[arg-type]
+                sweep.runs[0].status = "running"
                 display.started(job)
                 time_now = 61.0
                 display.look([job])
                 time.sleep(0.6 if terminal else 0)  # bars are drawn four times a second
-                sweep.members[0].status, sweep.members[0].run = "complete", "hinge/0001"
+                sweep.runs[0].status, sweep.runs[0].run = "complete", "hinge/0001"
                 display.ended(job)
                 display.look([])
             shown.seek(0)
