@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ganzoo.errors import Interrupted, LostProcessError, TrainingError
+from ganzoo.errors import Interrupted, TrainingError
 from ganzoo.runtime.distributed import DistributedWorld
 from ganzoo.runtime.random_state import seed_everything
 from ganzoo.storage.summary import SUMMARY, summarize
@@ -33,8 +33,8 @@ def train(run: Run) -> None:
     try:
         with run.noting_interrupts():
             run.fire("run_started")
-        with run.stopping_on_signals(), run.computing(), lost_processes(run):
-            speed = Speed(run)
+        with run.stopping_on_signals(), run.computing():
+            logged, seconds = run.step, run.clock.seconds  # where the speed is measured from
             while run.step < run.total_steps:
                 with run.clock.running():
                     if target_reached(run):
@@ -53,7 +53,9 @@ def train(run: Run) -> None:
                         if run.step % run.recipe.run.log_every == 0:
                             run.latest_metrics = {}
                 if figures is not None:
-                    figures |= speed.lap()
+                    speed = (run.step - logged) * run.images_per_step / (run.clock.seconds - seconds)
+                    figures |= {"epoch": run.epoch, "images_per_second": speed}
+                    logged, seconds = run.step, run.clock.seconds
                 run.fire("step_ended", step=run.step, metrics=figures)
     except BaseException as error:
         run.error = error
@@ -87,20 +89,6 @@ def target_reached(run: Run) -> bool:
         raise Interrupted(signal)
     run.end_at_target()
     return True
-
-
-class Speed:
-    """Measures the speed of training between two log points, by the clock of the run."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._step, self._seconds = run, run.step, run.clock.seconds
-
-    def lap(self) -> dict[str, float]:
-        """Return the epoch and the images a second since the last lap."""
-        seconds, step = self._run.clock.seconds, self._run.step
-        speed = (step - self._step) * self._run.images_per_step / (seconds - self._seconds)
-        self._step, self._seconds = step, seconds
-        return {"epoch": self._run.epoch, "images_per_second": speed}
 
 
 @contextmanager
@@ -143,19 +131,3 @@ def check_drift(run: Run) -> None:
             f'"{run.recipe.trainer.name}", or a penalty, moves weights by what is known in one process alone; '
             f"it has to average gradients over `parts.world` (see Hooks in the documentation)"
         )
-
-
-@contextmanager
-def lost_processes(run: Run) -> Iterator[None]:
-    """Add the step and how to resume to the error of a lost process.
-
-    Raises:
-        LostProcessError: a process was lost.
-    """
-    try:
-        yield
-    except LostProcessError as error:
-        raise LostProcessError(
-            f"step {run.step + 1}: {error}: `{run.directory.command('resume')}`, started as this run was, goes on from "
-            "its last checkpoint"
-        ) from error

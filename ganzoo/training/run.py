@@ -134,6 +134,7 @@ class Run:
         Raises:
             TrainingError: there is not enough memory, or batch norm has a single value to normalize.
             DeviceError: compiled networks cannot be run.
+            LostProcessError: another process was lost; the text says how to resume.
         """
         batch_size = self.recipe.trainer.batch_size
 
@@ -154,6 +155,11 @@ class Run:
                 raise TrainingError(
                     f"a batch norm got one value of each channel {when()}, which it cannot normalize: "
                     f"--set trainer.batch_size={2 * self.world.world_size}, or more"
+                ) from error
+            except LostProcessError as error:
+                raise LostProcessError(
+                    f"step {self.step + 1}: {error}: `{self.directory.command('resume')}`, started as this run was, "
+                    "goes on from its last checkpoint"
                 ) from error
 
     @property

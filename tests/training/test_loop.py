@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from torch import Tensor
 from ganzoo import api
 from ganzoo.builtin.gan_trainer import GANTrainer
 from ganzoo.components.world import World
-from ganzoo.errors import Interrupted, TrainingError
+from ganzoo.errors import Interrupted, LostProcessError, TrainingError
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.distributed import DistributedWorld
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.storage.checkpoint import latest_checkpoint
-from ganzoo.training.loop import Speed, joint_step
+from ganzoo.training.loop import joint_step
 from ganzoo.training.non_finite import fetch_metrics
 
 
@@ -37,13 +38,27 @@ def test_figures_come_every_so_often_and_at_the_end(tables: dict):
     assert all(row["images_per_second"] > 0 for row in run.metrics)
 
 
-def test_the_speed_is_that_since_the_last_log_point():
-    run: Any = SimpleNamespace(step=10, clock=SimpleNamespace(seconds=100.0), images_per_step=8, epoch=0.5)
-    speed = Speed(run)
-    found = []
-    for run.step, run.clock.seconds in ((14, 102.0), (15, 103.0)):
-        found.append(speed.lap()["images_per_second"])
-    assert found == [4 * 8 / 2, 8.0]
+def test_the_speed_is_that_since_the_last_log_point(tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    times = (float(place**2) for place in itertools.count())  # each step takes longer than the one before
+    monkeypatch.setattr("ganzoo.training.run.time", SimpleNamespace(perf_counter=lambda: next(times)))
+    rows = api.run(tables, ["run.steps=6", "run.log_every=2", "trainer.batch_size=8"]).metrics
+    logged = [row for row in rows if "images_per_second" in row]
+    before = [{"step": 0, "seconds": 0.0}, *logged]
+    assert [row["step"] for row in logged] == [2, 4, 6]
+    for last, row in zip(before, logged, strict=False):
+        speed = 8 * (row["step"] - last["step"]) / (row["seconds"] - last["seconds"])
+        assert row["images_per_second"] == pytest.approx(speed)
+    assert len({row["images_per_second"] for row in logged}) == 3
+
+
+def test_of_a_lost_process_the_step_is_told_and_how_to_resume(tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    def lost(self: GANTrainer, batch: object) -> None:
+        raise LostProcessError("another process of this run ended")
+
+    monkeypatch.setattr(GANTrainer, "train_step", lost)
+    told = r"^step 1: another process of this run ended: `ganzoo resume \S+`, started as this run was, goes on from its"
+    with pytest.raises(LostProcessError, match=told):
+        api.run(tables)
 
 
 def test_each_process_draws_its_own_dropout_at_each_step_and_the_same_again():
