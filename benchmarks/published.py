@@ -25,7 +25,6 @@ from results_page import PAGE, Record, note, read_records, replaced, spread
 from row_runs import device_of, environment, rows_with, run_directory, train
 from side_by_side import number_of_jobs, run_side_by_side
 
-from ganzoo.data.loader import steps_for_epochs
 from ganzoo.recipe.load import load_recipe
 from ganzoo.registry.plugin_manager import plugin_manager
 
@@ -113,10 +112,8 @@ ROWS = {
 @cache
 def protocol_steps(row: Row) -> int:
     """Return the length of a row by its protocol."""
-    tables = load_recipe(ROOT / "recipes" / f"{row.recipe}.toml", plugin_manager(), row.changes)[0].to_dict()
-    if "steps" in tables["run"]:
-        return int(tables["run"]["steps"])
-    return steps_for_epochs(tables["run"]["epochs"], tables["dataset"]["count"], tables["trainer"]["batch_size"])
+    recipe, _ = load_recipe(ROOT / "recipes" / f"{row.recipe}.toml", plugin_manager(), row.changes)
+    return recipe.run.total_steps(getattr(recipe.dataset, "count", 0), recipe.trainer.batch_size)
 
 
 def records(runs: Path) -> Iterator[Record]:

@@ -26,11 +26,6 @@ _SHARE_OF_MEMORY = 0.25
 """Share of the memory from which on a memory map is read image by image."""
 
 
-def steps_for_epochs(epochs: float, images: int, batch_size: int) -> int:
-    """Return the number of minibatches in `epochs` epochs of `images` images, rounded up."""
-    return math.ceil(epochs * images / batch_size)
-
-
 @dataclass(frozen=True)
 class _Epoch:
     """A permutation of the samples, and which of them are mirrored; on the CPU and on the device."""
@@ -133,9 +128,7 @@ class _Stored:
     def _finished(self, spans: _Spans, stored: Tensor) -> Tensor:
         if stored.ndim == 2:
             return stored
-        mirrored = _mirrored(spans)
-        if mirrored is not None:
-            stored = _mirror(stored, mirrored)
+        stored = _mirror(stored, spans)
         # The pack is (N, H, W, C), so the permuted view is channels_last as it stands.
         images = stored.permute(0, 3, 1, 2)
         if images.dtype == torch.float32:
@@ -271,13 +264,12 @@ def _order(spans: _Spans, *, on_device: bool = False) -> Tensor:
     return torch.cat([(epoch.order_on_device if on_device else epoch.order)[part] for epoch, part in spans])
 
 
-def _mirrored(spans: _Spans) -> Tensor | None:
+def _mirror(pixels: Tensor, spans: _Spans) -> Tensor:
+    """Flip those images (n, H, W, C) of these spans left to right that are mirrored."""
     parts = [epoch.mirrored[part] for epoch, part in spans if epoch.mirrored is not None]
-    return torch.cat(parts) if parts else None
-
-
-def _mirror(pixels: Tensor, mirrored: Tensor) -> Tensor:
-    """Flip those images (n, H, W, C) left to right whose entry in `mirrored` (n,) is true."""
+    if not parts:
+        return pixels
+    mirrored = torch.cat(parts)
     if pixels.device.type != "cpu":  # to know how many they are would wait for the device
         return torch.where(mirrored[:, None, None, None], pixels.flip(2), pixels)
     which = mirrored.nonzero().squeeze(1)

@@ -78,6 +78,10 @@ class RunOptions(Options):
             raise ValueError("give either steps or epochs, one of the two")
         return self
 
+    def total_steps(self, images: int, batch_size: int) -> int:
+        """Return the length in steps of `batch_size` images, rounded up where it is in epochs of `images` images."""
+        return self.steps or math.ceil(cast("float", self.epochs) * images / batch_size)
+
 
 class PluginOptions(Options):
     """What has to be installed for this recipe."""

@@ -36,11 +36,6 @@ class Compute:
     compiled: bool = False
     tf32: bool | Literal["convolutions"] = False
 
-    @property
-    def loss_scaling(self) -> bool:
-        """Whether losses are scaled, so that small gradients do not underflow in fp16."""
-        return self.precision == "fp16"
-
     @contextmanager
     def compiler_errors(self) -> Iterator[None]:
         """Report a failure of torch's compiler, which some layers on some devices bring about.

@@ -15,7 +15,7 @@ from ganzoo.components.penalty import Penalty
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer, TrainingParts
 from ganzoo.components.world import World
-from ganzoo.data.loader import Loader, steps_for_epochs
+from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError, Problem, RecipeError, RequestError
 from ganzoo.recipe.model import Recipe
@@ -106,8 +106,8 @@ def build_run(
         penalties=penalties,
         rng=torch.Generator(compute.device).manual_seed(recipe.run.seed),
         autocast=compute.autocast,
-        loss_scaling=compute.loss_scaling,
-        total_steps=total_steps(recipe, loader),
+        loss_scaling=compute.precision == "fp16",  # small gradients would underflow
+        total_steps=recipe.run.total_steps(len(packed), loader.batch_size),
         world=world,
     )
     trainer: Trainer = registries.trainers[recipe.trainer.name].load()(recipe.trainer, parts=parts)
@@ -246,11 +246,3 @@ def _check_weights(recipe: Recipe, trainer: Trainer) -> None:
         cure = ": set trainer.ema_decay, such as 0.999, or leave this out"
         if problems := [Problem(path, told + cure) for path, weights in wanted.items() if weights == "ema"]:
             raise RecipeError("recipe", problems)
-
-
-def total_steps(recipe: Recipe, loader: Loader) -> int:
-    """Return the length of a run in steps, rounded up where the recipe gives epochs."""
-    if recipe.run.steps is not None:
-        return recipe.run.steps
-    assert recipe.run.epochs is not None
-    return steps_for_epochs(recipe.run.epochs, len(loader.packed), loader.batch_size)

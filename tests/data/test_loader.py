@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ganzoo.components.spec import DatasetInfo, ImageSpec, LabelSpec
-from ganzoo.data.loader import Loader, steps_for_epochs
+from ganzoo.data.loader import Loader
 from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.errors import DataError, RequestError
 
@@ -258,12 +258,6 @@ def test_a_dataset_smaller_than_a_batch_is_an_error_with_both_numbers():
 def test_a_batch_that_does_not_split_over_the_processes_is_an_error():
     with pytest.raises(RequestError, match=r"trainer\.batch_size is 4 and there are 3 processes.*multiple of 3"):
         make_loader(world_size=3)
-
-
-def test_epochs_in_steps():
-    assert steps_for_epochs(2, images=10, batch_size=4) == 5
-    assert steps_for_epochs(1, images=10, batch_size=4) == 3
-    assert steps_for_epochs(0.5, images=10, batch_size=5) == 1
 
 
 def test_one_channel():

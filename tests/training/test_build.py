@@ -17,6 +17,7 @@ from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
+from ganzoo.runtime.device import DTYPES, Compute
 from ganzoo.training.build import build_run
 from ganzoo.training.run import Run
 
@@ -44,6 +45,20 @@ def test_seed_decides_everything(build: Callable[..., Run]):
     assert not torch.equal(batch.real, different.real)
     steps = [run.trainer.train_step(batch)["loss/generator"].item() for run in (first, second)]
     assert steps[0] == steps[1]
+
+
+def test_only_fp16_scales_losses(build: Callable[..., Run], monkeypatch: pytest.MonkeyPatch):
+    def scales(precision: str) -> bool:
+        compute = Compute(torch.device("cpu"), precision, "as asked")
+        monkeypatch.setattr("ganzoo.training.build.choose_compute", lambda *_: compute)
+        return build().trainer.parts.loss_scaling
+
+    assert {precision: scales(precision) for precision in DTYPES} == {"fp32": False, "bf16": False, "fp16": True}
+
+
+@pytest.mark.parametrize(("length", "steps"), [("epochs=2", 5), ("epochs=1", 3), ("epochs=0.4", 1), ("steps=7", 7)])
+def test_a_run_has_its_length_in_steps_rounded_up(build: Callable[..., Run], length: str, steps: int):
+    assert build(f"run.{length}", "dataset.count=10", "trainer.batch_size=4").total_steps == steps
 
 
 def test_seed_of_the_whole_process_does_not_matter(build: Callable[..., Run]):
