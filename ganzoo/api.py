@@ -27,7 +27,7 @@ from ganzoo.errors import (
 )
 from ganzoo.evaluation.evaluate import evaluate, evaluate_images
 from ganzoo.evaluation.evaluation_log import cut_evaluations_after
-from ganzoo.observers.standard import recipe_observers, standard_observers
+from ganzoo.observers.standard import standard_observers
 from ganzoo.recipe.load import Note, Source, load_recipe
 from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
@@ -168,17 +168,13 @@ def resume(
             manager or plugin_manager(), overrides, trust=trust_plugins, note=_note(world)
         )
         with world.connected(choose_compute(recipe.device, world).device):
-            return _resume(directory, recipe, manager, world, observers, accept_changes)
+            return _train(_resumed(directory, recipe, manager, world, accept_changes), observers)
 
 
-def _resume(
-    directory: RunDirectory,
-    recipe: Recipe,
-    manager: PluginManager,
-    world: World,
-    observers: Iterable[object],
-    accept_changes: bool,
-) -> TrainedRun:
+def _resumed(
+    directory: RunDirectory, recipe: Recipe, manager: PluginManager, world: World, accept_changes: bool
+) -> Run:
+    """Build a run as its last checkpoint left it, and drop from its files what it repeats."""
     checkpoint = None
     if world.is_main and not _before_first_checkpoint(directory, recipe):
         checkpoint = latest_checkpoint(directory.checkpoints, warn)
@@ -227,7 +223,7 @@ def _resume(
         directory.cut_metrics_after(built.step)
         cut_evaluations_after(directory, built.step)
         (directory.path / SUMMARY).unlink(missing_ok=True)  # the run did not end there
-    return _train(built, observers)
+    return built
 
 
 @kept_random_state()
@@ -447,8 +443,9 @@ def _train(built: Run, observers: Iterable[object]) -> TrainedRun:
         if built.world.is_main:  # the first process alone has observers
             write_environment(built.directory, describe_environment(built), built.step)
             built.events.register_standard(standard_observers(built))
-            for name, observer in recipe_observers(built).items():
-                built.events.register(observer, f"observers.{name}")
+            registry = built.manager.registries.observers
+            for name, config in built.recipe.observers.chosen().items():
+                built.events.register(registry[name].load()(config), f"observers.{name}")
             for observer in observers:
                 built.events.register(observer)
         loop.train(built)

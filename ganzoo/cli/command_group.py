@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,11 +36,6 @@ class CommandGroup(TyperGroup):
     """Looks commands up by name, the core's first, and lists all under headings."""
 
     @cached_property
-    def own(self) -> dict[str, Command]:
-        """The commands of the core, by name."""
-        return own_commands()
-
-    @cached_property
     def of_plugins(self) -> list[Command]:
         """The commands of plugins, to be listed."""
         if not os.environ.get(FILES_VARIABLE):
@@ -48,15 +43,15 @@ class CommandGroup(TyperGroup):
                 return installed_commands()
         manager = _plugin_manager()
         report_broken(manager)
-        return [command for name, command in manager.commands.items() if name not in self.own]
+        return [command for name, command in manager.commands.items() if name not in own_commands()]
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every name."""
-        return [*self.own, *(command.name for command in self.of_plugins)]
+        return [*own_commands(), *(command.name for command in self.of_plugins)]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, imported now, or None."""
-        command = self.own.get(cmd_name) or _plugin_manager().commands.get(cmd_name)
+        command = own_commands().get(cmd_name) or _plugin_manager().commands.get(cmd_name)
         return _as_typer_has_it(command) if command else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -70,14 +65,14 @@ class CommandGroup(TyperGroup):
                     f'the command "{args[0]}" comes with {home}, which is not installed; '
                     f"pip installs it from its folder, plugins/{home}"
                 )
-            close = did_you_mean(args[0], [*self.own, *manager.commands])
+            close = did_you_mean(args[0], [*own_commands(), *manager.commands])
             ctx.fail(f'there is no command "{args[0]}"{close or "; `ganzoo --help` lists them"}')
         return args[0], command, args[1:]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands under their headings, those of a plugin with its name."""
         rows: dict[Section, list[tuple[str, str]]] = {section: [] for section in HEADINGS}
-        for command in self.own.values():
+        for command in own_commands().values():
             rows[command.section].append((command.name, command.help))
         for command in self.of_plugins:
             rows[command.section].append((command.name, f"{command.help} [{command.plugin.partition(' (')[0]}]"))
@@ -87,6 +82,7 @@ class CommandGroup(TyperGroup):
                 formatter.write_dl([(name.ljust(widest), told) for name, told in listed])
 
 
+@cache
 def own_commands() -> dict[str, Command]:
     """The commands of the core, by name."""
     commands: dict[str, Command] = {}
@@ -109,7 +105,7 @@ def installed_commands() -> list[Command]:
     from ganzoo.registry import hookspecs
 
     disabled = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
-    commands = own_commands()
+    commands = {**own_commands()}
     plugins = pluggy.PluginManager("ganzoo")
     plugins.add_hookspecs(hookspecs)
     for entry_point in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)):

@@ -50,12 +50,6 @@ def class_counts(recipe: Recipe, manager: PluginManager) -> list[str]:
     return [name for name, score in scores.items() if score.counts_classes]
 
 
-def recipe_observers(run: Run) -> dict[str, object]:
-    """Make the observers that the recipe has tables for, by name."""
-    registry = run.manager.registries.observers
-    return {name: registry[name].load()(config) for name, config in run.recipe.observers.chosen().items()}
-
-
 class MetricsLog:
     """Appends a row to `metrics.jsonl` at each log point, evaluation and alert.
 

@@ -68,7 +68,7 @@ class Watchdog:
             if step <= run.resumed_from:
                 self._check_discriminator(run, step, row)
                 self._check_gradient(run, step, row)
-                self._check_scores(run, step, scores)
+                self.metrics_evaluated(run, step, scores)
         self._is_catching_up = False
 
     @hookimpl
@@ -101,9 +101,6 @@ class Watchdog:
     @hookimpl
     def metrics_evaluated(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
         """Check for missing classes and for scores that are not finite."""
-        self._check_scores(run, step, scores)
-
-    def _check_scores(self, run: RunView, step: int, scores: Mapping[str, float]) -> None:
         wrong = [name for name, value in scores.items() if not math.isfinite(value)]
         self._judge(run, step, "not_finite", bool(wrong), f"the scores {', '.join(wrong)} are not finite", 1)
         covered = min((scores[name] for name in self._class_counts if name in scores), default=None)
