@@ -74,7 +74,7 @@ class Score:
 
     def mark(self, index: int) -> str:
         """Return the mark of a variant: ★ for the best, ≈ for those not told from it, ? without a ranking."""
-        return "★" if index == self.best else "≈" if index in self.tied else "" if self.ranked else "?"
+        return "★" if index == self.best else "≈" if index in self.tied else "?" if self.refused else ""
 
     def cell(self, index: int) -> str:
         """Return the last score of a variant with its mark."""
@@ -87,18 +87,13 @@ class Score:
             return f"→ {self.ideal:g}"
         return {"lower": "↓", "higher": "↑", "none": "·"}[self.direction]
 
-    @property
-    def ranked(self) -> bool:
-        """Whether its values may be compared."""
-        return not self.refused
-
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return the score as a JSON object; `names` are those of the variants."""
         return {
             "name": self.name,
             "direction": self.direction,
             "ideal": self.ideal,
-            "ranked": self.ranked,
+            "ranked": not self.refused,
             "refused": self.refused,
             "notes": self.notes,
             "best": None if self.best is None else names[self.best],
@@ -224,7 +219,7 @@ def _score(
             best = Spread.of((min if direction == "lower" else max)(each.values()) for each in counted)
         score.variants.append(VariantScore(last, best, own))
         steps |= {max(each) for each in counted}
-    if score.ranked and direction != "none":
+    if not refused and direction != "none":
         score.best, score.tied = best_of([each.last for each in score.variants], direction == "lower")
     if len(steps) > 1:
         score.notes.append(f"last scores are of different steps: {', '.join(map(str, sorted(steps)))}")

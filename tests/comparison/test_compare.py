@@ -260,7 +260,7 @@ class TestProtocols:
         score = score_of(
             compare(seeds(make_run, {"hinge": [1.0, 1.1], "minimax": [2.0, 2.1], "x": [1.05, 1.2]})), "fd_classifier"
         )
-        assert (score.ranked, score.best, score.tied) == (True, 0, [2])
+        assert (score.refused, score.best, score.tied) == ([], 0, [2])
 
     @pytest.mark.parametrize("name", ["memorization", "copies", "confidence", "diversity", "diversity_classifier"])
     def test_what_only_warns_has_no_best(self, make_run: MakeRun, name: str):
@@ -269,7 +269,7 @@ class TestProtocols:
             make_run("b", loss__name="minimax", scores={40: {name: 0.9}}),
         ]
         score = score_of(compare(runs), name)
-        assert (score.ranked, score.best, score.tied) == (True, None, [])
+        assert (score.refused, score.best, score.tied) == ([], None, [])
         assert [each.last.mean for each in score.variants] == [0.1, 0.9]
 
     def test_unlike_they_are_not_and_the_difference_is_named(self, make_run: MakeRun, make_card: Callable[..., Any]):
@@ -278,11 +278,11 @@ class TestProtocols:
             *seeds(make_run, {"minimax": [2.0, 2.1]}, made_by=lambda step: make_card(step, samples=500, weights="raw")),
         ]
         score = score_of(compare(runs), "fd_classifier")
-        assert (score.ranked, score.best, score.tied) == (False, None, [])
+        assert (bool(score.refused), score.best, score.tied) == (True, None, [])
         assert score.refused == ["samples.images: 2000 / 500", "samples.weights: ema / raw"]
         assert [variants for _, variants in score.protocols] == [["hinge"], ["minimax"]]
         ignoring = score_of(compare(runs, ignoring=["samples.images", "samples.weights"]), "fd_classifier")
-        assert (ignoring.ranked, ignoring.best) == (True, 0)
+        assert (ignoring.refused, ignoring.best) == ([], 0)
 
     def test_seeds_of_one_variant_have_to_be_alike_too(self, make_run: MakeRun, make_card: Callable[..., Any]):
         runs = [
@@ -299,7 +299,7 @@ class TestProtocols:
         )
         (runs[0] / "evaluation.json").write_text(json.dumps(entries))
         score = score_of(compare(runs), "fd_classifier")
-        assert score.ranked
+        assert not score.refused
         assert [each.last.mean for each in score.variants] == [1.0, 2.0]
         assert score.notes == ["1 more protocols were used by some runs; shown is the one they share, of 2,000 samples"]
 
@@ -327,7 +327,7 @@ class TestProtocols:
             for digest in ("one", "other")
         ]
         score = score_of(compare(runs), "x")
-        assert not score.ranked
+        assert score.refused
         assert [each.last.values for each in score.variants] == [(1.0,), (1.0,)]
 
     def test_scores_without_a_card_are_shown_and_not_ranked(self, make_run: MakeRun):
@@ -336,7 +336,7 @@ class TestProtocols:
             with (run / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({"step": 40, "epoch": 4, "score/plugins_own": value}) + "\n")
         score = score_of(compare(runs), "plugins_own")
-        assert not score.ranked
+        assert score.refused
         assert "no protocol card" in score.refused[0]
         assert [each.last.mean for each in score.variants] == [0.0, 1.0]
 
@@ -471,7 +471,7 @@ def test_an_incomplete_run_decides_nothing(make_run: MakeRun, make_card: Callabl
     cut_off = scored(make_card, make_run("hinge", 2, loss__name="hinge", status="interrupted"), (5.0, others))
     score = score_of(compare([cut_off, *runs]), "x")
     assert [each.last.values for each in score.variants] == [(1.0, 1.0), (2.0, 2.0)]
-    assert (score.ranked, score.protocols[0][0].samples.images) == (True, 10_000)
+    assert (score.refused, score.protocols[0][0].samples.images) == ([], 10_000)
     assert not any("are few" in note for note in score.notes)
     alone = score_of(compare([cut_off]), "x")
     assert [*alone.variants[0].series.values()] == [{40: 5.0}]
@@ -496,7 +496,7 @@ def test_batch_norms_modes_do_not_meet_in_a_run_without_it(
     more = [(1.0, {"batch_norm": mode}) for mode in ("running", "batch")]
     scored(make_card, runs["running"], *more)
     score = score_of(compare([runs[mode] for mode in order]), "x")
-    assert score.ranked
+    assert not score.refused
     assert all(len(each.series) == 1 for each in score.variants)
 
 
@@ -512,7 +512,7 @@ def test_where_none_is_shared_a_run_shows_the_one_of_most_samples_at_its_last_st
         ]
         (run / "evaluation.json").write_text(json.dumps(entries))
     score = score_of(compare(runs), "x")
-    assert not score.ranked
+    assert score.refused
     assert [each.last.values for each in score.variants] == [(1.0,), (1.0,)]
 
 
