@@ -32,7 +32,6 @@ API_VERSION = 1
 
 A plugin's module may set `GANZOO_API = 1`; one that sets a later version is not loaded."""
 
-
 LOCAL = "local file"
 """What plugin files have in place of a distribution."""
 

@@ -76,7 +76,20 @@ def open_export(folder: Path) -> ExportedWeights:
         RunDirectoryError: a link in it leads out of it, or it holds something else than files.
         CheckpointError: a file is missing, changed, or of another format, or the manifest names what it must not.
     """
-    manifest = _read_manifest(folder / EXPORT)
+    path = folder / EXPORT
+    try:
+        values = read_checksummed(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; fetch it again") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror or error}; make it readable, or fetch it again"
+        ) from error
+    check_format(path, values.get("export"), FORMAT)
+    try:
+        manifest = ExportManifest.model_validate(values)
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: is not what `ganzoo export` writes") from error
     files, networks = manifest.files, manifest.networks
     for name in files:
         _check_name(folder, name)
@@ -84,9 +97,9 @@ def open_export(folder: Path) -> ExportedWeights:
     wrong = [name for name in networks if not name.isidentifier()]
     wrong += [file for file in networks.values() if file not in files or not file.endswith(".safetensors")]
     if wrong:
-        raise CheckpointError(f"{folder / EXPORT}: names weights that cannot be: {', '.join(map(repr, wrong))}")
+        raise CheckpointError(f"{path}: names weights that cannot be: {', '.join(map(repr, wrong))}")
     if RECIPE not in files:
-        raise CheckpointError(f"{folder / EXPORT}: does not list {RECIPE}")
+        raise CheckpointError(f"{path}: does not list {RECIPE}")
     for name, expected in files.items():
         try:
             found = file_sha256(folder / name, physical_memory())
@@ -101,27 +114,6 @@ def open_export(folder: Path) -> ExportedWeights:
     if not networks:
         raise CheckpointError(f"{folder}: is an ONNX export, for onnxruntime; its README.md says how to open it")
     return ExportedWeights(folder, manifest.step, manifest.info, frozenset(files), networks)
-
-
-def _read_manifest(path: Path) -> ExportManifest:
-    """Read a manifest and check the types of its entries.
-
-    Raises:
-        CheckpointError: the manifest is of another format, has been changed or cannot be read.
-    """
-    try:
-        manifest = read_checksummed(path)
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}; fetch it again") from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror or error}; make it readable, or fetch it again"
-        ) from error
-    check_format(path, manifest.get("export"), FORMAT)
-    try:
-        return ExportManifest.model_validate(manifest)
-    except ValidationError as error:
-        raise CheckpointError(f"{path}: is not what `ganzoo export` writes") from error
 
 
 def _check_name(folder: Path, name: str) -> None:
