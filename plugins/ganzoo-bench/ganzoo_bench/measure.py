@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 
 from ganzoo import api
-from ganzoo.plugin import Overrides, RequestError, Run, count_progress, hookimpl, kept_random_state
+from ganzoo.plugin import Overrides, RequestError, Run, RunDirectory, count_progress, hookimpl, kept_random_state
 from ganzoo_bench.profile import flop_of_step, matrix_product_speed, peak_memory, reset_peak_memory, time_by_part
 from ganzoo_bench.report import report
 
@@ -170,11 +170,20 @@ def _build_shorter(bare: Run, timed: int, steps: int, *, tracked: bool) -> Run:
         "checkpoint.every": timed + 1,
     }
     whole = api.build(bare.recipe, changes)
+    whole.directory = _TemporaryDirectory(whole.directory.path)
     if not tracked:
         tracking = whole.recipe.tracking
         untracked = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
         whole.recipe = whole.recipe.model_copy(update={"tracking": untracked})
     return whole
+
+
+class _TemporaryDirectory(RunDirectory):
+    """The run directory of a measurement, which no later command can open."""
+
+    def command(self, verb: str, out: str | None = None) -> str:
+        """Return what to do in place of a command on the run."""
+        return "the same command measures anew"
 
 
 def _with_torch_defaults(step: Step, run: Run) -> Step:

@@ -110,6 +110,19 @@ def test_memory_that_runs_out_is_told_in_words(
     assert "trainer.batch_size" in ended.err
 
 
+def test_an_interrupted_measurement_names_no_run_that_is_gone(
+    file: Path, command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "stop.py").write_text(
+        "import signal\nfrom ganzoo.plugin import hookimpl\n\n\n"
+        "@hookimpl\ndef step_ended():\n    signal.raise_signal(signal.SIGINT)\n"
+    )
+    ended = command("bench", file, "--rounds", "2", "--steps", "1", "--plugin", tmp_path / "stop.py")
+    assert ended.code == 130
+    assert "interrupted at step 1 of 4: the same command measures anew\n" in ended.err
+    assert "resume" not in ended.err
+
+
 def test_operations_are_counted(tables: dict[str, Any], parse: Any, manager: PluginManager) -> None:
     """DCGAN's 16-pixel networks of width 4, by hand: two doublings from 4×4."""
     run = build_run(parse(tables), manager, warn=print)
