@@ -1,1 +1,6 @@
 """The `ganzoo` command: parse, call, print."""
+
+from contextlib import ExitStack
+
+made = ExitStack()
+"""Is closed when a command ends: folders that it made and left empty are removed."""

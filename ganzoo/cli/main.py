@@ -15,6 +15,7 @@ from typing import Annotated, TextIO
 
 import typer
 
+from ganzoo.cli import made
 from ganzoo.cli.command_group import CommandGroup
 from ganzoo.errors import GanzooError, LostProcessError
 from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
@@ -118,7 +119,8 @@ def main() -> None:
 def _main() -> None:
     arguments = _global_options_first(sys.argv[1:])
     try:
-        app(arguments)
+        with made:
+            app(arguments)
     except GanzooError as error:
         if "--debug" in arguments:
             traceback.print_exc()

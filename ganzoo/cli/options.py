@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli import made
 from ganzoo.errors import RequestError
 from ganzoo.text import printable, printable_lines
 
@@ -149,10 +150,10 @@ def check_unused(out: Path, overwrite: bool, option: str = "--out ") -> None:
 
 
 def _make_folder(folder: Path, file: Path, out: Path) -> None:
-    from ganzoo.storage.disk import check_writable
+    from ganzoo.storage.disk import check_writable, made_folder
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        made.enter_context(made_folder(folder))
     except OSError as error:
         raise RequestError(f"--out {out}: {folder} cannot be made: {error.strerror}") from error
     check_writable(file, out)

@@ -121,6 +121,23 @@ def check_unused(out: Path, cure: str = "name one that is not there yet", option
 
 
 @contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents, and at the end remove those that were not there before and are empty.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for place in missing:
+            with suppress(OSError):  # it holds what was made
+                place.rmdir()
+
+
+@contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Yield a temporary folder to fill, which is flushed and renamed to `out` at the end, or removed after an error.
 
@@ -132,18 +149,19 @@ def new_folder(out: Path) -> Iterator[Path]:
     out = out.absolute()
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
+        with made_folder(out.parent):
+            partial.mkdir()
+            with output_errors(out):
+                try:
+                    yield partial
+                    for path in (*partial.rglob("*"), partial):
+                        sync(path)
+                    partial.replace(out)
+                    sync(out.parent)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise RequestError(f"--out {out}: cannot be made: {error.strerror}") from error
-    with output_errors(out):
-        try:
-            yield partial
-            for path in (*partial.rglob("*"), partial):
-                sync(path)
-            partial.replace(out)
-            sync(out.parent)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

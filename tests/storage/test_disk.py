@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ganzoo.errors import OutputError, RequestError
-from ganzoo.storage.disk import check_unused, output_errors, write_atomic, write_text
+from ganzoo.storage.disk import check_unused, new_folder, output_errors, write_atomic, write_text
 
 
 def test_text_is_replaced_as_a_whole(tmp_path: Path):
@@ -48,6 +48,20 @@ def test_nothing_is_made_in_the_place_of_a_link(tmp_path: Path):
     check_unused(tmp_path / "empty")
     with pytest.raises(RequestError, match="link: is there already"):
         check_unused(tmp_path / "link")
+
+
+def test_a_folder_that_fails_leaves_none_of_those_made_for_it(tmp_path: Path):
+    def fill(out: Path) -> None:
+        with new_folder(out) as folder:
+            (folder / "half").touch()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "there").mkdir()
+    with pytest.raises(OutputError, match="the disk is full"):
+        fill(tmp_path / "there" / "a" / "b")
+    with pytest.raises(RequestError, match="cannot be made: File name too long"):
+        fill(tmp_path / "a" / ("b" * 300))
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
 def test_partial_file_has_the_suffix_of_the_whole(tmp_path: Path):

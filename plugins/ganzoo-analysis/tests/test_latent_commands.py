@@ -95,7 +95,8 @@ def test_wrong_requests(
     command: Command, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ):
     monkeypatch.chdir(tmp_path)
-    ended = command(arguments[0], trained, *arguments[1:])
+    name, option, out, *others = arguments
+    ended = command(name, trained, option, Path("new", out), *others)
     assert ended.code == 2
     assert ended.err.startswith("error: ")
     assert len(ended.err.splitlines()) == 1

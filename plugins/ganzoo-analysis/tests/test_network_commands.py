@@ -175,7 +175,7 @@ def test_wrong_requests(
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
     assert message in lines[0]
-    assert not [path for path in tmp_path.rglob("*.png") if path.parent.name != "pictures"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
 
 
 @pytest.fixture(scope="module")
