@@ -358,11 +358,11 @@ def _explain(error: BaseException) -> str:
 def plugin_manager() -> PluginManager:
     """Return the process's plugins, loaded once; `GANZOO_DISABLE_PLUGINS` (comma-separated names) leaves some out.
 
-    `GANZOO_PLUGIN_FILES` (paths, separated as in PATH) adds plugin files.
+    `GANZOO_PLUGIN_FILES` (paths that end in .py, separated as in PATH) adds plugin files.
     """
     disabled = os.environ.get(DISABLE_VARIABLE, "")
-    files = os.environ.get(FILES_VARIABLE, "")
+    files = os.environ.get(FILES_VARIABLE, "").strip(os.pathsep)
     return PluginManager(
         [name.strip() for name in disabled.split(",") if name.strip()],
-        [Path(path) for path in files.split(os.pathsep) if path],
+        [Path(path) for path in re.split(rf"(?<=\.py){os.pathsep}+", files) if path],  # a path may have one too
     )

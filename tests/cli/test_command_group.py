@@ -155,6 +155,19 @@ class TestOfAFile:
         monkeypatch.setenv("GANZOO_PLUGIN_FILES", "")
         assert command("greet", "you").code == 2
 
+    def test_a_path_may_have_the_separator_of_paths(
+        self, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder := tmp_path / f"a{os.pathsep}b").mkdir()
+        (folder / "hello.py").write_text(plugin("gz_parted_said"))
+        (tmp_path / "gz_parted_said.py").write_text(COMMAND)
+        (tmp_path / "quiet.py").write_text(plugin("gz_parted_said", name="murmur"))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("GANZOO_PLUGIN_FILES", os.pathsep)  # as `export NAME=$NAME:…` leaves them
+        arguments = ("--plugin", folder / "hello.py", "--plugin", tmp_path / "quiet.py")
+        assert command("greet", "you", *arguments).out == "hello you\n"
+        assert command("murmur", "you").out == "hello you\n"  # named by the variable, as for child processes
+
     def test_that_takes_a_name_of_the_core(self, command: Run, tmp_path: Path) -> None:
         (tmp_path / "thief.py").write_text(plugin("gz_said", name="run"))
         ended = command("--plugin", tmp_path / "thief.py", "--help")
