@@ -14,6 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+LARGEST_INT = 2**63 - 1
+"""Largest integer of TOML, and so the largest seed; torch takes seeds up to twice that."""
 DEEPEST = 100
 """Most tables and lists within each other in a TOML document, and most parts of a dotted key."""
 

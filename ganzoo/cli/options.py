@@ -13,7 +13,7 @@ import typer
 
 from ganzoo.cli import made
 from ganzoo.errors import RequestError
-from ganzoo.text import printable, printable_lines
+from ganzoo.text import LARGEST_INT, printable, printable_lines
 
 if TYPE_CHECKING:
     from ganzoo.recipe.model import Recipe
@@ -66,10 +66,6 @@ WhichStatistics = Annotated[
 ]
 
 
-LARGEST_SEED = 2**63 - 1
-"""Largest that a recipe may have too; torch takes no number much larger."""
-
-
 def checked_recipe(
     recipe: Path, overrides: Sequence[str] | None, *, trust: bool | None = None
 ) -> tuple[Recipe, PluginManager]:
@@ -87,7 +83,7 @@ def checked_recipe(
 
 def seed_option(what: str) -> Any:
     """Return the option of a seed, `--seed`; `what` says of what."""
-    return typer.Option(min=0, max=LARGEST_SEED, help=what)
+    return typer.Option(min=0, max=LARGEST_INT, help=what)
 
 
 def echo(message: object, *, err: bool = False) -> None:

@@ -28,10 +28,7 @@ from ganzoo.recipe.model import EvaluationOptions, Recipe
 from ganzoo.registry.kinds import KINDS
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.registry.registry import Registries
-from ganzoo.text import did_you_mean
-
-LARGEST_INT = 2**63 - 1
-"""Largest integer of TOML; torch takes seeds up to twice that, and of fractions no product beyond float32, 3e38."""
+from ganzoo.text import LARGEST_INT, did_you_mean
 
 SINGLE_QUOTES = r"write a path as 'D:\new' between single quotes, or as D:/new"
 

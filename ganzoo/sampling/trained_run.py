@@ -33,7 +33,7 @@ from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import best_and_last
 from ganzoo.terminal import count_progress
-from ganzoo.text import did_you_mean, html_table, number
+from ganzoo.text import LARGEST_INT, did_you_mean, html_table, number
 from ganzoo.training.build import build_networks, open_dataset
 from ganzoo.untrusted import PICTURE, read_bytes
 
@@ -180,8 +180,8 @@ class TrainedRun:
         Raises:
             RequestError: the seed is out of range.
         """
-        if not 0 <= seed < 2**63:
-            raise RequestError(f"seed is {seed}: seeds are from 0 to {2**63 - 1}")
+        if not 0 <= seed <= LARGEST_INT:
+            raise RequestError(f"seed is {seed}: seeds are from 0 to {LARGEST_INT}")
         return self.generator.latents_of_seed(count, seed)
 
     def labels(self, count: int, chosen: Labels | None = None) -> Tensor | None:

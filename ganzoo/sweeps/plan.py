@@ -17,12 +17,12 @@ from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text, toml_value
-from ganzoo.recipe.validate import LARGEST_INT, lint
+from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.storage.disk import expand_user
 from ganzoo.storage.summary import SCORE
-from ganzoo.text import unused_name
+from ganzoo.text import LARGEST_INT, unused_name
 
 Vary = Mapping[str, Sequence[Any]]
 """Values of each varied key."""

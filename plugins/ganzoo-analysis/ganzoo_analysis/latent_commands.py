@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Protocol
 import typer
 
 from ganzoo.cli.options import (
-    LARGEST_SEED,
     Overwrite,
     RunFolder,
     Sampling,
@@ -110,8 +109,6 @@ def interpolate(
     walk_start = None if start is None else points("--from", start)
     walk_end = None if end is None else points("--to", end)
     walk_seeds = numbers("--seeds", seeds)
-    if wrong := [each for each in walk_seeds or () if not 0 <= each <= LARGEST_SEED]:
-        raise RequestError(f"--seeds {wrong[0]}: seeds are from 0 to {LARGEST_SEED}")
     from ganzoo import api
     from ganzoo_analysis import latent_space
 

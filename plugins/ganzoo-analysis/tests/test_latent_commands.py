@@ -74,8 +74,8 @@ def test_walks_between_cells(command: Command, trained: Path, tmp_path: Path):
         (["direction", "--out", "a.png", "--left", "1", "--right", "x"], '--right "x": give whole numbers'),
         (["direction", "--out", "a.png", "--left", "1", "--right", "2", "--label", "0"], "takes no labels"),
         (["latent-grid", "--out", "a.png", "--weights", "ema"], "keeps no average of the weights"),
-        (["interpolate", "--out", "a.png", "--seeds", "-5,1"], f"--seeds -5: seeds are from 0 to {2**63 - 1}"),
-        (["interpolate", "--out", "a.png", "--seeds", f"1,{2**63}"], f"--seeds {2**63}: seeds are from 0 to"),
+        (["interpolate", "--out", "a.png", "--seeds", "-5,1"], f"seed is -5: seeds are from 0 to {2**63 - 1}"),
+        (["interpolate", "--out", "a.png", "--seeds", f"1,{2**63}"], f"seed is {2**63}: seeds are from 0 to"),
         (["direction", "--out", "a.png", "--left", "1", "--right", "2", "--strength", "nan"], "--strength nan: makes"),
         (
             ["direction", "--out", "a.png", "--left", "1", "--right", "2", "--strength", "-inf"],

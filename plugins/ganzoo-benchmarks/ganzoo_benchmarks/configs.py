@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -19,15 +19,13 @@ from ganzoo.plugin import (
     square_size,
 )
 
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-
 
 class GaussiansConfig(VectorDatasetConfig):
     """Gaussians in two dimensions, all of the same width."""
 
     count: PositiveInt = 100_000
     """Number of points, drawn once, in equal parts from each Gaussian."""
-    data_seed: Seed = 0
+    data_seed: NonNegativeInt = 0
     """Seed of the points."""
     size: Literal[2] = 2
     """Length of a vector."""
@@ -82,7 +80,7 @@ class StackedMNISTConfig(ImageDatasetConfig):
     """Number of triples, drawn once (VEEGAN, PacGAN)."""
     split: Literal["all", "train", "test"] = "all"
     """The digits that triples are drawn from; both splits in VEEGAN and PacGAN."""
-    data_seed: Seed = 0
+    data_seed: NonNegativeInt = 0
     """Seed of the triples."""
     download: bool = Field(default=True, json_schema_extra={"affects_pixels": False})
     """Download MNIST if it is not in `root`."""
