@@ -2,5 +2,5 @@
 
 from contextlib import ExitStack
 
-made = ExitStack()
+cleanup = ExitStack()
 """Is closed when a command ends: folders that it made and left empty are removed."""

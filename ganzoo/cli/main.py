@@ -15,7 +15,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from ganzoo.cli import made
+from ganzoo.cli import cleanup
 from ganzoo.cli.command_group import CommandGroup
 from ganzoo.errors import GanzooError, LostProcessError
 from ganzoo.registry import DISABLE_VARIABLE, FILES_VARIABLE, TRUST_VARIABLE
@@ -119,7 +119,7 @@ def main() -> None:
 def _main() -> None:
     arguments = _global_options_first(sys.argv[1:])
     try:
-        with made:
+        with cleanup:
             app(arguments)
     except GanzooError as error:
         if "--debug" in arguments:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli import made
+from ganzoo.cli import cleanup
 from ganzoo.errors import RequestError
 from ganzoo.text import LARGEST_INT, printable, printable_lines
 
@@ -149,7 +149,7 @@ def _make_folder(folder: Path, file: Path, out: Path) -> None:
     from ganzoo.storage.disk import check_writable, made_folder
 
     try:
-        made.enter_context(made_folder(folder))
+        cleanup.enter_context(made_folder(folder))
     except OSError as error:
         raise RequestError(f"--out {out}: {folder} cannot be made: {error.strerror}") from error
     check_writable(file, out)
