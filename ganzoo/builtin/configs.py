@@ -19,6 +19,7 @@ from ganzoo.components.options import (
     TrainerConfig,
 )
 from ganzoo.components.schedule import Scheduled
+from ganzoo.text import LARGEST_INT
 
 Target = Annotated[float, Field(ge=-1000, le=1000)]
 
@@ -214,5 +215,5 @@ class SyntheticConfig(_LabeledConfig):
     """Number of images."""
     num_classes: PositiveInt = 10
     """Number of classes; the class determines the disc's hue."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=-LARGEST_INT - 1, le=LARGEST_INT)
     """The same seed gives the same images."""

@@ -148,18 +148,17 @@ def new_folder(out: Path) -> Iterator[Path]:
     check_unused(out)
     out = out.absolute()
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process that had this number
     try:
-        with made_folder(out.parent):
-            partial.mkdir()
-            with output_errors(out):
-                try:
-                    yield partial
-                    for path in (*partial.rglob("*"), partial):
-                        sync(path)
-                    partial.replace(out)
-                    sync(out.parent)
-                finally:
-                    shutil.rmtree(partial, ignore_errors=True)
+        with made_folder(partial), output_errors(out):
+            try:
+                yield partial
+                for path in (*partial.rglob("*"), partial):
+                    sync(path)
+                partial.replace(out)
+                sync(out.parent)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise RequestError(f"--out {out}: cannot be made: {error.strerror}") from error
 
