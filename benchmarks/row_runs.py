@@ -32,25 +32,20 @@ def train(runs: Path, name: str, seed: int, recipe: Path, changes: Sequence[str]
     Raises:
         SystemExit: it was begun with other options, as a trial is, or stopped, or its options are wrong.
     """
-    try:
-        return begin_or_go_on(runs, name, seed, recipe, changes)
-    except GanzooError as error:
-        sys.exit(f"{name}, seed {seed}: {error}")
-
-
-def begin_or_go_on(runs: Path, name: str, seed: int, recipe: Path, changes: Sequence[str]) -> Path:
-    """Do what `train` does; ganzoo's errors are its own."""
     begun = run_directory(runs, name, seed)
     asked = [*changes, f"run.seed={seed}", f"run.root={(runs / name / f'seed{seed}').as_posix()}"]
-    if begun is None or not checkpoint_folders(begun / "checkpoints"):
-        return ganzoo.run(recipe, asked).path
-    others = {key: value for key, value in changed_options(begun, recipe, asked).items() if key != "run.root"}
-    if refused := [key for key in others if not key.startswith("device.")]:
-        sys.exit(
-            f"{begun}: was begun with other options ({', '.join(sorted(refused))}): give the same --set, or another "
-            f"folder for --runs, or remove {begun.parents[1]}"
-        )
-    return begun if is_complete(begun) else ganzoo.resume(begun, others).path
+    try:
+        if begun is None or not checkpoint_folders(begun / "checkpoints"):
+            return ganzoo.run(recipe, asked).path
+        others = {key: value for key, value in changed_options(begun, recipe, asked).items() if key != "run.root"}
+        if refused := [key for key in others if not key.startswith("device.")]:
+            sys.exit(
+                f"{begun}: was begun with other options ({', '.join(sorted(refused))}): give the same --set, or "
+                f"another folder for --runs, or remove {begun.parents[1]}"
+            )
+        return begun if is_complete(begun) else ganzoo.resume(begun, others).path
+    except GanzooError as error:
+        sys.exit(f"{name}, seed {seed}: {error}")
 
 
 def changed_options(run: Path, recipe: Path, changes: Sequence[str]) -> dict[str, Any]:

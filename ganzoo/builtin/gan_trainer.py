@@ -228,8 +228,13 @@ class GANTrainer(OptimizingTrainer):
         fake_logits = self.logits(augmented, fake)
         with torch.no_grad():
             real = self.augment(batch.real)
-            real_logits = self.logits(real, batch) if self.parts.loss.needs_real_logits else None
+        real_logits = self.logits(real, batch) if self.needs_real_logits else None  # of a frozen discriminator
         return self.penalty_step(batch, fake, (real, augmented), (real_logits, fake_logits))
+
+    @property
+    def needs_real_logits(self) -> bool:
+        """Whether the generator's loss is given the logits of real images."""
+        return self.parts.loss.needs_real_logits
 
     def discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Return the loss on the minibatch of all processes: some losses compare its images with each other."""

@@ -41,7 +41,7 @@ def unusable_values(value: Any, path: str = "") -> Iterator[Problem]:
                 yield from unusable_values(each, f"{path}.{key}" if path else str(key))
         case int() if abs(value) > LARGEST_INT:
             yield Problem(path, f"is a number beyond 2⁶³ − 1, the largest of TOML: take one up to {LARGEST_INT}")
-        case float() if abs(value) > LARGEST_INT:
+        case float() if abs(value) > LARGEST_INT:  # products of larger ones are beyond fp32, 3e38
             yield Problem(path, f"is {value}, beyond ±9.2e18: take a number nearer to 0")
         case str() if control := next((each for each in value if not each.isprintable() and each < "\xa0"), ""):
             yield Problem(path, f"has the control character {control!r}, as an escape gives it: {SINGLE_QUOTES}")

@@ -9,16 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ganzoo.plugin import (
-    AdamConfig,
-    Batch,
-    FakeBatch,
-    GANTrainer,
-    Penalty,
-    PenaltyStep,
-    RequestError,
-    TrainingParts,
-)
+from ganzoo.plugin import AdamConfig, Batch, FakeBatch, GANTrainer, Penalty, RequestError, TrainingParts
 from ganzoo_trainers.configs import UnrolledConfig
 from ganzoo_trainers.functional_optimizers import TINY, AdamSteps, GradientSteps, Steps
 
@@ -85,15 +76,10 @@ class Unrolled(GANTrainer):
             discriminator.call(weights | buffers, lambda: objective(batch, fake)),
         )
 
-    def generator_step(self, batch: Batch, fake: FakeBatch) -> PenaltyStep:
-        """Return that of `adversarial`, with real logits that are differentiable in the unrolled weights."""
-        if not self.config.unrolled_steps:
-            return super().generator_step(batch, fake)
-        augmented = self.augment(fake.samples)
-        fake_logits = self.logits(augmented, fake)
-        with torch.no_grad():
-            real = self.augment(batch.real)
-        return self.penalty_step(batch, fake, (real, augmented), (self.logits(real, batch), fake_logits))
+    @property
+    def needs_real_logits(self) -> bool:
+        """True with unrolled steps, through which the logits of real images depend on the generator."""
+        return self.config.unrolled_steps > 0 or super().needs_real_logits
 
     def after_unrolled_step(
         self, discriminator: FunctionalDiscriminator, weights: dict[str, Tensor]
