@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError, create_model
 
-from ganzoo.components.options import ROLES, Options
+from ganzoo.components.options import ROLES, Options, TrainerConfig
 from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.messages import explain, toml_location
 from ganzoo.recipe.model import NamedTables, Recipe
@@ -204,14 +204,18 @@ def _recipe_model(
 
 def roles_of(tables: Mapping[str, Any], registries: Registries) -> Mapping[str, str] | None:
     """Return the roles of a recipe's trainer; None where it gives no [networks] to check, or its trainer is wrong."""
+    config = _trainer_config(tables, registries)
+    if "networks" in tables and config is not None:
+        with suppress(ValidationError):
+            return config.model_validate_json(json.dumps(tables["trainer"]), strict=True).roles
+    return None
+
+
+def _trainer_config(tables: Mapping[str, Any], registries: Registries) -> type[TrainerConfig] | None:
+    """Return the options' class of a recipe's trainer, if it is registered."""
     trainer = tables.get("trainer")
     name = trainer.get("name") if isinstance(trainer, Mapping) else None
-    if "networks" not in tables or not isinstance(name, str) or name not in registries.trainers:
-        return None
-    with suppress(ValidationError):
-        config = registries.trainers[name].config
-        return config.model_validate_json(json.dumps(trainer), strict=True).roles  # type: ignore[no-any-return]
-    return None
+    return registries.trainers[name].config if isinstance(name, str) and name in registries.trainers else None
 
 
 def _with_types(model: Any, types: Mapping[str, Any]) -> Any:
@@ -302,6 +306,10 @@ def _problems(tables: Mapping[str, Any], manager: PluginManager) -> list[Problem
         model.model_validate_json(json.dumps(tables), strict=True)
     except ValidationError as error:
         right, wrong = _right_tables(error, tables, model)
+        trainer = _trainer_config(tables, manager.registries) if "trainer" in wrong else None
+        if trainer is not None and trainer.info_for is not TrainerConfig.info_for:
+            for role in ROLES:  # whether they fit depends on the trainer's options
+                vars(right).pop(role, None)
         problems = [*explain(error, tables, model, manager), *unmet_conditions(right, manager)]
         whole = all(hasattr(right, table) and table not in wrong for table in ("run", "dataset", "evaluation"))
         return [*problems, *unfit_target(right, manager)] if whole else problems

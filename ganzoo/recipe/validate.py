@@ -80,7 +80,8 @@ def _unfit_parts(recipe: Recipe, manager: PluginManager) -> list[Problem]:
             networks[role] = network
             missing = recipe.missing_table(role) if trainer else ""
             problems += [replace(each, message=each.message + missing) for each in unfit]
-    if trainer is not None and networks.keys() == trainer.roles.keys():
+    others_are_right = hasattr(recipe, "loss") and None not in recipe.penalties
+    if trainer is not None and networks.keys() == trainer.roles.keys() and others_are_right:
         parts = {path: part for path, part in _parts(recipe) if not path.startswith("networks.")} | networks
         for path, part in parts.items():
             if isinstance(part, TrainerConfig | PenaltyConfig):

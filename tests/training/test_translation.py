@@ -167,6 +167,47 @@ def test_a_trainer_checks_all_of_its_networks_by_their_names(tmp_path: Path):
     text = problems(tables | {"generator": {"name": "unet", "widht": 4}})
     assert "generator.widht" in text
     assert "trainer" not in text
+    for wrong, path in ({"loss": {"name": "hinje"}}, "loss"), ({"penalties": [{"name": "r1", "wait": 1}]}, "penalties"):
+        text = problems(tables | wrong)
+        assert path in text
+        assert "trainer" not in text
+
+
+PAIRS = """
+from dataclasses import replace
+
+from ganzoo.plugin import GANTrainer, GANTrainerConfig, hookimpl
+
+
+class PairsConfig(GANTrainerConfig):
+    def info_for(self, role, info):
+        return replace(info, condition=info.samples)
+
+
+class Pairs(GANTrainer):
+    Config = PairsConfig
+
+
+@hookimpl
+def register_trainers(register):
+    register("pairs", Pairs)
+"""
+
+
+def test_networks_are_not_told_to_be_wrong_for_a_trainer_whose_options_are(tmp_path: Path):
+    (tmp_path / "pairs.py").write_text(PAIRS)
+    tables = tables_of("pix2pix", tmp_path) | {
+        "plugins": {"files": [str(tmp_path / "pairs.py")]},
+        "dataset": {"name": "synthetic", "image_size": 16, "count": 16},
+        "trainer": {"name": "pairs"},
+    }
+    load_recipe(tables, plugin_manager())
+    text = problems(tables | {"trainer": {"name": "pairs", "batch_sise": 3}})
+    assert "trainer.batch_sise" in text
+    assert "condition" not in text
+    text = problems(tables | {"trainer": {"name": "adversarial", "batch_sise": 3}})
+    assert "trainer.batch_sise" in text
+    assert 'generator: "unet" needs a condition' in text
 
 
 def test_a_further_network_has_options_of_its_own_or_those_of_the_first(tmp_path: Path):
