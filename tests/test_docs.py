@@ -608,6 +608,8 @@ class TestPluginFiles:
         back = self.train(folder / "there_and_back.toml")
         assert back.checkpoint.networks() == ["back", "discriminator", "generator"]
         assert "loss/cycle" in back.metrics[-1]
+        codes = self.train(folder / "bigan.toml")
+        assert codes.checkpoint.networks() == ["discriminator", "encoder", "generator"]
         two = self.train(folder / "two_discriminators.toml")
         assert two.checkpoint.networks() == ["discriminator", "generator", "second"]
         assert self.train(folder / "circle.toml").sample(3).shape == (3, 2)

@@ -46,6 +46,13 @@ class GANTrainer(OptimizingTrainer):
 
     def __init__(self, config: GANTrainerConfig, *, parts: TrainingParts) -> None:
         super().__init__(config, parts=parts)
+        own = type(self).discriminator_objective is not GANTrainer.discriminator_objective
+        leaves_it_out = type(self).learn_from_real_first is GANTrainer.learn_from_real_first
+        if config.discriminator_update == "separate" and own and leaves_it_out:
+            raise RequestError(
+                f'trainer.discriminator_update: set it to "joint", since the objective that "{config.name}" has for '
+                "the discriminator is of real and generated images together"
+            )
         self.micro_batches = config.micro_batches
         if config.batch_size // parts.world.world_size % self.micro_batches:
             count = parts.world.world_size

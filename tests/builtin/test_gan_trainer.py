@@ -194,6 +194,23 @@ def test_separate_updates_on_real_and_fake(make: Make):
     assert_same(trainer, hand, discriminator_statistics=False)
 
 
+def test_separate_updates_are_refused_where_they_would_leave_out_an_objective(make: Make):
+    class OneTermMore(GANTrainer):
+        def discriminator_objective(self, batch, fake):
+            objective, metrics = super().discriminator_objective(batch, fake)
+            return objective + self.logits(batch.real, batch).square().mean(), metrics
+
+    class Both(OneTermMore):
+        def learn_from_real_first(self, batch, fake):
+            return self.discriminator_objective(batch, fake)
+
+    trainer = make(discriminator_update="separate")
+    Both(trainer.config, parts=trainer.parts)
+    with pytest.raises(RequestError, match='trainer.discriminator_update: set it to "joint"'):
+        OneTermMore(trainer.config, parts=trainer.parts)
+    OneTermMore(make().config, parts=trainer.parts)
+
+
 @pytest.mark.parametrize(
     ("options", "updates"),
     [({}, 1), ({"discriminator_steps": 2}, 2), ({"discriminator_update": "separate"}, 2), ({"own_update": True}, 2)],

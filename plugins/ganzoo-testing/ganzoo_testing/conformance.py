@@ -164,7 +164,7 @@ def check_component(entry: Entry, manager: PluginManager | None = None, /, **opt
     try:
         check_config(entry, **options)
         if check := contract_of(entry).check:
-            of_others = {"manager": manager} if check is check_penalty else {}
+            of_others = {"manager": manager} if check in (check_penalty, check_trainer) else {}
             seeded(partial(check, entry, **of_others, **options))
     except DataError:
         raise

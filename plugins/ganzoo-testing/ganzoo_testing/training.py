@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from functools import partial
 from inspect import getmembers, isfunction
@@ -24,7 +24,6 @@ from ganzoo.plugin import (
     GANTrainerConfig,
     Generator,
     Loss,
-    NonSaturating,
     NonSaturatingConfig,
     OptimizerConfig,
     OptimizingTrainer,
@@ -188,7 +187,8 @@ def _term(
 
 
 def _set_up(entry: Entry, config: Any, generator: Generator, discriminator: Discriminator) -> Penalty:
-    config.check_parts({"generator": generator.config, "discriminator": discriminator.config})
+    parts = {"generator": generator.config, "discriminator": discriminator.config, "penalties.0": config}
+    config.check_parts({**parts, "loss": NonSaturatingConfig(), "trainer": GANTrainerConfig(batch_size=BATCH)})
     penalty: Penalty = entry.load()(config, info=generator.info)
     penalty.setup(generator, discriminator)
     return penalty
@@ -223,8 +223,13 @@ def _check_scalar(name: str, value: Tensor) -> None:
     require(value.requires_grad, f"{name} has no gradient: do not detach it")
 
 
-def check_trainer(entry: Entry, **options: Any) -> None:
+def check_trainer(entry: Entry, *, manager: PluginManager | None = None, **options: Any) -> None:
     """Check the metrics, that the networks change, by the mean gradient, and an exact round trip of all state.
+
+    Args:
+        entry: the trainer.
+        manager: the plugins whose losses and networks it may need; default: the installed ones.
+        options: of its config.
 
     Raises:
         ConformanceError: with what to change.
@@ -236,7 +241,8 @@ def check_trainer(entry: Entry, **options: Any) -> None:
     )
     for name, meant in _misspelled(entry.load()):
         require(False, f"its method {name} is not called: {meant}, which it resembles, is a method of its base class")
-    trainer = _trainer(entry.load(), config)
+    manager = manager or plugin_manager()
+    trainer = _trainer(entry, config, manager)
     start = _weights(trainer)
     missing = config.roles.keys() - trainer.networks().keys()
     require(not missing, f"networks must give {', '.join(map(repr, sorted(missing)))}: only what it gives is saved")
@@ -264,7 +270,7 @@ def check_trainer(entry: Entry, **options: Any) -> None:
     for network in config.roles:
         changed = any(not torch.equal(now[key], start[key]) for key in now if key.startswith(f"{network}."))
         require(changed, f"two steps do not change the {network}: descend its loss")
-    alone = _trainer(entry.load(), config, world=SilentWorld())
+    alone = _trainer(entry, config, manager, world=SilentWorld())
     start = _weights(alone)
     alone.train_step(_batch(alone, 0))
     now = _weights(alone)
@@ -274,7 +280,7 @@ def check_trainer(entry: Entry, **options: Any) -> None:
         f"moves {', '.join(own[:3])} by the gradient of one process: average gradients over all of them, by "
         "`optimizer_step` or `parts.world.all_reduce_mean_`, or several processes train different networks",
     )
-    resumed = _resumed(entry.load(), config, trainer)
+    resumed = _resumed(entry, config, manager, trainer)
     different = _different_after_a_step(trainer, resumed)
     require(
         not different,
@@ -316,40 +322,64 @@ def _parameters(trainer: Trainer) -> Iterator[tuple[str, Tensor]]:
             yield f"{name}.{key}", parameter
 
 
-def _trainer(cls: type[Trainer], config: Any, world: World | None = None) -> Trainer:
-    info = small_info(config)
-    networks = _networks(config, info)
+def _trainer(entry: Entry, config: Any, manager: PluginManager, world: World | None = None) -> Trainer:
+    networks, loss = _accepted(entry, config, manager)
     parts = TrainingParts(
         networks=networks,
-        loss=NonSaturating(NonSaturatingConfig(), info=info),
+        loss=loss,
         rng=generator_of_seed(0),
         autocast=nullcontext,
         total_steps=10,
         world=world or World(),
     )
     with contract("__init__(config, *, parts)"):
-        return cls(config, parts=parts)
+        trainer: Trainer = entry.load()(config, parts=parts)
+    return trainer
 
 
-def _networks(config: TrainerConfig, info: DatasetInfo) -> dict[str, Generator | Discriminator]:
-    """Build tiny networks, each for what the trainer's `info_for` says, of options that its `check_parts` accepts."""
+def _accepted(entry: Entry, config: Any, manager: PluginManager) -> tuple[dict[str, Generator | Discriminator], Loss]:
+    """Build the first networks, each for what `info_for` says, and the first loss that `check_parts` accepts.
+
+    Tiny networks are tried before those of the plugin, and `non_saturating` before other losses.
+    """
+    info, reasons = small_info(config), []
     infos = {role: config.info_for(role, info) for role in config.roles}
     codes = [each.samples.size for each in infos.values() if isinstance(each.samples, VectorSpec)]
-    reasons = []
-    for latent_dim, conditional in product((LATENT_DIM, *codes), (True, False)):
-        networks = {
-            role: tiny_generator(infos[role], latent_dim)
+    candidates = []
+    for role, kind in config.roles.items():
+        tiny = (
+            [tiny_generator(infos[role], latent_dim) for latent_dim in (LATENT_DIM, *codes)]
             if kind == "generator"
-            else tiny_discriminator(infos[role], conditional)
-            for role, kind in config.roles.items()
-        }
+            else [tiny_discriminator(infos[role], conditional) for conditional in (True, False)]
+        )
+        own = getattr(manager.registries, f"{kind}s")
+        candidates.append([*((each.config, each) for each in tiny), *_own_networks(entry, own, infos[role])])
+    losses = sorted(manager.registries.losses, key=lambda each: each.name != "non_saturating")
+    for loss, networks in product(losses, product(*candidates)):
+        options = small_options(loss)
+        parts = dict(zip(config.roles, (part for part, _ in networks), strict=True))
         try:
-            config.check_parts({role: network.config for role, network in networks.items()})
+            config.check_parts({**parts, "loss": options, "trainer": config})
         except ValueError as error:
             reasons.append(str(error))
         else:
-            return networks
-    raise ConformanceError(f"check_parts refuses tiny networks: {reasons[0]}. {SMALL_OPTIONS}")
+            built = (each if isinstance(each, nn.Module) else seeded(each) for _, each in networks)
+            return dict(zip(config.roles, built, strict=True)), loss.load()(options, info=info)
+    raise ConformanceError(
+        f"check_parts refuses tiny networks and those of its plugin, with every loss: {reasons[0]}. {SMALL_OPTIONS}"
+    )
+
+
+def _own_networks(entry: Entry, registry: Iterable[Entry], info: DatasetInfo) -> Iterator[tuple[Any, Any]]:
+    """Yield the options of each network of the plugin that takes such data, and what builds it."""
+    has = {"labels": info.labels is not None, "condition": info.condition is not None}
+    for other in registry:
+        if other.plugin == entry.plugin:
+            options = small_options(other)
+            with suppress(ValueError):
+                options.check_info(info)
+                if all(has[each] for each in options.uses):
+                    yield options, partial(other.load(), options, info=info)
 
 
 def _batch(trainer: Trainer, number: int) -> Batch:
@@ -377,7 +407,7 @@ def _different_after_a_step(trainer: Trainer, other: Trainer) -> list[str]:
     return [name for name in ours if not torch.equal(ours[name], theirs[name])]
 
 
-def _resumed(cls: type[Trainer], config: Any, trainer: Trainer) -> Trainer:
+def _resumed(entry: Entry, config: Any, manager: PluginManager, trainer: Trainer) -> Trainer:
     """Return a new trainer with the checkpointed state of another."""
     buffer = io.BytesIO()
     try:
@@ -388,7 +418,7 @@ def _resumed(cls: type[Trainer], config: Any, trainer: Trainer) -> Trainer:
         raise ConformanceError(
             f"state_dict holds more than tensors, numbers, text, lists and dictionaries: {error}"
         ) from error
-    other = _trainer(cls, config)
+    other = _trainer(entry, config, manager)
     for name, network in trainer.networks().items():
         other.networks()[name].load_state_dict(network.state_dict())
     other.load_state_dict(state)
@@ -418,10 +448,12 @@ def check_optimizer(entry: Entry, **options: Any) -> None:
         _regression_step(network, optimizer)
     require(_regression_loss(network).item() < before, "ten steps do not lower the loss of a regression")
     trained = GANTrainerConfig(batch_size=BATCH, generator_optimizer=config, discriminator_optimizer=config)
-    trainer = _trainer(GANTrainer, trained)
+    manager = plugin_manager()
+    of_trainer = manager.registries.trainers["adversarial"]
+    trainer = _trainer(of_trainer, trained, manager)
     for number in range(10):  # some optimizers do more every few steps
         trainer.train_step(_batch(trainer, number))
-    different = _different_after_a_step(trainer, _resumed(GANTrainer, trained, trainer))
+    different = _different_after_a_step(trainer, _resumed(of_trainer, trained, manager, trainer))
     require(not different, "goes on differently from a saved state: keep all of it in `self.state`")
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         weights = [parameter.detach().clone() for parameter in network.parameters()]

@@ -381,6 +381,69 @@ def test_a_trainer_of_networks_for_codes_is_tested() -> None:
     check_trainer(entry_of(Encodes))
 
 
+RECONSTRUCTS = """
+from math import prod
+
+from ganzoo.plugin import Discriminator, DiscriminatorConfig, GANTrainer, GANTrainerConfig, hookimpl
+from torch import nn
+
+
+class AutoencoderConfig(DiscriminatorConfig):
+    '''Judges by the error of a reconstruction.'''
+
+
+class Autoencoder(Discriminator):
+    Config = AutoencoderConfig
+
+    def __init__(self, config, *, info):
+        super().__init__(config, info=info)
+        self.dense = nn.Linear(prod(info.samples.shape), prod(info.samples.shape))
+
+    def forward(self, samples):
+        return -(self.dense(samples.flatten(1)) - samples.flatten(1)).abs()
+
+    def features(self, samples):
+        return [self.dense(samples.flatten(1))]
+
+
+class EnergyConfig(GANTrainerConfig):
+    '''Trains with the difference of energies.'''
+
+    def check_parts(self, parts):
+        if parts["loss"].name != "wasserstein":
+            raise ValueError('needs loss.name = "wasserstein"')
+        if parts["discriminator"].name != NAME:
+            raise ValueError("needs an autoencoder")
+
+
+class Energy(GANTrainer):
+    Config = EnergyConfig
+
+
+@hookimpl
+def register_architectures(register):
+    register("reconstructs", Autoencoder)
+
+
+@hookimpl
+def register_trainers(register):
+    register("energy", Energy)
+"""
+
+
+def test_a_trainer_is_tested_with_the_loss_and_the_network_of_its_plugin_that_it_asks_for(tmp_path: Path) -> None:
+    for name in ("reconstructs", "dcgan"):
+        file = tmp_path / f"{name}.py"
+        file.write_text(RECONSTRUCTS.replace("NAME", repr(name)))
+        manager = PluginManager().with_files([file])
+        entry = manager.registries.trainers["energy"]
+        if name == "reconstructs":
+            check_component(entry, manager)
+        else:
+            with pytest.raises(ConformanceError, match="every loss: needs loss"):
+                check_component(entry, manager)
+
+
 class OnVectorsConfig(GeneratorConfig):
     """Takes vectors alone."""
 
