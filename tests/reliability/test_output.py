@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +81,25 @@ def test_a_full_disk_of_the_log(recipe: Path, whole: Path, forked: Process, stre
     assert_complete(recipe, whole, told=stream != "stdout")
     if stream == "stdout":
         assert err.splitlines()[-1] == "error: the output cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed"),
+    [("list datasets", ">&-"), ("list datasets", ">&- 2>&-"), ("new-plugin ganzoo-mine --kind loss", ">&-")],
+)
+def test_output_that_was_closed_before(tmp_path: Path, arguments: str, closed: str):
+    ended = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m ganzoo {arguments} {closed}",
+        shell=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "Error" not in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["ganzoo-mine"] * ("new-plugin" in arguments)
 
 
 def start_on_a_terminal(start: Process, recipe: Path, **options: Any) -> tuple[subprocess.Popen[str], int]:
