@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from ganzoo.errors import OutputError
 from ganzoo.sampling.image_io import (
@@ -17,6 +19,7 @@ from ganzoo.sampling.image_io import (
     save_gif,
     save_picture,
     save_single_images,
+    save_tensors,
     shown_bands,
 )
 
@@ -58,6 +61,30 @@ def test_single_images_are_numbered_in_order(tmp_path: Path, channels: int):
 def test_picture_that_cannot_be_written(tmp_path: Path):
     with pytest.raises(OutputError, match="cannot be written"):
         save_picture(grid(images(4)), tmp_path / "gone" / "grid.png")
+
+
+def test_tensors_that_cannot_be_written(tmp_path: Path):
+    resource = pytest.importorskip("resource")  # a limit on the size of files takes the place of a full disk
+    path = tmp_path / "latents.safetensors"
+    save_tensors({"latents": torch.zeros(8)}, path)
+    before, content = resource.getrlimit(resource.RLIMIT_FSIZE), path.read_bytes()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        with pytest.raises(OutputError, match=r"latents\.safetensors: cannot be written: .*File too large"):
+            save_tensors({"latents": torch.zeros(10_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {each: each.read_bytes() for each in tmp_path.iterdir()} == {path: content}
+
+
+def test_tensors_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OutputError, match=r"latents\.safetensors: the disk is full: make room there"):
+        save_tensors({"latents": torch.zeros(8)}, tmp_path / "latents.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_points_are_drawn_where_they_lie_and_over_the_real_ones():
