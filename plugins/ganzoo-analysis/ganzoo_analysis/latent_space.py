@@ -248,7 +248,8 @@ def direction(
         raise RequestError("each pose needs at least one cell, four in the paper")
     require_label(run, options)
     poses, space = points_of(run, [left, right], seed, **options)
-    begin = in_space(run, run.latents(rows, seed + 1), space, **options)
+    following = 0 if seed == 2**63 - 1 else seed + 1  # after the largest of all
+    begin = in_space(run, run.latents(rows, following), space, **options)
     moved = latent_math.along(begin, latent_math.direction(*poses), steps, strength)
     check_finite(moved, "--strength", strength)
     return _walks(run, moved, options, space, seed=seed, left=_named(left), right=_named(right), strength=strength)

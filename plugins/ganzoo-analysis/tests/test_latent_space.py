@@ -131,6 +131,11 @@ def test_direction(trained: TrainedRun):
         latent_space.direction(trained, [], [1])
 
 
+def test_the_seed_after_the_largest_is_the_first(trained: TrainedRun):
+    walks = latent_space.direction(trained, [1], [2], steps=3, rows=2, seed=2**63 - 1)
+    assert walks.latents[:, 1].equal(trained.latents(2, 0))
+
+
 def test_labels(conditional: TrainedRun):
     ones = latent_space.latent_grid(conditional, label=1)
     latents = conditional.latents(latent_space.CELLS)
