@@ -14,7 +14,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
 from ganzoo.components.metric import Direction
-from ganzoo.errors import RunDirectoryError, first_line
+from ganzoo.errors import OutputError, RunDirectoryError, first_line
 from ganzoo.evaluation.protocol import Card
 from ganzoo.storage.disk import output_errors, write_text
 from ganzoo.storage.run_directory import EVALUATIONS, RunDirectory
@@ -147,6 +147,7 @@ def json_of(evaluations: Iterable[Evaluation]) -> str:
 def _log_to_change(directory: RunDirectory) -> Iterator[list[Evaluation]]:
     """Yield all evaluations while no other process changes them; none, with a warning, where the log is damaged."""
     path = directory.path / EVALUATIONS
+    directory.check_there(OutputError)  # the lock would make it
     with output_errors(path), FileLock(directory.path / LOCK):
         try:
             evaluations = read_evaluations(directory)

@@ -352,10 +352,11 @@ class TrainedRun:
         """Return the animation of the samples during training, which a notebook plays.
 
         Raises:
-            RequestError: the run has none.
+            RequestError: the run has none, or is not there any more.
         """
         film = Film(self.directory.samples / GIF)
         if not film.path.is_file():
+            self.directory.check_there()
             raise RequestError(f"{film.path}: is not there: a run makes it at its end, unless samples.gif is false")
         return film
 

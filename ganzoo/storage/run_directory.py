@@ -14,7 +14,7 @@ from typing import Any, get_args
 from filelock import FileLock, Timeout
 
 from ganzoo.components.metric import Direction
-from ganzoo.errors import RequestError, RunDirectoryError
+from ganzoo.errors import GanzooError, OutputError, RequestError, RunDirectoryError
 from ganzoo.recipe.load import Note, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
@@ -103,6 +103,15 @@ class RunDirectory:
             raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
         check_contents(path)
         return cls(path)
+
+    def check_there(self, error: type[GanzooError] = RunDirectoryError) -> None:
+        """Notice that the folder was moved or removed, or that its path was of another working folder.
+
+        Raises:
+            RunDirectoryError: it is not there; `error` where another kind is given.
+        """
+        if not self.path.is_dir():
+            raise error(f"{self.path}: is not there any more, or not from this folder: load the run from where it is")
 
     def read_recipe(self) -> dict[str, Any]:
         """Return the tables of the resolved recipe.
@@ -215,6 +224,7 @@ class RunDirectory:
 
     def _rows(self) -> list[dict[str, Any]]:
         if not self.metrics.exists():
+            self.check_there()
             return []
         try:
             return [row for line in read_lines(self.metrics) if (row := _row(line)) is not None]
@@ -244,6 +254,7 @@ def run_lock(directory: RunDirectory) -> Iterator[None]:
         RunDirectoryError: another process holds it; the text names it.
         OutputError: nothing can be written there.
     """
+    directory.check_there(OutputError)  # the lock would make it
     lock = FileLock(directory.path / LOCK)
     with output_errors(directory.path):
         try:

@@ -17,9 +17,10 @@ from ganzoo_metrics.weights import downloaded
 
 import ganzoo
 from ganzoo.data.packed_dataset import cache_folder
-from ganzoo.errors import DataError
+from ganzoo.errors import DataError, OutputError, RunDirectoryError
 from ganzoo.evaluation import evaluation_log
 from ganzoo.storage.disk import expand_user, write_atomic
+from ganzoo.storage.run_directory import run_lock
 
 Tables = dict[str, Any]
 Command = Callable[..., Ended]
@@ -146,3 +147,30 @@ def test_scores_of_a_run_that_may_only_be_read(
     assert json.loads(out.read_text()) == json.loads(ended.out)["evaluations"]
     assert command("evaluate", run.path, "--out", out).code == 2
     assert (run.path / "evaluation.json").read_text() == "damaged"
+
+
+@pytest.mark.parametrize("moved", [True, False], ids=["moved", "another_working_folder"])
+def test_a_loaded_run_that_is_not_there_any_more(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], moved: bool
+):
+    """No folder is made in its place, and nothing is told of a run without metrics."""
+    tables["evaluation"] = {"samples": 16, "metrics": ["diversity"]}
+    monkeypatch.chdir(tmp_path)
+    run = ganzoo.run(tables | {"run": tables["run"] | {"root": "runs"}}, ["run.steps=1"])
+    assert len(run.metrics) > 0
+    (tmp_path / "elsewhere").mkdir()
+    if moved:
+        run.path.rename("elsewhere/0001")
+    else:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert list(ganzoo.evaluate(run).scores) == ["diversity"]
+    gone = "runs/tiny/0001: is not there any more"
+    assert f"warning: the scores are not kept: {gone}" in capsys.readouterr().err
+    for look in (run.film, lambda: run.metrics):
+        with pytest.raises(RunDirectoryError, match=gone):
+            look()
+    with pytest.raises(OutputError, match=gone), run_lock(run.directory):
+        pytest.fail("is locked")
+    assert not run.path.exists()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["0001"] * moved
