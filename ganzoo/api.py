@@ -36,6 +36,7 @@ from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_ma
 from ganzoo.runtime.device import choose_compute
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.runtime.output import surviving_output
+from ganzoo.runtime.process_state import training_alone
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
@@ -72,6 +73,7 @@ __all__ = [
 ]
 
 
+@training_alone()
 @surviving_output()
 @kept_random_state()
 def run(
@@ -100,6 +102,7 @@ def run(
         return train(built, observers)
 
 
+@training_alone()
 def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> Run:
     """Build all parts of a run without training it, for steps of your own: `run.trainer.train_step(run.loader.next())`.
 
@@ -118,6 +121,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
         return build_run(checked, manager, warn=warn, initial=_initial_weights(checked, World()))
 
 
+@training_alone()
 @surviving_output()
 def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
     """Train a built run from its current step to its end, with the observers of every run and those of its recipe.
@@ -134,6 +138,7 @@ def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
         return _train(built, observers)
 
 
+@training_alone()
 @surviving_output()
 @kept_random_state()
 def resume(

@@ -26,6 +26,7 @@ from ganzoo.recipe.overrides import Overrides, limited_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
 from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.process_state import torch_defaults
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import GIF, as_image, picture_of, real_points
@@ -174,6 +175,7 @@ class TrainedRun:
         recipe = parse_recipe(tables, self.manager, changes, source=str(self.path), foreign=foreign)
         return replace(self, recipe=recipe)
 
+    @torch_defaults()
     def latents(self, count: int, seed: int = 0) -> Tensor:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count.
 
@@ -263,6 +265,7 @@ class TrainedRun:
         with seeded_generators(seed), count_progress(what="making images", only_if_slow=True) as progress:
             return generate(generator, latents, labels, condition, batch_norm=mode, progress=progress)
 
+    @torch_defaults()
     def sample(
         self,
         count: int | None = None,
@@ -434,7 +437,8 @@ class TrainedRun:
     def _network(self, name: str) -> Network:
         """Return the network of these weights; each set has its own, so that a network in use never changes."""
         if name not in self._networks:
-            with kept_random_state(), memory_errors(self.compute.device, when=lambda: "for the networks"):
+            memory = memory_errors(self.compute.device, when=lambda: "for the networks")
+            with kept_random_state(), torch_defaults(), memory:
                 built = build_networks(self.recipe, self.manager, self.checkpoint.info, self.compute)
             network = built[name if name in built else name.removesuffix("_ema")]
             network.prepare()

@@ -206,7 +206,7 @@ def test_separate_updates_are_refused_where_they_would_leave_out_an_objective(ma
 
     trainer = make(discriminator_update="separate")
     Both(trainer.config, parts=trainer.parts)
-    with pytest.raises(RequestError, match='trainer.discriminator_update: set it to "joint"'):
+    with pytest.raises(RequestError, match='discriminator_update: set it to "joint"'):
         OneTermMore(trainer.config, parts=trainer.parts)
     OneTermMore(make().config, parts=trainer.parts)
 
