@@ -33,10 +33,9 @@ from ganzoo.recipe.model import DeviceOptions, Recipe
 from ganzoo.recipe.overrides import Overrides
 from ganzoo.recipe.validate import lint
 from ganzoo.registry.plugin_manager import PluginManager, check_hooks, plugin_manager
-from ganzoo.runtime.device import choose_compute
+from ganzoo.runtime.device import choose_compute, torch_defaults
 from ganzoo.runtime.distributed import world_from_env
 from ganzoo.runtime.output import surviving_output
-from ganzoo.runtime.process_state import training_alone
 from ganzoo.runtime.random_state import kept_random_state
 from ganzoo.sampling.trained_run import TrainedRun
 from ganzoo.storage.checkpoint import Checkpoint, checkpoint_folders, checkpoint_of, latest_checkpoint
@@ -73,7 +72,7 @@ __all__ = [
 ]
 
 
-@training_alone()
+@torch_defaults()
 @surviving_output()
 @kept_random_state()
 def run(
@@ -81,7 +80,8 @@ def run(
 ) -> TrainedRun:
     """Train a GAN from beginning to end.
 
-    Plugin files that the recipe names are imported, which executes them.
+    Plugin files that the recipe names are imported, which executes them. Runs in several threads of a process draw from
+    the same random numbers, so they cannot be repeated to the bit.
 
     Args:
         recipe: a TOML file, TOML text, its tables as a dictionary, or a checked recipe.
@@ -102,7 +102,7 @@ def run(
         return train(built, observers)
 
 
-@training_alone()
+@torch_defaults()
 def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager | None = None) -> Run:
     """Build all parts of a run without training it, for steps of your own: `run.trainer.train_step(run.loader.next())`.
 
@@ -121,7 +121,7 @@ def build(recipe: Source, overrides: Overrides = (), *, manager: PluginManager |
         return build_run(checked, manager, warn=warn, initial=_initial_weights(checked, World()))
 
 
-@training_alone()
+@torch_defaults()
 @surviving_output()
 def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
     """Train a built run from its current step to its end, with the observers of every run and those of its recipe.
@@ -138,7 +138,7 @@ def train(built: Run, observers: Iterable[object] = ()) -> TrainedRun:
         return _train(built, observers)
 
 
-@training_alone()
+@torch_defaults()
 @surviving_output()
 @kept_random_state()
 def resume(

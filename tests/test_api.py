@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
@@ -264,27 +263,6 @@ def test_what_the_caller_has_set_in_torch_changes_nothing(tables: dict, trained:
         samples = opened.sample(4)
         assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.get_default_dtype()) == before
     assert torch.equal(samples, trained.sample(4))
-
-
-def test_a_second_thread_does_not_train_beside_the_first(tables: dict, trained: TrainedRun):
-    told: list[str] = []
-
-    class Impatient:
-        @hookimpl
-        def run_started(self) -> None:
-            def train() -> None:
-                with pytest.raises(RequestError) as caught:
-                    ganzoo.run(tables)
-                told.append(str(caught.value))
-
-            second = Thread(target=train)
-            second.start()
-            second.join()
-
-    tables["trainer"]["ema_decay"], tables["samples"]["every"] = 0.5, 3
-    run = ganzoo.run(tables, observers=[Impatient()])
-    assert told[0].startswith("another thread of this process trains")
-    assert torch.equal(run.sample(4), trained.sample(4))
 
 
 def test_wrong_requests(tables: dict, tmp_path: Path):

@@ -97,6 +97,18 @@ def fp32_products(device: torch.device, *, tf32: bool | Literal["convolutions"] 
         yield
 
 
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Record gradients and make tensors of fp32, whatever the caller has set, which is restored on exit."""
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
 def available_accelerators() -> list[str]:
     """Return the accelerators of this machine, best first; the last is "cpu"."""
     available = []

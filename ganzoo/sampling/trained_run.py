@@ -24,9 +24,8 @@ from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, limited_overrides
 from ganzoo.registry.plugin_manager import PluginManager
-from ganzoo.runtime.device import Compute
+from ganzoo.runtime.device import Compute, torch_defaults
 from ganzoo.runtime.memory import memory_errors
-from ganzoo.runtime.process_state import torch_defaults
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import GIF, as_image, picture_of, real_points

@@ -354,7 +354,8 @@ def _accepted(entry: Entry, config: Any, manager: PluginManager) -> tuple[dict[s
         )
         own = getattr(manager.registries, f"{kind}s")
         candidates.append([*((each.config, each) for each in tiny), *_own_networks(entry, own, infos[role])])
-    losses = sorted(manager.registries.losses, key=lambda each: each.name != "non_saturating")
+    usual = manager.registries.losses["non_saturating"]
+    losses = [usual, *(each for each in manager.registries.losses if each is not usual)]
     for loss, networks in product(losses, product(*candidates)):
         options = small_options(loss)
         parts = dict(zip(config.roles, (part for part, _ in networks), strict=True))
