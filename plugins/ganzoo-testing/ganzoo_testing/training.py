@@ -376,8 +376,8 @@ def _own_networks(entry: Entry, registry: Iterable[Entry], info: DatasetInfo) ->
     has = {"labels": info.labels is not None, "condition": info.condition is not None}
     for other in registry:
         if other.plugin == entry.plugin:
-            options = small_options(other)
-            with suppress(ValueError):
+            with suppress(ValueError, ConformanceError):
+                options = small_options(other)
                 options.check_info(info)
                 if all(has[each] for each in options.uses):
                     yield options, partial(other.load(), options, info=info)
