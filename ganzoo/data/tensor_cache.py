@@ -36,7 +36,7 @@ def cached_tensors(place: str, compute: Callable[[], Tensors], fits: Callable[[T
         if fits(found):
             return found
     tensors = compute()
-    with suppress(OSError, OutputError, SafetensorError):
+    with suppress(OSError, OutputError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, partial(save_file, tensors))
     return tensors

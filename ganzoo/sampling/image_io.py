@@ -20,7 +20,7 @@ from ganzoo.components.spec import UnfitDataError
 from ganzoo.data.decode import npy_header
 from ganzoo.data.packed_dataset import real_images
 from ganzoo.errors import RequestError
-from ganzoo.storage.disk import library_errors, write_atomic
+from ganzoo.storage.disk import write_atomic
 from ganzoo.terminal import count_progress
 from ganzoo.untrusted import PICTURE, open_file
 
@@ -152,8 +152,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, *, about: Mapping[st
 
     plain = {name: tensor.contiguous() for name, tensor in tensors.items()}
     metadata = {key: str(value) for key, value in (about or {}).items()}
-    with library_errors(path):
-        write_atomic(path, lambda partial: save_file(plain, partial, metadata=metadata))
+    write_atomic(path, lambda partial: save_file(plain, partial, metadata=metadata))
 
 
 def save_single_images(

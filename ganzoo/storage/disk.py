@@ -27,7 +27,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     partial = _partial(path)
     with output_errors(path):
         try:
-            with umask_mode(partial):
+            with umask_mode(partial), library_errors(path):
                 write(partial)
             sync(partial)
             partial.replace(path)

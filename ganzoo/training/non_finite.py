@@ -13,7 +13,7 @@ from torch import Tensor
 from ganzoo.components.trainer import Failure
 from ganzoo.components.world import World
 from ganzoo.errors import DivergedError, OutputError
-from ganzoo.storage.disk import library_errors, output_errors, write_atomic, write_text
+from ganzoo.storage.disk import output_errors, write_atomic, write_text
 from ganzoo.training.run import Run
 
 KEPT = 1000
@@ -106,8 +106,7 @@ def stop_if_diverged(run: Run) -> None:
         if run.world.is_main:
             with output_errors(path):
                 path.parent.mkdir(exist_ok=True)
-            with library_errors(path):
-                write_atomic(path, lambda partial: torch.save(dump(run, failure), partial))
+            write_atomic(path, lambda partial: torch.save(dump(run, failure), partial))
         kept = f"the minibatch, the weights and the state of the random numbers of that step are in {path}"
     except OutputError as error:
         kept = f"the minibatch could not be kept: {error}"
