@@ -157,7 +157,7 @@ class CycleGAN(GANTrainer):
             role = f"discriminator{ending}"
             with torch.no_grad():
                 seen = self.augment(real.real)
-                real_logits = self.logits(seen, real, role)
+                real_logits = self.logits(seen, real, role) if self.needs_real_logits else None
             augmented = self.augment(made.samples)
             logits = real_logits, self.logits(augmented, made, role)
             loss = self.generator_loss(*logits)
@@ -179,7 +179,12 @@ class CycleGAN(GANTrainer):
         return torch.stack(terms).sum(), metrics
 
     def step_of(
-        self, ending: str, batch: Batch, fake: FakeBatch, seen: tuple[Tensor, Tensor], logits: tuple[Tensor, Tensor]
+        self,
+        ending: str,
+        batch: Batch,
+        fake: FakeBatch,
+        seen: tuple[Tensor, Tensor],
+        logits: tuple[Tensor | None, Tensor],
     ) -> PenaltyStep:
         """Return what penalties may look at, of the networks whose names end so."""
         role = f"discriminator{ending}"
