@@ -87,13 +87,13 @@ ROWS = {
     "grid-rpgan": Row(GRID, "RpGAN + R1 + R2", "pacgan_ring", "none", (*ON_GRID, *rpgan(0.1))),
     **{
         f"unrolled-k{steps}": Row(
-            UNROLLED, f"K = {steps}", "unrolled_ring", pictures, (f"trainer.unrolled_steps={steps}",)
+            UNROLLED, f"K = {steps}", "unrolled_ring_protocol", pictures, (f"trainer.unrolled_steps={steps}",)
         )
         for steps, pictures in UNROLLED_PICTURES.items()
     },
-    "unrolled-pacgan2": Row(UNROLLED, "PacGAN2", "unrolled_ring", "none", pacgan(2, 512)),
+    "unrolled-pacgan2": Row(UNROLLED, "PacGAN2", "unrolled_ring_protocol", "none", pacgan(2, 512)),
     "unrolled-rpgan": Row(
-        UNROLLED, "RpGAN + R1 + R2", "unrolled_ring", "none", ("trainer.unrolled_steps=0", *rpgan(0.1))
+        UNROLLED, "RpGAN + R1 + R2", "unrolled_ring_protocol", "none", ("trainer.unrolled_steps=0", *rpgan(0.1))
     ),
     "stacked-dcgan": Row(
         STACKED, "DCGAN", "stacked_mnist", "99 modes, KL 3.40 (VEEGAN's paper); 78.9 ± 6.5, 4.50 (PacGAN's)"
