@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,14 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ganzoo.components.options import ImageDatasetConfig
-from ganzoo.data.transforms import decoding_scale, frame_count, mark_decoded_smaller, mark_frames, upright_size
+from ganzoo.data.transforms import (
+    decoding_scale,
+    frame_count,
+    mark_decoded_smaller,
+    mark_frames,
+    orientation,
+    upright_size,
+)
 from ganzoo.untrusted import read_bytes
 
 try:
@@ -48,6 +56,8 @@ def decode_image(data: bytes, config: ImageDatasetConfig | None = None, frame: i
     image = Image.open(io.BytesIO(data), formats=readable_formats())
     if config is not None and isinstance(image, JpegImageFile):
         (width, height), scale = image.size, decoding_scale(upright_size(image), config)
+        if orientation(image) != 1:  # the last block, which may reach beyond the image, would become the first
+            scale = math.gcd(scale, width, height)
         if scale > 1 and image.draft(None, (width // scale, height // scale)):
             mark_decoded_smaller(image, scale, (width, height))
     if frame is None:

@@ -337,19 +337,20 @@ def _crop_size(size: tuple[float, float], config: ImageDatasetConfig, target: tu
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return the width and height that an image has once it is turned by its EXIF orientation."""
-    return image.size[::-1] if _orientation(image) in _QUARTER_TURNS else image.size
+    return image.size[::-1] if orientation(image) in _QUARTER_TURNS else image.size
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Return an image turned by its EXIF orientation, and the image itself where that is none or damaged."""
     image.load()
     try:
-        return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)  # which would copy it
-    except Exception:  # as in `_orientation`
+        return image if orientation(image) == 1 else ImageOps.exif_transpose(image)  # which would copy it
+    except Exception:  # as in `orientation`
         return image
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1 where it has none or a damaged one."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # a camera's broken EXIF block must not cost a good picture, and PIL raises many types here

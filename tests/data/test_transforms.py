@@ -244,11 +244,14 @@ def test_fast_decoding_is_off_by_default_and_leaves_other_formats_alone():
     assert decode_image(png.getvalue(), config(fast_decode=True)).size == (512, 512)
 
 
-def test_fast_decoding_turns_images_upright_all_the_same():
+@pytest.mark.parametrize("size", [(400, 600), (639, 425), (636, 428)])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_fast_decoding_turns_images_upright_all_the_same(size, orientation):
+    """Also where the last block of a smaller JPEG reaches beyond the image, and comes first once it is turned."""
     file = io.BytesIO()
     exif = Image.Exif()
-    exif[0x0112] = 6
-    detailed(400, 600).save(file, "JPEG", quality=95, exif=exif)
+    exif[0x0112] = orientation
+    detailed(*size).save(file, "JPEG", quality=95, exif=exif)
     options = {"image_size": 32, "crop": 380}
     difference = np.abs(decoded(file.getvalue(), fast_decode=True, **options) - decoded(file.getvalue(), **options))
     assert difference.mean() <= 1.5
