@@ -18,7 +18,7 @@ from ganzoo.plugin import DataError, LabeledImages, LabelSpec, SampleSource, dec
 from ganzoo_datasets.celeba_parquet import fetch_parquet, parquet_files, unpack_parquet
 from ganzoo_datasets.configs import CelebAConfig
 from ganzoo_datasets.downloads import DownloadError, QuotaError, RemoteFile, fetch, google_drive
-from ganzoo_datasets.files import Archive, FileDataset, file_info, is_web_page
+from ganzoo_datasets.files import Archive, FileDataset, file_info, is_web_page, some_contents
 
 IMAGES = "img_align_celeba"
 ARCHIVE = f"{IMAGES}.zip"
@@ -72,7 +72,7 @@ class CelebA(FileDataset):
             self._lists[ATTRIBUTES] = self._find_list(ATTRIBUTES, purpose)
 
     def fingerprint(self) -> Sequence[object]:
-        """Return names, sizes and times of all images, or of their archive, and of the lists in use."""
+        """Return names, sizes, times and some contents of all images, or of their archive, and of the lists in use."""
         return [*file_info(self._lists.values()), *self._images.info]
 
     def open(self) -> SampleSource:
@@ -307,16 +307,17 @@ def _places(root: Path) -> list[Path]:
 class _Folder:
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.info: list[tuple[str, int, int]] = []
+        files: list[tuple[str, int, int]] = []
         if place.is_dir():
             with os.scandir(place) as entries:
-                self.info = sorted(
+                files = sorted(
                     (entry.name, fact.st_size, fact.st_mtime_ns)
                     for entry in entries
                     if _IMAGE_NAME.fullmatch(entry.name) and entry.is_file()
                     for fact in [entry.stat()]
                 )
-        self.names = [name for name, *_ in self.info]
+        self.names = [name for name, *_ in files]
+        self.info = [*files, *some_contents([place / name for name in self.names])]
 
     def read_image(self, name: str) -> bytes:
         return read_bytes(self.place / name)

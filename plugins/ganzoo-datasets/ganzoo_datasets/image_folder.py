@@ -8,7 +8,7 @@ import posixpath
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ganzoo.plugin import (
     readable_suffixes,
 )
 from ganzoo_datasets.configs import ImageFolderConfig
-from ganzoo_datasets.files import ARRAYS, Archive, FileDataset, decode_array, read_file
+from ganzoo_datasets.files import ARRAYS, Archive, FileDataset, decode_array, read_file, some_contents
 from ganzoo_datasets.label_files import natural_key, read_labels
 
 _NOT_PICTURES = {"__MACOSX", "@eaDir"}  # left by macOS and by Synology's network disks, with copies of names
@@ -87,9 +87,9 @@ class ImageFolder(FileDataset):
         self._frames = [(file, None) for file in self._files]
 
     def fingerprint(self) -> Sequence[object]:
-        """Return the relative paths, sizes and times of all images, and names and labels where these are of a file."""
+        """Return what tells the files apart, and names and labels where these are of a file."""
         labels = [] if self.config.labels in ("none", "folders") else [repr(self._labels), self._targets]
-        return [*((file.name, file.size, file.changed) for file in self._files), *labels]
+        return [*self._place.info(self._files), *labels]
 
     def open(self) -> SampleSource:
         """Return the images, in the order of their paths; with `frames = "all"` each of those in a file."""
@@ -186,6 +186,9 @@ class _Folder:
     def files(self, others: Counter[str], suffixes: Collection[str]) -> list[File]:
         return image_files(self._root, others, suffixes)
 
+    def info(self, files: Sequence[File]) -> list[object]:
+        return folder_info(self._root, files)
+
     def read(self, name: str, config: ImageFolderConfig | None = None) -> bytes:
         return read_file(self._root / name, config)
 
@@ -211,6 +214,9 @@ class _Zip:
             else:
                 others[file.suffix] += 1
         return sorted(found, key=lambda file: file.name)
+
+    def info(self, files: Sequence[File]) -> list[object]:
+        return [*map(astuple, files)]
 
     def read(self, name: str, config: ImageFolderConfig | None = None) -> bytes:
         if name in self._members:
@@ -282,6 +288,11 @@ def image_files(folder: Path, others: Counter[str], suffixes: Collection[str] | 
     """Return the image files under a folder, in the order of their paths, and count the others by their suffix."""
     found = _walk(folder, "", (_identity(folder),), others, suffixes or readable_suffixes())
     return sorted(found, key=lambda file: file.name)
+
+
+def folder_info(root: Path, files: Sequence[File]) -> list[object]:
+    """Return paths, sizes, times and some contents of the files under a folder, which tell it from others."""
+    return [*map(astuple, files), *some_contents([root / file.name for file in files])]
 
 
 def _walk(

@@ -12,7 +12,7 @@ from PIL import Image
 from ganzoo.plugin import DataError, LabeledImages, SampleSource, decode_image, printable, unusable_reason, upright
 from ganzoo_datasets.configs import ImagePairsConfig
 from ganzoo_datasets.files import FileDataset, read_file
-from ganzoo_datasets.image_folder import File, folder_notes, image_files, other_notes
+from ganzoo_datasets.image_folder import File, folder_info, folder_notes, image_files, other_notes
 
 
 class ImagePairs(FileDataset):
@@ -51,8 +51,8 @@ class ImagePairs(FileDataset):
         self._files = (b, a) if self.config.direction == "AtoB" else (a, b)
 
     def fingerprint(self) -> Sequence[object]:
-        """Return the relative paths, sizes and times of all images."""
-        return [(file.name, file.size, file.changed) for files in self._files for file in files]
+        """Return paths, sizes, times and some contents of the images."""
+        return [fact for files in self._files for fact in folder_info(self.root, files)]
 
     def open(self) -> SampleSource:
         """Return the images, with their conditions unless they are unpaired."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganzoo.plugin import DataError, LabeledImages, LabelSpec, SampleSource, decode_image, open_file
 from ganzoo_datasets.configs import LSUNConfig
-from ganzoo_datasets.files import FileDataset
+from ganzoo_datasets.files import FileDataset, file_info
 
 
 class LSUN(FileDataset):
@@ -41,9 +41,8 @@ class LSUN(FileDataset):
         _lmdb()
 
     def fingerprint(self) -> Sequence[object]:
-        """Return names, sizes and times of the databases."""
-        info = [(path.name, (path / "data.mdb").stat()) for path in self._databases()]
-        return [(name, fact.st_size, fact.st_mtime_ns) for name, fact in info]
+        """Return names, sizes, times and some contents of the databases."""
+        return [(path.name, *file_info([path / "data.mdb"])) for path in self._databases()]
 
     def open(self) -> SampleSource:
         """Return the images, database after database, in the order of their keys.

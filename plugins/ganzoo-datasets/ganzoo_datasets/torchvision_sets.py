@@ -66,7 +66,7 @@ class TorchvisionDataset(FileDataset):
             ) from error
 
     def fingerprint(self) -> Sequence[object]:
-        """Return names, sizes and times of the files."""
+        """Return names, sizes, times and some contents of the files."""
         return file_info(self.files())
 
     def labels(self) -> LabelSpec | None:

@@ -149,6 +149,18 @@ def test_a_changed_folder_is_prepared_anew(root):
     assert prepare(root).images[1, 0, 0].tolist() == [1, 2, 3]
 
 
+def test_folders_of_equal_names_sizes_and_times_are_told_apart_and_a_moved_one_is_found(root):
+    """As archives unpack them: `git archive` gives all files one time, and raw pixels of one shape have one size."""
+    for part, gray in (("train", 10), ("test", 200)):
+        for name in ("0.pgm", "1.pgm"):
+            os.utime(save(root / part / name, gray, mode="L"), ns=(5, 5))
+    seen = [prepare(root / part).images[0, 0, 0, 0] for part in ("train", "test")]
+    assert seen == [10, 200]
+    key = prepare(root / "train").key
+    (root / "train").rename(root / "moved")
+    assert prepare(root / "moved").key == key
+
+
 def test_a_missing_folder_a_file_and_a_folder_without_images(root):
     with pytest.raises(DataError, match=r"nothere does not exist: set dataset\.root"):
         prepare(root / "nothere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,18 @@ def root(tmp_path: Path) -> Path:
                 tmp_path / "root" / domain / ("x" if index else "") / f"{index}.{suffix}"
             )
     return tmp_path / "root"
+
+
+def test_folders_of_equal_names_sizes_and_times_are_told_apart(tmp_path: Path):
+    found = []
+    for part, gray in (("train", 10), ("test", 200)):
+        for domain in "AB":
+            file = tmp_path / part / domain / "0.pgm"
+            file.parent.mkdir(parents=True)
+            Image.new("L", (4, 4), gray).save(file)
+            os.utime(file, ns=(5, 5))
+        found.append(grays(pack(tmp_path / part).images))
+    assert found == [[10], [200]]
 
 
 def test_aligned_folders_are_matched_by_name(root: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from urllib.error import URLError
 
@@ -45,6 +46,16 @@ def test_the_mnists_are_read_as_they_are(tmp_path, no_network, dataset, config, 
     assert packed.labels.tolist() == labels.tolist()
     assert packed.info.image.shape == (1, 28, 28)
     assert len(packed.info.class_names) == 10
+
+
+def test_other_digits_in_files_of_equal_sizes_and_times_are_read(tmp_path):
+    """As of another dataset in MNIST's layout."""
+    for folder in ("first", "second"):
+        images, _ = write_mnist(tmp_path / folder)["train"]
+        for file in (tmp_path / folder).rglob("*-ubyte"):
+            os.utime(file, ns=(5, 5))
+        packed = prepare(MNIST(MNISTConfig(root=str(tmp_path / folder), download=False)), tmp_path)
+        assert np.array_equal(packed.images[..., 0], images)
 
 
 def test_class_names():
