@@ -112,7 +112,9 @@ def parse_recipe(
     if isinstance(checked, Recipe) and (not foreign or any(key.startswith("run.target") for key in changed)):
         problems += unfit_target(checked, manager)
     told = {problem.path for problem in problems}
-    problems += [problem for problem in unusable_values(tables) if problem.path not in told]
+    for problem in unusable_values(tables):
+        if not told & {problem.path, problem.path.rstrip(".0123456789")}:  # by itself, or with its list
+            problems.append(problem)
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
     if foreign and not any(re.fullmatch(r"dataset\.(.+\.)?(root|download)", key) for key in changed):

@@ -28,7 +28,11 @@ def explain(
 ) -> list[Problem]:
     """Return one problem for each error, with the paths and values of the recipe."""
     problems, files = [], _not_imported(tables, manager)
-    for detail in _told(error.errors(include_url=False), tables):
+    told = list(_told(error.errors(include_url=False), tables))
+    for detail in told:
+        within = (each for each in told if each is not detail and each["loc"][: len(detail["loc"])] == detail["loc"])
+        if detail["type"] == "too_short" and any(within):
+            continue  # it counts the right ones alone
         location = toml_location(detail, tables)
         key = str(location[-1]) if location else ""
         unchecked = False

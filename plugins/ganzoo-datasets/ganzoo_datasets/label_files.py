@@ -101,9 +101,20 @@ def _read_json(path: Path, text: str) -> dict[str, list[Any]]:
 
 
 def _read_csv(path: Path, text: str) -> tuple[list[str], dict[str, list[Any]]]:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    reader = csv.reader(text.splitlines(keepends=True))
+    rows: list[list[str]] = []
+    line = 1
+    try:
+        for row in reader:
+            if any(len(cell.strip().splitlines()) > 1 for cell in row):
+                raise csv.Error
+            rows += [[cell.strip() for cell in row]] if row else []
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}: line {line} leaves a quote open: close it, or leave it out") from error
     if not rows or len(rows[0]) < 2:
-        raise DataError(f"{path}: has no header with the file's name and at least one column of labels")
+        cure = ": separate them by commas" if rows and any(sign in rows[0][0] for sign in ";\t") else ""
+        raise DataError(f"{path}: has no header with the file's name and at least one column of labels{cure}")
     return rows[0][1:], _by_name(path, [(row[0], row[1:]) for row in rows[1:]])
 
 
