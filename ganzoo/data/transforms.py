@@ -360,7 +360,10 @@ def orientation(image: Image.Image) -> int:
 def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
     value_range = _range(config)
     if _is_deep(image):
-        return flattened(_to_eight_bits(image, value_range), mode, config)
+        gray, opaque = _to_eight_bits(image, value_range), _opaque(image)
+        if opaque is not None:
+            gray.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
+        return flattened(gray, mode, config)
     image = flattened(image, mode, config)
     if value_range is not None:
         levels = np.rint((in_range(np.arange(256), value_range) + 1) * 127.5).astype(int).tolist()
@@ -380,6 +383,12 @@ def flattened(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Imag
 
 def _is_deep(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")
+
+
+def _opaque(image: Image.Image) -> npt.NDArray[np.bool_] | None:
+    """Return which pixels (H, W) of a deep image are not of its transparent gray, of which PIL itself takes no note."""
+    gray = image.info.get("transparency")
+    return np.asarray(image) != gray if isinstance(gray, int) else None
 
 
 def _to_eight_bits(image: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
@@ -403,12 +412,17 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
     """
     mode, deep = _MODES[spec.channels], _is_deep(image)
     pixels = np.asarray(image if deep else flattened(image, mode, config))
-    alpha: Array | None = None
+    value_range, alpha, opaque = _range(config), None, _opaque(image) if deep else None
+    low, high = value_range or (0, _TOPS["uint16"])
     if mode.endswith("A"):
-        alpha = np.ones(pixels.shape[:2]) if deep else pixels[:, :, -1] / 255
+        alpha = np.ones(pixels.shape[:2]) if opaque is None else opaque
+        alpha = alpha if deep else pixels[:, :, -1] / 255
         pixels = np.stack([pixels] * (spec.channels - 1), axis=2) if deep else pixels[:, :, :-1]
-    if (value_range := _range(config)) is not None:
-        low, high = value_range
+    elif opaque is not None:
+        color = np.array(ImageColor.getrgb(config.background)[:3]) / 255
+        behind = low + (color if spec.channels == 3 else color @ _GRAY) * (high - low)
+        pixels = np.where(opaque[:, :, None], pixels[:, :, None], behind)
+    if value_range is not None:
         return pixels if alpha is None else np.dstack([pixels, low + alpha * (high - low)])
     top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
     if not np.isfinite(pixels).all():

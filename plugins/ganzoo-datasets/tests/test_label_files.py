@@ -265,3 +265,16 @@ def test_alpha_is_the_same_at_either_depth(tmp_path: Path, channels: int, value_
     assert deep[0, -1, :, 0].tolist() == pytest.approx([-1, -0.6, 2 * 128 / 255 - 1, 1], abs=1e-6)
     assert (deep[1, -1] == 1).all()
     assert torch.allclose(deep, shallow, atol=1 / 127)
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(1, [-0.4]), (2, [-1, -1]), (3, [1, -1, -1]), (4, [-1] * 4)])
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_transparent_gray_of_sixteen_bits_is_that_of_eight(tmp_path: Path, channels: int, shown: Any, depth: int):
+    root = tmp_path / "images"
+    root.mkdir()
+    gray = np.repeat(np.array([[0, 40, 85, 255]], np.uint8), 4, axis=0)
+    Image.fromarray(gray).save(root / "a.png", transparency=0)
+    Image.fromarray(gray.astype(np.uint16) * 257).save(root / "b.png", transparency=0)
+    shallow, deep = real_images(pack(root, channels=channels, depth=depth, background="red"), torch.arange(2))
+    assert deep[:, 0, 0].tolist() == pytest.approx(shown, abs=0.01)
+    assert torch.allclose(deep, shallow, atol=1 / 127)
