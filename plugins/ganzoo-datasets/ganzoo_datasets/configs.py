@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -111,7 +111,7 @@ class ImageFolderConfig(ImageDatasetConfig):
     label_kind: Literal["classes", "attributes", "continuous"] | None = None
     """Kind of the labels in a file; default: classes for one column of integers or text, attributes for several of 0
     and 1, else continuous values."""
-    bands: tuple[NonNegativeInt, ...] | None = None
+    bands: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
     """Channels to use from arrays, counted from 0, in this order; default: all."""
     frames: Literal["first", "all"] = "first"
     """Images to use from a file with several, such as an animation or a multi-page TIFF file."""

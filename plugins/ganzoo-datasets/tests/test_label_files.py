@@ -275,6 +275,6 @@ def test_a_transparent_gray_of_sixteen_bits_is_that_of_eight(tmp_path: Path, cha
     gray = np.repeat(np.array([[0, 40, 85, 255]], np.uint8), 4, axis=0)
     Image.fromarray(gray).save(root / "a.png", transparency=0)
     Image.fromarray(gray.astype(np.uint16) * 257).save(root / "b.png", transparency=0)
-    shallow, deep = real_images(pack(root, channels=channels, depth=depth, background="red"), torch.arange(2))
+    shallow, deep = real_images(pack(root, channels=channels, depth=depth, background="#ff0000"), torch.arange(2))
     assert deep[:, 0, 0].tolist() == pytest.approx(shown, abs=0.01)
     assert torch.allclose(deep, shallow, atol=1 / 127)
