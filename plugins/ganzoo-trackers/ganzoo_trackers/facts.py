@@ -17,7 +17,7 @@ PROTOCOL = re.compile(
     r"evaluation\.(?!every|seed|extractors|metrics)|dataset\.(?!root|download)|samples\.batch_norm|.*\.sampling\."
 )
 """Options that scores of one name depend on."""
-NO_MATTER = ("tracking", "samples", "checkpoint", "observers", "watchdog", "run")
+NO_MATTER = ("plugins", "tracking", "samples", "checkpoint", "observers", "watchdog", "run")
 """Tables that no figure depends on; of "run" the seed counts, and the length where an option is scheduled over it."""
 
 

@@ -170,6 +170,30 @@ def test_what_is_no_fork(train: Train, manager: PluginManager, step: int, change
     assert continues(recorded(run.path))
 
 
+NETWORKS = """
+from ganzoo.plugin import hookimpl
+from observed_gan import TinyDiscriminator, TinyGenerator
+
+
+@hookimpl
+def register_architectures(register):
+    register("tiny", TinyGenerator)
+    register("tiny", TinyDiscriminator)
+"""
+
+
+def test_the_place_of_a_plugin_file_is_no_change(train: Train, tmp_path: Path) -> None:
+    """The recipe names it by its path, the run directory by that of its copy."""
+    file = tmp_path / "networks.py"
+    file.write_text(NETWORKS)
+    run = train(("plugins.files", [str(file)]))
+    before = record_of(run.path)
+    cut(run, 20)
+    api.resume(run.path, trust_plugins=True)
+    assert record_of(run.path)["id"] == before["id"]
+    assert continues(recorded(run.path))
+
+
 @pytest.mark.slow
 def test_a_killed_run_forks_where_options_change(train: Train, manager: PluginManager) -> None:
     run = train()
