@@ -154,7 +154,7 @@ def rank_by_target(variants: Sequence[Variant], scores: Iterable[Score]) -> Targ
     if len(targets) != 1:
         return None
     target = targets[0]
-    times = [_times(target, variant.runs) for variant in variants]
+    times = [_times(target, variant) for variant in variants]
     refused = [reason for score in scores if score.name == printable(target.score) for reason in score.refused]
     known = [index for index, each in enumerate(times) if each.reached]
     if refused or len(variants) < 2 or not known:
@@ -165,10 +165,11 @@ def rank_by_target(variants: Sequence[Variant], scores: Iterable[Score]) -> Targ
     return TargetRanking(target, times, (), best, tied)
 
 
-def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
+def time_to(target: TargetOptions, run: RunRecord, aimed: bool) -> tuple[float, bool] | None:
     """Return the seconds until a run reached a target, or those it trained without; and whether it did.
 
-    None where neither is known: of a run that is not over, or was never scored. Infinite for one that diverged.
+    None where neither is known: of a run that is not over, and of one without the target (`aimed` is false) that was
+    never scored. Infinite for one that diverged.
     """
     if row := first_reaching(target, run.rows):
         seconds = finite_number(row.get("seconds"))
@@ -176,13 +177,14 @@ def time_to(target: TargetOptions, run: RunRecord) -> tuple[float, bool] | None:
     if run.status == "failed" and run.error.startswith(DivergedError.__name__):
         return math.inf, False
     scored = any(SCORE + target.score in each for each in run.rows)
-    over = run.done or run.status == "failed"
-    trained = run.seconds if run.seconds is not None or not scored else finite_number(run.rows[-1].get("seconds"))
-    return (trained, False) if scored and over and trained is not None else None
+    if run.status not in ("complete", "reached", "failed") or not (aimed or scored):
+        return None
+    return max(run.series("seconds").values(), default=0.0) if run.seconds is None else run.seconds, False
 
 
-def _times(target: TargetOptions, runs: Iterable[RunRecord]) -> TargetTimes:
-    known = [each for run in runs if (each := time_to(target, run)) is not None]
+def _times(target: TargetOptions, variant: Variant) -> TargetTimes:
+    aimed = bool(targets_of([variant]))
+    known = [each for run in variant.runs if (each := time_to(target, run, aimed)) is not None]
     return TargetTimes(
         tuple(seconds for seconds, reached in known if reached),
         tuple(seconds for seconds, reached in known if not reached),

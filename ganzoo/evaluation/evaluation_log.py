@@ -48,6 +48,14 @@ class Evaluation(BaseModel):
     timings: dict[str, float] = Field(default_factory=dict)
     """Seconds of each part of the evaluation."""
 
+    def with_those_of(self, earlier: Evaluation) -> Evaluation:
+        """Return this evaluation with the scores that an earlier one under the same card has beside its own."""
+        parts = ("scores", "directions", "ideals", "warnings", "details", "timings")
+        kept = {part: {**getattr(earlier, part)} for part in parts}
+        for name in self.scores.keys() & kept["warnings"].keys():  # may be reliable now
+            del kept["warnings"][name]
+        return self.model_copy(update={part: kept[part] | getattr(self, part) for part in parts})
+
 
 @dataclass(frozen=True)
 class Evaluated:
@@ -118,13 +126,18 @@ def read_evaluations(directory: RunDirectory) -> list[Evaluation]:
 
 
 def add_evaluations(directory: RunDirectory, new: Iterable[Evaluation]) -> None:
-    """Add evaluations to the log; one of the same step and card replaces the earlier one, a damaged log is set aside.
+    """Add evaluations to the log; a score of the same step and card replaces the earlier one.
+
+    Those of metrics that were not computed anew stay. A damaged log is set aside.
 
     Raises:
         OutputError: they cannot be written.
     """
     with _log_to_change(directory) as evaluations:
-        kept = {_key(each): each for each in (*evaluations, *new)}
+        kept = {_key(each): each for each in evaluations}
+        for each in new:
+            earlier = kept.get(_key(each))
+            kept[_key(each)] = each if earlier is None else each.with_those_of(earlier)
         write_text(directory.path / EVALUATIONS, json_of(kept.values()))
 
 

@@ -169,6 +169,35 @@ def test_failed_runs_count_as_longer_and_those_that_are_not_over_do_not(aimed: M
     assert math.isinf(ranking.times[0].median)
 
 
+def test_runs_that_fail_before_their_first_evaluation_count_too(aimed: MakeRun, make_run: MakeRun):
+    failed = {"status": "failed", "error": "OutOfMemoryError: no more", "loss__name": "a", "run__target": TARGET}
+    early, late, bare = (make_run("a", seed, **failed) for seed in (1, 2, 3))
+    for run in (late, bare):  # killed: no summary says how long they trained
+        (run / "summary.json").write_text('{"status": "failed"}')
+    (bare / "metrics.jsonl").unlink()
+    unaimed = make_run("b", status="failed")
+    comparison = compare([*aimed("a", [10]), early, late, bare, unaimed])
+    assert comparison.target is not None
+    assert comparison.target.times == [TargetTimes((10.0,), (61.0, 4.0, 0.0)), TargetTimes()]
+
+
+def test_runs_of_a_sweep_that_fail_before_they_have_a_folder_count_too(aimed: MakeRun, tmp_path: Path):
+    (run,) = aimed("hinge", [10])
+    sweep = tmp_path / "sweep"
+    (sweep / "hinge").mkdir(parents=True)
+    run.rename(sweep / "hinge/0001")
+    choice = {"variant": "hinge", "choice": {"loss.name": "hinge"}}
+    runs = [
+        {**choice, "seed": 0, "status": "complete"},
+        {**choice, "seed": 1, "status": "failed", "error": "no images"},
+    ]
+    about = {"name": "s", "source": "r.toml", "vary": {"loss.name": ["hinge"]}, "recipe": {}, "plugin_code": {}}
+    (sweep / "sweep.json").write_text(json.dumps({**about, "runs": runs}))
+    comparison = compare([sweep])
+    assert comparison.target is not None
+    assert comparison.target.times == [TargetTimes((10.0,), (0.0,))]
+
+
 def test_runs_that_diverged_early_never_reach_it(aimed: MakeRun):
     """Were they censored when they ended, the test would not see them."""
     good = aimed("good", [100, 110, 120, 130, 140])

@@ -110,6 +110,31 @@ def test_evaluations_are_kept_beside_each_other(tmp_path: Path):
     assert (first["step"], first["scores"], first["card"]["samples"]["weights"]) == (3, {"fid": 7.0}, "ema")
 
 
+def test_scores_of_other_metrics_are_added_to_those_under_the_same_card(tmp_path: Path):
+    run = RunDirectory(tmp_path)
+
+    def evaluated(device: str, warned: tuple[str, ...] = (), **scores: float) -> Evaluation:
+        return Evaluation(
+            step=9,
+            scores=scores,
+            directions=dict.fromkeys(scores, "lower"),
+            ideals=dict.fromkeys(scores, 0.5),
+            warnings=dict.fromkeys(warned, "too few samples"),
+            card=card(step=9, device=device),
+            details={"samples": len(scores), device: 1},
+            timings=dict.fromkeys(scores, 1.0),
+        )
+
+    add_evaluations(run, [evaluated("cpu", warned=("fid", "kid"), fid=1.5, kid=2.0)])
+    add_evaluations(run, [evaluated("cuda", fid=1.25, coverage=0.5)])
+    (both,) = read_evaluations(run)
+    assert both.scores == {"fid": 1.25, "kid": 2.0, "coverage": 0.5}
+    assert both.directions.keys() == both.ideals.keys() == both.timings.keys() == both.scores.keys()
+    assert both.warnings == {"kid": "too few samples"}  # that of the earlier fid went with it
+    assert both.details == {"samples": 2, "cpu": 1, "cuda": 1}
+    assert both.card.device == "cuda"
+
+
 @pytest.mark.parametrize("content", ["{", '{"scores": {}, "protocol": {}}', "[1]", '[{"step": 1}]'])
 def test_a_damaged_file_is_told(tmp_path: Path, content: str):
     (tmp_path / "evaluation.json").write_text(content)
