@@ -149,6 +149,14 @@ def unfit_target(recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
         )
 
 
+def untaken_score(name: str, path: str, recipe: Recipe, manager: PluginManager) -> Iterator[Problem]:
+    """Yield why no score of this name is taken while training; this imports the metrics and extractors."""
+    if recipe.evaluation.every is None:
+        yield Problem(path, "no scores are taken in training: set evaluation.every")
+    elif name not in (scores := scores_taken(recipe, manager.registries)):
+        yield from _unfit_score(name, path, scores, manager)
+
+
 def lint(recipe: Recipe, manager: PluginManager) -> list[Problem]:
     """Return warnings about a valid recipe that may not do what it is meant to: of its best score, then the plugins'.
 

@@ -17,6 +17,7 @@ Status = Literal["complete", "reached", "interrupted", "failed"]
 SUMMARY = "summary.json"
 POSITION = ("step", "epoch", "seconds")
 SCORE = "score/"
+TIME = "time_to_target"
 
 
 def drop_non_finite(figures: Mapping[str, float]) -> dict[str, float]:
@@ -56,9 +57,9 @@ def at_target(target: TargetOptions, rows: Iterable[Mapping[str, Any]]) -> dict[
     """Return what `summary.json` says of a target: whether it was reached, at which step, after how much training."""
     row, options = first_reaching(target, rows), target.model_dump(exclude_none=True)
     if row is None:
-        return {"target": options | {"reached": False}, "time_to_target": None}
+        return {"target": options | {"reached": False}, TIME: None}
     reached = {"reached": True, "value": row[SCORE + target.score], "step": row["step"]}
-    return {"target": options | reached, "time_to_target": row.get("seconds")}
+    return {"target": options | reached, TIME: row.get("seconds")}
 
 
 def first_reaching(target: TargetOptions, rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -63,10 +63,13 @@ def start(
         # With the recipe's plugin files named here, those of the run directory need not be trusted.
         words = [*(f"--plugin={file}" for file in plugins_in(sweep.recipe, "files")), "resume", str(run.path)]
         words += ["--accept-changes"] if accept_changes else []
-        changes: dict[str, Any] = {}
+        chosen = {key: value for key, value in member.choice.items() if f"{key}.".startswith("tracking.")}
+        changes = {"tracking": sweep.recipe.get("tracking", {}), **chosen}  # may be another than when it was begun
     else:
         words = ["run", str(sweep.path / BASE)]
-        changes = {**member.choice, **_own(sweep, member, trackers)}
+        own = {"run.root": str(sweep.path), "run.name": member.variant, "run.seed": member.seed}
+        changes = {**member.choice, **own}
+    changes |= _tracking(sweep, member, trackers)
     words += [word for text in settings(changes) for word in ("--set", text)]
     command = [sys.executable, "-P", "-m", "ganzoo", *words]
     log = sweep.log(member)
@@ -118,9 +121,9 @@ def ended(run: RunDirectory) -> Status | None:
     return "complete" if _at_its_end(run) else None
 
 
-def _own(sweep: SweepDirectory, member: Member, trackers: Mapping[str, TrackerConfig]) -> dict[str, Any]:
-    """Return the overrides of this run: its folder, its seed, and how trackers show it as one of the sweep."""
-    own = {"run.root": str(sweep.path), "run.name": member.variant, "run.seed": member.seed}
+def _tracking(sweep: SweepDirectory, member: Member, trackers: Mapping[str, TrackerConfig]) -> dict[str, Any]:
+    """Return the overrides by which trackers show this run as one of the sweep."""
+    own: dict[str, Any] = {}
     for name, tracker in trackers.items():
         options = tracker.sweep_options(sweep.name, member.variant, settings(member.choice))
         own |= {f"tracking.{name}.{key}": value for key, value in options.items()}

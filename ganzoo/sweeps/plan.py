@@ -17,11 +17,11 @@ from ganzoo.errors import Problem, RecipeError, RequestError
 from ganzoo.recipe.load import Source, change_tables, parse_recipe, read_tables
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, override_pairs, plain, toml_text, toml_value
-from ganzoo.recipe.validate import lint
+from ganzoo.recipe.validate import lint, untaken_score
 from ganzoo.registry.plugin_manager import PluginInfo, PluginManager
 from ganzoo.runtime.environment import called_plugins, plugin_code
 from ganzoo.storage.disk import expand_user
-from ganzoo.storage.summary import SCORE
+from ganzoo.storage.summary import SCORE, TIME
 from ganzoo.text import LARGEST_INT, unused_name
 
 Vary = Mapping[str, Sequence[Any]]
@@ -55,7 +55,7 @@ class Plan:
 
     `tables` is the recipe of the file `source`, changed as `--set` asked, and `root` the folder for the sweep's
     directory. `warnings` are those of the plugins' lints, once each. `plugins` are those that the runs call, and
-    `code` the hash of their files.
+    `code` the hash of their files; `manager` has those of the recipe's own files too.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Plan:
     warnings: Sequence[str]
     plugins: Sequence[PluginInfo]
     code: Mapping[str, str]
+    manager: PluginManager
 
 
 def make_plan(
@@ -122,6 +123,7 @@ def make_plan(
         warnings=list(warnings),
         plugins=list(called),
         code=plugin_code(called, manager.code),
+        manager=manager,
     )
 
 
@@ -199,7 +201,7 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
     """Return the sweep as a tracker's agents run it, with the `overrides` of `--set`; `search` says how they choose.
 
     Raises:
-        RequestError: they cannot choose so; the text says what is missing.
+        RequestError: they cannot choose so, or no run sends the metric; the text says what is missing.
     """
     method, metric, ranges = search.get("method"), search.get("metric"), search.get("ranges", {})
     if method == "bayes" and not metric:
@@ -210,8 +212,8 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
         raise RequestError(f"--goal {search['goal']}: is for --method bayes")
     if method is None and ranges:
         raise RequestError(f"--vary {next(iter(ranges))}: a range is for --method random or bayes")
-    if str(metric).startswith(SCORE) and plan.variants[0].recipe.evaluation.every is None:
-        raise RequestError(f"--metric {metric}: no scores are taken in training: set evaluation.every")
+    if metric:
+        _check_metric(metric, plan)
     fixed = dict(override_pairs(overrides))
     fixed |= {f"tracking.{tracker.name}.{key}": value for key, value in tracker.sweep_options(plan.name).items()}
     words = [word for override in settings(fixed) for word in ("--set", override)]
@@ -220,6 +222,20 @@ def agent_sweep(plan: Plan, overrides: Overrides, tracker: TrackerConfig, **sear
     command = ["ganzoo", "run", plan.source, *words]
     search["goal"] = search.get("goal") or "minimize"
     return AgentSweep(plan.name, plan.source, command, values | {"run.seed": plan.seeds}, **search)
+
+
+def _check_metric(metric: str, plan: Plan) -> None:
+    """Check that every variant may send a metric, where it is a score or the time to a target.
+
+    Raises:
+        RequestError: one cannot.
+    """
+    for recipe in (variant.recipe for variant in plan.variants):
+        if metric.startswith(SCORE):
+            for problem in untaken_score(metric.removeprefix(SCORE), f"--metric {metric}", recipe, plan.manager):
+                raise RequestError(str(problem))
+        elif metric == TIME and recipe.run.target is None:
+            raise RequestError(f"--metric {metric}: the recipe has no target: set run.target.score, and below or above")
 
 
 def _argument(value: Any) -> int | float | str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -296,6 +297,35 @@ class TestDecisions:
         (swept.path / "sweep.json").write_text("{")
         with pytest.raises(RunDirectoryError, match="damaged"):
             ganzoo.sweep(tables, {})
+
+
+class TestTracking:
+    def test_a_resumed_run_is_tracked_as_the_repeated_sweep_says(
+        self, command: Callable[..., Any], tables: Tables, monkeypatch: pytest.MonkeyPatch
+    ):
+        def train(words: list[str], **_: object) -> Ended:
+            ended = command(*words[words.index("ganzoo") + 1 :])
+            assert ended.code == 0, ended.err
+            return Ended(ended.code)
+
+        piped = SimpleNamespace(Popen=train, DEVNULL=subprocess.DEVNULL, STDOUT=subprocess.STDOUT)
+        monkeypatch.setattr(processes, "subprocess", piped)
+        vary, steps = {"loss.name": ["hinge"]}, {"run.steps": 4, "checkpoint.every": 2}
+        first = {"mode": "disabled", "project": "first", "entity": "me"}
+        swept = ganzoo.sweep(tables | {"tracking": {"wandb": first, "csv": {}}}, vary, steps)
+        run = RunDirectory.open(swept.path / swept.runs[0].run)
+        assert run.read_recipe()["tracking"]["wandb"].items() >= first.items()
+        (run.path / "summary.json").unlink()  # as if killed after step 2
+        (run.checkpoints / "step_0000004").rename(run.path / "away")
+        second = {"mode": "disabled", "project": "second", "tags": ["mine"]}
+        swept = ganzoo.sweep(tables | {"tracking": {"wandb": second}}, vary, steps)
+        assert [member.status for member in swept.runs] == ["complete"]
+        tracking = run.read_recipe()["tracking"]
+        wandb = tracking["wandb"]
+        assert (wandb["project"], wandb["group"], wandb["job_type"]) == ("second", "tiny-sweep", "hinge")
+        assert wandb["tags"] == ["mine", "sweep:tiny-sweep", "loss.name=hinge"]
+        assert "entity" not in wandb  # what is no longer set is back at its default
+        assert "csv" not in tracking
 
 
 class TestCommand:

@@ -146,6 +146,10 @@ def test_bayes_over_a_range(
     for given, told in {
         ("--method", "bayes"): "--method bayes: name what to optimize",
         ("--method", "bayes", "--metric", "score/fd_classifier"): "set evaluation.every",
+        ("--method", "bayes", "--metric", "score/fd_clasifier", "--set", "evaluation.every=3"): (
+            'error: --metric score/fd_clasifier: [evaluation] takes no score "fd_clasifier", did you mean fd_classifier'
+        ),
+        ("--method", "bayes", "--metric", "time_to_target"): "--metric time_to_target: the recipe has no target",
         ("--method", "random", "--metric", "loss/generator"): "--metric loss/generator: is for --method bayes",
         ("--method", "random", "--goal", "maximize"): "--goal maximize: is for --method bayes",
         ("--method", "random", "--jobs", "2"): "--jobs: is for runs that this command trains itself",

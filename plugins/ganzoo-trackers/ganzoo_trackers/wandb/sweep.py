@@ -27,7 +27,7 @@ def register(sweep: AgentSweep, options: WandbConfig) -> str:
     except Exception as error:
         raise GanzooError(f"--wandb: W&B does not register the sweep: {in_short(error)}") from error
     registered = "/".join(filter(None, (entity, options.project, number)))
-    say(f"every machine that is to take part runs, where the recipe is:  wandb agent {registered}")
+    say(f"every machine that is to take part runs, in this folder or a copy of it:  wandb agent {registered}")
     return registered
 
 

@@ -169,7 +169,10 @@ class WandbTracker(Tracker):
                 self._log_now(tracked, self._step, {"samples/evolution": wandb.Video(animation)})
             # No row follows that would undo the summary.
             tracked.log({STEP: self._step}, step=self._step + self._later, commit=True)
-            tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status, **time_to_target(run)})
+            reached = time_to_target(run)
+            optimized = {"objective": value for name, value in reached.items() if name == self.config.objective}
+            known = extremes(run.directory.read_metrics())
+            tracked.summary.update({**known, "status": status, **reached, **optimized})
             if status == "interrupted":
                 tracked.mark_preempting()
         if self._artifacts is not None and status != "interrupted":  # which is to go on

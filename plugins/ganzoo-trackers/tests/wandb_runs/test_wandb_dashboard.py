@@ -174,6 +174,25 @@ def test_what_a_sweep_optimizes_is_sent_by_its_own_name(train) -> None:
     assert seen.summary["objective"] == 30.0
 
 
+class Reaches:
+    """Scores step 20 alone."""
+
+    @hookimpl
+    def step_ended(self, run: Any, step: int) -> None:
+        if step == 20:
+            run.fire("metrics_evaluated", step=step, scores={"fd_classifier": 1.0})
+
+
+def test_a_sweep_optimizes_the_time_to_the_target(tables, manager) -> None:
+    tables["run"]["target"] = {"score": "fd_classifier", "below": 2.0}
+    tables["evaluation"] = {"every": 100, "samples": 16, "metrics": ["frechet"]}
+    changes = {"tracking.wandb.mode": "offline", "tracking.wandb.objective": "time_to_target"}
+    run = api.run(tables, changes, observers=[Reaches()], manager=manager)
+    seen = recorded(run)
+    (row,) = [row for row in run.metrics if "score/fd_classifier" in row]
+    assert seen.summary["objective"] == seen.summary["time_to_target"] == pytest.approx(row["seconds"])
+
+
 def test_best_alone(train) -> None:
     assert aliases(recorded(train("tracking.wandb.checkpoints=best", "checkpoint.best=fid"))) == [
         {"step-20", "best", "latest"}
