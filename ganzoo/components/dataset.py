@@ -75,7 +75,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self) -> Sequence[object]:
-        """Return values that change with the content of the source, cheap to compute (names, sizes, times)."""
+        """Return values that change with the content of the source, cheap to compute: names, sizes, times.
+
+        Add a path or some contents: files of two folders may be alike in these.
+        """
 
     @abstractmethod
     def open(self) -> SampleSource:
