@@ -170,9 +170,9 @@ class WandbTracker(Tracker):
             # No row follows that would undo the summary.
             tracked.log({STEP: self._step}, step=self._step + self._later, commit=True)
             reached = time_to_target(run)
-            optimized = {"objective": value for name, value in reached.items() if name == self.config.objective}
-            known = extremes(run.directory.read_metrics())
-            tracked.summary.update({**known, "status": status, **reached, **optimized})
+            if self.config.objective in reached:
+                reached["objective"] = reached[self.config.objective]
+            tracked.summary.update({**extremes(run.directory.read_metrics()), "status": status, **reached})
             if status == "interrupted":
                 tracked.mark_preempting()
         if self._artifacts is not None and status != "interrupted":  # which is to go on
