@@ -414,10 +414,11 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
     pixels = np.asarray(image if deep else flattened(image, mode, config))
     value_range, alpha, opaque = _range(config), None, _opaque(image) if deep else None
     low, high = value_range or (0, _TOPS["uint16"])
-    if mode.endswith("A"):
-        alpha = np.ones(pixels.shape[:2]) if opaque is None else opaque
-        alpha = alpha if deep else pixels[:, :, -1] / 255
-        pixels = np.stack([pixels] * (spec.channels - 1), axis=2) if deep else pixels[:, :, :-1]
+    if mode.endswith("A") and deep:
+        alpha = np.ones(pixels.shape) if opaque is None else opaque
+        pixels = np.stack([pixels] * (spec.channels - 1), axis=2)
+    elif mode.endswith("A"):
+        alpha, pixels = pixels[:, :, -1] / 255, pixels[:, :, :-1]
     elif opaque is not None:
         color = np.array(ImageColor.getrgb(config.background)[:3]) / 255
         behind = low + (color if spec.channels == 3 else color @ _GRAY) * (high - low)

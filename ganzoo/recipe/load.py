@@ -113,7 +113,7 @@ def parse_recipe(
         problems += unfit_target(checked, manager)
     told = {problem.path for problem in problems}
     for problem in unusable_values(tables):
-        if not told & {problem.path, problem.path.rstrip(".0123456789")}:  # by itself, or with its list
+        if not told & {problem.path, re.sub(r"(\.[0-9]+)+$", "", problem.path)}:  # by itself, or with its list
             problems.append(problem)
     if problems or not isinstance(checked, Recipe):
         raise RecipeError(source, problems)
