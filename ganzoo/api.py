@@ -15,7 +15,7 @@ from ganzoo.components.spec import ImageSpec
 from ganzoo.components.world import World
 from ganzoo.data.image_files import read_image, readable_suffixes
 from ganzoo.data.packed_dataset import as_floats
-from ganzoo.data.transforms import to_stored
+from ganzoo.data.transforms import allowed_pixels, to_stored
 from ganzoo.errors import (
     CheckpointError,
     Interrupted,
@@ -346,7 +346,8 @@ def _read_images(trained: TrainedRun, path: Path, spec: ImageSpec, option: str) 
         if file.stem in inputs:
             raise RequestError(f"{option} {path}: two images are called {file.stem}: their outputs would be one file")
         try:
-            pixels = to_stored(read_image(file), trained.recipe.dataset, spec)
+            with allowed_pixels(trained.recipe.dataset):
+                pixels = to_stored(read_image(file), trained.recipe.dataset, spec)
         except Exception as error:  # PIL raises many types for a damaged file
             raise RequestError(f"{option} {file}: cannot be read: {first_line(error)}") from error
         inputs[file.stem] = as_floats(pixels[None].copy())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import ganzoo
@@ -272,6 +274,18 @@ def test_wrong_requests(tables: dict, tmp_path: Path):
         ganzoo.load_run(tmp_path / "gone")
     with pytest.raises(RunDirectoryError):
         ganzoo.resume(tmp_path)
+
+
+def test_images_are_read_up_to_max_pixels(trained: TrainedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # PIL refuses more than twice as many
+    Image.new("RGB", (20, 20)).save(tmp_path / "scan.png")
+    with pytest.raises(RequestError, match=r"scan\.png: cannot be read: .*400 pixels"):
+        api.read_images(trained, tmp_path)
+    for most, message in ((400, None), (399, "cannot be read")):
+        dataset = trained.recipe.dataset.model_copy(update={"max_pixels": most})
+        run = replace(trained, recipe=trained.recipe.model_copy(update={"dataset": dataset}))
+        with pytest.raises(RequestError, match=message) if message else nullcontext():
+            assert api.read_images(run, tmp_path)[0] == ["scan"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
