@@ -27,6 +27,7 @@ EXIT_SECONDS = 2.0
 HOOK_SECONDS = 10.0
 """How long the exit hooks of libraries may take at the end of any other: W&B's may wait for a server that has gone."""
 
+PERMISSIONS = "change its permissions, or those of the folders that it is in"
 LOST_OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 OTHERS_WAIT = 2.0
@@ -141,6 +142,9 @@ def _main() -> None:
         typer.echo("interrupted", err=True)
         _leave_soon(130)
     except OSError as error:
+        if isinstance(error, PermissionError) and error.filename is not None and "--debug" not in arguments:
+            typer.echo(printable_lines(f"error: {error.filename}: {error.strerror}: {PERMISSIONS}"), err=True)
+            sys.exit(2)
         if error.errno not in LOST_OUTPUT:
             raise
         _let_go(sys.stdout)

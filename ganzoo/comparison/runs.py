@@ -143,7 +143,7 @@ def _at(place: Path) -> Iterator[RunRecord]:
     if (place / "recipe.toml").is_file() or not place.is_dir():
         yield read_run(RunDirectory.open(place).path)
         return
-    inside = sorted(path for path in place.iterdir() if (path / "recipe.toml").is_file())
+    inside = sorted(path for path in place.iterdir() if _may_be_run(path))
     if not inside:
         raise RequestError(f"{place}: is no run, no sweep and no folder of runs, such as runs/dcgan-digits")
     for path in inside:
@@ -153,6 +153,14 @@ def _at(place: Path) -> Iterator[RunRecord]:
             yield read_run(RunDirectory.open(path).path)
         except RunDirectoryError as error:
             yield RunRecord(None, printable(path.name), notes=[_on_one_line(error)])
+
+
+def _may_be_run(path: Path) -> bool:
+    """Return whether this is a run directory, or cannot be looked into."""
+    try:
+        return (path / "recipe.toml").is_file()
+    except OSError:
+        return True
 
 
 def _of_sweep(sweep: SweepDirectory) -> Iterator[RunRecord]:

@@ -91,17 +91,21 @@ class RunDirectory:
         """Open the run directory at `path`.
 
         Raises:
-            RunDirectoryError: there is none, a link in it leads out of it, or it holds something else than files.
+            RunDirectoryError: there is none, it cannot be read, a link in it leads out of it, or it holds something
+                else than files.
         """
         path = Path(path)
-        if not path.is_dir():
-            what = "is a file, not a run directory" if path.is_file() else "there is no such run directory"
-            raise RunDirectoryError(f"{path}: {what}")
-        if not (path / "recipe.toml").is_file():
-            inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
-            hint = f"; runs in it: {', '.join(inside)}" if inside else ""
-            raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
-        check_contents(path)
+        try:
+            if not path.is_dir():
+                what = "is a file, not a run directory" if path.is_file() else "there is no such run directory"
+                raise RunDirectoryError(f"{path}: {what}")
+            if not (path / "recipe.toml").is_file():
+                inside = sorted(p.name for p in path.iterdir() if (p / "recipe.toml").is_file())
+                hint = f"; runs in it: {', '.join(inside)}" if inside else ""
+                raise RunDirectoryError(f"{path}: is not a run directory, it has no recipe.toml{hint}")
+            check_contents(path)
+        except OSError as error:
+            raise RunDirectoryError(f"{path}: cannot be read: {error.strerror or error}") from error
         return cls(path)
 
     def check_there(self, error: type[GanzooError] = RunDirectoryError) -> None:

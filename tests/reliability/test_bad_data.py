@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import bad_data_corpus as corpus
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from ganzoo_datasets.configs import ImageFolderConfig
 from ganzoo_datasets.image_folder import ImageFolder
+from permissions import heeded_permissions
 
 from ganzoo.data.packed_dataset import PackedDataset, pack_dataset
 from ganzoo.errors import DataError
@@ -115,9 +115,8 @@ def test_more_bad_images_than_one_wants_to_read_are_counted(root: Path):
     assert lines[-2] == "  … and 5 more; `ganzoo data doctor` lists all"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission(root: Path):
     corpus.write(root / "a.png", corpus.PNG)
     (root / "a.png").chmod(0)
-    with pytest.raises(DataError, match=r"a\.png: Permission denied"):
+    with heeded_permissions(), pytest.raises(DataError, match=r"a\.png: Permission denied"):
         prepare(root)

@@ -14,6 +14,7 @@ import pytest
 from command_line import Ended
 from ganzoo_export import export_run
 from ganzoo_metrics.weights import downloaded
+from permissions import heeded_permissions
 
 import ganzoo
 from ganzoo.data.packed_dataset import cache_folder
@@ -174,3 +175,30 @@ def test_a_loaded_run_that_is_not_there_any_more(
         pytest.fail("is locked")
     assert not run.path.exists()
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["0001"] * moved
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=oct)
+@pytest.mark.parametrize("place", [".", ".."])
+@pytest.mark.parametrize("verb", ["sample", "evaluate", "resume", "compare"])
+def test_a_run_that_may_not_be_read(command: Command, make_run: Callable[..., Path], verb: str, place: str, mode: int):
+    run = make_run()
+    closed = (run / place).resolve()
+    closed.chmod(mode)
+    with heeded_permissions():
+        ended = command(verb, run, *(("--out", run / "a.png") if verb == "sample" else ()))
+    closed.chmod(0o755)
+    assert ended.code == 2
+    assert str(run) in ended.err
+    assert "Permission denied" in ended.err or "is not readable" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_comparison_notes_runs_that_may_not_be_read(command: Command, make_run: Callable[..., Path]):
+    first, second = make_run(), make_run(seed=1)
+    second.chmod(0)
+    with heeded_permissions():
+        ended = command("compare", first.parent)
+    second.chmod(0o755)
+    assert ended.code == 0
+    assert "1 complete" in ended.out + ended.err
+    assert "0002: cannot be read: Permission denied" in " ".join((ended.out + ended.err).split())
