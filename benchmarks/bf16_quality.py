@@ -52,7 +52,7 @@ def trained(options: argparse.Namespace, precision: str, seed: int) -> dict[str,
     run = ganzoo.run(options.recipe, [*options.overrides, *(f"{key}={value}" for key, value in wanted.items())])
     evaluation = ganzoo.evaluate(run, options.samples, image_size=options.image_size)
     losses = {key: value for key, value in run.metrics[-1].items() if key.startswith("loss/")}
-    return {**{score: evaluation["scores"][score] for score in SCORES}, **losses, "run": str(run.path)}
+    return {**{score: evaluation.scores[score] for score in SCORES}, **losses, "run": str(run.path)}
 
 
 def table(found: dict[str, Any], seeds: int) -> str:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.overrides import apply_overrides
 from ganzoo.registry.plugin_manager import plugin_manager
 from ganzoo.training.build import build_run
+from ganzoo.training.run import Run
 
 Row = dict[str, float]
 ROUNDS = 3
@@ -66,23 +68,32 @@ def images() -> Iterator[Row]:
             with path.open("wb") as file:
                 file.write(header)
                 file.truncate(len(header) + math.prod(shape))
-            opening = best(lambda path=path, shape=shape: _map(path, shape))
-            pixels = _map(path, shape)
-            assert pixels is not None
-            packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
+            mapped = partial(_map, path, {"shape": shape, "dtype": "uint8"}, shape[1:])
+            opening = best(mapped)
+            packed = PackedDataset(mapped(), None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
 
             def first(packed: PackedDataset = packed) -> None:
                 Loader(packed, batch_size=64, seed=0, device="cpu").next()
 
             loader = Loader(packed, batch_size=64, seed=0, device="cpu")
             loader.next()
-            batches = best(lambda loader=loader: [loader.next() for _ in range(20)]) / 20
+
+            def twenty(loader: Loader = loader) -> None:
+                for _ in range(20):
+                    loader.next()
+
+            batches = best(twenty) / 20
             yield {
                 "images": count,
                 "open_ms": opening * 1e3,
                 "first_batch_ms": best(first) * 1e3,
                 "batch_ms": batches * 1e3,
             }
+
+
+def one_step(run: Run) -> None:
+    """Train a step."""
+    run.trainer.train_step(run.loader.next())
 
 
 def steps(key: str, **options: list[int]) -> Iterator[Row]:
@@ -104,7 +115,7 @@ def steps(key: str, **options: list[int]) -> Iterator[Row]:
             recipe = parse_recipe(apply_overrides(tables, chosen), plugin_manager())
             run = build_run(recipe, plugin_manager(), warn=print)
             run.trainer.train_step(run.loader.next())
-            seconds = best(lambda run=run: run.trainer.train_step(run.loader.next()))
+            seconds = best(partial(one_step, run))
             checkpoint = sum(p.numel() for network in run.trainer.networks().values() for p in network.parameters())
         batch = chosen["trainer.batch_size"]
         yield {key: value, "step_ms": seconds * 1e3, "image_ms": seconds / batch * 1e3, "weights": checkpoint}

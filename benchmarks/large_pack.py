@@ -51,8 +51,7 @@ def turn(path: Path, count: int, way: str, seed: int) -> str:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    pixels = _map(path, (count, *SHAPE))
-    assert pixels is not None
+    pixels = _map(path, {"shape": (count, *SHAPE), "dtype": "uint8"}, SHAPE)
     packed = PackedDataset(pixels, None, DatasetInfo(ImageSpec(3, 64, 64)), (), path, "")
     memory = physical_memory() if way == "single images" else 10**18
     with mock.patch("ganzoo.data.loader.physical_memory", return_value=memory):

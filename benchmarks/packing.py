@@ -13,6 +13,7 @@ Everything takes turns, round by round; the best round counts.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import io
 import json
 import os
@@ -33,7 +34,7 @@ from torchvision import transforms
 
 from ganzoo.components.options import ImageDatasetConfig
 from ganzoo.components.spec import DatasetInfo, ImageSpec
-from ganzoo.data import image_files as turbo
+from ganzoo.data import image_files
 from ganzoo.data.decode import in_order
 from ganzoo.data.image_files import decode_image
 from ganzoo.data.loader import Loader
@@ -71,6 +72,11 @@ def plain(data: bytes) -> Any:
     return PLAIN(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
+def all_plain(images: list[bytes]) -> list[Any]:
+    """Several images as a training script reads them."""
+    return [plain(data) for data in images]
+
+
 def packed(config: ImageDatasetConfig, data: bytes) -> Any:
     """An image as it is packed."""
     return to_pixels(decode_image(data, config), config)
@@ -78,7 +84,7 @@ def packed(config: ImageDatasetConfig, data: bytes) -> Any:
 
 def by_pil(work: Callable[[], object]) -> None:
     """The same without simplejpeg."""
-    with mock.patch.object(turbo, "simplejpeg", None):
+    with mock.patch.object(image_files, "simplejpeg", None):
         work()
 
 
@@ -107,7 +113,7 @@ def decoding(rounds: int) -> list[dict[str, Any]]:
         taken = best(
             rounds,
             time.process_time,
-            plain=lambda images=images: [plain(data) for data in images],
+            plain=partial(all_plain, images),
             whole_by_pil=partial(by_pil, whole),
             whole=whole,
             fast_by_pil=partial(by_pil, fast),
@@ -153,7 +159,7 @@ def feeding(rounds: int) -> dict[str, float]:
         straight, mirrored = (
             Loader(packed, batch_size=BATCH, seed=0, device="cpu", horizontal_flip=flip) for flip in (False, True)
         )
-        source = straight._pixels
+        source = torch.from_numpy(np.load(path, mmap_mode="c"))
         int(pixels.sum())  # every page once
         orders = list(torch.randperm(PACK_IMAGES).split(BATCH))[:100]
         batch, floats = source[:BATCH], torch.empty((BATCH, 64, 64, 3))
@@ -187,7 +193,7 @@ def main() -> None:
     for row in decoded:
         figures = ["plain_ms", *(f"{way}_{figure}" for way in ways for figure in ("ms", "ratio")), "fast_difference"]
         print(f"| {row['size']} | {row['kilobytes']:.0f} |", " | ".join(f"{row[key]:.2f}" for key in figures), "|")
-    if turbo.simplejpeg is None:
+    if importlib.util.find_spec("simplejpeg") is None:
         print("\nsimplejpeg is not installed: all of it is by PIL")
     print("\nCelebA's size, images a second:", ", ".join(f"{name} {rate:.0f}" for name, rate in passed.items()))
     print("\n| from the pack to a batch | images a second |\n|---|---|")

@@ -123,16 +123,16 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
     from ganzoo.training.build import build_run
     from ganzoo.training.loop import joint_step
 
-    manager, processes = plugin_manager(), world_from_env()
+    manager, world = plugin_manager(), world_from_env()
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"trainer.batch_size={batch}", f"run.root={folder}", "device.precision=fp32"]
         loaded, _ = load_recipe(recipe, manager, settings)
-        with processes.connected(choose_compute(loaded.device, processes).device):
-            run = build_run(loaded, manager, warn=print, processes=processes)
+        with world.connected(choose_compute(loaded.device, world).device):
+            run = build_run(loaded, manager, warn=print, world=world)
 
             def step() -> float:
                 started = time.perf_counter()
-                processes.agree(None)
+                world.all_reduce_signal(None)
                 with joint_step(run):
                     run.trainer.train_step(run.loader.next())
                 return time.perf_counter() - started
@@ -141,7 +141,7 @@ def measure(recipe: str, steps: int, batch: int) -> dict[str, Any]:
             with watched() as said:
                 for _ in range(steps):
                     step()
-            processes.agree(None)
+            world.all_reduce_signal(None)
     return {
         "step": statistics.median(took),
         "messages": round(said["messages"] / steps),

@@ -10,6 +10,7 @@ channels_last.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,7 +22,7 @@ from ganzoo.data.packed_dataset import PackedDataset
 from ganzoo.plugin import RequestError, Run
 
 SIZE = 64
-ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
+ADAM: dict[str, Any] = {"lr": 2e-4, "betas": (0.5, 0.999)}
 
 
 def baseline(run: Run) -> Callable[[], int]:
