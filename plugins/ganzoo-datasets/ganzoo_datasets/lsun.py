@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from PIL import Image
 
@@ -50,10 +51,10 @@ class LSUN(FileDataset):
         Raises:
             DataError: a database is damaged.
         """
-        scenes = [_Database(path, self.config) for path in self._databases()]
+        scenes = [_database(path) for path in self._databases()]
         places = [(scene, index) for scene in scenes for index in range(len(scene.keys))]
         labels = [label for label, scene in enumerate(scenes) for _ in scene.keys]
-        return LabeledImages(labels, lambda index: places[index][0].read(places[index][1]))
+        return LabeledImages(labels, lambda index: places[index][0].read(places[index][1], self.config))
 
     def labels(self) -> LabelSpec | None:
         """Return the names of the databases, if there are several."""
@@ -64,24 +65,49 @@ class LSUN(FileDataset):
 
 
 class _Database:
-    """The images of one database."""
+    """An open database, and the keys of its images."""
 
-    def __init__(self, path: Path, config: LSUNConfig) -> None:
-        self._config = config
+    def __init__(self, path: Path) -> None:
         lmdb = _lmdb()
         try:
             _check_length(path / "data.mdb")
-            self._environment = lmdb.open(
+            self.environment = lmdb.open(
                 str(path), readonly=True, lock=False, readahead=False, meminit=False, max_readers=1024
             )
-            with self._environment.begin() as transaction:
+            with self.environment.begin() as transaction:
                 self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
         except (lmdb.Error, OSError) as error:
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
+        self.version = _version(path)
 
-    def read(self, index: int) -> Image.Image:
-        with self._environment.begin() as transaction:
-            return decode_image(bytes(transaction.get(self.keys[index])), self._config)
+    def read(self, index: int, config: LSUNConfig) -> Image.Image:
+        with self.environment.begin() as transaction:
+            return decode_image(bytes(transaction.get(self.keys[index])), config)
+
+
+_OPENED: WeakValueDictionary[Path, _Database] = WeakValueDictionary()
+"""The databases in use: LMDB opens each but once in a process."""
+
+
+def _database(path: Path) -> _Database:
+    """Return the database at a path, opened where it is not, or is another one by now.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    place = path.resolve()
+    found = _OPENED.get(place)
+    if found is None or found.version != _version(path):
+        if found is not None:
+            found.environment.close()
+        _OPENED[place] = found = _Database(path)
+    return found
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    """Return what differs once a database is unpacked again."""
+    told = (path / "data.mdb").stat()
+    return told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def _check_length(path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dataset_files import gray_png, write_lsun
 from ganzoo_datasets.configs import LSUNConfig
@@ -107,6 +109,18 @@ def test_a_real_database(tmp_path):
     (path / "data.mdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(DataError, match="is damaged or only partly unpacked"):
         prepare(tmp_path, scenes=("bedroom_val",))
+
+
+def test_a_database_that_is_in_use_opens_again_also_when_it_is_another(tmp_path):
+    pytest.importorskip("lmdb")
+    path = write_lsun(tmp_path, "bedroom_val", (10, 20, 30))
+    config = LSUNConfig(root=str(tmp_path), image_size=8, scenes=("bedroom_val",))
+    first, second = (LSUN(config).open() for _ in range(2))
+    assert np.array_equal(first[1][0], second[1][0])
+    shutil.rmtree(path)
+    write_lsun(tmp_path, "bedroom_val", (40, 50))
+    assert prepare(tmp_path, scenes=("bedroom_val",)).images[:, 0, 0, 0].tolist() == [40, 50]
+    assert len(first) == 3
 
 
 @pytest.mark.slow

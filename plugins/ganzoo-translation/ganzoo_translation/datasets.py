@@ -61,9 +61,9 @@ class DerivedPairs(OfDatasets):
 
     def open_conditions(self) -> SampleSource | None:
         """Return the conditions of the images that `open` leaves out, where they are unpaired."""
-        source, labels, classes = self.inner["source"].open(), self.labels(), self.config.classes
         if self._stride == 1:
             return None
+        source, labels, classes = self.inner["source"].open(), self.labels(), self.config.classes
         self._conditions = range(1, len(source), self._stride)
         if classes is not None and labels is not None:
             wanted = {*(labels.index(each) for each in classes), None}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_files import write_lsun
 from ganzoo_translation.datasets import changed
 from PIL import Image
 
@@ -48,6 +49,19 @@ def test_unpaired_halves_share_no_image(tmp_path: Path) -> None:
     assert np.array_equal(halves.images, whole.images[::2])
     assert np.array_equal(halves.conditions, whole.conditions[1::2])
     assert np.array_equal(halves.labels, whole.labels[::2])
+
+
+@pytest.mark.parametrize("pairing", ["aligned", "unpaired"])
+def test_pairs_are_derived_of_a_database(tmp_path: Path, pairing: str) -> None:
+    """Which opens once in a process."""
+    pytest.importorskip("lmdb")
+    write_lsun(tmp_path, "bedroom_val", (10, 20, 30, 40))
+    source = {"name": "lsun", "root": str(tmp_path), "scenes": ["bedroom_val"]}
+    options = {"name": "derived_pairs", "source": source, "condition": ["invert"], "pairing": pairing}
+    packed = pack({**options, "channels": 1, "image_size": 16}, tmp_path / "cache")
+    step = 2 if pairing == "unpaired" else 1
+    assert packed.images[:, 0, 0, 0].tolist() == [10, 20, 30, 40][::step]
+    assert packed.conditions[:, 0, 0, 0].tolist() == [245, 235, 225, 215][step - 1 :: step]
 
 
 def test_classes_are_picked_of_the_dataset_around(tmp_path: Path) -> None:
