@@ -246,8 +246,8 @@ class ImageDatasetConfig(DatasetConfig):
     """Mirror half of the images at random while training."""
     value_range: tuple[float, float] | Literal["auto"] | None = None
     """Values that become −1 and 1, [low, high]; values beyond them are clipped. "auto": the lowest and the highest
-    value of up to 1,000 images spread over the dataset; default: the range of 8 or 16 bits, 0 and 1 for image files of
-    floats, and −1 and 1 for arrays of floats."""
+    value, transparent pixels left out, of up to 1,000 images spread over the dataset; default: the range of 8 or 16
+    bits, 0 and 1 for image files of floats, and −1 and 1 for arrays of floats."""
     depth: Literal[8, 16] = 8
     """Bits per channel that are kept from image files; 16 keeps those of gray PNG and TIFF files."""
     background: str = "white"

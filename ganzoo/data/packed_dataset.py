@@ -35,7 +35,7 @@ from ganzoo.storage.disk import check_room, expand_user, sync
 from ganzoo.text import parse_json
 from ganzoo.untrusted import open_file, read_text
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever the layout of a pack, or the pixels that the same options give, change."""
 
 _COMMON_OPTIONS_WITHOUT_EFFECT = {"name", "root", "horizontal_flip", "max_bad_fraction", "placement"}

@@ -166,10 +166,16 @@ def in_range(array: Array, value_range: tuple[float, float] | None) -> Array:
 
 
 def extremes(given: object, config: ImageDatasetConfig, spec: ImageSpec) -> tuple[float, float]:
-    """Return the lowest and the highest finite value of what a dataset gives, as `value_range` takes them."""
-    if isinstance(given, Image.Image):
-        image = given if _is_deep(given) else flattened(given, _MODES[spec.channels], config)
-        given = np.asarray(image)[..., :-1] if image.mode.endswith("A") else np.asarray(image)
+    """Return the lowest and the highest finite value of what a dataset gives, as `value_range` takes them.
+
+    Transparent pixels, which nobody sees, do not count.
+    """
+    if isinstance(given, Image.Image) and _is_deep(given):
+        opaque = _opaque(given)
+        given = np.asarray(given) if opaque is None else np.asarray(given)[opaque]
+    elif isinstance(given, Image.Image):
+        pixels = np.asarray(_with_alpha(given, _MODES[spec.channels]))
+        given = pixels[pixels[:, :, -1] > 0, :-1]
     values = np.asarray(given)
     values = values[np.isfinite(values)]
     return float(values.min()), float(values.max())
@@ -219,8 +225,8 @@ def _to_image(given: Array, config: ImageDatasetConfig, spec: ImageSpec) -> Arra
 def to_pixels(image: Image.Image, config: ImageDatasetConfig, spec: ImageSpec | None = None) -> npt.NDArray[np.uint8]:
     """Turn an image upright, convert, crop and resize it.
 
-    In this order: EXIF orientation; conversion to gray or RGB, with transparent parts over `background` (unless
-    `channels` is 2 or 4); `value_range`, by default the whole range of 16-bit grays; `resize_first`; `crop`; resize to
+    In this order: EXIF orientation; conversion to gray or RGB; `value_range`, by default the whole range of 16-bit
+    grays; transparent parts over `background` (unless `channels` is 2 or 4); `resize_first`; `crop`; resize to
     `image_size`. Offsets and sizes are rounded as in torchvision's `Resize` and `CenterCrop`, so `resize_first=64,
     crop=64` gives their exact pixels.
 
@@ -364,12 +370,17 @@ def _convert(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image
         if opaque is not None:
             gray.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
         return flattened(gray, mode, config)
-    image = flattened(image, mode, config)
     if value_range is not None:
+        image = _with_alpha(image, mode) if image.has_transparency_data else image.convert(mode)
         levels = np.rint((in_range(np.arange(256), value_range) + 1) * 127.5).astype(int).tolist()
-        alpha = list(range(256)) if mode.endswith("A") else []
-        image = image.point(levels * (len(mode) - bool(alpha)) + alpha)
-    return image
+        colors = len(image.mode.removesuffix("A"))
+        image = image.point(levels * colors + list(range(256)) * (len(image.mode) - colors))
+    return flattened(image, mode, config)
+
+
+def _with_alpha(image: Image.Image, mode: str) -> Image.Image:
+    """Return an image of 8 bits in gray or RGB, as a mode is, with alpha."""
+    return image.convert("RGBA") if mode.startswith("RGB") else image.convert("RGBA").convert("LA")
 
 
 def flattened(image: Image.Image, mode: str, config: ImageDatasetConfig) -> Image.Image:
@@ -410,19 +421,28 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
 
     With `value_range` the values are those of the file, and its alpha is spread over the range.
     """
-    mode, deep = _MODES[spec.channels], _is_deep(image)
-    pixels = np.asarray(image if deep else flattened(image, mode, config))
-    value_range, alpha, opaque = _range(config), None, _opaque(image) if deep else None
+    mode, deep, value_range = _MODES[spec.channels], _is_deep(image), _range(config)
     low, high = value_range or (0, _TOPS["uint16"])
-    if mode.endswith("A") and deep:
-        alpha = np.ones(pixels.shape) if opaque is None else opaque
-        pixels = np.stack([pixels] * (spec.channels - 1), axis=2)
-    elif mode.endswith("A"):
+    alpha = cover = None
+    if deep:
+        pixels, opaque = np.asarray(image), _opaque(image)
+        if mode.endswith("A"):
+            alpha = np.ones(pixels.shape) if opaque is None else opaque
+            pixels = np.stack([pixels] * (spec.channels - 1), axis=2)
+        elif opaque is not None:
+            pixels, cover = pixels[:, :, None], opaque[:, :, None]
+    elif mode.endswith("A") or (value_range is not None and image.has_transparency_data):
+        pixels = np.asarray(_with_alpha(image, mode))
         alpha, pixels = pixels[:, :, -1] / 255, pixels[:, :, :-1]
-    elif opaque is not None:
+        if not mode.endswith("A"):
+            alpha, cover = None, alpha[:, :, None]
+    else:
+        pixels = np.asarray(flattened(image, mode, config))
+    if cover is not None:
         color = np.array(ImageColor.getrgb(config.background)[:3]) / 255
         behind = low + (color if spec.channels == 3 else color @ _GRAY) * (high - low)
-        pixels = np.where(opaque[:, :, None], pixels[:, :, None], behind)
+        seen = pixels if value_range is None else pixels.clip(low, high)
+        pixels = np.where(cover, behind + cover * (seen - behind), behind)
     if value_range is not None:
         return pixels if alpha is None else np.dstack([pixels, low + alpha * (high - low)])
     top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))

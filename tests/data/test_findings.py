@@ -183,6 +183,28 @@ def test_white_sprites_are_told_and_seen_on_another_ground(root: Path, mode: str
     assert pack(root, channels=4 if mode == "RGBA" else 2).findings == ()  # they keep the transparency
 
 
+@pytest.mark.parametrize("value_range", [(50, 100), "auto"])
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "L", "I;16"])
+def test_the_ground_is_not_of_the_range(root: Path, mode: str, depth: int, value_range: Any):
+    """The range is that of what can be seen, whether files have alpha or a transparent gray, which is beyond it."""
+    ramps = [ramp(50, 100, np.uint16) for _ in range(3)]
+    for index, values in enumerate(ramps):
+        values[:2] = 200
+        if mode in ("L", "I;16"):
+            stored = values.astype(np.uint8 if mode == "L" else np.uint16)
+            Image.fromarray(stored).save(root / f"{index}.png", transparency=200)
+            continue
+        bands = Image.fromarray(values.astype(np.uint8)), Image.fromarray(((values < 200) * 255).astype(np.uint8))
+        Image.merge(mode, (*[bands[0]] * (len(mode) - 1), bands[1])).save(root / f"{index}.png")
+    packed = pack(root, channels=3, depth=depth, background="#336699", value_range=value_range)
+    shown = packed.images[0] if depth == 8 else (packed.images[0] + 1) * 127.5
+    low, high = (50, 100) if value_range != "auto" else (ramps[0][2:].min(), 100)
+    assert np.abs(shown[:2] - (0x33, 0x66, 0x99)).max() < 1
+    assert np.abs(shown[2:] - ((ramps[0][2:] - low) * 255.0 / (high - low))[..., None]).max() < 1
+    assert any("auto" in finding for finding in packed.findings) == (value_range == "auto")
+
+
 def test_a_ground_must_be_a_color():
     with pytest.raises(ValidationError, match=r'is "tartan"; must be "white", "black", "gray" or "#rrggbb"'):
         ImageFolderConfig(background="tartan")
