@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL.Image import Image
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow.utils.async_logging.run_operations import RunOperations
 
 RECORD = "mlflow.json"
+SQLITE = "sqlite:///"
+"""Beginning of the address of a file, before its path."""
 ENDS = {"complete": "FINISHED", "reached": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LONGEST_VALUE = 500
 """Most characters of a parameter's value, of those that every MLflow takes."""
@@ -31,7 +33,7 @@ LONGEST_VALUE = 500
 class MLflowTracker(StepTracker):
     """Logs to MLflow's server or file: options as parameters, grids and the film as artifacts.
 
-    A run is found again by its id there, which `mlflow.json` in the run directory holds.
+    A run is found again by its id there, which `mlflow.json` in the run directory holds, with the server or file.
     """
 
     Config = MLflowConfig
@@ -42,13 +44,13 @@ class MLflowTracker(StepTracker):
 
     def begin(self, run: RunView) -> Mapping[str, int]:
         """Create the run there, a fork too, or go on with it."""
-        self._client = client = connect(self.config.uri)
+        record = run.directory.read_json(RECORD)
+        self._client = client = connect(self._uri(record))
         from mlflow.entities import Param
 
         uri = client.tracking_uri
         if not uri.startswith("http"):
             say(f"MLflow: mlflow ui --backend-store-uri {uri}")
-        record = run.directory.read_json(RECORD)
         number = record.get("run_id")
         sent = self._last_steps(str(number)) if number is not None else {}
         fork = forks(run, record, max(sent.values(), default=-1))
@@ -64,7 +66,8 @@ class MLflowTracker(StepTracker):
         else:
             client.update_run(str(number), status="RUNNING")
         self._id = str(number)
-        run.directory.write_json(RECORD, {"run_id": self._id, "settings": fingerprint(run.recipe)})
+        place = {"uri": uri, "asked": self._asked}
+        run.directory.write_json(RECORD, {"run_id": self._id, **place, "settings": fingerprint(run.recipe)})
         client.log_artifact(self._id, str(run.directory.path / "recipe.toml"))
         return sent
 
@@ -100,9 +103,33 @@ class MLflowTracker(StepTracker):
 
     def add(self, directory: RunDirectory, step: int, figures: Mapping[str, float]) -> None:
         """Log figures to the run there, whose status stays as it is."""
-        number = directory.read_json(RECORD).get("run_id")
+        record = directory.read_json(RECORD)
+        number = record.get("run_id")
         if number is not None:
-            connect(self.config.uri).log_batch(str(number), metrics=as_metrics(step, figures))
+            connect(self._uri(record)).log_batch(str(number), metrics=as_metrics(step, figures))
+
+    @property
+    def _asked(self) -> str | None:
+        """The server or file that the options, or the environment, name."""
+        return self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
+
+    def _uri(self, record: Mapping[str, Any]) -> str | None:
+        """Return the server or file, with an absolute path: that of the run's record where the same was asked for.
+
+        The file of a path in it may be of another working directory.
+        """
+        known = record.get("uri")
+        if isinstance(known, str) and record.get("asked") == self._asked and _is_there(known):
+            return known
+        asked = self._asked
+        if asked is not None and asked.startswith(SQLITE):
+            return SQLITE + str(Path(asked.removeprefix(SQLITE)).absolute())
+        return asked
+
+
+def _is_there(uri: str) -> bool:
+    """Return whether the file of a database is there; of a server nobody knows."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
 
 
 def connect(uri: str | None) -> MlflowClient:

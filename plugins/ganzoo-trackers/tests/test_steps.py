@@ -201,6 +201,26 @@ def test_a_run_that_goes_on_with_other_options_shows_its_own_figures(
     assert again.about["name"] == seen.about["name"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", [None, "sqlite:///mine.db"])
+def test_mlflow_is_found_again_from_another_folder(
+    recipe: Callable[[str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str | None
+):
+    tables = recipe("mlflow")
+    tables["tracking"]["mlflow"] = {} if uri is None else {"uri": uri}
+    first = api.run(tables)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    whole = api.resume(first.path, ["run.steps=8"])
+    score = api.evaluate(whole).scores["diversity"]
+    assert list(Path().iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri or "sqlite:///mlflow.db")
+    seen = read_mlflow(whole)
+    assert [step for step, _ in seen.scalars[CURVE]] == [2, 4, 6, 8]
+    assert seen.scalars["score/diversity"] == [(8, pytest.approx(score))]
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
 def test_scores_of_a_run_that_was_not_tracked_go_nowhere(name: str, recipe: Callable[[str], dict[str, Any]]):
     tables = recipe(name)
