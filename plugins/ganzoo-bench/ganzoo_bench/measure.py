@@ -13,12 +13,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from ganzoo import api
-from ganzoo.plugin import Overrides, RequestError, Run, RunDirectory, count_progress, hookimpl, kept_random_state
+from ganzoo.plugin import (
+    GanzooError,
+    Overrides,
+    RequestError,
+    Run,
+    RunDirectory,
+    count_progress,
+    hookimpl,
+    kept_random_state,
+)
 from ganzoo_bench.profile import flop_of_step, matrix_product_speed, peak_memory, reset_peak_memory, time_by_part
 from ganzoo_bench.report import report
 
@@ -77,7 +86,7 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
     memory = peak_memory(bare.device)
     flop = flop_of_step(bare)
     if baseline is not None:
-        loops["baseline"] = _with_torch_defaults(load_baseline(baseline)(bare), bare)
+        loops["baseline"] = load_step(baseline, bare)
         loops["baseline"]()
     seconds: dict[str, list[float]] = {"run": [], **{name: [] for name in loops}}
     speeds = dict.fromkeys(["fp32", bare.precision], 0.0)  # no others: emulated bf16 takes 200 times as long
@@ -95,6 +104,8 @@ def _measure(bare: Run, baseline: Path | None, rounds: int, steps: int, *, track
     timer, costs = RoundTimer(whole, seconds["run"], rounds, steps, between_rounds), CostTimer(whole)
     with count_progress(what="rounds") as progress:
         api.train(whole, observers=[timer, costs])
+    if len(seconds["run"]) < rounds:
+        raise GanzooError(f"{len(seconds['run'])} of {rounds} rounds were timed: the warning before says why")
     options = bare.recipe
     measured = {
         "machine": _machine(bare),
@@ -157,7 +168,7 @@ def busy_process() -> Iterator[None]:
 
 
 def _build_shorter(bare: Run, timed: int, steps: int, *, tracked: bool) -> Run:
-    """Build the run of `timed` steps, and two more at which samples and checkpoints are made.
+    """Build the run of `timed` steps, and two more at which samples and checkpoints are made; it is not scored.
 
     It logs at least once a round. The second time that something is made tells what it costs, without any start.
     """
@@ -171,10 +182,14 @@ def _build_shorter(bare: Run, timed: int, steps: int, *, tracked: bool) -> Run:
     }
     whole = api.build(bare.recipe, changes)
     whole.directory = _TemporaryDirectory(whole.directory.path)
+    left_out: dict[str, Any] = {
+        "evaluation": whole.recipe.evaluation.model_copy(update={"every": None}),
+        "checkpoint": whole.recipe.checkpoint.model_copy(update={"best": None}),
+    }
     if not tracked:
         tracking = whole.recipe.tracking
-        untracked = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
-        whole.recipe = whole.recipe.model_copy(update={"tracking": untracked})
+        left_out["tracking"] = tracking.model_copy(update=dict.fromkeys(tracking.chosen()))
+    whole.recipe = whole.recipe.model_copy(update=left_out)
     return whole
 
 
@@ -184,17 +199,6 @@ class _TemporaryDirectory(RunDirectory):
     def command(self, verb: str, out: str | None = None) -> str:
         """Return what to do in place of a command on the run."""
         return "the same command measures anew"
-
-
-def _with_torch_defaults(step: Step, run: Run) -> Step:
-    """Return a step that rounds convolutions to TF32 on NVIDIA GPUs, as torch does unless told otherwise."""
-    defaults = replace(run.compute, tf32="convolutions")
-
-    def taken() -> int:
-        with defaults.fp32_products():
-            return step()
-
-    return taken
 
 
 class RoundTimer:
@@ -253,11 +257,6 @@ class CostTimer:
         self.samples = _now(self._run) - self._start
         self._start += self.samples
 
-    @hookimpl(trylast=True)
-    def metrics_evaluated(self) -> None:
-        """Leave out the time of scoring."""
-        self._start = _now(self._run)
-
     @hookimpl(tryfirst=True)
     def checkpoint_saved(self) -> None:
         """Take the time of a checkpoint."""
@@ -271,21 +270,50 @@ def _now(run: Run) -> float:
     return time.perf_counter()
 
 
-def load_baseline(path: Path) -> Callable[[Run], Step]:
-    """Load the function `baseline` of a file.
+def load_step(path: Path, run: Run) -> Step:
+    """Return the step of a baseline, which rounds convolutions to TF32 on NVIDIA GPUs as torch does by default.
+
+    Args:
+        path: the file, which is executed.
+        run: that its function `baseline` is called with.
 
     Raises:
-        RequestError: there is no such file, it does not load, or has no such function.
+        RequestError: there is no such file, it fails, or has no function that returns a step; so does the step, where
+            it fails or returns no number of images.
     """
     if not path.is_file():
         raise RequestError(f"--baseline {path}: there is no such Python file")
-    try:
+    with _told(path, "does not load"):
         baseline = runpy.run_path(str(path)).get("baseline")
-    except Exception as error:
-        raise RequestError(f"--baseline {path}: does not load: {type(error).__name__}: {error}") from error
     if not callable(baseline):
         raise RequestError(f"--baseline {path}: has no function baseline(run)")
-    return cast("Callable[[Run], Step]", baseline)
+    with _told(path, "baseline(run) fails"):
+        step = baseline(run)
+    if not callable(step):
+        raise RequestError(f"--baseline {path}: baseline(run) returns {step!r:.60}: let it return a function")
+    defaults = replace(run.compute, tf32="convolutions")
+
+    def taken() -> int:
+        with _told(path, "its step fails"), defaults.fp32_products():
+            images = step()
+        if type(images) is not int or images < 1:
+            raise RequestError(
+                f"--baseline {path}: its step returns {images!r:.60}: let it return its number of images"
+            )
+        return images
+
+    return taken
+
+
+@contextmanager
+def _told(path: Path, what: str) -> Iterator[None]:
+    """Raise RequestError for what the code of a baseline raises."""
+    try:
+        yield
+    except GanzooError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise RequestError(f"--baseline {path}: {what}: {type(error).__name__}: {error}") from error
 
 
 def _machine(run: Run) -> dict[str, str | int]:

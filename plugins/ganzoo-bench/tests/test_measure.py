@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from ganzoo_bench import measure as measurement
-from ganzoo_bench.measure import load_baseline, measure
+from ganzoo_bench.measure import load_step, measure
 from ganzoo_bench.profile import flop_of_step
 from ganzoo_bench.report import to_text
 
@@ -145,14 +145,45 @@ def test_operations_are_counted(tables: dict[str, Any], parse: Any, manager: Plu
         (None, "there is no such Python file"),
         ("import not_there_at_all", "does not load: ModuleNotFoundError: No module named 'not_there_at_all'"),
         ("baseline = 3", r"has no function baseline\(run\)"),
+        ("raise SystemExit(3)", r"does not load: SystemExit: 3"),
+        ("def baseline(run):\n    run.loder", r"baseline\(run\) fails: AttributeError: .*loder"),
+        ("def baseline(run):\n    pass", r"baseline\(run\) returns None: let it return a function"),
+        ("def baseline(run):\n    return lambda: 1 / 0", "its step fails: ZeroDivisionError: division by zero"),
+        ("def baseline(run):\n    return lambda: None", "its step returns None: let it return its number of images"),
+        ("def baseline(run):\n    return lambda: 0", "its step returns 0: "),
     ],
 )
-def test_a_baseline_that_is_none_is_told(tmp_path: Path, text: str | None, message: str) -> None:
+def test_a_baseline_that_is_none_is_told(
+    tmp_path: Path, tables: dict[str, Any], parse: Any, manager: PluginManager, text: str | None, message: str
+) -> None:
     path = tmp_path / "loop.py"
     if text is not None:
         path.write_text(text)
+    run = build_run(parse(tables), manager, warn=print)
     with pytest.raises(RequestError, match=message):
-        load_baseline(path)
+        load_step(path, run)()
+
+
+def test_a_baseline_that_fails_in_a_round_ends_the_measurement(
+    tables: dict[str, Any], recipe_file: Callable[..., Path], command: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "loop.py").write_text(
+        "def baseline(run):\n    steps = iter([8, 8])\n    return lambda: next(steps)\n", "utf-8"
+    )
+    ended = command("bench", recipe_file(tables), "--baseline", tmp_path / "loop.py", "--rounds", "3", "--steps", "1")
+    assert ended.code == 2
+    assert ended.err.splitlines()[-1].endswith("loop.py: its step fails: StopIteration: ")
+    assert "Traceback" not in ended.err
+
+
+def test_nothing_is_scored(
+    tables: dict[str, Any], recipe_file: Callable[..., Path], command: Callable[..., Any]
+) -> None:
+    tables["evaluation"] = {"every": 1, "samples": 8, "metrics": ["diversity"]}
+    tables["checkpoint"]["best"] = "diversity"
+    ended = command("bench", recipe_file(tables), "--rounds", "2", "--steps", "1")
+    assert ended.code == 0
+    assert "diversity" not in ended.err + ended.out
 
 
 def test_the_tutorial_is_for_64_pixels(tables: dict[str, Any], recipe_file: Callable[..., Path]) -> None:
