@@ -423,7 +423,8 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
     """
     mode, deep, value_range = _MODES[spec.channels], _is_deep(image), _range(config)
     low, high = value_range or (0, _TOPS["uint16"])
-    alpha = cover = None
+    alpha: Array | None = None
+    cover: Array | None = None
     if deep:
         pixels, opaque = np.asarray(image), _opaque(image)
         if mode.endswith("A"):
@@ -433,9 +434,8 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
             pixels, cover = pixels[:, :, None], opaque[:, :, None]
     elif mode.endswith("A") or (value_range is not None and image.has_transparency_data):
         pixels = np.asarray(_with_alpha(image, mode))
-        alpha, pixels = pixels[:, :, -1] / 255, pixels[:, :, :-1]
-        if not mode.endswith("A"):
-            alpha, cover = None, alpha[:, :, None]
+        opacity, pixels = pixels[:, :, -1] / 255, pixels[:, :, :-1]
+        alpha, cover = (opacity, None) if mode.endswith("A") else (None, opacity[:, :, None])
     else:
         pixels = np.asarray(flattened(image, mode, config))
     if cover is not None:
