@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import ganzoo
 from ganzoo.storage.disk import write_text
 
 SCORES = ("classes_covered", "fd_classifier", "confidence", "diversity")
+"""Those that the table shows, as far as they are taken; where none is, it shows all that are."""
+PRECISIONS = ("fp32", "bf16")
 
 
 def main() -> None:
@@ -31,14 +34,22 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=None, help="bring images to this size before they are scored")
     parser.add_argument("--out", type=Path, default=Path("bf16_quality.json"))
     options = parser.parse_args()
-    found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    asked = {
+        "recipe": str(options.recipe),
+        "overrides": options.overrides,
+        "samples": options.samples,
+        "image_size": options.image_size,
+    }
+    kept: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {"of": asked, "runs": {}}
+    if kept.get("of") != asked:
+        sys.exit(f"{options.out}: holds the figures of {kept.get('of')}: remove it, or name another with --out")
     for seed in range(options.seeds):
-        for precision in ("fp32", "bf16"):
+        for precision in PRECISIONS:
             name = f"{precision} seed {seed}"
-            if name not in found:
-                found[name] = trained(options, precision, seed)
-                write_text(options.out, json.dumps(found, indent=2))
-    print(table(found, options.seeds))
+            if name not in kept["runs"]:
+                kept["runs"][name] = trained(options, precision, seed)
+                write_text(options.out, json.dumps(kept, indent=2))
+    print(table(kept["runs"], options.seeds))
 
 
 def trained(options: argparse.Namespace, precision: str, seed: int) -> dict[str, Any]:
@@ -50,16 +61,18 @@ def trained(options: argparse.Namespace, precision: str, seed: int) -> dict[str,
         "samples.gif": "false",
     }
     run = ganzoo.run(options.recipe, [*options.overrides, *(f"{key}={value}" for key, value in wanted.items())])
-    evaluation = ganzoo.evaluate(run, options.samples, image_size=options.image_size)
+    scores = ganzoo.evaluate(run, options.samples, image_size=options.image_size).scores
     losses = {key: value for key, value in run.metrics[-1].items() if key.startswith("loss/")}
-    return {**{score: evaluation.scores[score] for score in SCORES}, **losses, "run": str(run.path)}
+    return {"scores": scores, **losses, "run": str(run.path)}
 
 
 def table(found: dict[str, Any], seeds: int) -> str:
     """Each score in both precisions, and whether they differ by more than the seeds do."""
     lines = ["score            fp32                      bf16                      difference  spread  verdict"]
-    for score in SCORES:
-        by_precision = [[found[f"{p} seed {seed}"][score] for seed in range(seeds)] for p in ("fp32", "bf16")]
+    runs = [[found[f"{precision} seed {seed}"]["scores"] for seed in range(seeds)] for precision in PRECISIONS]
+    taken = [name for name in runs[0][0] if all(name in scores for of_one in runs for scores in of_one)]
+    for score in [name for name in SCORES if name in taken] or taken:
+        by_precision = [[scores[score] for scores in of_one] for of_one in runs]
         means = [statistics.mean(values) for values in by_precision]
         difference = means[1] - means[0]
         spread = max(max(values) - min(values) for values in by_precision)

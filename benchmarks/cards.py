@@ -29,7 +29,8 @@ from ganzoo.runtime.cpu_kernels import capabilities
 
 ROOT = Path(__file__).parents[1]
 CARDS = Path(__file__).with_suffix(".json")
-SAMPLES, SCORE = 1000, "fd_classifier"
+SAMPLES, SCORES = 1000, ("fd_classifier", "modes")
+"""Samples that are scored, and the score that a card has: the first that is taken, else any."""
 
 Card = dict[str, Any]
 
@@ -97,6 +98,11 @@ def with_table(text: str, cards: dict[str, Card]) -> str:
 
 def write(cards: dict[str, Card]) -> None:
     """Write the figures into every header, and into the page."""
+    if missing := [path.stem for path in recipes() if path.stem not in cards]:
+        sys.exit(
+            f"{CARDS.name} has no {', '.join(missing)}: measure them, or add a row that says what they are for, such "
+            f'as {{"machine": "one GPU"}}'
+        )
     for path in recipes():
         text = path.read_text(encoding="utf-8")
         path.write_text(with_line(text, expectation(cards[path.stem])), encoding="utf-8")
@@ -124,6 +130,7 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
             scoring, env=os.environ | threads, stdout=subprocess.PIPE, check=True, text=True, cwd=ROOT
         )
         scores = json.loads(told.stdout)["scores"]
+        score = next((name for name in (*SCORES, *scores) if name in scores), None)
         summary = json.loads((run / "summary.json").read_text())
         where = environment(run)
         device = device_of(run)
@@ -133,10 +140,8 @@ def measure(name: str, settings: Sequence[str], note: str, keep: Path | None) ->
     core = "one CPU core" + (f" with {kind}" if kind else "")
     memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
-        "score": SCORE,
-        "value": round(scores[SCORE], 4),
+        **({"score": score, "value": round(scores[score], 4), "samples": SAMPLES} if score else {}),
         "step": summary["steps"],
-        "samples": SAMPLES,
         "seconds": round(usage.ru_utime + usage.ru_stime if on_cpu else wall, 1),
         "training_seconds": round(summary["seconds"], 1),
         **({"memory_bytes": memory} if on_cpu else {}),
@@ -159,9 +164,13 @@ def main() -> None:
     parser.add_argument("--note", default="", help='What is special, such as "9,000 of the 60,000 images".')
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="Keep the runs there.")
     options = parser.parse_args()
+    if (options.what == "measure") != bool(options.names):
+        parser.error("measure takes names of recipes, and write none")
+    if unknown := [name for name in options.names if name not in {path.stem for path in recipes()}]:
+        parser.error(f"there is no recipes/{unknown[0]}.toml")
     if options.what == "write":
         write(json.loads(CARDS.read_text(encoding="utf-8")))
-    for name in options.names if options.what == "measure" else ():
+    for name in options.names:
         card = measure(name, options.set, options.note, options.keep)
         print(f"{name}: {expectation(card)}", flush=True)
         # Read again: another process may have measured other recipes meanwhile.

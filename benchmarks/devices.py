@@ -56,6 +56,10 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     accelerator = options.accelerator or best_accelerator()
+    if unknown := [row for row in options.only or () if row not in WAYS[accelerator]]:
+        parser.error(f"--only {unknown[0]}: the rows are {'; '.join(WAYS[accelerator])}")
+    if options.rounds < 2:
+        parser.error(f"--rounds {options.rounds}: give 2 or more")
     print(f"`python benchmarks/{Path(__file__).name} {' '.join(sys.argv[1:])}`".replace(" `", "`"))
     print("\n| | bare step, images/s (best, median) | whole run | × tutorial | share of matrix product | peak memory |")
     print("|---|---|---|---|---|---|")

@@ -30,6 +30,11 @@ class Watcher:
     def __init__(self, every: int) -> None:
         self.every = every
         self.rows: list[dict[str, Any]] = []
+        self._time = (0.0, 0.0)
+
+    @hookimpl
+    def run_started(self) -> None:
+        """Start the clocks."""
         self._time = (time.perf_counter(), time.process_time())
 
     @hookimpl
@@ -45,7 +50,7 @@ class Watcher:
                 "ms_a_step": round(wall, 3),
                 "cpu_ms_a_step": round(cpu, 3),
                 "resident_mb": round(resident() / 1e6, 1),
-                "metrics_mb": round(run.directory.metrics.stat().st_size / 1e6, 2),
+                "metrics_mb": round(size_of(run.directory.metrics) / 1e6, 2),
                 "run_directory_mb": round(size_of(run.directory.path) / 1e6, 2),
                 "files": sum(len(files) for _, _, files in os.walk(run.directory.path)),
             }
@@ -60,8 +65,8 @@ def resident() -> int:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """Bytes of all files in a folder, or of a file; 0 where there is none."""
+    return sum(path.stat().st_size for path in (folder, *folder.rglob("*")) if path.is_file())
 
 
 def tables(steps: int, root: str, wandb: str) -> dict[str, Any]:

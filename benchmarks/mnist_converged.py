@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -145,7 +146,9 @@ def picture_of(runs: Path, name: str, kind: str, seed: int) -> Path:
 
 def train_and_note(results: Path, runs: Path, seed: int, name: str, more: Sequence[str]) -> None:
     """Train a row from a seed to its end and take it into the records, unless they have it."""
-    if not is_recorded(results, name, seed):
+    if is_recorded(results, name, seed):
+        print(f"{name}, seed {seed}: {results} has it to its end: give another --results to train it again", flush=True)
+    else:
         graphs = GRAPHS if torch.cuda.is_available() and ROWS[name].recordable else ()
         train(runs, name, seed, recipe_of(name), [*changes(name), *graphs, *more])
         note(results, records(runs, name, seed), list(ROWS))
@@ -193,6 +196,8 @@ def plot(measured: Sequence[Record]) -> str:
     """Return an SVG of the first seed's score with the averaged weights over the updates."""
     curves = {each["row"]: each["averaged_curve"] for each in measured if each["seed"] == SEEDS[0]}
     named = {name.replace("_mnist", ""): curves[name] for name in ROWS if name in curves}
+    if not named:
+        sys.exit(f"there are no records of seed {SEEDS[0]}: give --results a file that has some")
     return log_plot(named, "updates", f"{SCORE}, averaged weights")
 
 
@@ -200,6 +205,8 @@ def picture(runs: Path) -> Image.Image:
     """Return samples of the first seed, row by row: left with the averaged weights, right with the last."""
     pairs = [[picture_of(runs, name, kind, SEEDS[0]) for kind in ("averaged", "last")] for name in ROWS]
     rows = [[Image.open(path).convert("L") for path in pair] for pair in pairs if all(path.exists() for path in pair)]
+    if not rows:
+        sys.exit(f"{runs}: has no pictures of seed {SEEDS[0]}, which `run` draws: give --runs the folder of the runs")
     width = max(image.width for row in rows for image in row) + GAP
     drawn = Image.new("L", (2 * width, sum(row[0].height + GAP for row in rows)), 255)
     top = 0

@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bf16", action="store_true")
     options = parser.parse_args()
+    if options.size < 4 or options.size & (options.size - 1):
+        parser.error(f"--size {options.size}: give a power of two from 4 on")
     device, config = torch.device(options.accelerator), StyleGAN2GeneratorConfig(max_channels=options.most_channels)
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     dtype = "bf16" if options.bf16 else "fp32"

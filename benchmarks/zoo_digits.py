@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ import torch
 from ganzoo_analysis.figures import BACKGROUND, PANEL_GAP, Panel, draw
 from PIL import Image
 from results_page import PAGE, read_records, replaced, spread
+from row_runs import is_complete
 
 import ganzoo
 from ganzoo.errors import GanzooError, Interrupted
@@ -210,8 +212,8 @@ def measure(name: str, seed: int, runs: Path) -> dict[str, Any]:
     try:
         trained = ganzoo.run(BASE, changes, manager=manager)
         averaged, last = (ganzoo.evaluate(trained, SAMPLES, weights=w, image_size=SCORED_SIZE).scores for w in WEIGHTS)
-    except Interrupted:
-        raise
+    except Interrupted as error:
+        sys.exit(f"{name}, seed {seed}: {error}: the same command begins it anew")
     except GanzooError as error:
         return {**result, "error": str(error)}
     steps, batch = trained.recipe.run.steps or 0, trained.recipe.trainer.batch_size
@@ -282,7 +284,10 @@ def picture(runs: Path) -> Image.Image:
     """The first samples of each row's first run, with the row's name above."""
     strips = []
     for name in ROWS:
-        trained = ganzoo.load_run(min((runs / name).glob("[0-9]*")))
+        complete = [run for run in sorted((runs / name).glob("[0-9]*")) if is_complete(run)]
+        if not complete:
+            sys.exit(f"{runs / name}: has no complete run, such as `zoo_digits.py run --only {name}` makes")
+        trained = ganzoo.load_run(complete[0])
         strips.append(draw([Panel(trained.sample(SHOWN), SHOWN, name)]))
     width, height = max(strip.width for strip in strips) + PANEL_GAP, max(strip.height for strip in strips) + 2
     rows = -(-len(strips) // COLUMNS)

@@ -2,7 +2,7 @@
 
     python benchmarks/speedrun/judge.py score samples.npy
     python benchmarks/speedrun/judge.py floor --root data
-    python benchmarks/speedrun/judge.py train --root data
+    python benchmarks/speedrun/judge.py train --root data --out other.safetensors
 
 `judge.safetensors` holds the classifier, and the mean and covariance of its features on all real images at hand (here
 10,000), so that judging needs no data. It was made once, by `train`, and is frozen: `CHECKSUM` is that of the file.
@@ -195,15 +195,20 @@ def main() -> None:
     verbs.add_parser("floor").add_argument("--root", required=True)
     training = verbs.add_parser("train")
     training.add_argument("--root", required=True)
-    training.add_argument("--out", type=Path, default=FILE)
+    training.add_argument("--out", type=Path, required=True, help="a file that is not there yet")
     options = parser.parse_args()
-    if options.verb == "train":
-        train(options.root, options.out)
-    elif options.verb == "floor":
-        floor(options.root)
-    else:
-        for path in options.samples:
-            print(f"{path}: {score(np.load(path)):.4f}")
+    if options.verb == "train" and options.out.exists():
+        parser.error(f"--out {options.out}: is there already, and a judge is trained once: name another file")
+    try:
+        if options.verb == "train":
+            train(options.root, options.out)
+        elif options.verb == "floor":
+            floor(options.root)
+        else:
+            for path in options.samples:
+                print(f"{path}: {score(np.load(path)):.4f}")
+    except (OSError, RuntimeError, ValueError) as error:  # torchvision's for MNIST that is not there
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

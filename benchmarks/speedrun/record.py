@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     options.recipe = options.recipe or RECIPES[options.track]
     options.work = options.work or Path("runs", "speedrun", options.track)
-    if wrong := [*recipe_problems(options.recipe)]:
+    if wrong := [*recipe_problems(options.recipe), *wrong_requests(options)]:
         sys.exit("\n".join(wrong))
     order = options.only or spread(options.baselines, options.runs)
     missing = [name for name in order if not is_measured(options, name)]
@@ -84,6 +84,17 @@ def main() -> None:
         for who in (BASELINE, CONTESTANT):
             shutil.copy(options.record / f"{who}.png", PAGE.parent / "images" / f"speedrun_{options.track}_{who}.png")
         PAGE.write_text(with_record(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+
+
+def wrong_requests(options: argparse.Namespace) -> Iterator[str]:
+    """Yield what is wrong with the request."""
+    if not (Path(options.root) / "MNIST" / "raw").is_dir():
+        yield f"--root {options.root}: has no folder MNIST/raw"
+    if options.track == "cuda" and not torch.cuda.is_available():
+        yield "--track cuda: torch finds no NVIDIA GPU here"
+    for name in options.only or ():
+        if not re.fullmatch(rf"({BASELINE}|{CONTESTANT})-\d+", name):
+            yield f"--only {name}: names no run: give one such as {BASELINE}-0 or {CONTESTANT}-0"
 
 
 def spread(baselines: int, runs: int) -> list[str]:

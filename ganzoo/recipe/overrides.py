@@ -10,7 +10,7 @@ from typing import Any, Literal
 import tomli_w
 
 from ganzoo.errors import RequestError
-from ganzoo.text import DEEPEST, parse_toml
+from ganzoo.text import DEEPEST, parse_toml, printable
 
 Overrides = Mapping[str, Any] | Iterable[str | tuple[str, Any]]
 """Values by dotted key, `{"trainer.batch_size": 64}`; or such pairs, or texts as `--set` takes them."""
@@ -68,8 +68,14 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Read "trainer.batch_size=64" as a dotted key and a value.
 
     Raises:
-        RequestError: it has no "=".
+        RequestError: it has no "=", or is of bytes that are no text.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestError(
+            f"--set {_shown(printable(text))}: is no text in UTF-8: rename a file or folder of such a name"
+        ) from None
     key, equals, value = text.partition("=")
     if not equals:
         raise RequestError(f"--set {_shown(text)}: {_FORM}")

@@ -87,6 +87,12 @@ def test_wrong_override_is_told(override: str, told: str):
     assert told in str(caught.value)
 
 
+def test_bytes_that_are_no_text_are_told():
+    """As a shell hands on the name of a folder from a system of Latin-1."""
+    with pytest.raises(RequestError, match=r"--set run\.root=sch\\udcf6n: is no text in UTF-8: rename"):
+        apply_overrides({}, ["run.root=sch\udcf6n"])
+
+
 def test_numbers_of_numpy_and_torch_are_numbers():
     given = {"a": np.int64(16), "b": np.float32(0.5), "c": np.bool_(True), "d": torch.tensor(3), "e": [np.int64(1)]}
     assert plain(given) == {"a": 16, "b": 0.5, "c": True, "d": 3, "e": [1]}
