@@ -144,6 +144,7 @@ def _main() -> None:
     except OSError as error:
         if isinstance(error, PermissionError) and error.filename is not None and "--debug" not in arguments:
             typer.echo(printable_lines(f"error: {error.filename}: {error.strerror}: {PERMISSIONS}"), err=True)
+            _leave_within(HOOK_SECONDS, 2)
             sys.exit(2)
         if error.errno not in LOST_OUTPUT:
             raise

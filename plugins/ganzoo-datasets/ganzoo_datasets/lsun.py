@@ -69,6 +69,7 @@ class _Database:
 
     def __init__(self, path: Path) -> None:
         lmdb = _lmdb()
+        self.environment: Any = None
         try:
             _check_length(path / "data.mdb")
             self.environment = lmdb.open(
@@ -77,6 +78,8 @@ class _Database:
             with self.environment.begin() as transaction:
                 self.keys: list[bytes] = list(transaction.cursor().iternext(keys=True, values=False))
         except (lmdb.Error, OSError) as error:
+            if self.environment is not None:  # a notebook keeps the error, and this with it
+                self.environment.close()
             raise DataError(f"{path} is damaged or only partly unpacked ({error}): unpack it again") from error
         self.version = _version(path)
 
@@ -86,7 +89,7 @@ class _Database:
 
 
 _OPENED: WeakValueDictionary[Path, _Database] = WeakValueDictionary()
-"""The databases in use: LMDB opens each but once in a process."""
+"""The databases in use, of the whole process: LMDB opens each but once in it."""
 
 
 def _database(path: Path) -> _Database:

@@ -33,7 +33,7 @@ LONGEST_VALUE = 500
 class MLflowTracker(StepTracker):
     """Logs to MLflow's server or file: options as parameters, grids and the film as artifacts.
 
-    A run is found again by its id there, which `mlflow.json` in the run directory holds, with the server or file.
+    A run is found again by its id there, which `mlflow.json` in the run directory holds, and the file.
     """
 
     Config = MLflowConfig
@@ -66,7 +66,7 @@ class MLflowTracker(StepTracker):
         else:
             client.update_run(str(number), status="RUNNING")
         self._id = str(number)
-        place = {"uri": uri, "asked": self._asked}
+        place = {"uri": uri, "asked": self._asked} if uri.startswith(SQLITE) else {}  # a server's may have a password
         run.directory.write_json(RECORD, {"run_id": self._id, **place, "settings": fingerprint(run.recipe)})
         client.log_artifact(self._id, str(run.directory.path / "recipe.toml"))
         return sent
@@ -114,22 +114,21 @@ class MLflowTracker(StepTracker):
         return self.config.uri or os.environ.get("MLFLOW_TRACKING_URI")
 
     def _uri(self, record: Mapping[str, Any]) -> str | None:
-        """Return the server or file, with an absolute path: that of the run's record where the same was asked for.
+        """Return the server, or the file by its absolute path.
 
-        The file of a path in it may be of another working directory.
+        The file is that of the run's record where the same is asked for, perhaps from another working directory.
         """
-        known = record.get("uri")
-        if isinstance(known, str) and record.get("asked") == self._asked and _is_there(known):
+        known, asked = record.get("uri"), self._asked
+        if isinstance(known, str) and record.get("asked") == asked and _is_file(known):
             return known
-        asked = self._asked
         if asked is not None and asked.startswith(SQLITE):
             return SQLITE + str(Path(asked.removeprefix(SQLITE)).absolute())
         return asked
 
 
-def _is_there(uri: str) -> bool:
-    """Return whether the file of a database is there; of a server nobody knows."""
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
+def _is_file(uri: str) -> bool:
+    """Return whether this is the address of a file that is there."""
+    return uri.startswith(SQLITE) and Path(uri.removeprefix(SQLITE)).is_file()
 
 
 def connect(uri: str | None) -> MlflowClient:
