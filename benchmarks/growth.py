@@ -114,7 +114,7 @@ def steps(key: str, **options: list[int]) -> Iterator[Row]:
             }
             recipe = parse_recipe(apply_overrides(tables, chosen), plugin_manager())
             run = build_run(recipe, plugin_manager(), warn=print)
-            run.trainer.train_step(run.loader.next())
+            one_step(run)
             seconds = best(partial(one_step, run))
             checkpoint = sum(p.numel() for network in run.trainer.networks().values() for p in network.parameters())
         batch = chosen["trainer.batch_size"]

@@ -423,26 +423,23 @@ def _to_sixteen_bits(image: Image.Image, config: ImageDatasetConfig, spec: Image
     """
     mode, deep, value_range = _MODES[spec.channels], _is_deep(image), _range(config)
     low, high = value_range or (0, _TOPS["uint16"])
-    alpha: Array | None = None
-    cover: Array | None = None
+    keeps_alpha = mode.endswith("A")
+    alpha: Array | None = _opaque(image) if deep else None
     if deep:
-        pixels, opaque = np.asarray(image), _opaque(image)
-        if mode.endswith("A"):
-            alpha = np.ones(pixels.shape) if opaque is None else opaque
-            pixels = np.stack([pixels] * (spec.channels - 1), axis=2)
-        elif opaque is not None:
-            pixels, cover = pixels[:, :, None], opaque[:, :, None]
-    elif mode.endswith("A") or (value_range is not None and image.has_transparency_data):
+        pixels = np.asarray(image)[:, :, None]
+        if keeps_alpha:
+            alpha = np.ones(pixels.shape[:2]) if alpha is None else alpha
+            pixels = np.repeat(pixels, spec.channels - 1, axis=2)
+    elif keeps_alpha or (value_range is not None and image.has_transparency_data):
         pixels = np.asarray(_with_alpha(image, mode))
-        opacity, pixels = pixels[:, :, -1] / 255, pixels[:, :, :-1]
-        alpha, cover = (opacity, None) if mode.endswith("A") else (None, opacity[:, :, None])
+        alpha, pixels = pixels[:, :, -1] / 255, pixels[:, :, :-1]
     else:
         pixels = np.asarray(flattened(image, mode, config))
-    if cover is not None:
+    if alpha is not None and not keeps_alpha:
         color = np.array(ImageColor.getrgb(config.background)[:3]) / 255
         behind = low + (color if spec.channels == 3 else color @ _GRAY) * (high - low)
         seen = pixels if value_range is None else pixels.clip(low, high)
-        pixels = np.where(cover, behind + cover * (seen - behind), behind)
+        pixels, alpha = np.where(alpha[:, :, None], behind + alpha[:, :, None] * (seen - behind), behind), None
     if value_range is not None:
         return pixels if alpha is None else np.dstack([pixels, low + alpha * (high - low)])
     top, scale = {"u1": (255, 257), "f4": (1, 65535)}.get(pixels.dtype.str[1:], (65535, 1))
