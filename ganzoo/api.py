@@ -195,11 +195,8 @@ def _resumed(
         built = build_run(recipe, manager, directory=directory, warn=warn, world=world, initial=initial)
     if checkpoint is not None:
         cure = f"`ganzoo run` with --set init.from={shell_word(directory.path)} begins anew from its weights"
-        if built.info != checkpoint.info:
-            raise RunDirectoryError(
-                f"{directory}: the dataset has changed since: it was {checkpoint.info}, and is {built.info}; bring it "
-                f"back to go on, or {cure}"
-            )
+        if told := checkpoint.info.changed(built.info):
+            raise RunDirectoryError(f"{directory}: {told}; bring it back to go on, or {cure}")
         if world.is_main:
             check_changes(directory, describe_environment(built), accept=accept_changes)
         try:

@@ -198,6 +198,18 @@ class DatasetInfo:
             raise UnfitDataError(f"needs classes, and the labels are {self.labels}")
         return len(self.class_names)
 
+    def changed(self, now: DatasetInfo, parts: Iterable[str] = ("samples", "labels", "condition")) -> str:
+        """Say which of these parts the dataset has otherwise now; empty where it has none otherwise."""
+        for part in parts:
+            before, after = getattr(self, part), getattr(now, part)
+            if before != after:
+                told = [str(each or "none") for each in (before, after)]
+                if told[0] == told[1]:  # as many labels, of other names
+                    pairs = [names for names in zip(before.names, after.names, strict=True) if len(set(names)) > 1]
+                    told = [", ".join(names) for names in zip(*pairs[:SHOWN_CLASSES], strict=True)]
+                return f"the dataset has changed since: its {part} were {told[0]}, and are {told[1]}"
+        return ""
+
     def lacks(self, uses: Iterable[str]) -> list[str]:
         """Return those of "labels" and "condition" in `uses` that the dataset lacks."""
         return sorted(name for name in uses if getattr(self, name) is None)

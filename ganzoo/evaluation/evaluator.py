@@ -103,7 +103,13 @@ class Evaluator:
             run: the run directory, for the card.
             step: of the run.
             seed: of the latents; default: the recipe's.
+
+        Raises:
+            RequestError: the dataset's labels or conditions are not those that the generator takes.
         """
+        given = self.examples if "condition" in generator.uses else self.training
+        if told := generator.info.changed(given.info, sorted(generator.uses)):
+            raise RequestError(f"{run}: {told}; bring it back as it was: the generator takes no others")
         seed = self.options.seed if seed is None else seed
         samples = self._samples_card(generator, weights, seed)
         order = self._order(seed) if "condition" in generator.uses else None

@@ -383,13 +383,8 @@ class TrainedRun:
             packed, _ = self.open_dataset()
         except DataError as error:
             raise DataError(f"{error}; or {instead}" if instead else str(error)) from error
-        for part in ("samples", wanted):
-            before, now = (getattr(info, part) for info in (self.checkpoint.info, packed.info))
-            if now != before:
-                raise RequestError(
-                    f"{self.path}: the dataset has changed since: its {part} were {before}, and are {now}; bring it "
-                    f"back as it was{f', or {instead}' if instead else ''}"
-                )
+        if told := self.checkpoint.info.changed(packed.info, ("samples", wanted)):
+            raise RequestError(f"{self.path}: {told}; bring it back as it was{f', or {instead}' if instead else ''}")
         return packed
 
     def open_dataset(self, name: str | None = None, overrides: Overrides = ()) -> tuple[PackedDataset, DatasetConfig]:

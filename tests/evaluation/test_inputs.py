@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from image_folders import put
 from torchvision.transforms.functional import resize
 
 from ganzoo import api
 from ganzoo.components.metric import Metric, MetricInputs
+from ganzoo.errors import RequestError, RunDirectoryError
 from ganzoo.evaluation import evaluator
 from ganzoo.registry.hookspecs import hookimpl
 from ganzoo.registry.plugin_manager import PluginManager
@@ -78,3 +81,32 @@ def test_samples_are_made_smaller_with_an_antialiasing_filter(run: TrainedRun, g
 def test_metrics_know_whether_training_mirrors_its_images(run: TrainedRun, given: list[MetricInputs], flips: bool):
     api.evaluate(run, overrides={"dataset.horizontal_flip": flips})
     assert given[0].mirrored is flips
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda root: put(root, "d/0.png"), "its labels were 3 classes, and are 4 classes"),
+        (lambda root: (root / "b").rename(root.parent / "b"), "its labels were 3 classes, and are 2 classes"),
+        (lambda root: (root / "b").rename(root / "bee"), "its labels were b, and are bee"),
+    ],
+    ids=["more", "fewer", "renamed"],
+)
+def test_other_classes_than_those_of_a_conditional_generator_are_refused(
+    tables: Tables, tmp_path: Path, change: Any, told: str
+):
+    """Its class 1 would be compared with another; one that takes no classes is scored against any."""
+    put(tmp_path / "images", "a/0.png", "a/1.png", "b/2.png", "b/3.png", "c/4.png", "c/5.png")
+    tables["dataset"] = {"name": "image_folder", "root": str(tmp_path / "images"), "image_size": 16}
+    tables["evaluation"], tables["trainer"]["batch_size"] = {"metrics": ["diversity"], "samples": 4}, 4
+    plain = api.run(tables, ["run.steps=1", "dataset.labels=folders"])
+    tables["generator"] = {"name": "cgan", "width": 4, "latent_dim": 8}
+    tables["discriminator"] = {"name": "cgan", "width": 4}
+    run = api.run(tables, ["run.steps=1", "dataset.labels=folders"])
+    change(tmp_path / "images")
+    with pytest.raises(RequestError, match=f"{run.path}: the dataset has changed since: {told}; bring it back as it"):
+        api.evaluate(run)
+    assert not (run.path / "evaluation.json").exists()
+    with pytest.raises(RunDirectoryError, match=f"{run.path}: the dataset has changed since: {told}; bring it back to"):
+        api.resume(run.path, ["run.steps=2"])
+    assert "diversity" in api.evaluate(plain).scores
