@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -57,7 +58,7 @@ class Classifier:
 
 
 def classifier_for(packed: StoredImages) -> Classifier:
-    """Return the classifier of a dataset, from the cache or trained now; the same for the same pack.
+    """Return the classifier of a dataset, from the cache or trained now; the same for the same images and labels.
 
     Raises:
         DataError: the dataset has no labels.
@@ -68,9 +69,10 @@ def classifier_for(packed: StoredImages) -> Classifier:
         )
     with torch.random.fork_rng(devices=[]):
         network = ClassifierNetwork(packed.info.image.channels, packed.info.num_classes)
+    samples = zlib.crc32(packed.labels.data, packed.checksum)  # of one key there may be others, as after a repair
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     weights = cached_tensors(
-        f"classifiers/{packed.key[:16]}-v{VERSION}",
+        f"classifiers/{packed.key[:16]}-{samples:08x}-v{VERSION}",
         lambda: _trained(network, packed),
         lambda found: {name: tensor.shape for name, tensor in found.items()} == shapes,
     )

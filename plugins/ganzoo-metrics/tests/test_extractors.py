@@ -107,6 +107,24 @@ def test_the_classifier_is_the_one_of_the_dataset(packed: PackedDataset, images:
     assert extractor.notes()["accuracy"] == classifier_for(packed).accuracy
 
 
+def test_the_classifier_is_trained_anew_for_other_samples_or_labels_of_the_same_key(
+    packed: PackedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A pack is made anew under its key, such as with images that could not be read before."""
+    assert packed.labels is not None
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr(classifier, "EXAMPLES", classifier.BATCH)
+    first = classifier_for(packed).network.state_dict()
+    for other in (
+        replace(packed, images=255 - packed.images, checksum=1),
+        replace(packed, labels=packed.labels[::-1].copy()),
+    ):
+        weights = classifier_for(other).network.state_dict()
+        assert not all(torch.equal(first[name], weights[name]) for name in first)
+    again = classifier_for(packed).network.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
 class Noting:
     """Stored images that note which of them are read together."""
 
