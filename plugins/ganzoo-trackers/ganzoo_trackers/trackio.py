@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from contextvars import copy_context
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -93,10 +94,13 @@ class TrackioTracker(StepTracker):
 
 
 def start(project: str, name: str, **options: Any) -> Any:
-    """Start the run of a name, or go on with it."""
+    """Start the run of a name, or go on with it.
+
+    It does not become Trackio's current run, which may be one of the calling program's own, and which Trackio finishes
+    when the program ends, with a line on stdout.
+    """
     import trackio
 
+    options |= {"name": name, "resume": "allow", "embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
     with redirect_stdout(sys.stderr):  # where it says how to watch; stdout belongs to the result
-        return trackio.init(
-            project, name=name, resume="allow", embed=False, auto_log_gpu=False, auto_log_cpu=False, **options
-        )
+        return copy_context().run(trackio.init, project, **options)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,6 +201,19 @@ def test_a_run_that_goes_on_with_other_options_shows_its_own_figures(
     again = READERS[name](api.resume(first.path, ["run.steps=8", "trainer.generator_optimizer.lr=0.25"]))
     assert again.scalars["lr/generator"] == [(4, 0.5), (6, 0.5), (8, 0.25)]
     assert again.about["name"] == seen.about["name"]
+
+
+@pytest.mark.slow
+def test_trackio_leaves_stdout_and_the_current_run_to_the_program(recipe: Callable[[str], dict[str, Any]]):
+    script = (
+        "import json, sys, trackio; from ganzoo import api; mine = trackio.init('mine', embed=False);"
+        "api.run(json.loads(sys.argv[1])); assert trackio.context_vars.current_run.get() is mine; trackio.finish();"
+        "print('result')"
+    )
+    program = [sys.executable, "-c", script, json.dumps(recipe("trackio"))]
+    ended = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert ended.stdout.count("Run finished") == 1  # of the program's own run, before its result
+    assert ended.stdout.endswith("result\n")
 
 
 @pytest.mark.slow
