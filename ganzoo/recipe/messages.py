@@ -33,6 +33,8 @@ def explain(
         within = (each for each in told if each is not detail and each["loc"][: len(detail["loc"])] == detail["loc"])
         if detail["type"] == "too_short" and any(within):
             continue  # it counts the right ones alone
+        if detail["type"] == "default_factory_not_called":
+            continue  # a default that follows from another option, which is wrong
         location = toml_location(detail, tables)
         key = str(location[-1]) if location else ""
         unchecked = False
@@ -212,7 +214,9 @@ def default_at(location: Location, tables: Any, model: type[BaseModel]) -> Any:
     if isinstance(location[-1], int):
         return given_at(location[-1:], default_at(location[:-1], tables, model))
     field = field_at(location, tables, model)
-    return field.get_default(call_default_factory=True) if field else None
+    if field is None or field.default_factory_takes_validated_data:  # of the other options, which may be wrong
+        return None
+    return field.get_default(call_default_factory=True)
 
 
 def part_names(options: type[BaseModel] | None) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 import pytest
+from pydantic import Field, PositiveInt
 
 from ganzoo.components.options import LossConfig, Options
 from ganzoo.errors import Problem, RecipeError
@@ -218,6 +219,28 @@ def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables):
         (found,) = problems(
             partial(parse_recipe, manager=manager), changed(tables, "loss", {"name": "odd", "how": how})
         )
+        assert found.path == where
+        assert told in found.message
+
+
+def test_a_default_made_of_another_option_hides_no_mistake(tables: Tables):
+    class Inner(Options):
+        least: int = Field(default_factory=lambda others: 3)
+
+    class Wide(LossConfig):
+        width: PositiveInt = 4
+        twice: int = Field(default_factory=lambda others: 2 * others["width"])
+        inner: Inner = Field(default_factory=lambda others: Inner(least=others["width"]))
+
+    manager = PluginManager()
+    manager.registries.losses.register("wide", "nowhere:Wide", config=Wide, plugin="test")
+    for options, where, told in (
+        ({"widht": 3}, "loss.widht", "did you mean width?"),
+        ({"width": 0}, "loss.width", "is 0: input should be greater than 0"),
+        ({"inner": {"leats": 1}}, "loss.inner.leats", "did you mean least?"),
+    ):
+        changed_tables = changed(tables, "loss", {"name": "wide", **options})
+        (found,) = problems(partial(parse_recipe, manager=manager), changed_tables)
         assert found.path == where
         assert told in found.message
 
