@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -54,6 +54,10 @@ def explain(
             case "missing":
                 what = "value" if isinstance(location[-1], int) else "table" if len(location) == 1 else "key"
                 message = f"is missing: this {what} is required"
+            case "union_tag_not_found" | "union_tag_invalid" if detail["ctx"]["discriminator"] != "'name'":
+                selectors = map(_selector, _classes_at(location, tables, model))
+                forms = [f"{key} = {_shown(value)}" for key, values in selectors for value in values]
+                message = f"must have {' or '.join(forms)}" if forms else detail["msg"]
             case "union_tag_not_found":
                 names = _names_at(location, tables, model)
                 message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
@@ -93,8 +97,8 @@ def _table_form(location: Location, tables: Mapping[str, Any], model: type[BaseM
         inline = any(isinstance(step, int) for step in location)
         return f"{location[-1]} = {{ … }}" if inline else f"[{dotted(location)}]"
     given, names = given_at(location, tables), _names_at(location, tables, model)
-    name = given if given in names else next(iter(names), "…")
-    return f'[[{dotted(location[:-1])}]], or {{ name = "{name}" }} in the list'
+    name = f'name = "{given if given in names else names[0]}"' if names else "…"
+    return f"[[{dotted(location[:-1])}]], or {{ {name} }} in the list"
 
 
 def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
@@ -108,8 +112,8 @@ def _unknown_network(role: str, known: Sequence[str], trainer: str) -> str:
 def _told(errors: Iterable[ErrorDetails], tables: Mapping[str, Any], beyond: int = -1) -> Iterator[ErrorDetails]:
     """Yield errors, and for an option of several forms those of the form that is meant, or one of all forms.
 
-    Meant is a form with an error within it, or one whose only fault is the value. Forms whose steps come up to
-    `beyond` in the place of an error are chosen already.
+    Meant is the form with the fewest errors within it, or one whose only fault is the value. Forms whose steps come up
+    to `beyond` in the place of an error are chosen already.
     """
     groups: dict[Any, list[ErrorDetails]] = {}
     for number, detail in enumerate(errors):
@@ -124,7 +128,9 @@ def _told(errors: Iterable[ErrorDetails], tables: Mapping[str, Any], beyond: int
         within = [each for each in group if any(what == "key" for _, what in [*_steps(each, tables)][depth:])]
         fitting = [each for each in group if not each["type"].endswith(("_type", "literal_error"))]
         if meant := within or fitting:
-            form = meant[0]["loc"][depth]
+            forms = [each["loc"][depth] for each in meant]  # a wrong constant, which may select a form, counts twice
+            forms += [form for form, each in zip(forms, meant, strict=True) if each["type"] == "literal_error"]
+            form = min(forms, key=forms.count)
             yield from _told([each for each in meant if each["loc"][depth] == form], tables, depth)
         else:
             forms_in_words = list(dict.fromkeys(map(_form_in_words, group)))
@@ -199,14 +205,16 @@ def keys_at(location: Location, tables: Any, model: type[BaseModel]) -> dict[str
 
 
 def model_at(location: Location, tables: Any, model: type[BaseModel]) -> type[BaseModel] | None:
-    """Return the class of the table at a path: of a part the one of its name, or of the default if it is left out."""
+    """Return the class of the table at a path: of several that which it selects, or of the default if left out."""
     if not location:
         return model
     classes = _classes_at(location, tables, model)
     if len(classes) > 1 and given_at(location, tables) is None:
         return type(default) if isinstance(default := default_at(location, tables, model), BaseModel) else None
-    name = given_at([*location, "name"], tables)
-    return classes[0] if len(classes) == 1 else next((each for each in classes if name in part_names(each)), None)
+    if len(classes) == 1:
+        return classes[0]
+    chosen = ((each, *_selector(each)) for each in classes)
+    return next((each for each, key, values in chosen if given_at([*location, key], tables) in values), None)
 
 
 def default_at(location: Location, tables: Any, model: type[BaseModel]) -> Any:
@@ -222,6 +230,12 @@ def default_at(location: Location, tables: Any, model: type[BaseModel]) -> Any:
 def part_names(options: type[BaseModel] | None) -> tuple[Any, ...]:
     """Return the names that select options out of several; none for a table that is no part."""
     return get_args(options.model_fields["name"].annotation) if options and "name" in options.model_fields else ()
+
+
+def _selector(options: type[BaseModel]) -> tuple[str, tuple[Any, ...]]:
+    """Return the key that selects options out of several, as `name` does a part, with its values for these."""
+    literals = ((key, field.annotation) for key, field in _keys(options).items())
+    return next(((key, get_args(of)) for key, of in literals if get_origin(of) is Literal), ("", ()))
 
 
 def _names_at(location: Location, tables: Any, model: type[BaseModel]) -> list[str]:

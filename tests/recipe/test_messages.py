@@ -7,7 +7,7 @@ import datetime
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, PositiveInt
@@ -221,6 +221,42 @@ def test_a_union_of_a_plugin_is_told_as_one_option(tables: Tables):
         )
         assert found.path == where
         assert told in found.message
+
+
+class Square(Options):
+    kind: Literal["square"] = "square"
+    side: float = 1.0
+
+
+class Circle(Options):
+    kind: Literal["circle"] = "circle"
+    radius: float = 1.0
+
+
+class Drawn(LossConfig):
+    shape: Annotated[Square | Circle, Field(discriminator="kind")] = Square()
+    shapes: tuple[Square | Circle, ...] = ()
+    squares: tuple[Square, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "told"),
+    [
+        ({"shape": {"kind": "circl"}}, "loss.shape", 'must have kind = "square" or kind = "circle"'),
+        ({"shape": {"radius": 2.0}}, "loss.shape", 'must have kind = "square" or kind = "circle"'),
+        ({"shape": {"kind": "circle", "side": 2.0}}, "loss.shape.side", "known: kind, radius"),
+        ({"shapes": [{"kind": "circle", "side": 2.0}]}, "loss.shapes.0.side", "known: kind, radius"),
+        ({"squares": [3]}, "loss.squares.0", "must be a table: [[loss.squares]], or { … } in the list"),
+    ],
+)
+def test_tables_of_a_plugin_that_another_key_than_the_name_selects(
+    tables: Tables, options: Tables, where: str, told: str
+):
+    manager = PluginManager()
+    manager.registries.losses.register("drawn", "nowhere:Drawn", config=Drawn, plugin="test")
+    (found,) = problems(partial(parse_recipe, manager=manager), changed(tables, "loss", {"name": "drawn", **options}))
+    assert found.path == where
+    assert told in found.message
 
 
 def test_a_default_made_of_another_option_hides_no_mistake(tables: Tables):
