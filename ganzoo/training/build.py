@@ -214,6 +214,10 @@ def build_network(recipe: Recipe, manager: PluginManager, role: str, info: Datas
         if missing := of_role.lacks(network.uses):
             lacking = f'the dataset "{recipe.dataset.name}" has none as it is set up'
             raise ValueError(f"needs {' and '.join(missing)}, and {lacking}")
+        if not any(parameter.requires_grad for parameter in network.parameters()):
+            raise ValueError("has no parameter to train: make its layers in its constructor")
+        if others := [key for key, value in network.state_dict().items() if not isinstance(value, torch.Tensor)]:
+            raise ValueError(f"has {others[0]} in its state_dict, and checkpoints keep tensors alone: make it a tensor")
     return network
 
 

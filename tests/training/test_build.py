@@ -12,6 +12,7 @@ import torch
 from ganzoo.components.network import Discriminator
 from ganzoo.components.options import DiscriminatorConfig, PenaltyConfig
 from ganzoo.components.penalty import Penalty
+from ganzoo.components.spec import DatasetInfo
 from ganzoo.errors import DataError, RecipeError
 from ganzoo.recipe.load import parse_recipe
 from ganzoo.recipe.overrides import apply_overrides
@@ -221,3 +222,44 @@ def test_averaged_weights_that_nothing_keeps_are_refused(build: Callable[..., Ru
     assert [problem.path for problem in caught.value.problems] == ["samples.weights", "evaluation.weights"]
     assert "keeps no average of the weights: set trainer.ema_decay" in str(caught.value)
     assert build("trainer.ema_decay=0.9", "samples.weights=ema").weights_name("ema") == "ema"
+
+
+class Untrained(Discriminator):
+    """Its only layer is made by the first images."""
+
+    Config = DiscriminatorConfig
+
+    def features(self, samples: torch.Tensor) -> list[torch.Tensor]:
+        self.head = torch.nn.Linear(samples[0].numel(), 1)
+        return [self.head(samples.flatten(1))]
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        return self.features(samples)[0].flatten()
+
+
+class Counted(Untrained):
+    """It has an extra state that is no tensor."""
+
+    def __init__(self, config: DiscriminatorConfig, *, info: DatasetInfo) -> None:
+        super().__init__(config, info=info)
+        self.head = torch.nn.Linear(3, 1)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 3}
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (Untrained, "has no parameter to train: make its layers in its constructor"),
+        (Counted, "has _extra_state in its state_dict, and checkpoints keep tensors alone: make it a tensor"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_or_kept_is_told_before_training(
+    build: Callable[..., Run], network: type[Discriminator], told: str
+):
+    manager = PluginManager()
+    manager.registries.discriminators.register("odd", network, config=network.Config, plugin="test")
+    with pytest.raises(RecipeError) as error:
+        build("discriminator={name='odd'}", manager=manager)
+    assert [str(problem) for problem in error.value.problems] == [f'discriminator: "odd" {told}']
