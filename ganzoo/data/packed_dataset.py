@@ -149,8 +149,8 @@ def pack_dataset(
         dataset: the dataset to pack.
         cache: the folder to keep packs in, under `packed_datasets/`; default: `cache_folder()`.
         progress: called with the number of images done and in all while a pack is made.
-        check: read all pixels of an existing pack, and remake it if they have changed; the shape
-            of the files and the labels are checked in any case.
+        check: read all pixels of an existing pack, and remake it if they have changed, or if it leaves out samples
+            that may be readable by now; the shape of the files and the labels are checked in any case.
 
     Raises:
         DataError: the data is missing, empty or unreadable, or there is no room for the pack.
@@ -187,7 +187,7 @@ def _ready(path: Path, key: str, dataset: Dataset, check: bool) -> PackedDataset
     packed = _open(path, key)
     if packed is None or packed.bad_share > dataset.config.max_bad_fraction:
         return None
-    return packed if not check or packed.is_intact() else None
+    return packed if not check or (not packed.skipped and packed.is_intact()) else None
 
 
 def _make(

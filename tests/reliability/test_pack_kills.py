@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ganzoo_datasets import image_folder
 from ganzoo_datasets.configs import ImageFolderConfig
 from ganzoo_datasets.image_folder import ImageFolder
 from killed import killed_at, lines_of
@@ -278,6 +279,24 @@ def test_an_image_that_can_be_read_again_is_taken(root: Path, monkeypatch: pytes
     assert lenient.skipped == (f"{root}/a/2.png: Permission denied",)
     monkeypatch.undo()
     assert grays(prepare(root)) == [0, 20, 40, 10, 30]
+
+
+def test_data_prepare_reads_again_what_a_pack_leaves_out(root: Path, monkeypatch: pytest.MonkeyPatch):
+    """The fingerprint, which looks into 64 files at most, may not tell that another can be read now."""
+    config = ImageFolderConfig(root=str(root), image_size=4, max_bad_fraction=0.5, labels="folders")
+    read, cache = image_folder.read_file, root.parent / "cache"
+
+    def fails(path: Path, *arguments: Any) -> bytes:
+        if path.name == "3.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path, *arguments)
+
+    monkeypatch.setattr(image_folder, "read_file", fails)
+    assert grays(pack_dataset(ImageFolder(config), cache=cache)) == [0, 20, 40, 10]
+    monkeypatch.setattr(image_folder, "read_file", read)
+    assert len(pack_dataset(ImageFolder(config), cache=cache)) == 4  # a run takes it as it is
+    again = pack_dataset(ImageFolder(config), cache=cache, check=True)
+    assert (grays(again), again.skipped) == ([0, 20, 40, 10, 30], ())
 
 
 def files(found: PackedDataset) -> Iterator[Path]:
