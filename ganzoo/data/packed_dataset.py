@@ -147,7 +147,7 @@ def pack_dataset(
 
     Args:
         dataset: the dataset to pack.
-        cache: the folder to keep packs in, under `packed_datasets/`; default: `cache_folder()`.
+        cache: the folder to keep packs in, under `packs/`; default: `cache_folder()`.
         progress: called with the number of images done and in all while a pack is made.
         check: read all pixels of an existing pack, and remake it if they have changed, or if it leaves out samples
             that may be readable by now; the shape of the files and the labels are checked in any case.
