@@ -7,9 +7,11 @@ import os
 import re
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
 from PIL.Image import Image
 
 from ganzoo.plugin import RunDirectory, RunView, say
@@ -55,12 +57,11 @@ class MLflowTracker(StepTracker):
         sent = self._last_steps(str(number)) if number is not None else {}
         fork = forks(run, record, max(sent.values(), default=-1))
         if number is None or fork:
-            found = client.get_experiment_by_name(self.config.experiment)
-            experiment = found.experiment_id if found else client.create_experiment(self.config.experiment)
+            there = experiment(client, self.config.experiment)
             name = f"{run.recipe.run.name}/{run.directory.path.name}"
             parent = {"parent": {"id": number, "step": run.resumed_from}} if fork else {}
             name += f" from step {run.resumed_from}" if fork else ""
-            sent, number = {}, client.create_run(experiment, tags=self.config.tags, run_name=name).info.run_id
+            sent, number = {}, client.create_run(there, tags=self.config.tags, run_name=name).info.run_id
             described = flat({**run.recipe.to_dict(), "facts": facts(run), **parent})
             client.log_batch(number, params=[Param(key, str(value)[:LONGEST_VALUE]) for key, value in described])
         else:
@@ -136,10 +137,29 @@ def connect(uri: str | None) -> MlflowClient:
     # A server that does not answer holds up training for half a minute, and not for MLflow's quarter of an hour.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table of a new file
-    from mlflow import MlflowClient
+    import mlflow
 
-    return MlflowClient(tracking_uri=uri)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it; it tells of a new file
+    uri = uri or mlflow.get_tracking_uri()
+    # Two runs of a sweep that lay out a new file at once would fail at each other's tables.
+    alone = FileLock(f"{uri.removeprefix(SQLITE)}.lock") if uri.startswith(SQLITE) else nullcontext()
+    with alone:
+        return mlflow.MlflowClient(tracking_uri=uri)
+
+
+def experiment(client: MlflowClient, name: str) -> str:
+    """Return the id of an experiment, which is created if it is not there."""
+    from mlflow import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)
+            if found is None:  # else another run has just created it
+                raise
+    return str(found.experiment_id)
 
 
 def as_metrics(step: int, figures: Mapping[str, float]) -> list[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -234,6 +235,26 @@ def test_mlflow_is_found_again_from_another_folder(
     seen = read_mlflow(whole)
     assert [step for step, _ in seen.scalars[CURVE]] == [2, 4, 6, 8]
     assert seen.scalars["score/diversity"] == [(8, pytest.approx(score))]
+
+
+def test_runs_that_begin_together_lay_out_mlflows_file_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    from ganzoo_trackers.mlflow import connect, experiment
+
+    def begin() -> None:
+        start.wait()
+        experiment(connect(f"sqlite:///{tmp_path / 'new.db'}"), "ganzoo")
+
+    fork = multiprocessing.get_context("fork")
+    start = fork.Barrier(3)
+    runs = [fork.Process(target=begin) for _ in range(3)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0, 0]
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "trackio", pytest.param("mlflow", marks=pytest.mark.slow)])
