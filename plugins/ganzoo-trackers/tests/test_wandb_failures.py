@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,8 +15,9 @@ from typing import Any
 import pytest
 import wandb
 from ganzoo_trackers.wandb import session
+from killed import in_child
 from same import assert_same_checkpoint, rows
-from wandb_reader import forget_service, has_begun, kill_service
+from wandb_reader import forget_service, has_begun, kill_service, read
 from wandb_server import KEY, Server
 
 from ganzoo import api
@@ -158,6 +162,36 @@ def test_its_process_is_killed(tables: Tables, capsys: pytest.CaptureFixture[str
     assert_same_as_untracked(tables, At(5, kill_service))
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: W&B")]
     assert len(lines) == 1
+
+
+def run_killed(tables: Tables, kill: Callable[[Any], object]) -> tuple[int, Path]:
+    """Train offline in a process of its own; returns how that ended, and W&B's file.
+
+    Once what was logged before step 5 has had the time to get into the file, something is killed.
+    """
+
+    def work() -> None:
+        manager = PluginManager()
+        manager.pluggy.register(At(5, lambda run: time.sleep(3 * session.FLUSH_SECONDS)))
+        manager.pluggy.register(At(7, lambda run: (time.sleep(3 * session.FLUSH_SECONDS), kill(run))))
+        api.run(tables, ["tracking.wandb.mode=offline"], manager=manager)
+        sys.unraisablehook = sys.__unraisablehook__  # pytest has its own
+        atexit._run_exitfuncs()
+
+    code = in_child(work)
+    (file,) = Path(tables["run"]["root"]).glob("*/0001/wandb/*/*.wandb")
+    return code, file
+
+
+@pytest.mark.slow
+def test_what_was_logged_outlasts_a_run_that_is_killed(tables: Tables):
+    if "x_transaction_log_flush_interval" not in wandb.Settings.model_fields:
+        pytest.skip("this W&B writes its file by whole blocks alone")
+    code, file = run_killed(tables, lambda run: os.kill(os.getpid(), signal.SIGKILL))
+    assert code == -signal.SIGKILL
+    seen = read(file)
+    assert seen.column("step")[:5] == [1, 2, 3, 4, 5]
+    assert seen.config["run"]["steps"] == 12
 
 
 @pytest.mark.slow

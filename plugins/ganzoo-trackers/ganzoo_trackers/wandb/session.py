@@ -30,6 +30,8 @@ FINISH_SECONDS = 40.0
 """Time for the last rows to reach the server; rows that do not stay on disk, for `wandb sync`."""
 STOP_SECONDS = 2.0
 """The same in an interrupted run, whose process may be killed soon."""
+FLUSH_SECONDS = 1.0
+"""Longest time that a row waits in memory before it is in W&B's file, where it outlasts a process that is killed."""
 
 # Values of WANDB_MODE; any other is taken as none.
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
@@ -216,6 +218,7 @@ def _init(directory: RunDirectory, mode: Literal["online", "offline"], options: 
         "init_timeout": START_SECONDS,
         "finish_timeout": FINISH_SECONDS,
         "finish_timeout_raises": True,
+        "x_transaction_log_flush_interval": FLUSH_SECONDS,
     }
     return wandb.init(
         dir=directory.path.resolve(),
