@@ -195,6 +195,17 @@ def test_what_was_logged_outlasts_a_run_that_is_killed(tables: Tables):
 
 
 @pytest.mark.slow
+def test_when_its_process_is_killed_the_program_ends_without_a_traceback(
+    tables: Tables, capfd: pytest.CaptureFixture[str]
+):
+    code, _ = run_killed(tables, kill_service)
+    err = capfd.readouterr().err
+    assert code == 0
+    assert err.count("warning: W&B") == 1
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_with_and_without(tables: Tables):
     whole = api.run(tables)
     part = api.run(tables, ["run.steps=5", "tracking.wandb.mode=offline"])

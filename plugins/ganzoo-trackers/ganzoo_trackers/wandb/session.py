@@ -9,6 +9,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,8 +104,17 @@ def finish(tracked: wandb.Run, exit_code: int, seconds: float | None = None) -> 
 
     Raises:
         TimeoutError: the server has not taken everything by then.
+        Exception: of any kind; of a process of W&B's that was killed nothing is left to fail when the program ends.
     """
-    within(FINISH_SECONDS + 5 if seconds is None else seconds, lambda: tracked.finish(exit_code=exit_code))
+    try:
+        within(FINISH_SECONDS + 5 if seconds is None else seconds, lambda: tracked.finish(exit_code=exit_code))
+    except ConnectionError:
+        import wandb
+
+        if wandb.run is None:  # else the calling program has a run of its own
+            with suppress(ConnectionError, SystemExit):  # at the program's end it would be a traceback
+                wandb.teardown()
+        raise
 
 
 def within(seconds: float, do: Callable[[], object]) -> None:
