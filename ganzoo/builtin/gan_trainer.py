@@ -16,7 +16,7 @@ from ganzoo.components.dataset import Batch, FakeBatch
 from ganzoo.components.network import Generator
 from ganzoo.components.penalty import Penalty, PenaltyStep, Role
 from ganzoo.components.trainer import TrainingParts
-from ganzoo.errors import RequestError
+from ganzoo.errors import RequestError, TrainingError
 from ganzoo.sampling.generate import batch_norm_mode
 from ganzoo.training.ema import EMA
 from ganzoo.training.optimizer_step import frozen
@@ -261,6 +261,11 @@ class GANTrainer(OptimizingTrainer):
         generator, latents = cast("Generator", self.parts.networks[role]), self.latents(batch, role)
         with self.parts.autocast():
             samples = generator(latents, **generator.inputs(batch.labels, batch.condition))
+        wanted = (len(batch), *generator.info.samples.shape)
+        if (shape := getattr(samples, "shape", ())) != wanted:
+            given = tuple(shape) or f"a {type(samples).__name__}"
+            told = f'{role}: "{generator.config.name}" returns {given}'
+            raise TrainingError(f"{told}; make its forward return a tensor of shape {wanted}, as info.samples says")
         return FakeBatch(samples.float(), latents, batch.labels, batch.condition)
 
     def latents(self, batch: Batch, role: str = "generator") -> Tensor:

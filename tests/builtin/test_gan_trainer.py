@@ -24,7 +24,7 @@ from ganzoo.components.penalty import Penalty, PenaltyStep
 from ganzoo.components.spec import DatasetInfo, ImageSpec
 from ganzoo.components.trainer import TrainingParts
 from ganzoo.components.world import World
-from ganzoo.errors import RecipeError, RequestError
+from ganzoo.errors import RecipeError, RequestError, TrainingError
 from ganzoo.recipe.model import Recipe
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute
@@ -294,6 +294,23 @@ def test_frozen_discriminator_thaws_after_an_error(make: Make):
     with pytest.raises(RuntimeError, match="no"):
         trainer.train_step(batches(trainer, 1)[0])
     assert all(parameter.requires_grad for parameter in trainer.parts.discriminator.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        (lambda samples: samples[..., :-1], f"({BATCH}, 3, 16, 15)"),
+        (lambda samples: samples[1:], f"({BATCH - 1}, 3, 16, 16)"),
+        (lambda samples: (samples, samples), "a tuple"),
+    ],
+)
+def test_samples_of_a_wrong_shape_are_told_and_not_trained_on(make: Make, change: Callable[[Tensor], Any], given: str):
+    trainer = make()
+    forward = trainer.parts.generator.forward
+    trainer.parts.generator.forward = lambda latents: change(forward(latents))
+    with pytest.raises(TrainingError) as error:
+        trainer.train_step(Batch(torch.rand(BATCH, 3, 16, 16)))
+    assert str(error.value).startswith(f'generator: "dcgan" returns {given}; make its forward return')
 
 
 def test_metrics_are_detached_scalars(make: Make):
