@@ -195,9 +195,11 @@ def check_config(entry: Entry, **options: Any) -> None:
         )
     config = small_options(entry, options)
     try:
-        again = type(config).model_validate_json(config.model_dump_json(exclude_none=True), strict=True)
+        again = type(config).model_validate_json(config.model_dump_json(exclude_none=True, by_alias=True), strict=True)
     except ValidationError as error:
-        raise ConformanceError(f"its config does not come back from a recipe: {error.errors()[0]['msg']}") from error
+        wrong = error.errors()[0]
+        told = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        raise ConformanceError(f"its config does not come back from a recipe: {told}") from error
     require(again == config, "its config changes on the way through a recipe: give options types that TOML has")
     shown = entry.config.model_json_schema()["properties"]
     undocumented = sorted(name for name, told in shown.items() if name != "name" and "description" not in told)

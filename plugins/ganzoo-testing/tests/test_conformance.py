@@ -21,7 +21,7 @@ from ganzoo_testing import (
     describe,
     small_options,
 )
-from ganzoo_testing.conformance import CONTRACTS, Contract, contract_of
+from ganzoo_testing.conformance import CONTRACTS, Contract, check_config, contract_of
 from ganzoo_testing.fixtures import TinyDiscriminator
 from PIL import Image
 from pydantic import Field, field_serializer, model_validator
@@ -623,8 +623,19 @@ class WhenConfig(LossConfig):
 
 
 def test_an_option_that_does_not_come_back_from_a_recipe_is_told() -> None:
-    with pytest.raises(ConformanceError, match="its config does not come back from a recipe: "):
+    with pytest.raises(ConformanceError, match="its config does not come back from a recipe: when: "):
         check_component(Entry("mine", Careless, WhenConfig, "tests"))
+
+
+class FromConfig(LossConfig):
+    """Has an option whose key in a recipe is no name in Python."""
+
+    from_: float = Field(default=0.5, alias="from")
+    """Where it begins."""
+
+
+def test_an_option_may_have_an_alias() -> None:
+    check_config(Entry("mine", Careless, FromConfig, "tests"))
 
 
 class Balances(Loss):
