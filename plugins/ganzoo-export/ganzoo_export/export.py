@@ -25,10 +25,10 @@ from ganzoo.plugin import (
     seal_export,
 )
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used
-from ganzoo.sampling.image_io import save_picture, save_tensors
+from ganzoo.sampling.image_io import save_array, save_picture, save_tensors
 from ganzoo.sampling.trained_run import Weights
 from ganzoo_export.model_card import model_card
-from ganzoo_export.onnx_model import LATENTS, onnx_model
+from ganzoo_export.onnx_model import LATENTS, onnx_model, unusual_latents
 from ganzoo_export.private import public_tables, without_folders
 
 Format = Literal["safetensors", "onnx", "hub"]
@@ -104,6 +104,9 @@ def export_run(
         if form == "onnx":
             model, about["onnx"] = onnx_model(generator, mode, f"{trained.path}")
             (folder / "generator.onnx").write_bytes(model)
+            latents = unusual_latents(generator)
+            if latents is not None:
+                save_array(latents, folder / f"{LATENTS}.npy")
         for network, file in networks.items():
             save_tensors(trained.checkpoint.network(network), folder / file)  # also of a checkpoint that was removed
         _write_recipe(trained, recipe, folder)

@@ -22,6 +22,7 @@ from ganzoo.plugin import (
     printable,
     read_evaluations,
 )
+from ganzoo_export.onnx_model import LATENTS, unusual_latents
 from ganzoo_export.private import public_tables, without_folders
 
 TASK = "unconditional-image-generation"
@@ -118,7 +119,9 @@ def _feed(generator: Generator) -> dict[str, str]:
         "condition": f'numpy.zeros((64, {str(info.condition.shape)[1:] if info.condition else ")"}, "float32")',
     }
     latents = f'numpy.random.randn(64, {generator.config.latent_dim}).astype("float32")'
-    return {"latents": latents} | {name: code[name] for name in sorted(generator.uses, reverse=True)}
+    if unusual_latents(generator) is not None:
+        latents = f'numpy.load("{LATENTS}.npy")[:64]'
+    return {LATENTS: latents} | {name: code[name] for name in sorted(generator.uses, reverse=True)}
 
 
 def _front_matter(

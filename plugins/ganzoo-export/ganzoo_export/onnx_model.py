@@ -24,6 +24,8 @@ TOLERANCE = 1e-4
 """Largest difference from torch that is allowed, for images in [−1, 1]."""
 BATCHES = (1, 2, 7, 64)
 """Batch sizes that are compared."""
+UNUSUAL = 1024
+"""Latents that are written beside the file where NumPy alone does not draw them."""
 
 
 def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[bytes, dict[str, Any]]:
@@ -64,6 +66,13 @@ def onnx_model(generator: Generator, mode: BatchNormMode, source: str) -> tuple[
             f"Take --format safetensors"
         )
     return content, {"opset": OPSET, "tolerance": TOLERANCE, "largest_difference": differences}
+
+
+def unusual_latents(generator: Generator) -> Tensor | None:
+    """Return the first latents of seed 0 where they are drawn from another prior than the standard normal one."""
+    drawn = generator.sample_latents(2, torch.Generator().manual_seed(0))
+    normal = Generator.sample_latents(generator, 2, torch.Generator().manual_seed(0))
+    return None if torch.equal(drawn, normal) else generator.latents_of_seed(UNUSUAL, 0)
 
 
 def check_installed() -> None:

@@ -69,6 +69,22 @@ def test_images_are_those_of_the_run(tables: dict, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.slow
+def test_latents_of_another_prior_are_given(tables: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """InfoGAN's begin with codes, of which the normal numbers that others take are no examples."""
+    pytest.importorskip("ganzoo_networks")
+    tables["generator"] = {"name": "infogan", "width": 4, "latent_dim": 8, "categorical": [3], "continuous": 1}
+    trained = api.run(tables, ["run.steps=1"])
+    out = export_run(trained, tmp_path / "given", "onnx")
+    monkeypatch.chdir(out)
+    readme, names = Path("README.md").read_text(), {}
+    exec(readme.split("```python\n")[1].split("```")[0], names)
+    torch.testing.assert_close(torch.from_numpy(names["images"]), trained.sample(64), atol=1e-4, rtol=0)
+    assert numpy.load("latents.npy").shape == (1024, 8)
+    assert "latents.npy" in json.loads(Path("export.json").read_text())["files"]
+    assert "not those of a standard normal distribution" in readme
+
+
+@pytest.mark.slow
 def test_standing_statistics_are_those_of_sampling(tables: dict, tmp_path: Path):
     trained = api.run(tables, ["samples.batch_norm=standing"])
     out = export_run(trained, tmp_path / "given", "onnx")
