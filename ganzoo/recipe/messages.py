@@ -56,8 +56,8 @@ def explain(
                 message = f"is missing: this {what} is required"
             case "union_tag_not_found" | "union_tag_invalid" if detail["ctx"]["discriminator"] != "'name'":
                 selectors = map(_selector, _classes_at(location, tables, model))
-                forms = [f"{key} = {_shown(value)}" for key, values in selectors for value in values]
-                message = f"must have {' or '.join(forms)}" if forms else detail["msg"]
+                wanted = [f"{key} = {_shown(value)}" for key, values in selectors for value in values]
+                message = f"must have {' or '.join(wanted)}" if wanted else detail["msg"]
             case "union_tag_not_found":
                 names = _names_at(location, tables, model)
                 message = f"names no {_kind(location)}: give it a name, one of {', '.join(names)}"
@@ -128,9 +128,9 @@ def _told(errors: Iterable[ErrorDetails], tables: Mapping[str, Any], beyond: int
         within = [each for each in group if any(what == "key" for _, what in [*_steps(each, tables)][depth:])]
         fitting = [each for each in group if not each["type"].endswith(("_type", "literal_error"))]
         if meant := within or fitting:
-            forms = [each["loc"][depth] for each in meant]  # a wrong constant, which may select a form, counts twice
-            forms += [form for form, each in zip(forms, meant, strict=True) if each["type"] == "literal_error"]
-            form = min(forms, key=forms.count)
+            wrong = [each["loc"][depth] for each in meant]  # a wrong constant, which may select a form, counts twice
+            wrong += [form for form, each in zip(wrong, meant, strict=True) if each["type"] == "literal_error"]
+            form = min(wrong, key=wrong.count)
             yield from _told([each for each in meant if each["loc"][depth] == form], tables, depth)
         else:
             forms_in_words = list(dict.fromkeys(map(_form_in_words, group)))
