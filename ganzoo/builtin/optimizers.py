@@ -62,7 +62,6 @@ class AdamConfig(AdamWConfig):
     class_name = "Adam"
 
     name: str = "adam"
-    """The name under which the component is registered."""
 
 
 class NAdamConfig(_MomentsConfig):

@@ -59,14 +59,15 @@ def figures(comparison: Comparison) -> list[Figure]:
 
     Those of scores come first, of them that of the target; then metrics, scores over seconds, and what is constant.
     """
+    aim = "" if comparison.target is None else printable(comparison.target.target.score)
     scores = [
         score
-        for score in sorted(comparison.scores, key=lambda score: score.name != _target_score(comparison))
+        for score in sorted(comparison.scores, key=lambda score: score.name != aim)
         if any(len(series) > 1 for each in score.variants for series in each.series.values())
     ]
     found = [_figure(score.name, [list(each.series.values()) for each in score.variants]) for score in scores]
     timed = [_over_seconds(score, comparison.variants) for score in scores]
-    if scores and scores[0].name == _target_score(comparison):
+    if scores and scores[0].name == aim:
         found.insert(0, timed.pop(0))
     runs = [variant.complete or variant.runs for variant in comparison.variants]
     names = dict.fromkeys(key for each in runs for run in each for row in run.rows for key in row)
@@ -76,10 +77,6 @@ def figures(comparison: Comparison) -> list[Figure]:
     ]
     drawn = [figure for figure in [*found, *timed] if any(len(curve) > 1 for curve in figure.curves)]
     return sorted(drawn, key=lambda figure: figure.flat)
-
-
-def _target_score(comparison: Comparison) -> str:
-    return "" if comparison.target is None else printable(comparison.target.target.score)
 
 
 def _rank(name: str) -> int:

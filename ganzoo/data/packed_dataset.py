@@ -9,8 +9,8 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from ganzoo.components.dataset import Batch, Dataset, StoredImages
@@ -157,19 +158,25 @@ def pack_dataset(
     """
     name = name_of(dataset)
     packed_datasets = (cache or cache_folder()) / "packs"
-    with reporting_disk_errors(name, packed_datasets), allowed_pixels(dataset.config):
+    try:
         packed_datasets.mkdir(parents=True, exist_ok=True)
-        # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
-        with _prepare_lock(packed_datasets, name, dataset), reporting_source_errors(dataset):
-            dataset.prepare()
-        with reporting_source_errors(dataset):
-            made_from = _made_from(dataset)
-        key = _digest(made_from)
-        path = packed_datasets / f"{_file_name(name)}-{key[:16]}"
-        packed = _ready(path, key, dataset, check)
-        if packed is None:
-            with FileLock(packed_datasets / f"{path.name}.lock"):
-                packed = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
+        with allowed_pixels(dataset.config):
+            # Two locks, since the name of the pack depends on what `prepare` finds or downloads.
+            with _prepare_lock(packed_datasets, name, dataset), reporting_source_errors(dataset):
+                dataset.prepare()
+            with reporting_source_errors(dataset):
+                made_from = _made_from(dataset)
+            key = _digest(made_from)
+            path = packed_datasets / f"{_file_name(name)}-{key[:16]}"
+            packed = _ready(path, key, dataset, check)
+            if packed is None:
+                with FileLock(packed_datasets / f"{path.name}.lock"):
+                    packed = _ready(path, key, dataset, check) or _make(dataset, path, key, made_from, progress)
+    except OSError as error:
+        raise DataError(
+            f'the pack of the dataset "{name}" cannot be written to {packed_datasets}: {error.strerror or error}. '
+            f"Set GANZOO_CACHE to keep packs elsewhere"
+        ) from error
     return replace(packed, findings=(*dataset.notes(), *packed.findings))
 
 
@@ -278,7 +285,7 @@ def _open(path: Path, key: str) -> PackedDataset | None:
         contents = parse_json(read_text(path / "pack.json"))
         if contents["format"] != FORMAT or contents["key"] != key:
             return None
-        info, arrays = DatasetInfo.from_dict(contents["info"]), contents["arrays"]
+        info, arrays = TypeAdapter(DatasetInfo).validate_python(contents["info"]), contents["arrays"]
         images = _map(path / "images.npy", arrays["images"], info.samples.stored_shape)
         conditions = None
         if info.condition is not None:
@@ -367,18 +374,6 @@ def _digest(value: object) -> str:
 
 def _file_name(name: str) -> str:
     return re.sub(r"[^\w.-]", "_", name)
-
-
-@contextmanager
-def reporting_disk_errors(name: str, packed_datasets: Path) -> Iterator[None]:
-    """Turn an OSError of the cache into a DataError that names the folder and the cure."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f'the pack of the dataset "{name}" cannot be written to {packed_datasets}: {error.strerror or error}. '
-            f"Set GANZOO_CACHE to keep packs elsewhere"
-        ) from error
 
 
 def seen_by(role: str, packed: PackedDataset, trainer: TrainerConfig) -> PackedDataset:

@@ -111,12 +111,8 @@ def torch_defaults() -> Iterator[None]:
 
 def available_accelerators() -> list[str]:
     """Return the accelerators of this machine, best first; the last is "cpu"."""
-    available = []
-    if torch.cuda.is_available():
-        available.append("cuda")
-    if torch.backends.mps.is_available():
-        available.append("mps")
-    return [*available, "cpu"]
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [kind for kind, there in found.items() if there]
 
 
 def choose_compute(options: DeviceOptions, world: World | None = None) -> Compute:

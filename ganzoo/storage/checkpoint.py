@@ -82,17 +82,6 @@ class Checkpoint:
             opened: Any = self._opened.get(name) or safe_open(file, "pt")
             return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (it is no mapping)
 
-    def hold_open(self) -> None:
-        """Open the file of each network, so that it can be read also when it has been removed.
-
-        Raises:
-            CheckpointError: one cannot be read.
-        """
-        for name in self.networks():
-            file = self.file(name)
-            with _reading(file):
-                self._opened[name] = safe_open(file, "pt")
-
     def networks(self) -> list[str]:
         """Return the names of its networks."""
         return sorted(Path(name).stem for name in self.files if name.endswith(".safetensors"))
@@ -315,7 +304,9 @@ def open_checkpoint(path: Path, step: int | None = None) -> Checkpoint:
         if found != expected:
             raise CheckpointError(f"{path / name}: is damaged, its content does not match its checksum")
     checkpoint = Checkpoint(path, manifest.step, manifest.info, frozenset(manifest.files))
-    checkpoint.hold_open()
+    for name in checkpoint.networks():
+        with _reading(checkpoint.file(name)):
+            checkpoint._opened[name] = safe_open(checkpoint.file(name), "pt")
     return checkpoint
 
 

@@ -58,11 +58,6 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write bytes to `path` atomically."""
-    write_atomic(path, lambda partial: partial.write_bytes(content))
-
-
 def sync(path: Path) -> None:
     """Flush a file, or the entries of a folder, to the disk; tell once where the file system does not do that.
 

@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +20,7 @@ from ganzoo.recipe.load import Note, parse_recipe, trusted
 from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, apply_overrides, override_pairs, plugins_in
 from ganzoo.registry.plugin_manager import LocalFile, PluginManager
-from ganzoo.storage.disk import expand_user, output_errors, write_bytes, write_text
+from ganzoo.storage.disk import expand_user, output_errors, write_atomic, write_text
 from ganzoo.text import parse_json, parse_toml, printable, shell_word
 from ganzoo.untrusted import check_contents, read_bytes, read_lines, read_text
 
@@ -173,7 +174,7 @@ class RunDirectory:
             path = self.path / PLUGINS / file.name
             with output_errors(path.parent):
                 path.parent.mkdir(exist_ok=True)
-            write_bytes(path, file.source)
+            write_atomic(path, partial(Path.write_bytes, data=file.source))
 
     def changed_plugins(self, recipe: Recipe, manager: PluginManager) -> list[LocalFile]:
         """Return those of the recipe's plugin files that were imported with another content than is kept of them."""

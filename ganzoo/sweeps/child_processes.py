@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ganzoo.components.options import TrackerConfig
 from ganzoo.errors import RunDirectoryError
@@ -69,7 +68,9 @@ def start(
         words = ["run", str(sweep.path / BASE)]
         own = {"run.root": str(sweep.path), "run.name": member.variant, "run.seed": member.seed}
         changes = {**member.choice, **own}
-    changes |= _tracking(sweep, member, trackers)
+    for name, tracker in trackers.items():
+        options = tracker.sweep_options(sweep.name, member.variant, settings(member.choice))
+        changes |= {f"tracking.{name}.{key}": value for key, value in options.items()}
     words += [word for text in settings(changes) for word in ("--set", text)]
     command = [sys.executable, "-P", "-m", "ganzoo", *words]
     log = sweep.log(member)
@@ -119,15 +120,6 @@ def ended(run: RunDirectory) -> Status | None:
     if status in ("complete", "interrupted", "failed"):
         return status  # type: ignore[no-any-return]
     return "complete" if _at_its_end(run) else None
-
-
-def _tracking(sweep: SweepDirectory, member: Member, trackers: Mapping[str, TrackerConfig]) -> dict[str, Any]:
-    """Return the overrides by which trackers show this run as one of the sweep."""
-    own: dict[str, Any] = {}
-    for name, tracker in trackers.items():
-        options = tracker.sweep_options(sweep.name, member.variant, settings(member.choice))
-        own |= {f"tracking.{name}.{key}": value for key, value in options.items()}
-    return own
 
 
 def _at_its_end(run: RunDirectory) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from ganzoo.components.spec import DatasetInfo
 from ganzoo.components.trainer import Trainer
-from ganzoo.errors import CheckpointError, RequestError
+from ganzoo.errors import CheckpointError, DivergedError, RequestError
 from ganzoo.recipe.model import CheckpointOptions, Recipe
 from ganzoo.runtime.random_state import random_state, set_random_state
 from ganzoo.runtime.restored import check_like
@@ -31,7 +31,7 @@ from ganzoo.storage.disk import SMALL, check_room, nearest_existing
 from ganzoo.storage.manifest import LARGEST
 from ganzoo.storage.run_directory import runs_folder
 from ganzoo.text import size_in_words
-from ganzoo.training.non_finite import check_weights, stop_if_diverged
+from ganzoo.training.non_finite import stop_if_diverged
 from ganzoo.training.run import Run
 
 PNG = 0.5
@@ -114,7 +114,9 @@ def save_checkpoint(run: Run, spared: Collection[int] = ()) -> Path:
     run.clock.settle()
     stop_if_diverged(run)
     networks = {name: network.state_dict() for name, network in run.trainer.networks().items()}
-    check_weights(networks, run.step)
+    wrong = [name for name, tensors in networks.items() if not all(t.isfinite().all() for t in tensors.values())]
+    if wrong:
+        raise DivergedError(run.step, f"the weights of {', '.join(wrong)} are")
     path = write_checkpoint(
         run.directory.checkpoints,
         run.step,

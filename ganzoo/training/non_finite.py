@@ -150,14 +150,3 @@ def fetch_metrics(metrics: Mapping[str, Tensor | float], step: int, world: World
     if wrong:
         raise DivergedError(step, f"{', '.join(wrong)} {'is' if len(wrong) == 1 else 'are'}")
     return fetched
-
-
-def check_weights(networks: Mapping[str, Mapping[str, Tensor]], step: int) -> None:
-    """Check that all tensors of the networks are finite.
-
-    Raises:
-        DivergedError: one is not.
-    """
-    wrong = [name for name, tensors in networks.items() if not all(t.isfinite().all() for t in tensors.values())]
-    if wrong:
-        raise DivergedError(step, f"the weights of {', '.join(wrong)} are")
