@@ -47,10 +47,6 @@ Sampling = Annotated[
     list[str] | None, _changes("Change how samples are made, such as generator.sampling.truncation=0.7")
 ]
 Scoring = Annotated[list[str] | None, _changes("Change how scores are taken, such as evaluation.real.split=test")]
-DatasetOverrides = Annotated[list[str] | None, _changes("Change the dataset's options, dataset.…")]
-OtherDataset = Annotated[
-    str | None, typer.Option("--dataset", help="Another dataset than the run's, at its image size and channels.")
-]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files of the same names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhichStep = Annotated[

@@ -12,8 +12,6 @@ import typer
 
 from ganzoo.cli.options import (
     AsJson,
-    DatasetOverrides,
-    OtherDataset,
     Overwrite,
     RunFolder,
     WhichStatistics,
@@ -28,6 +26,14 @@ from ganzoo.cli.options import (
 )
 from ganzoo.plugin import RequestError
 from ganzoo_analysis.latent_commands import Label, Picture, numbers, save
+
+DatasetOverrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change the dataset's options, dataset.…; may be given again.", metavar="KEY=VALUE"),
+]
+OtherDataset = Annotated[
+    str | None, typer.Option("--dataset", help="Another dataset than the run's, at its image size and channels.")
+]
 
 
 def filters(

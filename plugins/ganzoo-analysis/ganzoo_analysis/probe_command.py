@@ -9,8 +9,6 @@ import typer
 
 from ganzoo.cli.options import (
     AsJson,
-    DatasetOverrides,
-    OtherDataset,
     Overwrite,
     RunFolder,
     check_unused,
@@ -18,6 +16,7 @@ from ganzoo.cli.options import (
     echo_document,
     seed_option,
 )
+from ganzoo_analysis.network_commands import DatasetOverrides, OtherDataset
 
 
 def probe(
