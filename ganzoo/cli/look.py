@@ -100,10 +100,9 @@ def sample(
         count, seed=seed, weights=weights, labels=labels or None, condition=condition, batch_norm=batch_norm
     )
     about = trained.about(weights=weights, batch_norm=batch_norm, seed=seed)
-    indices = trained.class_indices(len(images), labels or None)
-    if indices is not None:
-        about = {**about, "classes": trained.told_classes(labels or None)}
-        say(f"classes, in turn: {about['classes']}")
+    if classes := trained.told_classes(labels or None):
+        about = {**about, "classes": classes}
+        say(f"classes, in turn: {classes}")
     elif labels and trained.info.labels:
         about = {**about, "labels": f"{'; '.join(labels)} ({trained.info.labels.first_names})"}
         say(f"labels, in turn: {about['labels']}")
@@ -115,7 +114,8 @@ def sample(
     if beside is not None:
         save_array(images, beside)
     if not to_file and images.ndim == 4:
-        shown = None if indices is None else [trained.info.class_names[index] for index in indices]
+        indices = trained.labels(len(images), labels or None) if classes else None
+        shown = None if indices is None else [trained.info.class_names[index] for index in indices.tolist()]
         save_single_images(images, out, names, classes=shown, bands=bands, about=about)
     elif condition is not None and condition.ndim == images.ndim == 4:
         outputs = images.view(-1, each, *images.shape[1:]).unbind(1)
@@ -178,6 +178,8 @@ def evaluate(
     """
     if images is None:
         check_run(run)
+    if out is not None:
+        check_file(out, ".json", overwrite=overwrite)
 
     from ganzoo import api
     from ganzoo.recipe.overrides import override_pairs
@@ -192,14 +194,10 @@ def evaluate(
             changes.append(("evaluation.extractors", [{"name": name} for name in extractor]))
         if image_size is not None:
             changes.append(("evaluation.image_size", image_size))
-        if out is not None:
-            check_file(out, ".json", overwrite=overwrite)
         of_folder = api.evaluate_images(images, run, changes, out=out)
         _print_json(of_folder) if as_json else _print(of_folder)
         return
     trained = api.load_run(run, step=step, network=network)
-    if out is not None:
-        check_file(out, ".json", overwrite=overwrite)
     evaluated = api.evaluate(
         trained,
         samples,

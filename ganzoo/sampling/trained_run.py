@@ -208,26 +208,17 @@ class TrainedRun:
             rows = _values(labels, chosen)
         return rows[torch.arange(count) % len(rows)]
 
-    def class_indices(self, count: int, classes: Labels | None = None) -> list[int] | None:
-        """Return the class of each image that `sample` makes with these arguments; None where it chooses no classes.
-
-        Raises:
-            RequestError: there is no such class.
-        """
-        if "labels" not in self.generator.uses or not self.info.class_names:
-            return None
-        labels = self.labels(count, classes)
-        return None if labels is None else labels.tolist()
-
     def told_classes(self, classes: Labels | None = None) -> str:
         """Say which classes `labels` takes in turn, by index and name; empty for a generator without classes.
 
         Raises:
             RequestError: there is no such class.
         """
-        count = len(self.info.class_names if classes is None else classes)
-        indices = self.class_indices(count, classes)
-        return self.info.labels.told(dict.fromkeys(indices)) if indices and self.info.labels else ""
+        names = self.info.class_names if "labels" in self.generator.uses else ()
+        indices = self.labels(len(names if classes is None else classes), classes) if names else None
+        if indices is None or self.info.labels is None:
+            return ""
+        return self.info.labels.told(dict.fromkeys(indices.tolist()))
 
     def conditions(self, count: int) -> Tensor | None:
         """Return the first `count` conditions of the training set, for a generator that takes one; None for any other.
