@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
 from ganzoo.errors import RequestError
 from ganzoo.text import did_you_mean
@@ -157,15 +157,6 @@ class DatasetInfo:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DatasetInfo:
-        """Return the info that `to_dict` gave.
-
-        Raises:
-            ValueError: the values are not those of a `DatasetInfo`.
-        """
-        return TypeAdapter(cls).validate_python(values)
 
     def __str__(self) -> str:
         condition = f", conditions {self.condition}" if self.condition else ""
