@@ -77,7 +77,8 @@ class Dataset(ABC):
     def fingerprint(self) -> Sequence[object]:
         """Return values that change with the content of the source, cheap to compute: names, sizes, times.
 
-        Add a path or some contents: files of two folders may be alike in these.
+        Add a path or some contents: files of two folders may be alike in these. The packed dataset is made anew only
+        where these values or options differ: after a change of `open` itself, change one here too, such as a version.
         """
 
     @abstractmethod

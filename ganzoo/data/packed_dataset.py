@@ -368,7 +368,13 @@ def _check_bad_samples(bad: list[str], reader: SampleReader, noun: str) -> None:
 
 
 def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
+    def plain(each: Any) -> Any:
+        if not hasattr(each, "dtype"):
+            return str(each)
+        content = np.asarray(each).tobytes()  # an array's text leaves out its middle and digits
+        return [str(each.dtype), list(each.shape), hashlib.sha256(content).hexdigest()]
+
+    text = json.dumps(value, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from urllib.error import URLError
 
 import numpy as np
 import pytest
+import torch
 from forked import Forked
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
@@ -390,6 +391,18 @@ def test_what_a_source_says_without_a_file_is_told_of_the_dataset(
     with pytest.raises(DataError) as raised:
         pack_dataset(dataset, cache=tmp_path) if look == "pack" else examine_dataset(dataset)
     assert str(raised.value) == f'the dataset "grays" is unavailable: {told} (dataset.root is /data/grays)'
+
+
+def test_arrays_of_a_fingerprint_count_with_all_of_their_values(tmp_path):
+    values = np.zeros(10_000)
+    other, close = values.copy(), values.copy()
+    other[5_000], close[0] = 1, 1e-12
+    versions = [values, other, close, torch.from_numpy(other).float()]
+    packs = [pack_dataset(Grays(GraysConfig(), version=version), cache=tmp_path).path for version in versions]
+    assert len(set(packs)) == 4
+    again = Grays(GraysConfig(), version=values.copy())
+    assert pack_dataset(again, cache=tmp_path).path == packs[0]
+    assert not again.opened
 
 
 def test_the_cache_folder(monkeypatch, tmp_path):
