@@ -76,6 +76,7 @@ def sample(
         each = count or 1
         if each > 1 and not trained.generator.config.latent_dim:
             raise RequestError(f"--count {each}: the generator draws no latents, so it makes one image of each input")
+        trained.check_memory(each * len(names))
         if each > 1:
             names = [f"{name}_{number:0{len(str(each - 1))}d}" for name in names for number in range(each)]
         condition = condition.repeat_interleave(each, 0)

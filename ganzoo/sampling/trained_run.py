@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ from ganzoo.recipe.model import Recipe
 from ganzoo.recipe.overrides import Overrides, limited_overrides
 from ganzoo.registry.plugin_manager import PluginManager
 from ganzoo.runtime.device import Compute, torch_defaults
-from ganzoo.runtime.memory import memory_errors
+from ganzoo.runtime.memory import memory_errors, physical_memory
 from ganzoo.runtime.random_state import kept_random_state, seeded_generators
 from ganzoo.sampling.generate import BatchNormMode, batch_norm_used, generate, made_together
 from ganzoo.sampling.image_io import GIF, as_image, picture_of, real_points
@@ -33,7 +34,7 @@ from ganzoo.storage.checkpoint import Checkpoint, load_network
 from ganzoo.storage.run_directory import RunDirectory
 from ganzoo.storage.summary import best_and_last
 from ganzoo.terminal import count_progress
-from ganzoo.text import LARGEST_INT, did_you_mean, html_table, number
+from ganzoo.text import LARGEST_INT, did_you_mean, html_table, number, size_in_words
 from ganzoo.training.build import build_networks, open_dataset
 from ganzoo.untrusted import PICTURE, read_bytes
 
@@ -179,11 +180,25 @@ class TrainedRun:
         """Draw latents (count, latent_dim) from the generator's prior, on the CPU; the first are those of any count.
 
         Raises:
-            RequestError: the seed is out of range.
+            RequestError: the seed is out of range, or so many samples do not fit into the memory.
         """
+        self.check_memory(count)
         if not 0 <= seed <= LARGEST_INT:
             raise RequestError(f"seed is {seed}: seeds are from 0 to {LARGEST_INT}")
         return self.generator.latents_of_seed(count, seed)
+
+    def check_memory(self, count: int) -> None:
+        """Check that so many samples, with their latents, fit into the memory.
+
+        Raises:
+            RequestError: they do not.
+        """
+        size = 4 * count * (self.generator.config.latent_dim + math.prod(self.info.samples.shape))
+        if size > physical_memory():
+            raise RequestError(
+                f"{count} samples take {size_in_words(size)}, more memory than there is: make them in parts, each of "
+                f"another seed"
+            )
 
     def labels(self, count: int, chosen: Labels | None = None) -> Tensor | None:
         """Return labels for a conditional generator, None for any other.
@@ -290,9 +305,9 @@ class TrainedRun:
         if count < 1:
             raise RequestError(f"count is {count}: give 1 or more")
         made = made_together(self.generator_with(weights), count, mode)
+        latents, classes = self.latents(made, seed), self.labels(made, labels)
         if condition is not None:
             condition = condition[torch.arange(made) % len(condition)]
-        latents, classes = self.latents(made, seed), self.labels(made, labels)
         return self.images(latents, classes, condition, weights=weights, batch_norm=mode, seed=seed)[:count]
 
     def _checked(self, condition: Tensor) -> Tensor:

@@ -92,6 +92,7 @@ def test_of_an_earlier_step(command: Command, trained: TrainedRun, tmp_path: Pat
         (["--out", "{tmp}/new", "--labels", "cat"], 'the generator "dcgan" takes no labels'),
         (["--out", "{tmp}/new", "--weights", "ema"], "keeps no average of the weights"),
         (["--out", "{tmp}/a.png", "--count", "0"], "Invalid value for '--count'"),
+        (["--out", "{tmp}/a.png", "--count", f"{10**16}"], f"{10**16} samples take "),
         (["--out", "{tmp}/a.png", "--weights", "best"], "Invalid value for '--weights'"),
         ([], "Missing option '--out'"),
     ],

@@ -100,6 +100,7 @@ def test_nor_does_one_that_is_made_from_a_condition(tmp_path: Path, mode: str, m
     [
         ({"count": 0}, "count is 0: give 1 or more"),
         ({"count": -1}, "count is -1: give 1 or more"),
+        ({"count": 10**16}, f"{10**16} samples take .* GiB, more memory than there is: make them in parts"),
         ({"weights": "Raw"}, 'weights is "Raw": give one of auto, ema, raw'),
         ({"batch_norm": "none"}, 'batch_norm is "none": give one of auto, running, batch, standing'),
         ({"seed": 2**70}, "seeds are from 0 to 9223372036854775807"),

@@ -338,6 +338,9 @@ def test_generators_with_latents_make_several_of_each_input(command: Command, in
     assert command("sample", run.path, "--input", inputs, "--count", "2", "--out", out).code == 0
     assert sorted(file.name for file in out.iterdir()) == ["one_0.png", "one_1.png", "two_0.png", "two_1.png"]
     assert (out / "one_0.png").read_bytes() != (out / "one_1.png").read_bytes()
+    ended = command("sample", run.path, "--input", inputs, "--count", f"{10**16}", "--out", tmp_path / "more")
+    assert ended.code == 2
+    assert f"{2 * 10**16} samples take " in ended.err
 
 
 @pytest.mark.parametrize(

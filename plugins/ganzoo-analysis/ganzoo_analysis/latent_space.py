@@ -142,6 +142,7 @@ def interpolate(
     require_latents(run)
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} walks of {steps} steps: take at least 1 walk of 2 steps")
+    run.check_memory(rows * steps)
     space: Space = "latents"
     if seeds is not None and (start is not None or end is not None):
         raise RequestError("give either seeds or the cells to walk from and to, not both")
@@ -244,6 +245,7 @@ def direction(
     require_latents(run)
     if steps < 2 or rows < 1:
         raise RequestError(f"{rows} rows of {steps} steps: take at least 1 row of 2 steps")
+    run.check_memory(rows * steps)
     if not left or not right:
         raise RequestError("each pose needs at least one cell, four in the paper")
     require_label(run, options)
