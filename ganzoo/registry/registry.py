@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, create_model
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, PydanticUndefinedAnnotation, Tag, create_model
 from pydantic_core import PydanticCustomError
 
 from ganzoo.components.options import ComponentConfig
@@ -216,8 +217,13 @@ class Registrar:
             config: the component's `Config`; needed only beside a "module:Class".
 
         Raises:
-            PluginError: the name is taken, the class lacks methods, or is not of a kind that this hook registers.
+            PluginError: the name is taken or no name, the class lacks methods or is not of a kind that this hook
+                registers, or its options have a type that is not there.
         """
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
+            raise PluginError(
+                f'the plugin {self.plugin} registers {name!r}: make a name of letters, digits, "_" and "-"'
+            )
         if not isinstance(component, type | str):
             raise PluginError(
                 f'the plugin {self.plugin} registers "{name}" as an object: register its class, '
@@ -230,6 +236,12 @@ class Registrar:
                 f'the plugin {self.plugin} registers "{name}" without a config: give {component!r} a nested '
                 f"`Config` class, or pass `config=` beside a module path"
             )
+        if not config.__pydantic_fields_complete__:  # the types of some options could not be found yet
+            try:
+                config.model_rebuild()
+            except PydanticUndefinedAnnotation as error:
+                what = f'"{name}" of the plugin {self.plugin}: the options of {config.__name__}'
+                raise PluginError(f"{what} have a type {error.name} that is not there: import or define it") from error
         if isinstance(component, str):
             component = imported(component, self.imported_as)
         else:

@@ -112,6 +112,21 @@ FAULTS = {
         '"hinge" is taken by the plugin builtin',
     ),
     "takes_a_name_twice": (good("half") + '    register("half", Half)\n', '"half" is taken by the plugin'),
+    "registers_a_number": (
+        good("half") + "    register(3, Half)\n",
+        "(ganzoo-aaa 0.3) registers 3: make a name of letters",
+    ),
+    "registers_a_path": (
+        good("half") + "    register('my half.b', Half)\n",
+        "registers 'my half.b': make a name of letters",
+    ),
+    "has_an_option_of_an_unknown_type": (
+        good("half").replace(
+            "@hookimpl",
+            "class Options(Half.Config):\n    how: 'Nowhere' = 3\nHalf.Config = Options\n@hookimpl",
+        ),
+        '"half" of the plugin aaa (ganzoo-aaa 0.3): the options of Options have a type Nowhere that is not there',
+    ),
     "fails_in_registering": (good("half") + "    raise ValueError('no')\n", "ValueError: no"),
     "fails_in_a_second_hook": (
         good("half") + "@hookimpl\ndef register_trainers(register):\n    raise ValueError('no')\n",
