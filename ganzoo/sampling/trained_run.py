@@ -154,11 +154,12 @@ class TrainedRun:
         """
         if weights not in get_args(Weights):
             raise RequestError(f'weights is "{weights}": give one of {", ".join(get_args(Weights))}')
-        has_ema = f"{self.network}_ema" in self.checkpoint.networks()
+        held = self.checkpoint.networks()
+        has_ema = f"{self.network}_ema" in held
         if weights == "ema" and not has_ema:
-            raise RequestError(
-                f"{self.path}: keeps no average of the weights (trainer.ema_decay is 0): take --weights raw"
-            )
+            raise RequestError(f"{self.path}: keeps no average of the weights: take --weights raw")
+        if weights == "raw" and has_ema and self.network not in held:
+            raise RequestError(f"{self.path}: keeps nothing but the average of the weights: take --weights ema")
         return "ema" if has_ema and weights != "raw" else "raw"
 
     def sampled_with(self, overrides: Overrides) -> TrainedRun:

@@ -74,8 +74,9 @@ def overfitting(
 
     Raises:
         DataError: the images are not there.
-        RequestError: no unseen images are named, or they are the training images or of another kind; or the
-            discriminator judges something else than single samples, such as packs.
+        RequestError: no unseen images are named, or they are the training images or of another kind; the generator
+            has averaged weights alone, as in some exports; or the discriminator judges something else than single
+            samples, such as packs.
     """
     if ROLE not in run.recipe.trainer.roles:
         raise RequestError(f'{run.path}: the trainer "{run.recipe.trainer.name}" has no network named {ROLE}')
@@ -90,6 +91,13 @@ def overfitting(
     if unseen.checksum == training.checksum:
         raise RequestError("the unseen images are those that it was trained on: name others, by --set or --dataset")
     discriminator = run.discriminator
+    try:
+        run.weights_name("raw")
+    except RequestError as error:
+        raise RequestError(
+            f"{run.path}: keeps nothing but the average of the generator, which the discriminator was not trained "
+            f"against: name the run itself, or an export with --weights raw --discriminator"
+        ) from error
     check_fits(discriminator, training.info, f"{run.path}: the training images")
     check_fits(discriminator, unseen.info, f"{run.path}: the unseen images")
     count = min(count, len(training), len(unseen))

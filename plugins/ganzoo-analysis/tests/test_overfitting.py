@@ -13,6 +13,7 @@ from ganzoo_analysis.overfitting import overfitting, ratio
 from PIL import Image
 
 from ganzoo import api
+from ganzoo.errors import RequestError
 
 Command = Callable[..., Any]
 Tables = Callable[..., dict[str, Any]]
@@ -53,6 +54,18 @@ def test_the_ratio_is_that_of_the_paper():
     assert ratio(noise + 2, noise - 2, noise - 2) == pytest.approx(1, abs=1e-5)
     assert ratio(noise, noise, noise) is None
     assert ratio(noise, noise - 1, noise + 3) is None
+
+
+def test_of_an_export(tmp_path: Path, tables_in: Tables):
+    """The discriminator was trained against raw weights, which an export need not have."""
+    export_run = pytest.importorskip("ganzoo_export").export_run
+    run = api.run(tables_in(tmp_path / "runs"), ["run.steps=1", "trainer.ema_decay=0.5"])
+    of_average = export_run(run, tmp_path / "ema", discriminator=True)
+    with pytest.raises(RequestError, match="an export with --weights raw --discriminator"):
+        overfitting(api.load_run(of_average), overrides={"dataset.seed": 1})
+    raw = export_run(run, tmp_path / "raw", weights="raw", discriminator=True)
+    changes = {"dataset.seed": 1}
+    assert overfitting(api.load_run(raw), overrides=changes) == overfitting(run, overrides=changes)
 
 
 def test_what_it_prints(command: Command, trained: Path):

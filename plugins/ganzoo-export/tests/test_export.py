@@ -53,6 +53,8 @@ def test_weights_and_recipe_load_in_three_lines(trained: TrainedRun, tmp_path: P
     opened = ganzoo.load_run(elsewhere)
     assert torch.equal(opened.sample(5, seed=3, batch_norm="batch"), expected[1])
     assert opened.about()["weights"] == "ema"
+    with pytest.raises(RequestError, match="keeps nothing but the average of the weights: take --weights ema"):
+        opened.sample(5, weights="raw")
     assert opened.checkpoint.step == 6
     with pytest.raises(CheckpointError, match="holds no discriminator; it has: generator_ema"):
         _ = opened.discriminator
@@ -65,6 +67,8 @@ def test_raw_weights_and_the_discriminator(trained: TrainedRun, tmp_path: Path):
     assert len({path.stat().st_mode for path in out.glob("*.*")}) == 1  # the umask's: others may read each file
     opened = ganzoo.load_export(out)
     assert torch.equal(opened.sample(9), trained.sample(9, weights="raw"))
+    with pytest.raises(RequestError, match="keeps no average of the weights: take --weights raw"):
+        opened.sample(9, weights="ema")
     images = trained.sample(4)
     assert torch.equal(opened.discriminator(images), trained.discriminator(images))
 
