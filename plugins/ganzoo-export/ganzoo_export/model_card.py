@@ -64,6 +64,7 @@ def model_card(
         given=_given(trained),
         feed=_feed(trained.generator),
         form=form,
+        images=isinstance(trained.info.samples, ImageSpec),
         samples=samples,
         about=about,
         evaluations=evaluations,

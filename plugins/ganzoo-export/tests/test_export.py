@@ -289,3 +289,14 @@ def test_the_command(trained: TrainedRun, command: Callable[..., Any], tmp_path:
     again = command("export", trained.path, "--out", tmp_path / "given")
     assert again.code == 2
     assert "is a folder with files in it" in again.err
+
+
+def test_the_card_names_no_range_of_vectors(tables: dict, tmp_path: Path):
+    """They are not clipped, and a dataset's may be of any size."""
+    pytest.importorskip("ganzoo_benchmarks")
+    tables |= {"dataset": {"name": "ring", "count": 64}, "generator": {"name": "mlp"}, "discriminator": {"name": "mlp"}}
+    trained = api.run(tables, ["run.steps=1"])
+    for form in ("safetensors", "hub"):
+        card = (export_run(trained, tmp_path / form, form) / "README.md").read_text()  # type: ignore[arg-type]
+        assert "# a tensor\n" in card
+        assert "[−1, 1]" not in card
