@@ -67,6 +67,8 @@ def test_a_further_network_is_checked_like_the_first_of_its_kind(tmp_path: Path)
 
 
 ENCODER = """
+import torch
+
 from ganzoo.plugin import DatasetInfo, GANTrainer, GANTrainerConfig, Generator, GeneratorConfig, VectorSpec, hookimpl
 
 
@@ -88,7 +90,7 @@ class Picky(Generator):
 
     def __init__(self, config, *, info):
         super().__init__(config, info=info)
-        _ = info.image
+        self.head = torch.nn.Linear(1, info.image.channels)
 
     def forward(self, latents):
         raise NotImplementedError
