@@ -171,6 +171,7 @@ def run_killed(tables: Tables, kill: Callable[[Any], object]) -> tuple[int, Path
     """
 
     def work() -> None:
+        atexit._clear()  # of what pytest's own process needs, such as W&B's folder of pictures
         manager = PluginManager()
         manager.pluggy.register(At(5, lambda run: time.sleep(3 * session.FLUSH_SECONDS)))
         manager.pluggy.register(At(7, lambda run: (time.sleep(3 * session.FLUSH_SECONDS), kill(run))))
