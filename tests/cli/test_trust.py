@@ -139,7 +139,7 @@ def test_every_command(
     run = shutil.copytree(made, tmp_path / "run")
     mark = run / "plugins/imported"
     place = run if name in RUN_COMMANDS else run / "recipe.toml"
-    out = ["--out", tmp_path / "out"] if name in commands("out") else []
+    out = ["--out", tmp_path / ("scores.json" if name == "evaluate" else "out")] if name in commands("out") else []
     words = [*name.split(), place, *out, *MORE.get(name, [])]
     ended = command(*words)
     assert not mark.exists()
